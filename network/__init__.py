@@ -1,0 +1,1 @@
+"""VPCs, subnets, private addresses, network interfaces and security groups."""
