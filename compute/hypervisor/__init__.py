@@ -1,0 +1,1 @@
+"""Hypervisor port: what SCloud asks of one host. See `base` for the contract."""

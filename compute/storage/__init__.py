@@ -1,0 +1,1 @@
+"""Storage port: where volumes and images live. See `base` for the contract."""

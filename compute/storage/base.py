@@ -1,0 +1,412 @@
+"""The storage port: one pool that holds images, volumes, snapshots and seeds.
+
+Contract of every method of `Storage`:
+
+* **Ensure, do not do.** A method brings about the state that its name says. Called again with the
+  same arguments, after a success or after a crash at any point, it ends in the same state.
+  Deleting what does not exist succeeds. Ids are chosen by the caller and never reused.
+* **Nothing half-done is visible.** A volume or image exists completely or not at all: a killed
+  call leaves at most a temporary object that no list shows and that `sweep_temporary` removes.
+* **Bounded in time.** A call that exceeds its bound raises `StorageTimeout`; its helper process
+  is dead by then.
+* **Errors** are `StorageError`s with a stable `code`, a readable `message` and `retryable`. Unless
+  a method says otherwise, a failed call leaves the pool as it was.
+
+A backend is used by several processes at once. The caller serialises calls on the same volume;
+calls on different objects may overlap.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+
+GIB = 1024**3
+
+ImageFormat = Literal["qcow2", "raw"]
+
+
+class StorageError(Exception):
+    """A storage call failed.
+
+    `code` is stable, `message` may be shown to people, `retryable` says whether the same call
+    can succeed later without anyone changing the request.
+    """
+
+    code: ClassVar[str] = "storage_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class StorageUnavailable(StorageError):
+    """The pool cannot be reached (directory not mounted, cluster down)."""
+
+    code = "storage_unavailable"
+    retryable = True
+
+
+class StorageTimeout(StorageError):
+    """The call exceeded its time bound and was stopped."""
+
+    code = "storage_timeout"
+    retryable = True
+
+
+class StorageFull(StorageError):
+    """The pool has no room for what was asked."""
+
+    code = "storage_full"
+    retryable = True
+
+
+class VolumeMissing(StorageError):
+    """The volume does not exist in the pool."""
+
+    code = "volume_missing"
+
+
+class VolumeBusy(StorageError):
+    """The volume is open in a running domain (or another call) and must not be touched now."""
+
+    code = "volume_busy"
+    retryable = True
+
+
+class SnapshotMissing(StorageError):
+    """The volume has no snapshot of that name."""
+
+    code = "snapshot_missing"
+
+
+class ImageMissing(StorageError):
+    """The image does not exist in the pool."""
+
+    code = "image_missing"
+
+
+class ImageBusy(StorageError):
+    """Volumes still rest on the image."""
+
+    code = "image_busy"
+
+
+class ImageRefused(StorageError):
+    """The file offered as an image is not acceptable.
+
+    `reason` is a stable word: `unknown_format`, `corrupt`, `backing_file`, `external_data`,
+    `encrypted`, `too_large`, `bomb`, `checksum`, `missing`.
+    """
+
+    code = "image_refused"
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ShrinkRefused(StorageError):
+    """A volume can only grow."""
+
+    code = "shrink_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A disk that is a file on every host of the cluster."""
+
+    path: str
+    format: ImageFormat = "qcow2"
+
+
+@dataclass(frozen=True, slots=True)
+class RbdSource:
+    """A disk that is a Ceph RBD image; `secret_uuid` names the libvirt secret with the key."""
+
+    pool: str
+    image: str
+    monitors: tuple[tuple[str, int], ...]
+    user: str
+    secret_uuid: str
+    format: ImageFormat = "raw"
+
+
+DiskSource = FileSource | RbdSource
+"""What a domain needs to open a disk. Opaque to everything but the hypervisor driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCapacity:
+    """Room of a pool in bytes, as the backend reports it."""
+
+    total_bytes: int
+    available_bytes: int
+
+    @property
+    def used_bytes(self) -> int:
+        """What is taken, by this pool or by others on the same medium."""
+        return self.total_bytes - self.available_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProbe:
+    """What an offered image file truly is."""
+
+    format: ImageFormat
+    virtual_bytes: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image in the pool. `sha256` is of the stored file as `export_image` gives it out."""
+
+    image_id: str
+    virtual_bytes: int
+    stored_bytes: int
+    sha256: str
+
+    @property
+    def size_gib(self) -> int:
+        """Smallest whole size in GiB of a volume that can hold the image."""
+        return max(1, -(-self.virtual_bytes // GIB))
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeInfo:
+    """A volume in the pool. `image_id` is the image it rests on, if any."""
+
+    volume_id: str
+    size_bytes: int
+    stored_bytes: int
+    image_id: str | None
+
+    @property
+    def size_gib(self) -> int:
+        """Size in whole GiB."""
+        return self.size_bytes // GIB
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot inside a volume. `size_bytes` is the volume's size when it was taken."""
+
+    name: str
+    size_bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StorageRef:
+    """Names one pool. `kind` selects the backend, `location` is its address.
+
+    `dir`: a directory path that every host sees under the same name. `fake`: any word.
+    `options` are backend settings (never secrets in clear).
+    """
+
+    kind: Literal["dir", "fake"]
+    location: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """One pool. See the module's docstring for what holds for every method."""
+
+    @property
+    def snapshots_need_hypervisor(self) -> bool:
+        """Whether snapshots of a volume in a running domain must go through the hypervisor.
+
+        True for QCOW2 files (QEMU holds the file), False where the cluster snapshots by itself.
+        A volume that no running domain has open is always snapshotted through the storage.
+        """
+        ...
+
+    def capacity(self) -> PoolCapacity:
+        """Room of the pool. Raises `StorageUnavailable` if it is not there."""
+        ...
+
+    # -- images ------------------------------------------------------------------------------
+
+    def probe_image(self, path: Path, *, max_virtual_gib: int = 500) -> ImageProbe:
+        """Say what the file is; refuse what could harm. Changes nothing.
+
+        The format is read from the file's magic (never believed from its name); whatever is not
+        QCOW2 and not a recognised foreign format counts as raw. Raises `ImageRefused` for backing
+        files, external data files, encryption, damaged or oversized metadata, virtual sizes above
+        `max_virtual_gib`, and anything whose inspection exceeds its memory or time bounds.
+        """
+        ...
+
+    def import_image(
+        self,
+        image_id: str,
+        source_path: Path,
+        *,
+        expected_sha256: str | None = None,
+        max_virtual_gib: int = 500,
+    ) -> ImageInfo:
+        """Make the file an image of the pool, copied and converted after `probe_image`.
+
+        If the image exists already, its info is returned and the source is not read.
+        `expected_sha256` is that of the source file; a difference is `ImageRefused("checksum")`.
+        Raises `StorageFull`, `ImageRefused`.
+        """
+        ...
+
+    def image_from_volume(
+        self, image_id: str, volume_id: str, *, snapshot: str | None = None
+    ) -> ImageInfo:
+        """Make an image from a volume's (or its snapshot's) content; independent of both after.
+
+        Without `snapshot` the volume must not be open in a running domain (`VolumeBusy`).
+        Raises `VolumeMissing`, `SnapshotMissing`, `StorageFull`.
+        """
+        ...
+
+    def image_info(self, image_id: str) -> ImageInfo:
+        """Facts of an image. Raises `ImageMissing`."""
+        ...
+
+    def list_images(self) -> tuple[ImageInfo, ...]:
+        """All complete images, by id."""
+        ...
+
+    def export_image(self, image_id: str) -> Path:
+        """Path of a readable QCOW2 file with the image's content, for download.
+
+        It must not be changed or deleted by the caller. Raises `ImageMissing`.
+        """
+        ...
+
+    def delete_image(self, image_id: str) -> None:
+        """Remove the image. Raises `ImageBusy` while volumes rest on it."""
+        ...
+
+    # -- volumes -----------------------------------------------------------------------------
+
+    def create_volume(
+        self, volume_id: str, *, size_gib: int, image_id: str | None = None
+    ) -> None:
+        """Make a volume, empty or with the image's content; thin in both cases.
+
+        If it exists it is grown to `size_gib` at least, its content stays. Raises `ImageMissing`,
+        `StorageFull`, `ShrinkRefused` when the image is larger than `size_gib`.
+        """
+        ...
+
+    def clone_volume(self, volume_id: str, *, source_volume_id: str) -> None:
+        """Make an independent volume with the source's present content and size.
+
+        If the target exists nothing is done. Snapshots of the source are not copied. The source
+        must not be open in a running domain (`VolumeBusy`). Raises `VolumeMissing`, `StorageFull`.
+        """
+        ...
+
+    def volume_from_snapshot(
+        self, volume_id: str, *, source_volume_id: str, snapshot: str
+    ) -> None:
+        """Make an independent volume from a snapshot, also while the source is in use.
+
+        If the target exists nothing is done. The caller must not delete the snapshot meanwhile.
+        Raises `VolumeMissing`, `SnapshotMissing`, `StorageFull`.
+        """
+        ...
+
+    def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
+        """Replace a volume by a fresh one from the image; its content and snapshots are gone.
+
+        A repeated call rebuilds again. The volume must not be open (`VolumeBusy`). After a
+        failure the old content is whole. Creates the volume if it is missing.
+        """
+        ...
+
+    def resize_volume(self, volume_id: str, *, size_gib: int) -> None:
+        """Grow a volume that no running domain has open (`VolumeBusy`); never shrinks.
+
+        Equal size: nothing happens. Smaller: `ShrinkRefused`. For volumes of running domains use
+        `Hypervisor.resize_disk`.
+        """
+        ...
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Remove the volume with its snapshots. Raises `VolumeBusy` while it is open."""
+        ...
+
+    def volume_info(self, volume_id: str) -> VolumeInfo:
+        """Facts of a volume, also while it is in use. Raises `VolumeMissing`."""
+        ...
+
+    def list_volumes(self) -> tuple[VolumeInfo, ...]:
+        """All complete volumes, by id."""
+        ...
+
+    def disk_source(self, volume_id: str) -> DiskSource:
+        """What a domain needs to open the volume; computed, the volume need not exist yet."""
+        ...
+
+    # -- snapshots of volumes ------------------------------------------------------------------
+
+    def create_snapshot(self, volume_id: str, name: str) -> None:
+        """Keep the volume's present content under `name`; nothing happens if it exists.
+
+        If `snapshots_need_hypervisor`, only while no running domain has the volume (`VolumeBusy`).
+        """
+        ...
+
+    def delete_snapshot(self, volume_id: str, name: str) -> None:
+        """Forget one snapshot; the others and the volume keep their content. May be missing.
+
+        If `snapshots_need_hypervisor`, only while no running domain has the volume (`VolumeBusy`).
+        """
+        ...
+
+    def rollback_snapshot(self, volume_id: str, name: str) -> None:
+        """Set the volume's content back to the snapshot; all snapshots stay.
+
+        The size does not go back: a volume that has grown since keeps its size (`size_bytes` is
+        never reduced by a rollback). Never while a running domain has it (`VolumeBusy`). Raises
+        `VolumeMissing`, `SnapshotMissing`.
+        """
+        ...
+
+    def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:
+        """Snapshots oldest first, also while the volume is in use. Raises `VolumeMissing`."""
+        ...
+
+    # -- seeds ---------------------------------------------------------------------------------
+
+    def write_seed(self, vm_id: str, files: Mapping[str, str]) -> DiskSource:
+        """Make or replace the NoCloud seed of a VM (`meta-data`, `user-data`, `network-config`).
+
+        A seed holds password hashes: only its owner may read it (mode 0600 on files). Replacing
+        is atomic; a running domain keeps reading the seed it was started with.
+        """
+        ...
+
+    def delete_seed(self, vm_id: str) -> None:
+        """Remove the seed; may be missing."""
+        ...
+
+    # -- housekeeping ----------------------------------------------------------------------------
+
+    def sweep_temporary(self, *, older_than_s: float = 3600.0) -> tuple[str, ...]:
+        """Remove leftovers of killed calls; returns the names removed.
+
+        Objects of calls that still run are not touched, whatever their age.
+        """
+        ...
+
+
+def open_storage(ref: StorageRef) -> Storage:
+    """The driver for the pool that `ref` names. Cheap; touches nothing."""
+    if ref.kind == "fake":
+        from compute.storage.fake import open_fake_storage
+
+        return open_fake_storage(ref)
+    from compute.storage.dir import DirectoryStorage
+
+    return DirectoryStorage(Path(ref.location))
