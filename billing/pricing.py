@@ -1,0 +1,529 @@
+"""What things cost: pure functions over a frozen price list and an interval.
+
+Nothing here reads a clock, a setting or a database. Quote, charge, refund and replay all call
+these functions with the same inputs, so they cannot disagree.
+
+The rules, in words:
+
+* A price belongs to one SKU and one billing method and is for **one unit and one period**. The
+  monthly price is its own figure, not 720 times the hourly one.
+* A line costs ``unit price x quantity x periods x (1 - discount)``. It is computed exactly and
+  rounded **once**, half away from zero, to the decimals of the currency. Totals are sums of
+  rounded lines; nothing is rounded again.
+* Fractions of a period are fixed at six decimals (the internal precision), half up, so that the
+  figures printed on an order line explain its amount completely.
+* Hours are 3600 s. Months and years follow the calendar of the billing time zone, with the time
+  of day kept. A period that starts on the 31st (the *anchor day*) ends on the last day of a
+  shorter month and returns to the 31st in the next longer one: 31 Jan, 28 Feb, 31 Mar. The
+  anchor travels with the subscription, so renewals do not drift. 29 Feb plus one year is 28 Feb.
+* An hour that has begun is used up. Of months and years the unused time counts to the
+  microsecond.
+* An upgrade pays, for the time already paid, only for the units that are *added*, at the price of
+  today. Units paid earlier keep the price they were bought at.
+"""
+
+import re
+from calendar import monthrange
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import ROUND_HALF_UP, Decimal, localcontext
+from enum import StrEnum
+from typing import Final
+
+from scloud.lib.errors import InvalidInput
+
+INTERNAL_DECIMALS: Final = 6
+INTERNAL_STEP: Final = Decimal(1).scaleb(-INTERNAL_DECIMALS)
+
+# Wide enough that a product of a price, a quantity, periods and a discount is exact.
+_EXACT_DIGITS: Final = 80
+_HOUR: Final = timedelta(hours=1)
+_SKU_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}(:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
+
+
+class Method(StrEnum):
+    """Billing method: the length of one period."""
+
+    HOUR = "hour"
+    MONTH = "month"
+    YEAR = "year"
+
+
+DURATIONS: Final[Mapping[Method, range]] = {
+    Method.HOUR: range(1, 25),
+    Method.MONTH: range(1, 12),
+    Method.YEAR: range(1, 6),
+}
+"""How many periods can be bought or renewed at once."""
+
+_MONTHS: Final[Mapping[Method, int]] = {Method.MONTH: 1, Method.YEAR: 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A quantity of one SKU, per resource."""
+
+    sku: str
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """A published price list, frozen.
+
+    ``prices`` maps (SKU, method) to the price of one unit for one period, in whole currency
+    units with up to six decimals. ``decimals`` is the number of decimals that money has.
+    """
+
+    version: str
+    prices: Mapping[tuple[str, Method], Decimal]
+    decimals: int = 2
+
+    def unit_price(self, sku: str, method: Method) -> Decimal:
+        """The price of one unit of ``sku`` for one period.
+
+        Raises InvalidInput ``price_missing`` if the list does not sell it that way.
+        """
+        try:
+            return self.prices[sku, method]
+        except KeyError:
+            raise InvalidInput(
+                f"There is no price per {method.value} for {sku}.",
+                code="price_missing",
+                field="billing_method",
+                remedy="Choose another billing method, or ask the administrator to publish a price.",
+                numbers={"sku": sku, "method": method.value, "price_list": self.version},
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One priced order line of one resource. ``amount`` is rounded; the rest explains it."""
+
+    sku: str
+    quantity: Decimal
+    unit_price: Decimal
+    periods: Decimal
+    discount: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PaidLine:
+    """What was paid for ``quantity`` of a SKU during [``begin``, ``end``).
+
+    ``quantity`` is negative where an upgrade of one SKU gave back units of another.
+    """
+
+    sku: str
+    quantity: Decimal
+    begin: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceLine:
+    """A line of an upgrade: the units added (or given back) during [``begin``, ``end``)."""
+
+    line: Line
+    begin: datetime
+    end: datetime
+
+
+def check_sku(sku: str) -> str:
+    """Return ``sku`` if it is well formed: ``name`` or ``name:variant``.
+
+    >>> check_sku("gpu:T4")
+    'gpu:T4'
+    """
+    if not _SKU_PATTERN.fullmatch(sku):
+        raise InvalidInput(f"{sku!r} is not a SKU name.", code="sku_invalid", field="sku")
+    return sku
+
+
+def check_periods(method: Method, periods: int) -> int:
+    """Return ``periods`` if that many can be bought at once: 1-24 h, 1-11 months, 1-5 years.
+
+    >>> check_periods(Method.MONTH, 11)
+    11
+    """
+    allowed = DURATIONS[method]
+    if periods not in allowed:
+        low, high = allowed[0], allowed[-1]
+        raise InvalidInput(
+            f"The duration must be {low} to {high} when paying by the {method.value}.",
+            code="duration_out_of_range",
+            field="periods",
+            numbers={"min": low, "max": high, "asked": periods},
+        )
+    return periods
+
+
+def check_discount(discount: Decimal) -> Decimal:
+    """Return ``discount`` if it is a part between 0 (full price) and 1 (free).
+
+    >>> check_discount(Decimal("0.15"))
+    Decimal('0.15')
+    """
+    if not 0 <= discount <= 1:
+        raise InvalidInput(
+            "A discount lies between 0 and 1.", code="discount_out_of_range", field="discount"
+        )
+    return discount
+
+
+def round_money(amount: Decimal, decimals: int = 2) -> Decimal:
+    """Round half away from zero to ``decimals``.
+
+    >>> round_money(Decimal("0.125")), round_money(Decimal("-0.125")), round_money(Decimal("7"), 0)
+    (Decimal('0.13'), Decimal('-0.13'), Decimal('7'))
+    """
+    with localcontext() as exact:
+        exact.prec = _EXACT_DIGITS
+        return amount.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_UP)
+
+
+def to_minor(amount: Decimal, decimals: int = 2) -> int:
+    """Money as whole minor units (fen, cents). ``amount`` must already be rounded.
+
+    >>> to_minor(Decimal("12.30"))
+    1230
+    """
+    minor = amount.scaleb(decimals)
+    if minor != minor.to_integral_value():
+        raise ValueError(f"{amount} has more than {decimals} decimals")
+    return int(minor)
+
+
+def from_minor(minor: int, decimals: int = 2) -> Decimal:
+    """The reverse of :func:`to_minor`.
+
+    >>> from_minor(1230)
+    Decimal('12.30')
+    """
+    return Decimal(minor).scaleb(-decimals)
+
+
+def line_amount(
+    *,
+    unit_price: Decimal,
+    quantity: Decimal,
+    periods: Decimal,
+    discount: Decimal,
+    decimals: int = 2,
+) -> Decimal:
+    """The amount of one line, rounded once.
+
+    >>> line_amount(unit_price=Decimal("0.035"), quantity=Decimal(3), periods=Decimal(1),
+    ...             discount=Decimal("0"))
+    Decimal('0.11')
+    """
+    with localcontext() as exact:
+        exact.prec = _EXACT_DIGITS
+        return round_money(unit_price * quantity * periods * (1 - discount), decimals)
+
+
+def price_line(
+    book: PriceBook, item: Item, method: Method, periods: Decimal, discount: Decimal = Decimal(0)
+) -> Line:
+    """Price ``item`` of one resource for ``periods``.
+
+    >>> book = PriceBook("1", {("vcpu", Method.MONTH): Decimal("30.5")})
+    >>> price_line(book, Item("vcpu", Decimal(2)), Method.MONTH, Decimal(3)).amount
+    Decimal('183.00')
+    """
+    check_discount(discount)
+    unit_price = book.unit_price(item.sku, method)
+    amount = line_amount(
+        unit_price=unit_price,
+        quantity=item.quantity,
+        periods=periods,
+        discount=discount,
+        decimals=book.decimals,
+    )
+    return Line(item.sku, item.quantity, unit_price, periods, discount, amount)
+
+
+def price_lines(
+    book: PriceBook,
+    items: Sequence[Item],
+    method: Method,
+    periods: int,
+    discounts: Mapping[str, Decimal] | None = None,
+) -> tuple[Line, ...]:
+    """Price everything that one resource needs for a purchase or a renewal of ``periods``.
+
+    ``discounts`` maps a SKU to its discount; a SKU that is not in it pays the full price.
+    Raises InvalidInput for a duration, quantity or SKU that is not sold.
+
+    >>> book = PriceBook("1", {("vcpu", Method.HOUR): Decimal("0.1"),
+    ...                        ("memory_gib", Method.HOUR): Decimal("0.05")})
+    >>> lines = price_lines(book, [Item("vcpu", Decimal(1)), Item("memory_gib", Decimal(2))],
+    ...                     Method.HOUR, 24, {"vcpu": Decimal("0.5")})
+    >>> [str(line.amount) for line in lines], str(total(lines))
+    (['1.20', '2.40'], '3.60')
+    """
+    check_periods(method, periods)
+    if not items:
+        raise InvalidInput("There is nothing to price.", code="nothing_to_price")
+    for item in items:
+        check_sku(item.sku)
+        if item.quantity <= 0:
+            raise InvalidInput(
+                f"The quantity of {item.sku} must be above 0.",
+                code="quantity_not_positive",
+                field=item.sku,
+                numbers={"quantity": str(item.quantity)},
+            )
+    found = discounts or {}
+    return tuple(
+        price_line(book, item, method, Decimal(periods), found.get(item.sku, Decimal(0)))
+        for item in items
+    )
+
+
+def total(lines: Iterable[Line]) -> Decimal:
+    """The sum of rounded lines.
+
+    >>> total([])
+    Decimal('0')
+    """
+    return sum((line.amount for line in lines), Decimal(0))
+
+
+def anchor_day_of(start: datetime, zone: tzinfo = UTC) -> int:
+    """The day of the month on which a subscription that begins at ``start`` is anchored.
+
+    >>> anchor_day_of(datetime(2026, 1, 31, tzinfo=UTC))
+    31
+    """
+    return start.astimezone(zone).day
+
+
+def period_end(
+    start: datetime,
+    method: Method,
+    periods: int,
+    *,
+    anchor_day: int | None = None,
+    zone: tzinfo = UTC,
+) -> datetime:
+    """The instant ``periods`` after ``start`` (before it if negative), in UTC.
+
+    ``anchor_day`` is the day of the month that a shorter month may have cut off: it counts only
+    where ``start`` is the last day of its month in ``zone``. ``start`` must be aware.
+
+    >>> january = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    >>> february = period_end(january, Method.MONTH, 1)
+    >>> february.isoformat()
+    '2026-02-28T12:00:00+00:00'
+    >>> period_end(february, Method.MONTH, 1, anchor_day=31).isoformat()
+    '2026-03-31T12:00:00+00:00'
+    """
+    if start.tzinfo is None:
+        raise ValueError("start must be an aware datetime")
+    if method is Method.HOUR:
+        return start.astimezone(UTC) + periods * _HOUR
+    if periods == 0:
+        return start.astimezone(UTC)
+    local = start.astimezone(zone)
+    month_index = local.year * 12 + (local.month - 1) + periods * _MONTHS[method]
+    year, month = month_index // 12, month_index % 12 + 1
+    shortened = local.day == monthrange(local.year, local.month)[1]
+    wanted_day = max(anchor_day or 1, local.day) if shortened else local.day
+    day = min(wanted_day, monthrange(year, month)[1])
+    return local.replace(year=year, month=month, day=day, fold=0).astimezone(UTC)
+
+
+def periods_between(
+    begin: datetime,
+    end: datetime,
+    method: Method,
+    *,
+    anchor_day: int | None = None,
+    zone: tzinfo = UTC,
+) -> Decimal:
+    """How many periods lie between ``begin`` and ``end``, with six decimals; 0 if none.
+
+    Counted back from ``end``, because that is the edge at which paid periods line up. The period
+    in which ``begin`` falls counts by its own length: half of February is half a month.
+
+    >>> periods_between(datetime(2026, 2, 15, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC),
+    ...                 Method.MONTH)
+    Decimal('1.500000')
+    """
+    if end <= begin:
+        return Decimal(0).quantize(INTERNAL_STEP)
+    whole = _estimate_periods(begin, end, method)
+
+    def edge(periods: int) -> datetime:
+        return period_end(end, method, -periods, anchor_day=anchor_day, zone=zone)
+
+    while edge(whole) < begin:
+        whole -= 1
+    upper, lower = edge(whole), edge(whole + 1)
+    with localcontext() as exact:
+        exact.prec = _EXACT_DIGITS
+        part = Decimal(_microseconds(upper - begin)) / Decimal(_microseconds(upper - lower))
+        return (whole + part).quantize(INTERNAL_STEP, rounding=ROUND_HALF_UP)
+
+
+def unused_periods(
+    at: datetime,
+    end: datetime,
+    method: Method,
+    *,
+    anchor_day: int | None = None,
+    zone: tzinfo = UTC,
+) -> Decimal:
+    """Paid periods not yet used at ``at``. A begun hour is used; months and years count exactly.
+
+    >>> noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    >>> unused_periods(noon, noon + timedelta(hours=2, minutes=59), Method.HOUR)
+    Decimal('2.000000')
+    """
+    if method is Method.HOUR:
+        whole_hours = max(end - at, timedelta(0)) // _HOUR
+        return Decimal(whole_hours).quantize(INTERNAL_STEP)
+    return periods_between(at, end, method, anchor_day=anchor_day, zone=zone)
+
+
+def unused_from(at: datetime, end: datetime, method: Method) -> datetime:
+    """The instant from which paid time counts as unused: the next full hour before ``end``, or now.
+
+    >>> noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    >>> unused_from(noon, noon + timedelta(minutes=90), Method.HOUR).isoformat()
+    '2026-05-01T12:30:00+00:00'
+    """
+    if method is Method.HOUR:
+        return end - (max(end - at, timedelta(0)) // _HOUR) * _HOUR
+    return min(at, end)
+
+
+def refund_amount(
+    *, amount: Decimal, periods_paid: Decimal, periods_unused: Decimal, decimals: int = 2
+) -> Decimal:
+    """What a line gives back for its unused periods: never more than it cost.
+
+    >>> refund_amount(amount=Decimal("30.00"), periods_paid=Decimal(3),
+    ...               periods_unused=Decimal("1.5"))
+    Decimal('15.00')
+    """
+    if periods_unused >= periods_paid:
+        return round_money(amount, decimals)
+    with localcontext() as exact:
+        exact.prec = _EXACT_DIGITS
+        return round_money(amount * periods_unused / periods_paid, decimals)
+
+
+def split_gift(amount_minor: int, gift_balance_minor: int) -> tuple[int, int]:
+    """How a payment is taken: (gift, cash). Gift goes first.
+
+    >>> split_gift(500, 200)
+    (200, 300)
+    """
+    gift = min(amount_minor, gift_balance_minor)
+    return gift, amount_minor - gift
+
+
+def split_refund(refund_minor: int, gift_paid_minor: int, amount_minor: int) -> tuple[int, int]:
+    """How a refund is given back: (gift, cash), in the proportion in which it was paid.
+
+    Gift never turns into cash: neither part exceeds what was paid from it.
+
+    >>> split_refund(50, 20, 100)
+    (10, 40)
+    """
+    if amount_minor == 0:
+        return 0, 0
+    gift = (2 * refund_minor * gift_paid_minor + amount_minor) // (2 * amount_minor)
+    return gift, refund_minor - gift
+
+
+def upgrade_lines(
+    book: PriceBook,
+    paid: Sequence[PaidLine],
+    wanted: Sequence[Item],
+    method: Method,
+    *,
+    at: datetime,
+    discounts: Mapping[str, Decimal] | None = None,
+    anchor_day: int | None = None,
+    zone: tzinfo = UTC,
+) -> tuple[DifferenceLine, ...]:
+    """The lines that bring the time already paid for from ``paid`` to ``wanted``.
+
+    For each SKU and each stretch of unused paid time there is a line for ``wanted - paid`` units
+    at today's price; it is negative where fewer units are wanted. A sum above zero is an upgrade
+    and is charged; otherwise the change is a downgrade, which costs nothing now and lowers the
+    price from the next period on.
+
+    >>> book = PriceBook("1", {("vcpu", Method.MONTH): Decimal(30)})
+    >>> paid = [PaidLine("vcpu", Decimal(2), datetime(2026, 4, 1, tzinfo=UTC),
+    ...                  datetime(2026, 5, 1, tzinfo=UTC))]
+    >>> middle = datetime(2026, 4, 16, tzinfo=UTC)
+    >>> [found] = upgrade_lines(book, paid, [Item("vcpu", Decimal(4))], Method.MONTH, at=middle)
+    >>> found.line.quantity, found.line.periods, found.line.amount
+    (Decimal('2'), Decimal('0.500000'), Decimal('30.00'))
+    """
+    if not paid:
+        return ()
+    paid_until = max(line.end for line in paid)
+    start = unused_from(at, paid_until, method)
+    inner = {edge for line in paid for edge in (line.begin, line.end) if start < edge < paid_until}
+    edges = sorted({start, paid_until} | inner)
+    target = {item.sku: item.quantity for item in wanted}
+    skus = sorted(target.keys() | {line.sku for line in paid})
+    found = discounts or {}
+    result: list[DifferenceLine] = []
+    for begin, end in zip(edges, edges[1:], strict=False):
+        periods = periods_between(
+            begin, paid_until, method, anchor_day=anchor_day, zone=zone
+        ) - periods_between(end, paid_until, method, anchor_day=anchor_day, zone=zone)
+        for sku in skus:
+            held = sum(
+                (p.quantity for p in paid if p.sku == sku and p.begin <= begin and p.end >= end),
+                Decimal(0),
+            )
+            added = target.get(sku, Decimal(0)) - held
+            if added == 0:
+                continue
+            line = price_line(book, Item(sku, added), method, periods, found.get(sku, Decimal(0)))
+            result.append(DifferenceLine(line, begin, end))
+    return tuple(result)
+
+
+def renewals_until(
+    paid_until: datetime,
+    horizon: datetime,
+    method: Method,
+    *,
+    anchor_day: int | None = None,
+    zone: tzinfo = UTC,
+) -> int:
+    """How many one-period renewals fall due from ``paid_until`` on, before ``horizon``.
+
+    >>> start = datetime(2026, 5, 1, tzinfo=UTC)
+    >>> renewals_until(start, start + timedelta(minutes=90), Method.HOUR)
+    2
+    """
+    if method is Method.HOUR:
+        return max(-((paid_until - horizon) // _HOUR), 0)
+    count = 0
+    while period_end(paid_until, method, count, anchor_day=anchor_day, zone=zone) < horizon:
+        count += 1
+    return count
+
+
+def _estimate_periods(begin: datetime, end: datetime, method: Method) -> int:
+    """Whole periods between two instants, never too few: a start for the exact count."""
+    span = end - begin
+    if method is Method.HOUR:
+        return span // _HOUR
+    shortest = timedelta(days=28) if method is Method.MONTH else timedelta(days=365)
+    return span // shortest
+
+
+def _microseconds(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
