@@ -116,8 +116,10 @@ class VpcSpec:
 class SubnetSpec:
     """One broadcast domain of a VPC with its gateway and DHCP service.
 
-    ``gateway`` must be a usable address of ``cidr``. ``dns`` may be empty. ``lease_s`` is the
-    DHCP lease in seconds, ``mtu_bytes`` the MTU that guests are told.
+    ``gateway`` must be a usable address of ``cidr``. ``dns`` may be empty. ``routes`` are the
+    networks that guests are told to reach through the gateway; a guest that knows classless routes
+    (RFC 3442) then takes no default route from here, so that an external NIC can have it.
+    ``lease_s`` is the DHCP lease in seconds, ``mtu_bytes`` the MTU that guests are told.
     """
 
     id: str
@@ -125,6 +127,7 @@ class SubnetSpec:
     cidr: IPv4Network
     gateway: IPv4Address
     dns: tuple[IPv4Address, ...] = ()
+    routes: tuple[IPv4Network, ...] = ()
     lease_s: int = 86_400
     mtu_bytes: int = TUNNELLED_MTU_BYTES
 
@@ -162,7 +165,10 @@ class RuleSpec:
     port_max: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse ports without a protocol that has them, and half or reversed ranges."""
+        """Refuse what cannot match: ports without TCP or UDP, bad ranges, ICMP of the other IP."""
+        version = {IpProtocol.ICMP: 4, IpProtocol.ICMPV6: 6}.get(self.protocol)
+        if version not in (None, self.remote.version):
+            raise ValueError(f"{self.protocol} does not exist in IPv{self.remote.version}")
         if (self.port_min is None) != (self.port_max is None):
             raise ValueError("a port range needs both ends")
         if self.port_min is None or self.port_max is None:

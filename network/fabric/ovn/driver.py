@@ -1,0 +1,402 @@
+"""The fabric on OVN: a logical router per VPC, a logical switch per subnet or segment.
+
+Security groups are port groups with ACLs, bandwidth bounds are QoS rows (meters), DHCP is OVN's
+own. What each thing becomes in the northbound database:
+
+======================  =========================================================================
+VPC                     ``Logical_Router`` named by its id
+subnet                  ``Logical_Switch`` named by its id, ``Logical_Router_Port`` ``<id>-gw`` on
+                        the VPC's router with its peer ``<id>-router``, one ``DHCP_Options``
+segment                 ``Logical_Switch`` named by its id with a ``localnet`` port ``<id>-phys``
+security group          ``Port_Group`` named by its id with ``_`` for ``-``, and its ``ACL`` rows
+port                    ``Logical_Switch_Port`` named by the NIC's port UUID, and ``QoS`` rows
+======================  =========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from network.fabric.base import (
+    Changes,
+    FabricInUse,
+    FabricMissing,
+    ForeignRow,
+    Inventory,
+    Kind,
+    OwnedRow,
+    PortObservation,
+    PortSpec,
+    SecurityGroupSpec,
+    SegmentSpec,
+    SubnetSpec,
+    UnownedRow,
+    VpcSpec,
+    router_mac,
+)
+from network.fabric.ovn.matches import group_acls, port_group_name, port_meter
+from network.fabric.ovn.rows import Editor, Marks
+from network.fabric.ovn.session import Columns, Session
+
+NB_COLUMNS: Final[Columns] = {
+    "Logical_Router": ("name", "ports", "external_ids"),
+    "Logical_Router_Port": ("name", "mac", "networks", "external_ids"),
+    "Logical_Switch": ("name", "ports", "qos_rules", "external_ids"),
+    "Logical_Switch_Port": (
+        "name",
+        "type",
+        "addresses",
+        "port_security",
+        "enabled",
+        "options",
+        "dhcpv4_options",
+        "tag",
+        "up",
+        "external_ids",
+    ),
+    "DHCP_Options": ("cidr", "options", "external_ids"),
+    "Port_Group": ("name", "ports", "acls", "external_ids"),
+    "ACL": ("direction", "priority", "match", "action", "external_ids"),
+    "QoS": ("direction", "priority", "match", "bandwidth", "external_ids"),
+}
+SB_COLUMNS: Final[Columns] = {
+    "Port_Binding": ("logical_port", "chassis"),
+    "Chassis": ("name", "hostname"),
+}
+#: What is looked at for foreign rows: the tables whose rows stand by themselves.
+_ROOT_TABLES: Final = ("Logical_Router", "Logical_Switch", "Port_Group", "DHCP_Options")
+
+Edit = Callable[[Editor], None]
+
+
+class OvnFabric:
+    """See :class:`network.fabric.base.Fabric` for every method's promise."""
+
+    def __init__(self, nb: str, *, owner: str, sb: str | None, timeout_s: float) -> None:
+        self._marks = Marks(owner)
+        self._nb = Session(nb, "OVN_Northbound", NB_COLUMNS, timeout_s)
+        self._sb = Session(sb, "OVN_Southbound", SB_COLUMNS, timeout_s) if sb else None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._nb.close()
+        if self._sb is not None:
+            self._sb.close()
+
+    def _run(self, edit: Edit, *, dry_run: bool = False) -> Changes:
+        def work(txn: Any) -> Changes:
+            editor = Editor(self._nb.tables, txn, self._marks, rehearsal=dry_run)
+            edit(editor)
+            return tuple(editor.changes)
+
+        return self._nb.rehearse(work) if dry_run else self._nb.transact(work)
+
+    # VPCs ---------------------------------------------------------------------------------------
+
+    def ensure_vpc(self, spec: VpcSpec, *, dry_run: bool = False) -> Changes:
+        """A router without ports."""
+        marks = self._marks.ids(Kind.VPC, spec.id)
+
+        def edit(rows: Editor) -> None:
+            rows.ensure("Logical_Router", spec.id, marks, name=spec.id)
+
+        return self._run(edit, dry_run=dry_run)
+
+    def delete_vpc(self, vpc_id: str) -> None:
+        """Remove the router unless a subnet's gateway is on it."""
+
+        def edit(rows: Editor) -> None:
+            router = rows.find("Logical_Router", vpc_id)
+            if router is None:
+                return
+            router.verify("ports")
+            if router.ports:
+                raise FabricInUse(f"VPC {vpc_id} still has {len(router.ports)} subnets")
+            router.delete()
+
+        self._run(edit)
+
+    # Subnets ------------------------------------------------------------------------------------
+
+    def ensure_subnet(self, spec: SubnetSpec, *, dry_run: bool = False) -> Changes:
+        """Switch, gateway, their link and the DHCP options, in one transaction."""
+        marks = self._marks.ids(Kind.SUBNET, spec.id, vpc=spec.vpc_id)
+        gateway_mac = router_mac(spec.id)
+        gateway_name, peer_name = f"{spec.id}-gw", f"{spec.id}-router"
+
+        def edit(rows: Editor) -> None:
+            router = rows.find("Logical_Router", spec.vpc_id)
+            if router is None:
+                raise FabricMissing(f"VPC {spec.vpc_id} of subnet {spec.id} is not there")
+            gateway, _ = rows.ensure(
+                "Logical_Router_Port",
+                spec.id,
+                marks,
+                name=gateway_name,
+                mac=gateway_mac,
+                networks=[f"{spec.gateway}/{spec.cidr.prefixlen}"],
+            )
+            rows.link(router, "ports", gateway, label=spec.vpc_id)
+            switch, _ = rows.ensure("Logical_Switch", spec.id, marks, name=spec.id)
+            peer, _ = rows.ensure(
+                "Logical_Switch_Port",
+                peer_name,
+                marks,
+                name=peer_name,
+                type="router",
+                addresses=["router"],
+                options={"router-port": gateway_name},
+            )
+            rows.link(switch, "ports", peer, label=spec.id)
+            rows.ensure(
+                "DHCP_Options",
+                spec.id,
+                marks,
+                cidr=str(spec.cidr),
+                options=_dhcp_options(spec, gateway_mac),
+            )
+
+        return self._run(edit, dry_run=dry_run)
+
+    def delete_subnet(self, subnet_id: str) -> None:
+        """Remove all rows of the subnet unless a NIC's port is on its switch."""
+
+        def edit(rows: Editor) -> None:
+            self._drop_switch(rows, subnet_id, Kind.SUBNET)
+            gateway = rows.find("Logical_Router_Port", subnet_id)
+            if gateway is not None:
+                router = rows.find("Logical_Router", gateway.external_ids.get("scloud:vpc", ""))
+                if router is not None:
+                    rows.unlink(router, "ports", gateway, label=subnet_id)
+            options = rows.find("DHCP_Options", subnet_id)
+            if options is not None:
+                options.delete()
+
+        self._run(edit)
+
+    def _drop_switch(self, rows: Editor, switch_id: str, kind: Kind) -> None:
+        switch = rows.find("Logical_Switch", switch_id)
+        if switch is None:
+            return
+        switch.verify("ports")
+        others = [p for p in switch.ports if self._marks.kind_and_id(p) != (kind, switch_id)]
+        if others:
+            raise FabricInUse(f"{switch_id} still has {len(others)} ports")
+        switch.delete()
+
+    # Segments -----------------------------------------------------------------------------------
+
+    def ensure_segment(self, spec: SegmentSpec, *, dry_run: bool = False) -> Changes:
+        """A switch with one localnet port."""
+        marks = self._marks.ids(Kind.SEGMENT, spec.id)
+        name = f"{spec.id}-phys"
+
+        def edit(rows: Editor) -> None:
+            switch, _ = rows.ensure("Logical_Switch", spec.id, marks, name=spec.id)
+            bridge, _ = rows.ensure(
+                "Logical_Switch_Port",
+                name,
+                marks,
+                name=name,
+                type="localnet",
+                addresses=["unknown"],
+                options={"network_name": spec.physical_network},
+                tag=[] if spec.vlan is None else [spec.vlan],
+            )
+            rows.link(switch, "ports", bridge, label=spec.id)
+
+        return self._run(edit, dry_run=dry_run)
+
+    def delete_segment(self, segment_id: str) -> None:
+        """Remove the switch unless a NIC's port is on it."""
+        self._run(lambda rows: self._drop_switch(rows, segment_id, Kind.SEGMENT))
+
+    # Security groups ----------------------------------------------------------------------------
+
+    def ensure_security_group(self, spec: SecurityGroupSpec, *, dry_run: bool = False) -> Changes:
+        """The port group with exactly the ACLs of the rules."""
+        marks = self._marks.ids(Kind.SECURITY_GROUP, spec.id)
+        name = port_group_name(spec.id)
+
+        def edit(rows: Editor) -> None:
+            group, created = rows.ensure("Port_Group", spec.id, marks, name=name)
+            acls = []
+            for acl in group_acls(spec):
+                row, _ = rows.ensure(
+                    "ACL",
+                    f"{spec.id}/{acl.key}",
+                    marks | {"scloud:rule": acl.key},
+                    direction=acl.direction,
+                    priority=acl.priority,
+                    match=acl.match,
+                    action=acl.action,
+                )
+                acls.append(row)
+            # The whole set, not single members: an ACL that somebody slipped in goes away.
+            rows.put(group, "acls", acls, label=None if created else f"Port_Group {name}")
+
+        return self._run(edit, dry_run=dry_run)
+
+    def delete_security_group(self, security_group_id: str) -> None:
+        """Remove the port group unless a port is a member; its ACLs go with it."""
+
+        def edit(rows: Editor) -> None:
+            group = rows.find("Port_Group", security_group_id)
+            if group is None:
+                return
+            group.verify("ports")
+            if group.ports:
+                raise FabricInUse(f"{security_group_id} still has {len(group.ports)} ports")
+            group.delete()
+
+        self._run(edit)
+
+    # Ports --------------------------------------------------------------------------------------
+
+    def ensure_ports(self, specs: Sequence[PortSpec], *, dry_run: bool = False) -> Changes:
+        """All ports with their DHCP, group and meters in one transaction."""
+
+        def edit(rows: Editor) -> None:
+            for spec in specs:
+                self._ensure_port(rows, spec)
+
+        return self._run(edit, dry_run=dry_run)
+
+    def _ensure_port(self, rows: Editor, spec: PortSpec) -> None:
+        switch = rows.find("Logical_Switch", spec.switch_id)
+        if switch is None:
+            raise FabricMissing(f"{spec.switch_id}, the switch of {spec.nic_id}, is not there")
+        more = {"nic": spec.nic_id, "switch": spec.switch_id}
+        if spec.vm_id is not None:
+            more["vm"] = spec.vm_id
+        identity = " ".join([spec.mac, *map(str, spec.addresses)])
+        options = rows.find("DHCP_Options", spec.switch_id) if spec.dhcp else None
+        before = rows.find("Logical_Switch_Port", spec.name)
+        earlier_switch_id = before.external_ids.get("scloud:switch") if before is not None else None
+        port, _ = rows.ensure(
+            "Logical_Switch_Port",
+            spec.name,
+            self._marks.ids(Kind.PORT, spec.name, **more),
+            name=spec.name,
+            type="",
+            addresses=[identity],
+            port_security=[identity],
+            # Port security without an address would let every address through.
+            enabled=[bool(spec.addresses)],
+            dhcpv4_options=[] if options is None else [options],
+        )
+        if earlier_switch_id not in (None, spec.switch_id):
+            earlier = rows.find("Logical_Switch", str(earlier_switch_id))
+            if earlier is not None:
+                rows.unlink(earlier, "ports", port, label=str(earlier_switch_id))
+                self._put_meters(rows, earlier, spec.name, ())
+        rows.link(switch, "ports", port, label=spec.switch_id)
+        self._put_group(rows, port, spec)
+        self._put_meters(rows, switch, spec.name, spec.qos)
+
+    def _put_group(self, rows: Editor, port: Any, spec: PortSpec) -> None:
+        wanted = None
+        if spec.security_group_id is not None:
+            wanted = rows.find("Port_Group", spec.security_group_id)
+            if wanted is None:
+                raise FabricMissing(f"{spec.security_group_id} of {spec.nic_id} is not there")
+            rows.link(wanted, "ports", port, label=spec.security_group_id)
+        for group in rows.groups_with(port):
+            if group is not wanted:
+                rows.unlink(group, "ports", port, label=group.name)
+
+    def _put_meters(self, rows: Editor, switch: Any, port_name: str, qos: Sequence[Any]) -> None:
+        wanted = set()
+        marks = self._marks.ids(Kind.PORT, port_name, port=port_name)
+        for bound in qos:
+            meter = port_meter(port_name, bound)
+            row, _ = rows.ensure(
+                "QoS",
+                f"{switch.name}/{port_name}/{meter.key}",
+                marks,
+                direction=meter.direction,
+                priority=meter.priority,
+                match=meter.match,
+                bandwidth={"rate": meter.rate_kbps, "burst": meter.rate_kbps},
+            )
+            rows.link(switch, "qos_rules", row, label=port_name)
+            wanted.add(row.uuid)
+        for row in list(getattr(switch, "qos_rules", ())):
+            if row.uuid not in wanted and row.external_ids.get("scloud:port") == port_name:
+                rows.unlink(switch, "qos_rules", row, label=port_name)
+
+    def delete_ports(self, names: Sequence[str]) -> None:
+        """Take the ports off their switches; rows that nothing refers to vanish by themselves."""
+
+        def edit(rows: Editor) -> None:
+            for name in names:
+                self._delete_port(rows, name)
+
+        self._run(edit)
+
+    def _delete_port(self, rows: Editor, name: str) -> None:
+        port = rows.find("Logical_Switch_Port", name)
+        if port is None:
+            for other in rows.named("Logical_Switch_Port", name):
+                raise ForeignRow(f"port {name} ({other.uuid}) belongs to somebody else")
+            return
+        switch = rows.find("Logical_Switch", port.external_ids.get("scloud:switch", ""))
+        if switch is None:
+            return
+        self._put_meters(rows, switch, name, ())
+        rows.unlink(switch, "ports", port, label=switch.name)
+
+    def port_observation(self, name: str) -> PortObservation:
+        """``up`` from the northbound, the chassis from the southbound database if it is known."""
+        with self._nb.reading() as tables:
+            rows = Editor(tables, None, self._marks)
+            port = rows.find("Logical_Switch_Port", name)
+            if port is None:
+                return PortObservation(exists=False)
+            up = bool(port.up and port.up[0])
+        return PortObservation(exists=True, up=up, chassis=self._chassis(name))
+
+    def _chassis(self, name: str) -> str | None:
+        if self._sb is None:
+            return None
+        with self._sb.reading() as tables:
+            rows = tables["Port_Binding"].rows
+            entry = rows.IndexEntry(logical_port=name)
+            for binding in rows.indexes["logical_port"].irange(entry, entry):
+                if binding.chassis:
+                    return str(binding.chassis[0].hostname or binding.chassis[0].name)
+        return None
+
+    # Everything ---------------------------------------------------------------------------------
+
+    def list_owned(self) -> Inventory:
+        """Rows by mark; a thing is there while any of its rows is."""
+        owned: set[OwnedRow] = set()
+        foreign: list[UnownedRow] = []
+        with self._nb.reading() as tables:
+            for table in (*_ROOT_TABLES, "Logical_Switch_Port", "Logical_Router_Port"):
+                for row in tables[table].rows.values():
+                    found = self._marks.kind_and_id(row)
+                    if found is not None:
+                        owned.add(OwnedRow(*found))
+                    else:
+                        name = row.cidr if table == "DHCP_Options" else row.name
+                        foreign.append(UnownedRow(table, name, str(row.uuid)))
+        return Inventory(frozenset(owned), tuple(sorted(foreign, key=lambda r: (r.table, r.name))))
+
+
+def _dhcp_options(spec: SubnetSpec, server_mac: str) -> dict[str, str]:
+    options = {
+        "server_id": str(spec.gateway),
+        "server_mac": server_mac,
+        "router": str(spec.gateway),
+        "lease_time": str(spec.lease_s),
+        "mtu": str(spec.mtu_bytes),
+    }
+    if spec.dns:
+        options["dns_server"] = "{" + ", ".join(map(str, spec.dns)) + "}"
+    if spec.routes:
+        pairs = (f"{network},{spec.gateway}" for network in spec.routes)
+        options["classless_static_route"] = "{" + ", ".join(pairs) + "}"
+    return options

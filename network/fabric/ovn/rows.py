@@ -1,0 +1,158 @@
+"""Looking at and converging rows of the northbound database.
+
+Every row of ours has a UUID that follows from the owner and the thing's id. So two processes that
+create the same thing at the same moment collide in the database instead of making it twice, even
+in tables whose names need not be unique, and a look-up needs no search.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from network.fabric.base import ForeignRow, Kind
+
+_NAMESPACE: Final = uuid.UUID("6a0f6a5e-0d6f-4f3c-9d5c-0f5f3f9d7c11")
+_OWNER: Final = "scloud:owner"
+_KIND: Final = "scloud:kind"
+_ID: Final = "scloud:id"
+
+
+class Marks:
+    """The owner's mark on rows."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+
+    def uuid(self, table: str, key: str) -> uuid.UUID:
+        """The UUID of the row of ``table`` that stands for ``key``."""
+        return uuid.uuid5(_NAMESPACE, f"{self.owner}/{table}/{key}")
+
+    def ids(self, kind: Kind, thing_id: str, **more: str) -> dict[str, str]:
+        """The external ids that mark a row as this owner's."""
+        marks = {_OWNER: self.owner, _KIND: kind.value, _ID: thing_id}
+        return marks | {f"scloud:{key}": value for key, value in more.items()}
+
+    def kind_and_id(self, row: Any) -> tuple[Kind, str] | None:
+        """What a row stands for, or None for a row of somebody else's."""
+        marks = row.external_ids
+        if marks.get(_OWNER) != self.owner:
+            return None
+        try:
+            return Kind(marks.get(_KIND, "")), marks[_ID]
+        except (KeyError, ValueError):
+            return None
+
+
+class Editor:
+    """One transaction's view of the tables, which writes only what differs and notes it."""
+
+    def __init__(self, tables: Any, txn: Any, marks: Marks, *, rehearsal: bool = False) -> None:
+        self._tables = tables
+        self._txn = txn
+        self._marks = marks
+        # The library does not put its indexes back after an abort, so a rehearsal inserts rows
+        # but leaves those that exist alone.
+        self._rehearsal = rehearsal
+        self.changes: list[str] = []
+
+    def find(self, table: str, key: str) -> Any:
+        """The owner's row for ``key``, or None. Raises ForeignRow if its mark was taken away."""
+        row = self._tables[table].rows.get(self._marks.uuid(table, key))
+        if row is not None and self._marks.kind_and_id(row) is None:
+            raise ForeignRow(f"{table} {row.uuid} no longer carries the mark of {key}")
+        return row
+
+    def named(self, table: str, name: str) -> Iterator[Any]:
+        """Every row of that name, whoever made it, by the table's index."""
+        rows = self._tables[table].rows
+        entry = rows.IndexEntry(name=name)
+        yield from list(rows.indexes["name"].irange(entry, entry))
+
+    def groups_with(self, port: Any) -> list[Any]:
+        """The owner's port groups that have ``port`` as a member."""
+        return [
+            group
+            for group in self._tables["Port_Group"].rows.values()
+            if self._marks.kind_and_id(group) is not None and port.uuid in _members(group, "ports")
+        ]
+
+    def ensure(
+        self, table: str, key: str, marks: Mapping[str, str], **columns: object
+    ) -> tuple[Any, bool]:
+        """The owner's row for ``key`` with these columns, and whether it is new.
+
+        Raises ForeignRow where somebody else's row has the same name.
+        """
+        row = self.find(table, key)
+        name = columns.get("name")
+        if isinstance(name, str):
+            for other in self.named(table, name):
+                if self._marks.kind_and_id(other) is None:
+                    raise ForeignRow(f"{table} {name} ({other.uuid}) belongs to somebody else")
+        created = row is None
+        if created:
+            row = self._txn.insert(
+                self._tables[table], self._marks.uuid(table, key), persist_uuid=True
+            )
+            self.changes.append(f"{table} {name or key}: created")
+        for column, value in columns.items():
+            self.put(row, column, value, label=None if created else f"{table} {name or key}")
+        if created:
+            row.external_ids = dict(marks)
+        else:
+            self._put_marks(row, marks, label=f"{table} {name or key}")
+        return row, created
+
+    def _put_marks(self, row: Any, marks: Mapping[str, str], *, label: str) -> None:
+        wrong = {key: value for key, value in marks.items() if row.external_ids.get(key) != value}
+        if not wrong:
+            return
+        self.changes.append(f"{label}: external_ids corrected")
+        if not self._rehearsal:
+            for key, value in wrong.items():
+                row.setkey("external_ids", key, value)
+
+    def put(self, row: Any, column: str, value: object, *, label: str | None) -> None:
+        """Write a column if it differs; noted as a change unless ``label`` is None (a new row)."""
+        if label is None:
+            if value not in ([], {}):
+                setattr(row, column, value)
+            return
+        if _plain(getattr(row, column)) != _plain(value):
+            self.changes.append(f"{label}: {column} corrected")
+            if not self._rehearsal:
+                setattr(row, column, value)
+
+    def link(self, row: Any, column: str, child: Any, *, label: str) -> None:
+        """Put ``child`` into a set of references, leaving the set's other members alone."""
+        if child.uuid in _members(row, column):
+            return
+        self.changes.append(f"{label}: added to {column}")
+        if not self._rehearsal:
+            # Somebody may delete ``row`` meanwhile; then the whole work is done again.
+            row.verify("name")
+            row.addvalue(column, child.uuid)
+
+    def unlink(self, row: Any, column: str, child: Any, *, label: str) -> None:
+        """Take ``child`` out of a set of references."""
+        if child.uuid not in _members(row, column):
+            return
+        self.changes.append(f"{label}: removed from {column}")
+        if not self._rehearsal:
+            row.delvalue(column, child.uuid)
+
+
+def _members(row: Any, column: str) -> set[uuid.UUID]:
+    """The UUIDs in a set of references; none for a column of a new row that was never written."""
+    return {one.uuid for one in getattr(row, column, ())}
+
+
+def _plain(value: object) -> object:
+    """Sets of the database compare without order; references by UUID."""
+    if isinstance(value, (list, tuple, set)):
+        return sorted(str(getattr(one, "uuid", one)) for one in value)
+    if isinstance(value, dict):
+        return value
+    return sorted([str(getattr(value, "uuid", value))])
