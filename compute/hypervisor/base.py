@@ -210,9 +210,6 @@ class DomainSpec:
     seed: DiskSource | None = None
     pci_devices: tuple[PciAddress, ...] = ()
     owner: str = "scloud"
-    boot_kernel: str | None = None
-    boot_initrd: str | None = None
-    boot_cmdline: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_vcpus < self.vcpus:
@@ -558,9 +555,7 @@ class Hypervisor(Protocol):
         """Set the limits in the definition and, if it runs, at once in the running domain."""
         ...
 
-    def set_cpu_limits(
-        self, uuid: str, *, shares: int, quota_percent: int | None
-    ) -> None:
+    def set_cpu_limits(self, uuid: str, *, shares: int, quota_percent: int | None) -> None:
         """Set weight and limit of the vCPUs, in the definition and at once where it runs.
 
         A host without CPU control groups keeps the definition only.
@@ -649,9 +644,7 @@ class Hypervisor(Protocol):
         """
         ...
 
-    def set_vnc_password(
-        self, uuid: str, password: str, *, valid_until: datetime
-    ) -> None:
+    def set_vnc_password(self, uuid: str, password: str, *, valid_until: datetime) -> None:
         """Open the screen for new sessions with this password until then (aware datetime).
 
         Replaces the password before; open sessions go on. At most 8 characters. Raises

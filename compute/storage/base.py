@@ -288,9 +288,7 @@ class Storage(Protocol):
 
     # -- volumes -----------------------------------------------------------------------------
 
-    def create_volume(
-        self, volume_id: str, *, size_gib: int, image_id: str | None = None
-    ) -> None:
+    def create_volume(self, volume_id: str, *, size_gib: int, image_id: str | None = None) -> None:
         """Make a volume, empty or with the image's content; thin in both cases.
 
         If it exists it is grown to `size_gib` at least, its content stays. Raises `ImageMissing`,
@@ -306,9 +304,7 @@ class Storage(Protocol):
         """
         ...
 
-    def volume_from_snapshot(
-        self, volume_id: str, *, source_volume_id: str, snapshot: str
-    ) -> None:
+    def volume_from_snapshot(self, volume_id: str, *, source_volume_id: str, snapshot: str) -> None:
         """Make an independent volume from a snapshot, also while the source is in use.
 
         If the target exists nothing is done. The caller must not delete the snapshot meanwhile.

@@ -1,0 +1,7 @@
+"""The alarms app."""
+
+from django.apps import AppConfig
+
+
+class AlarmsConfig(AppConfig):
+    name = "alarms"

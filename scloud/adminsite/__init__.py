@@ -1,0 +1,1 @@
+"""The operators' console: Django admin with the platform's own site."""

@@ -1,0 +1,8 @@
+"""The operation log and the event stream."""
+
+from django.apps import AppConfig
+
+
+class AuditConfig(AppConfig):
+    name = "scloud.audit"
+    label = "audit"

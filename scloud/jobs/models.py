@@ -1,0 +1,94 @@
+"""The durable job: the truth about work in flight. django-q2 only rings the bell."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from scloud.lib.ids import new_id
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+
+def job_id() -> str:
+    """Return a fresh job id."""
+    return new_id("job")
+
+
+class JobStatus(models.TextChoices):
+    """Where a job is."""
+
+    QUEUED = "queued", _("Queued")
+    RUNNING = "running", _("Running")
+    SUCCEEDED = "succeeded", _("Succeeded")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+class Job(models.Model):
+    """A piece of work on one target.
+
+    ``attempt`` is the fencing token: a worker may write only while the row still carries the
+    attempt number that it claimed. ``lease_until`` tells the sweep when a worker is gone.
+    """
+
+    id = models.CharField(primary_key=True, max_length=20, default=job_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, related_name="+")
+    kind = models.CharField(max_length=60)
+    title = models.CharField(max_length=200)
+    target_kind = models.CharField(max_length=30)
+    target_id = models.CharField(max_length=40)
+    payload = models.JSONField(default=dict)
+    result = models.JSONField(default=dict)
+    status = models.CharField(max_length=10, choices=JobStatus.choices, default=JobStatus.QUEUED)
+    exclusive = models.BooleanField(default=True)
+    attempt = models.PositiveIntegerField(default=0)
+    max_attempts = models.PositiveIntegerField(default=5)
+    lease_owner = models.CharField(max_length=80, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    not_before = models.DateTimeField(default=timezone.now)
+    rung_at = models.DateTimeField(default=timezone.now)
+    deadline = models.DateTimeField()
+    progress_percent = models.PositiveSmallIntegerField(default=0)
+    step = models.CharField(max_length=120, blank=True)
+    # [{"name", "label", "state": waiting|running|done|failed, "at": iso time}, ...]
+    steps = models.JSONField(default=list)
+    error_code = models.CharField(max_length=60, blank=True)
+    error_message = models.TextField(blank=True)
+    error_remedy = models.TextField(blank=True)
+    created_by = models.CharField(max_length=320, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["target_kind", "target_id"],
+                condition=Q(status__in=["queued", "running"], exclusive=True),
+                name="one_active_job_per_target",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["tenant", "-created_at"], name="job_tenant_created"),
+            models.Index(fields=["target_id", "-created_at"], name="job_target_created"),
+            models.Index(
+                fields=["status", "lease_until"],
+                condition=Q(status__in=["queued", "running"]),
+                name="job_active",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.title}"
+
+    @property
+    def is_active(self) -> bool:
+        """True while it is queued or running."""
+        return self.status in ACTIVE

@@ -1,0 +1,142 @@
+"""Putting jobs in the queue, taking them out again, and ringing the bell."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from scloud.audit import events
+from scloud.jobs.handlers import handler_for
+from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.lib.errors import Conflict, NotFound
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scopes_disabled
+
+BELL = "scloud.jobs.bell.ring"
+
+
+def ring(job_id: str) -> None:
+    """Wake a worker for a job. The broker is the same database, so a rollback takes it along."""
+    async_task(BELL, job_id, task_name=job_id)
+
+
+def tell(job: Job) -> None:
+    """Push the state of a job to the open pages."""
+    events.notify(
+        tenant_id=job.tenant_id,  # type: ignore[attr-defined]  # FK column
+        kind=f"job.{job.status}",
+        resource_kind="job",
+        resource_id=job.id,
+    )
+
+
+def enqueue(
+    *,
+    kind: str,
+    tenant: Tenant | None,
+    title: str,
+    target_kind: str,
+    target_id: str,
+    payload: dict[str, Any] | None = None,
+    deadline_s: float = 600,
+    actor: Actor | None = None,
+    exclusive: bool = True,
+    delay_s: float = 0,
+) -> Job:
+    """Create a job and ring for it, inside the caller's transaction.
+
+    Raises Conflict (``target_busy``) when an exclusive job of the target is still active.
+    ``payload`` holds ids and plain settings, never a secret.
+    """
+    handler = handler_for(kind)
+    now = timezone.now()
+    job = Job(
+        tenant=tenant,
+        kind=kind,
+        title=title[:200],
+        target_kind=target_kind,
+        target_id=target_id,
+        payload=payload or {},
+        exclusive=exclusive,
+        max_attempts=handler.max_attempts,
+        not_before=now + timedelta(seconds=delay_s),
+        deadline=now + timedelta(seconds=deadline_s),
+        created_by=actor.label if actor else "SCloud",
+        steps=[
+            {"name": step.name, "label": step.label, "state": "waiting"}
+            for step in handler.steps(
+                Job(kind=kind, target_id=target_id, target_kind=target_kind, payload=payload or {})
+            )
+        ],
+    )
+    try:
+        with transaction.atomic():
+            job.save(force_insert=True)
+    except IntegrityError as error:
+        raise Conflict(
+            f"Another operation on {target_id} is still running.",
+            code="target_busy",
+            remedy="Wait until it has ended and try again.",
+        ) from error
+    ring(job.id)
+    tell(job)
+    return job
+
+
+def supersede(job_id: str, reason: str) -> bool:
+    """Cancel an active job because another one takes its place; return whether it was active.
+
+    The attempt number goes up, so the worker that holds it can write nothing more.
+    """
+    with scopes_disabled():
+        changed = Job.objects.filter(id=job_id, status__in=ACTIVE).update(
+            status=JobStatus.CANCELLED,
+            attempt=F("attempt") + 1,
+            error_code="superseded",
+            error_message=reason,
+            finished_at=timezone.now(),
+            lease_until=None,
+        )
+        if changed:
+            tell(Job.objects.get(id=job_id))
+    return bool(changed)
+
+
+def retry(job_id: str) -> Job:
+    """Queue a failed job again, for an administrator.
+
+    Raises NotFound, and Conflict when it did not fail or its target is busy with another one.
+    """
+    with scopes_disabled():
+        job = Job.objects.filter(id=job_id).first()
+        if job is None:
+            raise NotFound(f"There is no job {job_id}.")
+        now = timezone.now()
+        if Job.objects.filter(
+            target_kind=job.target_kind, target_id=job.target_id, status__in=ACTIVE, exclusive=True
+        ).exists():
+            raise Conflict("The target has another active job.", code="target_busy")
+        changed = Job.objects.filter(
+            Q(status=JobStatus.FAILED) | Q(status=JobStatus.CANCELLED), id=job_id
+        ).update(
+            status=JobStatus.QUEUED,
+            not_before=now,
+            rung_at=now,
+            deadline=now + (job.deadline - job.created_at),
+            created_at=now,
+            max_attempts=F("attempt") + handler_for(job.kind).max_attempts,
+            error_code="",
+            error_message="",
+            finished_at=None,
+            lease_until=None,
+        )
+        if not changed:
+            raise Conflict("Only a failed or cancelled job can be retried.", code="job_not_failed")
+        ring(job_id)
+        fresh: Job = Job.objects.get(id=job_id)
+        tell(fresh)
+    return fresh

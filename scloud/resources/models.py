@@ -1,0 +1,101 @@
+"""Region, and what every tenant's resource has in common."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+name_validator = RegexValidator(
+    r"\A[\w.\-]{1,30}\Z",
+    _("1 to 30 letters, digits or - _ . are allowed."),
+    code="invalid_name",
+)
+slug_validator = RegexValidator(
+    r"\A[a-z0-9][a-z0-9-]{0,29}\Z", _("Lower-case letters, digits and - are allowed.")
+)
+
+
+class Region(models.Model):
+    """A data centre: its network controller and its resources."""
+
+    id = models.CharField(primary_key=True, max_length=30, validators=[slug_validator])
+    name = models.CharField(_("name"), max_length=60)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    position = models.PositiveSmallIntegerField(default=0)
+    ovn_nb = models.CharField(
+        _("OVN northbound database"),
+        max_length=200,
+        blank=True,
+        help_text=_("tcp:ADDRESS:6641, ssl:ADDRESS:6641 or unix:PATH"),
+    )
+
+    class Meta:
+        ordering = ["position", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Resource(models.Model):
+    """A tenant's resource. Subclasses add ``id`` with their prefix and set KIND."""
+
+    KIND: ClassVar[str] = ""
+
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
+    name = models.CharField(_("name"), max_length=60)
+    remark = models.CharField(_("remark"), max_length=200, blank=True)
+    tags = ArrayField(models.CharField(max_length=60), default=list, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = TenantManager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.pk})"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, after the guard that no related row belongs to another tenant."""
+        self._guard_tenant(kwargs.get("update_fields"))
+        super().save(*args, **kwargs)
+
+    def _guard_tenant(self, update_fields: Iterable[str] | None) -> None:
+        wanted = None if update_fields is None else set(update_fields)
+        for field in self._meta.concrete_fields:
+            if not isinstance(field, models.ForeignKey) or field.name == "tenant":
+                continue
+            if wanted is not None and field.name not in wanted and field.attname not in wanted:
+                continue
+            if getattr(self, field.attname) is None:
+                continue
+            model = field.related_model
+            if not any(f.name == "tenant" for f in model._meta.concrete_fields):  # type: ignore[union-attr]  # always a class here
+                continue
+            related = getattr(self, field.name)
+            owner = related.tenant_id
+            # Platform rows (base images, shared segments) have no tenant and serve all.
+            if owner is not None and owner != self.tenant_id:  # type: ignore[attr-defined]  # FK column
+                raise ValueError(
+                    f"{self.KIND} {self.pk}: {field.name} {related.pk} is of another tenant"
+                )
+
+
+class Binnable(models.Model):
+    """Columns of a resource that goes to the recycle bin when it is deleted."""
+
+    binned_at = models.DateTimeField(null=True, editable=False)
+    destroy_at = models.DateTimeField(null=True, editable=False)
+    binned_automatically = models.BooleanField(default=False, editable=False)
+    destroyed_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        abstract = True

@@ -1,0 +1,78 @@
+"""API callers: a bearer key, or the console's session."""
+
+import secrets
+from typing import Any
+
+from django.http import HttpRequest
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from scloud.lib.errors import ScloudError
+from scloud.tenancy import apikeys
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.clientip import client_ip
+from scloud.tenancy.middleware import actor_of
+from scloud.tenancy.models import User
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """``Authorization: Bearer sck_...``."""
+
+    def authenticate(self, request: Request) -> tuple[User, Actor] | None:
+        header = request.headers.get("Authorization", "")
+        scheme, _, secret = header.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        try:
+            key = apikeys.lookup(secret.strip())
+        except ScloudError as error:
+            raise AuthenticationFailed(error.message, code=error.code) from error
+        actor = Actor(
+            tenant=key.tenant,
+            user=key.user,
+            api_key=key,
+            role=key.user.role,
+            ip=client_ip(request._request),
+            via="api",
+            request_id=secrets.token_hex(6),
+        )
+        return key.user, actor
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="SCloud"'
+
+
+class ConsoleSessionAuthentication(SessionAuthentication):
+    """A signed-in console user; state changes need the CSRF token."""
+
+    def authenticate(self, request: Request) -> tuple[User, Any] | None:
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        user = found[0]
+        if not isinstance(user, User) or user.tenant is None:
+            return None
+        http: HttpRequest = request._request
+        return user, actor_of(http, user)
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
+    """Describes the bearer key in the OpenAPI schema."""
+
+    target_class = "scloud.rest.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "sck_..."}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
+    """Describes the console's session in the OpenAPI schema."""
+
+    target_class = "scloud.rest.authentication.ConsoleSessionAuthentication"
+    name = "consoleSession"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": "scloud_session"}

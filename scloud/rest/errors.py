@@ -1,0 +1,87 @@
+"""Every error of the API has the form ``{code, message, field?, remedy?, numbers?}``."""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_handler
+
+from scloud.lib.errors import NotFound, ScloudError, TooManyRequests
+
+
+def _first(detail: Any, path: str = "") -> tuple[str, str, str]:
+    """Return the first (field, message, code) of DRF's nested details."""
+    if isinstance(detail, dict):
+        for key, value in detail.items():
+            name = "" if key == "non_field_errors" else str(key)
+            return _first(value, f"{path}.{name}".strip("."))
+    if isinstance(detail, list) and detail:
+        for index, value in enumerate(detail):
+            if isinstance(value, dict):
+                if value:
+                    return _first(value, f"{path}.{index}".strip("."))
+            else:
+                return _first(value, path)
+    return path, str(detail), str(getattr(detail, "code", "invalid"))
+
+
+def _all(detail: Any, path: str = "") -> list[dict[str, str]]:
+    """Return every (field, message, code) of DRF's nested details."""
+    if isinstance(detail, dict):
+        return [
+            row
+            for key, value in detail.items()
+            for row in _all(value, f"{path}.{'' if key == 'non_field_errors' else key}".strip("."))
+        ]
+    if isinstance(detail, list):
+        return [
+            row
+            for index, value in enumerate(detail)
+            for row in _all(
+                value, f"{path}.{index}".strip(".") if isinstance(value, dict) else path
+            )
+        ]
+    return [
+        {"field": path, "message": str(detail), "code": str(getattr(detail, "code", "invalid"))}
+    ]
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Turn our errors and DRF's into one form."""
+    if isinstance(exc, Http404):
+        exc = NotFound("There is no such resource.")
+    elif isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied()
+    if isinstance(exc, ScloudError):
+        headers = {}
+        if isinstance(exc, TooManyRequests) and exc.numbers:
+            headers["Retry-After"] = str(exc.numbers.get("retry_after_s", 60))
+        return Response(exc.as_dict(), status=exc.http_status, headers=headers)
+    response = drf_handler(exc, context)
+    if response is None or not isinstance(exc, exceptions.APIException):
+        return response
+    if isinstance(exc, exceptions.ValidationError):
+        field, message, code = _first(exc.detail)
+        body: dict[str, Any] = {
+            "code": "invalid_input",
+            "message": message,
+            "remedy": "Correct the named fields and send the request again.",
+            "errors": _all(exc.detail),
+        }
+        if field:
+            body["field"] = field
+        if code not in {"invalid", "required", "blank"}:
+            body["reason"] = code
+    else:
+        codes = exc.get_codes()
+        code = codes if isinstance(codes, str) else exc.default_code
+        renamed = {
+            "not_authenticated": "unauthenticated",
+            "throttled": "too_many_requests",
+            "permission_denied": "forbidden",
+        }
+        body = {"code": renamed.get(code, code), "message": str(exc.detail)}
+    response.data = body
+    return response

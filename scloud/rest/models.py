@@ -1,0 +1,31 @@
+"""What the API remembers."""
+
+from django.db import models
+from django.utils import timezone
+
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+
+class IdempotentRequest(models.Model):
+    """The answer to a POST that carried an Idempotency-Key; kept for a day.
+
+    A row without an answer belongs to a request that is still running, or whose process died.
+    """
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    key = models.CharField(max_length=120)
+    request_digest = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(null=True)
+    body = models.JSONField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "key"], name="idempotency_key_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.key

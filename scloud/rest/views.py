@@ -1,0 +1,74 @@
+"""Base classes of the API's views."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from django.db import models
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from rest_framework import mixins, viewsets
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from scloud.lib.errors import Forbidden, NotFound
+from scloud.rest import idempotency
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.scoping import in_scope_of
+
+
+class ActorMixin(APIView):
+    """``self.actor`` and the open scope of its tenant for the whole request."""
+
+    # The permission that reading needs; verbs check theirs in the actions.
+    view_permission = ""
+    _stack: ExitStack
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        scope: AbstractContextManager[Any] = in_scope_of(self.actor.tenant)
+        self._stack.enter_context(scope)
+        if self.view_permission and request.method in {"GET", "HEAD", "OPTIONS"}:
+            self.actor.require(self.view_permission)
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]  # DRF's own stub is narrower than what it takes
+        with ExitStack() as self._stack:
+            response = super().dispatch(request, *args, **kwargs)
+            render = getattr(response, "render", None)
+            # Rendered here: lazy querysets must be read while the scope is open.
+            return render() if callable(render) else response
+
+    @property
+    def actor(self) -> Actor:
+        """Who calls."""
+        auth = self.request.auth
+        if not isinstance(auth, Actor) or auth.tenant is None:
+            raise Forbidden("Only a tenant's user or key can call this.")
+        return auth
+
+    def once(self, answer: Callable[[], Response]) -> Response:
+        """Answer a POST once per Idempotency-Key."""
+        tenant = self.actor.tenant
+        if tenant is None:
+            raise Forbidden("Only a tenant's user or key can call this.")
+        return idempotency.once(self.request, tenant, answer)
+
+
+class ResourceViewSet(
+    ActorMixin,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    viewsets.GenericViewSet[Any],
+):
+    """List and detail of a tenant's resources; verbs are added as ``@action`` methods."""
+
+    lookup_field = "pk"
+    lookup_value_regex = "[a-z]+-[a-z0-9]{9}"
+
+    def get_object(self) -> Any:
+        try:
+            return super().get_object()
+        except (Http404, models.ObjectDoesNotExist) as error:
+            label = self.get_queryset().model._meta.verbose_name
+            raise NotFound(f"There is no {label} {self.kwargs.get('pk')}.") from error

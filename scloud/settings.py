@@ -1,0 +1,272 @@
+"""Settings. Every deployment-specific value comes from the environment (see docs/operations.md)."""
+
+import sys
+from pathlib import Path
+
+import environ
+from csp.constants import NONE, SELF
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+TESTING = "pytest" in sys.modules
+
+DEBUG = env.bool("SCLOUD_DEBUG", default=False)
+SCLOUD_DEMO = env.bool("SCLOUD_DEMO", default=False)
+SCLOUD_STATE_DIR = Path(env.str("SCLOUD_STATE_DIR", default=str(BASE_DIR / ".scloud")))
+
+
+def _secret_key() -> str:
+    """Return the site's key: from the environment, else one made once in the state directory."""
+    given = env.str("SCLOUD_SECRET_KEY", default="")
+    if given:
+        return given
+    import os
+    import secrets
+
+    path = SCLOUD_STATE_DIR / "secret_key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # O_EXCL: several processes start at once, and all must end with the same key.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text().strip()
+
+
+SECRET_KEY = _secret_key()
+SECRET_KEY_FALLBACKS = env.list("SCLOUD_OLD_SECRET_KEYS", default=[])
+
+ALLOWED_HOSTS = env.list("SCLOUD_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("SCLOUD_TRUSTED_ORIGINS", default=[])
+SCLOUD_HTTPS = env.bool("SCLOUD_HTTPS", default=False)
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "django_filters",
+    "django_htmx",
+    "django_q",
+    "csp",
+    "scloud.tenancy",
+    "scloud.audit",
+    "scloud.jobs",
+    "scloud.resources",
+    "scloud.web",
+    "scloud.rest",
+    "billing",
+    "network",
+    "compute",
+    "alarms",
+    "scloud.adminsite.apps.ScloudAdminConfig",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "scloud.tenancy.middleware.TenancyMiddleware",
+    "scloud.web.middleware.ConsoleMiddleware",
+]
+
+ROOT_URLCONF = "scloud.urls"
+ASGI_APPLICATION = "scloud.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "scloud.web.context.console",
+            ],
+        },
+    }
+]
+
+DATABASES = {
+    "default": env.db_url("DATABASE_URL", default="postgres://scloud@127.0.0.1:55432/scloud")
+}
+DATABASES["default"].update(
+    {
+        "CONN_MAX_AGE": 60,
+        # A restarted database server must not break the first request after it.
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5},
+        "TEST": {"NAME": env.str("SCLOUD_TEST_DB", default="test_scloud")},
+    }
+)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "tenancy.User"
+AUTHENTICATION_BACKENDS = ["scloud.tenancy.backends.EmailBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "login"
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_NAME = "scloud_session"
+CSRF_COOKIE_NAME = "scloud_csrf"
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "scloud.web.errors.csrf_failure"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if SCLOUD_HTTPS:
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Where browsers find the VNC proxy (a process of its own, see docs/architecture.md).
+SCLOUD_VNC_PUBLIC_URL = env.str("SCLOUD_VNC_PUBLIC_URL", default="ws://localhost:8001")
+SCLOUD_VNC_GATEWAY_ADDRESS = env.str("SCLOUD_VNC_GATEWAY_ADDRESS", default="127.0.0.1")
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "font-src": [SELF],
+        # 'self' covers the page's own websocket; the VNC proxy listens on a port of its own.
+        "connect-src": [SELF, SCLOUD_VNC_PUBLIC_URL],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG or TESTING
+        else "scloud.web.static_assets.HashedStaticStorage"
+    },
+}
+MEDIA_ROOT = SCLOUD_STATE_DIR / "uploads"
+
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+# django-q2 only carries the id of a job to a worker; scloud.jobs.models.Job is the truth.
+Q_CLUSTER = {
+    "name": env.str("SCLOUD_QUEUE", default="scloud"),
+    "orm": "default",
+    "workers": env.int("SCLOUD_WORKERS", default=4),
+    "queue_limit": 1,
+    "bulk": 1,
+    "poll": 0.05,
+    "timeout": 7200,
+    "retry": 86_400,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "recycle": 1_000_000,
+    "save_limit": -1,
+    "catch_up": False,
+    "label": "Job bell",
+    "log_level": "WARNING",
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "scloud.rest.authentication.ApiKeyAuthentication",
+        "scloud.rest.authentication.ConsoleSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["scloud.rest.permissions.HasActor"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "scloud.rest.pagination.PageNumberPagination",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["scloud.rest.throttling.ActorThrottle"],
+    "EXCEPTION_HANDLER": "scloud.rest.errors.exception_handler",
+    "PAGE_SIZE": 20,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "SCloud API",
+    "DESCRIPTION": (
+        "The same verbs, rules and error codes as the console. Authenticate with "
+        "`Authorization: Bearer <API key>`. Send `Idempotency-Key` with every POST that you may "
+        "have to repeat."
+    ),
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+}
+
+# --- the product's own settings -------------------------------------------------------------
+SCLOUD_CURRENCY = env.str("SCLOUD_CURRENCY", default="CNY")
+SCLOUD_CURRENCY_DECIMALS = env.int("SCLOUD_CURRENCY_DECIMALS", default=2)
+SCLOUD_API_REQUESTS_PER_MINUTE = env.int("SCLOUD_API_REQUESTS_PER_MINUTE", default=600)
+SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = env.int("SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE", default=20)
+# A proxy in front of the console may say where a request came from; nobody else may.
+SCLOUD_TRUSTED_PROXIES = env.list("SCLOUD_TRUSTED_PROXIES", default=[])
+SCLOUD_JOB_LEASE_S = env.float("SCLOUD_JOB_LEASE_S", default=15.0)
+SCLOUD_SWEEP_INTERVAL_S = env.float("SCLOUD_SWEEP_INTERVAL_S", default=1.0)
+SCLOUD_GUEST_TIME_ZONE = env.str("SCLOUD_GUEST_TIME_ZONE", default="Asia/Shanghai")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": env.str("SCLOUD_LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "daphne": {"level": "WARNING"},
+        "django-q": {"level": "WARNING"},
+        "asyncio": {"level": "WARNING"},
+    },
+}

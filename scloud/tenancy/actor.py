@@ -1,0 +1,70 @@
+"""Who does something: a user in the console, an API key, an administrator, or the platform."""
+
+from dataclasses import dataclass
+
+from scloud.lib.errors import Forbidden
+from scloud.tenancy.models import ApiKey, Tenant, User
+from scloud.tenancy.permissions import matches, role_allows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """The caller of an action. ``tenant`` is whose resources it acts on."""
+
+    tenant: Tenant | None
+    user: User | None = None
+    api_key: ApiKey | None = None
+    role: str | None = None
+    ip: str | None = None
+    via: str = "system"
+    request_id: str = ""
+
+    @classmethod
+    def system(cls, tenant: Tenant | None) -> "Actor":
+        """The platform itself: jobs, sweeps, renewals."""
+        return cls(tenant=tenant, via="system")
+
+    @classmethod
+    def administrator(cls, user: User, tenant: Tenant | None, ip: str | None = None) -> "Actor":
+        """A platform administrator acting on a tenant's resource from Django admin."""
+        return cls(tenant=tenant, user=user, ip=ip, via="admin")
+
+    @property
+    def is_platform(self) -> bool:
+        """True for the platform and its administrators, who are not bound to a role."""
+        return self.via == "system" or (
+            self.via == "admin" and self.user is not None and self.user.is_staff
+        )
+
+    @property
+    def label(self) -> str:
+        """What the operation log shows."""
+        if self.api_key is not None and self.user is not None:
+            return f"{self.user.email} ({self.api_key.name})"
+        if self.user is not None:
+            return self.user.email
+        return "SCloud"
+
+    def allows(self, permission: str) -> bool:
+        """Tell whether the caller may use the verb."""
+        if self.is_platform:
+            return True
+        if self.tenant is None or self.role is None or not self.tenant.is_active:
+            return False
+        if permission.startswith("platform."):
+            return False
+        if not role_allows(self.role, permission):
+            return False
+        if self.api_key is not None and self.api_key.scopes:
+            return any(matches(pattern, permission) for pattern in self.api_key.scopes)
+        return True
+
+    def require(self, permission: str) -> None:
+        """Raise Forbidden unless the caller may use the verb."""
+        if not self.allows(permission):
+            raise Forbidden(
+                f"Your role does not include {permission}.",
+                code="forbidden",
+                remedy="Ask the owner of the account for a role that includes it.",
+                numbers={"permission": permission, "role": self.role},
+            )

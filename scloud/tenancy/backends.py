@@ -1,0 +1,37 @@
+"""Sign-in by e-mail, whatever its case."""
+
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.http import HttpRequest
+
+from scloud.tenancy.models import User
+
+
+class EmailBackend(ModelBackend):
+    """Like Django's, but e-mail addresses match in any case."""
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> User | None:
+        email = username or kwargs.get("email")
+        if email is None or password is None:
+            return None
+        user = User.objects.select_related("tenant").filter(email__iexact=email).first()
+        if user is None:
+            # The same work as for a known address, so that time does not tell which exist.
+            User().set_password(password)
+            return None
+        if user.check_password(password) and self.user_can_authenticate(user):
+            return user
+        return None
+
+    def user_can_authenticate(self, user: Any) -> bool:
+        """Refuse disabled users and users of disabled tenants."""
+        if user is None or not user.is_active:
+            return False
+        return user.tenant is None or user.tenant.is_active

@@ -1,0 +1,206 @@
+"""Tenants, their users, API keys, and the platform's switches."""
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from scloud.lib.ids import new_id
+from scloud.tenancy.permissions import Role
+from scloud.tenancy.scoping import TenantManager
+
+
+def tenant_id() -> str:
+    """Return a fresh tenant id."""
+    return new_id("tenant")
+
+
+def api_key_id() -> str:
+    """Return a fresh API key id."""
+    return new_id("key")
+
+
+class Tenant(models.Model):
+    """A customer account with one or more users."""
+
+    id = models.CharField(primary_key=True, max_length=20, default=tenant_id, editable=False)
+    name = models.CharField(_("name"), max_length=80, unique=True)
+    is_active = models.BooleanField(_("active"), default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UserManager(BaseUserManager["User"]):
+    """Users are found by e-mail, whatever its case."""
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email__iexact=username)
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Create a tenant's user."""
+        user = self.model(email=self.normalize_email(email).lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Create a platform administrator: no tenant, sees Django admin."""
+        fields.update(is_staff=True, is_superuser=True, tenant=None)
+        return self.create_user(email, password, **fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. Without a tenant it is a platform administrator."""
+
+    email = models.EmailField(_("e-mail"), unique=True)
+    full_name = models.CharField(_("full name"), max_length=80, blank=True)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, related_name="users")
+    role = models.CharField(max_length=20, choices=Role.choices, default=Role.OWNER)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    language = models.CharField(max_length=10, blank=True)
+    time_zone = models.CharField(max_length=40, default="Asia/Shanghai")
+    theme = models.CharField(
+        max_length=5,
+        default="auto",
+        choices=[("auto", "auto"), ("light", "light"), ("dark", "dark")],
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        ordering = ["email"]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class ApiKey(models.Model):
+    """A named key of a user. Only a digest of the secret is kept."""
+
+    id = models.CharField(primary_key=True, max_length=20, default=api_key_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=60)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    # Patterns like those of roles; a key never allows more than its user's role does.
+    scopes = models.JSONField(default=list)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})"
+
+    @property
+    def is_usable(self) -> bool:
+        """True while the key is neither revoked nor expired."""
+        if self.revoked_at is not None:
+            return False
+        return self.expires_at is None or self.expires_at > timezone.now()
+
+
+class UserSession(models.Model):
+    """A signed-in browser, so that people can see and end theirs."""
+
+    session_key = models.CharField(max_length=40, primary_key=True)
+    user = models.ForeignKey(User, models.CASCADE, related_name="sessions")
+    ip = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-last_seen_at"]
+
+    def __str__(self) -> str:
+        return f"{self.user} from {self.ip}"
+
+
+class LoginAttempt(models.Model):
+    """A sign-in that was tried; five failures in a row lock the account for a while."""
+
+    email = models.CharField(max_length=254, db_index=True)
+    ip = models.GenericIPAddressField(null=True)
+    succeeded = models.BooleanField()
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.email} {'ok' if self.succeeded else 'failed'}"
+
+
+class RateCounter(models.Model):
+    """How often a caller came in a window of time (see ratelimit.py)."""
+
+    key = models.CharField(max_length=120)
+    window_start = models.DateTimeField()
+    count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["key", "window_start"], name="rate_counter_window")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.count}"
+
+
+class PlatformSettings(models.Model):
+    """The administrator's global switches; one row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    auto_renew = models.BooleanField(_("auto-renew by default"), default=True)
+    bin_retention_s = models.PositiveIntegerField(
+        _("recycle-bin retention (s)"),
+        default=360_000,
+        validators=[MinValueValidator(1), MaxValueValidator(360_000)],
+    )
+    auto_destroy = models.BooleanField(_("destroy automatically after the retention"), default=True)
+    quota_enabled = models.BooleanField(_("quota"), default=True)
+    snapshots_per_disk = models.PositiveIntegerField(
+        _("snapshots per disk"), default=10, help_text=_("0 means unlimited")
+    )
+    expired_grace_days = models.PositiveIntegerField(_("days from expiry to the bin"), default=7)
+    refund_unused = models.BooleanField(_("refund unused paid time on destroy"), default=True)
+    idle_logout_min = models.PositiveIntegerField(
+        _("idle logout (min)"), default=15, validators=[MinValueValidator(1)]
+    )
+    login_lockout = models.BooleanField(_("lock after 5 failed logins"), default=True)
+
+    class Meta:
+        verbose_name = _("platform settings")
+        verbose_name_plural = _("platform settings")
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_settings_row")]
+
+    def __str__(self) -> str:
+        return "Platform settings"
+
+    @classmethod
+    def load(cls) -> "PlatformSettings":
+        """Return the one row, or the defaults while it does not exist."""
+        return cls.objects.filter(pk=1).first() or cls()
+
+    @property
+    def bin_retention(self) -> timedelta:
+        """How long a deleted resource stays in the recycle bin."""
+        return timedelta(seconds=self.bin_retention_s)

@@ -1,0 +1,75 @@
+"""Roles and what they may do. A permission is ``<app>.<verb>``; patterns end in ``*``."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Role(models.TextChoices):
+    """What a user may do within the tenant."""
+
+    OWNER = "owner", _("Owner")
+    ADMINISTRATOR = "administrator", _("Administrator")
+    OPERATOR = "operator", _("Operator")
+    FINANCE = "finance", _("Finance")
+    READONLY = "readonly", _("Read-only")
+
+
+# An operator buys and runs resources but does not see the books; finance sees and pays for
+# everything but runs nothing.
+GRANTS: dict[str, tuple[str, ...]] = {
+    Role.OWNER: ("*",),
+    Role.ADMINISTRATOR: (
+        "compute.*",
+        "network.*",
+        "billing.*",
+        "alarms.*",
+        "audit.*",
+        "tenancy.view*",
+        "tenancy.manage_api_keys",
+        "resources.*",
+        "jobs.*",
+    ),
+    Role.OPERATOR: (
+        "compute.*",
+        "network.*",
+        "alarms.*",
+        "audit.view*",
+        "resources.*",
+        "jobs.*",
+        "tenancy.manage_api_keys",
+        "billing.quote",
+        "billing.view_quota",
+        "billing.request_quota",
+    ),
+    Role.FINANCE: (
+        "billing.*",
+        "compute.view*",
+        "network.view*",
+        "alarms.view*",
+        "audit.view*",
+        "resources.view*",
+        "jobs.view*",
+    ),
+    Role.READONLY: (
+        "compute.view*",
+        "network.view*",
+        "alarms.view*",
+        "audit.view*",
+        "billing.quote",
+        "resources.view*",
+        "jobs.view*",
+        "billing.view_quota",
+    ),
+}
+
+
+def matches(pattern: str, permission: str) -> bool:
+    """Tell whether a pattern such as ``compute.*`` or ``compute.view*`` covers a permission."""
+    if pattern.endswith("*"):
+        return permission.startswith(pattern[:-1])
+    return pattern == permission
+
+
+def role_allows(role: str, permission: str) -> bool:
+    """Tell whether a role includes a permission."""
+    return any(matches(pattern, permission) for pattern in GRANTS.get(role, ()))

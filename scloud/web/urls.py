@@ -1,0 +1,5 @@
+"""The console shell's URLs."""
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []
