@@ -1,0 +1,71 @@
+"""``python -m scloud.lab``: see ``--help``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from scloud.lab import images, region
+from scloud.lab.plan import Lab, LabError, lab_named
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scloud.lab", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    which = argparse.ArgumentParser(add_help=False)
+    which.add_argument("--name", default="demo", help="lab (default demo)")
+    which.add_argument("--index", type=int, help="network number of a new lab, 1 to 99")
+
+    up = verbs.add_parser("up", parents=[which], help="bring a lab up")
+    up.add_argument("--hosts", type=int, help="number of hosts (default 2)")
+    up.add_argument("--fresh", action="store_true", help="forget the state of earlier runs")
+    down = verbs.add_parser("down", parents=[which], help="take a lab down")
+    down.add_argument("--wipe", action="store_true", help="delete its state too")
+    status = verbs.add_parser("status", parents=[which], help="tell what is there")
+    status.add_argument("--json", action="store_true", help="as JSON")
+
+    build = verbs.add_parser("images", help="build guest images that are missing")
+    build.add_argument("image", nargs="*", choices=["mini", "debian", []], help="default: all")
+    return parser
+
+
+def _show(lab: Lab) -> None:
+    facts = region.status(lab)
+    print(f"lab {facts['name']} (index {facts['index']}): {'up' if facts['up'] else 'down'}")
+    for host in facts["hosts"]:
+        print(f"  {host['name']:4} {'up' if host['up'] else 'down':5} {host['uri']}")
+    print(f"  OVN  {facts['ovn']['nb']}")
+    print(f"  storage  {facts['storage']['path']}")
+    external = facts["external"]
+    print(f"  external {external['cidr']} {external['cidr6']} on {external['bridge']}")
+    for name, path in facts["images"].items():
+        print(f"  image {name}: {path or 'not built'}")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one verb; 0 when it worked, 1 with the reason on standard error when not."""
+    options = _parser().parse_args(words)
+    try:
+        if options.verb == "images":
+            for name in options.image or ["mini", "debian"]:
+                print(images.ensure(name))
+            return 0
+        hosts = options.hosts if options.verb == "up" else None
+        lab = lab_named(options.name, options.index, hosts)
+        if options.verb == "up":
+            region.up(lab, fresh=options.fresh)
+        elif options.verb == "down":
+            region.down(lab, wipe=options.wipe)
+        elif options.json:
+            print(json.dumps(region.status(lab), indent=2))
+        else:
+            _show(lab)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+#!/bin/sh
+# Runs as the only child of PID 1 in a lab host's namespaces and becomes that host:
+# private directories, a private /dev, then the daemons, each restarted when it dies.
+# Expects: HOST_STATE HOST_RUN HOST_NAME HOST_ADDRESS TUNNEL_ADDRESS OVN_SB WITH_KVM LAB_GROUP
+set -eu
+
+mount --make-rprivate /
+hostname "$HOST_NAME"
+
+# Cgroups of its own, or two hosts that hold the same domain during a migration collide.
+for controller in cpu cpuacct cpuset memory devices freezer blkio pids; do
+    root=/sys/fs/cgroup/$controller
+    [ -e "$root/cgroup.procs" ] && [ ! -e "$root/cgroup.controllers" ] || continue
+    mkdir -p "$root/$LAB_GROUP"
+    if [ "$controller" = cpuset ]; then
+        cat "$root/cpuset.cpus" >"$root/$LAB_GROUP/cpuset.cpus"
+        cat "$root/cpuset.mems" >"$root/$LAB_GROUP/cpuset.mems"
+    fi
+    echo $$ >"$root/$LAB_GROUP/cgroup.procs"
+    echo 1 >"$root/$LAB_GROUP/cgroup.procs"
+done
+
+# /sys shows the interfaces of the network namespace in which it was mounted.
+mkdir -p "$HOST_RUN/cgroup"
+mount --rbind /sys/fs/cgroup "$HOST_RUN/cgroup"
+mount -t sysfs sysfs /sys
+[ -d /sys/fs/cgroup ] && mount --rbind "$HOST_RUN/cgroup" /sys/fs/cgroup
+umount -l "$HOST_RUN/cgroup"
+
+# A small /dev. libvirt probes QEMU again at every start of a guest while a kvm device is
+# there that does not work.
+mkdir -p "$HOST_RUN/dev"
+mount -t tmpfs -o mode=755 dev "$HOST_RUN/dev"
+cd "$HOST_RUN/dev"
+mkdir pts shm net
+mknod -m 666 null c 1 3
+mknod -m 666 zero c 1 5
+mknod -m 666 full c 1 7
+mknod -m 666 random c 1 8
+mknod -m 666 urandom c 1 9
+mknod -m 666 tty c 5 0
+mknod -m 666 net/tun c 10 200
+[ "$WITH_KVM" = 1 ] && mknod -m 666 kvm c 10 232
+ln -s pts/ptmx ptmx
+ln -s /proc/self/fd fd
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts pts
+mount -t tmpfs -o mode=1777 shm shm
+cd /
+mount --move "$HOST_RUN/dev" /dev
+
+private() { # directory-in-state  place
+    mkdir -p "$HOST_STATE/$1" "$2"
+    mount --bind "$HOST_STATE/$1" "$2"
+}
+private etc-libvirt /etc/libvirt
+private lib-libvirt /var/lib/libvirt
+private cache-libvirt /var/cache/libvirt
+private log-libvirt /var/log/libvirt
+private etc-openvswitch /etc/openvswitch
+private log-openvswitch /var/log/openvswitch
+private log-ovn /var/log/ovn
+mount --bind "$HOST_STATE/hosts" /etc/hosts
+# libvirt does not start without its packaged user, which only some of its packages make.
+for file in passwd group; do
+    cp "/etc/$file" "$HOST_STATE/$file"
+    grep -q ^libvirt-qemu: "/etc/$file" || case $file in
+        passwd) echo "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin" ;;
+        group) echo "libvirt-qemu:x:64055:" ;;
+    esac >>"$HOST_STATE/$file"
+    [ "$file" = passwd ] || grep -q ^kvm: "/etc/group" || echo "kvm:x:64056:" >>"$HOST_STATE/group"
+    mount --bind "$HOST_STATE/$file" "/etc/$file"
+done
+# Last: from here on /run is the host's own.
+mount --bind "$HOST_RUN" /run
+mkdir -p /run/libvirt /run/openvswitch /run/ovn /run/lock
+
+supervise() { # name command...
+    name=$1
+    shift
+    while :; do
+        while [ -e "/run/$name.hold" ]; do sleep 0.2; done
+        "$@" >>"$HOST_STATE/$name.log" 2>&1 || :
+        sleep 0.5
+    done
+}
+
+supervise libvirtd libvirtd --listen --timeout 0 &
+
+rm -f "/etc/openvswitch/conf.db" /etc/openvswitch/.conf.db.~lock~
+ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
+supervise ovsdb-server ovsdb-server /etc/openvswitch/conf.db \
+    --remote=punix:/run/openvswitch/db.sock --unixctl=/run/openvswitch/ovsdb-server.ctl \
+    -vconsole:warn -vsyslog:off &
+until [ -S /run/openvswitch/db.sock ]; do sleep 0.05; done
+
+ovs-vsctl --no-wait -- init -- set Open_vSwitch . \
+    external-ids:system-id="$HOST_NAME" \
+    external-ids:hostname="$HOST_NAME" \
+    external-ids:ovn-remote="$OVN_SB" \
+    external-ids:ovn-encap-type=geneve \
+    external-ids:ovn-encap-ip="$TUNNEL_ADDRESS" \
+    external-ids:ovn-bridge-datapath-type=netdev \
+    external-ids:ovn-bridge-mappings=ext:br-ex \
+    external-ids:ovn-monitor-all=true \
+    -- add-br br-phy -- set bridge br-phy datapath_type=netdev fail_mode=standalone \
+    -- add-port br-phy phy0 \
+    -- add-br br-ex -- set bridge br-ex datapath_type=netdev fail_mode=standalone \
+    -- add-port br-ex ext0 \
+    -- add-br br-int -- set bridge br-int datapath_type=netdev fail_mode=secure \
+    other-config:disable-in-band=true
+supervise ovs-vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock \
+    --unixctl=/run/openvswitch/ovs-vswitchd.ctl -vconsole:warn -vsyslog:off &
+until [ -d /sys/class/net/br-phy ]; do sleep 0.05; done
+ip address replace "$TUNNEL_ADDRESS/24" dev br-phy
+ip link set br-phy up
+ip link set br-ex up
+
+supervise ovn-controller ovn-controller unix:/run/openvswitch/db.sock \
+    --pidfile=/run/ovn/ovn-controller.pid -vconsole:warn -vsyslog:off &
+touch /run/ready
+wait
