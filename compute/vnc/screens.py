@@ -1,0 +1,72 @@
+"""Where the screens are: what the database says of a VM, and what its host is asked.
+
+The functions block; they are for threads of the VNC processes, never for a web request.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from django.utils import timezone
+
+from compute.hypervisor.base import DomainNotRunning, HostRef, HypervisorError, open_hypervisor
+from compute.models import Host, VirtualMachine
+from compute.states import VmStatus
+from compute.vnc import rfb
+from compute.vnc.screen import Endpoint, ScreenUnavailable
+from scloud.tenancy.scoping import scopes_disabled
+
+# Long enough for one connection to be made, short enough that a password is worth nothing later.
+PASSWORD_LIFETIME: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenState:
+    """What matters of a VM to its open screens."""
+
+    running: bool
+    host_id: str | None
+
+
+def look(vm_id: str) -> ScreenState | None:
+    """Return the state of a VM; None if there is no such VM."""
+    with scopes_disabled():
+        row = VirtualMachine.objects.filter(pk=vm_id).values("status", "host_id").first()
+    if row is None or row["status"] == VmStatus.DESTROYED:
+        return None
+    return ScreenState(
+        running=row["status"] == VmStatus.RUNNING and row["host_id"] is not None,
+        host_id=row["host_id"],
+    )
+
+
+def prepare(vm_id: str) -> Endpoint:
+    """Ask the VM's host where the screen listens and open it with a fresh password.
+
+    Raises:
+        ScreenUnavailable: there is no running VM, or its host does not answer.
+    """
+    with scopes_disabled():
+        vm = (
+            VirtualMachine.objects.filter(pk=vm_id, status=VmStatus.RUNNING)
+            .select_related("host")
+            .first()
+        )
+    if vm is None or vm.host is None:
+        raise ScreenUnavailable("The VM is not running.")
+    hypervisor = open_hypervisor(_reference(vm.host))
+    password = rfb.new_password()
+    try:
+        where = hypervisor.vnc_endpoint(str(vm.uuid))
+        hypervisor.set_vnc_password(
+            str(vm.uuid), password, valid_until=timezone.now() + PASSWORD_LIFETIME
+        )
+    except DomainNotRunning:
+        raise ScreenUnavailable("The VM is not running.") from None
+    except HypervisorError as error:
+        raise ScreenUnavailable(error.message) from error
+    return Endpoint(address=where.address, port=where.port, password=password)
+
+
+def _reference(host: Host) -> HostRef:
+    return HostRef(name=host.name, uri=host.uri, address=str(host.address), offloads=host.offloads)
