@@ -1,0 +1,59 @@
+"""Which prices and discounts hold for whom at an instant. Reads only."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+
+from billing import money
+from billing.models import Discount, PriceList
+from billing.pricing import Method, PriceBook
+from scloud.lib.errors import Conflict
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant
+
+
+def price_list_at(region: Region, at: datetime) -> PriceList:
+    """The published price list of ``region`` in force at ``at``.
+
+    Raises Conflict ``no_price_list`` while the region has none.
+    """
+    found = (
+        PriceList.objects.filter(region=region, published_at__isnull=False, effective_from__lte=at)
+        .order_by("-effective_from")
+        .first()
+    )
+    if found is None:
+        raise Conflict(
+            f"Region {region.name} has no prices yet.",
+            code="no_price_list",
+            remedy="Ask the administrator to publish a price list.",
+            numbers={"region": region.pk},
+        )
+    return found
+
+
+def book_of(price_list: PriceList) -> PriceBook:
+    """The price list frozen for the pure functions."""
+    prices = {
+        (price.sku, Method(price.method)): price.unit_price for price in price_list.prices.all()
+    }
+    return PriceBook(price_list.pk, prices, money.decimals())
+
+
+def discounts_at(tenant: Tenant, skus: Iterable[str], at: datetime) -> dict[str, Decimal]:
+    """The discount of each SKU that has one for ``tenant`` at ``at``."""
+    rows = [
+        row
+        for row in Discount.objects.filter(tenant=tenant, effective_from__lte=at).order_by(
+            "effective_from", "pk"
+        )
+        if row.effective_until is None or row.effective_until > at
+    ]
+    found: dict[str, Decimal] = {}
+    for sku in set(skus):
+        matching = [row for row in rows if sku.startswith(row.sku_prefix)]
+        if matching:
+            # max() keeps the first of equals; reversed, so that of equal prefixes the newest wins.
+            best = max(reversed(matching), key=lambda row: len(row.sku_prefix))
+            found[sku] = best.part_off
+    return found

@@ -1,0 +1,144 @@
+"""Moving money. Everything here runs inside the caller's transaction, on a locked account."""
+
+from dataclasses import dataclass
+
+from django.db.models import F, Sum
+
+from billing import money
+from billing.models import (
+    Account,
+    LedgerEntry,
+    LedgerTransaction,
+    Order,
+    Pocket,
+    TransactionKind,
+)
+from billing.pricing import split_gift
+from scloud.lib.errors import InsufficientBalance
+from scloud.tenancy.models import Tenant
+
+_COUNTERPART = {
+    TransactionKind.RECHARGE: Pocket.FUNDING,
+    TransactionKind.GIFT: Pocket.PROMOTION,
+    TransactionKind.DEDUCTION: Pocket.REVENUE,
+    TransactionKind.REFUND: Pocket.REVENUE,
+}
+
+
+def account_of(tenant: Tenant) -> Account:
+    """The tenant's account as it stands, not locked; made on first use."""
+    account: Account = Account.objects.get_or_create(tenant=tenant)[0]
+    return account
+
+
+def lock_account(tenant: Tenant) -> Account:
+    """The tenant's account, locked until the transaction ends.
+
+    It is the first lock in the documented order: account, quota, addresses, resource.
+    """
+    Account.objects.bulk_create([Account(tenant=tenant)], ignore_conflicts=True)
+    account: Account = Account.objects.select_for_update(no_key=True).get(tenant=tenant)
+    return account
+
+
+def take(account: Account, amount_minor: int) -> tuple[int, int]:
+    """How ``amount_minor`` will be paid from a locked account: (gift, cash), gift first.
+
+    Raises InsufficientBalance with the figures; nothing has moved then.
+    """
+    if amount_minor > account.balance_minor:
+        missing = amount_minor - account.balance_minor
+        raise InsufficientBalance(
+            f"This costs {money.show(amount_minor)} {money.currency()}, but the balance is "
+            f"{money.show(account.balance_minor)}.",
+            remedy=f"Recharge at least {money.show(missing)} {money.currency()}.",
+            numbers={
+                "needed": money.show(amount_minor),
+                "balance": money.show(account.balance_minor),
+                "missing": money.show(missing),
+                "currency": money.currency(),
+            },
+        )
+    return split_gift(amount_minor, account.gift_minor)
+
+
+def post(
+    account: Account,
+    kind: TransactionKind,
+    *,
+    cash_minor: int,
+    gift_minor: int,
+    key: str,
+    actor: str,
+    order: Order | None = None,
+    note: str = "",
+) -> LedgerTransaction | None:
+    """Change a locked account's balances and write down why; None if nothing moves.
+
+    ``cash_minor`` and ``gift_minor`` are the signed changes. The unique ``key`` names the cause:
+    a second posting for the same cause fails with IntegrityError and takes its transaction along.
+    """
+    if cash_minor == 0 and gift_minor == 0:
+        return None
+    Account.objects.filter(pk=account.pk).update(
+        cash_minor=F("cash_minor") + cash_minor, gift_minor=F("gift_minor") + gift_minor
+    )
+    account.cash_minor += cash_minor
+    account.gift_minor += gift_minor
+    moved: LedgerTransaction = LedgerTransaction.objects.create(
+        account=account,
+        tenant_id=account.tenant_id,
+        kind=kind,
+        amount_minor=cash_minor + gift_minor,
+        cash_after_minor=account.cash_minor,
+        gift_after_minor=account.gift_minor,
+        order=order,
+        note=note,
+        actor=actor,
+        idempotency_key=key,
+    )
+    sides = {
+        Pocket.CASH: cash_minor,
+        Pocket.GIFT: gift_minor,
+        _COUNTERPART[kind]: -(cash_minor + gift_minor),
+    }
+    LedgerEntry.objects.bulk_create(
+        [
+            LedgerEntry(
+                transaction=moved, tenant_id=account.tenant_id, pocket=pocket, amount_minor=amount
+            )
+            for pocket, amount in sides.items()
+            if amount
+        ]
+    )
+    return moved
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """A cached balance that is not what the entries say. There should never be one."""
+
+    tenant_id: str
+    pocket: str
+    cached_minor: int
+    entries_minor: int
+
+
+def imbalances(tenant: Tenant) -> list[Imbalance]:
+    """Compare a tenant's cached balances with the sum of the entries."""
+    account = account_of(tenant)
+    sums: dict[str, int] = dict(
+        LedgerEntry.objects.filter(tenant=tenant)
+        .order_by()
+        .values_list("pocket")
+        .annotate(Sum("amount_minor"))
+    )
+    cached = {Pocket.CASH.value: account.cash_minor, Pocket.GIFT.value: account.gift_minor}
+    found = [
+        Imbalance(tenant.pk, pocket, minor, sums.get(pocket, 0))
+        for pocket, minor in cached.items()
+        if sums.get(pocket, 0) != minor
+    ]
+    if sum(sums.values()) != 0:
+        found.append(Imbalance(tenant.pk, "all", 0, sum(sums.values())))
+    return found

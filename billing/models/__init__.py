@@ -1,0 +1,46 @@
+"""Tables of billing: prices, the ledger, orders and subscriptions, quotas."""
+
+from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, Pocket, TransactionKind
+from billing.models.orders import (
+    Charge,
+    Order,
+    OrderKind,
+    OrderLine,
+    Subscription,
+    SubscriptionStatus,
+)
+from billing.models.prices import Discount, MethodChoice, Price, PriceList
+from billing.models.quotas import (
+    DEFAULT_LIMITS,
+    QuotaAnchor,
+    QuotaClaim,
+    QuotaItem,
+    QuotaLimit,
+    QuotaRequest,
+    QuotaRequestStatus,
+)
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Account",
+    "Charge",
+    "Discount",
+    "LedgerEntry",
+    "LedgerTransaction",
+    "MethodChoice",
+    "Order",
+    "OrderKind",
+    "OrderLine",
+    "Pocket",
+    "Price",
+    "PriceList",
+    "QuotaAnchor",
+    "QuotaClaim",
+    "QuotaItem",
+    "QuotaLimit",
+    "QuotaRequest",
+    "QuotaRequestStatus",
+    "Subscription",
+    "SubscriptionStatus",
+    "TransactionKind",
+]

@@ -1,0 +1,123 @@
+"""The prepaid account and the double-entry ledger behind it. Money is whole minor units."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from scloud.lib.ids import new_id
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+
+def transaction_id() -> str:
+    """Return a fresh transaction id."""
+    return new_id("trans")
+
+
+class Account(models.Model):
+    """What a tenant has: cash and gift, both never below zero.
+
+    The two balances are the sums of the tenant's ledger entries in those pockets, kept here so
+    that nobody has to add them up. They change only by ``balance = balance + x``.
+    """
+
+    tenant = models.OneToOneField(
+        Tenant, models.PROTECT, primary_key=True, related_name="billing_account"
+    )
+    cash_minor = models.BigIntegerField(_("cash"), default=0, editable=False)
+    gift_minor = models.BigIntegerField(_("gift"), default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["tenant"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(cash_minor__gte=0), name="cash_not_negative"),
+            models.CheckConstraint(condition=models.Q(gift_minor__gte=0), name="gift_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"account of {self.tenant_id}"
+
+    @property
+    def balance_minor(self) -> int:
+        """Cash and gift together."""
+        return self.cash_minor + self.gift_minor
+
+
+class TransactionKind(models.TextChoices):
+    """Why money moved."""
+
+    RECHARGE = "recharge", _("Recharge")
+    GIFT = "gift", _("Gift")
+    DEDUCTION = "deduction", _("Deduction")
+    REFUND = "refund", _("Refund")
+
+
+class LedgerTransaction(models.Model):
+    """One movement with its reason and the balances after it. Never updated, never deleted.
+
+    ``amount_minor`` is what the tenant's balance changed by: positive for money that came in.
+    ``idempotency_key`` names the cause; the same cause cannot move money twice.
+    """
+
+    id = models.CharField(primary_key=True, max_length=20, default=transaction_id, editable=False)
+    account = models.ForeignKey(Account, models.PROTECT, related_name="transactions")
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=10, choices=TransactionKind.choices)
+    amount_minor = models.BigIntegerField()
+    cash_after_minor = models.BigIntegerField()
+    gift_after_minor = models.BigIntegerField()
+    order = models.ForeignKey(
+        "billing.Order", models.PROTECT, null=True, related_name="transactions"
+    )
+    note = models.CharField(max_length=300, blank=True)
+    actor = models.CharField(max_length=320)
+    idempotency_key = models.CharField(max_length=160, unique=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["tenant", "-created_at"], name="transaction_tenant_at")]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Pocket(models.TextChoices):
+    """Where money lies, for one tenant. The entries of a transaction add up to zero."""
+
+    CASH = "cash", _("Cash")
+    GIFT = "gift", _("Gift")
+    # The other side of the movements: money received, gifts granted, services sold.
+    FUNDING = "funding", _("Funding")
+    PROMOTION = "promotion", _("Promotion")
+    REVENUE = "revenue", _("Revenue")
+
+
+class LedgerEntry(models.Model):
+    """One side of a transaction. Never updated, never deleted."""
+
+    transaction = models.ForeignKey(LedgerTransaction, models.PROTECT, related_name="entries")
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    pocket = models.CharField(max_length=10, choices=Pocket.choices)
+    amount_minor = models.BigIntegerField()
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "ledger entries"
+        constraints = [
+            models.UniqueConstraint(fields=["transaction", "pocket"], name="entry_per_pocket"),
+            models.CheckConstraint(
+                condition=~models.Q(amount_minor=0), name="entry_moves_something"
+            ),
+        ]
+        indexes = [models.Index(fields=["tenant", "pocket"], name="entry_tenant_pocket")]
+
+    def __str__(self) -> str:
+        return f"{self.pocket} {self.amount_minor:+d}"

@@ -1,0 +1,187 @@
+"""Orders, what they charged for, and the subscriptions that renew."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from billing.models.prices import MethodChoice, PriceList
+from scloud.lib.ids import new_id
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+
+def order_id() -> str:
+    """Return a fresh order id."""
+    return new_id("order")
+
+
+class OrderKind(models.TextChoices):
+    """What was ordered."""
+
+    NEW = "new", _("New")
+    RENEWAL = "renewal", _("Renewal")
+    UPGRADE = "upgrade", _("Upgrade")
+    REFUND = "refund", _("Refund")
+
+
+class Order(models.Model):
+    """A paid action with its total. Never updated, never deleted.
+
+    ``total_minor`` is what was paid, ``gift_minor`` the part of it that came from the gift
+    balance; both are negative for refunds. ``quote_nonce`` makes a quote good for one order only.
+    ``details`` holds what an upgrade changed, so that a failed one can be taken back.
+    """
+
+    id = models.CharField(primary_key=True, max_length=20, default=order_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="orders")
+    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=8, choices=OrderKind.choices)
+    method = models.CharField(max_length=5, choices=MethodChoice.choices)
+    total_minor = models.BigIntegerField()
+    gift_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    quote_nonce = models.CharField(max_length=40, null=True, unique=True)
+    actor = models.CharField(max_length=320)
+    note = models.CharField(max_length=300, blank=True)
+    details = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["tenant", "-created_at"], name="order_tenant_at")]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Charge(models.Model):
+    """What one resource paid (or got back) for the period [``begin``, ``end``).
+
+    It links the order, the price list, the period and the resource, so that a replay can compute
+    every line again. Never updated, never deleted; ``refunds`` points at the charge that a refund
+    gives back, which can happen once.
+    """
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="charges")
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    price_list = models.ForeignKey(PriceList, models.PROTECT, related_name="+")
+    resource_kind = models.CharField(max_length=30)
+    resource_id = models.CharField(max_length=40)
+    resource_name = models.CharField(max_length=100, blank=True)
+    method = models.CharField(max_length=5, choices=MethodChoice.choices)
+    anchor_day = models.PositiveSmallIntegerField()
+    begin = models.DateTimeField()
+    end = models.DateTimeField()
+    periods = models.DecimalField(max_digits=12, decimal_places=6)
+    amount_minor = models.BigIntegerField()
+    gift_minor = models.BigIntegerField()
+    # The instant for which price list and discounts were looked up.
+    priced_at = models.DateTimeField()
+    refunds = models.OneToOneField("self", models.PROTECT, null=True, related_name="refunded_by")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(end__gte=models.F("begin")), name="charge_period"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["resource_id", "begin"], name="charge_resource"),
+            models.Index(fields=["tenant", "created_at"], name="charge_tenant_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.resource_id} {self.begin:%F} to {self.end:%F}"
+
+
+class OrderLine(models.Model):
+    """One SKU of a charge: the figures that explain its amount. Never updated, never deleted."""
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="lines")
+    charge = models.ForeignKey(Charge, models.PROTECT, related_name="lines")
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    label = models.CharField(max_length=120, blank=True)
+    sku = models.CharField("SKU", max_length=100)
+    quantity = models.DecimalField(max_digits=18, decimal_places=6)
+    unit_price = models.DecimalField(max_digits=18, decimal_places=6)
+    periods = models.DecimalField(max_digits=12, decimal_places=6)
+    discount = models.DecimalField(max_digits=5, decimal_places=4)
+    amount_minor = models.BigIntegerField()
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.sku} x {self.quantity}"
+
+
+class SubscriptionStatus(models.TextChoices):
+    """Whether a resource is paid for."""
+
+    ACTIVE = "active", _("Active")
+    EXPIRED = "expired", _("Expired")
+    ENDED = "ended", _("Ended")
+
+
+class Subscription(models.Model):
+    """What a resource pays for, until when, and how it goes on.
+
+    ``lines`` is what the *next* period costs: ``[{"sku", "quantity", "label"}]``. What the current
+    one paid for is in the charges. ``in_bin`` resources are not renewed by themselves.
+    """
+
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="subscriptions")
+    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
+    resource_kind = models.CharField(max_length=30)
+    resource_id = models.CharField(max_length=40, unique=True)
+    resource_name = models.CharField(max_length=100, blank=True)
+    method = models.CharField(max_length=5, choices=MethodChoice.choices)
+    status = models.CharField(
+        max_length=8, choices=SubscriptionStatus.choices, default=SubscriptionStatus.ACTIVE
+    )
+    auto_renew = models.BooleanField(_("auto-renew"), default=True)
+    in_bin = models.BooleanField(default=False)
+    anchor_day = models.PositiveSmallIntegerField()
+    period_start = models.DateTimeField()
+    paid_until = models.DateTimeField()
+    expired_at = models.DateTimeField(null=True, blank=True)
+    overdue_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    lines = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["paid_until", "id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(paid_until__gt=models.F("period_start")),
+                name="subscription_period",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["paid_until"],
+                condition=models.Q(status="active"),
+                name="subscription_due",
+            ),
+            models.Index(
+                fields=["expired_at"],
+                condition=models.Q(status="expired"),
+                name="subscription_expired",
+            ),
+            models.Index(fields=["tenant", "status"], name="subscription_tenant"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.resource_id} until {self.paid_until:%F %T}"

@@ -1,0 +1,176 @@
+"""Quotas: limits, what is claimed, and requests for more."""
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from scloud.lib.ids import new_id
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+
+def quota_request_id() -> str:
+    """Return a fresh quota request id."""
+    return new_id("quota")
+
+
+class QuotaItem(models.TextChoices):
+    """What is counted."""
+
+    VMS = "vms", _("VMs")
+    VCPU = "vcpu", _("vCPU")
+    MEMORY_GIB = "memory_gib", _("Memory (GiB)")
+    GPUS = "gpus", _("GPUs")
+    DISKS = "disks", _("Disks")
+    DISK_GIB = "disk_gib", _("Disk space (GiB)")
+    SNAPSHOTS = "snapshots", _("Snapshots")
+    IMAGES = "images", _("Images")
+    EIPS = "eips", _("External IPs")
+    BANDWIDTH_MBPS = "bandwidth_mbps", _("Bandwidth (Mb/s)")
+    VPCS = "vpcs", _("VPCs")
+    SUBNETS = "subnets", _("Subnets")
+    ENIS = "enis", _("ENIs")
+    SECURITY_GROUPS = "security_groups", _("Security groups")
+
+
+DEFAULT_LIMITS: dict[str, int] = {
+    QuotaItem.VMS: 50,
+    QuotaItem.VCPU: 200,
+    QuotaItem.MEMORY_GIB: 400,
+    QuotaItem.GPUS: 8,
+    QuotaItem.DISKS: 100,
+    QuotaItem.DISK_GIB: 20_000,
+    QuotaItem.SNAPSHOTS: 200,
+    QuotaItem.IMAGES: 50,
+    QuotaItem.EIPS: 50,
+    QuotaItem.BANDWIDTH_MBPS: 5_000,
+    QuotaItem.VPCS: 20,
+    QuotaItem.SUBNETS: 100,
+    QuotaItem.ENIS: 100,
+    QuotaItem.SECURITY_GROUPS: 50,
+}
+"""What a tenant may have in a region where no administrator said otherwise."""
+
+
+class QuotaLimit(models.Model):
+    """A limit. Without a tenant it is the platform's default; without a region it holds in all.
+
+    The most exact one counts: tenant and region, tenant, region, default, then the shipped figure.
+    """
+
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, null=True, blank=True, related_name="quota_limits"
+    )
+    region = models.ForeignKey(Region, models.CASCADE, null=True, blank=True, related_name="+")
+    item = models.CharField(max_length=20, choices=QuotaItem.choices)
+    limit = models.BigIntegerField(_("limit"), validators=[MinValueValidator(0)])
+
+    # Not scoped: the platform's rows belong to nobody, and every tenant needs them.
+    objects = models.Manager()
+
+    class Meta:
+        ordering = ["tenant", "region", "item"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "region", "item"],
+                name="quota_limit_once",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(limit__gte=0), name="quota_limit_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.item}: {self.limit}"
+
+
+class QuotaAnchor(models.Model):
+    """The row that is locked while claims of a tenant in a region are checked and taken."""
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    region = models.ForeignKey(Region, models.CASCADE, related_name="+")
+
+    objects = TenantManager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "region"], name="quota_anchor_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} in {self.region_id}"
+
+
+class QuotaClaim(models.Model):
+    """What a resource takes of a quota. What is used is the sum of the claims."""
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
+    item = models.CharField(max_length=20, choices=QuotaItem.choices)
+    amount = models.BigIntegerField()
+    resource_id = models.CharField(max_length=40)
+
+    objects = TenantManager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["resource_id", "item"], name="quota_claim_once"),
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="quota_claim_positive"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["tenant", "region", "item"], include=["amount"], name="quota_claim_sum"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.resource_id}: {self.amount} {self.item}"
+
+
+class QuotaRequestStatus(models.TextChoices):
+    """What became of a request."""
+
+    PENDING = "pending", _("Pending")
+    APPROVED = "approved", _("Approved")
+    REJECTED = "rejected", _("Rejected")
+
+
+class QuotaRequest(models.Model):
+    """A tenant's wish for a higher limit, decided by an administrator."""
+
+    id = models.CharField(primary_key=True, max_length=20, default=quota_request_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="quota_requests")
+    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
+    item = models.CharField(max_length=20, choices=QuotaItem.choices)
+    limit_wanted = models.BigIntegerField(validators=[MinValueValidator(1)])
+    limit_before = models.BigIntegerField()
+    reason = models.TextField(max_length=1000, blank=True)
+    status = models.CharField(
+        max_length=8, choices=QuotaRequestStatus.choices, default=QuotaRequestStatus.PENDING
+    )
+    answer = models.CharField(max_length=300, blank=True)
+    requested_by = models.CharField(max_length=320)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "region", "item"],
+                condition=models.Q(status="pending"),
+                name="quota_request_one_pending",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.item} to {self.limit_wanted}"

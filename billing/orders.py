@@ -1,0 +1,256 @@
+"""Writing an order with its charges, lines and ledger transaction. The only place that does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from billing import ledger, money, pricing
+from billing.models import (
+    Account,
+    Charge,
+    Order,
+    OrderKind,
+    OrderLine,
+    PriceList,
+    TransactionKind,
+)
+from billing.pricing import Line, Method
+from scloud.resources.models import Region
+
+
+@dataclass(frozen=True)
+class ResourceRef:
+    """An opaque resource that pays: its kind, id and name, and its part of a bundle."""
+
+    kind: str
+    id: str
+    name: str = ""
+    part: str = "main"
+
+
+@dataclass(frozen=True)
+class ChargeDraft:
+    """What one resource is about to pay for a period; ``lines`` are (label, priced line)."""
+
+    resource: ResourceRef
+    begin: datetime
+    end: datetime
+    anchor_day: int
+    periods: Any
+    lines: Sequence[tuple[str, Line]]
+
+    @property
+    def amount_minor(self) -> int:
+        """The sum of the rounded lines."""
+        return sum(money.to_minor(line.amount) for _, line in self.lines)
+
+
+@dataclass(frozen=True)
+class OrderDraft:
+    """An order about to be charged."""
+
+    kind: OrderKind
+    region: Region
+    method: Method
+    price_list: PriceList
+    priced_at: datetime
+    charges: Sequence[ChargeDraft]
+    actor: str
+    nonce: str | None = None
+    note: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
+    """Take the money of ``draft`` from a locked account and write everything down.
+
+    Raises InsufficientBalance before anything is written.
+    """
+    amounts = [entry.amount_minor for entry in draft.charges]
+    total = sum(amounts)
+    gift, cash = ledger.take(account, total)
+    order: Order = Order.objects.create(
+        tenant_id=account.tenant_id,
+        region=draft.region,
+        kind=draft.kind,
+        method=draft.method.value,
+        total_minor=total,
+        gift_minor=gift,
+        currency=money.currency(),
+        quote_nonce=draft.nonce,
+        actor=draft.actor,
+        note=draft.note,
+        details=draft.details,
+        created_at=now,
+    )
+    charges = Charge.objects.bulk_create(
+        [
+            Charge(
+                order=order,
+                tenant_id=account.tenant_id,
+                price_list=draft.price_list,
+                resource_kind=entry.resource.kind,
+                resource_id=entry.resource.id,
+                resource_name=entry.resource.name,
+                method=draft.method.value,
+                anchor_day=entry.anchor_day,
+                begin=entry.begin,
+                end=entry.end,
+                periods=entry.periods,
+                amount_minor=amount,
+                gift_minor=part,
+                priced_at=draft.priced_at,
+                created_at=now,
+            )
+            for entry, amount, part in zip(
+                draft.charges, amounts, share(gift, amounts), strict=True
+            )
+        ]
+    )
+    OrderLine.objects.bulk_create(
+        [
+            OrderLine(
+                order=order,
+                charge=row,
+                tenant_id=account.tenant_id,
+                label=label,
+                sku=line.sku,
+                quantity=line.quantity,
+                unit_price=line.unit_price,
+                periods=line.periods,
+                discount=line.discount,
+                amount_minor=money.to_minor(line.amount),
+            )
+            for row, entry in zip(charges, draft.charges, strict=True)
+            for label, line in entry.lines
+        ]
+    )
+    ledger.post(
+        account,
+        TransactionKind.DEDUCTION,
+        cash_minor=-cash,
+        gift_minor=-gift,
+        key=f"order:{order.pk}",
+        actor=draft.actor,
+        order=order,
+        note=draft.note,
+    )
+    return order
+
+
+@dataclass(frozen=True)
+class RefundDraft:
+    """How much of a charge is given back, for the period from ``begin`` to its end."""
+
+    charge: Charge
+    begin: datetime
+    periods: Any
+    amount_minor: int
+
+
+def give_back(
+    account: Account,
+    refunds: Sequence[RefundDraft],
+    *,
+    region: Region,
+    method: Method,
+    reason: str,
+    actor: str,
+    key: str,
+    now: datetime,
+) -> Order | None:
+    """Give money back to the pockets it came from; None if there is nothing to give.
+
+    A charge can be given back once: the unique ``refunds`` column sees to it.
+    """
+    total = sum(entry.amount_minor for entry in refunds)
+    if total <= 0:
+        return None
+    splits = [
+        pricing.split_refund(entry.amount_minor, entry.charge.gift_minor, entry.charge.amount_minor)
+        for entry in refunds
+    ]
+    gift = sum(part for part, _ in splits)
+    order: Order = Order.objects.create(
+        tenant_id=account.tenant_id,
+        region=region,
+        kind=OrderKind.REFUND,
+        method=method.value,
+        total_minor=-total,
+        gift_minor=-gift,
+        currency=money.currency(),
+        actor=actor,
+        note=reason,
+        created_at=now,
+    )
+    charges = Charge.objects.bulk_create(
+        [
+            Charge(
+                order=order,
+                tenant_id=account.tenant_id,
+                price_list_id=entry.charge.price_list_id,
+                resource_kind=entry.charge.resource_kind,
+                resource_id=entry.charge.resource_id,
+                resource_name=entry.charge.resource_name,
+                method=entry.charge.method,
+                anchor_day=entry.charge.anchor_day,
+                begin=entry.begin,
+                end=entry.charge.end,
+                periods=entry.periods,
+                amount_minor=-entry.amount_minor,
+                gift_minor=-part,
+                priced_at=entry.charge.priced_at,
+                refunds=entry.charge,
+                created_at=now,
+            )
+            for entry, (part, _) in zip(refunds, splits, strict=True)
+        ]
+    )
+    OrderLine.objects.bulk_create(
+        [
+            OrderLine(
+                order=order,
+                charge=row,
+                tenant_id=account.tenant_id,
+                label=f"Refund of {row.refunds.order_id}",
+                sku="refund",
+                quantity=1,
+                unit_price=money.from_minor(entry.charge.amount_minor),
+                periods=entry.periods,
+                discount=0,
+                amount_minor=-entry.amount_minor,
+            )
+            for row, entry in zip(charges, refunds, strict=True)
+        ]
+    )
+    ledger.post(
+        account,
+        TransactionKind.REFUND,
+        cash_minor=total - gift,
+        gift_minor=gift,
+        key=key,
+        actor=actor,
+        order=order,
+        note=reason,
+    )
+    return order
+
+
+def share(whole: int, weights: Sequence[int]) -> list[int]:
+    """Split ``whole`` in proportion to ``weights`` so that the parts add up to it exactly.
+
+    >>> share(10, [1, 1, 1])
+    [3, 4, 3]
+    """
+    total = sum(weights)
+    if total == 0:
+        return [0] * len(weights)
+    parts: list[int] = []
+    seen = given = 0
+    for weight in weights:
+        seen += weight
+        upto = (2 * whole * seen + total) // (2 * total)
+        parts.append(upto - given)
+        given = upto
+    return parts

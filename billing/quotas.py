@@ -1,0 +1,184 @@
+"""Taking and freeing quota. Runs inside the transaction that makes or destroys the resource.
+
+What is used is the sum of the claims, so nothing can drift: a claim lives and dies with its
+resource. Taking locks one row per tenant and region (after the account, before addresses);
+freeing takes no lock.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db.models import F, Q, Sum
+
+from billing.models import DEFAULT_LIMITS, QuotaAnchor, QuotaClaim, QuotaItem, QuotaLimit
+from scloud.lib.errors import InvalidInput, QuotaExceeded
+from scloud.resources.models import Region
+from scloud.tenancy.models import PlatformSettings, Tenant
+from scloud.tenancy.scoping import scopes_disabled
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One quota of a tenant in a region."""
+
+    item: str
+    label: str
+    used: int
+    limit: int
+
+    @property
+    def left(self) -> int:
+        """What can still be taken; 0 where an administrator set the limit below the use."""
+        return max(self.limit - self.used, 0)
+
+    @property
+    def percent(self) -> int:
+        """How full it is, 0 to 100."""
+        if self.limit == 0:
+            return 100 if self.used else 0
+        return min(100 * self.used // self.limit, 100)
+
+
+def limits(tenant: Tenant, region: Region) -> dict[str, int]:
+    """The limit of every item: the most exact row counts."""
+    found = dict(DEFAULT_LIMITS)
+    rows = QuotaLimit.objects.filter(
+        Q(tenant=tenant) | Q(tenant__isnull=True), Q(region=region) | Q(region__isnull=True)
+    )
+    for row in sorted(rows, key=lambda r: (r.tenant_id is not None, r.region_id is not None)):
+        found[row.item] = row.limit
+    return {str(item): limit for item, limit in found.items()}
+
+
+def usage(tenant: Tenant, region: Region) -> dict[str, Usage]:
+    """Used and limit of every item, in the order in which people read them."""
+    used = _used(tenant, region)
+    allowed = limits(tenant, region)
+    return {
+        item.value: Usage(item.value, str(item.label), used.get(item.value, 0), allowed[item.value])
+        for item in QuotaItem
+    }
+
+
+def take(tenant: Tenant, region: Region, amounts: Mapping[str, int], resource_id: str) -> None:
+    """Claim ``amounts`` (item -> how much) for a resource; see :func:`take_many`."""
+    take_many(tenant, region, [(resource_id, amounts)])
+
+
+def take_many(
+    tenant: Tenant, region: Region, claims: Sequence[tuple[str, Mapping[str, int]]]
+) -> None:
+    """Claim for several resources at once: all or none.
+
+    A claim of a resource that already has one for the item adds to it (a growing disk). Raises
+    QuotaExceeded naming the item, the limit, what is used and what was asked; the anchor row stays
+    locked until the transaction ends, so two callers cannot both take the last of something.
+    """
+    asked: dict[str, int] = {}
+    for _resource_id, amounts in claims:
+        for item, amount in amounts.items():
+            if item not in DEFAULT_LIMITS or amount < 0:
+                raise InvalidInput(f"{item}: {amount} is no quota claim.", code="quota_invalid")
+            asked[item] = asked.get(item, 0) + amount
+    with scopes_disabled():
+        _lock(tenant, region)
+        if PlatformSettings.load().quota_enabled:
+            check(tenant, region, asked)
+        known = {
+            (row.resource_id, row.item): row
+            for row in QuotaClaim.objects.filter(
+                tenant=tenant, resource_id__in=[resource_id for resource_id, _ in claims]
+            )
+        }
+        fresh: dict[tuple[str, str], QuotaClaim] = {}
+        for resource_id, amounts in claims:
+            for item, amount in amounts.items():
+                if amount == 0:
+                    continue
+                key = (resource_id, item)
+                if key in known:
+                    QuotaClaim.objects.filter(pk=known[key].pk).update(amount=F("amount") + amount)
+                elif key in fresh:
+                    fresh[key].amount += amount
+                else:
+                    fresh[key] = QuotaClaim(
+                        tenant=tenant,
+                        region=region,
+                        item=item,
+                        amount=amount,
+                        resource_id=resource_id,
+                    )
+        QuotaClaim.objects.bulk_create(fresh.values())
+
+
+def check(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
+    """Raise QuotaExceeded for the first item of which more is asked than is left."""
+    used = _used(tenant, region)
+    allowed = limits(tenant, region)
+    for item, amount in asked.items():
+        if amount > 0 and used.get(item, 0) + amount > allowed[item]:
+            label = QuotaItem(item).label
+            raise QuotaExceeded(
+                f"The quota of {label} is {allowed[item]}: {used.get(item, 0)} are used and "
+                f"{amount} more were asked for.",
+                field=item,
+                remedy="Free some, ask for less, or request a higher quota on the quotas page.",
+                numbers={
+                    "quota": item,
+                    "limit": allowed[item],
+                    "used": used.get(item, 0),
+                    "asked": amount,
+                    "request_url": f"/billing/quotas/?item={item}",
+                },
+            )
+
+
+def free(resource_id: str, items: Sequence[str] | None = None) -> None:
+    """Give back the claims of a resource (all, or only those of ``items``). Takes no lock."""
+    with scopes_disabled():
+        rows = QuotaClaim.objects.filter(resource_id=resource_id)
+        if items is not None:
+            rows = rows.filter(item__in=items)
+        rows.delete()
+
+
+def resize(tenant: Tenant, region: Region, amounts: Mapping[str, int], resource_id: str) -> None:
+    """Set the claims of a resource for the items named to ``amounts``.
+
+    Only what grows is checked. Raises QuotaExceeded; nothing has changed then.
+    """
+    with scopes_disabled():
+        _lock(tenant, region)
+        held = {
+            row.item: row.amount
+            for row in QuotaClaim.objects.filter(tenant=tenant, resource_id=resource_id)
+        }
+        grown = {
+            item: amount - held.get(item, 0)
+            for item, amount in amounts.items()
+            if amount > held.get(item, 0)
+        }
+        take_many(tenant, region, [(resource_id, grown)])
+        for item, amount in amounts.items():
+            if amount < held.get(item, 0):
+                rows = QuotaClaim.objects.filter(resource_id=resource_id, item=item)
+                if amount > 0:
+                    rows.update(amount=amount)
+                else:
+                    rows.delete()
+
+
+def _used(tenant: Tenant, region: Region) -> dict[str, int]:
+    with scopes_disabled():
+        return dict(
+            QuotaClaim.objects.filter(tenant=tenant, region=region)
+            .values_list("item")
+            .annotate(Sum("amount"))
+        )
+
+
+def _lock(tenant: Tenant, region: Region) -> None:
+    QuotaAnchor.objects.bulk_create(
+        [QuotaAnchor(tenant=tenant, region=region)], ignore_conflicts=True
+    )
+    QuotaAnchor.objects.select_for_update(no_key=True).get(tenant=tenant, region=region)
