@@ -1,0 +1,1 @@
+"""The hypervisor port on libvirt and QEMU. The only package that imports `libvirt`."""

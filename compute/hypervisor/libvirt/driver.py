@@ -1,0 +1,360 @@
+"""The hypervisor port on libvirt: host, definition, power and observation.
+
+What concerns devices, the agent, migration and the screen is in the modules beside this one.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import libvirt
+
+from compute.hypervisor.base import (
+    CommandResult,
+    DiskAttachment,
+    DiskLimits,
+    DomainObservation,
+    DomainSpec,
+    GrowthHeadroom,
+    GuestFilesystem,
+    GuestInterface,
+    HostCapacity,
+    HostRef,
+    MigrationProgress,
+    NicSpec,
+    OperationTimeout,
+    PciDevice,
+    PowerState,
+    VncEndpoint,
+)
+from compute.hypervisor.libvirt import agent, devices, growth, migration, screen, snapshots
+from compute.hypervisor.libvirt.build import build_domain, random_vnc_password
+from compute.hypervisor.libvirt.host import Host, xml_of
+from compute.hypervisor.libvirt.parse import DomainXml, observation, pci_device
+
+START_TIMEOUT_S = 60.0
+POWER_OFF_TIMEOUT_S = 60.0
+ASK_TIMEOUT_S = 3.0
+"""How long a request to the guest may keep the caller; it goes on in the background."""
+
+_STATS = (
+    libvirt.VIR_DOMAIN_STATS_STATE
+    | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+    | libvirt.VIR_DOMAIN_STATS_BALLOON
+    | libvirt.VIR_DOMAIN_STATS_VCPU
+    | libvirt.VIR_DOMAIN_STATS_INTERFACE
+    | libvirt.VIR_DOMAIN_STATS_BLOCK
+)
+
+_UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+
+Stats = dict[str, Any]
+
+
+class LibvirtHypervisor:
+    """One host through its libvirt daemon. Safe to share between threads."""
+
+    def __init__(self, ref: HostRef) -> None:
+        self._host = Host(ref)
+        self._xml_cache: dict[str, tuple[tuple[str, ...], DomainXml]] = {}
+
+    @property
+    def ref(self) -> HostRef:
+        return self._host.ref
+
+    # -- the host ----------------------------------------------------------------------------
+
+    def capacity(self) -> HostCapacity:
+        traits = self._host.traits()
+
+        def work(conn: libvirt.virConnect) -> HostCapacity:
+            arch, memory_mib, cpus = conn.getInfo()[:3]
+            memory = conn.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
+            free_kib = memory.get("free", 0) + memory.get("cached", 0) + memory.get("buffers", 0)
+            return HostCapacity(
+                hostname=conn.getHostname(),
+                arch=arch,
+                vcpus=cpus,
+                memory_mib=memory_mib,
+                free_memory_mib=free_kib // 1024,
+                accelerated=traits.accelerated,
+                hypervisor_version=_version(conn.getVersion()),
+                libvirt_version=_version(conn.getLibVersion()),
+            )
+
+        return self._host.call(work)
+
+    def pci_devices(self) -> tuple[PciDevice, ...]:
+        def work(conn: libvirt.virConnect) -> list[str]:
+            flags = libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV
+            texts = []
+            for device in conn.listAllDevices(flags):
+                with contextlib.suppress(libvirt.libvirtError):  # gone since it was listed
+                    texts.append(device.XMLDesc(0))
+            return texts
+
+        found = [pci_device(text) for text in self._host.call(work)]
+        return tuple(sorted((d for d in found if d is not None), key=lambda d: d.address))
+
+    # -- definition and power ------------------------------------------------------------------
+
+    def define(self, spec: DomainSpec) -> None:
+        domain = build_domain(spec, self._host.traits(), vnc_password=random_vnc_password())
+        text = domain.to_xml()
+
+        def work(conn: libvirt.virConnect) -> None:
+            self._host.find(conn, spec.uuid)
+            conn.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+
+        self._host.call(work)
+
+    def undefine(self, uuid: str) -> None:
+        self.power_off(uuid)
+
+        def work(conn: libvirt.virConnect) -> None:
+            domain = self._host.find(conn, uuid)
+            if domain is not None and domain.isPersistent():
+                domain.undefineFlags(_UNDEFINE)
+
+        self._host.call(work)
+        self._xml_cache.pop(uuid, None)
+
+    def start(self, uuid: str) -> None:
+        def work(domain: libvirt.virDomain) -> None:
+            state = domain.state()[0]
+            if state == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+            elif state == libvirt.VIR_DOMAIN_PMSUSPENDED:
+                domain.pMWakeup(0)
+            elif state == libvirt.VIR_DOMAIN_CRASHED and domain.isActive():
+                domain.destroy()
+                domain.create()
+            elif not domain.isActive():
+                domain.create()
+
+        self._host.with_domain(uuid, work, timeout_s=START_TIMEOUT_S)
+
+    def shutdown(self, uuid: str) -> None:
+        self._ask(
+            uuid,
+            lambda domain: domain.shutdownFlags(
+                libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT | libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+            ),
+        )
+
+    def reboot(self, uuid: str) -> None:
+        self._host.with_domain(uuid, lambda domain: None, running=True)
+        self._ask(
+            uuid,
+            lambda domain: domain.reboot(
+                libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT | libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
+            ),
+        )
+
+    def _ask(self, uuid: str, request: Callable[[libvirt.virDomain], object]) -> None:
+        """Ask the guest for something without waiting for it.
+
+        libvirt's call ends only when the guest has done it (or the agent gave up and ACPI was
+        tried), so it is left alone in its thread after a moment.
+        """
+
+        def work(conn: libvirt.virConnect) -> None:
+            domain = self._host.find(conn, uuid)
+            if domain is not None and domain.isActive():
+                domain.agentSetResponseTimeout(agent.AGENT_TIMEOUT_S, 0)
+                try:
+                    request(domain)
+                except libvirt.libvirtError:
+                    if domain.isActive():
+                        raise
+
+        with contextlib.suppress(OperationTimeout):
+            self._host.call(work, timeout_s=ASK_TIMEOUT_S, giving_up_breaks=False)
+
+    def reset(self, uuid: str) -> None:
+        self._host.with_domain(uuid, lambda domain: domain.reset(0), running=True)
+
+    def power_off(self, uuid: str) -> None:
+        def work(conn: libvirt.virConnect) -> None:
+            domain = self._host.find(conn, uuid)
+            if domain is None or not domain.isActive():
+                return
+            try:
+                domain.destroyFlags(0)
+            except libvirt.libvirtError:
+                if self._host.find(conn, uuid) is not None and domain.isActive():
+                    raise
+
+        self._host.call(work, timeout_s=POWER_OFF_TIMEOUT_S)
+
+    def observe(self, uuid: str) -> DomainObservation:
+        def work(conn: libvirt.virConnect) -> DomainObservation:
+            domain = self._host.find(conn, uuid)
+            if domain is not None:
+                records = conn.domainListGetStats([domain], _STATS, 0)
+                if records:
+                    return self._observation(*records[0])
+            return DomainObservation(
+                uuid=uuid, name="", power_state=PowerState.ABSENT, observed_at=datetime.now(UTC)
+            )
+
+        return self._host.call(work)
+
+    def observe_all(self) -> tuple[DomainObservation, ...]:
+        def work(conn: libvirt.virConnect) -> tuple[DomainObservation, ...]:
+            # NOWAIT: a domain busy with a long operation gives its state without the rest
+            # instead of holding up all others.
+            records = conn.getAllDomainStats(
+                _STATS, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+            )
+            found = []
+            for domain, stats in records:
+                with contextlib.suppress(libvirt.libvirtError):  # gone since it was listed
+                    found.append(self._observation(domain, stats))
+            known = {seen.uuid for seen in found}
+            for uuid in [uuid for uuid in self._xml_cache if uuid not in known]:
+                self._xml_cache.pop(uuid, None)
+            return tuple(seen for seen in found if seen.owner)
+
+        return self._host.call(work)
+
+    def _observation(self, domain: libvirt.virDomain, stats: Stats) -> DomainObservation:
+        uuid = domain.UUIDString()
+        return observation(
+            uuid,
+            domain.name(),
+            self._xml(uuid, domain, stats),
+            stats,
+            persistent=bool(domain.isPersistent()),
+            moment=datetime.now(UTC),
+        )
+
+    def _xml(self, uuid: str, domain: libvirt.virDomain, stats: Stats) -> DomainXml:
+        """The domain's XML, asked again only when the statistics show other devices.
+
+        Bulk statistics know targets and taps but no serials and MAC addresses.
+        """
+        devices_seen = tuple(
+            f"{key}={value}" for key, value in stats.items() if key.endswith((".name", ".path"))
+        )
+        key = (str(domain.ID()), *devices_seen)
+        cached = self._xml_cache.get(uuid)
+        if cached is None or cached[0] != key:
+            cached = (key, xml_of(domain))
+            self._xml_cache[uuid] = cached
+        return cached[1]
+
+    # -- the guest agent -----------------------------------------------------------------------
+
+    def agent_ready(self, uuid: str, *, timeout_s: float = 2.0) -> bool:
+        return agent.ready(self._host, uuid, timeout_s=timeout_s)
+
+    def set_password(
+        self, uuid: str, account: str, password: str, *, encrypted: bool = False
+    ) -> None:
+        agent.set_password(self._host, uuid, account, password, encrypted=encrypted)
+
+    def addresses(self, uuid: str) -> tuple[GuestInterface, ...]:
+        return agent.addresses(self._host, uuid)
+
+    def filesystems(self, uuid: str) -> tuple[GuestFilesystem, ...]:
+        return agent.filesystems(self._host, uuid)
+
+    def freeze(self, uuid: str) -> int:
+        return agent.freeze(self._host, uuid)
+
+    def thaw(self, uuid: str) -> None:
+        agent.thaw(self._host, uuid)
+
+    def run(
+        self, uuid: str, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 30.0
+    ) -> CommandResult:
+        return agent.run(self._host, uuid, argv, stdin=stdin, timeout_s=timeout_s)
+
+    def read_file(self, uuid: str, path: str, *, max_bytes: int = 65536) -> bytes:
+        return agent.read_file(self._host, uuid, path, max_bytes=max_bytes)
+
+    # -- changes to a running or stopped domain --------------------------------------------------
+
+    def attach_disk(self, uuid: str, disk: DiskAttachment) -> str:
+        return devices.attach_disk(self._host, uuid, disk)
+
+    def detach_disk(self, uuid: str, disk_id: str, *, timeout_s: float = 15.0) -> None:
+        devices.detach_disk(self._host, uuid, disk_id, timeout_s=timeout_s)
+
+    def resize_disk(self, uuid: str, disk_id: str, *, size_gib: int) -> None:
+        devices.resize_disk(self._host, uuid, disk_id, size_gib=size_gib)
+
+    def set_disk_limits(self, uuid: str, disk_id: str, limits: DiskLimits) -> None:
+        devices.set_disk_limits(self._host, uuid, disk_id, limits)
+
+    def set_cpu_limits(self, uuid: str, *, shares: int, quota_percent: int | None) -> None:
+        growth.set_cpu_limits(self._host, uuid, shares=shares, quota_percent=quota_percent)
+
+    def attach_nic(self, uuid: str, nic: NicSpec) -> None:
+        devices.attach_nic(self._host, uuid, nic)
+
+    def detach_nic(self, uuid: str, mac: str, *, timeout_s: float = 15.0) -> None:
+        devices.detach_nic(self._host, uuid, mac, timeout_s=timeout_s)
+
+    def set_nic_link(self, uuid: str, mac: str, *, up: bool) -> None:
+        devices.set_nic_link(self._host, uuid, mac, up=up)
+
+    def growth_headroom(self, uuid: str) -> GrowthHeadroom:
+        return growth.headroom(self._host, uuid)
+
+    def hot_upgrade(self, uuid: str, *, vcpus: int, memory_mib: int) -> None:
+        growth.hot_upgrade(self._host, uuid, vcpus=vcpus, memory_mib=memory_mib)
+
+    # -- snapshots, migration, screen --------------------------------------------------------------
+
+    def snapshot_disk(self, uuid: str, disk_id: str, name: str) -> None:
+        snapshots.create(self._host, uuid, disk_id, name)
+
+    def delete_disk_snapshot(self, uuid: str, disk_id: str, name: str) -> None:
+        snapshots.delete(self._host, uuid, disk_id, name)
+
+    def migrate(
+        self,
+        uuid: str,
+        destination: HostRef,
+        *,
+        timeout_s: float = 600.0,
+        on_progress: Callable[[MigrationProgress], None] | None = None,
+    ) -> None:
+        migration.migrate(
+            self._host, uuid, destination, timeout_s=timeout_s, on_progress=on_progress
+        )
+
+    def migration_progress(self, uuid: str) -> MigrationProgress | None:
+        return migration.progress(self._host, uuid)
+
+    def abort_migration(self, uuid: str) -> None:
+        migration.abort(self._host, uuid)
+
+    def vnc_endpoint(self, uuid: str) -> VncEndpoint:
+        return screen.endpoint(self._host, uuid)
+
+    def set_vnc_password(self, uuid: str, password: str, *, valid_until: datetime) -> None:
+        screen.set_password(self._host, uuid, password, valid_until)
+
+
+def _version(number: int) -> str:
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+
+_drivers: dict[HostRef, LibvirtHypervisor] = {}
+_drivers_lock = threading.Lock()
+
+
+def open_libvirt(ref: HostRef) -> LibvirtHypervisor:
+    """This process's driver for the host; what it learnt of the host is kept."""
+    with _drivers_lock:
+        return _drivers.setdefault(ref, LibvirtHypervisor(ref))

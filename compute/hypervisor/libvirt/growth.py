@@ -1,0 +1,109 @@
+"""CPU and memory of a domain: limits, and growth while it runs."""
+
+import libvirt
+
+from compute.hypervisor.base import (
+    AgentUnavailable,
+    GrowthHeadroom,
+    Refused,
+    ShrinkRefused,
+)
+from compute.hypervisor.libvirt import agent
+from compute.hypervisor.libvirt.build import (
+    CPU_PERIOD_US,
+    MEMORY_BLOCK_KIB,
+    build_virtio_memory,
+)
+from compute.hypervisor.libvirt.host import Host, both, xml_of
+from compute.hypervisor.libvirt.parse import DomainXml, memory_kib
+
+
+def set_cpu_limits(host: Host, uuid: str, *, shares: int, quota_percent: int | None) -> None:
+    """Set weight and quota of the vCPUs."""
+    if not host.traits().cpu_tuning:
+        return
+    quota_us = -1 if quota_percent is None else quota_percent * CPU_PERIOD_US // 100
+    parameters = {
+        "cpu_shares": shares,
+        "vcpu_period": CPU_PERIOD_US,
+        "vcpu_quota": quota_us,
+    }
+
+    def work(domain: libvirt.virDomain) -> None:
+        for place in both(domain):
+            domain.setSchedulerParametersFlags(parameters, place)
+
+    host.with_domain(uuid, work)
+
+
+def _memory(xml: DomainXml) -> tuple[int, int, int]:
+    """(fixed, requested of the growing part, size of the growing part), all in KiB."""
+    device = xml.virtio_memory()
+    total = memory_kib(xml.root.find("memory"))
+    if device is None:
+        return total, 0, 0
+    size = memory_kib(device.find("target/size"))
+    return total - size, memory_kib(device.find("target/requested")), size
+
+
+def headroom(host: Host, uuid: str) -> GrowthHeadroom:
+    """How far the running domain can grow."""
+
+    def work(domain: libvirt.virDomain) -> GrowthHeadroom:
+        fixed, requested, size = _memory(xml_of(domain))
+        live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        return GrowthHeadroom(
+            vcpus=domain.vcpusFlags(live),
+            max_vcpus=domain.vcpusFlags(live | libvirt.VIR_DOMAIN_VCPU_MAXIMUM),
+            memory_mib=(fixed + requested) // 1024,
+            max_memory_mib=(fixed + size) // 1024,
+            memory_step_mib=MEMORY_BLOCK_KIB // 1024,
+        )
+
+    return host.with_domain(uuid, work, running=True)
+
+
+def hot_upgrade(host: Host, uuid: str, *, vcpus: int, memory_mib: int) -> None:
+    """Grow; check everything before anything is changed."""
+    present = headroom(host, uuid)
+    if vcpus < present.vcpus or memory_mib < present.memory_mib:
+        raise ShrinkRefused("A running domain can only grow.")
+    if vcpus > present.max_vcpus or memory_mib > present.max_memory_mib:
+        raise Refused(
+            f"The domain can grow to {present.max_vcpus} vCPUs and {present.max_memory_mib} MiB."
+        )
+    if memory_mib % present.memory_step_mib:
+        raise Refused(f"Memory grows in steps of {present.memory_step_mib} MiB.")
+    host.with_domain(uuid, lambda domain: _grow_memory(domain, memory_mib * 1024), running=True)
+    host.with_domain(uuid, lambda domain: _grow_vcpus(domain, vcpus), running=True)
+    _bring_online(host, uuid, vcpus)
+
+
+def _grow_memory(domain: libvirt.virDomain, wanted_kib: int) -> None:
+    for place in both(domain):
+        xml = xml_of(domain, persistent=place == libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        fixed, requested, size = _memory(xml)
+        if size == 0 or fixed + requested >= wanted_kib:
+            continue
+        device = build_virtio_memory(size, requested_kib=wanted_kib - fixed)
+        domain.updateDeviceFlags(device.to_xml(), place)
+
+
+def _grow_vcpus(domain: libvirt.virDomain, wanted: int) -> None:
+    for place in both(domain):
+        if domain.vcpusFlags(place) < wanted:
+            domain.setVcpusFlags(wanted, place)
+
+
+def _bring_online(host: Host, uuid: str, wanted: int) -> None:
+    """A plugged vCPU stays offline in the guest until somebody says otherwise."""
+
+    def work(domain: libvirt.virDomain) -> int:
+        online = domain.vcpusFlags(libvirt.VIR_DOMAIN_VCPU_GUEST)
+        if online < wanted:
+            domain.setVcpusFlags(wanted, libvirt.VIR_DOMAIN_VCPU_GUEST)
+            online = domain.vcpusFlags(libvirt.VIR_DOMAIN_VCPU_GUEST)
+        return online
+
+    if agent.with_agent(host, uuid, work) < wanted:
+        raise AgentUnavailable("The guest has not brought the new vCPUs online.")
