@@ -300,7 +300,7 @@ class Fabric(Protocol):
         ...
 
     def delete_subnet(self, subnet_id: str) -> None:
-        """Remove switch, gateway and DHCP. Raises :class:`FabricInUse` while a NIC's port is left."""
+        """Remove switch, gateway, DHCP. Raises :class:`FabricInUse` while a NIC's port is left."""
         ...
 
     def ensure_segment(self, spec: SegmentSpec, *, dry_run: bool = False) -> Changes:

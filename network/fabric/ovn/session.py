@@ -28,7 +28,7 @@ _ATTEMPTS: Final = 4
 _INDEXED: Final = frozenset({"name", "logical_port"})
 
 
-class _Api(impl_idl.OvnNbApiIdlImpl):  # type: ignore[misc] # the library has no type information
+class _Api(impl_idl.OvnNbApiIdlImpl):
     """The library keeps one connection per class; a process here may talk to several regions."""
 
     @property
@@ -41,7 +41,7 @@ class _Api(impl_idl.OvnNbApiIdlImpl):  # type: ignore[misc] # the library has no
         self._own_connection = value
 
 
-class _Work(command.BaseCommand):  # type: ignore[misc] # the library has no type information
+class _Work(command.BaseCommand):
     """Runs one function inside a transaction; run again from the start when the database moved."""
 
     def __init__(self, api: Any, work: Callable[[Any], Any]) -> None:

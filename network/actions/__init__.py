@@ -1,0 +1,50 @@
+"""The verbs that people invoke on the network, and what compute calls in its own transactions."""
+
+from network.actions.defaults import Defaults, ensure_tenant_defaults
+from network.actions.nics import (
+    NicRequest,
+    assign_security_group,
+    change_security_group,
+    create_nics,
+    release_nics,
+)
+from network.actions.security import (
+    RuleInput,
+    add_rule,
+    create_security_group,
+    delete_security_group,
+    edit_rule,
+    remove_rule,
+    rename_security_group,
+)
+from network.actions.vpcs import (
+    create_subnet,
+    create_vpc,
+    delete_subnet,
+    delete_vpc,
+    rename_subnet,
+    rename_vpc,
+)
+
+__all__ = [
+    "Defaults",
+    "NicRequest",
+    "RuleInput",
+    "add_rule",
+    "assign_security_group",
+    "change_security_group",
+    "create_nics",
+    "create_security_group",
+    "create_subnet",
+    "create_vpc",
+    "delete_security_group",
+    "delete_subnet",
+    "delete_vpc",
+    "edit_rule",
+    "ensure_tenant_defaults",
+    "release_nics",
+    "remove_rule",
+    "rename_security_group",
+    "rename_subnet",
+    "rename_vpc",
+]

@@ -1,0 +1,167 @@
+"""What the actions share: names, locks, jobs and events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import connection, models
+from django.db.models import F
+
+from network.fabric.base import Kind
+from network.models import FabricResource, Tombstone
+from scloud.audit import action as audit
+from scloud.audit import events
+from scloud.jobs import service as jobs
+from scloud.lib.errors import InvalidInput, NotFound
+from scloud.resources.models import Region, name_validator
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+
+Named = TypeVar("Named", bound=FabricResource)
+
+REMARK_LENGTH = 200
+JOB_DEADLINE_S = 300.0
+
+
+def checked_name(name: str) -> str:
+    """The name without spaces around it. Raises InvalidInput (``invalid_name``)."""
+    cleaned = name.strip()
+    try:
+        name_validator(cleaned)
+    except ValidationError as error:
+        raise InvalidInput(
+            "A name has 1 to 30 letters, digits or - _ .",
+            code="invalid_name",
+            field="name",
+            remedy="Shorten the name or leave other characters out.",
+        ) from error
+    return cleaned
+
+
+def checked_text(text: str, *, field: str, longest: int = REMARK_LENGTH) -> str:
+    """A free text without spaces around it. Raises InvalidInput (``text_invalid``)."""
+    cleaned = text.strip()
+    if len(cleaned) > longest or "\x00" in cleaned:
+        raise InvalidInput(
+            f"At most {longest} characters are allowed here.",
+            code="text_invalid",
+            field=field,
+            numbers={"max": longest, "given": len(cleaned)},
+        )
+    return cleaned
+
+
+def tenant_of(actor: Actor) -> Tenant:
+    """Whose resource is being made. Raises InvalidInput for the platform itself."""
+    if actor.tenant is None:
+        raise InvalidInput("A tenant is needed.", code="tenant_missing", field="tenant")
+    return actor.tenant
+
+
+def usable(region: Region) -> Region:
+    """The region, unless an administrator closed it. Raises InvalidInput (``region_disabled``)."""
+    if not region.enabled:
+        raise InvalidInput(
+            f"Region {region.name} takes no new resources.", code="region_disabled", field="region"
+        )
+    return region
+
+
+def locked(row: Any) -> Any:
+    """The row as it is now, locked until the transaction ends. Raises NotFound if it is gone."""
+    fresh = type(row).objects.select_for_update().filter(pk=row.pk).first()
+    if fresh is None:
+        raise NotFound(f"There is no {type(row)._meta.verbose_name} {row.pk}.")
+    return fresh
+
+
+def rename(row: Named, name: str, remark: str | None) -> Named:
+    """Give a row another name and, unless it is None, another remark."""
+    fresh: Named = locked(row)
+    audit.note(before={"name": fresh.name, "remark": fresh.remark})
+    fresh.name = checked_name(name)
+    if remark is not None:
+        fresh.remark = checked_text(remark, field="remark")
+    fresh.save(update_fields=["name", "remark"])
+    audit.note(after={"name": fresh.name, "remark": fresh.remark})
+    tell(fresh, "renamed")
+    return fresh
+
+
+def still_there(model: type[models.Model], ids: Collection[str], *, field: str) -> None:
+    """Keep these rows from being deleted until the transaction ends; raise NotFound if one is gone.
+
+    A share of the key only: any number of transactions may hold it, and none waits for another.
+    """
+    if not ids:
+        return
+    table = connection.ops.quote_name(model._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id FROM {table} WHERE id = ANY(%s) FOR KEY SHARE",  # noqa: S608  # own table
+            [sorted(ids)],
+        )
+        found = {row[0] for row in cursor.fetchall()}
+    missing = sorted(set(ids) - found)
+    if missing:
+        raise NotFound(f"There is no {model._meta.verbose_name} {missing[0]}.", field=field)
+
+
+def changed(row: FabricResource) -> None:
+    """Raise the generation, so that the row counts as applied only when this change is."""
+    type(row).objects.filter(pk=row.pk).update(generation=F("generation") + 1, sync_error="")
+    row.generation += 1
+    row.sync_error = ""
+
+
+def enqueue_sync(row: FabricResource, *, actor: Actor, title: str) -> None:
+    """Have a worker make the row true. Several such jobs of one row may run; the last one wins."""
+    jobs.enqueue(
+        kind=f"network.sync_{row.KIND}",
+        tenant=row.tenant,
+        title=title,
+        target_kind=row.KIND,
+        target_id=row.pk,
+        deadline_s=JOB_DEADLINE_S,
+        actor=actor,
+        exclusive=False,
+    )
+
+
+def bury(row: FabricResource, kind: Kind, target_id: str) -> Tombstone:
+    """Delete the row and leave what allows the fabric's part of it to be removed."""
+    tombstone: Tombstone = Tombstone.objects.create(
+        kind=kind.value, target_id=target_id, tenant_id=row.tenant_id, region_id=row.region_id
+    )
+    row.delete()
+    return tombstone
+
+
+def bury_and_remove(row: FabricResource, kind: Kind, *, actor: Actor, title: str) -> None:
+    """Delete the row, and have a worker take away what the fabric holds of it."""
+    tenant, target_id = row.tenant, row.pk
+    tombstone = bury(row, kind, target_id)
+    jobs.enqueue(
+        kind="network.remove",
+        tenant=tenant,
+        title=title,
+        target_kind=kind.value,
+        target_id=target_id,
+        payload={"tombstone": tombstone.pk},
+        deadline_s=JOB_DEADLINE_S,
+        actor=actor,
+        exclusive=False,
+    )
+
+
+def tell(row: FabricResource, verb: str, **data: Any) -> None:
+    """Write the event ``<kind>.<verb>`` of a row."""
+    events.emit(
+        tenant_id=row.tenant_id,
+        kind=f"{row.KIND}.{verb}",
+        resource_kind=row.KIND,
+        resource_id=row.pk,
+        data={"name": row.name, **data},
+    )

@@ -1,0 +1,110 @@
+"""NICs: made and released in the transactions of what owns them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from network import addresses
+from network.actions.common import bury, changed, enqueue_sync, locked, still_there, tell
+from network.fabric.base import Kind
+from network.models import Nic, NicKind, SecurityGroup, Subnet
+from scloud.audit import action as audit
+from scloud.audit.action import action
+from scloud.lib.errors import Conflict, InvalidInput
+from scloud.tenancy.actor import Actor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NicRequest:
+    """One NIC to be made. ``address`` None takes the lowest free one."""
+
+    vm_id: str
+    index: int = 0
+    address: str | None = None
+    security_group: SecurityGroup | None = None
+    name: str = ""
+    kind: str = NicKind.DEFAULT
+
+
+def create_nics(*, subnet: Subnet, requests: Sequence[NicRequest]) -> list[Nic]:
+    """Make internal NICs with addresses in one subnet: all of them or none.
+
+    Runs in the caller's transaction, which must have taken account and quota locks before, and
+    keeps the subnet locked until it ends. Makes no job: the VM's own job calls
+    :func:`network.plumbing.ensure_nic_ports`. Raises what
+    :func:`network.addresses.allocate` raises, and NotFound for a group that is gone.
+    """
+    groups = {one.security_group.pk: one.security_group for one in requests if one.security_group}
+    for group in groups.values():
+        if group.region_id != subnet.region_id:
+            raise InvalidInput(
+                f"Security group {group.name} is in another region.",
+                code="region_differs",
+                field="security_group",
+            )
+    still_there(SecurityGroup, list(groups), field="security_group")
+    chosen = addresses.allocate(subnet, [one.address or None for one in requests])
+    nics = []
+    for request, address in zip(requests, chosen, strict=True):
+        nic = Nic(
+            tenant=subnet.tenant,
+            region=subnet.region,
+            name=request.name or f"eth{request.index}",
+            kind=request.kind,
+            vm_id=request.vm_id,
+            index=request.index,
+            subnet=subnet,
+            security_group=request.security_group,
+        )
+        nic.save(force_insert=True)
+        addresses.hold(nic, address)
+        nics.append(nic)
+    return nics
+
+
+def release_nics(vm_id: str) -> int:
+    """Free the addresses of a VM's default NICs and delete them; return how many there were.
+
+    Runs in the caller's transaction, after :func:`network.plumbing.remove_nic_ports`; what that
+    left in the fabric is removed by the reconciler. Takes no lock.
+    """
+    nics = list(Nic.objects.filter(vm_id=vm_id, kind=NicKind.DEFAULT))
+    for nic in nics:
+        bury(nic, Kind.PORT, str(nic.port_uuid))
+    return len(nics)
+
+
+def assign_security_group(nic: Nic, group: SecurityGroup | None, *, actor: Actor) -> Nic:
+    """Give a NIC another group, or none, within the caller's action; acts at once.
+
+    Raises NotFound, InvalidInput (``region_differs``).
+    """
+    fresh: Nic = locked(nic)
+    if group is not None:
+        if group.region_id != fresh.region_id:
+            raise InvalidInput(
+                f"Security group {group.name} is in another region.",
+                code="region_differs",
+                field="security_group",
+            )
+        still_there(SecurityGroup, [group.pk], field="security_group")
+    if fresh.security_group_id == (group.pk if group else None):
+        return fresh
+    audit.note(before={"nic": fresh.pk, "security_group": fresh.security_group_id})
+    fresh.security_group = group
+    fresh.save(update_fields=["security_group"])
+    audit.note(after={"nic": fresh.pk, "security_group": group.pk if group else None})
+    changed(fresh)
+    tell(fresh, "security_group_changed", vm=fresh.vm_id)
+    if fresh.port_wanted:
+        enqueue_sync(fresh, actor=actor, title=f"Change the security group of {fresh.name}")
+    return fresh
+
+
+@action("network.change_security_group")
+def change_security_group(*, actor: Actor, nic: Nic, group: SecurityGroup | None) -> Nic:
+    """Give a NIC another group, or none. Raises NotFound, InvalidInput, Conflict (``nic_gone``)."""
+    if not nic.port_wanted:
+        raise Conflict(f"{nic.pk} is being removed.", code="nic_gone")
+    return assign_security_group(nic, group, actor=actor)

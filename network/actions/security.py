@@ -1,0 +1,267 @@
+"""Security groups and their rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from billing import quotas
+from network import cidr as ranges
+from network.actions.common import (
+    bury_and_remove,
+    changed,
+    checked_name,
+    checked_text,
+    enqueue_sync,
+    locked,
+    rename,
+    tell,
+    tenant_of,
+    usable,
+)
+from network.fabric.base import Kind
+from network.models import (
+    RULES_PER_GROUP,
+    Nic,
+    RuleAction,
+    RuleDirection,
+    RulePriority,
+    RuleProtocol,
+    SecurityGroup,
+    SecurityGroupRule,
+)
+from scloud.audit import action as audit
+from scloud.audit.action import action
+from scloud.lib.errors import Conflict, InvalidInput, NotFound
+from scloud.lib.ids import new_id
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+
+DESCRIPTION_LENGTH = 100
+HIGHEST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleInput:
+    """A rule as somebody wrote it; nothing in it is checked yet.
+
+    ``ports`` is empty for all, ``22`` or ``8000-8100``; only TCP and UDP have ports.
+    """
+
+    direction: str
+    protocol: str
+    cidr: str
+    ports: str = ""
+    action: str = RuleAction.ACCEPT
+    priority: str = RulePriority.MEDIUM
+    description: str = ""
+
+
+@action("network.create_security_group")
+def create_security_group(
+    *,
+    actor: Actor,
+    region: Region,
+    name: str,
+    remark: str = "",
+    rules: tuple[RuleInput, ...] = (),
+    is_default: bool = False,
+) -> SecurityGroup:
+    """Create a group with these rules; without rules nothing passes.
+
+    Raises InvalidInput (as :func:`add_rule`), Conflict (``too_many_rules``) and QuotaExceeded.
+    """
+    tenant = tenant_of(actor)
+    group = SecurityGroup(
+        id=new_id("sg"),
+        tenant=tenant,
+        region=usable(region),
+        name=checked_name(name),
+        remark=checked_text(remark, field="remark"),
+        is_default=is_default,
+    )
+    _check_room(0, len(rules))
+    rows = [_apply(SecurityGroupRule(tenant=tenant, group=group), one) for one in rules]
+    quotas.take(tenant, region, {"security_groups": 1}, group.pk)
+    group.save(force_insert=True)
+    SecurityGroupRule.objects.bulk_create(rows)
+    audit.note(group, after={"name": group.name, "rules": [str(row) for row in rows]})
+    tell(group, "created")
+    enqueue_sync(group, actor=actor, title=f"Create security group {group.name}")
+    return group
+
+
+@action("network.rename_security_group")
+def rename_security_group(
+    *, actor: Actor, group: SecurityGroup, name: str, remark: str | None = None
+) -> SecurityGroup:
+    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+    return rename(group, name, remark)
+
+
+@action("network.delete_security_group")
+def delete_security_group(*, actor: Actor, group: SecurityGroup) -> None:
+    """Delete a group that no NIC uses, those of binned VMs included.
+
+    Raises Conflict (``security_group_in_use``), NotFound.
+    """
+    row: SecurityGroup = locked(group)
+    nics = Nic.objects.filter(security_group=row).count()
+    if nics:
+        raise Conflict(
+            f"Security group {row.name} is used by {nics} network interfaces.",
+            code="security_group_in_use",
+            remedy="Give the VMs another security group, also those in the recycle bin.",
+            numbers={"nics": nics},
+        )
+    audit.note(before={"name": row.name})
+    tell(row, "deleted")
+    quotas.free(row.pk)
+    bury_and_remove(
+        row, Kind.SECURITY_GROUP, actor=actor, title=f"Delete security group {row.name}"
+    )
+
+
+@action("network.add_rule")
+def add_rule(*, actor: Actor, group: SecurityGroup, rule: RuleInput) -> SecurityGroupRule:
+    """Add a rule; it acts at once on running VMs.
+
+    Raises InvalidInput (``direction_invalid``, ``protocol_invalid``, ``action_invalid``,
+    ``priority_invalid``, ``cidr_invalid``, ``protocol_ip_version``, ``ports_invalid``,
+    ``ports_not_allowed``), Conflict (``too_many_rules``, ``rule_repeated``), NotFound.
+    """
+    row: SecurityGroup = locked(group)
+    _check_room(SecurityGroupRule.objects.filter(group=row).count(), 1)
+    made = _apply(SecurityGroupRule(tenant=row.tenant, group=row), rule)
+    _refuse_repeated(made)
+    made.save(force_insert=True)
+    audit.note(after={"rule": made.pk, "is": str(made)})
+    _rules_changed(row, actor)
+    return made
+
+
+@action("network.edit_rule")
+def edit_rule(*, actor: Actor, rule: SecurityGroupRule, values: RuleInput) -> SecurityGroupRule:
+    """Change a rule; it acts at once on running VMs. Raises as :func:`add_rule`."""
+    group, fresh = _locked_rule(rule)
+    audit.note(before={"rule": fresh.pk, "is": str(fresh)})
+    _apply(fresh, values)
+    _refuse_repeated(fresh)
+    fresh.save()
+    audit.note(after={"rule": fresh.pk, "is": str(fresh)})
+    _rules_changed(group, actor)
+    return fresh
+
+
+@action("network.remove_rule")
+def remove_rule(*, actor: Actor, rule: SecurityGroupRule) -> None:
+    """Remove a rule; connections that nothing allows any more are cut. Raises NotFound."""
+    group, fresh = _locked_rule(rule)
+    audit.note(before={"rule": fresh.pk, "is": str(fresh)})
+    fresh.delete()
+    _rules_changed(group, actor)
+
+
+def _locked_rule(rule: SecurityGroupRule) -> tuple[SecurityGroup, SecurityGroupRule]:
+    group: SecurityGroup = locked(rule.group)
+    fresh = SecurityGroupRule.objects.filter(pk=rule.pk, group=group).first()
+    if fresh is None:
+        raise NotFound(f"There is no rule {rule.pk}.")
+    return group, fresh
+
+
+def _rules_changed(group: SecurityGroup, actor: Actor) -> None:
+    changed(group)
+    audit.note(group)
+    tell(group, "rules_changed")
+    enqueue_sync(group, actor=actor, title=f"Apply the rules of {group.name}")
+
+
+def _check_room(present: int, more: int) -> None:
+    if present + more > RULES_PER_GROUP:
+        raise Conflict(
+            f"A security group has at most {RULES_PER_GROUP} rules.",
+            code="too_many_rules",
+            remedy="Remove a rule, or join several into a range.",
+            numbers={"limit": RULES_PER_GROUP, "used": present, "asked": more},
+        )
+
+
+def _refuse_repeated(rule: SecurityGroupRule) -> None:
+    same = SecurityGroupRule.objects.filter(
+        group=rule.group,
+        direction=rule.direction,
+        protocol=rule.protocol,
+        port_min=rule.port_min,
+        port_max=rule.port_max,
+        cidr=rule.cidr,
+        action=rule.action,
+        priority=rule.priority,
+    ).exclude(pk=rule.pk)
+    if same.exists():
+        raise Conflict(
+            "The security group has this very rule already.",
+            code="rule_repeated",
+            remedy="Change the rule that is there.",
+        )
+
+
+def _apply(row: SecurityGroupRule, values: RuleInput) -> SecurityGroupRule:
+    """Check what was written and put it into the row."""
+    row.direction = _one_of(values.direction, RuleDirection.values, "direction")
+    row.protocol = _one_of(values.protocol, RuleProtocol.values, "protocol")
+    row.action = _one_of(values.action, RuleAction.values, "action")
+    row.priority = _one_of(values.priority, RulePriority.values, "priority")
+    remote = ranges.parse_remote(values.cidr)
+    version = {RuleProtocol.ICMP.value: 4, RuleProtocol.ICMPV6.value: 6}.get(row.protocol)
+    if version not in (None, remote.version):
+        raise InvalidInput(
+            f"{RuleProtocol(row.protocol).label} does not exist in IPv{remote.version}.",
+            code="protocol_ip_version",
+            field="cidr",
+            remedy=f"Write an IPv{version} range, or choose another protocol.",
+        )
+    row.cidr = str(remote)
+    row.port_min, row.port_max = _ports(values.ports, row.protocol)
+    row.description = checked_text(
+        values.description, field="description", longest=DESCRIPTION_LENGTH
+    )
+    return row
+
+
+def _one_of(value: str, allowed: list[str], field: str) -> str:
+    cleaned = value.strip().lower()
+    if cleaned not in allowed:
+        raise InvalidInput(
+            f"“{value.strip()[:30]}” is no {field} of a rule.",
+            code=f"{field}_invalid",
+            field=field,
+            remedy=f"Choose one of {', '.join(allowed)}.",
+        )
+    return cleaned
+
+
+def _ports(text: str, protocol: str) -> tuple[int | None, int | None]:
+    cleaned = text.strip()
+    if protocol not in (RuleProtocol.TCP, RuleProtocol.UDP):
+        if cleaned:
+            raise InvalidInput(
+                f"{RuleProtocol(protocol).label} has no ports.",
+                code="ports_not_allowed",
+                field="ports",
+                remedy="Leave the ports empty.",
+            )
+        return None, None
+    if not cleaned:
+        return None, None
+    first, dash, last = (part.strip() for part in cleaned.partition("-"))
+    ends = [first, last] if dash else [first, first]
+    good = all(end.isascii() and end.isdigit() and len(end) <= 5 for end in ends)
+    numbers = [int(end) for end in ends] if good else [0, 0]
+    if not 1 <= numbers[0] <= numbers[1] <= HIGHEST_PORT:
+        raise InvalidInput(
+            f"“{cleaned[:30]}” is not a port or a range of ports.",
+            code="ports_invalid",
+            field="ports",
+            remedy=f"Write a port from 1 to {HIGHEST_PORT}, such as 22, or a range: 8000-8100.",
+        )
+    return numbers[0], numbers[1]

@@ -1,0 +1,177 @@
+"""Creating, renaming and deleting VPCs and subnets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import AddressValueError, IPv4Address
+
+from billing import quotas
+from network import cidr as ranges
+from network.actions.common import (
+    bury_and_remove,
+    checked_name,
+    checked_text,
+    enqueue_sync,
+    locked,
+    rename,
+    tell,
+    tenant_of,
+    usable,
+)
+from network.fabric.base import Kind
+from network.models import Nic, PrivateAddress, Subnet, Vpc
+from scloud.audit import action as audit
+from scloud.audit.action import action
+from scloud.lib.errors import Conflict, InvalidInput
+from scloud.lib.ids import new_id
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+
+MOST_DNS_SERVERS = 3
+
+
+@action("network.create_vpc")
+def create_vpc(
+    *,
+    actor: Actor,
+    region: Region,
+    name: str,
+    cidr: str,
+    remark: str = "",
+    is_default: bool = False,
+) -> Vpc:
+    """Create a VPC with a private IPv4 range, mask 16 to 29.
+
+    Raises InvalidInput (``invalid_name``, ``cidr_invalid``, ``cidr_not_private``, ``cidr_mask``)
+    and QuotaExceeded.
+    """
+    tenant = tenant_of(actor)
+    network = ranges.parse_ipv4_network(cidr)
+    ranges.check_vpc_range(network)
+    vpc = Vpc(
+        id=new_id("vpc"),
+        tenant=tenant,
+        region=usable(region),
+        name=checked_name(name),
+        remark=checked_text(remark, field="remark"),
+        cidr=str(network),
+        is_default=is_default,
+    )
+    quotas.take(tenant, region, {"vpcs": 1}, vpc.pk)
+    vpc.save(force_insert=True)
+    audit.note(vpc, after={"name": vpc.name, "cidr": vpc.cidr})
+    tell(vpc, "created")
+    enqueue_sync(vpc, actor=actor, title=f"Create VPC {vpc.name}")
+    return vpc
+
+
+@action("network.rename_vpc")
+def rename_vpc(*, actor: Actor, vpc: Vpc, name: str, remark: str | None = None) -> Vpc:
+    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+    return rename(vpc, name, remark)
+
+
+@action("network.delete_vpc")
+def delete_vpc(*, actor: Actor, vpc: Vpc) -> None:
+    """Delete a VPC without subnets. Raises Conflict (``vpc_not_empty``), NotFound."""
+    row: Vpc = locked(vpc)
+    subnets = Subnet.objects.filter(vpc=row).count()
+    if subnets:
+        raise Conflict(
+            f"VPC {row.name} still has {subnets} subnets.",
+            code="vpc_not_empty",
+            remedy="Delete its subnets first.",
+            numbers={"subnets": subnets},
+        )
+    audit.note(before={"name": row.name, "cidr": row.cidr})
+    tell(row, "deleted")
+    quotas.free(row.pk)
+    bury_and_remove(row, Kind.VPC, actor=actor, title=f"Delete VPC {row.name}")
+
+
+@action("network.create_subnet")
+def create_subnet(
+    *,
+    actor: Actor,
+    vpc: Vpc,
+    name: str,
+    cidr: str,
+    remark: str = "",
+    dns_servers: Sequence[str] = (),
+) -> Subnet:
+    """Create a subnet in a VPC; its gateway is the first address.
+
+    Raises InvalidInput (``invalid_name``, ``cidr_invalid``, ``cidr_mask``, ``cidr_outside_vpc``,
+    ``dns_invalid``), Conflict (``cidr_overlaps``), NotFound and QuotaExceeded.
+    """
+    tenant = tenant_of(actor)
+    network = ranges.parse_ipv4_network(cidr)
+    subnet_id = new_id("subnet")
+    dns = _checked_dns(dns_servers)
+    quotas.take(tenant, vpc.region, {"subnets": 1}, subnet_id)
+    # The lock keeps a second subnet of the same range, and the VPC's deletion, waiting.
+    row: Vpc = locked(vpc)
+    others = [one.network for one in Subnet.objects.filter(vpc=row)]
+    ranges.check_subnet_range(network, row.network, others)
+    subnet = Subnet(
+        id=subnet_id,
+        tenant=row.tenant,
+        region=row.region,
+        vpc=row,
+        name=checked_name(name),
+        remark=checked_text(remark, field="remark"),
+        cidr=str(network),
+        dns_servers=dns,
+    )
+    subnet.save(force_insert=True)
+    audit.note(subnet, after={"name": subnet.name, "cidr": subnet.cidr, "vpc": row.pk})
+    tell(subnet, "created", vpc=row.pk)
+    enqueue_sync(subnet, actor=actor, title=f"Create subnet {subnet.name}")
+    return subnet
+
+
+@action("network.rename_subnet")
+def rename_subnet(*, actor: Actor, subnet: Subnet, name: str, remark: str | None = None) -> Subnet:
+    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+    return rename(subnet, name, remark)
+
+
+@action("network.delete_subnet")
+def delete_subnet(*, actor: Actor, subnet: Subnet) -> None:
+    """Delete a subnet without NICs, those of binned VMs included.
+
+    Raises Conflict (``subnet_not_empty``), NotFound.
+    """
+    row: Subnet = locked(subnet)
+    nics = Nic.objects.filter(subnet=row).count()
+    held = PrivateAddress.objects.filter(subnet=row).count()
+    if nics or held:
+        raise Conflict(
+            f"Subnet {row.name} is still used by {max(nics, held)} network interfaces.",
+            code="subnet_not_empty",
+            remedy="Destroy the VMs in it, also those in the recycle bin.",
+            numbers={"nics": nics, "addresses": held},
+        )
+    audit.note(before={"name": row.name, "cidr": row.cidr, "vpc": row.vpc_id})
+    tell(row, "deleted", vpc=row.vpc_id)
+    quotas.free(row.pk)
+    bury_and_remove(row, Kind.SUBNET, actor=actor, title=f"Delete subnet {row.name}")
+
+
+def _checked_dns(servers: Sequence[str]) -> list[str]:
+    cleaned = [text.strip() for text in servers if text.strip()]
+    if len(cleaned) > MOST_DNS_SERVERS:
+        raise InvalidInput(
+            f"At most {MOST_DNS_SERVERS} DNS servers are allowed.",
+            code="dns_invalid",
+            field="dns_servers",
+            numbers={"max": MOST_DNS_SERVERS, "given": len(cleaned)},
+        )
+    try:
+        return [str(IPv4Address(text)) for text in cleaned]
+    except AddressValueError as error:
+        raise InvalidInput(
+            f"A DNS server is not an IPv4 address: {error}.",
+            code="dns_invalid",
+            field="dns_servers",
+        ) from error

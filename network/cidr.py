@@ -1,0 +1,121 @@
+"""The rules for address ranges: pure functions over :mod:`ipaddress`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from typing import Final
+
+from scloud.lib.errors import Conflict, InvalidInput
+
+PRIVATE: Final = tuple(
+    IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+)
+WIDEST_MASK: Final = 16
+NARROWEST_MASK: Final = 29
+#: Network, gateway and broadcast address of every subnet.
+RESERVED_ADDRESSES: Final = 3
+
+
+def parse_ipv4_network(text: str, *, field: str = "cidr") -> IPv4Network:
+    """Read ``10.0.0.0/16``. Raises InvalidInput (``cidr_invalid``) for anything else.
+
+    A range with host bits is refused with the range that was probably meant.
+    """
+    cleaned = text.strip()
+    try:
+        loose = IPv4Network(cleaned, strict=False)
+    except ValueError:
+        loose = None
+    if loose is None or "/" not in cleaned:
+        raise InvalidInput(
+            f"“{cleaned[:60]}” is not an IPv4 range.",
+            code="cidr_invalid",
+            field=field,
+            remedy="Write an address and a mask, such as 10.0.0.0/16.",
+        )
+    # 10.0.0.0/255.255.0.0 is understood too, but stored in one way only.
+    if IPv4Address(cleaned.split("/")[0]) != loose.network_address:
+        raise InvalidInput(
+            f"{cleaned} does not begin at the start of its range.",
+            code="cidr_invalid",
+            field=field,
+            remedy=f"Did you mean {loose}?",
+        )
+    return loose
+
+
+def check_vpc_range(network: IPv4Network, *, field: str = "cidr") -> None:
+    """Raise InvalidInput unless the range is private and its mask 16 to 29."""
+    if not any(network.subnet_of(block) for block in PRIVATE):
+        raise InvalidInput(
+            f"{network} is not within a private range.",
+            code="cidr_not_private",
+            field=field,
+            remedy="Choose a range within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16.",
+        )
+    _check_mask(network, WIDEST_MASK, field)
+
+
+def check_subnet_range(
+    network: IPv4Network, vpc: IPv4Network, others: Iterable[IPv4Network], *, field: str = "cidr"
+) -> None:
+    """Raise unless the range lies in the VPC's, has a mask up to 29 and overlaps no other."""
+    _check_mask(network, WIDEST_MASK, field)
+    if not network.subnet_of(vpc):
+        raise InvalidInput(
+            f"{network} is not within the VPC's range {vpc}.",
+            code="cidr_outside_vpc",
+            field=field,
+            remedy=f"Choose a range within {vpc}.",
+        )
+    for other in others:
+        if network.overlaps(other):
+            raise Conflict(
+                f"{network} overlaps the subnet {other}.",
+                code="cidr_overlaps",
+                field=field,
+                remedy="Choose a range that no other subnet of the VPC uses.",
+            )
+
+
+def _check_mask(network: IPv4Network, widest: int, field: str) -> None:
+    if not widest <= network.prefixlen <= NARROWEST_MASK:
+        raise InvalidInput(
+            f"The mask must be between {widest} and {NARROWEST_MASK}, not {network.prefixlen}.",
+            code="cidr_mask",
+            field=field,
+            numbers={"min": widest, "max": NARROWEST_MASK, "given": network.prefixlen},
+        )
+
+
+def gateway_of(network: IPv4Network) -> IPv4Address:
+    """The first address of a subnet is its gateway."""
+    return network.network_address + 1
+
+
+def usable_addresses(network: IPv4Network) -> int:
+    """How many addresses of a subnet NICs can have."""
+    return network.num_addresses - RESERVED_ADDRESSES
+
+
+def parse_remote(text: str, *, field: str = "cidr") -> IPv4Network | IPv6Network:
+    """Read the other side of a rule: an address or a range, IPv4 or IPv6.
+
+    Raises InvalidInput (``cidr_invalid``).
+    """
+    cleaned = text.strip()
+    try:
+        return ip_network(cleaned)
+    except ValueError as error:
+        try:
+            meant = ip_network(cleaned, strict=False)
+            remedy = f"Did you mean {meant}?"
+        except ValueError:
+            remedy = "Write an address or a range, such as 203.0.113.7 or 10.0.0.0/8 or ::/0."
+        raise InvalidInput(
+            f"“{cleaned[:60]}” is not an address or a range.",
+            code="cidr_invalid",
+            field=field,
+            remedy=remedy,
+        ) from error

@@ -1,0 +1,56 @@
+"""What everything that exists in the fabric has in common, and what remains of what was deleted."""
+
+from django.db import models
+from django.utils import timezone
+
+from network.states import Status
+from scloud.resources.models import Region, Resource
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+
+class FabricResource(Resource):
+    """A resource whose intended state lives here and whose effect lives in the fabric.
+
+    Every change raises ``generation``. A worker that has made generation N true writes N into
+    ``applied_generation``. So a change that arrives while an earlier one is being applied is never
+    taken for applied, in whatever order the workers end.
+    """
+
+    generation = models.PositiveIntegerField(default=1, editable=False)
+    applied_generation = models.PositiveIntegerField(default=0, editable=False)
+    sync_error = models.CharField(max_length=300, blank=True, editable=False)
+
+    class Meta(Resource.Meta):
+        abstract = True
+
+    @property
+    def status(self) -> Status:
+        """How far the fabric is."""
+        if self.applied_generation >= self.generation:
+            return Status.AVAILABLE
+        return Status.FAILED if self.sync_error else Status.APPLYING
+
+
+class Tombstone(models.Model):
+    """A resource that is gone: the licence to delete what the fabric still holds of it.
+
+    Absence from our tables alone is no such licence, it may as well be a restored backup.
+    """
+
+    kind = models.CharField(max_length=20)
+    target_id = models.CharField(max_length=40)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
+    buried_at = models.DateTimeField(default=timezone.now)
+    removed_at = models.DateTimeField(null=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "target_id"], name="network_one_tombstone")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target_id}"

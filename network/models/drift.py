@@ -1,0 +1,44 @@
+"""What the fabric holds that the rows do not say, and the other way round."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from scloud.resources.models import Region
+
+
+class DriftProblem(models.TextChoices):
+    """What is wrong with one thing."""
+
+    DIFFERS = "differs", _("Missing or different in the fabric")
+    LEFT_OVER = "left_over", _("Still in the fabric after its deletion")
+    UNKNOWN = "unknown", _("Ours by its mark, but never heard of")
+    FOREIGN = "foreign", _("Made by somebody else")
+
+
+class NetworkDrift(models.Model):
+    """One difference, from when it was first seen until it is gone."""
+
+    region = models.ForeignKey(Region, models.CASCADE, related_name="+")
+    problem = models.CharField(max_length=10, choices=DriftProblem.choices)
+    kind = models.CharField(max_length=40)
+    target_id = models.CharField(max_length=100)
+    detail = models.CharField(max_length=500, blank=True)
+    first_seen_at = models.DateTimeField(default=timezone.now)
+    last_seen_at = models.DateTimeField(default=timezone.now)
+    resolved_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-last_seen_at", "-pk"]
+        verbose_name = _("network drift")
+        verbose_name_plural = _("network drift report")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["region", "problem", "kind", "target_id"],
+                condition=models.Q(resolved_at__isnull=True),
+                name="network_open_drift_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.kind} {self.target_id}"

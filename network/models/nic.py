@@ -1,0 +1,100 @@
+"""Network interfaces of VMs and the private addresses that they hold."""
+
+import secrets
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from network.models.base import FabricResource
+from network.models.security import SecurityGroup
+from network.models.vpc import Subnet
+from scloud.lib.ids import new_id
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+
+def nic_id() -> str:
+    """Return a fresh NIC id."""
+    return new_id("nic")
+
+
+def random_mac() -> str:
+    """Return a fresh MAC: 52:54 is unicast and locally administered, 2**32 follow."""
+    return "52:54:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(4))
+
+
+class NicKind(models.TextChoices):
+    """Whether a NIC lives and dies with its VM."""
+
+    DEFAULT = "default", _("Default")
+    ENI = "eni", _("Elastic")
+
+
+class NicNetwork(models.TextChoices):
+    """Which side a NIC looks to."""
+
+    INTERNAL = "internal", _("Internal")
+    EXTERNAL = "external", _("External")
+
+
+class Nic(FabricResource):
+    """A network interface. ``vm_id`` is opaque here; ``index`` N is ``ethN`` in the guest."""
+
+    KIND: ClassVar[str] = "nic"
+
+    id = models.CharField(primary_key=True, max_length=20, default=nic_id, editable=False)
+    kind = models.CharField(max_length=7, choices=NicKind.choices, default=NicKind.DEFAULT)
+    network = models.CharField(
+        max_length=8, choices=NicNetwork.choices, default=NicNetwork.INTERNAL
+    )
+    port_uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    mac = models.CharField(max_length=17, default=random_mac, unique=True, editable=False)
+    vm_id = models.CharField(max_length=20, null=True, blank=True, db_index=True)
+    index = models.PositiveSmallIntegerField(null=True, blank=True)
+    subnet = models.ForeignKey(Subnet, models.PROTECT, null=True, blank=True, related_name="nics")
+    security_group = models.ForeignKey(
+        SecurityGroup, models.PROTECT, null=True, blank=True, related_name="nics"
+    )
+    #: False from the moment on which the port is being taken away for good.
+    port_wanted = models.BooleanField(default=True, editable=False)
+
+    class Meta(FabricResource.Meta):
+        ordering = ["vm_id", "index", "id"]
+        verbose_name = _("network interface")
+        verbose_name_plural = _("network interfaces")
+        constraints = [
+            models.UniqueConstraint(fields=["vm_id", "index"], name="network_one_nic_per_slot"),
+            models.CheckConstraint(
+                name="network_internal_nic_has_subnet",
+                condition=models.Q(network=NicNetwork.EXTERNAL, subnet__isnull=True)
+                | models.Q(network=NicNetwork.INTERNAL, subnet__isnull=False),
+            ),
+        ]
+
+    @property
+    def device(self) -> str:
+        """The name of the interface in a Linux guest, or nothing while it is unbound."""
+        return "" if self.index is None else f"eth{self.index}"
+
+
+class PrivateAddress(models.Model):
+    """An address of a subnet that a NIC holds. The constraint is the last line of defence."""
+
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    subnet = models.ForeignKey(Subnet, models.PROTECT, related_name="addresses")
+    nic = models.ForeignKey(Nic, models.CASCADE, related_name="addresses")
+    address = models.GenericIPAddressField(protocol="ipv4")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        ordering = ["subnet", "address"]
+        constraints = [
+            models.UniqueConstraint(fields=["subnet", "address"], name="network_address_once")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.address)

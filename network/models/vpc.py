@@ -1,0 +1,98 @@
+"""VPCs and their subnets."""
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from network import cidr
+from network.models.base import FabricResource
+from scloud.lib.errors import ScloudError
+from scloud.lib.ids import new_id
+
+
+def vpc_id() -> str:
+    """Return a fresh VPC id."""
+    return new_id("vpc")
+
+
+def subnet_id() -> str:
+    """Return a fresh subnet id."""
+    return new_id("subnet")
+
+
+class Vpc(FabricResource):
+    """A tenant's isolated network. Ranges of different VPCs may overlap."""
+
+    KIND: ClassVar[str] = "vpc"
+
+    id = models.CharField(primary_key=True, max_length=20, default=vpc_id, editable=False)
+    cidr = models.CharField(_("address range"), max_length=18)
+    is_default = models.BooleanField(default=False, editable=False)
+
+    class Meta(FabricResource.Meta):
+        ordering = ["-created_at", "id"]
+        verbose_name = _("VPC")
+        verbose_name_plural = _("VPCs")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "region"],
+                condition=models.Q(is_default=True),
+                name="network_one_default_vpc",
+            )
+        ]
+
+    @property
+    def network(self) -> IPv4Network:
+        """The range as a value."""
+        return IPv4Network(self.cidr)
+
+    def clean(self) -> None:
+        """Refuse a range that a VPC cannot have."""
+        try:
+            cidr.check_vpc_range(cidr.parse_ipv4_network(self.cidr))
+        except ScloudError as error:
+            raise ValidationError({"cidr": error.message}) from error
+
+
+class Subnet(FabricResource):
+    """A part of a VPC's range: one broadcast domain with gateway and DHCP."""
+
+    KIND: ClassVar[str] = "subnet"
+
+    id = models.CharField(primary_key=True, max_length=20, default=subnet_id, editable=False)
+    vpc = models.ForeignKey(Vpc, models.PROTECT, related_name="subnets")
+    cidr = models.CharField(_("address range"), max_length=18)
+    dns_servers = ArrayField(
+        models.GenericIPAddressField(protocol="ipv4"), default=list, blank=True, size=3
+    )
+
+    class Meta(FabricResource.Meta):
+        ordering = ["vpc", "created_at", "id"]
+        verbose_name = _("subnet")
+        verbose_name_plural = _("subnets")
+        constraints = [
+            models.UniqueConstraint(fields=["vpc", "cidr"], name="network_subnet_range_once")
+        ]
+
+    @property
+    def network(self) -> IPv4Network:
+        """The range as a value."""
+        return IPv4Network(self.cidr)
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The address of the VPC's router in this subnet."""
+        return cidr.gateway_of(self.network)
+
+    def clean(self) -> None:
+        """Refuse a range that does not fit into the VPC."""
+        others = [s.network for s in self.vpc.subnets.exclude(pk=self.pk)]
+        try:
+            network = cidr.parse_ipv4_network(self.cidr)
+            cidr.check_subnet_range(network, self.vpc.network, others)
+        except ScloudError as error:
+            raise ValidationError({"cidr": error.message}) from error

@@ -1,0 +1,189 @@
+"""Making rows true on the fabric: for jobs, their sweeps and the reconciler, never for a request.
+
+Each thing is read and applied while an advisory lock of its own is held. So of two workers the
+later one always applies what it read later, and requests, which take row locks only, never wait
+for the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, models, transaction
+from django.utils import timezone
+
+from network import specs
+from network.fabric.base import TUNNELLED_MTU_BYTES, Changes, Fabric, Kind, PortObservation
+from network.fabrics import errors_for_people, fabric_of
+from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
+
+
+@dataclass(frozen=True, slots=True)
+class NicSpec:
+    """What a VM's domain and the guest's network configuration need to know of a NIC."""
+
+    nic_id: str
+    index: int
+    device: str
+    port_uuid: str
+    mac: str
+    mtu_bytes: int
+    #: With prefix length, such as ``10.0.0.5/24``.
+    addresses: tuple[str, ...]
+    gateway: str | None
+    #: Networks that are reached through the gateway.
+    routes: tuple[str, ...]
+    dns: tuple[str, ...]
+
+
+def nic_specs(vm_id: str) -> list[NicSpec]:
+    """The VM's NICs by index; needs the tenant's scope."""
+    return [nic_spec(nic) for nic in _nics().filter(vm_id=vm_id, index__isnull=False)]
+
+
+def nic_spec(nic: Nic) -> NicSpec:
+    """One bound NIC."""
+    if nic.index is None:
+        raise ValueError(f"{nic.pk} is not bound")
+    subnet = nic.subnet
+    addresses: tuple[str, ...] = ()
+    if subnet is not None:
+        prefix = subnet.network.prefixlen
+        addresses = tuple(f"{held.address}/{prefix}" for held in nic.addresses.all())
+    return NicSpec(
+        nic_id=nic.pk,
+        index=nic.index,
+        device=nic.device,
+        port_uuid=str(nic.port_uuid),
+        mac=nic.mac,
+        mtu_bytes=TUNNELLED_MTU_BYTES,
+        addresses=addresses,
+        gateway=str(subnet.gateway) if subnet is not None else None,
+        routes=(subnet.vpc.cidr,) if subnet is not None else (),
+        dns=tuple(subnet.dns_servers) if subnet is not None else (),
+    )
+
+
+def ensure_nic_ports(nics: Sequence[Nic]) -> Changes:
+    """Make the NICs' ports, and all that they rest on, be there; return what was changed.
+
+    For NICs of one region. Idempotent. Raises HostError (retryable).
+    """
+    fresh = list(_nics().filter(pk__in=[nic.pk for nic in nics], port_wanted=True))
+    if not fresh:
+        return ()
+    fabric = fabric_of(fresh[0].region)
+    changes: list[str] = []
+    for subnet in {nic.subnet_id: nic.subnet for nic in fresh if nic.subnet is not None}.values():
+        changes += apply_vpc(fabric, subnet.vpc_id)
+        changes += apply_subnet(fabric, subnet.pk)
+    for group_id in {nic.security_group_id for nic in fresh if nic.security_group_id is not None}:
+        changes += apply_security_group(fabric, group_id)
+    changes += apply_nics(fabric, [nic.pk for nic in fresh])
+    return tuple(changes)
+
+
+def remove_nic_ports(nics: Sequence[Nic]) -> None:
+    """Take the NICs' ports away and see to it that nothing brings them back.
+
+    For NICs of one region that are about to be released. Idempotent. Raises HostError.
+    """
+    if not nics:
+        return
+    ids = [nic.pk for nic in nics]
+    with _held(ids), errors_for_people():
+        Nic.objects.filter(pk__in=ids).update(port_wanted=False)
+        fabric_of(nics[0].region).delete_ports([str(nic.port_uuid) for nic in nics])
+
+
+def observe_nic(nic: Nic) -> PortObservation:
+    """Whether the NIC's port is there and up."""
+    with errors_for_people():
+        return fabric_of(nic.region).port_observation(str(nic.port_uuid))
+
+
+def apply_vpc(fabric: Fabric, vpc_id: str, *, dry_run: bool = False) -> Changes:
+    """Apply the VPC as it is now; nothing if it is gone."""
+    with _fresh(Vpc, vpc_id, dry_run) as vpc:
+        return () if vpc is None else fabric.ensure_vpc(specs.vpc_spec(vpc), dry_run=dry_run)
+
+
+def apply_subnet(fabric: Fabric, subnet_id: str, *, dry_run: bool = False) -> Changes:
+    """Apply the subnet as it is now; nothing if it is gone. Its VPC must have been applied."""
+    with _fresh(Subnet, subnet_id, dry_run) as subnet:
+        if subnet is None:
+            return ()
+        return fabric.ensure_subnet(specs.subnet_spec(subnet), dry_run=dry_run)
+
+
+def apply_security_group(fabric: Fabric, group_id: str, *, dry_run: bool = False) -> Changes:
+    """Apply the group's present rules; nothing if it is gone."""
+    with _fresh(SecurityGroup, group_id, dry_run) as group:
+        if group is None:
+            return ()
+        return fabric.ensure_security_group(specs.security_group_spec(group), dry_run=dry_run)
+
+
+def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False) -> Changes:
+    """Apply the ports of these NICs in one go; those that are gone are left out."""
+    with _held(nic_ids), errors_for_people():
+        rows = _nics().filter(pk__in=nic_ids, port_wanted=True, subnet__isnull=False)
+        nics = list(rows.order_by("pk"))
+        changes = fabric.ensure_ports([specs.port_spec(nic) for nic in nics], dry_run=dry_run)
+        if not dry_run:
+            for nic in nics:
+                _mark_applied(nic)
+        return changes
+
+
+def remove_buried(fabric: Fabric, tombstone: Tombstone) -> None:
+    """Take away what the fabric still holds of a resource that is gone."""
+    with _held([tombstone.target_id]), errors_for_people():
+        kind = Kind(tombstone.kind)
+        if kind is Kind.VPC:
+            fabric.delete_vpc(tombstone.target_id)
+        elif kind is Kind.SUBNET:
+            fabric.delete_subnet(tombstone.target_id)
+        elif kind is Kind.SECURITY_GROUP:
+            fabric.delete_security_group(tombstone.target_id)
+        elif kind is Kind.SEGMENT:
+            fabric.delete_segment(tombstone.target_id)
+        else:
+            fabric.delete_ports([tombstone.target_id])
+        Tombstone.objects.filter(pk=tombstone.pk, removed_at=None).update(removed_at=timezone.now())
+
+
+def _nics() -> models.QuerySet[Nic]:
+    rows: models.QuerySet[Nic] = Nic.objects.select_related(
+        "region", "subnet", "subnet__vpc"
+    ).prefetch_related("addresses")
+    return rows
+
+
+@contextmanager
+def _held(ids: Iterable[str]) -> Iterator[None]:
+    """A transaction that holds the advisory locks of these things, taken in one order."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for one in sorted(ids):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [specs.advisory_key(one)])
+        yield
+
+
+@contextmanager
+def _fresh(model: type[Any], pk: str, dry_run: bool) -> Iterator[Any]:
+    """The row as it is once the lock is held; marked as applied when the block ends well."""
+    with _held([pk]), errors_for_people():
+        row = model.objects.filter(pk=pk).first()
+        yield row
+        if row is not None and not dry_run:
+            _mark_applied(row)
+
+
+def _mark_applied(row: FabricResource) -> None:
+    """Note the generation that was read and applied, unless a later one was noted already."""
+    type(row).objects.filter(pk=row.pk, applied_generation__lt=row.generation).update(
+        applied_generation=row.generation, sync_error=""
+    )

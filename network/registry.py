@@ -1,0 +1,54 @@
+"""What the app makes known when it starts: job handlers, the sweep, kinds of resource."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.utils.translation import gettext_lazy as _
+
+from network import reconcile, tasks
+from scloud.jobs import periodic
+from scloud.resources import kinds
+
+RECONCILE_EVERY_S: Final = 60.0
+
+
+def register_all() -> None:
+    """Called once, when the app is ready."""
+    tasks.register_handlers()
+    periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep)
+    kinds.register(
+        kinds.Kind(
+            kind="vpc",
+            model="network.Vpc",
+            label=_("VPC"),
+            label_plural=_("VPCs"),
+            icon="sitemap",
+            url_name="network:vpc",
+            search_fields=("id", "name", "remark", "cidr"),
+            view_permission="network.view_vpc",
+        )
+    )
+    kinds.register(
+        kinds.Kind(
+            kind="subnet",
+            model="network.Subnet",
+            label=_("Subnet"),
+            label_plural=_("Subnets"),
+            icon="network",
+            url_name="network:subnet",
+            search_fields=("id", "name", "remark", "cidr"),
+            view_permission="network.view_subnet",
+        )
+    )
+    kinds.register(
+        kinds.Kind(
+            kind="security_group",
+            model="network.SecurityGroup",
+            label=_("Security group"),
+            label_plural=_("Security groups"),
+            icon="shield",
+            url_name="network:security_group",
+            view_permission="network.view_security_group",
+        )
+    )

@@ -1,0 +1,76 @@
+"""From rows to the specifications that a fabric understands. Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+from ipaddress import IPv4Address, ip_address, ip_network
+
+from network.fabric.base import (
+    Direction,
+    IpProtocol,
+    PortSpec,
+    RuleAction,
+    RulePriority,
+    RuleSpec,
+    SecurityGroupSpec,
+    SubnetSpec,
+    VpcSpec,
+)
+from network.models import Nic, SecurityGroup, Subnet, Vpc
+
+
+def vpc_spec(vpc: Vpc) -> VpcSpec:
+    """The router of a VPC."""
+    return VpcSpec(id=vpc.pk)
+
+
+def subnet_spec(subnet: Subnet) -> SubnetSpec:
+    """Switch, gateway and DHCP of a subnet; guests reach the VPC's other subnets by a route."""
+    return SubnetSpec(
+        id=subnet.pk,
+        vpc_id=subnet.vpc_id,
+        cidr=subnet.network,
+        gateway=subnet.gateway,
+        dns=tuple(IPv4Address(one) for one in subnet.dns_servers),
+        routes=(subnet.vpc.network,),
+    )
+
+
+def security_group_spec(group: SecurityGroup) -> SecurityGroupSpec:
+    """A group with its present rules."""
+    return SecurityGroupSpec(
+        id=group.pk,
+        rules=tuple(
+            RuleSpec(
+                id=rule.pk,
+                direction=Direction(rule.direction),
+                protocol=IpProtocol(rule.protocol),
+                remote=ip_network(rule.cidr),
+                action=RuleAction(rule.action),
+                priority=RulePriority(rule.priority),
+                port_min=rule.port_min,
+                port_max=rule.port_max,
+            )
+            for rule in group.rules.all()
+        ),
+    )
+
+
+def port_spec(nic: Nic) -> PortSpec:
+    """The port of an internal NIC."""
+    if nic.subnet_id is None:
+        raise ValueError(f"{nic.pk} is on no subnet")
+    return PortSpec(
+        name=str(nic.port_uuid),
+        nic_id=nic.pk,
+        switch_id=nic.subnet_id,
+        mac=nic.mac,
+        addresses=tuple(ip_address(held.address) for held in nic.addresses.all()),
+        security_group_id=nic.security_group_id,
+        vm_id=nic.vm_id,
+    )
+
+
+def advisory_key(text: str) -> int:
+    """A 64-bit signed number for PostgreSQL's advisory locks."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)

@@ -1,0 +1,129 @@
+"""The fabrics under test: the one in memory, and OVN on databases of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from network.fabric import fake, ovn
+from network.fabric.base import Fabric
+
+SCHEMAS = Path("/usr/share/ovn")
+
+
+@dataclass
+class Databases:
+    """A northbound and a southbound database server, and northd between them."""
+
+    folder: Path
+    pids: dict[str, int]
+
+    @property
+    def nb(self) -> str:
+        return f"unix:{self.folder}/nb.sock"
+
+    @property
+    def sb(self) -> str:
+        return f"unix:{self.folder}/sb.sock"
+
+    def nbctl(self, *args: str) -> str:
+        """Look at the database, or meddle with it, from outside the product."""
+        done = subprocess.run(
+            ["ovn-nbctl", f"--db={self.nb}", *args], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def start_server(self, name: str) -> None:
+        self._daemon(
+            name,
+            "ovsdb-server",
+            f"{self.folder}/{name}.db",
+            f"--remote=punix:{self.folder}/{name}.sock",
+        )
+
+    def start_northd(self) -> None:
+        self._daemon("northd", "ovn-northd", f"--ovnnb-db={self.nb}", f"--ovnsb-db={self.sb}")
+
+    def _daemon(self, name: str, *command: str) -> None:
+        pidfile = self.folder / f"{name}.pid"
+        subprocess.run(
+            [
+                *command,
+                "--detach",
+                "--no-chdir",
+                f"--pidfile={pidfile}",
+                f"--unixctl={self.folder}/{name}.ctl",
+                f"--log-file={self.folder}/{name}.log",
+                "-vconsole:off",
+            ],
+            check=True,
+        )
+        self.pids[name] = int(pidfile.read_text())
+
+    def signal(self, name: str, number: int) -> None:
+        os.kill(self.pids[name], number)
+
+    def stop(self, name: str) -> None:
+        pid = self.pids.pop(name)
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}").exists() and b"Z" not in _state(pid):
+            time.sleep(0.01)
+
+
+def _state(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return b"Z"
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """Servers for the whole session; tests keep apart by ids and owners of their own."""
+    # A socket's path has at most 107 bytes, which pytest's folders can exceed.
+    folder = Path(tempfile.mkdtemp(prefix="ovndb"))
+    found = Databases(folder, {})
+    for name in ("nb", "sb"):
+        schema = SCHEMAS / f"ovn-{name}.ovsschema"
+        subprocess.run(["ovsdb-tool", "create", folder / f"{name}.db", schema], check=True)
+        found.start_server(name)
+    found.start_northd()
+    try:
+        yield found
+    finally:
+        for name in list(found.pids):
+            found.stop(name)
+        shutil.rmtree(folder)
+
+
+Opener = Callable[[str], Fabric]
+
+
+@pytest.fixture(params=["fake", pytest.param("ovn", marks=pytest.mark.lab)])
+def open_fabric(request: pytest.FixtureRequest) -> Iterator[Opener]:
+    """Opens a fabric for an owner; several calls reach the same one."""
+    opened: list[Fabric] = []
+    if request.param == "fake":
+        world = fake.World()
+
+        def opener(owner: str) -> Fabric:
+            return fake.FakeFabric(world, owner)
+    else:
+        servers: Databases = request.getfixturevalue("databases")
+
+        def opener(owner: str) -> Fabric:
+            opened.append(ovn.connect(servers.nb, owner=owner, sb=servers.sb, timeout_s=5))
+            return opened[-1]
+
+    yield opener
+    for fabric in opened:
+        fabric.close()
