@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, ip_network
 
@@ -94,8 +93,8 @@ class Things:
 
 
 @pytest.fixture
-def fabric(open_fabric: Opener) -> Iterator[Fabric]:
-    yield open_fabric(f"owner-{uuid.uuid4()}")
+def fabric(open_fabric: Opener) -> Fabric:
+    return open_fabric(f"owner-{uuid.uuid4()}")
 
 
 @pytest.fixture
