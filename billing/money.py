@@ -11,12 +11,14 @@ from billing import pricing
 
 def currency() -> str:
     """The ISO code of the platform's currency."""
-    return str(settings.SCLOUD_CURRENCY)
+    name: str = settings.SCLOUD_CURRENCY
+    return name
 
 
 def decimals() -> int:
     """How many decimals the currency has."""
-    return int(settings.SCLOUD_CURRENCY_DECIMALS)
+    count: int = settings.SCLOUD_CURRENCY_DECIMALS
+    return count
 
 
 def zone() -> tzinfo:

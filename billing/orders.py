@@ -213,7 +213,7 @@ def give_back(
                 order=order,
                 charge=row,
                 tenant_id=account.tenant_id,
-                label=f"Refund of {row.refunds.order_id}",
+                label=f"Refund of {entry.charge.order_id}",
                 sku="refund",
                 quantity=1,
                 unit_price=money.from_minor(entry.charge.amount_minor),

@@ -1,5 +1,7 @@
 """The prepaid account and the double-entry ledger behind it. Money is whole minor units."""
 
+from typing import ClassVar
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -28,7 +30,7 @@ class Account(models.Model):
     gift_minor = models.BigIntegerField(_("gift"), default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["Account"]] = TenantManager()
 
     class Meta:
         ordering = ["tenant"]
@@ -77,7 +79,7 @@ class LedgerTransaction(models.Model):
     idempotency_key = models.CharField(max_length=160, unique=True)
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["LedgerTransaction"]] = TenantManager()
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -106,7 +108,7 @@ class LedgerEntry(models.Model):
     pocket = models.CharField(max_length=10, choices=Pocket.choices)
     amount_minor = models.BigIntegerField()
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["LedgerEntry"]] = TenantManager()
 
     class Meta:
         ordering = ["id"]

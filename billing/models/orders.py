@@ -1,5 +1,7 @@
 """Orders, what they charged for, and the subscriptions that renew."""
 
+from typing import ClassVar
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -47,7 +49,7 @@ class Order(models.Model):
     details = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["Order"]] = TenantManager()
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -83,7 +85,7 @@ class Charge(models.Model):
     refunds = models.OneToOneField("self", models.PROTECT, null=True, related_name="refunded_by")
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["Charge"]] = TenantManager()
 
     class Meta:
         ordering = ["id"]
@@ -115,7 +117,7 @@ class OrderLine(models.Model):
     discount = models.DecimalField(max_digits=5, decimal_places=4)
     amount_minor = models.BigIntegerField()
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["OrderLine"]] = TenantManager()
 
     class Meta:
         ordering = ["id"]
@@ -159,7 +161,7 @@ class Subscription(models.Model):
     lines = models.JSONField(default=list)
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["Subscription"]] = TenantManager()
 
     class Meta:
         ordering = ["paid_until", "id"]

@@ -1,5 +1,7 @@
 """Price lists and discounts."""
 
+from typing import ClassVar
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -109,7 +111,7 @@ class Discount(models.Model):
     effective_until = models.DateTimeField(_("until"), null=True, blank=True)
     note = models.CharField(_("note"), max_length=200, blank=True)
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["Discount"]] = TenantManager()
 
     class Meta:
         ordering = ["tenant", "sku_prefix", "-effective_from"]

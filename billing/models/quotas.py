@@ -1,5 +1,7 @@
 """Quotas: limits, what is claimed, and requests for more."""
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -69,7 +71,7 @@ class QuotaLimit(models.Model):
     limit = models.BigIntegerField(_("limit"), validators=[MinValueValidator(0)])
 
     # Not scoped: the platform's rows belong to nobody, and every tenant needs them.
-    objects = models.Manager()
+    objects: ClassVar[models.Manager["QuotaLimit"]] = models.Manager()
 
     class Meta:
         ordering = ["tenant", "region", "item"]
@@ -94,7 +96,7 @@ class QuotaAnchor(models.Model):
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
     region = models.ForeignKey(Region, models.CASCADE, related_name="+")
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["QuotaAnchor"]] = TenantManager()
 
     class Meta:
         constraints = [
@@ -114,7 +116,7 @@ class QuotaClaim(models.Model):
     amount = models.BigIntegerField()
     resource_id = models.CharField(max_length=40)
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["QuotaClaim"]] = TenantManager()
 
     class Meta:
         constraints = [
@@ -160,7 +162,7 @@ class QuotaRequest(models.Model):
     decided_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
 
-    objects = TenantManager()
+    objects: ClassVar[models.Manager["QuotaRequest"]] = TenantManager()
 
     class Meta:
         ordering = ["-created_at"]

@@ -1,6 +1,7 @@
 """Prices, money and ways to buy for tests."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -17,10 +18,10 @@ from tests.billing.helpers import fund
 PRICES = {
     ("vcpu", Method.HOUR): Decimal("0.06"),
     ("memory_gib", Method.HOUR): Decimal("0.03"),
-    ("vcpu", Method.MONTH): Decimal("30"),
-    ("memory_gib", Method.MONTH): Decimal("15"),
-    ("vcpu", Method.YEAR): Decimal("300"),
-    ("memory_gib", Method.YEAR): Decimal("150"),
+    ("vcpu", Method.MONTH): Decimal(30),
+    ("memory_gib", Method.MONTH): Decimal(15),
+    ("vcpu", Method.YEAR): Decimal(300),
+    ("memory_gib", Method.YEAR): Decimal(150),
     ("disk_gib:ssd", Method.MONTH): Decimal("0.333333"),
 }
 ITEMS = [QuoteItem("vcpu", 2, "2 vCPU"), QuoteItem("memory_gib", 4, "4 GiB memory")]
@@ -28,8 +29,12 @@ ITEMS = [QuoteItem("vcpu", 2, "2 vCPU"), QuoteItem("memory_gib", 4, "4 GiB memor
 
 @pytest.fixture
 def prices(region: Region) -> PriceList:
-    """The price list in force in the region."""
-    return pricelists.publish(pricelists.draft(region, PRICES))
+    """The price list in force in the region, since long ago."""
+    found = pricelists.draft(region, PRICES)
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    PriceList.objects.filter(pk=found.pk).update(effective_from=since, published_at=since)
+    found.refresh_from_db()
+    return found
 
 
 @pytest.fixture

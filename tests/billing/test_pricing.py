@@ -46,10 +46,10 @@ BOOK = PriceBook(
     {
         ("vcpu", Method.HOUR): Decimal("0.06"),
         ("memory_gib", Method.HOUR): Decimal("0.03"),
-        ("vcpu", Method.MONTH): Decimal("30"),
+        ("vcpu", Method.MONTH): Decimal(30),
         ("memory_gib", Method.MONTH): Decimal("15.123456"),
         ("disk_gib:ssd", Method.MONTH): Decimal("0.7"),
-        ("vcpu", Method.YEAR): Decimal("300"),
+        ("vcpu", Method.YEAR): Decimal(300),
     },
 )
 

@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 from django.core import signing
 from django.utils import timezone
-from pytest import MonkeyPatch
 
 from billing import pricelists, quotes, services
 from billing.models import (
@@ -223,7 +222,7 @@ def test_a_forged_quote_is_refused(region: Region, actor: Actor, token: str) -> 
 
 
 def test_a_quote_older_than_ten_minutes_is_stale(
-    tenant: Tenant, region: Region, actor: Actor, monkeypatch: MonkeyPatch
+    tenant: Tenant, region: Region, actor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fund(tenant, cash="1000")
     token = quote_of(tenant, region).token
