@@ -25,7 +25,7 @@ class VncTicket(models.Model):
     """
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    vm = models.ForeignKey("compute.VirtualMachine", models.CASCADE, related_name="+")
+    vm = models.ForeignKey("compute.VM", models.CASCADE, related_name="+")
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
     token_digest = models.CharField(max_length=64, unique=True, editable=False)
     session_digest = models.CharField(max_length=64, editable=False)
@@ -67,7 +67,7 @@ class VncLease(models.Model):
 
     id = models.CharField(primary_key=True, max_length=20, default=vnc_lease_id, editable=False)
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    vm = models.ForeignKey("compute.VirtualMachine", models.CASCADE, related_name="+")
+    vm = models.ForeignKey("compute.VM", models.CASCADE, related_name="+")
     # Empty when a key of the API asked for it on behalf of a user who is gone since.
     user = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     address = models.CharField(max_length=45)

@@ -1,0 +1,53 @@
+"""Keeping the hash of a guest's password, sealed with the site's key."""
+
+from django.conf import settings
+
+from compute.models import VM, GuestLogin
+from scloud.lib import crypto
+
+
+def _box() -> crypto.MultiFernet:
+    return crypto.box([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS])
+
+
+def keep_hash(vm: VM, password: str | None) -> None:
+    """Keep the hash of a new VM's password; without a password nothing can log in by one."""
+    sealed = _box().encrypt(crypto.sha512_crypt(password).encode()) if password else b""
+    GuestLogin.objects.update_or_create(
+        vm=vm, defaults={"tenant_id": vm.tenant_id, "sealed_hash": sealed, "sealed_pending": b""}
+    )
+
+
+def keep_pending(vm: VM, password: str) -> None:
+    """Keep the hash of a password that a job is about to set."""
+    sealed = _box().encrypt(crypto.sha512_crypt(password).encode())
+    GuestLogin.objects.update_or_create(
+        vm=vm, defaults={"tenant_id": vm.tenant_id, "sealed_pending": sealed}
+    )
+
+
+def open_hash(vm: VM) -> str | None:
+    """Return the hash for the guest's seed, or None."""
+    row = GuestLogin.objects.filter(vm=vm).first()
+    if row is None or not row.sealed_hash:
+        return None
+    return _box().decrypt(bytes(row.sealed_hash)).decode()
+
+
+def open_pending(vm: VM) -> str | None:
+    """Return the hash that a job is about to set, or None."""
+    row = GuestLogin.objects.filter(vm=vm).first()
+    if row is None or not row.sealed_pending:
+        return None
+    return _box().decrypt(bytes(row.sealed_pending)).decode()
+
+
+def settle_pending(vm: VM, *, accept: bool) -> None:
+    """Make the pending hash the present one, or forget it."""
+    row = GuestLogin.objects.filter(vm=vm).first()
+    if row is None or not row.sealed_pending:
+        return
+    columns = {"sealed_pending": b""}
+    if accept:
+        columns["sealed_hash"] = bytes(row.sealed_pending)
+    GuestLogin.objects.filter(pk=row.pk).update(**columns)

@@ -1,0 +1,23 @@
+"""Columns and constraints of compute; no workflow."""
+
+from compute.models.disk import Disk
+from compute.models.drift import Drift
+from compute.models.image import Image
+from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
+from compute.models.vm import VM, GuestLogin
+from compute.models.vnc import VncLease, VncTicket
+
+__all__ = [
+    "VM",
+    "Cluster",
+    "Disk",
+    "DiskType",
+    "Drift",
+    "GuestLogin",
+    "Host",
+    "Image",
+    "Spec",
+    "StoragePool",
+    "VncLease",
+    "VncTicket",
+]

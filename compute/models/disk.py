@@ -1,0 +1,65 @@
+"""EVS disks: a VM's system disk, and data disks that live on their own."""
+
+from typing import ClassVar
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from compute.models.image import Image
+from compute.models.platform import DiskType, StoragePool
+from compute.models.vm import VM
+from compute.states import DiskStatus, DiskTask
+from scloud.lib.ids import new_id
+from scloud.resources.models import Binnable, Resource
+
+
+def disk_id() -> str:
+    """Return a fresh disk id."""
+    return new_id("disk")
+
+
+class Disk(Resource, Binnable):
+    """A volume of a pool. The system disk is paid and binned with its VM."""
+
+    KIND: ClassVar[str] = "disk"
+
+    id = models.CharField(primary_key=True, max_length=20, default=disk_id, editable=False)
+    disk_type = models.ForeignKey(DiskType, models.PROTECT, related_name="disks")
+    pool = models.ForeignKey(StoragePool, models.PROTECT, related_name="disks")
+    size_gib = models.PositiveIntegerField(validators=[MinValueValidator(1)])
+    is_system = models.BooleanField(default=False)
+    image = models.ForeignKey(Image, models.PROTECT, null=True, blank=True, related_name="disks")
+    vm = models.ForeignKey(VM, models.PROTECT, null=True, blank=True, related_name="disks")
+    target = models.CharField(_("mount point"), max_length=8, blank=True)
+    # Formatted and mounted at /data by the guest's first boot.
+    format_at_boot = models.BooleanField(default=False)
+    status = models.CharField(
+        max_length=12, choices=DiskStatus.choices, default=DiskStatus.NEW, editable=False
+    )
+    task = models.CharField(max_length=20, choices=DiskTask.choices, blank=True, editable=False)
+    task_job = models.CharField(max_length=20, blank=True, editable=False)
+    task_deadline = models.DateTimeField(null=True, editable=False)
+    failure = models.CharField(max_length=500, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at", "id"]
+        indexes = [
+            models.Index(fields=["tenant", "region", "-created_at"], name="disk_tenant_created"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["vm", "target"],
+                condition=Q(vm__isnull=False) & ~Q(target=""),
+                name="disk_target_once",
+            ),
+            models.UniqueConstraint(
+                fields=["vm"],
+                condition=Q(is_system=True, vm__isnull=False),
+                name="one_system_disk",
+            ),
+            models.CheckConstraint(
+                condition=Q(task="") | Q(task_deadline__isnull=False), name="disk_task_has_deadline"
+            ),
+        ]

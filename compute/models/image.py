@@ -1,0 +1,81 @@
+"""Images: the platform's base images and the tenants' own."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from compute.models.platform import Architecture, StoragePool
+from compute.states import ImageStatus
+from scloud.lib.ids import new_id
+from scloud.resources.models import Binnable, Region
+from scloud.tenancy.models import Tenant
+
+
+def image_id() -> str:
+    """Return a fresh image id."""
+    return new_id("image")
+
+
+class OsFamily(models.TextChoices):
+    """Operating system families; a VM is reinstalled within its own."""
+
+    LINUX = "linux", "Linux"
+    WINDOWS = "windows", "Windows"
+
+
+class Image(Binnable):
+    """A template of a system disk. Without a tenant it is a base image, which all see.
+
+    Because base images have no tenant, the strict manager does not fit: read images through
+    :func:`compute.queries.images_of` only.
+    """
+
+    KIND: ClassVar[str] = "image"
+
+    id = models.CharField(primary_key=True, max_length=20, default=image_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, related_name="+")
+    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
+    pool = models.ForeignKey(StoragePool, models.PROTECT, related_name="images")
+    name = models.CharField(_("name"), max_length=60)
+    remark = models.CharField(_("description"), max_length=200, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    os_family = models.CharField(max_length=10, choices=OsFamily.choices, default=OsFamily.LINUX)
+    distribution = models.CharField(max_length=30, help_text="debian, ubuntu, centos, windows, ...")
+    version = models.CharField(max_length=30, blank=True)
+    architecture = models.CharField(
+        max_length=10, choices=Architecture.choices, default=Architecture.X86_64
+    )
+    admin_account = models.CharField(_("administrator name"), max_length=32, default="root")
+    min_disk_gib = models.PositiveIntegerField(default=1)
+    size_bytes = models.BigIntegerField(default=0, editable=False)
+    sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    supports_hot_upgrade = models.BooleanField(_("supports hot upgrade"), default=False)
+    base_image = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="derived"
+    )
+    status = models.CharField(
+        max_length=12, choices=ImageStatus.choices, default=ImageStatus.AVAILABLE
+    )
+    failure = models.CharField(max_length=300, blank=True, editable=False)
+    # A path of the platform's own, or the URL that a tenant gave; emptied after the import.
+    import_source = models.CharField(max_length=1000, blank=True, editable=False)
+    import_sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position", "name"]
+        indexes = [models.Index(fields=["tenant", "status"], name="image_tenant_status")]
+        constraints = [
+            models.CheckConstraint(condition=Q(min_disk_gib__gte=1), name="image_min_disk_positive")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_base(self) -> bool:
+        """True for the platform's images."""
+        return self.tenant_id is None

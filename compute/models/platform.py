@@ -1,0 +1,220 @@
+"""What administrators define: clusters (models), hosts, specs, storage pools, disk types."""
+
+from decimal import Decimal
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from scloud.lib.ids import new_id
+from scloud.resources.models import Region, slug_validator
+from scloud.tenancy.models import Tenant
+
+
+class Architecture(models.TextChoices):
+    """CPU architectures."""
+
+    X86_64 = "x86_64", "x86_64"
+    AARCH64 = "aarch64", "aarch64 (ARM)"
+
+
+class GpuType(models.TextChoices):
+    """Accelerators that the platform knows how to pass through."""
+
+    NONE = "", _("none")
+    K80 = "K80", "NVIDIA K80"
+    P40 = "P40", "NVIDIA P40"
+    V100 = "V100", "NVIDIA V100"
+    RTX2080 = "2080", "NVIDIA 2080"
+    RTX2080TI = "2080Ti", "NVIDIA 2080Ti"
+    T4 = "T4", "NVIDIA T4"
+    ATLAS300 = "Atlas300", "Huawei Atlas300"
+
+
+class HostState(models.TextChoices):
+    """What a host is used for."""
+
+    AVAILABLE = "available", _("Available")
+    LOCKED = "locked", _("Locked (no new VMs)")
+    ENTERING_MAINTENANCE = "entering_maintenance", _("Entering maintenance")
+    MAINTENANCE = "maintenance", _("Maintenance")
+    DOWN = "down", _("Down")
+
+
+class Medium(models.TextChoices):
+    """Disk media."""
+
+    HDD = "HDD", "HDD"
+    SSD = "SSD", "SSD"
+    NVME = "NVME", "NVME"
+
+
+def host_id() -> str:
+    """Return a fresh host id."""
+    return new_id("host")
+
+
+class Cluster(models.Model):
+    """A group of like hosts; tenants see it as the *model* of a VM."""
+
+    id = models.CharField(primary_key=True, max_length=30, validators=[slug_validator])
+    region = models.ForeignKey(Region, models.PROTECT, related_name="clusters")
+    alias = models.CharField(_("alias"), max_length=60)
+    description = models.CharField(_("description"), max_length=200, blank=True)
+    architecture = models.CharField(
+        max_length=10, choices=Architecture.choices, default=Architecture.X86_64
+    )
+    cpu_overcommit = models.DecimalField(
+        _("CPU overcommit"),
+        max_digits=3,
+        decimal_places=1,
+        default=Decimal("1.0"),
+        validators=[MinValueValidator(Decimal("1.0")), MaxValueValidator(Decimal("6.0"))],
+    )
+    gpu_type = models.CharField(max_length=10, choices=GpuType.choices, blank=True, default="")
+    # Shares of a busy host per vCPU, and the most that one vCPU may take of a host CPU.
+    cpu_shares_per_vcpu = models.PositiveIntegerField(
+        default=1024, validators=[MinValueValidator(2), MaxValueValidator(262_144)]
+    )
+    cpu_quota_percent = models.PositiveSmallIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(5), MaxValueValidator(100)]
+    )
+    tenants = models.ManyToManyField(
+        Tenant, blank=True, related_name="+", help_text=_("Empty: visible to all.")
+    )
+    enabled = models.BooleanField(default=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position", "alias"]
+        verbose_name = _("cluster (model)")
+        verbose_name_plural = _("clusters (models)")
+
+    def __str__(self) -> str:
+        return self.alias
+
+    @property
+    def max_data_disks(self) -> int:
+        """How many data disks a VM of this architecture can have."""
+        return 3 if self.architecture == Architecture.AARCH64 else 6
+
+
+class Host(models.Model):
+    """A machine with libvirt."""
+
+    id = models.CharField(primary_key=True, max_length=20, default=host_id, editable=False)
+    name = models.CharField(_("name"), max_length=60, unique=True)
+    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="hosts")
+    uri = models.CharField(_("libvirt URI"), max_length=200, unique=True)
+    address = models.GenericIPAddressField(_("management address"))
+    offloads = models.BooleanField(
+        _("virtio offloads"),
+        default=True,
+        help_text=_("Off where the virtual switch runs in user space."),
+    )
+    state = models.CharField(max_length=20, choices=HostState.choices, default=HostState.AVAILABLE)
+    # Read from libvirt by the reconciler.
+    vcpus = models.PositiveIntegerField(default=0, editable=False)
+    memory_mib = models.PositiveIntegerField(default=0, editable=False)
+    reserved_memory_mib = models.PositiveIntegerField(
+        default=1024, help_text=_("Kept for the host itself.")
+    )
+    accelerated = models.BooleanField(default=False, editable=False)
+    version = models.CharField(max_length=60, blank=True, editable=False)
+    observed_at = models.DateTimeField(null=True, editable=False)
+    unreachable_since = models.DateTimeField(null=True, editable=False)
+    last_error = models.CharField(max_length=300, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Spec(models.Model):
+    """A size that can be bought on a cluster."""
+
+    cluster = models.ForeignKey(Cluster, models.CASCADE, related_name="specs")
+    vcpus = models.PositiveSmallIntegerField(
+        _("vCPUs"), validators=[MinValueValidator(1), MaxValueValidator(255)]
+    )
+    memory_mib = models.PositiveIntegerField(
+        _("memory (MiB)"), validators=[MinValueValidator(64), MaxValueValidator(4_194_304)]
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["vcpus", "memory_mib"]
+        constraints = [
+            models.UniqueConstraint(fields=["cluster", "vcpus", "memory_mib"], name="spec_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.vcpus}C{self.memory_gib:g}G"
+
+    @property
+    def memory_gib(self) -> float:
+        """Memory in GiB."""
+        return self.memory_mib / 1024
+
+
+class StoragePool(models.Model):
+    """Where volumes and images lie, as the storage driver knows it."""
+
+    id = models.CharField(primary_key=True, max_length=30, validators=[slug_validator])
+    region = models.ForeignKey(Region, models.PROTECT, related_name="pools")
+    kind = models.CharField(
+        max_length=10, choices=[("dir", _("shared directory")), ("fake", _("simulated"))]
+    )
+    location = models.CharField(max_length=200)
+    total_bytes = models.BigIntegerField(default=0, editable=False)
+    available_bytes = models.BigIntegerField(default=0, editable=False)
+    observed_at = models.DateTimeField(null=True, editable=False)
+    last_error = models.CharField(max_length=300, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class DiskType(models.Model):
+    """A kind of disk that tenants can buy: pool, medium, limits."""
+
+    id = models.CharField(primary_key=True, max_length=30, validators=[slug_validator])
+    region = models.ForeignKey(Region, models.PROTECT, related_name="disk_types")
+    pool = models.ForeignKey(StoragePool, models.PROTECT, related_name="disk_types")
+    alias = models.CharField(_("alias"), max_length=60)
+    medium = models.CharField(max_length=4, choices=Medium.choices, default=Medium.SSD)
+    system_min_gib = models.PositiveIntegerField(default=40, validators=[MinValueValidator(1)])
+    system_max_gib = models.PositiveIntegerField(default=500)
+    data_min_gib = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
+    data_max_gib = models.PositiveIntegerField(default=8000)
+    iops_limit = models.PositiveIntegerField(_("IOPS"), null=True, blank=True)
+    throughput_limit_mbps = models.PositiveIntegerField(_("MB/s"), null=True, blank=True)
+    tenants = models.ManyToManyField(
+        Tenant, blank=True, related_name="+", help_text=_("Empty: visible to all.")
+    )
+    enabled = models.BooleanField(default=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position", "alias"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(system_max_gib__gte=F("system_min_gib"))
+                & Q(data_max_gib__gte=F("data_min_gib")),
+                name="disk_type_ranges",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.alias
+
+    @property
+    def sku(self) -> str:
+        """The name under which the price list knows a GiB of this type."""
+        return f"disk_gib:{self.id}"

@@ -1,0 +1,107 @@
+"""Virtual machines."""
+
+import uuid
+from typing import ClassVar
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from compute.models.image import Image
+from compute.models.platform import Cluster, Host
+from compute.states import PowerState, VmStatus, VmTask
+from scloud.lib.ids import new_id
+from scloud.resources.models import Binnable, Resource, name_validator
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import TenantManager
+
+
+def vm_id() -> str:
+    """Return a fresh VM id."""
+    return new_id("vm")
+
+
+class VM(Resource, Binnable):
+    """A VM. ``status`` is where it stands, ``task`` what is being done, ``power_state`` what the
+    hypervisor said at ``observed_at``; what people see is computed in :mod:`compute.states`.
+    """
+
+    KIND: ClassVar[str] = "vm"
+
+    id = models.CharField(primary_key=True, max_length=20, default=vm_id, editable=False)
+    name = models.CharField(_("name"), max_length=30, validators=[name_validator])
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="vms")
+    host = models.ForeignKey(Host, models.PROTECT, null=True, blank=True, related_name="vms")
+    image = models.ForeignKey(Image, models.PROTECT, related_name="vms")
+    vcpus = models.PositiveSmallIntegerField(validators=[MinValueValidator(1)])
+    memory_mib = models.PositiveIntegerField(validators=[MinValueValidator(64)])
+    # Headroom for hot upgrades; equal to the above where the image does not support them.
+    max_vcpus = models.PositiveSmallIntegerField(default=0)
+    max_memory_mib = models.PositiveIntegerField(default=0)
+    gpu_count = models.PositiveSmallIntegerField(default=0, validators=[MaxValueValidator(4)])
+
+    status = models.CharField(
+        max_length=12, choices=VmStatus.choices, default=VmStatus.NEW, editable=False
+    )
+    task = models.CharField(max_length=20, choices=VmTask.choices, blank=True, editable=False)
+    task_job = models.CharField(max_length=20, blank=True, editable=False)
+    task_deadline = models.DateTimeField(null=True, editable=False)
+    power_state = models.CharField(
+        max_length=10, choices=PowerState.choices, default=PowerState.UNKNOWN, editable=False
+    )
+    observed_at = models.DateTimeField(null=True, editable=False)
+    failure_code = models.CharField(max_length=60, blank=True, editable=False)
+    failure = models.CharField(max_length=500, blank=True, editable=False)
+
+    admin_account = models.CharField(max_length=32, default="root")
+    ssh_public_key = models.TextField(blank=True)
+    user_data = models.TextField(blank=True)
+    deletion_protected = models.BooleanField(_("deletion protection"), default=False)
+    internal_security_group = models.CharField(max_length=20, blank=True)
+    external_security_group = models.CharField(max_length=20, blank=True)
+    # Cloud-init does its first-boot work anew when this changes (reinstall).
+    seed_generation = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        ordering = ["-created_at", "id"]
+        verbose_name = _("VM")
+        verbose_name_plural = _("VMs")
+        indexes = [
+            models.Index(fields=["tenant", "region", "-created_at"], name="vm_tenant_created"),
+            models.Index(fields=["host"], name="vm_host"),
+            models.Index(fields=["task_deadline"], condition=~Q(task=""), name="vm_in_flight"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(task="") | Q(task_deadline__isnull=False), name="vm_task_has_deadline"
+            )
+        ]
+
+    @property
+    def memory_gib(self) -> float:
+        """Memory in GiB."""
+        return self.memory_mib / 1024
+
+    @property
+    def spec_label(self) -> str:
+        """The size as people say it, such as ``2C4G``."""
+        return f"{self.vcpus}C{self.memory_gib:g}G"
+
+
+class GuestLogin(models.Model):
+    """The crypt(3) hash that goes into the guest's ``/etc/shadow``, encrypted with the site's key.
+
+    The password itself is not kept anywhere. ``pending`` is the hash of a reset that is under way.
+    """
+
+    vm = models.OneToOneField(VM, models.CASCADE, primary_key=True, related_name="login")
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    sealed_hash = models.BinaryField(default=b"")
+    sealed_pending = models.BinaryField(default=b"")
+
+    objects = TenantManager()
+
+    def __str__(self) -> str:
+        return f"login of {self.vm_id}"

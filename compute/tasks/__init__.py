@@ -1,0 +1,1 @@
+"""Job handlers: they make rows true on hosts and pools, step by idempotent step."""

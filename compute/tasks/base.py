@@ -1,0 +1,145 @@
+"""What all handlers of a VM's jobs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compute import transitions
+from compute.build import domain_spec, seed_spec
+from compute.cloudinit import files
+from compute.drivers import hypervisor_of, storage_of, told_plainly
+from compute.hypervisor.base import Hypervisor, HypervisorError
+from compute.hypervisor.base import PowerState as Power
+from compute.models import VM, Disk
+from compute.states import VmStatus
+from compute.storage.base import DiskSource, Storage
+from network.models import Nic
+from scloud.jobs.handlers import Context, Handler, Step
+from scloud.jobs.models import Job
+from scloud.lib.errors import HostError, ScloudError
+
+START_LIMIT_S = 60.0
+
+
+def vm_of(job: Job) -> VM:
+    """Return the VM of a job with what its handlers need."""
+    vm: VM | None = (
+        VM.objects.select_related("tenant", "region", "cluster", "host", "image", "image__pool")
+        .filter(pk=job.target_id)
+        .first()
+    )
+    if vm is None:
+        raise ScloudError(f"There is no VM {job.target_id}.", code="vm_gone")
+    return vm
+
+
+def disks_of(vm: VM) -> list[Disk]:
+    """Return the disks that hang on a VM, the system disk first."""
+    rows = Disk.objects.select_related("disk_type", "pool", "image").filter(vm=vm)
+    return sorted(rows, key=lambda disk: (not disk.is_system, disk.target))
+
+
+def system_disk_of(vm: VM) -> Disk:
+    """Return the system disk."""
+    found: Disk = Disk.objects.select_related("disk_type", "pool", "image").get(
+        vm=vm, is_system=True
+    )
+    return found
+
+
+def nics_of(vm: VM) -> list[Nic]:
+    """Return the VM's NICs."""
+    return list(Nic.objects.select_related("region").filter(vm_id=vm.id).order_by("index"))
+
+
+def host_of(vm: VM) -> Hypervisor:
+    """Return the driver of the VM's host."""
+    if vm.host is None:
+        raise HostError(f"{vm.name} is on no host.", code="no_host")
+    return hypervisor_of(vm.host)
+
+
+def pool_of(disk: Disk) -> Storage:
+    """Return the driver of the disk's pool."""
+    return storage_of(disk.pool)
+
+
+def sources_of(vm: VM) -> list[tuple[Disk, DiskSource]]:
+    """Return the VM's disks with what the hypervisor opens."""
+    return [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks_of(vm)]
+
+
+def write_seed(vm: VM) -> DiskSource:
+    """Write the VM's seed to the pool of its system disk and return what to attach."""
+    with told_plainly():
+        return pool_of(system_disk_of(vm)).write_seed(vm.id, files(seed_spec(vm)))
+
+
+def define(vm: VM) -> None:
+    """Make the host's definition equal the rows."""
+    seed = write_seed(vm)
+    with told_plainly():
+        host_of(vm).define(domain_spec(vm, sources_of(vm), seed))
+
+
+def is_running(vm: VM) -> bool:
+    """Tell whether the domain runs."""
+    with told_plainly():
+        return host_of(vm).observe(str(vm.uuid)).power_state == Power.RUNNING
+
+
+def start_and_watch(context: Context, vm: VM) -> None:
+    """Start the domain and wait until the hypervisor says that it runs."""
+    with told_plainly():
+        host_of(vm).start(str(vm.uuid))
+    if not context.wait_until(lambda: is_running(vm), timeout_s=START_LIMIT_S, poll_s=0.1):
+        raise HostError(
+            f"{vm.name} did not come up in {START_LIMIT_S:.0f} s.", code="start_timeout"
+        )
+
+
+def observed(vm: VM) -> Power | None:
+    """Return what the hypervisor says of the VM, or None when it does not answer."""
+    if vm.host is None:
+        return Power.ABSENT
+    try:
+        return hypervisor_of(vm.host).observe(str(vm.uuid)).power_state
+    except HypervisorError:
+        return None
+
+
+def true_status(vm: VM) -> str:
+    """Return the status that fits what the hypervisor says; the old one when it is silent."""
+    power = observed(vm)
+    if power in (Power.RUNNING, Power.PAUSED):
+        return VmStatus.RUNNING
+    if power is None:
+        return VmStatus(vm.status)
+    return VmStatus.STOPPED
+
+
+class VmHandler(Handler):
+    """A job on a VM: on success it lands in ``lands_in``, on failure where it truly is."""
+
+    verb = ""
+    lands_in: str = VmStatus.RUNNING
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        """Return the steps."""
+        raise AssertionError(f"{type(self).__name__} defines no steps")
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        return self.vm_steps(job.target_id)
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        transitions.complete(vm, context.job, self.verb, self.lands_in)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        # Asked here, outside the transaction that ends the job: no lock waits on a host.
+        context.result["true_status"] = true_status(vm_of(context.job))
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        status = context.result.get("true_status", vm.status)
+        transitions.fail(vm, context.job, self.verb, status, error.code, error.message)
