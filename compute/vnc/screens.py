@@ -9,8 +9,9 @@ from typing import Final
 
 from django.utils import timezone
 
-from compute.hypervisor.base import DomainNotRunning, HostRef, HypervisorError, open_hypervisor
-from compute.models import Host, VirtualMachine
+from compute.drivers import hypervisor_of
+from compute.hypervisor.base import DomainNotRunning, HypervisorError
+from compute.models import VM
 from compute.states import VmStatus
 from compute.vnc import rfb
 from compute.vnc.screen import Endpoint, ScreenUnavailable
@@ -31,7 +32,7 @@ class ScreenState:
 def look(vm_id: str) -> ScreenState | None:
     """Return the state of a VM; None if there is no such VM."""
     with scopes_disabled():
-        row = VirtualMachine.objects.filter(pk=vm_id).values("status", "host_id").first()
+        row = VM.objects.filter(pk=vm_id).values("status", "host_id").first()
     if row is None or row["status"] == VmStatus.DESTROYED:
         return None
     return ScreenState(
@@ -47,14 +48,10 @@ def prepare(vm_id: str) -> Endpoint:
         ScreenUnavailable: there is no running VM, or its host does not answer.
     """
     with scopes_disabled():
-        vm = (
-            VirtualMachine.objects.filter(pk=vm_id, status=VmStatus.RUNNING)
-            .select_related("host")
-            .first()
-        )
+        vm = VM.objects.filter(pk=vm_id, status=VmStatus.RUNNING).select_related("host").first()
     if vm is None or vm.host is None:
         raise ScreenUnavailable("The VM is not running.")
-    hypervisor = open_hypervisor(_reference(vm.host))
+    hypervisor = hypervisor_of(vm.host)
     password = rfb.new_password()
     try:
         where = hypervisor.vnc_endpoint(str(vm.uuid))
@@ -66,7 +63,3 @@ def prepare(vm_id: str) -> Endpoint:
     except HypervisorError as error:
         raise ScreenUnavailable(error.message) from error
     return Endpoint(address=where.address, port=where.port, password=password)
-
-
-def _reference(host: Host) -> HostRef:
-    return HostRef(name=host.name, uri=host.uri, address=str(host.address), offloads=host.offloads)

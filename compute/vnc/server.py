@@ -34,7 +34,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_ping(self) -> None:
         """Answer a ping, or drop a peer that sends them without reading."""
         if self.transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
-            self.transport.abort()  # type: ignore[no-untyped-call]  # asyncio.Transport in typeshed
+            self.transport.abort()
             return
         super().handle_ping()
 

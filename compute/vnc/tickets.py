@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from compute.models import VirtualMachine
+from compute.models import VM
 from compute.models.vnc import VncTicket
 from scloud.lib.crypto import digest
 from scloud.lib.errors import Unauthenticated
@@ -37,7 +37,7 @@ def session_digest(session_key: str) -> str:
     return _keyed(session_key, settings.SECRET_KEY)
 
 
-def issue(*, actor: Actor, vm: VirtualMachine, session_key: str | None) -> IssuedTicket:
+def issue(*, actor: Actor, vm: VM, session_key: str | None) -> IssuedTicket:
     """Write a ticket for a signed-in browser. The action around it checks right and state.
 
     Raises Unauthenticated without a browser session: a program asks for a VNC lease instead.

@@ -1,0 +1,31 @@
+"""URLs of the screen page."""
+
+from django.urls import URLPattern, path, re_path
+
+from compute.vnc import views
+
+urlpatterns: list[URLPattern] = [
+    path("vms/<str:vm_id>/screen", views.ScreenPage.as_view(), name="vm-screen"),
+    path("vms/<str:vm_id>/screen/ticket", views.ScreenTicket.as_view(), name="vm-screen-ticket"),
+    re_path(
+        r"^vms/(?P<vm_id>[a-z0-9-]+)/screen/(?P<part>status|power)\Z",
+        views.ScreenPart.as_view(),
+        name="vm-screen-part",
+    ),
+    path("vms/<str:vm_id>/screen/start", views.StartFromScreen.as_view(), name="vm-screen-start"),
+    path(
+        "vms/<str:vm_id>/screen/shut-down",
+        views.ShutDownFromScreen.as_view(),
+        name="vm-screen-shut-down",
+    ),
+    path(
+        "vms/<str:vm_id>/screen/restart",
+        views.RestartFromScreen.as_view(),
+        name="vm-screen-restart",
+    ),
+    path(
+        "vms/<str:vm_id>/screen/power-off",
+        views.PowerOffFromScreen.as_view(),
+        name="vm-screen-power-off",
+    ),
+]
