@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from scloud.lab import images, region
+from scloud.lab import images, probe, region
 from scloud.lab.plan import Lab, LabError, lab_named
 
 
@@ -24,6 +24,20 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--wipe", action="store_true", help="delete its state too")
     status = verbs.add_parser("status", parents=[which], help="tell what is there")
     status.add_argument("--json", action="store_true", help="as JSON")
+
+    probe_verbs = verbs.add_parser("probe", help="stand on a logical switch").add_subparsers(
+        dest="probe_verb", required=True
+    )
+    which_probe = argparse.ArgumentParser(add_help=False)
+    which_probe.add_argument("--lab", default="demo", help="lab (default demo)")
+    which_probe.add_argument("--name", required=True, help="probe, 1 to 8 characters")
+    add = probe_verbs.add_parser("add", parents=[which_probe], help="plug a namespace in")
+    add.add_argument("--port", required=True, help="logical switch port")
+    add.add_argument("--mac", required=True)
+    add.add_argument("--ip", required=True, action="append", help="address/length, repeatable")
+    add.add_argument("--gateway", action="append", help="default gateway, repeatable")
+    add.add_argument("--host", default="h1", help="host whose switch to use (default h1)")
+    probe_verbs.add_parser("del", parents=[which_probe], help="unplug and delete it")
 
     build = verbs.add_parser("images", help="build guest images that are missing")
     build.add_argument("image", nargs="*", choices=["mini", "debian", []], help="default: all")
@@ -43,6 +57,23 @@ def _show(lab: Lab) -> None:
         print(f"  image {name}: {path or 'not built'}")
 
 
+def _probe(options: argparse.Namespace) -> None:
+    lab = lab_named(options.lab)
+    if options.probe_verb == "del":
+        probe.delete(lab, name=options.name)
+        return
+    added = probe.add(
+        lab,
+        name=options.name,
+        port=options.port,
+        mac=options.mac,
+        ip=options.ip,
+        gateway=options.gateway,
+        host=options.host,
+    )
+    print(f"ip netns exec {added.netns} sh")
+
+
 def main(words: list[str] | None = None) -> int:
     """Run one verb; 0 when it worked, 1 with the reason on standard error when not."""
     options = _parser().parse_args(words)
@@ -50,6 +81,9 @@ def main(words: list[str] | None = None) -> int:
         if options.verb == "images":
             for name in options.image or ["mini", "debian"]:
                 print(images.ensure(name))
+            return 0
+        if options.verb == "probe":
+            _probe(options)
             return 0
         hosts = options.hosts if options.verb == "up" else None
         lab = lab_named(options.name, options.index, hosts)

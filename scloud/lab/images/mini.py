@@ -17,6 +17,7 @@ SIZE_MIB = 112
 FILES = Path(__file__).parents[1] / "files" / "mini"
 PACKAGES = [
     "busybox-static",
+    "dash",
     "dropbear-bin",
     "e2fsprogs",
     "fdisk",
@@ -31,6 +32,7 @@ KERNELS = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
 PROGRAMS = [
     "blkid",
     "blockdev",
+    "dash",
     "dropbear",
     "dropbearkey",
     "e2fsck",
@@ -169,7 +171,8 @@ def _skeleton(root: Path, packages: Path) -> None:
     sftp = packages / "usr/lib/openssh/sftp-server"
     _copy_program(packages, sftp, root, root / "usr/lib/openssh/sftp-server")
     (root / "usr/libexec/sftp-server").symlink_to("../lib/openssh/sftp-server")
-    for name, target in {"mkfs.ext4": "mke2fs", "fsck.ext4": "e2fsck"}.items():
+    # busybox's shell prefers what it has built in over the real programs: another one is used.
+    for name, target in {"mkfs.ext4": "mke2fs", "fsck.ext4": "e2fsck", "sh": "dash"}.items():
         path = root / "usr/bin" / name
         path.unlink(missing_ok=True)
         path.symlink_to(target)
@@ -197,7 +200,7 @@ def _busybox(packages: Path, binaries: Path) -> None:
 def _find(packages: Path, name: str) -> Path:
     for directory in ("usr/sbin", "usr/bin", "sbin", "bin"):
         path = packages / directory / name
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             return path
     raise LabError(f"none of the packages holds the program {name}")
 
