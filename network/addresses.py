@@ -48,8 +48,9 @@ def allocate(subnet: Subnet, asked: Sequence[str | None]) -> list[IPv4Address]:
 
 def hold(nic: Nic, address: IPv4Address) -> PrivateAddress:
     """Store that a NIC of a subnet holds an address that :func:`allocate` chose."""
+    assert nic.subnet is not None
     held: PrivateAddress = PrivateAddress.objects.create(
-        tenant_id=nic.tenant_id, subnet_id=nic.subnet_id, nic=nic, address=str(address)
+        tenant=nic.tenant, subnet=nic.subnet, nic=nic, address=str(address)
     )
     return held
 

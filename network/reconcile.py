@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.db import transaction
@@ -78,7 +79,7 @@ def _differences(fabric: Fabric, region: Region, repair: bool) -> Iterator[Drift
     ]
     for kind, model, apply in plans:
         for pk in _settled(model, region):
-            yield from _look(kind, pk, repair, lambda dry, a=apply, k=pk: a(fabric, k, dry_run=dry))
+            yield from _look(kind, pk, repair, partial(apply, fabric, pk))
     nics = _settled(Nic, region, port_wanted=True)
     for start in range(0, len(nics), NICS_AT_ONCE):
         yield from _look_at_nics(fabric, nics[start : start + NICS_AT_ONCE], repair)
@@ -94,12 +95,12 @@ def _settled(model: type[Any], region: Region, **more: object) -> list[str]:
 
 
 def _look(
-    kind: Kind, target_id: str, repair: bool, apply: Callable[[bool], Changes]
+    kind: Kind, target_id: str, repair: bool, apply: Callable[..., Changes]
 ) -> Iterator[Drift]:
     try:
-        changes = apply(True)
+        changes = apply(dry_run=True)
         if changes and repair:
-            apply(False)
+            apply()
     except HostError as error:
         yield _drift(DriftProblem.DIFFERS, kind, target_id, error.message)
         return
@@ -115,9 +116,7 @@ def _look_at_nics(fabric: Fabric, ids: Sequence[str], repair: bool) -> Iterator[
     except HostError:
         log.info("looking at %d NICs one by one", len(ids))
     for pk in ids:
-        yield from _look(
-            Kind.PORT, pk, repair, lambda dry, k=pk: plumbing.apply_nics(fabric, [k], dry_run=dry)
-        )
+        yield from _look(Kind.PORT, pk, repair, partial(plumbing.apply_nics, fabric, [pk]))
 
 
 def _left_over(

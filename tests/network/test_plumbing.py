@@ -1,0 +1,213 @@
+"""What compute's jobs ask of the network, and what the sweep finds and mends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from network import plumbing, reconcile
+from network.actions import (
+    Defaults,
+    NicRequest,
+    change_security_group,
+    create_nics,
+    delete_subnet,
+    release_nics,
+)
+from network.fabric import fake
+from network.fabric.base import FabricUnreachable, Kind, PortSpec
+from network.models import NetworkDrift, Nic, PrivateAddress, Tombstone
+from network.states import Status
+from scloud.lib.errors import HostError
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scoped")]
+RunJobs = Callable[[], list[str]]
+
+
+@pytest.fixture
+def nic(defaults: Defaults, world: fake.World) -> Nic:
+    assert defaults.subnet is not None
+    return create_nics(
+        subnet=defaults.subnet,
+        requests=[NicRequest(vm_id="vm-1", security_group=defaults.security_group)],
+    )[0]
+
+
+def port_in(world: fake.World, nic: Nic) -> PortSpec | None:
+    spec = world.things.get((nic.region_id, Kind.PORT, str(nic.port_uuid)))
+    assert spec is None or isinstance(spec, PortSpec)
+    return spec
+
+
+def test_a_port_is_made_with_all_that_it_rests_on(world: fake.World, nic: Nic) -> None:
+    assert plumbing.ensure_nic_ports([nic])
+    spec = port_in(world, nic)
+    assert spec is not None
+    assert (spec.mac, [str(a) for a in spec.addresses]) == (nic.mac, ["10.0.0.2"])
+    assert (spec.security_group_id, spec.vm_id) == (nic.security_group_id, "vm-1")
+    assert plumbing.ensure_nic_ports([nic]) == ()
+    nic.refresh_from_db()
+    assert nic.status == Status.AVAILABLE
+
+
+def test_a_vm_learns_what_its_guest_must_configure(nic: Nic) -> None:
+    (spec,) = plumbing.nic_specs("vm-1")
+    assert (spec.device, spec.index, spec.mac, spec.port_uuid) == (
+        "eth0", 0, nic.mac, str(nic.port_uuid),
+    )  # fmt: skip
+    assert spec.addresses == ("10.0.0.2/24",)
+    assert (spec.gateway, spec.routes, spec.mtu_bytes) == ("10.0.0.1", ("10.0.0.0/16",), 1442)
+    assert plumbing.nic_specs("vm-2") == []
+
+
+def test_a_removed_port_stays_away_and_its_address_becomes_free(
+    world: fake.World, nic: Nic
+) -> None:
+    plumbing.ensure_nic_ports([nic])
+    plumbing.remove_nic_ports([nic])
+    assert port_in(world, nic) is None
+    assert plumbing.ensure_nic_ports([nic]) == ()
+    assert port_in(world, nic) is None
+    plumbing.remove_nic_ports([nic])
+    assert PrivateAddress.objects.exists()
+    assert release_nics("vm-1") == 1
+    assert not PrivateAddress.objects.exists()
+    assert release_nics("vm-1") == 0
+    plumbing.remove_nic_ports([])
+
+
+def test_changing_the_group_reaches_the_port(
+    actor: Actor, world: fake.World, nic: Nic, run_jobs: RunJobs
+) -> None:
+    plumbing.ensure_nic_ports([nic])
+    run_jobs()
+    change_security_group(actor=actor, nic=nic, group=None)
+    nic.refresh_from_db()
+    assert nic.status == Status.APPLYING
+    assert run_jobs() == ["succeeded"]
+    spec = port_in(world, nic)
+    assert spec is not None
+    assert spec.security_group_id is None
+    nic.refresh_from_db()
+    assert nic.status == Status.AVAILABLE
+    assert change_security_group(actor=actor, nic=nic, group=None).generation == nic.generation
+
+
+def test_a_fabric_that_is_away_is_a_host_error(world: fake.World, nic: Nic) -> None:
+    world.failure = FabricUnreachable("nobody answers")
+    with pytest.raises(HostError) as failed:
+        plumbing.ensure_nic_ports([nic])
+    assert failed.value.code == "fabric_unreachable"
+    assert failed.value.retryable
+
+
+def test_a_port_is_observed(world: fake.World, nic: Nic) -> None:
+    assert not plumbing.observe_nic(nic).exists
+    plumbing.ensure_nic_ports([nic])
+    world.plugged[str(nic.port_uuid)] = "h1"
+    assert plumbing.observe_nic(nic).up
+
+
+def test_a_region_in_order_shows_no_drift(
+    region: Region, world: fake.World, nic: Nic, run_jobs: RunJobs
+) -> None:
+    run_jobs()
+    plumbing.ensure_nic_ports([nic])
+    assert reconcile.reconcile(region) == []
+
+
+def test_what_was_lost_or_changed_in_the_fabric_is_put_right(
+    region: Region, world: fake.World, nic: Nic, run_jobs: RunJobs
+) -> None:
+    run_jobs()
+    plumbing.ensure_nic_ports([nic])
+    spec = port_in(world, nic)
+    assert spec is not None
+    world.things[region.pk, Kind.PORT, spec.name] = replace(spec, security_group_id=None)
+    del world.things[region.pk, Kind.SUBNET, spec.switch_id]
+
+    seen = reconcile.reconcile(region, repair=False)
+    assert {(drift.kind, drift.repaired) for drift in seen} == {
+        ("subnet", False),
+        ("port", False),
+    }
+    assert {drift.kind for drift in reconcile.reconcile(region)} == {"subnet", "port"}
+    assert port_in(world, nic) == spec
+    assert reconcile.reconcile(region) == []
+
+
+def test_only_what_has_a_tombstone_is_removed(
+    region: Region, world: fake.World, nic: Nic, run_jobs: RunJobs
+) -> None:
+    run_jobs()
+    plumbing.ensure_nic_ports([nic])
+    known, unknown = port_in(world, nic), "00000000-0000-0000-0000-000000000001"
+    assert known is not None
+    world.things[region.pk, Kind.PORT, unknown] = replace(known, name=unknown)
+    world.foreign[Kind.VPC, "somebody"] = "Logical_Router"
+    release_nics("vm-1")
+    assert {drift.problem for drift in reconcile.reconcile(region)} == {"unknown", "foreign"}
+    Tombstone.objects.update(buried_at=timezone.now() - timedelta(minutes=5))
+
+    found = {drift.problem: drift for drift in reconcile.reconcile(region)}
+
+    assert found["left_over"].target_id == str(nic.port_uuid)
+    assert found["left_over"].repaired
+    assert found["unknown"].target_id == unknown
+    assert not found["unknown"].repaired
+    assert (region.pk, Kind.PORT, unknown) in world.things
+    assert (region.pk, Kind.PORT, str(nic.port_uuid)) not in world.things
+
+
+def test_a_row_that_no_job_has_applied_yet_is_left_to_its_job(
+    region: Region, world: fake.World, nic: Nic
+) -> None:
+    assert reconcile.reconcile(region) == []
+    Nic.objects.update(created_at=timezone.now() - timedelta(minutes=5))
+    found = reconcile.reconcile(region)
+    assert [(drift.kind, drift.repaired) for drift in found] == [("port", False)]
+    assert "not there" in found[0].detail
+
+
+def test_the_report_opens_and_closes_differences(
+    region: Region, world: fake.World, nic: Nic, run_jobs: RunJobs
+) -> None:
+    run_jobs()
+    world.foreign[Kind.VPC, "somebody"] = "Logical_Router"
+    assert reconcile.sweep() == 1
+    assert reconcile.sweep() == 1
+    row = NetworkDrift.objects.get()
+    assert (row.problem, row.resolved_at) == ("foreign", None)
+    world.foreign.clear()
+    assert reconcile.sweep() == 0
+    row.refresh_from_db()
+    assert row.resolved_at is not None
+
+
+def test_a_fabric_that_does_not_answer_is_no_reason_to_close_differences(
+    region: Region, world: fake.World, nic: Nic
+) -> None:
+    world.foreign[Kind.VPC, "somebody"] = "Logical_Router"
+    reconcile.sweep()
+    world.failure = FabricUnreachable("nobody answers")
+    assert reconcile.sweep() == 0
+    assert NetworkDrift.objects.get().resolved_at is None
+
+
+def test_a_subnets_deletion_is_finished_by_the_sweep_when_its_job_could_not(
+    actor: Actor, region: Region, world: fake.World, defaults: Defaults, run_jobs: RunJobs
+) -> None:
+    run_jobs()
+    assert defaults.subnet is not None
+    subnet_id = defaults.subnet.pk
+    delete_subnet(actor=actor, subnet=defaults.subnet)
+    Tombstone.objects.update(buried_at=timezone.now() - timedelta(minutes=5))
+    (drift,) = reconcile.reconcile(region)
+    assert (drift.problem, drift.target_id, drift.repaired) == ("left_over", subnet_id, True)
+    assert run_jobs() == ["succeeded"]
