@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,9 +87,9 @@ def _state(pid: int) -> bytes:
         return b"Z"
 
 
-@pytest.fixture(scope="session")
-def databases() -> Iterator[Databases]:
-    """Servers for the whole session; tests keep apart by ids and owners of their own."""
+@contextmanager
+def running(*, northd: bool) -> Iterator[Databases]:
+    """Databases of one's own."""
     # A socket's path has at most 107 bytes, which pytest's folders can exceed.
     folder = Path(tempfile.mkdtemp(prefix="ovndb"))
     found = Databases(folder, {})
@@ -96,13 +97,28 @@ def databases() -> Iterator[Databases]:
         schema = SCHEMAS / f"ovn-{name}.ovsschema"
         subprocess.run(["ovsdb-tool", "create", folder / f"{name}.db", schema], check=True)
         found.start_server(name)
-    found.start_northd()
+    if northd:
+        found.start_northd()
     try:
         yield found
     finally:
         for name in list(found.pids):
             found.stop(name)
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """Servers for the whole session; tests keep apart by ids and owners of their own."""
+    with running(northd=True) as found:
+        yield found
+
+
+@pytest.fixture
+def own_databases() -> Iterator[Databases]:
+    """Servers that a test may stop and break."""
+    with running(northd=False) as found:
+        yield found
 
 
 Opener = Callable[[str], Fabric]

@@ -1,0 +1,255 @@
+"""What is particular to OVN: looked at from outside with its own tools, and with its faults."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_network
+
+import pytest
+
+from network.fabric import ovn
+from network.fabric.base import (
+    Direction,
+    Fabric,
+    FabricUnreachable,
+    ForeignRow,
+    IpProtocol,
+    RuleAction,
+    RulePriority,
+    RuleSpec,
+    SecurityGroupSpec,
+    router_mac,
+)
+from tests.network.fabric.conftest import Databases
+from tests.network.fabric.test_contract import Things
+
+pytestmark = pytest.mark.lab
+TIMEOUT_S = 2.0
+
+
+@pytest.fixture
+def things() -> Things:
+    return Things()
+
+
+@pytest.fixture
+def fabric(own_databases: Databases) -> Iterator[Fabric]:
+    found = ovn.connect(own_databases.nb, owner="box", sb=own_databases.sb, timeout_s=TIMEOUT_S)
+    yield found
+    found.close()
+
+
+def test_a_port_in_the_database(own_databases: Databases, fabric: Fabric, things: Things) -> None:
+    things.ensure_all(fabric)
+    get = own_databases.nbctl
+    port = things.port.name
+    assert get("lsp-get-addresses", port).strip() == "52:54:00:00:00:05 10.0.0.5"
+    assert get("lsp-get-port-security", port).strip() == "52:54:00:00:00:05 10.0.0.5"
+    assert get("get", "Logical_Switch_Port", port, "enabled").strip() == "true"
+    options = get("lsp-get-dhcpv4-options", port).split()[0]
+    assert things.subnet.id in get("get", "DHCP_Options", options, "external_ids")
+    dhcp = get("dhcp-options-get-options", options).split()
+    assert set(dhcp) >= {
+        "server_id=10.0.0.1",
+        f"server_mac={router_mac(things.subnet.id)}",
+        "router=10.0.0.1",
+        "mtu=1442",
+        "classless_static_route={10.0.0.0/16,10.0.0.1}",
+    }
+    assert get("get", "Logical_Router_Port", f"{things.subnet.id}-gw", "networks").strip() == (
+        '["10.0.0.1/24"]'
+    )
+    meters = get("qos-list", things.subnet.id)
+    assert f'from-lport  1000 (inport == "{port}")' in meters
+    assert f'to-lport  1000 (outport == "{port}")' in meters
+    assert meters.count("rate=4000") == 2
+
+
+def test_rules_in_the_database(own_databases: Databases, fabric: Fabric) -> None:
+    def rule(number: int, text: str, **values: object) -> RuleSpec:
+        plain = RuleSpec(
+            id=f"sgr-{number}",
+            direction=Direction.IN,
+            protocol=IpProtocol.ALL,
+            remote=ip_network(text),
+            action=RuleAction.ACCEPT,
+            priority=RulePriority.MEDIUM,
+        )
+        return replace(plain, **values)  # type: ignore[arg-type]  # the fields of a rule
+
+    rules = (
+        rule(1, "0.0.0.0/0", protocol=IpProtocol.TCP, port_min=22, port_max=22),
+        rule(2, "10.0.0.0/8", protocol=IpProtocol.UDP, port_min=1000, port_max=2000),
+        rule(3, "::/0", protocol=IpProtocol.ICMPV6, priority=RulePriority.HIGH),
+        rule(4, "192.0.2.7/32", action=RuleAction.DROP, priority=RulePriority.LOW),
+        rule(5, "2001:db8::/32", direction=Direction.OUT, protocol=IpProtocol.TCP),
+    )
+    fabric.ensure_security_group(SecurityGroupSpec("sg-rules", rules))
+    shown = {" ".join(line.split()) for line in own_databases.nbctl(
+        "--type=port-group", "acl-list", "sg_rules"
+    ).splitlines()}  # fmt: skip
+    remote = "outport == @sg_rules && ip4.src == 10.0.0.0/8"
+    assert shown == {
+        "to-lport 2000 (outport == @sg_rules && ip4 && tcp.dst == 22) allow-related",
+        f"to-lport 2000 ({remote} && 1000 <= udp.dst <= 2000) allow-related",
+        "to-lport 3000 (outport == @sg_rules && ip6 && icmp6) allow-related",
+        "to-lport 1001 (outport == @sg_rules && ip4.src == 192.0.2.7/32) drop",
+        "from-lport 2000 (inport == @sg_rules && ip6.dst == 2001:db8::/32 && tcp) allow-related",
+        "from-lport 4000 (inport == @sg_rules && ip4 && udp.src == 68 && udp.dst == 67) allow",
+        "from-lport 4000 (inport == @sg_rules && (nd || nd_rs)) allow",
+        "to-lport 4000 (outport == @sg_rules && (nd || nd_ra)) allow",
+        "from-lport 500 (inport == @sg_rules && ip) drop",
+        "to-lport 500 (outport == @sg_rules && ip) drop",
+    }
+
+
+def test_a_port_without_addresses_carries_nothing(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    fabric.ensure_ports([replace(things.port, addresses=())])
+    assert own_databases.nbctl("lsp-get-enabled", things.port.name).strip() == "disabled"
+    fabric.ensure_ports([replace(things.port, addresses=(IPv4Address("10.0.0.9"),))])
+    assert own_databases.nbctl("lsp-get-enabled", things.port.name).strip() == "enabled"
+
+
+def test_what_somebody_meddled_with_is_put_right(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    meddle = own_databases.nbctl
+    group = things.group.id.replace("-", "_")
+    meddle(
+        "--type=port-group", "acl-add", group, "to-lport", "5000", f"outport == @{group}", "allow"
+    )
+    meddle("lsp-set-port-security", things.port.name)
+    meddle("lsp-set-addresses", things.port.name, "unknown")
+    meddle("clear", "Port_Group", group, "ports")
+    meddle("qos-del", things.subnet.id)
+    meddle("lrp-del", f"{things.subnet.id}-gw")
+    meddle("dhcp-options-del", meddle("dhcp-options-list").strip())
+    time.sleep(0.2)
+
+    assert fabric.ensure_security_group(things.group, dry_run=True)
+    assert fabric.ensure_security_group(things.group)
+    assert fabric.ensure_subnet(things.subnet)
+    assert fabric.ensure_ports([things.port])
+
+    assert "5000" not in meddle("--type=port-group", "acl-list", group)
+    assert meddle("lsp-get-port-security", things.port.name).strip() == "52:54:00:00:00:05 10.0.0.5"
+    assert meddle("get", "Port_Group", group, "ports").strip() != "[]"
+    assert meddle("qos-list", things.subnet.id).count("rate=4000") == 2
+    assert things.subnet.id in meddle("lrp-list", things.vpc.id)
+    assert fabric.ensure_subnet(things.subnet) == ()
+    assert fabric.ensure_ports([things.port]) == ()
+
+
+@pytest.mark.parametrize("name", ["router", "switch", "group", "port"])
+def test_a_row_of_somebody_elses_is_neither_changed_nor_deleted(
+    own_databases: Databases, fabric: Fabric, things: Things, name: str
+) -> None:
+    meddle = own_databases.nbctl
+    meddle("ls-add", "theirs")
+    if name == "router":
+        meddle("lr-add", things.vpc.id)
+    elif name == "switch":
+        meddle("ls-add", things.subnet.id)
+    elif name == "group":
+        meddle("pg-add", things.group.id.replace("-", "_"))
+    else:
+        meddle("lsp-add", "theirs", things.port.name)
+    before = meddle("show")
+    with pytest.raises(ForeignRow):
+        things.ensure_all(fabric)
+    if name == "port":
+        with pytest.raises(ForeignRow):
+            fabric.delete_ports([things.port.name])
+    things.port = replace(things.port, name="00000000-0000-4000-8000-000000000000")
+    things.delete_all(fabric)
+    assert meddle("show") == before
+    assert {row.name for row in fabric.list_owned().foreign} >= {"theirs"}
+
+
+def test_a_row_that_lost_its_mark_is_not_touched(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    own_databases.nbctl("clear", "Logical_Switch_Port", things.port.name, "external_ids")
+    time.sleep(0.2)
+    with pytest.raises(ForeignRow):
+        fabric.ensure_ports([things.port])
+    with pytest.raises(ForeignRow):
+        fabric.delete_ports([things.port.name])
+
+
+def test_nobody_there_is_said_at_once(own_databases: Databases, things: Things) -> None:
+    for address in (f"unix:{own_databases.folder}/none.sock", "tcp:127.0.0.1:9", "udp:x", ""):
+        fabric = ovn.connect(address, owner="box", timeout_s=TIMEOUT_S)
+        begun = time.monotonic()
+        with pytest.raises(FabricUnreachable):
+            fabric.ensure_vpc(things.vpc)
+        assert time.monotonic() - begun < TIMEOUT_S + 1
+        fabric.close()
+
+
+def test_a_silent_server_is_waited_for_only_so_long_and_used_again_when_it_wakes(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    fabric.ensure_vpc(things.vpc)
+    own_databases.signal("nb", signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            begun = time.monotonic()
+            with pytest.raises(FabricUnreachable):
+                fabric.ensure_subnet(things.subnet)
+            assert time.monotonic() - begun < 2 * TIMEOUT_S + 1
+    finally:
+        own_databases.signal("nb", signal.SIGCONT)
+    fabric.ensure_subnet(things.subnet)
+    assert fabric.ensure_subnet(things.subnet) == ()
+
+
+def test_a_restarted_server_is_found_again(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    fabric.ensure_vpc(things.vpc)
+    own_databases.stop("nb")
+    with pytest.raises(FabricUnreachable):
+        fabric.ensure_subnet(things.subnet)
+    own_databases.start_server("nb")
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            fabric.ensure_subnet(things.subnet)
+            break
+        except FabricUnreachable:
+            assert time.monotonic() < deadline
+    assert {row.id for row in fabric.list_owned().owned} == {things.vpc.id, things.subnet.id}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_gets_a_connection_of_its_own(fabric: Fabric, things: Things) -> None:
+    fabric.ensure_vpc(things.vpc)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            fabric.ensure_subnet(things.subnet)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    fabric.ensure_security_group(things.group)
+    assert fabric.ensure_ports([things.port])
+    assert fabric.ensure_subnet(things.subnet) == ()
+
+
+def test_a_closed_fabric_opens_again(fabric: Fabric, things: Things) -> None:
+    fabric.ensure_vpc(things.vpc)
+    fabric.close()
+    assert fabric.ensure_vpc(things.vpc) == ()
