@@ -27,6 +27,9 @@ SEED_TARGET = "vdz"
 CPU_PERIOD_US = 100_000
 MEMORY_BLOCK_KIB = 2048
 MEMORY_SLOTS = 4
+CONSOLE_LOG_DIR = "/var/log/libvirt"
+"""Not its `qemu` folder, which libvirt makes only when the first domain starts."""
+
 VNC_LOCKED_UNTIL = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -38,7 +41,7 @@ class HostTraits:
     address: str
     offloads: bool
     cpu_tuning: bool = True
-    console_log_dir: str = "/var/log/libvirt/qemu"
+    console_log_dir: str = CONSOLE_LOG_DIR
 
 
 def vnc_time(moment: datetime) -> str:

@@ -75,14 +75,15 @@ class LibvirtHypervisor:
         traits = self._host.traits()
 
         def work(conn: libvirt.virConnect) -> HostCapacity:
-            arch, memory_mib, cpus = conn.getInfo()[:3]
+            arch, _, cpus = conn.getInfo()[:3]
+            # Not getInfo's memory, which adds up NUMA nodes that may know only a part of it.
             memory = conn.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
             free_kib = memory.get("free", 0) + memory.get("cached", 0) + memory.get("buffers", 0)
             return HostCapacity(
                 hostname=conn.getHostname(),
                 arch=arch,
                 vcpus=cpus,
-                memory_mib=memory_mib,
+                memory_mib=memory["total"] // 1024,
                 free_memory_mib=free_kib // 1024,
                 accelerated=traits.accelerated,
                 hypervisor_version=_version(conn.getVersion()),

@@ -1,5 +1,7 @@
 """CPU and memory of a domain: limits, and growth while it runs."""
 
+from xml.etree import ElementTree
+
 import libvirt
 
 from compute.hypervisor.base import (
@@ -12,7 +14,6 @@ from compute.hypervisor.libvirt import agent
 from compute.hypervisor.libvirt.build import (
     CPU_PERIOD_US,
     MEMORY_BLOCK_KIB,
-    build_virtio_memory,
 )
 from compute.hypervisor.libvirt.host import Host, both, xml_of
 from compute.hypervisor.libvirt.parse import DomainXml, memory_kib
@@ -85,8 +86,12 @@ def _grow_memory(domain: libvirt.virDomain, wanted_kib: int) -> None:
         fixed, requested, size = _memory(xml)
         if size == 0 or fixed + requested >= wanted_kib:
             continue
-        device = build_virtio_memory(size, requested_kib=wanted_kib - fixed)
-        domain.updateDeviceFlags(device.to_xml(), place)
+        # libvirt recognises the device by all that it has, its alias included.
+        device = xml.virtio_memory()
+        target = None if device is None else device.find("target/requested")
+        if device is not None and target is not None:
+            target.text, target.attrib["unit"] = str(wanted_kib - fixed), "KiB"
+            domain.updateDeviceFlags(ElementTree.tostring(device, encoding="unicode"), place)
 
 
 def _grow_vcpus(domain: libvirt.virDomain, wanted: int) -> None:

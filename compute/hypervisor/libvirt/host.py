@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import libvirt
 
 from compute.hypervisor.base import DomainNotFound, DomainNotRunning, HostRef, Refused
-from compute.hypervisor.libvirt.build import HostTraits
+from compute.hypervisor.libvirt.build import CONSOLE_LOG_DIR, HostTraits
 from compute.hypervisor.libvirt.connection import connection_to
 from compute.hypervisor.libvirt.parse import DomainXml
 
@@ -87,7 +87,7 @@ class Host:
                     address=self.ref.address,
                     offloads=self.ref.offloads,
                     cpu_tuning=self._options.get("cpu_tuning", "on") == "on",
-                    console_log_dir=self._options.get("console_log_dir", "/var/log/libvirt/qemu"),
+                    console_log_dir=self._options.get("console_log_dir", CONSOLE_LOG_DIR),
                 )
             return self._traits
 

@@ -177,12 +177,17 @@ def observation(
         owner=xml.owner,
         vcpus=int(stats.get("vcpu.current", 0)),
         memory_mib=int(stats.get("balloon.current", 0)) // 1024,
-        cpu_time_ns=int(stats.get("cpu.time", 0)),
+        cpu_time_ns=int(stats.get("cpu.time", 0)) if _is_active(state) else 0,
         balloon=_balloon(stats),
         disks=_disks(xml, stats),
         nics=_nics(xml, stats),
         pci_devices=xml.pci_devices(),
     )
+
+
+def _is_active(state: int) -> bool:
+    """Of a stopped domain libvirt tells the CPU time of whatever group it finds instead."""
+    return state not in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
 
 
 def _balloon(stats: Stats) -> BalloonObservation | None:
