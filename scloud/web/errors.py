@@ -1,8 +1,102 @@
-"""Errors as pages."""
+"""Errors as HTML: a toast for a part of a page, a page of its own otherwise."""
+
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render, resolve_url
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from scloud.lib.errors import Forbidden, InvalidInput, NotFound, ScloudError, TooManyRequests
+from scloud.web.http import toast
+
+_TITLES = {
+    400: "Bad request",
+    403: "Not allowed",
+    404: "Not found",
+    409: "Not possible now",
+    429: "Too many requests",
+    500: "Something broke on our side",
+    502: "A host did not answer",
+}
+
+
+def response(request: HttpRequest, error: ScloudError) -> HttpResponse:
+    """Return what a browser gets for a ScloudError: its status, message, remedy and code."""
+    htmx = getattr(request, "htmx", None)
+    if htmx:
+        answer = HttpResponse(status=error.http_status)
+        answer.headers["HX-Reswap"] = "none"
+        toast(answer, error.message, level="error", remedy=error.remedy or "")
+        return _with_retry(answer, error)
+    return _with_retry(page(request, error), error)
+
+
+def _with_retry(answer: HttpResponse, error: ScloudError) -> HttpResponse:
+    if isinstance(error, TooManyRequests) and error.numbers:
+        seconds = error.numbers.get("retry_after_s")
+        if seconds is not None:
+            answer.headers["Retry-After"] = str(seconds)
+    return answer
+
+
+def page(request: HttpRequest, error: ScloudError, *, status: int | None = None) -> HttpResponse:
+    """Return the error page; inside the console's frame when somebody is signed in."""
+    code = status or error.http_status
+    framed = getattr(request, "actor", None) is not None
+    template = "errors/error.html" if framed else "errors/lone.html"
+    title = _(_TITLES.get(code, "It did not work"))
+    return render(request, template, {"title": title, "status": code, "error": error}, status=code)
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler400."""
+    return response(request, InvalidInput(_("The server did not understand this request.")))
+
+
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler403."""
+    return response(request, Forbidden(_("You may not do this.")))
+
+
+def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler404: the same for what does not exist and what belongs to others."""
+    return response(
+        request,
+        NotFound(
+            _("There is no such page, or it is not yours to see."),
+            remedy=_("Check the address, or search for the resource by name or id."),
+        ),
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500. It touches neither the database nor the session: they may be the cause."""
+    if request.headers.get("HX-Request") == "true":
+        answer = HttpResponse(status=500)
+        answer.headers["HX-Reswap"] = "none"
+        return toast(
+            answer,
+            _("Something broke on our side."),
+            level="error",
+            remedy=_("Try again in a moment. Nothing was half done."),
+        )
+    return HttpResponse(render_to_string("errors/500.html"), status=500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Answer a POST without a valid CSRF token."""
-    return HttpResponse("The form has expired. Reload the page and try again.", status=403)
+    """The page was open too long, or the request came from elsewhere."""
+    return response(
+        request,
+        Forbidden(
+            _("This page is no longer valid."),
+            code="csrf_failed",
+            remedy=_("Reload the page and try again."),
+        ),
+    )
+
+
+def no_tenant(request: HttpRequest) -> HttpResponse:
+    """Tell a platform administrator where to go."""
+    context: dict[str, Any] = {"admin_url": resolve_url("admin:index")}
+    return render(request, "errors/no_tenant.html", context, status=403)

@@ -98,6 +98,4 @@ def sections(path: str, allows: Callable[[str], bool]) -> list[NavSection]:
         grouped.setdefault(item.section, []).append(
             NavLink(item.label, url, item.icon, current=bool(best) and prefix == best)
         )
-    return [
-        NavSection(SECTIONS.get(key, (999, key))[1], links) for key, links in grouped.items()
-    ]
+    return [NavSection(SECTIONS.get(key, (999, key))[1], links) for key, links in grouped.items()]

@@ -1,5 +1,33 @@
 """The console shell's URLs."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from scloud.web import activity, auth, pages, profile, search
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", pages.HomeView.as_view(), name="home"),
+    path("login/", auth.LoginView.as_view(), name="login"),
+    path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("region/", auth.SetRegionView.as_view(), name="set-region"),
+    path("appearance/", profile.AppearanceView.as_view(), name="set-appearance"),
+    path("search/", search.SearchView.as_view(), name="search"),
+    path("tasks/", activity.TasksView.as_view(), name="tasks"),
+    path("tasks/strip/", activity.TaskStripView.as_view(), name="task-strip"),
+    path("tasks/<str:job_id>/", activity.TaskDetailView.as_view(), name="task-detail"),
+    path("operations/", activity.OperationsView.as_view(), name="operations"),
+    path("operations/<int:pk>/", activity.OperationDetailView.as_view(), name="operation-detail"),
+    path("profile/", profile.ProfileView.as_view(), name="profile"),
+    path("profile/password/", profile.PasswordView.as_view(), name="change-password"),
+    path(
+        "profile/sessions/<str:handle>/end/",
+        profile.RevokeSessionView.as_view(),
+        name="session-revoke",
+    ),
+    path("api-keys/", profile.ApiKeysView.as_view(), name="api-keys"),
+    path("api-keys/create/", profile.ApiKeyCreateView.as_view(), name="api-key-create"),
+    path(
+        "api-keys/<str:key_id>/revoke/", profile.ApiKeyRevokeView.as_view(), name="api-key-revoke"
+    ),
+    path("styleguide/", pages.StyleguideView.as_view(), name="styleguide"),
+    path("styleguide/dialog/", pages.ExampleDialogView.as_view(), name="styleguide-dialog"),
+]

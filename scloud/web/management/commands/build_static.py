@@ -9,7 +9,7 @@ from scloud.web import static_assets
 
 class Command(BaseCommand):
     help = "Fill static/vendor from node_modules (run it after `npm ci`, before collectstatic)."
-    requires_system_checks: list[str] = []  # noqa: RUF012 (Django's own declaration)
+    requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -1,0 +1,144 @@
+"""What people change about their own account: profile, password, sessions, API keys.
+
+The doors are open to every role, because the account is one's own; only API keys need a right.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth import password_validation
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from scloud.audit import action as audit
+from scloud.audit.action import action
+from scloud.audit.models import Operation
+from scloud.lib.errors import Conflict, InvalidInput, NotFound
+from scloud.tenancy import apikeys
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import ApiKey, User, UserSession
+from scloud.tenancy.permissions import GRANTS
+from scloud.web.auth import end_session
+
+MAX_KEYS = 20
+
+
+def _log(actor: Actor, verb: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    Operation.objects.create(
+        tenant=actor.tenant,
+        actor=actor.label,
+        user_id=actor.user.pk if actor.user else None,
+        via=actor.via,
+        ip=actor.ip,
+        verb=verb,
+        before=before,
+        after=after,
+        succeeded=True,
+        request_id=actor.request_id,
+    )
+
+
+def _me(actor: Actor) -> User:
+    if actor.user is None or actor.api_key is not None:
+        raise NotFound(_("Only a person who is signed in has a profile."))
+    return actor.user
+
+
+def update_profile(*, actor: Actor, values: dict[str, str]) -> User:
+    """Change name, time zone, language and theme of the caller."""
+    user = _me(actor)
+    allowed = ("full_name", "time_zone", "language", "theme")
+    before = {name: getattr(user, name) for name in allowed if name in values}
+    after = {name: values[name] for name in allowed if name in values}
+    changed = [name for name in after if after[name] != before[name]]
+    if changed:
+        for name in changed:
+            setattr(user, name, after[name])
+        user.save(update_fields=changed)
+        _log(
+            actor,
+            "tenancy.update_profile",
+            {name: before[name] for name in changed},
+            {name: after[name] for name in changed},
+        )
+    return user
+
+
+def change_password(*, actor: Actor, current: str, new: str, keep_session: str | None) -> None:
+    """Set a new password and end the caller's other sessions."""
+    user = _me(actor)
+    if not user.check_password(current):
+        raise InvalidInput(
+            _("This is not your current password."), code="wrong_password", field="current"
+        )
+    try:
+        password_validation.validate_password(new, user)
+    except ValidationError as error:
+        raise InvalidInput(" ".join(error.messages), code="weak_password", field="new") from error
+    user.set_password(new)
+    user.save(update_fields=["password"])
+    for session in UserSession.objects.filter(user=user).exclude(session_key=keep_session or ""):
+        end_session(session.session_key)
+    _log(actor, "tenancy.change_password", {}, {})
+
+
+def revoke_session(*, actor: Actor, session_key: str) -> None:
+    """End one of the caller's sessions; raises NotFound for one that is not theirs."""
+    user = _me(actor)
+    session = UserSession.objects.filter(user=user, session_key=session_key).first()
+    if session is None:
+        raise NotFound(_("This session does not exist any more."))
+    end_session(session.session_key)
+    _log(actor, "tenancy.revoke_session", {"ip": session.ip, "browser": session.user_agent}, {})
+
+
+def known_scopes(role: str) -> list[str]:
+    """Return the scopes that a user of a role may give to a key."""
+    areas = ["compute", "network", "billing", "alarms", "resources", "jobs", "audit"]
+    out = []
+    for area in areas:
+        patterns = [p for p in GRANTS.get(role, ()) if p == "*" or p.startswith(area)]
+        if any(p in ("*", f"{area}.*") for p in patterns):
+            out.append(f"{area}.*")
+        if patterns:
+            out.append(f"{area}.view*")
+    return out
+
+
+@action("tenancy.manage_api_keys")
+def create_api_key(
+    *, actor: Actor, name: str, scopes: list[str], expires_in_days: int | None
+) -> tuple[ApiKey, str]:
+    """Return a new key of the caller and its secret, which is shown this once only."""
+    user = _me(actor)
+    cleaned = name.strip()
+    if not 1 <= len(cleaned) <= 60:
+        raise InvalidInput(_("A name has 1 to 60 characters."), field="name")
+    unknown = set(scopes) - set(known_scopes(user.role))
+    if unknown:
+        raise InvalidInput(
+            _("Your role cannot give %(scopes)s.") % {"scopes": ", ".join(sorted(unknown))},
+            field="scopes",
+        )
+    usable = ApiKey.objects.filter(user=user, revoked_at=None).count()
+    if usable >= MAX_KEYS:
+        raise Conflict(
+            _("You have %(count)s keys already.") % {"count": usable},
+            code="too_many_api_keys",
+            remedy=_("Revoke one that is not used any more."),
+            numbers={"limit": MAX_KEYS, "used": usable},
+        )
+    expires_at: datetime | None = None
+    if expires_in_days is not None:
+        expires_at = timezone.now() + timedelta(days=expires_in_days)
+    key, secret = apikeys.issue(user=user, name=cleaned, scopes=scopes, expires_at=expires_at)
+    audit.note(key, after={"scopes": scopes, "expires_at": str(expires_at or "")})
+    return key, secret
+
+
+@action("tenancy.manage_api_keys")
+def revoke_api_key(*, actor: Actor, key: ApiKey) -> None:
+    """Make a key useless at once. Revoking it again changes nothing."""
+    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    audit.note(key)

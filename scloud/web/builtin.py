@@ -1,0 +1,68 @@
+"""What the shell itself puts into navigation and dashboard."""
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from scloud.jobs.models import ACTIVE, Job
+from scloud.web import dashboard, nav
+from scloud.web.http import ConsoleRequest
+
+RECENT_JOBS = 6
+
+
+def _recent_tasks(request: ConsoleRequest) -> dict[str, Any] | None:
+    # Imported late: the module belongs to the views, which need the app registry.
+    from scloud.web.activity import job_status
+
+    jobs = list(Job.objects.order_by("-created_at")[:RECENT_JOBS])
+    if not jobs:
+        return None
+    return {
+        "jobs": [{"job": job, "status": job_status(job)} for job in jobs],
+        "active": Job.objects.filter(status__in=ACTIVE).count(),
+    }
+
+
+def register() -> None:
+    """Register the shell's own lines and cards."""
+    nav.register(nav.NavItem("", _("Dashboard"), "home", icon="layout-dashboard", order=0))
+    nav.register(
+        nav.NavItem(
+            "account", _("Tasks"), "tasks", icon="list-check", permission="jobs.view", order=10
+        )
+    )
+    nav.register(
+        nav.NavItem(
+            "account",
+            _("Operation log"),
+            "operations",
+            icon="history",
+            permission="audit.view",
+            order=20,
+        )
+    )
+    nav.register(
+        nav.NavItem(
+            "account",
+            _("API keys"),
+            "api-keys",
+            icon="key",
+            permission="tenancy.manage_api_keys",
+            order=30,
+        )
+    )
+    dashboard.register(
+        dashboard.Card(
+            key="tasks",
+            title=_("Recent tasks"),
+            template="web/cards/tasks.html",
+            context=_recent_tasks,
+            permission="jobs.view",
+            order=90,
+            width=6,
+            icon="activity",
+            link_url_name="tasks",
+            link_label=_("All tasks"),
+        )
+    )

@@ -1,0 +1,109 @@
+"""Form fields as the console shows them, and how a ScloudError reaches its field."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms import BoundField
+from django.forms.widgets import Input
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from scloud.lib.errors import ScloudError
+
+_CLASSES: tuple[tuple[type[forms.Widget], str], ...] = (
+    (forms.CheckboxInput, ""),
+    (forms.RadioSelect, ""),
+    (forms.CheckboxSelectMultiple, ""),
+    (forms.HiddenInput, ""),
+    (forms.Textarea, "textarea"),
+    (forms.Select, "select"),
+    (Input, "input"),
+)
+
+
+class RemedyError(ValidationError):
+    """A field error that also says what to do."""
+
+    def __init__(self, message: str, *, code: str, remedy: str | None) -> None:
+        super().__init__(message, code=code)
+        self.remedy = remedy or ""
+
+
+def add_error(form: forms.Form, error: ScloudError) -> None:
+    """Put an action's refusal next to the field it is about, or above the form."""
+    wrapped = RemedyError(error.message, code=error.code, remedy=error.remedy)
+    form.add_error(error.field if error.field in form.fields else None, wrapped)
+
+
+def errors_with_remedies(form: forms.BaseForm, name: str | None) -> list[dict[str, str]]:
+    """Return the errors of a field (None: of the whole form) as message and remedy."""
+    key = name if name is not None else "__all__"
+    found = form.errors.get(key)
+    if found is None:
+        return []
+    out = []
+    for error in found.as_data():
+        for message in error.messages:
+            out.append({"message": message, "remedy": str(getattr(error, "remedy", ""))})
+    return out
+
+
+def css_class_of(widget: forms.Widget) -> str:
+    """Return the class of the design system for a widget."""
+    for kind, css_class in _CLASSES:
+        if isinstance(widget, kind):
+            return css_class
+    return ""
+
+
+def render_field(bound: BoundField, **options: Any) -> SafeString:
+    """Return label, control, help, errors and remedies of one field.
+
+    Options: ``unit`` (text after the control), ``size`` ("s" or "m"), ``label``, ``help``,
+    ``placeholder``, ``autofocus``, ``mono``.
+    """
+    widget = bound.field.widget
+    if bound.is_hidden:
+        return bound.as_widget()
+    errors = errors_with_remedies(bound.form, bound.name)
+    help_text = options.get("help", bound.help_text)
+    error_id, help_id = f"{bound.auto_id}_error", f"{bound.auto_id}_help"
+    described = [i for i, on in ((error_id, errors), (help_id, help_text)) if on]
+    classes = [css_class_of(widget), str(widget.attrs.get("class", ""))]
+    if options.get("size"):
+        classes.append(f"input-{options['size']}")
+    if options.get("mono"):
+        classes.append("input-mono")
+    attrs: dict[str, str | bool] = {}
+    joined = " ".join(filter(None, classes))
+    if joined:
+        attrs["class"] = joined
+    if described:
+        attrs["aria-describedby"] = " ".join(described)
+    if errors:
+        attrs["aria-invalid"] = "true"
+    for name in ("placeholder", "autofocus"):
+        if options.get(name):
+            attrs[name] = options[name]
+    is_group = isinstance(widget, forms.RadioSelect | forms.CheckboxSelectMultiple)
+    template = "components/field.html"
+    if isinstance(widget, forms.CheckboxInput):
+        template = "components/field_check.html"
+    return SafeString(
+        render_to_string(
+            template,
+            {
+                "bound": bound,
+                "control": bound.as_widget(attrs=attrs),
+                "label": options.get("label", bound.label),
+                "help": help_text,
+                "unit": options.get("unit", ""),
+                "errors": errors,
+                "error_id": error_id,
+                "help_id": help_id,
+                "group": is_group,
+                "optional": not bound.field.required and not options.get("quiet"),
+            },
+        )
+    )

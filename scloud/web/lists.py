@@ -1,0 +1,594 @@
+"""The one list component: columns, search, filters, sort, pages, selection, export, live rows.
+
+A list of a resource is a subclass of ListView with declarations; see docs/console.md.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from operator import attrgetter
+from typing import Any, ClassVar, Literal, cast
+from urllib.parse import urlencode
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.template import Context, Template
+from django.template.loader import get_template
+from django.urls import reverse
+from django.utils.functional import Promise, cached_property
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from scloud.lib.errors import NotFound
+from scloud.web import export, ui
+from scloud.web.http import ConsoleRequest
+from scloud.web.preferences import COLUMNS_COOKIE, SIZE_COOKIE
+from scloud.web.views import ConsoleView
+
+Text = str | Promise
+SIZES = (10, 20, 50, 100)
+MAX_LIVE_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    ``value`` is an attribute path (``"subnet.name"``, default: the key) or a function of the row.
+    ``render`` makes HTML of that value (see ui.py), or ``template`` gets the row as ``obj``.
+    ``sort`` is the ``order_by`` expression (or several), None when it cannot be sorted.
+    ``export`` is the value for the workbook: a path or a function; default is ``value``; False
+    keeps the column out of it.
+    """
+
+    key: str
+    label: Text
+    value: str | Callable[[Any], Any] | None = None
+    render: Callable[[Any], Any] | None = None
+    template: str = ""
+    sort: str | tuple[str, ...] | None = None
+    export: str | Callable[[Any], Any] | Literal[False] | None = None
+    align: Literal["start", "end"] = "start"
+    default: bool = True
+    # The column that names the row: always shown, and the heading of a stacked row.
+    main: bool = False
+    nowrap: bool = False
+
+    @cached_property
+    def _getter(self) -> Callable[[Any], Any]:
+        return _as_getter(self.value if self.value is not None else self.key)
+
+    def of(self, obj: Any) -> Any:
+        """Return the row's value."""
+        return self._getter(obj)
+
+    def html(self, obj: Any, request: ConsoleRequest) -> str | SafeString:
+        """Return the cell's content."""
+        if self.template:
+            template = cast(Template, get_template(self.template).template)  # type: ignore[attr-defined]  # Django's own backend
+            return template.render(Context({"obj": obj, "request": request, "column": self}))
+        value = self.of(obj)
+        if self.render is not None:
+            return ui.show(self.render(value))
+        return ui.show(value)
+
+    @property
+    def exported(self) -> bool:
+        """Whether the workbook has it."""
+        return self.export is not False
+
+    def export_value(self, obj: Any) -> Any:
+        """Return the plain value for the workbook."""
+        if self.export is None:
+            return self.of(obj)
+        assert self.export is not False
+        return _as_getter(self.export)(obj)
+
+    @property
+    def css_class(self) -> str:
+        """Classes of the column's cells."""
+        classes = []
+        if self.main:
+            classes.append("cell-main")
+        if self.align == "end":
+            classes.append("num")
+        elif self.nowrap:
+            classes.append("cell-nowrap")
+        return " ".join(classes)
+
+
+def _as_getter(path: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    if callable(path):
+        return path
+    get = attrgetter(path)
+
+    def read(obj: Any) -> Any:
+        try:
+            value = get(obj)
+        except AttributeError:
+            # A relation on the way may be empty; a wrong path shows in the list's test.
+            if "." in path:
+                return None
+            raise
+        return value() if callable(value) else value
+
+    return read
+
+
+Choices = Sequence[tuple[str, Text]]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One filter; its values stand in the URL and appear as chips.
+
+    ``choices`` is a list of (value, label) or a function of the request. ``lookup`` is the ORM
+    lookup (default ``<key>__in`` for choices, ``<key>__icontains`` for text, ``<key>`` for dates);
+    ``apply`` replaces it by a function of queryset and values.
+    """
+
+    key: str
+    label: Text
+    kind: Literal["choice", "text", "date"] = "choice"
+    choices: Choices | Callable[[ConsoleRequest], Choices] = ()
+    lookup: str = ""
+    apply: Callable[[QuerySet[Any], list[str]], QuerySet[Any]] | None = None
+
+    def choices_for(self, request: ConsoleRequest) -> Choices:
+        """Return the choices."""
+        return self.choices(request) if callable(self.choices) else self.choices
+
+    def narrow(self, queryset: QuerySet[Any], values: list[str]) -> QuerySet[Any]:
+        """Return the rows that match any of the values."""
+        if self.apply is not None:
+            return self.apply(queryset, values)
+        if self.kind == "choice":
+            return queryset.filter(**{self.lookup or f"{self.key}__in": values})
+        if self.kind == "date":
+            return queryset.filter(**{self.lookup or self.key: values[0]})
+        return queryset.filter(**{self.lookup or f"{self.key}__icontains": values[0]})
+
+
+@dataclass(frozen=True)
+class BatchAction:
+    """A button that appears when rows are selected; it opens a BatchView in the dialog."""
+
+    label: Text
+    icon: str
+    url_name: str
+    danger: bool = False
+    permission: str = ""
+
+    @property
+    def url(self) -> str:
+        """Where the dialog comes from."""
+        return reverse(self.url_name)
+
+
+@dataclass(frozen=True)
+class RowAction:
+    """A line of a row's menu (or a button of the row when ``inline``).
+
+    ``how`` is what a click does: follow the URL, open it in the dialog, POST to it, or open it in
+    a new tab. ``reason`` says why it is disabled; empty means enabled.
+    """
+
+    label: Text
+    url: str
+    icon: str = ""
+    how: Literal["link", "dialog", "post", "tab"] = "dialog"
+    reason: Text = ""
+    danger: bool = False
+    inline: bool = False
+    separator: bool = False
+
+
+@dataclass(frozen=True)
+class EmptyState:
+    """What an empty list says: what this is for and the next step."""
+
+    title: Text
+    text: Text = ""
+    icon: str = "inbox"
+    action_label: Text = ""
+    action_url_name: str = ""
+    action_permission: str = ""
+    dialog: bool = False
+
+
+@dataclass(frozen=True)
+class PageAction:
+    """A button in the page's head."""
+
+    label: Text
+    url_name: str
+    icon: str = "plus"
+    primary: bool = True
+    dialog: bool = False
+    permission: str = ""
+
+    @property
+    def url(self) -> str:
+        """Where it leads."""
+        return reverse(self.url_name)
+
+
+@dataclass
+class Cell:
+    """A cell as it is rendered."""
+
+    column: Column
+    html: str | SafeString
+
+
+@dataclass
+class Row:
+    """A row as it is rendered; the same for the full page and for a push."""
+
+    id: str
+    name: str
+    live: str
+    cells: list[Cell]
+    inline: list[RowAction]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Chip:
+    """An active filter: its name, its value, and the URL without it."""
+
+    label: Text
+    value: Text
+    remove_url: str
+
+
+@dataclass
+class Header:
+    """A column's heading with its sort link."""
+
+    column: Column
+    sort_url: str
+    aria_sort: Literal["", "ascending", "descending"]
+
+
+@dataclass
+class State:
+    """What the URL says: search, filters, sort, page, size."""
+
+    search: str
+    filters: dict[str, list[str]]
+    sort: str
+    page: int
+    size: int
+
+
+class ListView(ConsoleView):
+    """Base of all lists. Declare ``kind``, ``title``, ``columns`` and ``get_queryset``."""
+
+    kind: ClassVar[str]
+    title: ClassVar[Text]
+    text: ClassVar[Text] = ""
+    columns: ClassVar[Sequence[Column]]
+    filters: ClassVar[Sequence[Filter]] = ()
+    search_fields: ClassVar[Sequence[str]] = ("id", "name", "remark")
+    search_placeholder: ClassVar[Text] = _("Search by name or ID")
+    default_sort: ClassVar[str] = ""
+    batch_actions: ClassVar[Sequence[BatchAction]] = ()
+    page_actions: ClassVar[Sequence[PageAction]] = ()
+    empty: ClassVar[EmptyState] = EmptyState(_("Nothing here yet"))
+    has_row_menu: ClassVar[bool] = False
+    exportable: ClassVar[bool] = True
+    page_template: ClassVar[str] = "web/list/page.html"
+    default_size: ClassVar[int] = 10
+    # Set it when the list may stand beside another one of the same kind on a page.
+    dom_id: ClassVar[str] = ""
+
+    # --- for subclasses -----------------------------------------------------------------
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """Return the rows of the open scope, with everything that the columns read prefetched."""
+        raise NotImplementedError
+
+    def row_actions(self, obj: Any) -> list[RowAction]:
+        """Return the row's actions, disabled ones with the reason."""
+        return []
+
+    def inline_actions(self, obj: Any) -> list[RowAction]:
+        """Return the few actions that stand in the row itself; must not query."""
+        return []
+
+    def page_context(self) -> dict[str, Any]:
+        """Return more variables for the page around the list."""
+        return {}
+
+    # --- requests ------------------------------------------------------------------------
+
+    def get(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer the page, the list alone, some rows, a row's menu, or the workbook."""
+        params = request.GET
+        if "rows" in params:
+            return self.rows_response(params["rows"].split(",")[:MAX_LIVE_ROWS])
+        if "menu" in params:
+            return self.menu_response(params["menu"])
+        if params.get("export") == "xlsx" and self.exportable:
+            return self.export_response()
+        context = {"list": self.build()}
+        htmx = self.request.htmx
+        if htmx and htmx.target == self.element_id:
+            response = self.render("components/list.html", context)
+        else:
+            response = self.render(self.page_template, {**context, **self.page_context()})
+        size = params.get("size", "")
+        if size.isdigit() and int(size) in SIZES:
+            response.set_cookie(SIZE_COOKIE, size, max_age=31_536_000, samesite="Lax")
+        return response
+
+    def rows_response(self, ids: Iterable[str]) -> HttpResponse:
+        """Return the rows with these ids that still match the list's scope (not its filters)."""
+        columns = self.visible_columns()
+        found = self.get_queryset().filter(pk__in=list(ids))
+        rows = [self.make_row(obj, columns) for obj in found]
+        return self.render("components/list_rows.html", {"list": self.frame(), "rows": rows})
+
+    def menu_response(self, pk: str) -> HttpResponse:
+        """Return the menu of one row."""
+        obj = self.get_queryset().filter(pk=pk).first()
+        if obj is None:
+            raise NotFound(str(_("It does not exist any more.")))
+        return self.render(
+            "components/row_menu.html", {"actions": self.row_actions(obj), "obj": obj}
+        )
+
+    def export_response(self) -> HttpResponseBase:
+        """Return everything that the filter shows as a workbook."""
+        state = self.state()
+        columns = [column for column in self.visible_columns() if column.exported]
+        return export.workbook_response(
+            queryset=self.sorted(self.narrowed(state), state),
+            columns=[
+                export.ExportColumn(str(column.label), column.export_value) for column in columns
+            ],
+            name=self.kind,
+            tenant=self.actor.tenant,
+            asynchronous=isinstance(self.request, ASGIRequest),
+        )
+
+    # --- building ------------------------------------------------------------------------
+
+    @property
+    def element_id(self) -> str:
+        """The id of the list's element, which HTMX replaces."""
+        return self.dom_id or f"list-{self.kind}"
+
+    def state(self) -> State:
+        """Read the URL; what makes no sense falls back to the default."""
+        params = self.request.GET
+        filters = {}
+        for item in self.filters:
+            values = [value for value in params.getlist(item.key) if value]
+            if item.kind == "choice":
+                known = {str(value) for value, _label in item.choices_for(self.request)}
+                values = [value for value in values if value in known]
+            elif item.kind == "date":
+                values = [value for value in values if _is_date(value)]
+            if values:
+                filters[item.key] = values
+        sort = params.get("sort", "")
+        sortable = {column.key for column in self.columns if column.sort}
+        if sort.removeprefix("-") not in sortable:
+            sort = self.default_sort
+        return State(
+            search=params.get("q", "").replace("\x00", "").strip()[:100],
+            filters=filters,
+            sort=sort,
+            page=_number(params.get("page", ""), 1, 1, 1_000_000),
+            size=self._size(params.get("size", "") or self.request.COOKIES.get(SIZE_COOKIE, "")),
+        )
+
+    def _size(self, text: str) -> int:
+        size = _number(text, self.default_size, 1, 100)
+        return size if size in SIZES else self.default_size
+
+    def visible_columns(self) -> list[Column]:
+        """Return the columns that the user chose, in the declared order."""
+        chosen = self.request.COOKIES.get(COLUMNS_COOKIE + self.kind, "")
+        wanted = set(chosen.split(".")) if chosen else set()
+        known = {column.key for column in self.columns}
+        if not wanted & known:
+            return [column for column in self.columns if column.default or column.main]
+        return [column for column in self.columns if column.key in wanted or column.main]
+
+    def narrowed(self, state: State) -> QuerySet[Any]:
+        """Return the rows that search and filters leave."""
+        queryset = self.get_queryset()
+        for word in state.search.split():
+            match = Q()
+            for name in self.search_fields:
+                match |= Q(**{f"{name}__icontains": word})
+            queryset = queryset.filter(match)
+        for item in self.filters:
+            if item.key in state.filters:
+                queryset = item.narrow(queryset, state.filters[item.key])
+        return queryset
+
+    def sorted(self, queryset: QuerySet[Any], state: State) -> QuerySet[Any]:
+        """Return the rows in order; the primary key makes the order of equals stable."""
+        key = state.sort.removeprefix("-")
+        column = next((c for c in self.columns if c.key == key and c.sort), None)
+        if column is None or column.sort is None:
+            return queryset if queryset.ordered else queryset.order_by("pk")
+        names = (column.sort,) if isinstance(column.sort, str) else column.sort
+        if state.sort.startswith("-"):
+            names = tuple(n[1:] if n.startswith("-") else f"-{n}" for n in names)
+        return queryset.order_by(*names, "pk")
+
+    def make_row(self, obj: Model, columns: Sequence[Column]) -> Row:
+        """Return a row ready to render."""
+        return Row(
+            id=str(obj.pk),
+            name=str(getattr(obj, "name", obj.pk)),
+            live=f"{self.kind}:{obj.pk}",
+            cells=[Cell(column, column.html(obj, self.request)) for column in columns],
+            inline=self.inline_actions(obj),
+        )
+
+    def url(self, state: State, **changes: Any) -> str:
+        """Return the list's URL for a state with some things changed (page goes back to 1)."""
+        params: list[tuple[str, str]] = []
+        search = changes.get("search", state.search)
+        if search:
+            params.append(("q", search))
+        for key, values in changes.get("filters", state.filters).items():
+            params.extend((key, value) for value in values)
+        sort = changes.get("sort", state.sort)
+        if sort and sort != self.default_sort:
+            params.append(("sort", sort))
+        size = changes.get("size", state.size)
+        if size != self.default_size:
+            params.append(("size", str(size)))
+        page = changes.get("page", 1)
+        if page > 1:
+            params.append(("page", str(page)))
+        if "export" in changes:
+            params.append(("export", changes["export"]))
+        return self.request.path + (f"?{urlencode(params)}" if params else "")
+
+    def frame(self) -> dict[str, Any]:
+        """Return what every fragment of the list needs."""
+        actor = self.actor
+        batch = [a for a in self.batch_actions if not a.permission or actor.allows(a.permission)]
+        return {
+            "id": self.element_id,
+            "kind": self.kind,
+            "path": self.request.path,
+            "batch_actions": batch,
+            "selectable": bool(batch),
+            "has_menu": self.has_row_menu,
+            "has_actions": self.has_row_menu
+            or type(self).inline_actions is not ListView.inline_actions,
+        }
+
+    def build(self) -> dict[str, Any]:
+        """Return the template's variables for the whole list: two queries plus the prefetches."""
+        state = self.state()
+        columns = self.visible_columns()
+        queryset = self.narrowed(state)
+        total = queryset.count()
+        pages = max(1, -(-total // state.size))
+        page = min(state.page, pages)
+        start = (page - 1) * state.size
+        objects = list(self.sorted(queryset, state)[start : start + state.size]) if total else []
+        narrowed = bool(state.search or state.filters)
+        actor = self.actor
+        return {
+            **self.frame(),
+            "state": state,
+            "title": self.title,
+            "headers": [self._header(column, state) for column in columns],
+            "rows": [self.make_row(obj, columns) for obj in objects],
+            "total": total,
+            "first": start + 1 if total else 0,
+            "last": start + len(objects),
+            "page": page,
+            "pages": pages,
+            "page_links": [
+                {"number": n, "url": self.url(state, page=n), "current": n == page}
+                if n
+                else {"number": 0, "url": "", "current": False}
+                for n in _page_numbers(page, pages)
+            ],
+            "previous_url": self.url(state, page=page - 1) if page > 1 else "",
+            "next_url": self.url(state, page=page + 1) if page < pages else "",
+            "sizes": SIZES,
+            "chips": self._chips(state),
+            "clear_url": self.url(state, search="", filters={}),
+            "filters": self._filter_controls(state),
+            "filter_count": sum(len(values) for values in state.filters.values()),
+            "column_choices": [
+                {"column": c, "shown": c in columns} for c in self.columns if not c.main
+            ],
+            "export_url": self.url(state, export="xlsx") if self.exportable else "",
+            "search_placeholder": self.search_placeholder,
+            "searchable": bool(self.search_fields),
+            "narrowed": narrowed,
+            "empty": self.empty,
+            "empty_action": bool(self.empty.action_url_name)
+            and (not self.empty.action_permission or actor.allows(self.empty.action_permission)),
+            "page_actions": [
+                a for a in self.page_actions if not a.permission or actor.allows(a.permission)
+            ],
+            "column_count": len(columns) + 2,
+        }
+
+    def _header(self, column: Column, state: State) -> Header:
+        if not column.sort:
+            return Header(column, "", "")
+        if state.sort == column.key:
+            return Header(column, self.url(state, sort=f"-{column.key}"), "ascending")
+        if state.sort == f"-{column.key}":
+            return Header(column, self.url(state, sort=column.key), "descending")
+        return Header(column, self.url(state, sort=column.key), "")
+
+    def _chips(self, state: State) -> list[Chip]:
+        chips = []
+        for item in self.filters:
+            values = state.filters.get(item.key, [])
+            labels = {}
+            if values and item.kind == "choice":
+                labels = {str(v): label for v, label in item.choices_for(self.request)}
+            for value in values:
+                rest = {
+                    k: [v for v in vs if (k, v) != (item.key, value)]
+                    for k, vs in state.filters.items()
+                }
+                chips.append(
+                    Chip(item.label, labels.get(value, value), self.url(state, filters=rest))
+                )
+        return chips
+
+    def _filter_controls(self, state: State) -> list[dict[str, Any]]:
+        controls = []
+        for item in self.filters:
+            values = state.filters.get(item.key, [])
+            choices = item.choices_for(self.request) if item.kind == "choice" else ()
+            controls.append(
+                {
+                    "filter": item,
+                    "value": values[0] if values else "",
+                    "choices": [
+                        {"value": v, "label": label, "checked": str(v) in values}
+                        for v, label in choices
+                    ],
+                }
+            )
+        return controls
+
+
+def _number(text: str, default: int, low: int, high: int) -> int:
+    # isdecimal() alone lets through digits of other scripts, which int() accepts: harmless.
+    if not text.isdecimal() or len(text) > 9:
+        return default
+    return min(max(int(text), low), high)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _page_numbers(page: int, pages: int) -> list[int]:
+    """Return the page numbers of the pager; 0 stands for a gap."""
+    wanted = sorted({1, pages, *(n for n in range(page - 1, page + 2) if 1 <= n <= pages)})
+    out: list[int] = []
+    for number in wanted:
+        if out and number - out[-1] == 2:
+            out.append(number - 1)
+        elif out and number - out[-1] > 2:
+            out.append(0)
+        out.append(number)
+    return out

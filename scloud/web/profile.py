@@ -1,0 +1,322 @@
+"""Profile, sessions and API keys."""
+
+import zoneinfo
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth import update_session_auth_hash
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.urls import reverse
+from django.utils import translation
+from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views import View
+
+from scloud.lib.errors import NotFound, ScloudError
+from scloud.tenancy.models import ApiKey, User, UserSession
+from scloud.web import account, http, ui
+from scloud.web.auth import safe_next
+from scloud.web.forms import add_error
+from scloud.web.lists import Column, EmptyState, ListView, PageAction, RowAction
+from scloud.web.preferences import THEME_COOKIE, THEMES, remember
+from scloud.web.status import StatusView
+from scloud.web.views import ActionView, ConsoleView
+
+
+def _zones() -> list[tuple[str, str]]:
+    return [(name, name.replace("_", " ")) for name in sorted(zoneinfo.available_timezones())]
+
+
+class ProfileForm(forms.Form):
+    """Name, time zone, language, theme."""
+
+    full_name = forms.CharField(label=gettext_lazy("Name"), max_length=80, required=False)
+    time_zone = forms.ChoiceField(label=gettext_lazy("Time zone"), choices=_zones)
+    language = forms.ChoiceField(
+        label=gettext_lazy("Language"),
+        required=False,
+        choices=lambda: [("", _("As the browser")), *settings.LANGUAGES],
+    )
+    theme = forms.ChoiceField(
+        label=gettext_lazy("Theme"),
+        choices=(
+            ("auto", gettext_lazy("As the system")),
+            ("light", gettext_lazy("Light")),
+            ("dark", gettext_lazy("Dark")),
+        ),
+    )
+
+
+class ProfileView(ConsoleView):
+    """The page of the signed-in person."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        user = self.request.user
+        initial = {
+            name: getattr(user, name) for name in ("full_name", "time_zone", "language", "theme")
+        }
+        return self.show(ProfileForm(initial=initial))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = ProfileForm(request.POST)
+        if not form.is_valid():
+            return self.show(form, status=422)
+        account.update_profile(actor=self.actor, values=form.cleaned_data)
+        response = http.done(request, _("Profile saved."), to="profile")
+        remember(response, THEME_COOKIE, form.cleaned_data["theme"])
+        remember(response, settings.LANGUAGE_COOKIE_NAME, form.cleaned_data["language"] or "en")
+        return response
+
+    def show(self, form: ProfileForm, *, status: int = 200) -> HttpResponse:
+        """Render the page."""
+        here = self.request.session.session_key
+        sessions = [
+            {"session": session, "handle": session_handle(session), "here": session.pk == here}
+            for session in UserSession.objects.filter(user=self.request.user)
+        ]
+        context = {"form": form, "sessions": sessions}
+        return self.render("web/profile/page.html", context, status=status)
+
+
+class PasswordForm(forms.Form):
+    """The current and a new password."""
+
+    current = forms.CharField(
+        label=gettext_lazy("Current password"),
+        max_length=200,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+    new = forms.CharField(
+        label=gettext_lazy("New password"),
+        max_length=200,
+        strip=False,
+        help_text=gettext_lazy("At least 10 characters. Other sessions are ended."),
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+
+class PasswordView(ActionView):
+    """The dialog to change one's password."""
+
+    title = gettext_lazy("Change password")
+    verb = gettext_lazy("Change password")
+    form_class = PasswordForm
+    success_text = gettext_lazy("Password changed; other sessions were ended.")
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> None:
+        account.change_password(
+            actor=self.actor,
+            current=data["current"],
+            new=data["new"],
+            keep_session=self.request.session.session_key,
+        )
+        old_key = self.request.session.session_key
+        self.request.user.refresh_from_db()
+        update_session_auth_hash(self.request, self.request.user)
+        self.request.session.save()
+        # The key was cycled; the list of sessions must follow.
+        UserSession.objects.filter(session_key=old_key).update(
+            session_key=self.request.session.session_key
+        )
+
+
+class RevokeSessionView(ActionView):
+    """Ends another browser's session."""
+
+    title = gettext_lazy("End session")
+    text = gettext_lazy("That browser has to sign in again.")
+    verb = gettext_lazy("End session")
+    danger = True
+    success_text = gettext_lazy("Session ended.")
+
+    def get_object(self) -> UserSession:
+        sessions = UserSession.objects.filter(user=self.request.user)
+        found = next((s for s in sessions if session_handle(s) == self.kwargs["handle"]), None)
+        if found is None:
+            raise NotFound(_("This session does not exist any more."))
+        return found
+
+    def get_dialog_context(self, obj: UserSession) -> dict[str, Any]:
+        return {
+            "lines": [
+                (_("From"), obj.ip),
+                (_("Browser"), obj.user_agent),
+                (_("Last seen"), ui.reltime(obj.last_seen_at)),
+            ]
+        }
+
+    def perform(self, obj: UserSession, data: dict[str, Any]) -> None:
+        account.revoke_session(actor=self.actor, session_key=obj.session_key)
+
+    def success_url(self, obj: UserSession) -> str:
+        return "profile"
+
+
+def session_handle(session: UserSession) -> str:
+    """Return a name of a session for URLs: the key itself is as good as a password."""
+    return salted_hmac("scloud.session", session.session_key).hexdigest()[:20]
+
+
+def _key_status(key: ApiKey) -> StatusView:
+    if key.revoked_at is not None:
+        return StatusView(_("Revoked"), "off")
+    if not key.is_usable:
+        return StatusView(_("Expired"), "warn")
+    return StatusView(_("Usable"), "ok")
+
+
+class ApiKeysView(ListView):
+    """The caller's API keys."""
+
+    kind = "key"
+    permission = "tenancy.manage_api_keys"
+    title = gettext_lazy("API keys")
+    text = gettext_lazy(
+        "A key acts as you, within its scopes. Its secret is shown once, when you create it."
+    )
+    search_fields = ("id", "name")
+    default_sort = "-created"
+    has_row_menu = True
+    columns = (
+        Column("name", gettext_lazy("Name"), sort="name", main=True),
+        Column("id", gettext_lazy("ID"), render=ui.ident),
+        Column("status", gettext_lazy("Status"), value=_key_status),
+        Column(
+            "scopes",
+            gettext_lazy("Scopes"),
+            render=lambda scopes: ui.tags(scopes or [_("all of your role")]),
+        ),
+        Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
+        Column("expires", gettext_lazy("Expires"), value="expires_at", sort="expires_at"),
+        Column("used", gettext_lazy("Last used"), value="last_used_at", sort="last_used_at"),
+    )
+    page_actions = (PageAction(gettext_lazy("Create key"), "api-key-create", dialog=True),)
+    empty = EmptyState(
+        gettext_lazy("No API keys"),
+        gettext_lazy("Programs sign in with a key. It can do what you can do, or less."),
+        icon="key",
+        action_label=gettext_lazy("Create key"),
+        action_url_name="api-key-create",
+        dialog=True,
+    )
+
+    def get_queryset(self) -> QuerySet[ApiKey]:
+        keys: QuerySet[ApiKey] = ApiKey.objects.filter(user=self.request.user)
+        return keys
+
+    def row_actions(self, obj: ApiKey) -> list[RowAction]:
+        reason = _("It is revoked already.") if obj.revoked_at else ""
+        return [
+            RowAction(
+                _("Revoke"),
+                reverse("api-key-revoke", args=[obj.pk]),
+                icon="ban",
+                danger=True,
+                reason=reason,
+            )
+        ]
+
+
+class ApiKeyForm(forms.Form):
+    """A new key's name, life time and scopes."""
+
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=60)
+    expires_in_days = forms.TypedChoiceField(
+        label=gettext_lazy("Expires"),
+        required=False,
+        coerce=int,
+        empty_value=None,
+        initial="90",
+        choices=(
+            ("30", gettext_lazy("in 30 days")),
+            ("90", gettext_lazy("in 90 days")),
+            ("365", gettext_lazy("in a year")),
+            ("", gettext_lazy("never")),
+        ),
+    )
+    scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("Scopes"),
+        required=False,
+        help_text=gettext_lazy("Nothing chosen means everything that your role may do."),
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["scopes"]
+        assert isinstance(field, forms.MultipleChoiceField)
+        field.choices = [(scope, scope) for scope in account.known_scopes(user.role)]
+
+
+class ApiKeyCreateView(ActionView):
+    """The dialog that makes a key and shows its secret once."""
+
+    permission = "tenancy.manage_api_keys"
+    title = gettext_lazy("Create API key")
+    verb = gettext_lazy("Create key")
+    form_class = ApiKeyForm
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        return {"user": self.request.user}
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        form = ApiKeyForm(request.POST, user=self.request.user)
+        if not form.is_valid():
+            return self.show(None, form, status=422)
+        try:
+            key, secret = account.create_api_key(actor=self.actor, **form.cleaned_data)
+        except ScloudError as error:
+            add_error(form, error)
+            return self.show(None, form, status=422)
+        context = {"key": key, "secret": secret, "dialog_template": "web/profile/secret.html"}
+        template = "web/profile/secret.html" if self.request.htmx else "web/dialog/page.html"
+        return http.changed(self.render(template, context), "key", key.pk)
+
+
+class ApiKeyRevokeView(ActionView):
+    """The dialog that revokes a key."""
+
+    permission = "tenancy.manage_api_keys"
+    title = gettext_lazy("Revoke API key")
+    text = gettext_lazy("Programs that use it are refused from this moment on.")
+    verb = gettext_lazy("Revoke")
+    danger = True
+    live_kind = "key"
+    success_text = gettext_lazy("Key revoked.")
+
+    def get_object(self) -> ApiKey:
+        key = ApiKey.objects.filter(user=self.request.user, pk=self.kwargs["key_id"]).first()
+        if not isinstance(key, ApiKey):
+            raise NotFound(f"There is no key {self.kwargs['key_id']}.")
+        return key
+
+    def perform(self, obj: ApiKey, data: dict[str, Any]) -> None:
+        account.revoke_api_key(actor=self.actor, key=obj)
+
+
+class AppearanceView(View):
+    """Theme and language from the top bar; works on the login page as well."""
+
+    http_method_names = ["post", "options"]
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Remember the choice, in the profile too when somebody of a tenant is signed in."""
+        response = HttpResponseRedirect(safe_next(request, resolve_url("home")))
+        values: dict[str, str] = {}
+        theme, language = request.POST.get("theme"), request.POST.get("language")
+        if theme in THEMES:
+            values["theme"] = theme
+            remember(response, THEME_COOKIE, theme)
+        if language in dict(settings.LANGUAGES):
+            values["language"] = language
+            remember(response, settings.LANGUAGE_COOKIE_NAME, language)
+            translation.activate(language)
+        actor = getattr(request, "actor", None)
+        if actor is not None and values:
+            account.update_profile(actor=actor, values=values)
+        return response

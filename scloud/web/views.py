@@ -1,0 +1,301 @@
+"""Base views of the console: who may enter, dialogs, actions, batches."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views import View
+
+from scloud.lib.errors import NotFound, ScloudError
+from scloud.tenancy.actor import Actor
+from scloud.web import errors, http
+from scloud.web.forms import add_error
+from scloud.web.http import ConsoleRequest, login_redirect
+
+Text = str | Promise
+
+
+class ConsoleMixin:
+    """A page for a tenant's users: signed in, inside the scope, with ``request.actor``.
+
+    ``permission`` is what the page needs to be *seen*; what it *does* is checked in the actions.
+    A ScloudError that a handler lets through becomes a page or a toast (see errors.py).
+    """
+
+    request: ConsoleRequest
+    kwargs: dict[str, Any]
+    permission: ClassVar[str] = ""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Let only signed-in users of a tenant through."""
+        if not request.user.is_authenticated:
+            return login_redirect(request)
+        actor = getattr(request, "actor", None)
+        if not isinstance(actor, Actor):
+            # A platform administrator has no tenant, so the console has nothing to show.
+            return errors.no_tenant(request)
+        try:
+            if self.permission:
+                actor.require(self.permission)
+            response: HttpResponseBase = super().dispatch(  # type: ignore[misc]  # View's, by mix-in
+                request, *args, **kwargs
+            )
+        except ScloudError as error:
+            return errors.response(request, error)
+        return response
+
+    @property
+    def actor(self) -> Actor:
+        """Who is asking."""
+        return self.request.actor
+
+    def render(
+        self, template: str, context: dict[str, Any] | None = None, *, status: int = 200
+    ) -> HttpResponse:
+        """Render a template with the request."""
+        return render(self.request, template, {"view": self, **(context or {})}, status=status)
+
+
+class ConsoleView(ConsoleMixin, View):
+    """Base of console pages."""
+
+
+class ActionView(ConsoleView):
+    """A dialog that ends in an action: GET shows it, POST does it.
+
+    Subclasses set the texts, override ``get_object`` and ``perform``, and may set ``form_class``.
+    ``perform`` calls an action function; its ScloudError is shown next to the field it names, or
+    at the top of the dialog. Without ``form_class`` it is a confirmation.
+    """
+
+    title: ClassVar[Text] = ""
+    text: ClassVar[Text] = ""
+    verb: ClassVar[Text] = gettext_lazy("Confirm")
+    icon: ClassVar[str] = ""
+    danger: ClassVar[bool] = False
+    # Ask to type the object's name; for what cannot be undone.
+    type_name: ClassVar[bool] = False
+    form_class: ClassVar[type[forms.Form] | None] = None
+    template_name: ClassVar[str] = "web/dialog/action.html"
+    success_text: ClassVar[Text] = ""
+    wide: ClassVar[bool] = False
+    live_kind: ClassVar[str] = ""
+
+    def get_object(self) -> Any:
+        """Return the object of the action; raise NotFound for an unknown or foreign one."""
+        return None
+
+    def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form | None:
+        """Return the form, bound when ``data`` is given."""
+        if self.form_class is None:
+            return None
+        return self.form_class(data, files, **self.get_form_kwargs(obj))
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        """Return what the form's constructor needs, such as ``initial``."""
+        return {}
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """Return more variables for the dialog: ``lines`` (label, value), ``warnings``, ``objects``."""
+        return {}
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
+        """Call the action. ``data`` is the form's cleaned data."""
+        raise NotImplementedError
+
+    def succeeded(self, obj: Any, result: Any) -> HttpResponse:
+        """Return the answer to a success: close the dialog, toast, let the rows refresh."""
+        response = http.done(
+            self.request, self.get_success_text(obj, result), to=self.success_url(obj)
+        )
+        if self.live_kind and obj is not None and response.status_code == 204:
+            http.changed(response, self.live_kind, str(obj.pk))
+        return response
+
+    def get_success_text(self, obj: Any, result: Any) -> Text:
+        """Return the toast of a success."""
+        return self.success_text
+
+    def success_url(self, obj: Any) -> Any:
+        """Return where to go after a success; None stays on the page."""
+        return None
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the dialog."""
+        obj = self.get_object()
+        return self.show(obj, self.get_form(obj))
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Do it, or show the dialog again with what was wrong."""
+        obj = self.get_object()
+        form = self.get_form(obj, request.POST, request.FILES)
+        if form is not None and not form.is_valid():
+            return self.show(obj, form, status=422)
+        if self.type_name and request.POST.get("typed_name", "").strip() != str(obj.name):
+            refusal = _("Type the name %(name)s to confirm.") % {"name": obj.name}
+            return self.show(obj, form, status=422, name_error=refusal)
+        try:
+            result = self.perform(obj, form.cleaned_data if form is not None else {})
+        except NotFound:
+            raise
+        except ScloudError as error:
+            if form is not None and error.field in form.fields:
+                add_error(form, error)
+                return self.show(obj, form, status=422)
+            return self.show(obj, form, status=422, refusal=error)
+        return self.succeeded(obj, result)
+
+    def show(
+        self, obj: Any, form: forms.Form | None, *, status: int = 200, **context: Any
+    ) -> HttpResponse:
+        """Render the dialog, as a fragment for HTMX and as a page of its own otherwise."""
+        inside = {
+            "object": obj,
+            "form": form,
+            "action_url": self.request.get_full_path(),
+            "dialog_template": self.template_name,
+            **self.get_dialog_context(obj),
+            **context,
+        }
+        htmx = self.request.htmx
+        template = self.template_name if htmx else "web/dialog/page.html"
+        return self.render(template, inside, status=status)
+
+
+class PostView(ConsoleView):
+    """A button that acts at once: POST only, answered by a toast.
+
+    Subclasses override ``get_object``, ``perform`` and the texts.
+    """
+
+    success_text: ClassVar[Text] = ""
+    live_kind: ClassVar[str] = ""
+
+    def get_object(self) -> Any:
+        """Return the object of the action; raise NotFound for an unknown or foreign one."""
+        return None
+
+    def perform(self, obj: Any) -> Any:
+        """Call the action."""
+        raise NotImplementedError
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Do it; a refusal becomes a toast with its remedy."""
+        obj = self.get_object()
+        self.perform(obj)
+        response = http.done(request, self.success_text)
+        if self.live_kind and obj is not None:
+            http.changed(response, self.live_kind, str(obj.pk))
+        return response
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What happened to one object of a batch."""
+
+    id: str
+    name: str
+    error: ScloudError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True when the action was accepted."""
+        return self.error is None
+
+
+@dataclass
+class BatchOutcome:
+    """The results of a batch, in the order in which the objects were chosen."""
+
+    results: list[BatchResult] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> int:
+        """How many were accepted."""
+        return sum(1 for result in self.results if result.ok)
+
+
+class BatchView(ConsoleView):
+    """An action on several chosen objects: GET asks, POST acts and shows one result per row."""
+
+    title: ClassVar[Text] = ""
+    text: ClassVar[Text] = ""
+    verb: ClassVar[Text] = gettext_lazy("Confirm")
+    danger: ClassVar[bool] = False
+    form_class: ClassVar[type[forms.Form] | None] = None
+    live_kind: ClassVar[str] = ""
+    template_name: ClassVar[str] = "web/dialog/batch.html"
+    max_objects: ClassVar[int] = 100
+
+    def get_objects(self, ids: list[str]) -> list[Any]:
+        """Return the objects with these ids inside the scope."""
+        raise NotImplementedError
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
+        """Call the action on one object."""
+        raise NotImplementedError
+
+    def get_dialog_context(self, objects: list[Any]) -> dict[str, Any]:
+        """Return more variables for the dialog, such as ``warnings``."""
+        return {}
+
+    def chosen(self, values: list[str]) -> tuple[list[str], list[Any]]:
+        """Return the ids without repeats, and the objects found, in the order of choice."""
+        ids = list(dict.fromkeys(values))[: self.max_objects]
+        found = {str(obj.pk): obj for obj in self.get_objects(ids)}
+        return ids, [found[i] for i in ids if i in found]
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Ask, naming the objects."""
+        _ids, objects = self.chosen(request.GET.getlist("ids"))
+        form = self.form_class() if self.form_class else None
+        return self.show(objects, form)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Act on each and show the results; one refusal does not stop the others."""
+        ids, objects = self.chosen(request.POST.getlist("ids"))
+        form = self.form_class(request.POST) if self.form_class else None
+        if form is not None and not form.is_valid():
+            return self.show(objects, form, status=422)
+        data = form.cleaned_data if form is not None else {}
+        by_id = {str(obj.pk): obj for obj in objects}
+        outcome = BatchOutcome()
+        for chosen_id in ids:
+            obj = by_id.get(chosen_id)
+            if obj is None:
+                missing = NotFound(_("It does not exist any more."))
+                outcome.results.append(BatchResult(chosen_id, chosen_id, missing))
+                continue
+            try:
+                self.perform(obj, data)
+            except ScloudError as error:
+                outcome.results.append(BatchResult(chosen_id, str(obj.name), error))
+            else:
+                outcome.results.append(BatchResult(chosen_id, str(obj.name)))
+        response = self.render(
+            "web/dialog/batch_results.html" if self.request.htmx else "web/dialog/page.html",
+            {"outcome": outcome, "dialog_template": "web/dialog/batch_results.html"},
+        )
+        if self.live_kind:
+            http.changed(response, self.live_kind, *by_id)
+        return response
+
+    def show(
+        self, objects: list[Any], form: forms.Form | None, *, status: int = 200
+    ) -> HttpResponse:
+        """Render the question."""
+        context = {
+            "objects": objects,
+            "form": form,
+            "action_url": self.request.path,
+            "dialog_template": self.template_name,
+            **self.get_dialog_context(objects),
+        }
+        template = self.template_name if self.request.htmx else "web/dialog/page.html"
+        return self.render(template, context, status=status)
