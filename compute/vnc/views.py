@@ -108,9 +108,7 @@ def power_actions(vm: VM, actor: Actor) -> list[RowAction]:
         out.append(
             RowAction(
                 label=rule.label,
-                url=reverse(
-                    f"vm-screen-{verb.removesuffix('_vm').replace('_', '-')}", args=[vm.pk]
-                ),
+                url=reverse(f"vm-screen-{name}", args=[vm.pk]),
                 icon=rule.icon,
                 how="post" if verb == "start_vm" else "dialog",
                 reason=reason,

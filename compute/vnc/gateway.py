@@ -1,0 +1,428 @@
+"""The gateway for VNC clients: opens a port for each lease and carries one client to its screen.
+
+Leases are rows that the web process writes; this process hears of them by NOTIFY and looks at the
+table every so often anyway. It keeps nothing on disk: when it dies, its ports close with it, and a
+new one opens those again whose leases are still good. Only one gateway works at a time; another
+one waits, ready to take over.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Protocol
+
+import psycopg
+
+from compute.models.vnc import VncLease
+from compute.vnc import leases, rfb, screens, tickets
+from compute.vnc.news import connection_parameters, listen
+from compute.vnc.screen import Endpoint, ScreenOpener, ScreenUnavailable, TcpEnd, keep_watch
+from compute.vnc.threads import in_database_thread, in_host_thread
+from scloud.audit.events import CHANNEL as EVENTS
+
+log = logging.getLogger(__name__)
+
+IDLE_TIMEOUT_S: Final = 300.0
+POLL_INTERVAL_S: Final = 2.0
+CHECK_INTERVAL_S: Final = 15.0
+CLIENT_HANDSHAKE_TIMEOUT_S: Final = 20.0
+DEAD_PEER_TIMEOUT_S: Final = 60
+# A scanner that opens the port must not keep the real client out, nor guess for long.
+MAX_HANDSHAKES: Final = 4
+MAX_WRONG_PASSWORDS: Final = 5
+_LOCK_KEY: Final = 0x53434C56  # "SCLV": one gateway at a time
+
+
+@dataclass(eq=False)
+class Door:
+    """The open port of one lease."""
+
+    lease_id: str
+    vm_id: str
+    password: str = field(repr=False)
+    expires_at: float  # on the monotonic clock
+    server: asyncio.Server | None = None
+    wrong_passwords: int = 0
+    handshakes: set[asyncio.Task[None]] = field(default_factory=set)
+    # The client that gave the right password; from then on the port is shut.
+    session: asyncio.Task[None] | None = None
+    recheck: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def shut(self) -> None:
+        """Close the port; a connected client stays."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+        for task in self.handshakes:
+            if task is not self.session:
+                task.cancel()
+
+
+class Book(Protocol):
+    """Where the leases are kept. The production one is :class:`LeaseBook`."""
+
+    async def waiting(self) -> list[VncLease]:
+        """Return the leases for which a port has to be open."""
+
+    async def listening(self, lease_id: str) -> bool:
+        """Note that the port is open; False if it is not wanted any more."""
+
+    async def connected(self, lease_id: str, client_ip: str | None) -> bool:
+        """Note the client; True for exactly one."""
+
+    async def closed(self, lease_id: str, reason: str) -> None:
+        """Note the end."""
+
+    async def screen_is_on(self, vm_id: str) -> bool:
+        """Tell whether the VM still runs."""
+
+
+class LeaseBook:
+    """The leases in the database."""
+
+    async def waiting(self) -> list[VncLease]:
+        """Return the leases for which a port has to be open."""
+        return await in_database_thread(leases.waiting)
+
+    async def listening(self, lease_id: str) -> bool:
+        """Note that the port is open; False if it is not wanted any more."""
+        return await in_database_thread(partial(leases.mark_listening, lease_id))
+
+    async def connected(self, lease_id: str, client_ip: str | None) -> bool:
+        """Note the client; True for exactly one."""
+        return await in_database_thread(
+            partial(leases.mark_connected, lease_id, client_ip=client_ip)
+        )
+
+    async def closed(self, lease_id: str, reason: str) -> None:
+        """Note the end."""
+        await in_database_thread(partial(leases.mark_closed, lease_id, reason=reason))
+
+    async def screen_is_on(self, vm_id: str) -> bool:
+        """Tell whether the VM still runs."""
+        state = await in_database_thread(partial(screens.look, vm_id))
+        return state is not None and state.running
+
+
+class Gateway:
+    """Opens and closes doors as the book says."""
+
+    def __init__(
+        self, book: Book, opener: ScreenOpener, *, idle_timeout_s: float = IDLE_TIMEOUT_S
+    ) -> None:
+        self._book = book
+        self._opener = opener
+        self._idle_timeout_s = idle_timeout_s
+        self.doors: dict[str, Door] = {}
+        self.wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until cancelled; then all doors are shut and all clients dropped."""
+        try:
+            while True:
+                self.wake.clear()
+                try:
+                    await self.look()
+                except Exception:
+                    # The database may be away; doors that are open expire by their own clock.
+                    log.exception("could not read the leases")
+                    self._expire()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.wake.wait(), POLL_INTERVAL_S)
+        finally:
+            await self._drop_all()
+
+    async def look(self) -> None:
+        """Compare the open doors with the leases that wait."""
+        waiting = {lease.pk: lease for lease in await self._book.waiting()}
+        for lease_id, lease in waiting.items():
+            if lease_id not in self.doors:
+                await self._open(lease)
+        for lease_id, door in list(self.doors.items()):
+            if door.session is None and lease_id not in waiting:
+                door.shut()
+                del self.doors[lease_id]
+        self._expire()
+
+    def _expire(self) -> None:
+        for lease_id, door in list(self.doors.items()):
+            if door.session is None and time.monotonic() >= door.expires_at:
+                door.shut()
+                del self.doors[lease_id]
+
+    async def _open(self, lease: VncLease) -> None:
+        lifetime_s = lease.expires_at.timestamp() - time.time()
+        door = Door(
+            lease_id=lease.pk,
+            vm_id=str(lease.vm_id),
+            password=leases.password_of(lease),
+            expires_at=time.monotonic() + lifetime_s,
+        )
+        loop = asyncio.get_running_loop()
+
+        def connected() -> TcpEnd:
+            return ClientEnd(partial(self._arrived, door))
+
+        try:
+            door.server = await loop.create_server(connected, lease.address, lease.port)
+        except OSError as error:
+            log.error("port %d of %s cannot be opened: %s", lease.port, lease.pk, error)
+            await self._book.closed(lease.pk, "The port could not be opened. Ask for a new one.")
+            return
+        self.doors[lease.pk] = door
+        if not await self._book.listening(lease.pk):
+            door.shut()
+            self.doors.pop(lease.pk, None)
+
+    def _arrived(self, door: Door, client: TcpEnd) -> None:
+        if len(door.handshakes) >= MAX_HANDSHAKES or door.session is not None:
+            client.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._serve(door, client))
+        door.handshakes.add(task)
+        task.add_done_callback(door.handshakes.discard)
+
+    async def _serve(self, door: Door, client: TcpEnd) -> None:
+        peer = client.transport.get_extra_info("peername") or ("",)
+        try:
+            keep_watch(client.transport.get_extra_info("socket"), timeout_s=DEAD_PEER_TIMEOUT_S)
+            async with asyncio.timeout(CLIENT_HANDSHAKE_TIMEOUT_S):
+                await rfb.serve_security(client, client, password=door.password)
+            if door.session is not None or not await self._book.connected(
+                door.lease_id, str(peer[0])
+            ):
+                return
+            door.session = asyncio.current_task()
+            door.shut()
+            await self._carry(door, client)
+        except rfb.WrongPassword:
+            await self._wrong_password(door, str(peer[0]))
+        except (rfb.ProtocolError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            log.info("client %s of %s: %s", peer[0], door.lease_id, error or type(error).__name__)
+        finally:
+            client.close()
+
+    async def _wrong_password(self, door: Door, peer: str) -> None:
+        door.wrong_passwords += 1
+        log.warning("wrong password from %s for %s (%d)", peer, door.lease_id, door.wrong_passwords)
+        if door.wrong_passwords >= MAX_WRONG_PASSWORDS and door.session is None:
+            self.doors.pop(door.lease_id, None)
+            if door.server is not None:
+                door.server.close()
+                door.server = None
+            await self._book.closed(door.lease_id, "Too many wrong passwords.")
+
+    async def _carry(self, door: Door, client: TcpEnd) -> None:
+        reason = "The gateway stopped."
+        try:
+            screen = await self._opener.open(door.vm_id)
+            try:
+                reason = await self._pipe(door, client, screen)
+            finally:
+                screen.close()
+        except ScreenUnavailable as error:
+            reason = str(error)
+        finally:
+            self.doors.pop(door.lease_id, None)
+            # Written even while the gateway is being stopped.
+            await asyncio.shield(self._book.closed(door.lease_id, reason))
+
+    async def _pipe(self, door: Door, client: TcpEnd, screen: TcpEnd) -> str:
+        last_input = time.monotonic()
+
+        async def to_client() -> str:
+            while data := await screen.read():
+                await client.write(data)
+            return "The VM closed its screen."
+
+        async def to_screen() -> str:
+            nonlocal last_input
+            watcher = rfb.InputWatcher(skip_bytes=1)  # the one byte of ClientInit
+            while data := await client.read():
+                if watcher.feed(data):
+                    last_input = time.monotonic()
+                await screen.write(data)
+            return "The client left."
+
+        async def watch() -> str:
+            while True:
+                left = last_input + self._idle_timeout_s - time.monotonic()
+                if left <= 0:
+                    return "Nobody typed or moved the pointer for too long."
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(door.recheck.wait(), min(left, CHECK_INTERVAL_S))
+                door.recheck.clear()
+                try:
+                    if not await self._book.screen_is_on(door.vm_id):
+                        return "The VM is not running any more."
+                except Exception:
+                    # The idle limit bounds what happens without the database.
+                    log.exception("could not check %s", door.vm_id)
+
+        tasks = [asyncio.create_task(part()) for part in (to_client, to_screen, watch)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            return next(iter(done)).result()
+        except OSError:
+            return "The connection broke."
+
+    def hear(self, channel: str, payload: dict[str, Any]) -> None:
+        """React to a notification: a lease changed, or something happened to a VM."""
+        if channel == leases.CHANNEL:
+            self.wake.set()
+            return
+        for door in self.doors.values():
+            if payload.get("resource_id") == door.vm_id:
+                door.recheck.set()
+
+    async def _drop_all(self) -> None:
+        sessions = [door.session for door in self.doors.values() if door.session is not None]
+        for door in self.doors.values():
+            door.shut()
+        for session in sessions:
+            session.cancel()
+        await asyncio.gather(*sessions, return_exceptions=True)
+        self.doors.clear()
+
+
+class ClientEnd(TcpEnd):
+    """A client's connection that reports its arrival."""
+
+    def __init__(self, arrived: Callable[[TcpEnd], None]) -> None:
+        super().__init__()
+        self._arrived_at_door = arrived
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        super().connection_made(transport)
+        self._arrived_at_door(self)
+
+
+async def _prepare(vm_id: str) -> Endpoint:
+    return await in_host_thread(partial(screens.prepare, vm_id))
+
+
+class Lock:
+    """The right to be the gateway: an advisory lock, which lives as long as its connection."""
+
+    def __init__(self) -> None:
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+
+    async def take(self) -> None:
+        """Return when this is the only gateway."""
+        while not await self._try():
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+    async def taken_over(self) -> None:
+        """Return when another gateway has the lock.
+
+        A restarted database forgets the lock. It is taken again then, and the clients that are
+        connected notice nothing, unless another gateway was faster.
+        """
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            if self._connection is not None and await self._alive(self._connection):
+                continue
+            await self.give_back()
+            try:
+                if not await self._acquire():
+                    log.error("another gateway has taken over")
+                    return
+            except (psycopg.Error, OSError) as error:
+                log.warning("waiting for the database: %s", error)
+
+    async def give_back(self) -> None:
+        """Let another gateway work."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def _try(self) -> bool:
+        try:
+            return await self._acquire()
+        except (psycopg.Error, OSError) as error:
+            log.warning("waiting for the database: %s", error)
+            return False
+
+    async def _acquire(self) -> bool:
+        connection = await psycopg.AsyncConnection.connect(
+            **connection_parameters(), autocommit=True
+        )
+        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK_KEY])
+        row = await cursor.fetchone()
+        if row is None or not row[0]:
+            await connection.close()
+            return False
+        self._connection = connection
+        return True
+
+    async def _alive(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        try:
+            await connection.execute("SELECT 1")
+        except (psycopg.Error, OSError) as error:
+            log.warning("lost the connection that holds the lock: %s", error)
+            return False
+        return True
+
+
+async def _sweep() -> None:
+    while True:
+        try:
+            await in_database_thread(leases.sweep)
+            await in_database_thread(tickets.sweep)
+        except Exception:
+            log.exception("could not sweep leases and tickets")
+        await asyncio.sleep(60)
+
+
+async def _work(lock: Lock) -> None:
+    """Be the gateway until another one has taken over."""
+    await in_database_thread(leases.forget_connected)
+    gateway = Gateway(LeaseBook(), ScreenOpener(_prepare))
+    news = listen([leases.CHANNEL, EVENTS], gateway.hear, connected=gateway.wake.set)
+    tasks = [
+        asyncio.create_task(part) for part in (gateway.run(), news, _sweep(), lock.taken_over())
+    ]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _serve() -> None:
+    lock = Lock()
+
+    async def serve() -> None:
+        while True:
+            await lock.take()
+            await _work(lock)
+
+    task = asyncio.create_task(serve())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("stopped")
+    finally:
+        await lock.give_back()
+
+
+def run() -> int:
+    """Work until SIGTERM or SIGINT."""
+    import uvloop
+
+    uvloop.run(_serve())
+    return 0
