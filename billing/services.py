@@ -37,6 +37,8 @@ __all__ = [
     "QuoteItem",
     "ResourceRef",
     "cancel_upgrade",
+    "expire_due",
+    "mark_overdue",
     "purchase",
     "quote",
     "quote_renewal",
@@ -44,7 +46,7 @@ __all__ = [
     "refund_failed",
     "refund_unused",
     "renew",
-    "renew_one_period",
+    "renew_due",
     "set_in_bin",
     "subscription_of",
     "upgrade",
@@ -310,17 +312,75 @@ def renew(*, actor: Actor, resource_id: str, periods: int, quote_token: str) -> 
 
 
 @transaction.atomic
-def renew_one_period(*, tenant: Tenant, resource_id: str, note: str) -> Order:
-    """Pay the next period by the platform itself, at today's price.
+def renew_due(*, tenant: Tenant, resource_id: str, now: datetime) -> Order | None:
+    """Pay the next period of a subscription that is due at ``now``, at today's price.
 
+    None if it is not due any more, does not renew by itself, lies in the bin or has expired.
     Raises InsufficientBalance or Conflict; nothing has been written then.
     """
     with scope(tenant=tenant):
         account = ledger.lock_account(tenant)
         subscription = subscription_of(tenant, resource_id)
-        _require_open(subscription)
-        draft = _renewal_draft(subscription, 1, Actor.system(tenant).label, timezone.now())
-        return _renew(account, subscription, draft, nonce=None, note=note)
+        if (
+            subscription.status != SubscriptionStatus.ACTIVE
+            or subscription.paid_until > now
+            or not subscription.auto_renew
+            or subscription.in_bin
+        ):
+            return None
+        draft = _renewal_draft(subscription, 1, Actor.system(tenant).label, now)
+        return _renew(account, subscription, draft, nonce=None, note="Automatic renewal")
+
+
+@transaction.atomic
+def expire_due(*, tenant: Tenant, resource_id: str, now: datetime) -> bool:
+    """Mark a subscription whose paid time is over as expired and tell its owner by the hook.
+
+    False if it was renewed or ended in the meantime.
+    """
+    with scope(tenant=tenant):
+        ledger.lock_account(tenant)
+        due = Subscription.objects.filter(
+            tenant=tenant,
+            resource_id=resource_id,
+            status=SubscriptionStatus.ACTIVE,
+            paid_until__lte=now,
+        )
+        if not due.update(status=SubscriptionStatus.EXPIRED, expired_at=now):
+            return False
+        subscription = subscription_of(tenant, resource_id)
+        hooks.of(subscription.resource_kind).expired(tenant, resource_id)
+        emit(
+            tenant_id=tenant.pk,
+            kind="billing.expired",
+            resource_kind=subscription.resource_kind,
+            resource_id=resource_id,
+        )
+    return True
+
+
+@transaction.atomic
+def mark_overdue(
+    *, tenant: Tenant, resource_id: str, now: datetime, expired_before: datetime
+) -> bool:
+    """Hand a resource that stayed expired since before ``expired_before`` to its owner's hook.
+
+    Once only; False if somebody else did it, or it was renewed or ended in the meantime.
+    """
+    with scope(tenant=tenant):
+        ledger.lock_account(tenant)
+        late = Subscription.objects.filter(
+            tenant=tenant,
+            resource_id=resource_id,
+            status=SubscriptionStatus.EXPIRED,
+            expired_at__lte=expired_before,
+            overdue_at__isnull=True,
+        )
+        if not late.update(overdue_at=now):
+            return False
+        subscription = subscription_of(tenant, resource_id)
+        hooks.of(subscription.resource_kind).overdue(tenant, resource_id)
+    return True
 
 
 @dataclass(frozen=True)

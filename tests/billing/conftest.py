@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from django.utils import timezone
 
 from billing import pricelists, services
 from billing.models import Order, PriceList
@@ -25,6 +26,16 @@ PRICES = {
     ("disk_gib:ssd", Method.MONTH): Decimal("0.333333"),
 }
 ITEMS = [QuoteItem("vcpu", 2, "2 vCPU"), QuoteItem("memory_gib", 4, "4 GiB memory")]
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
+    """A function that sets the clock."""
+
+    def set_clock(now: datetime) -> None:
+        monkeypatch.setattr(timezone, "now", lambda: now)
+
+    return set_clock
 
 
 @pytest.fixture

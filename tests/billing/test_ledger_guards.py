@@ -56,9 +56,11 @@ def test_history_is_never_changed_or_deleted(
 @pytest.mark.django_db(transaction=True)
 def test_entries_that_do_not_add_up_are_refused_at_the_commit(tenant: Tenant) -> None:
     with pytest.raises(IntegrityError, match="add up to 100, not to 0"), transaction.atomic():
-        row = moved(tenant, "k", 100)
         LedgerEntry.objects.create(
-            transaction=row, tenant=tenant, pocket=Pocket.CASH, amount_minor=100
+            transaction=moved(tenant, "k", 100),
+            tenant=tenant,
+            pocket=Pocket.CASH,
+            amount_minor=100,
         )
     assert not LedgerEntry.objects.exists()
 

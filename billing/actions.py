@@ -1,0 +1,234 @@
+"""The verbs of billing that people invoke. Console, API and admin call these."""
+
+from decimal import Decimal
+from typing import Final
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from billing import ledger, money, pricelists, quotas, services
+from billing.models import (
+    LedgerTransaction,
+    Order,
+    PriceList,
+    QuotaItem,
+    QuotaLimit,
+    QuotaRequest,
+    QuotaRequestStatus,
+    Subscription,
+    TransactionKind,
+)
+from scloud.audit.action import action, note
+from scloud.audit.events import emit
+from scloud.lib.errors import Conflict, Forbidden, InvalidInput
+from scloud.resources import kinds
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+
+MAX_RECHARGE: Final = Decimal(10_000_000)
+MAX_QUOTA: Final = 10**9
+
+
+@action("billing.recharge")
+def recharge(
+    *, actor: Actor, amount: Decimal, remark: str = "", gift: bool = False, key: str = ""
+) -> LedgerTransaction:
+    """Put money into the account of ``actor.tenant``: cash, or a gift of the platform.
+
+    Administrators only; on a demonstration installation tenants may recharge themselves. ``key``
+    names the cause: a form sent twice recharges once. Raises InvalidInput for an amount that is
+    not above 0 or has too many decimals, Forbidden.
+    """
+    if not actor.is_platform and not (settings.SCLOUD_DEMO and not gift):
+        raise Forbidden(
+            "Only an administrator recharges an account.",
+            remedy="Ask the administrator of the platform for a recharge.",
+        )
+    if actor.tenant is None:
+        raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
+    minor = _money(amount)
+    account = ledger.lock_account(actor.tenant)
+    before = money.show(account.balance_minor)
+    cause = f"recharge:{actor.tenant.pk}:{key or uuid4()}"
+    if LedgerTransaction.objects.filter(idempotency_key=cause).exists():
+        raise Conflict("This recharge was already made.", code="recharge_repeated")
+    moved = ledger.post(
+        account,
+        TransactionKind.GIFT if gift else TransactionKind.RECHARGE,
+        cash_minor=0 if gift else minor,
+        gift_minor=minor if gift else 0,
+        key=cause,
+        actor=actor.label,
+        note=remark[:300],
+    )
+    assert moved is not None, "the amount is above 0"
+    note(
+        moved,
+        before={"balance": before},
+        after={"balance": money.show(account.balance_minor), "remark": remark},
+    )
+    emit(
+        tenant_id=actor.tenant.pk,
+        kind="billing.recharged",
+        resource_kind="account",
+        resource_id=actor.tenant.pk,
+        data={"amount": money.show(minor), "currency": money.currency(), "gift": gift},
+    )
+    return moved
+
+
+def _money(amount: Decimal) -> int:
+    if not amount.is_finite() or not 0 < amount <= MAX_RECHARGE:
+        raise InvalidInput(
+            f"The amount must be above 0 and at most {MAX_RECHARGE}.",
+            code="amount_out_of_range",
+            field="amount",
+            numbers={"max": str(MAX_RECHARGE)},
+        )
+    try:
+        return money.to_minor(amount)
+    except ValueError:
+        raise InvalidInput(
+            f"The amount may have {money.decimals()} decimals.",
+            code="amount_too_exact",
+            field="amount",
+            numbers={"decimals": money.decimals()},
+        ) from None
+
+
+@action("billing.renew_resource")
+def renew_resource(*, actor: Actor, resource_id: str, periods: int, quote_token: str) -> Order:
+    """Pay ``periods`` more for one resource, at exactly the quoted price."""
+    order = services.renew(
+        actor=actor, resource_id=resource_id, periods=periods, quote_token=quote_token
+    )
+    assert actor.tenant is not None, "services.renew refuses an actor without one"
+    subscription = services.subscription_of(actor.tenant, resource_id)
+    _note(subscription)
+    note(
+        order,
+        after={
+            "paid_until": subscription.paid_until.isoformat(),
+            "total": money.show(order.total_minor),
+        },
+    )
+    return order
+
+
+@action("billing.set_auto_renew")
+def set_auto_renew(*, actor: Actor, resource_id: str, auto_renew: bool) -> Subscription:
+    """Switch automatic renewal of one resource on or off. Raises NotFound, Conflict."""
+    if actor.tenant is None:
+        raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
+    subscription = services.subscription_of(actor.tenant, resource_id)
+    changed = Subscription.objects.filter(pk=subscription.pk).exclude(status="ended")
+    if not changed.update(auto_renew=auto_renew):
+        raise Conflict(f"The subscription of {resource_id} has ended.", code="subscription_ended")
+    _note(subscription)
+    note(before={"auto_renew": subscription.auto_renew}, after={"auto_renew": auto_renew})
+    subscription.auto_renew = auto_renew
+    return subscription
+
+
+@action("billing.request_quota")
+def request_quota(
+    *, actor: Actor, region: Region, item: str, limit_wanted: int, reason: str = ""
+) -> QuotaRequest:
+    """Ask for a higher limit. Raises InvalidInput, and Conflict while one is pending."""
+    if actor.tenant is None:
+        raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
+    if item not in QuotaItem.values:
+        raise InvalidInput(f"There is no quota {item}.", code="quota_unknown", field="item")
+    current = quotas.limits(actor.tenant, region)[item]
+    if not current < limit_wanted <= MAX_QUOTA:
+        raise InvalidInput(
+            f"The limit wanted must be above the current one of {current}.",
+            code="quota_not_higher",
+            field="limit_wanted",
+            numbers={"limit": current, "asked": limit_wanted, "max": MAX_QUOTA},
+        )
+    try:
+        with transaction.atomic():
+            request = QuotaRequest.objects.create(
+                tenant=actor.tenant,
+                region=region,
+                item=item,
+                limit_wanted=limit_wanted,
+                limit_before=current,
+                reason=reason[:1000],
+                requested_by=actor.label,
+            )
+    except IntegrityError:
+        raise Conflict(
+            "A request for this quota is waiting for an answer.",
+            code="quota_request_pending",
+            remedy="Wait for the administrator's answer.",
+        ) from None
+    note(request, before={"limit": current}, after={"limit_wanted": limit_wanted})
+    return request
+
+
+@action("platform.decide_quota_request")
+def decide_quota_request(
+    *, actor: Actor, quota_request: QuotaRequest, approve: bool, answer: str = ""
+) -> QuotaRequest:
+    """Approve (and raise the limit) or reject a request. Raises Conflict if it was decided."""
+    decided = QuotaRequest.objects.filter(
+        pk=quota_request.pk, status=QuotaRequestStatus.PENDING
+    ).update(
+        status=QuotaRequestStatus.APPROVED if approve else QuotaRequestStatus.REJECTED,
+        answer=answer[:300],
+        decided_by=actor.user,
+        decided_at=timezone.now(),
+    )
+    if not decided:
+        raise Conflict("This request was already decided.", code="quota_request_decided")
+    if approve:
+        QuotaLimit.objects.update_or_create(
+            tenant_id=quota_request.tenant_id,
+            region_id=quota_request.region_id,
+            item=quota_request.item,
+            defaults={"limit": quota_request.limit_wanted},
+        )
+    note(after={"approved": approve, "item": quota_request.item, "answer": answer})
+    emit(
+        tenant_id=quota_request.tenant_id,
+        kind="billing.quota_decided",
+        resource_kind="quota_request",
+        resource_id=quota_request.pk,
+        data={"approved": approve, "item": quota_request.item},
+    )
+    quota_request.refresh_from_db()
+    return quota_request
+
+
+@action("platform.publish_price_list")
+def publish_price_list(*, actor: Actor, price_list: PriceList) -> PriceList:
+    """Make a drafted price list valid; see :func:`billing.pricelists.publish`."""
+    published = pricelists.publish(price_list)
+    note(
+        published,
+        after={"version": published.version, "effective": published.effective_from.isoformat()},
+    )
+    return published
+
+
+@action("platform.copy_price_list")
+def copy_price_list(*, actor: Actor, price_list: PriceList) -> PriceList:
+    """Draft the next version with the same prices."""
+    drafted = pricelists.copy(price_list)
+    note(drafted, after={"version": drafted.version})
+    return drafted
+
+
+def _note(subscription: Subscription) -> None:
+    """Name the resource itself in the operation log where its kind is known, so that it shows
+    among the resource's own operations; else the subscription."""
+    try:
+        rows = kinds.get(subscription.resource_kind).model_class()._default_manager
+    except KeyError:
+        note(subscription)
+        return
+    note(rows.filter(pk=subscription.resource_id).first() or subscription)
