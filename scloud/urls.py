@@ -1,10 +1,15 @@
-"""All URLs."""
+"""All URLs: the console shell, each app's pages, the API, Django admin."""
+
+from importlib.util import find_spec
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+# An app's pages are in its ``urls`` module; the order is that of the floors.
+PAGES = ("scloud.web.urls", "compute.urls", "compute.vnc.urls", "network.urls", "billing.urls")
+
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", include("scloud.web.urls")),
     path("api/v1/", include("scloud.api_urls")),
     path("admin/", admin.site.urls),
+    *(path("", include(name)) for name in PAGES if find_spec(name) is not None),
 ]

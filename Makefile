@@ -1,0 +1,52 @@
+# Two commands do everything: make run, make test. README.md tells the rest.
+PY := .venv/bin/python
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install run stop clean test check fast lint types bench lock messages
+
+help: ## Tell what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: ## Install what is missing (apt, pip, npm)
+	@scripts/install.sh
+
+run: install ## Start everything and print URL and logins
+	@$(PY) -m scloud.lab.stack up
+
+stop: ## Stop everything that make run started
+	@if [ -x $(PY) ]; then $(PY) -m scloud.lab.stack down; fi
+
+clean: ## Stop, and remove all that was made (images stay in the cache)
+	@if [ -x $(PY) ]; then $(PY) -m scloud.lab.stack wipe; $(PY) -m scloud.lab down --name test --wipe; \
+	  $(PY) -m scloud.lab pg wipe; fi
+	rm -rf .scloud .venv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache
+
+lint: install ## Style, imports, templates
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	.venv/bin/lint-imports
+	.venv/bin/djlint --quiet --check templates
+	.venv/bin/djlint --quiet --lint templates
+
+types: install ## mypy strict
+	$(PY) -m mypy
+
+check: lint types ## All checks that need no server
+	$(PY) manage.py makemigrations --check --dry-run
+	SCLOUD_HTTPS=1 $(PY) manage.py check --deploy --fail-level WARNING
+
+database: install
+	@$(PY) -m scloud.lab pg up --no-fsync
+
+fast: database ## Tests that need no hypervisor and no browser
+	$(PY) -m pytest -q -m "not lab and not browser and not bench" -n 2
+
+test: check database ## All checks and all tests, on real hypervisors
+	scripts/test.sh
+
+bench: database ## Benchmarks; writes docs/benchmarks.md
+	$(PY) -m tests.bench
+
+lock: ## Pin what requirements*.in name
+	.venv/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe -o requirements.txt requirements.in
+	.venv/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe -o requirements-dev.txt requirements-dev.in

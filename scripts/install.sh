@@ -1,0 +1,72 @@
+#!/bin/sh
+# Install what is missing: apt packages, a virtual environment, the browser libraries.
+# Each part leaves a stamp of what it installed, so that a second run takes a second.
+set -eu
+cd "$(dirname "$0")/.."
+state=${SCLOUD_STATE_DIR:-$PWD/.scloud}
+mkdir -p "$state/stamps"
+say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+stamp() { cat "$@" | sha256sum | cut -c1-16; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Names that Debian and Ubuntu share; where they differ, a line holds the choices: a|b.
+missing=""
+for names in $(grep -v '^#' scloud/lab/packages.txt); do
+    found=no
+    for name in $(printf %s "$names" | tr '|' ' '); do
+        if dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed'; then
+            found=yes
+        fi
+    done
+    [ $found = yes ] || missing="$missing $names"
+done
+command -v npm >/dev/null 2>&1 || missing="$missing nodejs npm"
+if [ -n "$missing" ]; then
+    say "apt: installing$missing"
+    as_root apt-get update -q
+    wanted=""
+    for names in $missing; do
+        for name in $(printf %s "$names" | tr '|' ' '); do
+            if apt-cache show "$name" >/dev/null 2>&1; then wanted="$wanted $name"; break; fi
+        done
+    done
+    # Their services are of no use here: the box runs daemons of its own in its namespaces.
+    # (policy-rc.d is Debian's way to say so; it is removed again at once.)
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+        as_root chmod +x /usr/sbin/policy-rc.d
+        trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    # shellcheck disable=SC2086  # a list of words
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $wanted
+fi
+
+want=$(stamp requirements.txt requirements-dev.txt scripts/install.sh)
+if [ "$(cat "$state/stamps/python" 2>/dev/null)" != "$want" ] || [ ! -x .venv/bin/python ]; then
+    say "pip: installing the locked packages into .venv"
+    python=${PYTHON:-python3}
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+        echo "Python 3.11 or newer is needed, $python is older (set PYTHON=...)." >&2
+        exit 1
+    }
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
+        -r requirements.txt -r requirements-dev.txt
+    printf %s "$want" > "$state/stamps/python"
+fi
+
+want=$(stamp package-lock.json)
+if [ "$(cat "$state/stamps/npm" 2>/dev/null)" != "$want" ] || [ ! -d node_modules ]; then
+    say "npm: installing the locked browser libraries"
+    npm ci --silent --no-audit --no-fund
+    printf %s "$want" > "$state/stamps/npm"
+fi
+want=$(stamp package-lock.json scloud/web/static_assets.py)
+if [ "$(cat "$state/stamps/static" 2>/dev/null)" != "$want" ] || [ ! -d static/vendor ]; then
+    .venv/bin/python manage.py build_static
+    printf %s "$want" > "$state/stamps/static"
+fi
+say "installed"
