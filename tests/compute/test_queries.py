@@ -1,0 +1,96 @@
+"""Reads of VMs: what a row shows, what is found, what is not, and in how many queries."""
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from compute import queries
+from scloud.lib.errors import NotFound
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scope
+from tests.compute.factories import Platform, make_vm
+
+
+def test_a_row_shows_disks_addresses_network_and_billing(platform: Platform, actor: Actor) -> None:
+    vm = make_vm(
+        platform,
+        actor,
+        name="web",
+        method="month",
+        data_disk_type=platform.disk_type,
+        data_disk_gib=100,
+    )
+    with scope(tenant=actor.tenant):
+        row = queries.vms(platform.region).get()
+        assert row.pk == vm.pk
+        assert queries.system_gib(row) == 40
+        assert queries.data_gib(row) == 100
+        assert queries.private_ips(row) == ["10.0.0.2"]
+        assert row.nic_rows[0]["vpc"] == "default"
+        assert row.billing_method == "month"
+        assert queries.paid_until(row) is not None
+
+
+def test_rows_do_not_raise_the_number_of_queries(
+    platform: Platform, actor: Actor, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(3):
+        make_vm(platform, actor, name=f"n{number}")
+    with scope(tenant=actor.tenant), django_assert_num_queries(1):
+        for row in queries.vms(platform.region):
+            assert row.cluster.alias
+            assert row.image.name
+            assert queries.private_ips(row)
+
+
+@pytest.mark.parametrize("word", ["web", "shop", "10.0.0.2", "VM-"])
+def test_search_finds_name_remark_id_and_address(
+    platform: Platform, actor: Actor, word: str
+) -> None:
+    vm = make_vm(platform, actor, name="web", remark="the shop")
+    with scope(tenant=actor.tenant):
+        assert queries.vms().filter(queries.matching(word)).get().pk == vm.pk
+        assert not queries.vms().filter(queries.matching("10.9.9.9")).exists()
+
+
+def test_filters_by_vpc_and_billing_method(platform: Platform, actor: Actor) -> None:
+    make_vm(platform, actor, name="a", method="hour")
+    monthly = make_vm(platform, actor, name="b", method="month")
+    with scope(tenant=actor.tenant):
+        vpc = queries.vms()[0].nic_rows[0]["vpc_id"]
+        assert queries.in_vpcs(queries.vms(), [vpc]).count() == 2
+        assert queries.in_vpcs(queries.vms(), ["vpc-none00000"]).count() == 0
+        assert queries.paid_by(queries.vms(), ["month"]).get().pk == monthly.pk
+
+
+def test_filter_choices_take_one_query(
+    platform: Platform,
+    actor: Actor,
+    tenant: Tenant,
+    other_tenant: Tenant,
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    make_vm(platform, actor)
+    platform.cluster.tenants.add(tenant)
+    with scope(tenant=tenant), django_assert_num_queries(1):
+        choices = queries.filter_choices(tenant, platform.region)
+    assert choices.clusters == [("x86", "x86 standard")]
+    assert [label for _, label in choices.images] == ["Debian 12"]
+    assert [label for _, label in choices.vpcs] == ["default"]
+    with scope(tenant=other_tenant):
+        assert queries.filter_choices(other_tenant, platform.region).clusters == []
+
+
+def test_a_foreign_binned_or_unknown_vm_is_not_found(
+    platform: Platform, actor: Actor, other_tenant: Tenant
+) -> None:
+    vm = make_vm(platform, actor)
+    binned = make_vm(platform, actor, "binned")
+    with scope(tenant=other_tenant), pytest.raises(NotFound):
+        queries.vm(vm.pk)
+    with scope(tenant=actor.tenant):
+        assert queries.vm(vm.pk).pk == vm.pk
+        with pytest.raises(NotFound):
+            queries.vm(binned.pk)
+        assert queries.vm(binned.pk, binned=True).pk == binned.pk
+        assert list(queries.vms()) == [vm]
