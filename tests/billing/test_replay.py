@@ -34,7 +34,10 @@ def busy_months(
     buy("vm-a", "vm-b", "vm-c")
     buy("vm-h", method=Method.HOUR, periods=24)
     Discount.objects.create(
-        tenant=tenant, sku_prefix="vcpu", part_off="0.1375", effective_from=timezone.now()
+        tenant=tenant,
+        sku_prefix="vcpu",
+        part_off="0.1375",
+        effective_from=timezone.now() + timedelta(hours=1),
     )
     at(datetime(2026, 4, 3, 9, 1, 2, 3, tzinfo=UTC))
     for resource_id in ("vm-a", "vm-h"):
