@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from scloud.lab import images, probe, region
+from scloud.lab import images, postgres, probe, region
 from scloud.lab.plan import Lab, LabError, lab_named
 
 
@@ -39,8 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--host", default="h1", help="host whose switch to use (default h1)")
     probe_verbs.add_parser("del", parents=[which_probe], help="unplug and delete it")
 
+    pg = verbs.add_parser("pg", help="the private PostgreSQL")
+    pg.add_argument("pg_verb", choices=["up", "down", "kill", "wipe", "url"])
+    pg.add_argument("--port", type=int, default=postgres.DEFAULT_PORT)
+    pg.add_argument("--no-fsync", action="store_true", help="for tests: fast, lost with the power")
+
     build = verbs.add_parser("images", help="build guest images that are missing")
-    build.add_argument("image", nargs="*", choices=["mini", "debian", []], help="default: all")
+    build.add_argument("image", nargs="*", help="default: all")
     return parser
 
 
@@ -55,6 +60,21 @@ def _show(lab: Lab) -> None:
     print(f"  external {external['cidr']} {external['cidr6']} on {external['bridge']}")
     for name, path in facts["images"].items():
         print(f"  image {name}: {path or 'not built'}")
+
+
+def _postgres(options: argparse.Namespace) -> None:
+    cluster = postgres.Cluster(port=options.port, fsync=not options.no_fsync)
+    match options.pg_verb:
+        case "up":
+            cluster.up()
+        case "down":
+            cluster.down()
+        case "kill":
+            cluster.kill()
+        case "wipe":
+            cluster.wipe()
+        case _:
+            print(cluster.url)
 
 
 def _probe(options: argparse.Namespace) -> None:
@@ -81,6 +101,9 @@ def main(words: list[str] | None = None) -> int:
         if options.verb == "images":
             for name in options.image or ["mini", "debian"]:
                 print(images.ensure(name))
+            return 0
+        if options.verb == "pg":
+            _postgres(options)
             return 0
         if options.verb == "probe":
             _probe(options)

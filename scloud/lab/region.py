@@ -472,12 +472,12 @@ def _libvirtd_pid(host: HostPlan) -> int | None:
 
 def _read_inner_pid(host: HostPlan, name: str) -> int | None:
     """Pid on the outer machine of the daemon ``name`` inside a host."""
-    namespace = os.readlink(f"/proc/{inner_pid(host)}/ns/pid")
+    namespace = Path(f"/proc/{inner_pid(host)}/ns/pid").readlink()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with suppress(OSError):
-            if os.readlink(entry / "ns" / "pid") != namespace:
+            if (entry / "ns" / "pid").readlink() != namespace:
                 continue
             words = (entry / "cmdline").read_bytes().split(b"\0")
             if Path(words[0].decode(errors="replace")).name == name:
@@ -515,6 +515,4 @@ def kill_host(host: HostPlan) -> None:
 def in_host(host: HostPlan, *command: str | Path, timeout_s: float = 30) -> str:
     """Run a command inside a host (its network, mounts and processes); returns its output."""
     target = str(inner_pid(host))
-    return run(
-        "nsenter", "-t", target, "-m", "-u", "-n", "-p", "--", *command, timeout_s=timeout_s
-    )
+    return run("nsenter", "-t", target, "-m", "-u", "-n", "-p", "--", *command, timeout_s=timeout_s)

@@ -52,9 +52,7 @@ def ensure(name: str) -> Path:
             raw = Path(work) / "disk.raw"
             RECIPES[name].build(Path(work), raw)
             done = Path(work) / "disk.qcow2"
-            run(
-                "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", raw, done, timeout_s=600
-            )
+            run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", raw, done, timeout_s=600)
             done.rename(path)
         for old in path.parent.glob(f"{name}-*.qcow2"):
             if old != path and old.stat().st_nlink == 1:

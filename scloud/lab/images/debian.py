@@ -87,7 +87,8 @@ def build(work: Path, raw: Path) -> None:
         target.write_bytes(source.read_bytes())
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()  # every guest makes its own
-    for unit in ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer"):
+    (root / "etc/systemd/system/default.target.wants/e2scrub_reap.service").unlink(missing_ok=True)
+    for unit in ("apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer"):
         wants = root / "etc/systemd/system/timers.target.wants" / unit
         wants.unlink(missing_ok=True)
     disk.write_disk(
@@ -97,7 +98,6 @@ def build(work: Path, raw: Path) -> None:
         label="scloud-debian",
         # The links in / follow kernel updates.
         grub_config=(
-            "set root=(hd0,msdos1)\n"
-            f"linux /vmlinuz {KERNEL_ARGUMENTS}\ninitrd /initrd.img\nboot\n"
+            f"set root=(hd0,msdos1)\nlinux /vmlinuz {KERNEL_ARGUMENTS}\ninitrd /initrd.img\nboot\n"
         ),
     )

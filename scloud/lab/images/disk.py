@@ -107,7 +107,8 @@ def write_disk(raw: Path, tree: Path, *, size_mib: int, label: str, grub_config:
         disk.write(loader)
         disk.truncate(size)
     run(
-        "dd", f"if={partition}", f"of={raw}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none",
+        "dd", f"if={partition}", f"of={raw}", "bs=1M", "seek=1",
+        "conv=notrunc,sparse", "status=none",
         timeout_s=300,
     )  # fmt: skip
     partition.unlink()

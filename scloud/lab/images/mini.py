@@ -178,9 +178,9 @@ def _skeleton(root: Path, packages: Path) -> None:
         path.symlink_to(target)
     shutil.copy(packages / "etc/mke2fs.conf", root / "etc/mke2fs.conf")
     for zone in ZONES:
-        target = root / "usr/share/zoneinfo" / zone
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(packages / "usr/share/zoneinfo" / zone, target)
+        copy = root / "usr/share/zoneinfo" / zone
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(packages / "usr/share/zoneinfo" / zone, copy)
     shutil.copyfile(packages / "usr/share/zoneinfo/Asia/Shanghai", root / "etc/localtime")
 
 
@@ -279,9 +279,7 @@ def _initramfs(packages: Path, version: str, work: Path, target: Path) -> None:
         (tree / "bin" / applet).symlink_to("busybox")
     _copy_modules(packages, version, tree, ROOT_MODULES)
     _install(FILES / "initramfs-init", tree / "init", 0o755)
-    names = "\n".join(
-        str(path.relative_to(tree)) for path in [tree, *sorted(tree.rglob("*"))]
-    )
+    names = "\n".join(str(path.relative_to(tree)) for path in [tree, *sorted(tree.rglob("*"))])
     with target.open("wb") as output:
         archive = subprocess.run(
             ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"],
