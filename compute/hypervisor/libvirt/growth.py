@@ -1,5 +1,6 @@
 """CPU and memory of a domain: limits, and growth while it runs."""
 
+import time
 from xml.etree import ElementTree
 
 import libvirt
@@ -17,6 +18,9 @@ from compute.hypervisor.libvirt.build import (
 )
 from compute.hypervisor.libvirt.host import Host, both, xml_of
 from compute.hypervisor.libvirt.parse import DomainXml, memory_kib
+
+_SEEN_TIMEOUT_S = 10.0
+_POLL_S = 0.1
 
 
 def set_cpu_limits(host: Host, uuid: str, *, shares: int, quota_percent: int | None) -> None:
@@ -103,12 +107,16 @@ def _grow_vcpus(domain: libvirt.virDomain, wanted: int) -> None:
 def _bring_online(host: Host, uuid: str, wanted: int) -> None:
     """A plugged vCPU stays offline in the guest until somebody says otherwise."""
 
-    def work(domain: libvirt.virDomain) -> int:
-        online = domain.vcpusFlags(libvirt.VIR_DOMAIN_VCPU_GUEST)
-        if online < wanted:
+    def work(domain: libvirt.virDomain) -> bool:
+        deadline = time.monotonic() + _SEEN_TIMEOUT_S
+        # The guest needs a moment to notice a vCPU before it can be told to use it.
+        while len(agent.command(domain, "guest-get-vcpus")) < wanted:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        if domain.vcpusFlags(libvirt.VIR_DOMAIN_VCPU_GUEST) < wanted:
             domain.setVcpusFlags(wanted, libvirt.VIR_DOMAIN_VCPU_GUEST)
-            online = domain.vcpusFlags(libvirt.VIR_DOMAIN_VCPU_GUEST)
-        return online
+        return True
 
-    if agent.with_agent(host, uuid, work) < wanted:
-        raise AgentUnavailable("The guest has not brought the new vCPUs online.")
+    if not agent.with_agent(host, uuid, work, timeout_s=_SEEN_TIMEOUT_S + agent.AGENT_TIMEOUT_S):
+        raise AgentUnavailable("The guest has not noticed the new vCPUs.")

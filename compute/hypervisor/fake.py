@@ -1,0 +1,649 @@
+"""Hosts in memory, for tests of speed, scale and failure. Keeps the port's contract.
+
+Hosts live as long as the process and are found again by their URI (`fake:h1`), so that several
+drivers, threads and a migration's two ends see the same domains. Guests behave plausibly: the
+agent answers a moment after the start, a shutdown takes a moment. `FakeHost.faults` makes things
+go wrong.
+"""
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from compute.hypervisor.base import (
+    MAX_VNC_PASSWORD_LENGTH,
+    AgentRefused,
+    AgentUnavailable,
+    BalloonObservation,
+    CommandResult,
+    DiskAttachment,
+    DiskLimits,
+    DiskObservation,
+    DomainNotFound,
+    DomainNotRunning,
+    DomainObservation,
+    DomainSpec,
+    GrowthHeadroom,
+    GuestFilesystem,
+    GuestInterface,
+    GuestRefused,
+    HostCapacity,
+    HostFull,
+    HostRef,
+    HostUnreachable,
+    MigrationProgress,
+    NicObservation,
+    NicSpec,
+    PciDevice,
+    PowerState,
+    Refused,
+    ShrinkRefused,
+    VncEndpoint,
+)
+from compute.storage.base import GIB, FileSource, VolumeMissing
+from compute.storage.fake import FakeVolume, find_path
+
+_MEMORY_STEP_MIB = 2
+_FIRST_VNC_PORT = 5900
+
+
+@dataclass(slots=True)
+class HostFaults:
+    """What shall go wrong. `fail_next` maps a method to the error of its next call."""
+
+    unreachable: bool = False
+    slow_s: float = 0.0
+    agent_missing: bool = False
+    ignores_acpi: bool = False
+    keeps_devices: bool = False
+    migration_fails: bool = False
+    fail_next: dict[str, Exception] = field(default_factory=dict)
+    before: Callable[[str], None] | None = None
+
+
+@dataclass(slots=True)
+class FakeDomain:
+    """A definition, and what runs of it."""
+
+    spec: DomainSpec
+    running: DomainSpec | None = None
+    power_state: PowerState = PowerState.STOPPED
+    reason: str = ""
+    agent_at: float = 0.0
+    stops_at: float | None = None
+    started_at: float = 0.0
+    boots: int = 0
+    vnc_port: int = 0
+    vnc_password: str = ""
+    vnc_valid_until: datetime = field(default_factory=lambda: datetime.fromtimestamp(0, UTC))
+    frozen: bool = False
+    passwords: dict[str, str] = field(default_factory=dict)
+    links_down: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class FakeHost:
+    """One host's state. `guest_command` answers `run`; None gives a very small shell."""
+
+    ref: HostRef
+    vcpus: int = 64
+    memory_mib: int = 262_144
+    boot_s: float = 0.02
+    shutdown_s: float = 0.02
+    accounts: set[str] = field(default_factory=lambda: {"root", "ubuntu", "administrator"})
+    pci: tuple[PciDevice, ...] = ()
+    domains: dict[str, FakeDomain] = field(default_factory=dict)
+    faults: HostFaults = field(default_factory=HostFaults)
+    guest_command: Callable[[str, Sequence[str], bytes], CommandResult] | None = None
+    guest_files: dict[str, bytes] = field(default_factory=dict)
+
+
+_hosts: dict[str, FakeHost] = {}
+_lock = threading.RLock()
+_ports = itertools.count(_FIRST_VNC_PORT)
+
+
+def fake_host(uri: str) -> FakeHost:
+    """The host of that URI, to prepare it or to look behind the port; made at first use."""
+    with _lock:
+        if uri not in _hosts:
+            name = uri.removeprefix("fake:").strip("/")
+            _hosts[uri] = FakeHost(HostRef(name, uri, "127.0.0.1"))
+        return _hosts[uri]
+
+
+def forget_fake_hosts() -> None:
+    """Start over with no hosts."""
+    with _lock:
+        _hosts.clear()
+
+
+def open_fake(ref: HostRef) -> "FakeHypervisor":
+    """The driver for the fake host of that URI."""
+    host = fake_host(ref.uri)
+    host.ref = ref
+    return FakeHypervisor(host)
+
+
+class FakeHypervisor:
+    """The port on a `FakeHost`."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+
+    @property
+    def ref(self) -> HostRef:
+        return self.host.ref
+
+    @contextlib.contextmanager
+    def _call(self, name: str) -> Iterator[None]:
+        """One call of the port: faults first, then alone."""
+        faults = self.host.faults
+        if faults.before is not None:
+            faults.before(name)
+        if faults.slow_s:
+            time.sleep(faults.slow_s)
+        if faults.unreachable:
+            raise HostUnreachable("The host does not answer.")
+        if (error := faults.fail_next.pop(name, None)) is not None:
+            raise error
+        with _lock:
+            self._let_time_pass()
+            yield
+
+    def _let_time_pass(self) -> None:
+        now = time.monotonic()
+        for domain in self.host.domains.values():
+            if domain.stops_at is not None and now >= domain.stops_at:
+                self._stop(domain, "shut down")
+
+    def _stop(self, domain: FakeDomain, reason: str) -> None:
+        for disk in _running(domain).disks:
+            volume = _volume(disk)
+            if volume is not None:
+                volume.users.discard(f"{self.host.ref.uri}/{domain.spec.uuid}")
+        domain.running, domain.stops_at, domain.frozen = None, None, False
+        domain.power_state, domain.reason = PowerState.STOPPED, reason
+
+    def _domain(self, uuid: str) -> FakeDomain:
+        if uuid not in self.host.domains:
+            raise DomainNotFound("The host does not know this domain.")
+        domain = self.host.domains[uuid]
+        if not domain.spec.owner:
+            raise Refused("A domain with this UUID exists and is not ours.")
+        return domain
+
+    def _live(self, uuid: str) -> FakeDomain:
+        domain = self._domain(uuid)
+        if domain.running is None:
+            raise DomainNotRunning("The domain is not running.")
+        return domain
+
+    def _agent(self, uuid: str) -> FakeDomain:
+        domain = self._live(uuid)
+        if self.host.faults.agent_missing or time.monotonic() < domain.agent_at:
+            raise AgentUnavailable("The guest agent does not answer.")
+        return domain
+
+    # -- the host ----------------------------------------------------------------------------
+
+    def capacity(self) -> HostCapacity:
+        with self._call("capacity"):
+            return HostCapacity(
+                hostname=self.host.ref.name,
+                arch="x86_64",
+                vcpus=self.host.vcpus,
+                memory_mib=self.host.memory_mib,
+                free_memory_mib=self.host.memory_mib - self._used_mib(),
+                accelerated=False,
+                hypervisor_version="0.0.0",
+                libvirt_version="0.0.0",
+            )
+
+    def _used_mib(self) -> int:
+        running = (domain.running for domain in self.host.domains.values())
+        return sum(spec.memory_mib for spec in running if spec is not None)
+
+    def pci_devices(self) -> tuple[PciDevice, ...]:
+        with self._call("pci_devices"):
+            return tuple(sorted(self.host.pci, key=lambda device: device.address))
+
+    # -- definition and power ------------------------------------------------------------------
+
+    def define(self, spec: DomainSpec) -> None:
+        with self._call("define"):
+            others = self.host.domains.values()
+            if any(d.spec.name == spec.name and d.spec.uuid != spec.uuid for d in others):
+                raise Refused("The host has another domain of this name.")
+            if spec.uuid in self.host.domains:
+                self._domain(spec.uuid).spec = spec
+            else:
+                self.host.domains[spec.uuid] = FakeDomain(spec)
+
+    def undefine(self, uuid: str) -> None:
+        with self._call("undefine"):
+            if uuid in self.host.domains:
+                domain = self._domain(uuid)
+                if domain.running is not None:
+                    self._stop(domain, "powered off")
+                del self.host.domains[uuid]
+
+    def start(self, uuid: str) -> None:
+        with self._call("start"):
+            domain = self._domain(uuid)
+            if domain.power_state is PowerState.PAUSED:
+                domain.power_state, domain.reason = PowerState.RUNNING, ""
+            if domain.running is not None:
+                return
+            if self._used_mib() + domain.spec.memory_mib > self.host.memory_mib:
+                raise HostFull("The host has no memory left.")
+            self._open_disks(domain.spec)
+            now = time.monotonic()
+            domain.running, domain.power_state, domain.reason = domain.spec, PowerState.RUNNING, ""
+            domain.started_at, domain.agent_at = now, now + self.host.boot_s
+            domain.boots += 1
+            domain.vnc_port = next(_ports)
+            domain.vnc_valid_until = datetime.fromtimestamp(0, UTC)
+
+    def _open_disks(self, spec: DomainSpec) -> None:
+        """QEMU opens every disk at the start, or does not start."""
+        try:
+            if spec.seed is not None:
+                find_path(spec.seed)
+            volumes = [_volume(disk) for disk in spec.disks]
+        except VolumeMissing as error:
+            raise Refused(f"The host refused: {error.message}") from error
+        user = f"{self.host.ref.uri}/{spec.uuid}"
+        for volume in volumes:
+            if volume is not None and volume.users - {user}:
+                raise Refused("The host refused: the disk is in use by another domain.")
+        for volume in volumes:
+            if volume is not None:
+                volume.users.add(user)
+
+    def shutdown(self, uuid: str) -> None:
+        with self._call("shutdown"):
+            domain = self.host.domains.get(uuid)
+            if domain is None or domain.running is None:
+                return
+            booted = time.monotonic() >= domain.agent_at
+            if booted and not self.host.faults.ignores_acpi and domain.stops_at is None:
+                domain.stops_at = time.monotonic() + self.host.shutdown_s
+
+    def reboot(self, uuid: str) -> None:
+        with self._call("reboot"):
+            domain = self._live(uuid)
+            if time.monotonic() >= domain.agent_at and not self.host.faults.ignores_acpi:
+                self._boot_again(domain)
+
+    def reset(self, uuid: str) -> None:
+        with self._call("reset"):
+            self._boot_again(self._live(uuid))
+
+    def _boot_again(self, domain: FakeDomain) -> None:
+        domain.agent_at = time.monotonic() + self.host.shutdown_s + self.host.boot_s
+        domain.boots += 1
+        domain.frozen = False
+
+    def power_off(self, uuid: str) -> None:
+        with self._call("power_off"):
+            if uuid in self.host.domains:
+                domain = self._domain(uuid)
+                if domain.running is not None:
+                    self._stop(domain, "powered off")
+
+    def observe(self, uuid: str) -> DomainObservation:
+        with self._call("observe"):
+            if uuid not in self.host.domains:
+                now = datetime.now(UTC)
+                return DomainObservation(uuid, "", PowerState.ABSENT, observed_at=now)
+            return _observation(self._domain(uuid))
+
+    def observe_all(self) -> tuple[DomainObservation, ...]:
+        with self._call("observe_all"):
+            domains = list(self.host.domains.values())
+            return tuple(_observation(domain) for domain in domains if domain.spec.owner)
+
+    # -- the guest agent -----------------------------------------------------------------------
+
+    def agent_ready(self, uuid: str, *, timeout_s: float = 2.0) -> bool:
+        with self._call("agent_ready"):
+            try:
+                self._agent(uuid)
+            except (AgentUnavailable, DomainNotFound, DomainNotRunning):
+                return False
+            return True
+
+    def set_password(
+        self, uuid: str, account: str, password: str, *, encrypted: bool = False
+    ) -> None:
+        with self._call("set_password"):
+            domain = self._agent(uuid)
+            if account not in self.host.accounts:
+                raise AgentRefused("The guest agent refused: there is no such account.")
+            domain.passwords[account] = password
+
+    def addresses(self, uuid: str) -> tuple[GuestInterface, ...]:
+        with self._call("addresses"):
+            nics = _running(self._agent(uuid)).nics
+            loopback = GuestInterface("lo", "00:00:00:00:00:00", ("127.0.0.1/8", "::1/128"))
+            named = (GuestInterface(f"eth{n}", nic.mac, ()) for n, nic in enumerate(nics))
+            return (loopback, *named)
+
+    def filesystems(self, uuid: str) -> tuple[GuestFilesystem, ...]:
+        with self._call("filesystems"):
+            disks = _running(self._agent(uuid)).disks
+            root = next((disk for disk in disks if disk.boot), None)
+            if root is None:
+                return ()
+            used = 2 * GIB
+            return (GuestFilesystem("/", "vda1", "ext4", _size(root), used, (root.id,)),)
+
+    def freeze(self, uuid: str) -> int:
+        with self._call("freeze"):
+            domain = self._agent(uuid)
+            if domain.frozen:
+                raise AgentRefused("The guest agent refused: the file systems are frozen.")
+            domain.frozen = True
+            return 1
+
+    def thaw(self, uuid: str) -> None:
+        with self._call("thaw"):
+            self._agent(uuid).frozen = False
+
+    def run(
+        self, uuid: str, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 30.0
+    ) -> CommandResult:
+        with self._call("run"):
+            self._agent(uuid)
+            if self.host.guest_command is not None:
+                return self.host.guest_command(uuid, argv, stdin)
+            match list(argv):
+                case ["/bin/cat"]:
+                    return CommandResult(0, stdin, b"")
+                case ["/bin/cat", path] if path in self.host.guest_files:
+                    return CommandResult(0, self.host.guest_files[path], b"")
+                case ["/bin/echo", *words]:
+                    return CommandResult(0, " ".join(words).encode() + b"\n", b"")
+                case ["/bin/true"]:
+                    return CommandResult(0, b"", b"")
+                case ["/bin/false"]:
+                    return CommandResult(1, b"", b"")
+        raise AgentRefused("The guest agent refused: there is no such program.")
+
+    def read_file(self, uuid: str, path: str, *, max_bytes: int = 65536) -> bytes:
+        with self._call("read_file"):
+            self._agent(uuid)
+            if path not in self.host.guest_files:
+                raise AgentRefused("The guest agent refused: no such file.")
+            return self.host.guest_files[path][:max_bytes]
+
+    # -- changes to a running or stopped domain --------------------------------------------------
+
+    def attach_disk(self, uuid: str, disk: DiskAttachment) -> str:
+        with self._call("attach_disk"):
+            domain = self._domain(uuid)
+            specs = [spec for spec in (domain.spec, domain.running) if spec is not None]
+            present = [d for spec in specs for d in spec.disks if d.id == disk.id]
+            used = {d.target for spec in specs for d in spec.disks}
+            target = present[0].target if present else _free_target(disk.target, used)
+            disk = replace(disk, target=target, boot=False)
+            if domain.running is not None and all(d.id != disk.id for d in domain.running.disks):
+                self._open_disks(replace(domain.running, disks=(disk,)))
+                domain.running = _with_disk(domain.running, disk)
+            domain.spec = _with_disk(domain.spec, disk)
+            return target
+
+    def detach_disk(self, uuid: str, disk_id: str, *, timeout_s: float = 15.0) -> None:
+        with self._call("detach_disk"):
+            domain = self._domain(uuid)
+            live = domain.running
+            gone = [d for d in live.disks if d.id == disk_id] if live is not None else []
+            if live is not None and gone:
+                if self.host.faults.keeps_devices:
+                    raise GuestRefused("The guest has not released the disk in time.")
+                domain.running = _without_disk(live, disk_id)
+                volume = _volume(gone[0])
+                if volume is not None:
+                    volume.users.discard(f"{self.host.ref.uri}/{uuid}")
+            domain.spec = _without_disk(domain.spec, disk_id)
+
+    def resize_disk(self, uuid: str, disk_id: str, *, size_gib: int) -> None:
+        with self._call("resize_disk"):
+            volume = _volume(_disk(_running(self._live(uuid)), disk_id))
+            if volume is None:
+                return
+            if size_gib * GIB < volume.size_bytes:
+                raise ShrinkRefused("A disk can only grow.")
+            volume.size_bytes = size_gib * GIB
+
+    def set_disk_limits(self, uuid: str, disk_id: str, limits: DiskLimits) -> None:
+        with self._call("set_disk_limits"):
+            domain = self._domain(uuid)
+            domain.spec = _with_limits(domain.spec, disk_id, limits)
+            if domain.running is not None:
+                domain.running = _with_limits(domain.running, disk_id, limits)
+
+    def set_cpu_limits(self, uuid: str, *, shares: int, quota_percent: int | None) -> None:
+        with self._call("set_cpu_limits"):
+            domain = self._domain(uuid)
+            changes = {"cpu_shares": shares, "cpu_quota_percent": quota_percent}
+            domain.spec = replace(domain.spec, **changes)
+            if domain.running is not None:
+                domain.running = replace(domain.running, **changes)
+
+    def attach_nic(self, uuid: str, nic: NicSpec) -> None:
+        with self._call("attach_nic"):
+            domain = self._domain(uuid)
+            domain.spec = _with_nic(domain.spec, nic)
+            if domain.running is not None:
+                domain.running = _with_nic(domain.running, nic)
+
+    def detach_nic(self, uuid: str, mac: str, *, timeout_s: float = 15.0) -> None:
+        with self._call("detach_nic"):
+            domain = self._domain(uuid)
+            if domain.running is not None and any(n.mac == mac for n in domain.running.nics):
+                if self.host.faults.keeps_devices:
+                    raise GuestRefused("The guest has not released the network interface in time.")
+                domain.running = _without_nic(domain.running, mac)
+            domain.spec = _without_nic(domain.spec, mac)
+
+    def set_nic_link(self, uuid: str, mac: str, *, up: bool) -> None:
+        with self._call("set_nic_link"):
+            domain = self._domain(uuid)
+            if all(nic.mac != mac for nic in domain.spec.nics):
+                raise Refused("The domain has no such device.")
+            (domain.links_down.discard if up else domain.links_down.add)(mac)
+
+    def growth_headroom(self, uuid: str) -> GrowthHeadroom:
+        with self._call("growth_headroom"):
+            spec = _running(self._live(uuid))
+            return GrowthHeadroom(
+                vcpus=spec.vcpus,
+                max_vcpus=spec.max_vcpus,
+                memory_mib=spec.memory_mib,
+                max_memory_mib=spec.max_memory_mib,
+                memory_step_mib=_MEMORY_STEP_MIB,
+            )
+
+    def hot_upgrade(self, uuid: str, *, vcpus: int, memory_mib: int) -> None:
+        with self._call("hot_upgrade"):
+            domain = self._live(uuid)
+            spec = _running(domain)
+            if vcpus < spec.vcpus or memory_mib < spec.memory_mib:
+                raise ShrinkRefused("A running domain can only grow.")
+            if vcpus > spec.max_vcpus or memory_mib > spec.max_memory_mib:
+                raise Refused(
+                    f"The domain can grow to {spec.max_vcpus} vCPUs and {spec.max_memory_mib} MiB."
+                )
+            if memory_mib % _MEMORY_STEP_MIB:
+                raise Refused(f"Memory grows in steps of {_MEMORY_STEP_MIB} MiB.")
+            domain.running = replace(spec, vcpus=vcpus, memory_mib=memory_mib)
+            domain.spec = replace(domain.spec, vcpus=vcpus, memory_mib=memory_mib)
+            self._agent(uuid)
+
+    # -- snapshots of disks of running domains ----------------------------------------------------
+
+    def snapshot_disk(self, uuid: str, disk_id: str, name: str) -> None:
+        with self._call("snapshot_disk"):
+            volume = _volume(_disk(_running(self._live(uuid)), disk_id))
+            if volume is not None:
+                volume.take_snapshot(name)
+
+    def delete_disk_snapshot(self, uuid: str, disk_id: str, name: str) -> None:
+        with self._call("delete_disk_snapshot"):
+            volume = _volume(_disk(_running(self._live(uuid)), disk_id))
+            if volume is not None:
+                volume.drop_snapshot(name)
+
+    # -- migration and screen ----------------------------------------------------------------------
+
+    def migrate(
+        self,
+        uuid: str,
+        destination: HostRef,
+        *,
+        timeout_s: float = 600.0,
+        on_progress: Callable[[MigrationProgress], None] | None = None,
+    ) -> None:
+        if on_progress is not None:
+            on_progress(MigrationProgress(percent=0))
+        with self._call("migrate"):
+            if destination.uri == self.host.ref.uri:
+                raise Refused("The domain is on that host already.")
+            target = fake_host(destination.uri)
+            here, there = self.host.domains.get(uuid), target.domains.get(uuid)
+            if there is not None and there.running is not None:
+                self.host.domains.pop(uuid, None)
+                return
+            if here is None:
+                raise DomainNotFound("The host does not know this domain.")
+            if here.running is None:
+                raise DomainNotRunning("The domain is not running.")
+            if here.running.pci_devices:
+                raise Refused("A domain with host devices cannot move.")
+            if target.faults.unreachable or self.host.faults.migration_fails:
+                raise Refused("The host refused: the destination does not answer.")
+            for disk in here.running.disks:
+                volume = _volume(disk)
+                if volume is not None:
+                    volume.users.discard(f"{self.host.ref.uri}/{uuid}")
+                    volume.users.add(f"{target.ref.uri}/{uuid}")
+            here.vnc_port = next(_ports)
+            here.vnc_valid_until = datetime.fromtimestamp(0, UTC)
+            target.domains[uuid] = self.host.domains.pop(uuid)
+
+    def migration_progress(self, uuid: str) -> MigrationProgress | None:
+        with self._call("migration_progress"):
+            return None
+
+    def abort_migration(self, uuid: str) -> None:
+        with self._call("abort_migration"):
+            return
+
+    def vnc_endpoint(self, uuid: str) -> VncEndpoint:
+        with self._call("vnc_endpoint"):
+            return VncEndpoint(self.host.ref.address, self._live(uuid).vnc_port)
+
+    def set_vnc_password(self, uuid: str, password: str, *, valid_until: datetime) -> None:
+        if not 1 <= len(password) <= MAX_VNC_PASSWORD_LENGTH or not password.isascii():
+            raise ValueError("A VNC password has 1 to 8 ASCII characters.")
+        if valid_until.tzinfo is None:
+            raise ValueError("The time must say its zone.")
+        with self._call("set_vnc_password"):
+            domain = self._live(uuid)
+            domain.vnc_password, domain.vnc_valid_until = password, valid_until
+
+
+def _running(domain: FakeDomain) -> DomainSpec:
+    if domain.running is None:
+        raise DomainNotRunning("The domain is not running.")
+    return domain.running
+
+
+def _volume(disk: DiskAttachment) -> FakeVolume | None:
+    return find_path(disk.source)
+
+
+def _size(disk: DiskAttachment) -> int:
+    try:
+        volume = _volume(disk)
+    except VolumeMissing:
+        return 0
+    return 40 * GIB if volume is None else volume.size_bytes
+
+
+def _disk(spec: DomainSpec, disk_id: str) -> DiskAttachment:
+    for disk in spec.disks:
+        if disk.id == disk_id:
+            return disk
+    raise Refused("The domain has no such device.")
+
+
+def _free_target(wanted: str, used: set[str]) -> str:
+    candidates = [wanted, *(f"vd{letter}" for letter in "abcdefghijklmnopqrstuvwxy")]
+    return next(candidate for candidate in candidates if candidate not in used)
+
+
+def _with_disk(spec: DomainSpec, disk: DiskAttachment) -> DomainSpec:
+    if any(present.id == disk.id for present in spec.disks):
+        return _with_limits(spec, disk.id, disk.limits)
+    return replace(spec, disks=(*spec.disks, disk))
+
+
+def _without_disk(spec: DomainSpec, disk_id: str) -> DomainSpec:
+    return replace(spec, disks=tuple(disk for disk in spec.disks if disk.id != disk_id))
+
+
+def _with_limits(spec: DomainSpec, disk_id: str, limits: DiskLimits) -> DomainSpec:
+    _disk(spec, disk_id)
+    changed = (replace(d, limits=limits) if d.id == disk_id else d for d in spec.disks)
+    return replace(spec, disks=tuple(changed))
+
+
+def _with_nic(spec: DomainSpec, nic: NicSpec) -> DomainSpec:
+    return replace(_without_nic(spec, nic.mac), nics=(*_without_nic(spec, nic.mac).nics, nic))
+
+
+def _without_nic(spec: DomainSpec, mac: str) -> DomainSpec:
+    return replace(spec, nics=tuple(nic for nic in spec.nics if nic.mac != mac))
+
+
+def _observation(domain: FakeDomain) -> DomainObservation:
+    spec = domain.running or domain.spec
+    uptime_s = time.monotonic() - domain.started_at if domain.running else 0.0
+    memory_kib = spec.memory_mib * 1024
+    return DomainObservation(
+        uuid=spec.uuid,
+        name=spec.name,
+        power_state=domain.power_state,
+        reason=domain.reason,
+        observed_at=datetime.now(UTC),
+        owner=spec.owner,
+        vcpus=spec.vcpus,
+        memory_mib=spec.memory_mib,
+        cpu_time_ns=int(uptime_s * spec.vcpus * 50_000_000),
+        balloon=BalloonObservation(
+            current_kib=memory_kib, available_kib=memory_kib, usable_kib=memory_kib // 2
+        ),
+        disks=tuple(
+            DiskObservation(
+                id=disk.id,
+                target=disk.target,
+                path=disk.source.path if isinstance(disk.source, FileSource) else "",
+                capacity_bytes=_size(disk),
+                read_bytes=int(uptime_s * 1_000_000),
+                read_requests=int(uptime_s * 100),
+            )
+            for disk in spec.disks
+        ),
+        nics=tuple(
+            NicObservation(nic.mac, nic.port_uuid, rx_bytes=int(uptime_s * 1000))
+            for nic in spec.nics
+        ),
+        pci_devices=spec.pci_devices,
+    )

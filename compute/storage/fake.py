@@ -1,0 +1,369 @@
+"""A storage pool in memory, for tests of speed, scale and failure. Keeps the port's contract.
+
+Pools live as long as the process and are found again by their location. Content is a byte string
+per volume; `write_content` and `read_content` stand for what a guest would do.
+"""
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from compute.storage import probe
+from compute.storage.base import (
+    GIB,
+    DiskSource,
+    FileSource,
+    ImageBusy,
+    ImageInfo,
+    ImageMissing,
+    ImageProbe,
+    ImageRefused,
+    PoolCapacity,
+    ShrinkRefused,
+    SnapshotInfo,
+    SnapshotMissing,
+    StorageFull,
+    StorageRef,
+    StorageUnavailable,
+    VolumeBusy,
+    VolumeInfo,
+    VolumeMissing,
+)
+
+_PREFIX = "/fake-storage"
+
+
+@dataclass(slots=True)
+class StorageFaults:
+    """What shall go wrong. `fail_next` maps a method to the error of its next call."""
+
+    unavailable: bool = False
+    full: bool = False
+    slow_s: float = 0.0
+    fail_next: dict[str, Exception] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FakeSnapshot:
+    """A snapshot with the content of its moment."""
+
+    info: SnapshotInfo
+    content: bytes
+
+
+@dataclass(slots=True)
+class FakeVolume:
+    """A volume; `users` are the running domains that have it open."""
+
+    volume_id: str
+    size_bytes: int
+    image_id: str | None = None
+    content: bytes = b""
+    snapshots: list[FakeSnapshot] = field(default_factory=list)
+    users: set[str] = field(default_factory=set)
+
+    def take_snapshot(self, name: str) -> None:
+        """Keep the present content; nothing happens if the name is taken."""
+        if all(snapshot.info.name != name for snapshot in self.snapshots):
+            info = SnapshotInfo(name, self.size_bytes, datetime.now(UTC))
+            self.snapshots.append(FakeSnapshot(info, self.content))
+
+    def drop_snapshot(self, name: str) -> None:
+        """Forget a snapshot; may be missing."""
+        self.snapshots = [kept for kept in self.snapshots if kept.info.name != name]
+
+    def snapshot(self, name: str) -> FakeSnapshot:
+        """One snapshot; raises `SnapshotMissing`."""
+        for snapshot in self.snapshots:
+            if snapshot.info.name == name:
+                return snapshot
+        raise SnapshotMissing(f"Volume {self.volume_id} has no snapshot {name}.")
+
+
+@dataclass(slots=True)
+class _Image:
+    info: ImageInfo
+    content: bytes
+    path: Path | None = None
+
+
+class FakeStorage:
+    """See the module's docstring."""
+
+    snapshots_need_hypervisor = True
+
+    def __init__(self, location: str, *, total_gib: int = 100_000) -> None:
+        self.location = location
+        self.faults = StorageFaults()
+        self.volumes: dict[str, FakeVolume] = {}
+        self.images: dict[str, _Image] = {}
+        self.seeds: dict[str, dict[str, str]] = {}
+        self._total_bytes = total_gib * GIB
+        self._lock = threading.RLock()
+
+    @contextlib.contextmanager
+    def _call(self, name: str, *, writes: bool = False) -> Iterator[None]:
+        """One call of the port: faults first, then alone."""
+        if self.faults.slow_s:
+            time.sleep(self.faults.slow_s)
+        if self.faults.unavailable:
+            raise StorageUnavailable("The storage directory is not there.")
+        if (error := self.faults.fail_next.pop(name, None)) is not None:
+            raise error
+        if writes and self.faults.full:
+            raise StorageFull("The storage pool is full.")
+        with self._lock:
+            yield
+
+    def capacity(self) -> PoolCapacity:
+        with self._call("capacity"):
+            used = sum(len(volume.content) for volume in self.volumes.values())
+            free = 0 if self.faults.full else self._total_bytes - used
+            return PoolCapacity(total_bytes=self._total_bytes, available_bytes=free)
+
+    # -- for tests ---------------------------------------------------------------------------
+
+    def write_content(self, volume_id: str, content: bytes) -> None:
+        """What a guest would have written."""
+        self._volume(volume_id).content = content
+
+    def read_content(self, volume_id: str) -> bytes:
+        """What a guest would read."""
+        return self._volume(volume_id).content
+
+    # -- images ------------------------------------------------------------------------------
+
+    def probe_image(self, path: Path, *, max_virtual_gib: int = 500) -> ImageProbe:
+        with self._call("probe_image"):
+            return probe.probe(path, max_virtual_gib=max_virtual_gib)
+
+    def import_image(
+        self,
+        image_id: str,
+        source_path: Path,
+        *,
+        expected_sha256: str | None = None,
+        max_virtual_gib: int = 500,
+    ) -> ImageInfo:
+        with self._call("import_image", writes=True):
+            if image_id in self.images:
+                return self.images[image_id].info
+            found = probe.probe(source_path, max_virtual_gib=max_virtual_gib)
+            with source_path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+            if expected_sha256 is not None and content.hex() != expected_sha256.lower():
+                raise ImageRefused(
+                    "The file's checksum is not the expected one.", reason="checksum"
+                )
+            return self._add_image(image_id, content, found.virtual_bytes, source_path)
+
+    def add_image(self, image_id: str, *, size_gib: int = 1) -> ImageInfo:
+        """An image without a file, for tests that need only its name."""
+        with self._call("import_image", writes=True):
+            return self._add_image(image_id, image_id.encode(), size_gib * GIB, None)
+
+    def _add_image(
+        self, image_id: str, content: bytes, virtual_bytes: int, path: Path | None
+    ) -> ImageInfo:
+        digest = hashlib.sha256(content).hexdigest()
+        info = ImageInfo(image_id, virtual_bytes, max(1, len(content)), digest)
+        self.images[image_id] = _Image(info, content, path)
+        return info
+
+    def image_from_volume(
+        self, image_id: str, volume_id: str, *, snapshot: str | None = None
+    ) -> ImageInfo:
+        with self._call("image_from_volume", writes=True):
+            if image_id in self.images:
+                return self.images[image_id].info
+            content = self._content(volume_id, snapshot)
+            return self._add_image(image_id, content, self._volume(volume_id).size_bytes, None)
+
+    def image_info(self, image_id: str) -> ImageInfo:
+        with self._call("image_info"):
+            return self._image(image_id).info
+
+    def list_images(self) -> tuple[ImageInfo, ...]:
+        with self._call("list_images"):
+            return tuple(self.images[name].info for name in sorted(self.images))
+
+    def export_image(self, image_id: str) -> Path:
+        with self._call("export_image"):
+            path = self._image(image_id).path
+            if path is None:
+                raise ImageMissing(f"Image {image_id} has no file.")
+            return path
+
+    def delete_image(self, image_id: str) -> None:
+        with self._call("delete_image"):
+            users = [v for v in self.volumes.values() if v.image_id == image_id]
+            if users:
+                raise ImageBusy(f"{len(users)} volumes rest on image {image_id}.")
+            self.images.pop(image_id, None)
+
+    def _image(self, image_id: str) -> _Image:
+        if image_id not in self.images:
+            raise ImageMissing(f"The storage has no image {image_id}.")
+        return self.images[image_id]
+
+    # -- volumes -----------------------------------------------------------------------------
+
+    def create_volume(self, volume_id: str, *, size_gib: int, image_id: str | None = None) -> None:
+        with self._call("create_volume", writes=True):
+            if volume_id in self.volumes:
+                volume = self.volumes[volume_id]
+                volume.size_bytes = max(volume.size_bytes, size_gib * GIB)
+                return
+            self.volumes[volume_id] = self._fresh(volume_id, size_gib, image_id)
+
+    def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
+        with self._call("rebuild_volume", writes=True):
+            if volume_id in self.volumes:
+                self._require_idle(volume_id)
+            self.volumes[volume_id] = self._fresh(volume_id, size_gib, image_id)
+
+    def _fresh(self, volume_id: str, size_gib: int, image_id: str | None) -> FakeVolume:
+        volume = FakeVolume(volume_id, size_gib * GIB, image_id)
+        if image_id is not None:
+            image = self._image(image_id)
+            if image.info.virtual_bytes > volume.size_bytes:
+                raise ShrinkRefused("The image is larger than the volume.")
+            volume.content = image.content
+        return volume
+
+    def clone_volume(self, volume_id: str, *, source_volume_id: str) -> None:
+        with self._call("clone_volume", writes=True):
+            self._copy(volume_id, source_volume_id, None)
+
+    def volume_from_snapshot(self, volume_id: str, *, source_volume_id: str, snapshot: str) -> None:
+        with self._call("volume_from_snapshot", writes=True):
+            self._copy(volume_id, source_volume_id, snapshot)
+
+    def _copy(self, volume_id: str, source_id: str, snapshot: str | None) -> None:
+        if volume_id not in self.volumes:
+            content = self._content(source_id, snapshot)
+            size_bytes = self._volume(source_id).size_bytes
+            self.volumes[volume_id] = FakeVolume(volume_id, size_bytes, content=content)
+
+    def _content(self, volume_id: str, snapshot: str | None) -> bytes:
+        volume = self._volume(volume_id)
+        if snapshot is not None:
+            return volume.snapshot(snapshot).content
+        self._require_idle(volume_id)
+        return volume.content
+
+    def resize_volume(self, volume_id: str, *, size_gib: int) -> None:
+        with self._call("resize_volume", writes=True):
+            volume = self._volume(volume_id)
+            if size_gib * GIB < volume.size_bytes:
+                raise ShrinkRefused("A volume can only grow.")
+            if size_gib * GIB > volume.size_bytes:
+                self._require_idle(volume_id)
+                volume.size_bytes = size_gib * GIB
+
+    def delete_volume(self, volume_id: str) -> None:
+        with self._call("delete_volume"):
+            if volume_id in self.volumes:
+                self._require_idle(volume_id)
+                del self.volumes[volume_id]
+
+    def volume_info(self, volume_id: str) -> VolumeInfo:
+        with self._call("volume_info"):
+            return self._info(self._volume(volume_id))
+
+    def list_volumes(self) -> tuple[VolumeInfo, ...]:
+        with self._call("list_volumes"):
+            return tuple(self._info(self.volumes[name]) for name in sorted(self.volumes))
+
+    def disk_source(self, volume_id: str) -> DiskSource:
+        return FileSource(path=f"{_PREFIX}/{self.location}/volumes/{volume_id}", format="qcow2")
+
+    @staticmethod
+    def _info(volume: FakeVolume) -> VolumeInfo:
+        stored = max(1, len(volume.content))
+        return VolumeInfo(volume.volume_id, volume.size_bytes, stored, volume.image_id)
+
+    def _volume(self, volume_id: str) -> FakeVolume:
+        if volume_id not in self.volumes:
+            raise VolumeMissing(f"The storage has no volume {volume_id}.")
+        return self.volumes[volume_id]
+
+    def _require_idle(self, volume_id: str) -> None:
+        if self._volume(volume_id).users:
+            raise VolumeBusy("The volume is in use by a running VM.")
+
+    # -- snapshots of volumes ------------------------------------------------------------------
+
+    def create_snapshot(self, volume_id: str, name: str) -> None:
+        with self._call("create_snapshot", writes=True):
+            self._require_idle(volume_id)
+            self._volume(volume_id).take_snapshot(name)
+
+    def delete_snapshot(self, volume_id: str, name: str) -> None:
+        with self._call("delete_snapshot"):
+            if volume_id in self.volumes:
+                self._require_idle(volume_id)
+                self._volume(volume_id).drop_snapshot(name)
+
+    def rollback_snapshot(self, volume_id: str, name: str) -> None:
+        with self._call("rollback_snapshot", writes=True):
+            self._require_idle(volume_id)
+            volume = self._volume(volume_id)
+            volume.content = volume.snapshot(name).content
+
+    def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:
+        with self._call("list_snapshots"):
+            return tuple(replace(kept.info) for kept in self._volume(volume_id).snapshots)
+
+    # -- seeds ---------------------------------------------------------------------------------
+
+    def write_seed(self, vm_id: str, files: Mapping[str, str]) -> DiskSource:
+        with self._call("write_seed", writes=True):
+            self.seeds[vm_id] = dict(files)
+            return FileSource(path=f"{_PREFIX}/{self.location}/seeds/{vm_id}", format="raw")
+
+    def delete_seed(self, vm_id: str) -> None:
+        with self._call("delete_seed"):
+            self.seeds.pop(vm_id, None)
+
+    # -- housekeeping ----------------------------------------------------------------------------
+
+    def sweep_temporary(self, *, older_than_s: float = 3600.0) -> tuple[str, ...]:
+        with self._call("sweep_temporary"):
+            return ()
+
+
+_pools: dict[str, FakeStorage] = {}
+_pools_lock = threading.Lock()
+
+
+def open_fake_storage(ref: StorageRef) -> FakeStorage:
+    """The pool of that location; made at first use."""
+    with _pools_lock:
+        return _pools.setdefault(ref.location, FakeStorage(ref.location))
+
+
+def forget_fake_pools() -> None:
+    """Start over with no pools."""
+    with _pools_lock:
+        _pools.clear()
+
+
+def find_path(source: DiskSource) -> FakeVolume | None:
+    """The fake volume behind a disk source; None for others. Raises `VolumeMissing`."""
+    if not isinstance(source, FileSource) or not source.path.startswith(f"{_PREFIX}/"):
+        return None
+    location, kind, name = source.path.removeprefix(f"{_PREFIX}/").rsplit("/", 2)
+    pool = _pools.get(location)
+    if kind == "seeds":
+        if pool is None or name not in pool.seeds:
+            raise VolumeMissing(f"The seed {name} is missing.")
+        return None
+    if pool is None or name not in pool.volumes:
+        raise VolumeMissing(f"The storage has no volume {name}.")
+    return pool.volumes[name]
