@@ -157,7 +157,9 @@ class Lab:
 
     @property
     def external_prefix(self) -> str:
-        return "203.0.113" if self.index == 0 else f"100.{64 + self.index}.0"
+        # Of the shared address space (RFC 6598): the documentation ranges look unused, but a
+        # machine that lives in a simulated network may well have its package mirror there.
+        return f"100.{64 + self.index % 64}.0"
 
     @property
     def external_cidr(self) -> str:
