@@ -71,7 +71,7 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500. It touches neither the database nor the session: they may be the cause."""
+    """Django's handler500. Touches no database: that may be the cause."""
     if request.headers.get("HX-Request") == "true":
         answer = HttpResponse(status=500)
         answer.headers["HX-Reswap"] = "none"

@@ -42,11 +42,11 @@ def errors_with_remedies(form: forms.BaseForm, name: str | None) -> list[dict[st
     found = form.errors.get(key)
     if found is None:
         return []
-    out = []
-    for error in found.as_data():
-        for message in error.messages:
-            out.append({"message": message, "remedy": str(getattr(error, "remedy", ""))})
-    return out
+    return [
+        {"message": message, "remedy": str(getattr(error, "remedy", ""))}
+        for error in found.as_data()
+        for message in error.messages
+    ]
 
 
 def css_class_of(widget: forms.Widget) -> str:

@@ -56,7 +56,8 @@ def badge(view: StatusView | Any) -> SafeString:
 def copy_button(value: Any, css_class: str = "") -> SafeString:
     """Return the button that copies a value to the clipboard."""
     return format_html(
-        '<button type="button" class="copy {}" data-copy="{}" title="{}" aria-label="{}">{}</button>',
+        '<button type="button" class="copy {}" data-copy="{}" title="{}" aria-label="{}">{}'
+        "</button>",
         css_class,
         value,
         _("Copy"),
@@ -290,7 +291,8 @@ def bar(label: Any, used: float, limit: float | None, unit: str = "") -> SafeStr
         }
         top = max(limit, 1)
         gauge = format_html(
-            '<meter min="0" max="{}" low="{}" high="{}" optimum="0" value="{}" aria-label="{}"></meter>',
+            '<meter min="0" max="{}" low="{}" high="{}" optimum="0" value="{}" aria-label="{}">'
+            "</meter>",
             top,
             round(top * 0.8, 3),
             round(top * 0.95, 3),
@@ -298,7 +300,8 @@ def bar(label: Any, used: float, limit: float | None, unit: str = "") -> SafeStr
             label,
         )
     return format_html(
-        '<div class="bar"><div class="bar-head"><span>{}</span><span class="bar-value">{}</span></div>{}</div>',
+        '<div class="bar"><div class="bar-head"><span>{}</span><span class="bar-value">{}</span>'
+        "</div>{}</div>",
         label,
         text,
         gauge,
@@ -316,7 +319,8 @@ def quota(label: Any, used: float, added: float, limit: float | None, unit: str 
     added_width = min(100.0 - used_width, 100.0 * added / top)
     over = after > limit
     return format_html(
-        '<div class="bar"><div class="bar-head"><span>{}</span><span class="bar-value {}">{}</span></div>'
+        '<div class="bar"><div class="bar-head"><span>{}</span>'
+        '<span class="bar-value {}">{}</span></div>'
         '<svg class="quota-svg" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
         '<rect class="quota-track" width="100" height="6"></rect>'
         '<rect class="quota-used" width="{}" height="6"></rect>'

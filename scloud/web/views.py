@@ -65,6 +65,9 @@ class ConsoleMixin:
 class ConsoleView(ConsoleMixin, View):
     """Base of console pages."""
 
+    # Django's View says HttpRequest; ConsoleMixin.dispatch lets only console requests through.
+    request: ConsoleRequest
+
 
 class ActionView(ConsoleView):
     """A dialog that ends in an action: GET shows it, POST does it.
@@ -102,7 +105,7 @@ class ActionView(ConsoleView):
         return {}
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Return more variables for the dialog: ``lines`` (label, value), ``warnings``, ``objects``."""
+        """Return more variables: ``lines`` (label, value), ``warnings``, ``objects``."""
         return {}
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
