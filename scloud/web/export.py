@@ -37,8 +37,6 @@ CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.shee
 _ILLEGAL: dict[int, None] = dict.fromkeys(
     [*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0xFFFE, 0xFFFF]
 )
-    [*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0xFFFE, 0xFFFF]
-)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 (day 0 of the format's calendar, which has no zone)
 
