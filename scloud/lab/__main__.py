@@ -15,7 +15,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True)
     which = argparse.ArgumentParser(add_help=False)
     which.add_argument("--name", default="demo", help="lab (default demo)")
-    which.add_argument("--index", type=int, help="network number of a new lab, 1 to 99")
+    which.add_argument("--index", type=int, help="network number of a new lab, 1 to 63")
 
     up = verbs.add_parser("up", parents=[which], help="bring a lab up")
     up.add_argument("--hosts", type=int, help="number of hosts (default 2)")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 KNOWN_INDEXES = {"demo": 0, "test": 1, "dev": 9}
 MAX_HOSTS = 20
-MAX_INDEX = 99
+MAX_INDEX = 63
 
 
 class LabError(Exception):
@@ -86,7 +86,7 @@ class HostPlan:
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab's name, its index (0 to 99) and how many hosts it has."""
+    """A lab's name, its index (0 to 63) and how many hosts it has."""
 
     name: str = "demo"
     index: int = 0
@@ -159,7 +159,7 @@ class Lab:
     def external_prefix(self) -> str:
         # Of the shared address space (RFC 6598): the documentation ranges look unused, but a
         # machine that lives in a simulated network may well have its package mirror there.
-        return f"100.{64 + self.index % 64}.0"
+        return f"100.{64 + self.index}.0"
 
     @property
     def external_cidr(self) -> str:

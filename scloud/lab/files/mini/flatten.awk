@@ -147,7 +147,7 @@ function hex(text,   k, n) {
     for (k = 1; k <= length(text); k++) n = n * 16 + index("0123456789abcdef", substr(text, k, 1)) - 1
     return n
 }
-function flow(path,   c, n, key, start) {
+function flow(path,   c, n, key, start, text) {
     blanks()
     c = substr(S, P, 1)
     if (c == "{") {
@@ -172,7 +172,9 @@ function flow(path,   c, n, key, start) {
     } else if (c ~ /["']/) emit(path, quoted())
     else {
         start = P
-        while (P <= length(S) && !index(",}]\n", substr(S, P, 1))) P++
-        emit(path, plain(substr(S, start, P - start)))
+        while (P <= length(S) && !index(",}]", substr(S, P, 1))) P++
+        text = substr(S, start, P - start)
+        gsub(/[ \t\r]*\n[ \t]*/, " ", text)
+        emit(path, plain(text))
     }
 }

@@ -1,0 +1,21 @@
+"""The region in a box for tests: one per run, left as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from scloud.lab import region
+from scloud.lab.plan import Lab, lab_named
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Lab ``test`` with two hosts: brought up once, taken down unless it was up before."""
+    wanted = lab_named("test", host_count=2)
+    was_up = region.is_up(wanted)
+    region.up(wanted, fresh=not was_up)
+    yield wanted
+    if not was_up:
+        region.down(wanted, wipe=True)
