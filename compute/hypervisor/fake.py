@@ -431,10 +431,9 @@ class FakeHypervisor:
     def set_cpu_limits(self, uuid: str, *, shares: int, quota_percent: int | None) -> None:
         with self._call("set_cpu_limits"):
             domain = self._domain(uuid)
-            changes = {"cpu_shares": shares, "cpu_quota_percent": quota_percent}
-            domain.spec = replace(domain.spec, **changes)
+            domain.spec = _with_cpu_limits(domain.spec, shares, quota_percent)
             if domain.running is not None:
-                domain.running = replace(domain.running, **changes)
+                domain.running = _with_cpu_limits(domain.running, shares, quota_percent)
 
     def attach_nic(self, uuid: str, nic: NicSpec) -> None:
         with self._call("attach_nic"):
@@ -603,6 +602,10 @@ def _with_limits(spec: DomainSpec, disk_id: str, limits: DiskLimits) -> DomainSp
     _disk(spec, disk_id)
     changed = (replace(d, limits=limits) if d.id == disk_id else d for d in spec.disks)
     return replace(spec, disks=tuple(changed))
+
+
+def _with_cpu_limits(spec: DomainSpec, shares: int, quota_percent: int | None) -> DomainSpec:
+    return replace(spec, cpu_shares=shares, cpu_quota_percent=quota_percent)
 
 
 def _with_nic(spec: DomainSpec, nic: NicSpec) -> DomainSpec:

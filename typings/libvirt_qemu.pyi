@@ -1,0 +1,6 @@
+"""The part of libvirt's QEMU binding that the driver uses; the binding ships no types."""
+
+from libvirt import virDomain
+
+def qemuAgentCommand(domain: virDomain, cmd: str, timeout: int, flags: int) -> str: ...
+def qemuMonitorCommand(domain: virDomain, cmd: str, flags: int) -> str: ...
