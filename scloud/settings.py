@@ -55,7 +55,6 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "django_filters",
-    "django_htmx",
     "django_q",
     "csp",
     "scloud.tenancy",
