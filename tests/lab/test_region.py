@@ -1,0 +1,158 @@
+"""The region in a box comes up twice, goes down once, and forgives a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scloud.lab import links, probe, region
+from scloud.lab.plan import HostPlan, Lab, LabError
+from scloud.lab.shell import marked_processes, run, wait_for
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab of its own, with its state elsewhere, that tests may break."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SCLOUD_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+    lab = Lab("spare", 61, 2)
+    region.down(lab, wipe=True)
+    yield lab
+    region.down(lab, wipe=True)
+    patch.undo()
+
+
+def traces(lab: Lab) -> list[str]:
+    """Everything on the machine that bears the lab's name."""
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    namespaces = Path("/run/netns")
+    groups = Path("/sys/fs/cgroup")
+    return [
+        *(line for line in mounts if str(lab.run) in line or f"scl-{lab.name}" in line),
+        *(
+            path.name
+            for path in Path("/sys/class/net").iterdir()
+            if path.name.startswith(lab.prefix)
+        ),
+        *(
+            path.name
+            for path in (namespaces.iterdir() if namespaces.exists() else [])
+            if path.name.startswith(f"scl-{lab.name}-")
+        ),
+        *(str(pid) for pid in marked_processes(lab.marker)),
+        *(str(path) for path in groups.glob(f"*/scl-{lab.name}-*")),
+        *([str(lab.run)] if lab.run.exists() else []),
+    ]
+
+
+def identity(lab: Lab) -> list[int]:
+    """Pids that change when anything is started anew."""
+    return [region.inner_pid(host) for host in lab.hosts]
+
+
+def test_up_is_fast_and_up_again_changes_nothing(spare: Lab) -> None:
+    started = time.monotonic()
+    region.up(spare)
+    assert time.monotonic() - started < 30
+    before = identity(spare)
+    region.up(spare)
+    assert identity(spare) == before
+    facts = region.status(spare)
+    assert facts["up"] is True
+    assert [host["uri"] for host in facts["hosts"]] == [
+        "qemu+tcp://10.99.61.11/system",
+        "qemu+tcp://10.99.61.12/system",
+    ]
+    json.dumps(facts)
+    for host in spare.hosts:
+        assert run("virsh", "-q", "-c", host.uri, "hostname").strip() == host.hostname
+
+
+def test_the_external_gateway_and_both_databases_answer_from_outside(spare: Lab) -> None:
+    region.up(spare)
+    assert run("ovn-nbctl", f"--db={spare.nb}", "get-connection") == ""
+    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    assert sorted(chassis.split()) == ["spare-h1", "spare-h2"]
+    run("ping", "-n", "-q", "-c", "1", "-w", "2", spare.external_gateway)
+    run("ping", "-n", "-q", "-c", "1", "-w", "2", spare.external_gateway6)
+
+
+def test_a_host_that_lost_its_power_is_started_again_and_the_other_is_left_alone(
+    spare: Lab,
+) -> None:
+    region.up(spare)
+    first, second = spare.hosts
+    before = region.inner_pid(second)
+    region.kill_host(first)
+    assert region.status(spare)["up"] is False
+    region.up(spare)
+    assert region.is_up(spare)
+    assert region.inner_pid(second) == before
+
+
+def test_leftovers_of_a_killed_lab_are_cleaned_up(spare: Lab) -> None:
+    region.up(spare)
+    # What a crash of the machine's user land leaves: half of the processes, no pid files, a
+    # namespace that is only a name, a bridge, sockets without a listener.
+    os.kill(region.inner_pid(spare.host("h1")), signal.SIGKILL)
+    (spare.host("h2").run / "box.pid").unlink()
+    (spare.run / "central" / "box.pid").unlink()
+    Path("/run/netns/scl-spare-p-gone").touch()
+    region.up(spare)
+    assert region.is_up(spare)
+    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    assert sorted(chassis.split()) == ["spare-h1", "spare-h2"]
+    boxes = [
+        pid
+        for pid in marked_processes(spare.marker)
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "unshare"
+    ]
+    assert len(boxes) == 3, "one for the centre and one for each host"
+
+
+def test_a_run_killed_half_way_can_be_repeated(spare: Lab) -> None:
+    region.down(spare)
+    command = [sys.executable, "-m", "scloud.lab", "up", "--name", "spare", "--index", "61"]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for(
+        "the first host's link", lambda: links.exists(spare.host("h1").link("m")), timeout_s=20,
+        every_s=0.01,
+    )  # fmt: skip
+    child.kill()
+    child.wait(timeout=10)
+    region.up(spare)
+    assert region.is_up(spare)
+
+
+def test_fewer_hosts_are_wanted(spare: Lab) -> None:
+    region.up(spare)
+    region.up(Lab("spare", 61, 1))
+    assert not links.netns_exists(HostPlan(spare, 2).netns)
+    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    assert chassis.split() == ["spare-h1"]
+
+
+def test_down_leaves_nothing_and_down_again_is_fine(spare: Lab) -> None:
+    region.up(spare)
+    assert traces(spare)
+    region.down(spare)
+    assert traces(spare) == []
+    assert spare.storage.exists(), "guests' disks outlive the lab"
+    region.down(spare, wipe=True)
+    assert not spare.state.exists()
+
+
+def test_a_probe_on_a_host_that_is_down_is_refused(spare: Lab) -> None:
+    region.down(spare)
+    with pytest.raises(LabError, match="host h1 of lab spare is down"):
+        probe.add(spare, name="x", port="x", mac="52:54:00:00:00:01", ip=["10.0.0.1/24"])
