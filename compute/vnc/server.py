@@ -59,23 +59,29 @@ def with_malloc_environment() -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (the same program)
 
 
+def make_server(app: Any) -> uvicorn.Server:
+    """Return the server of the proxy, for ``run(sockets=[...])``."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="h11",
+            ws=BoundedWebSocketProtocol,
+            ws_per_message_deflate=False,
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_ping_interval=PING_INTERVAL_S,
+            ws_ping_timeout=PING_TIMEOUT_S,
+            lifespan="on",
+            # uvicorn logs the whole address of each websocket, ticket included, at INFO.
+            log_level="warning",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+
+
 def run(app: Any, sock: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="h11",
-        ws=BoundedWebSocketProtocol,
-        ws_per_message_deflate=False,
-        ws_max_size=MAX_MESSAGE_BYTES,
-        ws_ping_interval=PING_INTERVAL_S,
-        ws_ping_timeout=PING_TIMEOUT_S,
-        lifespan="on",
-        # uvicorn logs the whole address of each websocket, ticket included, at INFO.
-        log_level="warning",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
-    uvicorn.Server(config).run(sockets=[sock])
+    make_server(app).run(sockets=[sock])
