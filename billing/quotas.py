@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import F, Q, Sum
+from django.urls import reverse
 
 from billing.models import DEFAULT_LIMITS, QuotaAnchor, QuotaClaim, QuotaItem, QuotaLimit
 from scloud.lib.errors import InvalidInput, QuotaExceeded
@@ -128,7 +129,7 @@ def check(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
                     "limit": allowed[item],
                     "used": used.get(item, 0),
                     "asked": amount,
-                    "request_url": f"/billing/quotas/?item={item}",
+                    "request_url": reverse("quota-request") + f"?item={item}",
                 },
             )
 

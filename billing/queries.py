@@ -1,0 +1,199 @@
+"""Reads for pages and the API: what this month cost, what it will cost, per resource and tag."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from billing import catalog, ledger, money, pricing
+from billing.models import Account, Charge, Order, Subscription, SubscriptionStatus
+from billing.pricing import Method, PriceBook, period_end
+from billing.quotes import items_of
+from scloud.lib.errors import ScloudError
+from scloud.resources import kinds
+from scloud.tenancy.models import Tenant
+
+
+@dataclass(frozen=True)
+class Month:
+    """A calendar month of the billing time zone."""
+
+    begin: datetime
+    end: datetime
+
+
+def month_of(at: datetime) -> Month:
+    """The billing month that ``at`` lies in."""
+    local = at.astimezone(money.zone())
+    begin = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return Month(begin, period_end(begin, Method.MONTH, 1, zone=money.zone()))
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The figures at the top of the billing page, in whole currency units."""
+
+    account: Account
+    month: Month
+    spent: Decimal
+    forecast: Decimal
+    by_tag: list[tuple[str, Decimal]] = field(default_factory=list)
+
+    @property
+    def cash(self) -> Decimal:
+        """The cash balance."""
+        return money.from_minor(self.account.cash_minor)
+
+    @property
+    def gift(self) -> Decimal:
+        """The gift balance."""
+        return money.from_minor(self.account.gift_minor)
+
+    @property
+    def balance(self) -> Decimal:
+        """Cash and gift together."""
+        return money.from_minor(self.account.balance_minor)
+
+    @property
+    def is_short(self) -> bool:
+        """True if the rest of the month will cost more than there is."""
+        return self.forecast - self.spent > self.balance
+
+
+def overview(tenant: Tenant, *, with_tags: bool = True) -> Overview:
+    """Balance, month so far, forecast, and the month's cost by tag."""
+    now = timezone.now()
+    month = month_of(now)
+    spent = spent_in(tenant, month)
+    return Overview(
+        account=ledger.account_of(tenant),
+        month=month,
+        spent=spent,
+        forecast=spent + due_until(tenant, month.end, now),
+        by_tag=cost_by_tag(tenant, month) if with_tags else [],
+    )
+
+
+def spent_in(tenant: Tenant, month: Month) -> Decimal:
+    """What was charged in a month, refunds taken off."""
+    rows = Charge.objects.filter(
+        tenant=tenant, created_at__gte=month.begin, created_at__lt=month.end
+    )
+    return money.from_minor(rows.aggregate(total=Sum("amount_minor"))["total"] or 0)
+
+
+def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
+    """What automatic renewals will cost until ``horizon`` at today's prices.
+
+    Subscriptions of a region without prices count as nothing: there is no figure to give.
+    """
+    books: dict[str, PriceBook | None] = {}
+    total = Decimal(0)
+    renewing = Subscription.objects.select_related("region").filter(
+        tenant=tenant,
+        status=SubscriptionStatus.ACTIVE,
+        auto_renew=True,
+        in_bin=False,
+        paid_until__lt=horizon,
+    )
+    skus = {line["sku"] for row in renewing for line in row.lines}
+    discounts = catalog.discounts_at(tenant, skus, now)
+    for row in renewing:
+        if row.region_id not in books:
+            try:
+                books[row.region_id] = catalog.book_of(catalog.price_list_at(row.region, now))
+            except ScloudError:
+                books[row.region_id] = None
+        book = books[row.region_id]
+        if book is None:
+            continue
+        method = Method(row.method)
+        items = [item.priced() for item in items_of(row.lines)]
+        try:
+            one = pricing.total(pricing.price_lines(book, items, method, 1, discounts))
+        except ScloudError:
+            continue
+        times = pricing.renewals_until(
+            row.paid_until, horizon, method, anchor_day=row.anchor_day, zone=money.zone()
+        )
+        total += one * times
+    return total
+
+
+def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
+    """What each tag's resources cost in a month, dearest first.
+
+    A resource counts under each of its tags, so the parts may add up to more than the whole.
+    """
+    costs: dict[str, dict[str, int]] = {}
+    rows = (
+        Charge.objects.filter(tenant=tenant, created_at__gte=month.begin, created_at__lt=month.end)
+        .order_by()
+        .values_list("resource_kind", "resource_id")
+        .annotate(Sum("amount_minor"))
+    )
+    for kind, resource_id, amount in rows:
+        costs.setdefault(kind, {})[resource_id] = amount
+    tagged: dict[str, int] = {}
+    for kind, amounts in costs.items():
+        try:
+            model = kinds.get(kind).model_class()
+        except KeyError:
+            continue
+        if not any(f.name == "tags" for f in model._meta.concrete_fields):
+            continue
+        found = model._default_manager.filter(pk__in=amounts.keys()).exclude(tags=[])
+        for pk, tags in found.values_list("pk", "tags"):
+            for tag in tags:
+                tagged[tag] = tagged.get(tag, 0) + amounts[pk]
+    dearest = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [(tag, money.from_minor(amount)) for tag, amount in dearest]
+
+
+def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:
+    """A tenant's subscriptions with ``month_minor``, what each cost this month.
+
+    Those that ended in an earlier month are history and left out.
+    """
+    month = month_of(timezone.now())
+    cost = (
+        Charge.objects.filter(
+            tenant=tenant, resource_id=OuterRef("resource_id"), created_at__gte=month.begin
+        )
+        .order_by()
+        .values("resource_id")
+        .annotate(total=Sum("amount_minor"))
+        .values("total")
+    )
+    return (
+        Subscription.objects.filter(tenant=tenant)
+        .filter(~Q(status=SubscriptionStatus.ENDED) | Q(ended_at__gte=month.begin))
+        .select_related("region")
+        .annotate(month_minor=Coalesce(Subquery(cost), 0))
+    )
+
+
+def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
+    """How many resources run out soon and do not renew by themselves, or have run out."""
+    soon = timezone.now() + within
+    return (
+        Subscription.objects.filter(tenant=tenant, in_bin=False)
+        .filter(
+            Q(status=SubscriptionStatus.EXPIRED)
+            | Q(status=SubscriptionStatus.ACTIVE, auto_renew=False, paid_until__lt=soon)
+        )
+        .exclude(method=Method.HOUR.value, status=SubscriptionStatus.ACTIVE)
+        .count()
+    )
+
+
+def orders(tenant: Tenant) -> QuerySet[Order]:
+    """A tenant's orders with their charges."""
+    return (
+        Order.objects.filter(tenant=tenant)
+        .select_related("region")
+        .prefetch_related(Prefetch("charges", Charge.objects.order_by("pk")))
+    )

@@ -1,0 +1,100 @@
+"""What billing makes known to the shell: navigation, balance, card, chores, the order kind."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from billing import ledger, money, queries, sweep
+from scloud.jobs import periodic
+from scloud.resources import kinds
+from scloud.web import dashboard, nav, topbar, ui
+from scloud.web.http import ConsoleRequest
+
+SWEEP_EVERY_S = 20
+
+
+def _balance(request: ConsoleRequest) -> topbar.TopbarChip | None:
+    from django.urls import reverse
+
+    if request.actor.tenant is None or not request.actor.allows("billing.view"):
+        return None
+    account = ledger.account_of(request.actor.tenant)
+    return topbar.TopbarChip(
+        icon="wallet",
+        label=_("Balance"),
+        value=ui.money(money.from_minor(account.balance_minor)),
+        url=reverse("billing"),
+        tone="" if account.balance_minor else "warn",
+    )
+
+
+def _card(request: ConsoleRequest) -> dict[str, Any] | None:
+    if request.actor.tenant is None:
+        return None
+    return {
+        "overview": queries.overview(request.actor.tenant, with_tags=False),
+        "expiring": queries.expiring_soon(request.actor.tenant, timedelta(days=7)),
+    }
+
+
+def register_all() -> None:
+    """Called once when Django is ready."""
+    for item in (
+        nav.NavItem(
+            "billing", _("Costs"), "billing", icon="chart-pie", permission="billing.view", order=10
+        ),
+        nav.NavItem(
+            "billing",
+            _("Orders"),
+            "orders",
+            icon="file-invoice",
+            permission="billing.view",
+            order=20,
+        ),
+        nav.NavItem(
+            "billing",
+            _("Transactions"),
+            "transactions",
+            icon="arrows-exchange",
+            permission="billing.view",
+            order=30,
+        ),
+        nav.NavItem(
+            "billing",
+            _("Quotas"),
+            "quotas",
+            icon="gauge",
+            permission="billing.view_quota",
+            order=40,
+        ),
+    ):
+        nav.register(item)
+    topbar.register("balance", _balance, order=10)
+    dashboard.register(
+        dashboard.Card(
+            key="costs",
+            title=_("Costs"),
+            template="billing/card.html",
+            context=_card,
+            permission="billing.view",
+            order=30,
+            width=6,
+            icon="chart-pie",
+            link_url_name="billing",
+            link_label=_("Details"),
+        )
+    )
+    kinds.register(
+        kinds.Kind(
+            kind="order",
+            model="billing.Order",
+            label=_("Order"),
+            label_plural=_("Orders"),
+            icon="file-invoice",
+            url_name="order-detail",
+            search_fields=("id", "note"),
+            view_permission="billing.view",
+        )
+    )
+    periodic.register("billing.sweep", SWEEP_EVERY_S, sweep.run)

@@ -1,0 +1,25 @@
+"""The console's billing pages."""
+
+from django.urls import URLPattern, URLResolver, path
+
+from billing import views
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("billing/", views.OverviewView.as_view(), name="billing"),
+    path("billing/recharge/", views.RechargeView.as_view(), name="billing-recharge"),
+    path(
+        "billing/resources/<str:resource_id>/renew/",
+        views.RenewView.as_view(),
+        name="billing-renew",
+    ),
+    path(
+        "billing/resources/<str:resource_id>/auto-renew/<str:wanted>/",
+        views.AutoRenewView.as_view(),
+        name="billing-auto-renew",
+    ),
+    path("billing/orders/", views.OrdersView.as_view(), name="orders"),
+    path("billing/orders/<str:order_id>/", views.OrderDetailView.as_view(), name="order-detail"),
+    path("billing/transactions/", views.TransactionsView.as_view(), name="transactions"),
+    path("quotas/", views.QuotasView.as_view(), name="quotas"),
+    path("quotas/request/", views.QuotaRequestView.as_view(), name="quota-request"),
+]
