@@ -89,6 +89,15 @@ def _check_mask(network: IPv4Network, widest: int, field: str) -> None:
         )
 
 
+def first_free_range(
+    vpc: IPv4Network, used: Iterable[IPv4Network], *, prefix: int = 24
+) -> IPv4Network | None:
+    """The first range of a VPC that overlaps no subnet, to offer it; None if there is none."""
+    taken = list(used)
+    candidates = vpc.subnets(new_prefix=max(prefix, vpc.prefixlen))
+    return next((one for one in candidates if not any(one.overlaps(t) for t in taken)), None)
+
+
 def gateway_of(network: IPv4Network) -> IPv4Address:
     """The first address of a subnet is its gateway."""
     return network.network_address + 1

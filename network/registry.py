@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from network import reconcile, tasks
 from scloud.jobs import periodic
 from scloud.resources import kinds
+from scloud.web import nav
 
 RECONCILE_EVERY_S: Final = 60.0
 
@@ -17,6 +18,21 @@ def register_all() -> None:
     """Called once, when the app is ready."""
     tasks.register_handlers()
     periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep)
+    nav.register(
+        nav.NavItem(
+            "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/"
+        )
+    )
+    nav.register(
+        nav.NavItem(
+            "network",
+            _("Security groups"),
+            "security-group-list",
+            "shield",
+            "network.view_security_group",
+            20,
+        )
+    )
     kinds.register(
         kinds.Kind(
             kind="vpc",
@@ -24,7 +40,7 @@ def register_all() -> None:
             label=_("VPC"),
             label_plural=_("VPCs"),
             icon="sitemap",
-            url_name="network:vpc",
+            url_name="vpc-detail",
             search_fields=("id", "name", "remark", "cidr"),
             view_permission="network.view_vpc",
         )
@@ -36,7 +52,7 @@ def register_all() -> None:
             label=_("Subnet"),
             label_plural=_("Subnets"),
             icon="network",
-            url_name="network:subnet",
+            url_name="subnet-detail",
             search_fields=("id", "name", "remark", "cidr"),
             view_permission="network.view_subnet",
         )
@@ -48,7 +64,7 @@ def register_all() -> None:
             label=_("Security group"),
             label_plural=_("Security groups"),
             icon="shield",
-            url_name="network:security_group",
+            url_name="security-group-detail",
             view_permission="network.view_security_group",
         )
     )

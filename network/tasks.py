@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from network import plumbing
+from network import plumbing, reconcile
 from network.fabrics import fabric_of
 from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
 from scloud.audit import events
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
+from scloud.resources.models import Region
 
 ERROR_LENGTH = 300
 
@@ -125,6 +126,20 @@ class Remove(Handler):
             plumbing.remove_buried(fabric_of(tombstone.region), tombstone)
 
 
+class Reconcile(Handler):
+    """``network.reconcile``: a region's sweep, asked for by an administrator."""
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        """One step."""
+        return [Step("compare", "Compare with the network", self._run)]
+
+    def _run(self, context: Context) -> None:
+        region = Region.objects.get(pk=context.job.target_id)
+        found = reconcile.reconcile(region)
+        reconcile.record(region, found)
+        context.result["differences"] = len(found)
+
+
 def register_handlers() -> None:
     """Make the handlers known to the workers."""
     register("network.sync_vpc", SyncVpc())
@@ -132,3 +147,4 @@ def register_handlers() -> None:
     register("network.sync_security_group", SyncSecurityGroup())
     register("network.sync_nic", SyncNic())
     register("network.remove", Remove())
+    register("network.reconcile", Reconcile())

@@ -1,0 +1,28 @@
+"""How network rows look in the console."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+from network.models import FabricResource, NetworkDrift
+from network.states import Status
+from scloud.web.status import StatusView, Tone
+
+_TONES: dict[str, Tone] = {
+    Status.APPLYING: "busy",
+    Status.AVAILABLE: "ok",
+    Status.FAILED: "error",
+}
+
+
+def status_view(row: FabricResource) -> StatusView:
+    """Word, colour and shape of a row's status; the reason of a failure as its detail."""
+    status = row.status
+    return StatusView(status.label, _TONES[status], row.sync_error)
+
+
+def drift_view(row: NetworkDrift) -> StatusView:
+    """Whether a difference is still there."""
+    if row.resolved_at is not None:
+        return StatusView(_("Resolved"), "ok")
+    return StatusView(_("Open"), "warn")

@@ -1,0 +1,73 @@
+"""What the pages share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from network import presentation
+from scloud.lib.errors import InvalidInput, NotFound
+from scloud.resources.models import Region
+from scloud.web import ui
+from scloud.web.http import ConsoleRequest
+from scloud.web.lists import Column, RowAction
+from scloud.web.views import Text
+
+
+def found(rows: QuerySet[Any], pk: str) -> Any:
+    """The row with this id inside the scope. Raises NotFound."""
+    row = rows.filter(pk=pk).first()
+    if row is None:
+        raise NotFound(
+            _("There is no %(kind)s %(id)s.")
+            % {"kind": rows.model._meta.verbose_name, "id": pk[:60]}
+        )
+    return row
+
+
+def name_column(url_name: str) -> Column:
+    """Name with remark, leading to the row's page."""
+
+    def show(row: Any) -> Any:
+        return ui.link(row.name, reverse(url_name, args=[row.pk]), row.remark)
+
+    return Column(
+        "name", gettext_lazy("Name"), value=lambda row: row, render=show, export="name",
+        sort="name", main=True,
+    )  # fmt: skip
+
+
+def status_column(label: Text) -> Column:
+    """How far the fabric is."""
+    return Column(
+        "status",
+        label,
+        value=presentation.status_view,
+        export=lambda row: str(row.status.label),
+    )
+
+
+def dialog(label: Text, icon: str, url_name: str, pk: str, reason: Text, **more: Any) -> RowAction:
+    """A row action that opens a dialog."""
+    return RowAction(label, reverse(url_name, args=[pk]), icon, reason=reason, **more)
+
+
+def region_of(request: ConsoleRequest) -> Region:
+    """The region that the user works in. Raises InvalidInput while there is none."""
+    if request.region is None:
+        raise InvalidInput(
+            _("There is no region yet."),
+            code="region_missing",
+            remedy=_("An administrator has to add one."),
+        )
+    return request.region
+
+
+def away(request: ConsoleRequest, pk: str, back: Text) -> Any:
+    """Where to go after a deletion: nowhere from a list, back from the row's own page."""
+    here = (request.htmx.current_url_abs_path if request.htmx else "") or ""
+    return back if not request.htmx or pk in here else None
