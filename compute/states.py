@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
     from compute.models.disk import Disk
+    from compute.models.image import Image
     from compute.models.vm import VM
 
 
@@ -85,7 +86,20 @@ class DiskTask(models.TextChoices):
     SNAPSHOTTING = "snapshotting", _("Snapshotting")
     ROLLING_BACK = "rolling_back", _("Rolling back")
     CLONING = "cloning", _("Cloning")
+    DELETING_SNAPSHOT = "deleting_snapshot", _("Deleting snapshot")
+    DELETING = "deleting", _("Deleting")
     DESTROYING = "destroying", _("Deleting")
+
+
+class SnapshotStatus(models.TextChoices):
+    """Where a snapshot stands."""
+
+    CREATING = "creating", _("Creating")
+    AVAILABLE = "available", _("Available")
+    ROLLING_BACK = "rolling_back", _("Rolling back")
+    DELETING = "deleting", _("Deleting")
+    FAILED = "failed", _("Failed")
+    DESTROYED = "destroyed", _("Destroyed")
 
 
 class ImageStatus(models.TextChoices):
@@ -120,6 +134,10 @@ class Rule:
     administrator_only: bool = False
     # Refused while something is in flight, even though it sets no task itself.
     needs_idle: bool = True
+    # For verbs of disks: where the VM may stand that the disk hangs on. Empty: on none at all.
+    vm_from: frozenset[str] = frozenset()
+    # For verbs of disks: whether a system disk knows the verb.
+    system_too: bool = False
 
     @property
     def permission(self) -> str:
@@ -310,6 +328,262 @@ def vm_refusal(vm: VM, verb: str) -> str | None:
 
 def _words(labels: Iterable[object]) -> str:
     return " / ".join(str(label).lower() for label in labels)
+
+
+D, K = DiskStatus, DiskTask
+_LOOSE = frozenset({D.UNBOUND})
+_WHOLE = frozenset({D.UNBOUND, D.BOUND})
+
+_DISK_RULES = [
+    Rule("attach_disk", _("Attach"), _LOOSE, K.ATTACHING, 120, "disk.attached", icon="link"),
+    Rule(
+        "detach_disk",
+        _("Detach"),
+        frozenset({D.BOUND}),
+        K.DETACHING,
+        180,
+        "disk.detached",
+        icon="unlink",
+        vm_from=_SETTLED,
+    ),
+    Rule(
+        "expand_disk",
+        _("Expand"),
+        _WHOLE,
+        K.EXPANDING,
+        120,
+        "disk.expanded",
+        icon="arrows-diagonal",
+        vm_from=_SETTLED,
+        system_too=True,
+    ),
+    Rule("clone_disk", _("Clone"), _LOOSE, K.CLONING, 7200, "disk.cloned", icon="copy"),
+    Rule(
+        "create_snapshot",
+        _("Create snapshot"),
+        _WHOLE,
+        K.SNAPSHOTTING,
+        120,
+        "disk.snapshotted",
+        icon="camera",
+        vm_from=_SETTLED,
+        system_too=True,
+    ),
+    Rule(
+        "roll_back_snapshot",
+        _("Roll back"),
+        _WHOLE,
+        K.ROLLING_BACK,
+        300,
+        "disk.rolled_back",
+        icon="history",
+        danger=True,
+        vm_from=_STOPPED,
+        system_too=True,
+    ),
+    Rule(
+        "delete_snapshot",
+        _("Delete snapshot"),
+        _WHOLE | {D.EXPIRED},
+        K.DELETING_SNAPSHOT,
+        300,
+        "disk.snapshot_deleted",
+        icon="trash",
+        danger=True,
+        vm_from=_LIVING,
+        system_too=True,
+    ),
+    Rule(
+        "create_disk_from_snapshot",
+        _("Create disk from snapshot"),
+        _WHOLE,
+        K.CLONING,
+        7200,
+        "disk.cloned",
+        icon="copy-plus",
+        vm_from=_SETTLED,
+        system_too=True,
+    ),
+    Rule(
+        "rename_disk",
+        _("Rename"),
+        frozenset(set(D) - {D.DESTROYED}),
+        icon="pencil",
+        needs_idle=False,
+        vm_from=_ANY,
+        system_too=True,
+    ),
+    Rule(
+        "renew_disk",
+        _("Renew"),
+        _WHOLE | {D.EXPIRED, D.BINNED},
+        icon="calendar-plus",
+        needs_idle=False,
+        vm_from=_ANY,
+    ),
+    Rule(
+        "delete_disk",
+        _("Delete"),
+        frozenset({D.UNBOUND, D.EXPIRED, D.FAILED}),
+        K.DELETING,
+        300,
+        "disk.deleted",
+        icon="trash",
+        danger=True,
+    ),
+    Rule(
+        "restore_disk",
+        _("Restore"),
+        frozenset({D.BINNED}),
+        event="disk.restored",
+        icon="arrow-back-up",
+    ),
+    Rule(
+        "destroy_disk",
+        _("Destroy"),
+        frozenset({D.BINNED}),
+        K.DESTROYING,
+        600,
+        "disk.destroyed",
+        icon="trash-x",
+        danger=True,
+    ),
+]
+_DISK_INTERNAL = [
+    Rule("create_disk", _("Create"), frozenset({D.NEW}), K.CREATING, 7200, "disk.created"),
+    # An expired disk past its grace leaves its VM first.
+    Rule(
+        "retire_disk",
+        _("Delete"),
+        frozenset({D.EXPIRED, D.UNBOUND, D.BOUND}),
+        K.DELETING,
+        300,
+        "disk.deleted",
+        vm_from=_ANY,
+    ),
+]
+
+DISK_RULES: dict[str, Rule] = {rule.verb: rule for rule in _DISK_RULES}
+DISK_INTERNAL_RULES: dict[str, Rule] = {rule.verb: rule for rule in _DISK_INTERNAL}
+
+M = ImageStatus
+_IMAGE_RULES = [
+    Rule(
+        "rename_image",
+        _("Rename"),
+        frozenset({M.MAKING, M.IMPORTING, M.AVAILABLE, M.FAILED}),
+        icon="pencil",
+        needs_idle=False,
+    ),
+    Rule("download_image", _("Download"), frozenset({M.AVAILABLE}), icon="download"),
+    Rule(
+        "delete_image",
+        _("Delete"),
+        frozenset({M.AVAILABLE, M.FAILED}),
+        event="image.deleted",
+        icon="trash",
+        danger=True,
+    ),
+    Rule(
+        "restore_image",
+        _("Restore"),
+        frozenset({M.BINNED}),
+        event="image.restored",
+        icon="arrow-back-up",
+    ),
+    Rule(
+        "destroy_image",
+        _("Destroy"),
+        frozenset({M.BINNED}),
+        M.DELETING,
+        600,
+        "image.destroyed",
+        icon="trash-x",
+        danger=True,
+    ),
+]
+# For images the task is the status in flight itself.
+_IMAGE_INTERNAL = [
+    Rule("make_image", _("Make image"), frozenset(), M.MAKING, 3600, "image.made"),
+    Rule("import_image", _("Import"), frozenset(), M.IMPORTING, 7200, "image.imported"),
+]
+IMAGE_RULES: dict[str, Rule] = {rule.verb: rule for rule in _IMAGE_RULES}
+IMAGE_INTERNAL_RULES: dict[str, Rule] = {rule.verb: rule for rule in _IMAGE_INTERNAL}
+
+
+def disk_rule(verb: str) -> Rule:
+    """Return the rule of a disk's verb; KeyError for an unknown one."""
+    return DISK_RULES.get(verb) or DISK_INTERNAL_RULES[verb]
+
+
+def image_rule(verb: str) -> Rule:
+    """Return the rule of an image's verb; KeyError for an unknown one."""
+    return IMAGE_RULES.get(verb) or IMAGE_INTERNAL_RULES[verb]
+
+
+def disk_refusal(disk: Disk, verb: str) -> str | None:
+    """Return why a verb is not allowed in the disk's present state; None when it is."""
+    rule = disk_rule(verb)
+    if disk.is_system and not rule.system_too:
+        return str(_("A system disk lives with its VM."))
+    if disk.task and rule.needs_idle:
+        return str(_("The disk is busy: %(state)s.") % {"state": disk_label(disk).lower()})
+    if disk.status not in rule.allowed_from:
+        return str(
+            _("Not possible while %(state)s; allowed when %(allowed)s.")
+            % {
+                "state": str(DiskStatus(disk.status).label).lower(),
+                "allowed": _words(DiskStatus(value).label for value in sorted(rule.allowed_from)),
+            }
+        )
+    vm = disk.vm
+    if vm is None:
+        return None
+    if not rule.vm_from:
+        return str(_("Detach it from %(vm)s first.") % {"vm": vm.name})
+    if vm.task and rule.needs_idle:
+        return str(
+            _("%(vm)s is busy: %(state)s.")
+            % {"vm": vm.name, "state": vm_label(vm.status, vm.task).lower()}
+        )
+    if vm.status not in rule.vm_from:
+        return str(
+            _("Not possible while %(vm)s is %(state)s; allowed when it is %(allowed)s.")
+            % {
+                "vm": vm.name,
+                "state": vm_label(vm.status, "").lower(),
+                "allowed": _words(VmStatus(value).label for value in sorted(rule.vm_from)),
+            }
+        )
+    return None
+
+
+def image_refusal(image: Image, verb: str) -> str | None:
+    """Return why a verb is not allowed in the image's present state; None when it is."""
+    rule = image_rule(verb)
+    if image.status in rule.allowed_from:
+        return None
+    return str(
+        _("Not possible while %(state)s; allowed when %(allowed)s.")
+        % {
+            "state": str(ImageStatus(image.status).label).lower(),
+            "allowed": _words(ImageStatus(value).label for value in sorted(rule.allowed_from)),
+        }
+    )
+
+
+def image_tone(status: str) -> str:
+    """Return the state's colour name."""
+    if status in (ImageStatus.MAKING, ImageStatus.IMPORTING, ImageStatus.DELETING):
+        return "busy"
+    return {"available": "ok", "failed": "bad"}.get(status, "idle")
+
+
+def snapshot_tone(status: str) -> str:
+    """Return the state's colour name."""
+    if status in (SnapshotStatus.AVAILABLE, SnapshotStatus.FAILED, SnapshotStatus.DESTROYED):
+        return {"available": "ok", "failed": "bad"}.get(status, "idle")
+    return "busy"
 
 
 DISK_LABELS = {**dict(DiskTask.choices), **dict(DiskStatus.choices)}

@@ -2,8 +2,10 @@
 
 from compute.models.disk import Disk
 from compute.models.drift import Drift
+from compute.models.gpu import GpuDevice
 from compute.models.image import Image
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
+from compute.models.snapshot import Snapshot, SnapshotSchedule
 from compute.models.vm import VM, GuestLogin
 from compute.models.vnc import VncLease, VncTicket
 
@@ -13,9 +15,12 @@ __all__ = [
     "Disk",
     "DiskType",
     "Drift",
+    "GpuDevice",
     "GuestLogin",
     "Host",
     "Image",
+    "Snapshot",
+    "SnapshotSchedule",
     "Spec",
     "StoragePool",
     "VncLease",

@@ -41,6 +41,7 @@ class Disk(Resource, Binnable):
     task = models.CharField(max_length=20, choices=DiskTask.choices, blank=True, editable=False)
     task_job = models.CharField(max_length=20, blank=True, editable=False)
     task_deadline = models.DateTimeField(null=True, editable=False)
+    failure_code = models.CharField(max_length=60, blank=True, editable=False)
     failure = models.CharField(max_length=500, blank=True, editable=False)
 
     class Meta:

@@ -195,6 +195,9 @@ class DiskType(models.Model):
     data_max_gib = models.PositiveIntegerField(default=8000)
     iops_limit = models.PositiveIntegerField(_("IOPS"), null=True, blank=True)
     throughput_limit_mbps = models.PositiveIntegerField(_("MB/s"), null=True, blank=True)
+    # What was last set on all disks of this type; a difference is made good by a chore.
+    applied_iops_limit = models.PositiveIntegerField(null=True, editable=False)
+    applied_throughput_limit_mbps = models.PositiveIntegerField(null=True, editable=False)
     tenants = models.ManyToManyField(
         Tenant, blank=True, related_name="+", help_text=_("Empty: visible to all.")
     )
