@@ -42,6 +42,8 @@ class ImageFile:
     version: str
     admin_account: str = "root"
     supports_hot_upgrade: bool = True
+    # The id that the image gets; by default a fresh one.
+    image_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,11 @@ def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:
     made = []
     for position, file in enumerate(files):
         image = Image.objects.filter(
-            tenant=None, region=platform.region, distribution=file.distribution,
-            version=file.version, status=ImageStatus.AVAILABLE,
+            tenant=None,
+            region=platform.region,
+            distribution=file.distribution,
+            version=file.version,
+            status=ImageStatus.AVAILABLE,
         ).first()
         if image is None:
             image = Image(
@@ -146,6 +151,8 @@ def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:
                 supports_hot_upgrade=file.supports_hot_upgrade,
                 position=position,
             )
+            if file.image_id:
+                image.id = file.image_id
             info = storage.import_image(image.id, file.path)
             image.min_disk_gib = info.size_gib
             image.size_bytes = info.stored_bytes

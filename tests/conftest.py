@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.fixtures"]
+pytest_plugins = ["tests.fixtures", "tests.lab_fixture", "tests.lab_platform"]
 
 
 @pytest.fixture(autouse=True)

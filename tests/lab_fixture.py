@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,8 +13,11 @@ from scloud.lab.plan import Lab, lab_named
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """Lab ``test`` with two hosts: brought up once, taken down unless it was up before."""
-    wanted = lab_named("test", host_count=2)
+    """A lab with two hosts: brought up once, taken down unless it was up before.
+
+    ``SCLOUD_TEST_LAB`` names another one than ``test``, for runs beside each other.
+    """
+    wanted = lab_named(os.environ.get("SCLOUD_TEST_LAB", "test"), host_count=2)
     was_up = region.is_up(wanted)
     region.up(wanted, fresh=not was_up)
     yield wanted
