@@ -1,0 +1,83 @@
+"""Rigs for the driver contracts."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from compute.hypervisor.base import HostRef
+from compute.storage.base import StorageRef, open_storage
+from compute.storage.fake import FakeStorage
+from scloud.lab import images, region
+from scloud.lab.plan import Lab, lab_named
+from tests.compute.drivers.rig import Rig, new_id
+from tests.lab_fixture import lab  # noqa: F401  used by name
+
+
+@pytest.fixture(scope="session")
+def drivers_lab(request: pytest.FixtureRequest) -> Lab:
+    """The lab of the test run, or the one named in SCLOUD_TEST_LAB (left up)."""
+    name = os.environ.get("SCLOUD_TEST_LAB")
+    if name is None:
+        found: Lab = request.getfixturevalue("lab")
+        return found
+    wanted = lab_named(name)
+    region.up(wanted)
+    return wanted
+
+
+def _fake_rig() -> Rig:
+    storage = open_storage(StorageRef("fake", "drivers"))
+    assert isinstance(storage, FakeStorage)
+    storage.add_image("image-mini")
+    return Rig(
+        kind="fake",
+        here=HostRef("h1", "fake:drivers-h1", "127.0.0.1"),
+        there=HostRef("h2", "fake:drivers-h2", "127.0.0.2"),
+        storage=storage,
+        image_id="image-mini",
+        boot_timeout_s=2.0,
+        poll_s=0.005,
+    )
+
+
+def _lab_rig(wanted: Lab) -> Rig:
+    storage = open_storage(StorageRef("dir", str(wanted.storage)))
+    image_id = new_id("image")
+    storage.import_image(image_id, images.ensure("mini"))
+    here, there = (
+        HostRef(host.name, host.uri, host.address, offloads=False) for host in wanted.hosts[:2]
+    )
+    return Rig(
+        kind="libvirt",
+        here=here,
+        there=there,
+        storage=storage,
+        image_id=image_id,
+        boot_timeout_s=90.0,
+        poll_s=0.3,
+    )
+
+
+@pytest.fixture(scope="session")
+def lab_rig(drivers_lab: Lab) -> Iterator[Rig]:
+    """The real drivers."""
+    rig = _lab_rig(drivers_lab)
+    yield rig
+    rig.clean()
+
+
+@pytest.fixture(scope="session")
+def fake_rig() -> Iterator[Rig]:
+    """The fakes."""
+    rig = _fake_rig()
+    yield rig
+    rig.clean()
+
+
+@pytest.fixture(params=["fake", pytest.param("libvirt", marks=pytest.mark.lab)])
+def rig(request: pytest.FixtureRequest) -> Rig:
+    """Each test of the contract runs over both."""
+    name = "fake_rig" if request.param == "fake" else "lab_rig"
+    found: Rig = request.getfixturevalue(name)
+    return found
