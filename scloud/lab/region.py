@@ -19,7 +19,9 @@ from scloud.lab.shell import alive, daemon, kill_all, marked_processes, run, say
 
 FILES = Path(__file__).parent / "files"
 LIBVIRT_PORT = 16509
-CGROUP_CONTROLLERS = (
+# Where cgroups are: one directory per controller, or (version 2) one for all.
+CGROUP_DIRECTORIES = (
+    ".",
     "cpu",
     "cpuacct",
     "cpuset",
@@ -55,7 +57,6 @@ namespaces = []
 stdio_handler = "file"
 vnc_listen = "{address}"
 migration_address = "{address}"
-{cgroups}
 """
 
 
@@ -240,14 +241,8 @@ def _up_central(lab: Lab) -> None:
 def _write_configuration(host: HostPlan) -> None:
     etc = host.state / "etc-libvirt"
     etc.mkdir(parents=True, exist_ok=True)
-    # Cgroups of version 2 cannot be handed to a namespace without systemd.
-    version_2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
     (etc / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(address=host.address, uuid=host.uuid))
-    (etc / "qemu.conf").write_text(
-        QEMU_CONF.format(
-            address=host.address, cgroups="cgroup_controllers = []" if version_2 else ""
-        )
-    )
+    (etc / "qemu.conf").write_text(QEMU_CONF.format(address=host.address))
     names = ["127.0.0.1 localhost", f"{host.lab.management_address} central"]
     names += [f"{other.address} {other.hostname} {other.name}" for other in host.lab.hosts]
     # Written in place: the file is bind-mounted into the running host.
@@ -412,8 +407,8 @@ def _surplus_hosts(lab: Lab) -> list[HostPlan]:
 
 
 def _remove_cgroups(group: str) -> None:
-    for controller in CGROUP_CONTROLLERS:
-        top = Path("/sys/fs/cgroup") / controller / group
+    for directory in CGROUP_DIRECTORIES:
+        top = Path("/sys/fs/cgroup") / directory / group
         if not top.is_dir():
             continue
         for path in sorted((p for p in top.rglob("*") if p.is_dir()), reverse=True):

@@ -94,12 +94,16 @@ def marked_processes(marker: str) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
+    """Whether a process exists and is not a zombie.
+
+    One whose first thread has ended still holds its sockets while others are ending.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+    return stat.rpartition(")")[2].split()[0] != "Z" or threads > 1
 
 
 def kill_all(pids: Sequence[int], *, timeout_s: float = 15) -> None:

@@ -51,6 +51,7 @@ def traces(lab: Lab) -> list[str]:
         ),
         *(str(pid) for pid in marked_processes(lab.marker)),
         *(str(path) for path in groups.glob(f"*/scl-{lab.name}-*")),
+        *(str(path) for path in groups.glob(f"scl-{lab.name}-*")),
         *([str(lab.run)] if lab.run.exists() else []),
     ]
 

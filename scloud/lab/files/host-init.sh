@@ -7,25 +7,52 @@ set -eu
 mount --make-rprivate /
 hostname "$HOST_NAME"
 
-# Cgroups of its own, or two hosts that hold the same domain during a migration collide.
-for controller in cpu cpuacct cpuset memory devices freezer blkio pids; do
-    root=/sys/fs/cgroup/$controller
-    [ -e "$root/cgroup.procs" ] && [ ! -e "$root/cgroup.controllers" ] || continue
-    mkdir -p "$root/$LAB_GROUP"
-    if [ "$controller" = cpuset ]; then
-        cat "$root/cpuset.cpus" >"$root/$LAB_GROUP/cpuset.cpus"
-        cat "$root/cpuset.mems" >"$root/$LAB_GROUP/cpuset.mems"
+# Cgroups of its own, or two hosts that hold the same domain during a migration collide: move
+# into a group, make that the root of a cgroup namespace, and mount it as the only one there is.
+controllers="cpu cpuacct cpuset memory devices freezer blkio pids"
+groups=/sys/fs/cgroup
+if [ "${1:-}" != inside ]; then
+    if [ -e $groups/cgroup.controllers ]; then
+        for controller in $(cat $groups/cgroup.controllers); do
+            echo "+$controller" >$groups/cgroup.subtree_control || :
+        done
+        mkdir -p "$groups/$LAB_GROUP"
+        echo 1 >"$groups/$LAB_GROUP/cgroup.procs"
+        echo $$ >"$groups/$LAB_GROUP/cgroup.procs"
+    else
+        for controller in $controllers; do
+            root=$groups/$controller
+            [ -e "$root/cgroup.procs" ] || continue
+            mkdir -p "$root/$LAB_GROUP"
+            if [ "$controller" = cpuset ]; then
+                cat "$root/cpuset.cpus" >"$root/$LAB_GROUP/cpuset.cpus"
+                cat "$root/cpuset.mems" >"$root/$LAB_GROUP/cpuset.mems"
+            fi
+            echo 1 >"$root/$LAB_GROUP/cgroup.procs"
+            echo $$ >"$root/$LAB_GROUP/cgroup.procs"
+        done
     fi
-    echo $$ >"$root/$LAB_GROUP/cgroup.procs"
-    echo 1 >"$root/$LAB_GROUP/cgroup.procs"
-done
+    exec unshare -C sh "$0" inside
+fi
 
 # /sys shows the interfaces of the network namespace in which it was mounted.
-mkdir -p "$HOST_RUN/cgroup"
-mount --rbind /sys/fs/cgroup "$HOST_RUN/cgroup"
+version_2=$([ -e $groups/cgroup.controllers ] && echo 1 || echo 0)
 mount -t sysfs sysfs /sys
-[ -d /sys/fs/cgroup ] && mount --rbind "$HOST_RUN/cgroup" /sys/fs/cgroup
-umount -l "$HOST_RUN/cgroup"
+if [ "$version_2" = 1 ]; then
+    mount -t cgroup2 cgroup2 $groups
+    # Only a group without processes of its own can hand controllers on.
+    mkdir -p $groups/init
+    for pid in $(cat $groups/cgroup.procs); do echo "$pid" >$groups/init/cgroup.procs || :; done
+    for controller in $(cat $groups/cgroup.controllers); do
+        echo "+$controller" >$groups/cgroup.subtree_control || :
+    done
+else
+    mount -t tmpfs -o mode=755 cgroups $groups
+    for controller in $controllers; do
+        mkdir $groups/$controller
+        mount -t cgroup -o $controller cgroup $groups/$controller || rmdir $groups/$controller
+    done
+fi
 
 # A small /dev. libvirt probes QEMU again at every start of a guest while a kvm device is
 # there that does not work.
