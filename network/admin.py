@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -25,6 +25,13 @@ from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
 
+if TYPE_CHECKING:
+    # Generic for the type checker only.
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
+else:
+    ModelAdmin, TabularInline = admin.ModelAdmin, admin.TabularInline
+
 
 def administrator(request: HttpRequest, tenant: Tenant | None) -> Actor:
     """The signed-in platform administrator, acting for a tenant."""
@@ -32,7 +39,7 @@ def administrator(request: HttpRequest, tenant: Tenant | None) -> Actor:
     return Actor.administrator(request.user, tenant, client_ip(request))
 
 
-class LookOnly(admin.ModelAdmin[Any]):
+class LookOnly(ModelAdmin):
     """Rows that are made and changed by actions and jobs alone."""
 
     list_per_page = 50
@@ -93,7 +100,7 @@ class SubnetAdmin(FabricAdmin):
     search_fields = (*FabricAdmin.search_fields, "cidr", "vpc__id")
 
 
-class RuleInline(admin.TabularInline[Any, Any]):
+class RuleInline(TabularInline):
     """The rules of a group."""
 
     model = SecurityGroupRule
@@ -116,7 +123,7 @@ class SecurityGroupAdmin(FabricAdmin):
     inlines = (RuleInline,)
 
 
-class AddressInline(admin.TabularInline[Any, Any]):
+class AddressInline(TabularInline):
     """The addresses of a NIC."""
 
     model = PrivateAddress

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from django.db.models import Count, QuerySet
+from typing import Any
 
-from network.models import Nic, SecurityGroup, SecurityGroupRule, Subnet, Vpc
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+
+from network.models import Nic, PrivateAddress, SecurityGroup, SecurityGroupRule, Subnet, Vpc
 from scloud.resources.models import Region
+
+_NEWEST_FIRST = ("-created_at", "pk")
+
+
+def _count(model: type[Any], path: str) -> Coalesce:
+    """How many rows of ``model`` point here; counted apart, so that no join multiplies another."""
+    rows = model.objects.filter(**{path: OuterRef("pk")}).order_by().values(path)
+    counted = rows.annotate(found=Count("pk")).values("found")
+    return Coalesce(Subquery(counted, output_field=IntegerField()), Value(0))
 
 
 def vpcs(region: Region | None = None) -> QuerySet[Vpc]:
     """VPCs with ``subnet_count`` and ``address_count`` (addresses that NICs hold)."""
     rows: QuerySet[Vpc] = Vpc.objects.select_related("region").annotate(
-        subnet_count=Count("subnets", distinct=True),
-        address_count=Count("subnets__addresses", distinct=True),
+        subnet_count=_count(Subnet, "vpc"), address_count=_count(PrivateAddress, "subnet__vpc")
     )
+    rows = rows.order_by(*_NEWEST_FIRST)
     return rows if region is None else rows.filter(region=region)
 
 
 def subnets(vpc: Vpc | None = None, region: Region | None = None) -> QuerySet[Subnet]:
     """Subnets with their VPC and ``address_count``."""
     rows: QuerySet[Subnet] = Subnet.objects.select_related("region", "vpc").annotate(
-        address_count=Count("addresses", distinct=True)
+        address_count=_count(PrivateAddress, "subnet")
     )
+    rows = rows.order_by(*_NEWEST_FIRST)
     if vpc is not None:
         rows = rows.filter(vpc=vpc)
     return rows if region is None else rows.filter(region=region)
@@ -30,8 +43,9 @@ def subnets(vpc: Vpc | None = None, region: Region | None = None) -> QuerySet[Su
 def security_groups(region: Region | None = None) -> QuerySet[SecurityGroup]:
     """Groups with ``rule_count`` and ``nic_count``."""
     rows: QuerySet[SecurityGroup] = SecurityGroup.objects.select_related("region").annotate(
-        rule_count=Count("rules", distinct=True), nic_count=Count("nics", distinct=True)
+        rule_count=_count(SecurityGroupRule, "group"), nic_count=_count(Nic, "security_group")
     )
+    rows = rows.order_by(*_NEWEST_FIRST)
     return rows if region is None else rows.filter(region=region)
 
 
