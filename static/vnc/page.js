@@ -109,7 +109,11 @@ function refuse(error, status) {
     say(message, { detail: error.remedy ?? "" });
     return;
   }
-  again(message, error.remedy ?? "");
+  if (error.code === "vm_state") {
+    again(texts.notRunning, texts.waits);
+  } else {
+    again(message, error.remedy ?? "");
+  }
 }
 
 /* Try again after a pause that grows. */

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import uvicorn
 from django.conf import settings as django_settings
 from django.db import connections
 from django.test import Client
@@ -16,14 +17,16 @@ from websockets.sync.client import ClientConnection, connect
 
 from compute.models import VM
 from compute.vnc import asgi, rfb
-from compute.vnc.server import listening_socket, make_server
+from compute.vnc.server import BoundedWebSocketProtocol, listening_socket, make_server
 from tests.compute.vnc.screens import SERVER_INIT, Screen
 
 
-@pytest.fixture
-def unpooled(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def unpooled() -> Iterator[None]:
     """Threads close their database connections, or the test database cannot be dropped."""
-    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +43,7 @@ class Site:
     screen: Screen
     application: asgi.Application
     loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server
     connections: ExitStack = field(default_factory=ExitStack)
 
     def dial(self, browser: Client, path: str, *, origin: str | None = None) -> ClientConnection:
@@ -54,6 +58,16 @@ class Site:
                 max_size=None,
                 open_timeout=10,
             )
+        )
+
+    def break_connections(self) -> None:
+        """Drop all websockets without a word, as a network does."""
+        self.on_loop(
+            lambda: [
+                protocol.transport.abort()
+                for protocol in self.server.server_state.connections
+                if isinstance(protocol, BoundedWebSocketProtocol)
+            ]
         )
 
     def on_loop(self, function: Callable[[], Any]) -> None:
@@ -103,7 +117,7 @@ def site(transactional_db: None, unpooled: None, monkeypatch: pytest.MonkeyPatch
     while not server.started and time.monotonic() < until:
         time.sleep(0.02)
     assert server.started
-    running = Site(sock.getsockname()[1], screen, application, loops[0])
+    running = Site(sock.getsockname()[1], screen, application, loops[0], server)
     yield running
     running.connections.close()
     server.should_exit = True
