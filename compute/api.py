@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
+from billing.serializers import QuoteShape
 from compute import catalog, placement, queries
 from compute import serializers as shapes
 from compute.actions import create, lifecycle
@@ -184,7 +185,7 @@ class VmViewSet(ResourceViewSet):
 
     @extend_schema(
         request=shapes.VmOrderInput,
-        responses=shapes.QuoteShape,
+        responses=QuoteShape,
         examples=[OpenApiExample("Two VMs", value=ORDER_EXAMPLE, request_only=True)],
     )
     @action(detail=False, methods=["post"])

@@ -295,36 +295,6 @@ class VmPurchaseInput(VmOrderInput):
     quote_token = serializers.CharField(max_length=2000, help_text="From POST /vms/quote.")
 
 
-class QuoteLineShape(serializers.Serializer[Any]):
-    """A line of a quote."""
-
-    part = serializers.CharField()
-    label = serializers.CharField()
-    sku = serializers.CharField()
-    quantity = serializers.CharField()
-    unit_price = serializers.CharField()
-    discount = serializers.CharField()
-    amount = serializers.CharField()
-    total = serializers.CharField()
-
-
-class QuoteShape(serializers.Serializer[Any]):
-    """A quote; money is text with the decimals of the currency."""
-
-    currency = serializers.CharField()
-    billing_method = serializers.CharField()
-    periods = serializers.IntegerField()
-    count = serializers.IntegerField()
-    lines = QuoteLineShape(many=True)
-    total = serializers.CharField()
-    per_period = serializers.CharField()
-    balance = serializers.CharField()
-    balance_after = serializers.CharField()
-    affordable = serializers.BooleanField()
-    expires_at = serializers.DateTimeField()
-    token = serializers.CharField()
-
-
 class VmChangesInput(serializers.Serializer[Any]):
     """What can be changed in any state."""
 
