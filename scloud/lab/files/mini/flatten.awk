@@ -1,6 +1,8 @@
 # Flattens the YAML (block or flow style, JSON included) of a NoCloud seed into lines
 # "path<TAB>value": mapping keys and list positions joined by "/", backslash and newline
 # in values escaped. Anchors, tags and several documents are not understood.
+# With -v PREFIX=x it prints assignments for the shell instead: x_PATH is a value, x_PATH_K the
+# keys below a path (written as in variable names), x_PATH_N a key as it was in the seed.
 { L[++N] = $0 }
 END {
     I = 1
@@ -8,15 +10,33 @@ END {
     if (I <= N) {
         if (starts(body(L[I]), "[{")) value("", body(L[I]), -1, 1); else block("", 0)
     }
+    for (name in KEYS) print name "_K=" quote(substr(KEYS[name], 2))
 }
 # Whether a text begins with one of these characters. (No bracket goes into a regular
 # expression here: busybox does not read them as POSIX does.)
 function starts(text, characters) { return text != "" && index(characters, substr(text, 1, 1)) > 0 }
 function join(path, key) { return path == "" ? key : path "/" key }
 function emit(path, text) {
+    if (PREFIX != "") { assign(path, text); return }
     gsub(/\\/, "\\\\", text); gsub(/\n/, "\\n", text)
     print path "\t" text
 }
+function assign(path, text,   parts, n, k, name, key) {
+    n = split(path, parts, "/")
+    name = PREFIX
+    for (k = 1; k <= n; k++) {
+        key = parts[k]
+        gsub(/[^A-Za-z0-9]/, "_", key)
+        if (!((name, key) in SEEN)) {
+            SEEN[name, key] = 1
+            KEYS[name] = KEYS[name] " " key
+            print name "_" key "_N=" quote(parts[k])
+        }
+        name = name "_" key
+    }
+    print name "=" quote(text)
+}
+function quote(text) { gsub(/'/, "'\\''", text); return "'" text "'" }
 function indent_of(line) { match(line, /^ */); return RLENGTH }
 function body(line) { sub(/^ */, "", line); sub(/[ \t\r]+$/, "", line); return line }
 function skip() { while (I <= N && (body(L[I]) == "" || body(L[I]) ~ /^#/ || body(L[I]) ~ /^---/)) I++ }
