@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q, Sum
 
-from compute.models import VM, Cluster, Host
+from compute.models import VM, Cluster, GpuDevice, Host
 from compute.models.platform import HostState
 from compute.states import VmStatus
 from scloud.lib.errors import NoCapacity
@@ -21,6 +21,7 @@ REASONS = {
     "vcpus": "too few vCPUs left",
     "memory": "too little memory left",
     "vcpus_total": "fewer CPUs than the VM needs",
+    "gpus": "too few free GPU chips",
 }
 
 
@@ -33,8 +34,9 @@ class Room:
     memory_taken_mib: int
     vms_of_tenant: int
     vms: int
+    gpus_free: int = 0
 
-    def refusal(self, vcpus: int, memory_mib: int) -> str | None:
+    def refusal(self, vcpus: int, memory_mib: int, gpus: int = 0) -> str | None:
         """Return the key of the first condition that fails, or None."""
         host = self.host
         if host.state != HostState.AVAILABLE:
@@ -47,14 +49,17 @@ class Room:
             return "vcpus"
         if self.memory_taken_mib + memory_mib > host.memory_mib - host.reserved_memory_mib:
             return "memory"
+        if gpus > self.gpus_free:
+            return "gpus"
         return None
 
-    def take(self, vcpus: int, memory_mib: int) -> None:
+    def take(self, vcpus: int, memory_mib: int, gpus: int = 0) -> None:
         """Count one more VM of the tenant."""
         self.vcpus_taken += vcpus
         self.memory_taken_mib += memory_mib
         self.vms_of_tenant += 1
         self.vms += 1
+        self.gpus_free -= gpus
 
 
 def rooms(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> list[Room]:
@@ -64,38 +69,49 @@ def rooms(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> lis
         if lock:
             hosts = hosts.select_for_update(of=("self",))
         found = list(hosts)
-        taken = {
-            row["host"]: row
-            for row in VM.objects.filter(host__in=found)
-            .exclude(status__in=WITHOUT_HOST)
-            .order_by()
-            .values("host")
-            .annotate(
-                vcpus=Sum("vcpus"),
-                memory=Sum("memory_mib"),
-                vms=Count("id"),
-                mine=Count("id", filter=Q(tenant=tenant)),
-            )
-        }
-    empty = {"vcpus": 0, "memory": 0, "vms": 0, "mine": 0}
-    return [
-        Room(
-            host,
-            (row := taken.get(host.pk, empty))["vcpus"],
-            row["memory"],
-            row["mine"],
-            row["vms"],
-        )
-        for host in found
-    ]
+        taken = {host.pk: Room(host, 0, 0, 0, 0) for host in found}
+        # A VM on its way to a host has its room there as well as where it still runs.
+        for place in ("host", "destination"):
+            for row in (
+                VM.objects.filter(**{f"{place}__in": found})
+                .exclude(status__in=WITHOUT_HOST)
+                .order_by()
+                .values(place)
+                .annotate(
+                    vcpus=Sum("vcpus"),
+                    memory=Sum("memory_mib"),
+                    vms=Count("id"),
+                    mine=Count("id", filter=Q(tenant=tenant)),
+                )
+            ):
+                room = taken[row[place]]
+                room.vcpus_taken += row["vcpus"]
+                room.memory_taken_mib += row["memory"]
+                room.vms_of_tenant += row["mine"]
+                room.vms += row["vms"]
+        if cluster.gpu_type:
+            for row in (
+                GpuDevice.objects.filter(
+                    host__in=found, gpu_type=cluster.gpu_type, vm=None, present=True
+                )
+                .order_by()
+                .values("host")
+                .annotate(free=Count("id"))
+            ):
+                taken[row["host"]].gpus_free = row["free"]
+    return list(taken.values())
 
 
-def refuse(cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int) -> NoCapacity:
+def refuse(
+    cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int, gpus: int = 0
+) -> NoCapacity:
     """Return the error that says which condition failed on how many hosts."""
-    counts = Counter(room.refusal(vcpus, memory_mib) or "" for room in all_rooms)
+    counts = Counter(room.refusal(vcpus, memory_mib, gpus) or "" for room in all_rooms)
     counts.pop("", None)
     said = "; ".join(f"{REASONS[key]}: {n} host{'s' * (n != 1)}" for key, n in counts.items())
     size = f"{vcpus} vCPU and {memory_mib / 1024:g} GiB"
+    if gpus:
+        size = f"{vcpus} vCPU, {memory_mib / 1024:g} GiB and {gpus} {cluster.gpu_type}"
     return NoCapacity(
         f"No host of {cluster.alias} can take {size}: {said or 'it has no hosts'}.",
         field="spec",
@@ -110,6 +126,7 @@ def place(
     *,
     vcpus: int,
     memory_mib: int,
+    gpus: int = 0,
     count: int = 1,
     excluded: frozenset[str] = frozenset(),
 ) -> list[Host]:
@@ -123,9 +140,9 @@ def place(
     ]
     chosen: list[Host] = []
     for _ in range(count):
-        fitting = [room for room in candidates if room.refusal(vcpus, memory_mib) is None]
+        fitting = [room for room in candidates if room.refusal(vcpus, memory_mib, gpus) is None]
         if not fitting:
-            raise refuse(cluster, candidates, vcpus, memory_mib)
+            raise refuse(cluster, candidates, vcpus, memory_mib, gpus)
         best = min(
             fitting,
             key=lambda room: (
@@ -134,13 +151,36 @@ def place(
                 room.host.pk,
             ),
         )
-        best.take(vcpus, memory_mib)
+        best.take(vcpus, memory_mib, gpus)
         chosen.append(best.host)
     return chosen
 
 
-def why_not(cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int) -> str | None:
+def why_not(
+    cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int, gpus: int = 0
+) -> str | None:
     """Return why a size fits nowhere at present (for the greyed-out spec), or None."""
-    if any(room.refusal(vcpus, memory_mib) is None for room in all_rooms):
+    if any(room.refusal(vcpus, memory_mib, gpus) is None for room in all_rooms):
         return None
-    return refuse(cluster, all_rooms, vcpus, memory_mib).message
+    return refuse(cluster, all_rooms, vcpus, memory_mib, gpus).message
+
+
+def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> str | None:
+    """Return why a VM's own host cannot give it another size, or None.
+
+    Locks the hosts of its cluster until the transaction ends.
+    """
+    for room in rooms(vm.cluster, vm.tenant, lock=True):
+        if room.host.pk == vm.host_id:
+            room.vcpus_taken -= vm.vcpus
+            room.memory_taken_mib -= vm.memory_mib
+            return room.refusal(vcpus, memory_mib)
+    return "state"
+
+
+def place_on(host: Host, cluster: Cluster, tenant: Tenant, *, vcpus: int, memory_mib: int) -> Host:
+    """Return that host with the cluster's hosts locked. Raises NoCapacity if it cannot take it."""
+    chosen = [room for room in rooms(cluster, tenant, lock=True) if room.host.pk == host.pk]
+    if not chosen or chosen[0].refusal(vcpus, memory_mib) is not None:
+        raise refuse(cluster, chosen, vcpus, memory_mib)
+    return chosen[0].host

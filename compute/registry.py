@@ -4,10 +4,10 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from billing import hooks
-from compute import reconcile, sweeps
+from compute import console, reconcile, sweeps
 from compute.actions import lifecycle as verbs
 from compute.models import VM
-from compute.tasks import lifecycle
+from compute.tasks import changes, lifecycle, migrate
 from scloud.jobs import periodic
 from scloud.resources import kinds
 
@@ -18,7 +18,9 @@ def _living(rows: QuerySet[VM]) -> QuerySet[VM]:
 
 def register_all() -> None:
     """Called once when Django is ready."""
-    lifecycle.register_all()
+    for tasks in (lifecycle, changes, migrate):
+        tasks.register_all()
+    console.register()
     kinds.register(
         kinds.Kind(
             kind="vm",

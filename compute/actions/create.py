@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from billing import quotas, services
 from billing.quotes import Quote
 from billing.services import QuoteItem, ResourceRef
-from compute import catalog, placement, transitions
+from compute import catalog, placement, sizes, transitions
 from compute.build import DATA_TARGETS, SYSTEM_TARGET
 from compute.logins import keep_hash
 from compute.models import VM, Cluster, Disk, DiskType, Image, Spec
@@ -34,9 +34,6 @@ from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 
 MAX_BATCH = 10
-# A VM whose image supports hot upgrades is born with room to grow to this many times its size,
-# bounded by the largest size of its model.
-GROWTH_FACTOR = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +279,9 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
         memory_mib=order.spec.memory_mib,
         count=order.count,
     )
-    max_vcpus, max_memory_mib = _headroom(order)
+    max_vcpus, max_memory_mib = sizes.headroom(
+        order.image, order.cluster, order.spec.vcpus, order.spec.memory_mib
+    )
     vms = []
     for number, name in enumerate(names):
         vm = VM(
@@ -352,14 +351,3 @@ def _add_disks(vm: VM, order: VmOrder, system_id: str, data_id: str | None) -> N
             target=DATA_TARGETS[0],
             format_at_boot=order.image.os_family == "linux",
         ).save(force_insert=True)
-
-
-def _headroom(order: VmOrder) -> tuple[int, int]:
-    """Return how far the VM can be upgraded without a restart: vCPUs and MiB."""
-    vcpus, memory_mib = order.spec.vcpus, order.spec.memory_mib
-    if not order.image.supports_hot_upgrade:
-        return vcpus, memory_mib
-    sizes = [spec for spec in order.cluster.specs.all() if spec.enabled]
-    most_vcpus = max([vcpus, *(spec.vcpus for spec in sizes)])
-    most_memory = max([memory_mib, *(spec.memory_mib for spec in sizes)])
-    return min(most_vcpus, vcpus * GROWTH_FACTOR), min(most_memory, memory_mib * GROWTH_FACTOR)
