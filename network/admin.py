@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -24,6 +24,8 @@ from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
+
+Names = tuple[str, ...]
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -58,9 +60,9 @@ class LookOnly(ModelAdmin):
 class FabricAdmin(LookOnly):
     """Rows that exist in the fabric."""
 
-    list_filter = ("region", "tenant")
-    search_fields = ("id", "name", "remark", "tenant__name")
-    list_select_related = ("tenant", "region")
+    list_filter: ClassVar[Names] = ("region", "tenant")
+    search_fields: ClassVar[Names] = ("id", "name", "remark", "tenant__name")
+    list_select_related: ClassVar[Names] = ("tenant", "region")
     actions = ("apply_again",)
 
     @admin.display(description=_("status"))

@@ -175,4 +175,4 @@ class SecurityGroupInput(serializers.Serializer[Any]):
     region = serializers.CharField(max_length=_GENEROUS)
     name = serializers.CharField(max_length=_GENEROUS)
     remark = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
-    rules = RuleInputSerializer(many=True, default=list, max_length=200)
+    rules = serializers.ListField(child=RuleInputSerializer(), default=list, max_length=1000)

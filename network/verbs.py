@@ -20,13 +20,13 @@ NOT_ALLOWED = _("Your role does not include this.")
 
 def of_vpc(actor: Actor, vpc: Vpc) -> Verbs:
     """Reads ``subnet_count``."""
-    in_use = _("It still has subnets.") if getattr(vpc, "subnet_count", 0) else ""
+    in_use: Text = _("It still has subnets.") if getattr(vpc, "subnet_count", 0) else ""
     return _with_rights(actor, {"create_subnet": "", "rename_vpc": "", "delete_vpc": in_use})
 
 
 def of_subnet(actor: Actor, subnet: Subnet) -> Verbs:
     """Reads ``address_count``."""
-    in_use = ""
+    in_use: Text = ""
     if getattr(subnet, "address_count", 0):
         in_use = _("VMs use its addresses, perhaps some in the recycle bin.")
     return _with_rights(actor, {"rename_subnet": "", "delete_subnet": in_use})
@@ -34,10 +34,10 @@ def of_subnet(actor: Actor, subnet: Subnet) -> Verbs:
 
 def of_security_group(actor: Actor, group: SecurityGroup) -> Verbs:
     """Reads ``nic_count`` and ``rule_count``."""
-    full = ""
+    full: Text = ""
     if getattr(group, "rule_count", 0) >= RULES_PER_GROUP:
         full = _("It has as many rules as it can have.")
-    in_use = ""
+    in_use: Text = ""
     if getattr(group, "nic_count", 0):
         in_use = _("VMs use it, perhaps some in the recycle bin.")
     return _with_rights(

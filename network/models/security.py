@@ -120,6 +120,11 @@ class SecurityGroupRule(models.Model):
         return f"{self.direction} {self.protocol} {self.ports or '*'} {self.cidr} {self.action}"
 
     @property
+    def name(self) -> str:
+        """What lists and the operation log call it: what it says."""
+        return str(self)
+
+    @property
     def ports(self) -> str:
         """The ports as people write them: empty for all, ``22``, ``8000-8100``."""
         if self.port_min is None:

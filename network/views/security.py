@@ -260,10 +260,8 @@ class DeleteSecurityGroupView(GroupActionView):
         return away(self.request, self.kwargs["pk"], reverse("security-group-list"))
 
 
-class RuleDialog:
+class RuleDialog(ActionView):
     """After a change of a rule its row is fetched again, or appears, or goes."""
-
-    request: ConsoleRequest
 
     def answer(self, group_id: str, rule_id: str, text: str) -> HttpResponse:
         """Close the dialog; without HTMX go to the group's page."""
@@ -274,12 +272,17 @@ class RuleDialog:
         return response
 
 
-class AddRuleView(RuleDialog, GroupActionView):
+class AddRuleView(RuleDialog):
     """Add a rule to a group."""
 
     title = gettext_lazy("Add rule")
     verb = gettext_lazy("Add")
     form_class = RuleForm
+
+    def get_object(self) -> SecurityGroup:
+        """Return the group."""
+        row: SecurityGroup = found(queries.security_groups(), self.kwargs["pk"])
+        return row
 
     def perform(self, obj: SecurityGroup, data: dict[str, Any]) -> SecurityGroupRule:
         """Add it."""
@@ -290,7 +293,7 @@ class AddRuleView(RuleDialog, GroupActionView):
         return self.answer(obj.pk, result.pk, _("The rule was added."))
 
 
-class RuleActionView(RuleDialog, ActionView):
+class RuleActionView(RuleDialog):
     """A dialog about one rule."""
 
     def get_object(self) -> SecurityGroupRule:
@@ -362,10 +365,8 @@ class RemoveRulesView(BatchView):
 
     def get_objects(self, ids: list[str]) -> list[Any]:
         """Return the rules, named by what they say."""
-        rows = list(SecurityGroupRule.objects.filter(pk__in=ids).select_related("group"))
-        for row in rows:
-            row.name = str(row)
-        return rows
+        rows = SecurityGroupRule.objects.filter(pk__in=ids)
+        return list(rows.select_related("group"))
 
     def perform(self, obj: SecurityGroupRule, data: dict[str, Any]) -> None:
         """Remove one."""
