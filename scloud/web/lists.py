@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, Literal, cast
 from urllib.parse import urlencode
 
+from django.core.exceptions import ValidationError
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpResponse
@@ -328,13 +329,15 @@ class ListView(ConsoleView):
     def rows_response(self, ids: Iterable[str]) -> HttpResponse:
         """Return the rows with these ids that still match the list's scope (not its filters)."""
         columns = self.visible_columns()
-        found = self.get_queryset().filter(pk__in=list(ids))
+        queryset = self.get_queryset()
+        found = queryset.filter(pk__in=possible_keys(queryset.model, ids))
         rows = [self.make_row(obj, columns) for obj in found]
         return self.render("components/list_rows.html", {"list": self.frame(), "rows": rows})
 
     def menu_response(self, pk: str) -> HttpResponse:
         """Return the menu of one row."""
-        obj = self.get_queryset().filter(pk=pk).first()
+        queryset = self.get_queryset()
+        obj = queryset.filter(pk__in=possible_keys(queryset.model, [pk])).first()
         if obj is None:
             raise NotFound(str(_("It does not exist any more.")))
         return self.render(
@@ -388,7 +391,7 @@ class ListView(ConsoleView):
         )
 
     def _size(self, text: str) -> int:
-        size = _number(text, self.default_size, 1, 100)
+        size = _number(text, self.default_size, 1, 1_000_000)
         return size if size in SIZES else self.default_size
 
     def visible_columns(self) -> list[Column]:
@@ -445,9 +448,9 @@ class ListView(ConsoleView):
         sort = changes.get("sort", state.sort)
         if sort and sort != self.default_sort:
             params.append(("sort", sort))
-        size = changes.get("size", state.size)
-        if size != self.default_size:
-            params.append(("size", str(size)))
+        if "size" in self.request.GET:
+            # Otherwise the cookie says it, and the URL stays short.
+            params.append(("size", str(state.size)))
         page = changes.get("page", 1)
         if page > 1:
             params.append(("page", str(page)))
@@ -516,6 +519,8 @@ class ListView(ConsoleView):
             "empty": self.empty,
             "empty_action": bool(self.empty.action_url_name)
             and (not self.empty.action_permission or actor.allows(self.empty.action_permission)),
+            "sort_parameter": state.sort if state.sort != self.default_sort else "",
+            "size_parameter": state.size if "size" in self.request.GET else "",
             "page_actions": [
                 a for a in self.page_actions if not a.permission or actor.allows(a.permission)
             ],
@@ -564,6 +569,18 @@ class ListView(ConsoleView):
                 }
             )
         return controls
+
+
+def possible_keys(model: type[Model], values: Iterable[str]) -> list[Any]:
+    """Return what could be a primary key of the model; the rest would upset the database."""
+    assert model._meta.pk is not None
+    keys = []
+    for value in values:
+        try:
+            keys.append(model._meta.pk.to_python(value.replace("\x00", "")))
+        except ValidationError:
+            continue
+    return keys
 
 
 def _number(text: str, default: int, low: int, high: int) -> int:

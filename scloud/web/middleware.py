@@ -24,6 +24,9 @@ class ConsoleMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path.startswith(("/api/", settings.STATIC_URL)):
             return self.get_response(request)
+        if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+            # PostgreSQL cannot hold the character, so nothing sensible can be meant.
+            return errors.bad_request(request)
         request.region = SimpleLazyObject(lambda: current_region(request))  # type: ignore[attr-defined]  # declared by ConsoleRequest
         user = request.user
         if isinstance(user, User):

@@ -75,7 +75,12 @@ class ProfileView(ConsoleView):
         """Render the page."""
         here = self.request.session.session_key
         sessions = [
-            {"session": session, "handle": session_handle(session), "here": session.pk == here}
+            {
+                "session": session,
+                "browser": browser_name(session.user_agent),
+                "handle": session_handle(session),
+                "here": session.pk == here,
+            }
             for session in UserSession.objects.filter(user=self.request.user)
         ]
         context = {"form": form, "sessions": sessions}
@@ -155,6 +160,32 @@ class RevokeSessionView(ActionView):
 
     def success_url(self, obj: UserSession) -> str:
         return "profile"
+
+
+_BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser_name(user_agent: str) -> str:
+    """Return what people call a browser: "Firefox, Linux"."""
+    found = [
+        next((name for sign, name in signs if sign in user_agent), "")
+        for signs in (_BROWSERS, _SYSTEMS)
+    ]
+    return ", ".join(filter(None, found)) or user_agent[:60] or _("Unknown")
 
 
 def session_handle(session: UserSession) -> str:

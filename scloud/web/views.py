@@ -250,7 +250,8 @@ class BatchView(ConsoleView):
 
     def chosen(self, values: list[str]) -> tuple[list[str], list[Any]]:
         """Return the ids without repeats, and the objects found, in the order of choice."""
-        ids = list(dict.fromkeys(values))[: self.max_objects]
+        clean = (value for value in values if "\x00" not in value)
+        ids = list(dict.fromkeys(clean))[: self.max_objects]
         found = {str(obj.pk): obj for obj in self.get_objects(ids)}
         return ids, [found[i] for i in ids if i in found]
 

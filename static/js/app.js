@@ -11,7 +11,8 @@ function startCopy() {
   on("click", "[data-copy]", async (_event, button) => {
     await navigator.clipboard.writeText(button.dataset.copy);
     button.setAttribute("data-copied", "");
-    toast({ text: `${text("copied")}: ${button.dataset.secret === undefined ? button.dataset.copy : "•••"}`, level: "ok" });
+    const what = button.dataset.secret === undefined ? `: ${button.dataset.copy}` : "";
+    toast({ text: text("copied") + what, level: "ok" });
     setTimeout(() => button.removeAttribute("data-copied"), 1500);
   });
 }

@@ -36,6 +36,7 @@ function onClosed(menu) {
   const button = opener;
   opener = null;
   button?.setAttribute("aria-expanded", "false");
+  menu.removeAttribute("style");
   const inside = menu.contains(document.activeElement);
   if (button?.isConnected && (inside || document.activeElement === document.body)) button.focus();
   if (menu.hasAttribute("data-fleeting")) menu.remove();
