@@ -31,8 +31,9 @@ def ref_of(host: Host) -> HostRef:
 
 def storage_of(pool: StoragePool) -> Storage:
     """Return the driver of a pool."""
-    kind = "fake" if pool.kind == "fake" else "dir"
-    return open_storage(StorageRef(kind=kind, location=pool.location))
+    return open_storage(
+        StorageRef(kind="fake" if pool.kind == "fake" else "dir", location=pool.location)
+    )
 
 
 @contextmanager

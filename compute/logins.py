@@ -1,12 +1,13 @@
 """Keeping the hash of a guest's password, sealed with the site's key."""
 
+from cryptography.fernet import MultiFernet
 from django.conf import settings
 
 from compute.models import VM, GuestLogin
 from scloud.lib import crypto
 
 
-def _box() -> crypto.MultiFernet:
+def _box() -> MultiFernet:
     return crypto.box([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS])
 
 

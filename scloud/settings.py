@@ -21,7 +21,7 @@ SCLOUD_STATE_DIR = Path(env.str("SCLOUD_STATE_DIR", default=str(BASE_DIR / ".scl
 
 def _secret_key() -> str:
     """Return the site's key: from the environment, else one made once in the state directory."""
-    given = env.str("SCLOUD_SECRET_KEY", default="")
+    given: str = env.str("SCLOUD_SECRET_KEY", default="")
     if given:
         return given
     import os

@@ -27,7 +27,7 @@ def ring(job_id: str) -> None:
 def tell(job: Job) -> None:
     """Push the state of a job to the open pages."""
     events.notify(
-        tenant_id=job.tenant_id,  # type: ignore[attr-defined]  # FK column
+        tenant_id=job.tenant_id,
         kind=f"job.{job.status}",
         resource_kind="job",
         resource_id=job.id,

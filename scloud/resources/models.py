@@ -78,12 +78,12 @@ class Resource(models.Model):
             if getattr(self, field.attname) is None:
                 continue
             model = field.related_model
-            if not any(f.name == "tenant" for f in model._meta.concrete_fields):  # type: ignore[union-attr]  # always a class here
+            if not any(f.name == "tenant" for f in model._meta.concrete_fields):
                 continue
             related = getattr(self, field.name)
             owner = related.tenant_id
             # Platform rows (base images, shared segments) have no tenant and serve all.
-            if owner is not None and owner != self.tenant_id:  # type: ignore[attr-defined]  # FK column
+            if owner is not None and owner != self.tenant_id:
                 raise ValueError(
                     f"{self.KIND} {self.pk}: {field.name} {related.pk} is of another tenant"
                 )

@@ -32,7 +32,7 @@ class ActorMixin(APIView):
         if self.view_permission and request.method in {"GET", "HEAD", "OPTIONS"}:
             self.actor.require(self.view_permission)
 
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]  # DRF's own stub is narrower than what it takes
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         with ExitStack() as self._stack:
             response = super().dispatch(request, *args, **kwargs)
             render = getattr(response, "render", None)
