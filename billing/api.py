@@ -1,0 +1,285 @@
+"""Billing in the API: the same verbs as in the console."""
+
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+
+from billing import actions, catalog, ledger, money, queries, quotas, services
+from billing import serializers as shapes
+from billing.models import LedgerTransaction, Order, QuotaRequest, Subscription
+from scloud.lib.errors import NotFound
+from scloud.resources.models import Region
+from scloud.rest.views import ActorMixin, ResourceViewSet
+from scloud.tenancy.models import Tenant
+
+REGION = OpenApiParameter("region", str, required=True, description="The region's id.")
+
+
+def valid(shape: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
+    """The request's body, checked against its shape. Raises DRF's ValidationError."""
+    serializer = shape(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    data: dict[str, Any] = serializer.validated_data
+    return data
+
+
+def region_named(region_id: str | None) -> Region:
+    """The region of a query or body. Raises NotFound."""
+    region = Region.objects.filter(pk=region_id or "").first()
+    if region is None:
+        raise NotFound(f"There is no region {region_id}.", field="region")
+    return region
+
+
+def tenant_of(view: ActorMixin) -> Tenant:
+    """The caller's tenant; the base view lets nobody else through."""
+    tenant = view.actor.tenant
+    assert tenant is not None
+    return tenant
+
+
+@extend_schema(tags=["Billing"])
+class AccountView(ActorMixin, APIView):
+    """The account."""
+
+    view_permission = "billing.view"
+
+    @extend_schema(responses=shapes.AccountSerializer)
+    def get(self, request: Request) -> Response:
+        """Show the balances."""
+        return Response(shapes.AccountSerializer(ledger.account_of(tenant_of(self))).data)
+
+
+@extend_schema(tags=["Billing"])
+class RechargeView(ActorMixin, APIView):
+    """Recharging on a demonstration installation."""
+
+    @extend_schema(
+        request=shapes.RechargeInput,
+        responses={201: shapes.TransactionSerializer},
+        examples=[OpenApiExample("A recharge", value={"amount": "100.00"}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Recharge the account (demonstration installations only)."""
+
+        def answer() -> Response:
+            data = valid(shapes.RechargeInput, request)
+            moved = actions.recharge(
+                # Trailing zeros are no decimals: 10.000000 is an amount in whole units.
+                actor=self.actor,
+                amount=Decimal(data["amount"]).normalize(),
+            )
+            return Response(shapes.TransactionSerializer(moved).data, status=201)
+
+        return self.once(answer)
+
+
+@extend_schema(tags=["Billing"])
+class PricesView(ActorMixin, APIView):
+    """The price list in force."""
+
+    view_permission = "billing.quote"
+
+    @extend_schema(parameters=[REGION], responses=shapes.PriceListShape)
+    def get(self, request: Request) -> Response:
+        """Show a region's prices and the tenant's discounts."""
+        region, now = region_named(request.query_params.get("region")), timezone.now()
+        price_list = catalog.price_list_at(region, now)
+        rows = list(price_list.prices.all())
+        discounts = catalog.discounts_at(tenant_of(self), [row.sku for row in rows], now)
+        shown = {
+            "region": region.pk,
+            "version": price_list.version,
+            "effective_from": price_list.effective_from,
+            "currency": money.currency(),
+            "prices": [
+                {
+                    "sku": row.sku,
+                    "method": row.method,
+                    "unit_price": row.unit_price,
+                    "discount": discounts.get(row.sku, Decimal(0)),
+                }
+                for row in rows
+            ],
+        }
+        return Response(shapes.PriceListShape(shown).data)
+
+
+@extend_schema(tags=["Billing"])
+class OrderViewSet(ResourceViewSet):
+    """Orders."""
+
+    serializer_class = shapes.OrderSerializer
+    view_permission = "billing.view"
+
+    def get_queryset(self) -> QuerySet[Order]:
+        """Return the tenant's orders, or those of one kind or resource."""
+        rows = queries.orders(tenant_of(self)).prefetch_related(
+            "charges__lines", "charges__price_list"
+        )
+        kind = self.request.query_params.get("kind")
+        resource = self.request.query_params.get("resource")
+        if kind:
+            rows = rows.filter(kind=kind)
+        if resource:
+            rows = rows.filter(charges__resource_id=resource).distinct()
+        return rows
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("kind", str, description="new, renewal, upgrade or refund."),
+            OpenApiParameter("resource", str, description="Only those that charged this id."),
+        ]
+    )
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List orders, newest first."""
+        return super().list(request, *args, **kwargs)
+
+
+@extend_schema(tags=["Billing"])
+class TransactionViewSet(ResourceViewSet):
+    """Movements of money."""
+
+    serializer_class = shapes.TransactionSerializer
+    view_permission = "billing.view"
+
+    def get_queryset(self) -> QuerySet[LedgerTransaction]:
+        """Return the tenant's transactions, newest first."""
+        return LedgerTransaction.objects.filter(tenant=tenant_of(self))
+
+
+@extend_schema(tags=["Billing"])
+class SubscriptionViewSet(ResourceViewSet):
+    """What is paid for; the id in the URL is the resource's."""
+
+    serializer_class = shapes.SubscriptionSerializer
+    view_permission = "billing.view"
+    lookup_field = "resource_id"
+
+    def get_queryset(self) -> QuerySet[Subscription]:
+        """Return the tenant's subscriptions with the cost of this month."""
+        rows = queries.subscriptions(tenant_of(self)).order_by("paid_until", "pk")
+        status = self.request.query_params.get("status")
+        return rows.filter(status=status) if status else rows
+
+    def get_object(self) -> Any:
+        found = self.get_queryset().filter(resource_id=self.kwargs["resource_id"]).first()
+        if found is None:
+            raise NotFound(f"{self.kwargs['resource_id']} has no subscription.")
+        return found
+
+    @extend_schema(
+        parameters=[OpenApiParameter("status", str, description="active, expired or ended.")]
+    )
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List subscriptions, the first to run out first."""
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(
+        request=shapes.RenewalQuoteInput,
+        responses=shapes.QuoteShape,
+        examples=[OpenApiExample("Three more", value={"periods": 3}, request_only=True)],
+    )
+    @action(detail=True, methods=["post"], url_path="renewal-quote")
+    def renewal_quote(self, request: Request, resource_id: str) -> Response:
+        """Price a renewal; nothing is charged."""
+        self.actor.require("billing.quote")
+        data = valid(shapes.RenewalQuoteInput, request)
+        quoted = services.quote_renewal(
+            tenant=tenant_of(self), resource_id=resource_id, periods=data["periods"]
+        )
+        return Response(quoted.as_dict())
+
+    @extend_schema(
+        request=shapes.RenewInput,
+        responses={201: shapes.OrderSerializer},
+        examples=[
+            OpenApiExample(
+                "Renew as quoted",
+                value={"periods": 3, "quote_token": "eyJ0ZW5hbnQiOi..."},
+                request_only=True,
+            )
+        ],
+    )
+    @action(detail=True, methods=["post"])
+    def renew(self, request: Request, resource_id: str) -> Response:
+        """Renew a resource at exactly the quoted price."""
+
+        def answer() -> Response:
+            data = valid(shapes.RenewInput, request)
+            order = actions.renew_resource(actor=self.actor, resource_id=resource_id, **data)
+            return Response(shapes.OrderSerializer(order).data, status=201)
+
+        return self.once(answer)
+
+    @extend_schema(
+        request=shapes.AutoRenewInput,
+        responses=shapes.SubscriptionSerializer,
+        examples=[OpenApiExample("Off", value={"auto_renew": False}, request_only=True)],
+    )
+    @action(detail=True, methods=["post"], url_path="set-auto-renew")
+    def set_auto_renew(self, request: Request, resource_id: str) -> Response:
+        """Switch automatic renewal on or off."""
+
+        def answer() -> Response:
+            data = valid(shapes.AutoRenewInput, request)
+            actions.set_auto_renew(actor=self.actor, resource_id=resource_id, **data)
+            return Response(self.get_serializer(self.get_object()).data)
+
+        return self.once(answer)
+
+
+@extend_schema(tags=["Quotas"])
+class QuotasView(ActorMixin, APIView):
+    """Limits and use."""
+
+    view_permission = "billing.view_quota"
+
+    @extend_schema(parameters=[REGION], responses=shapes.QuotaShape(many=True))
+    def get(self, request: Request) -> Response:
+        """Show every quota of a region with what is used of it."""
+        region = region_named(request.query_params.get("region"))
+        used = quotas.usage(tenant_of(self), region).values()
+        return Response(shapes.QuotaShape(used, many=True).data)
+
+
+@extend_schema(tags=["Quotas"])
+class QuotaRequestViewSet(ResourceViewSet):
+    """Requests for higher limits."""
+
+    serializer_class = shapes.QuotaRequestSerializer
+    view_permission = "billing.view_quota"
+
+    def get_queryset(self) -> QuerySet[QuotaRequest]:
+        """Return the tenant's requests, newest first."""
+        return QuotaRequest.objects.filter(tenant=tenant_of(self))
+
+    @extend_schema(
+        request=shapes.QuotaRequestInput,
+        responses={201: shapes.QuotaRequestSerializer},
+        examples=[
+            OpenApiExample(
+                "More VMs",
+                value={"region": "box", "item": "vms", "limit_wanted": 80, "reason": "Launch"},
+                request_only=True,
+            )
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Ask for a higher limit."""
+
+        def answer() -> Response:
+            data = valid(shapes.QuotaRequestInput, request)
+            region = region_named(data.pop("region"))
+            row = actions.request_quota(actor=self.actor, region=region, **data)
+            return Response(self.get_serializer(row).data, status=201)
+
+        return self.once(answer)

@@ -1,0 +1,20 @@
+"""The API's URLs of billing."""
+
+from django.urls import URLPattern, URLResolver, path
+from rest_framework.routers import SimpleRouter
+
+from billing import api
+
+router = SimpleRouter(trailing_slash=False)
+router.register("billing/orders", api.OrderViewSet, basename="api-order")
+router.register("billing/transactions", api.TransactionViewSet, basename="api-transaction")
+router.register("billing/subscriptions", api.SubscriptionViewSet, basename="api-subscription")
+router.register("quota-requests", api.QuotaRequestViewSet, basename="api-quota-request")
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("billing/account", api.AccountView.as_view(), name="api-account"),
+    path("billing/account/recharge", api.RechargeView.as_view(), name="api-recharge"),
+    path("billing/prices", api.PricesView.as_view(), name="api-prices"),
+    path("quotas", api.QuotasView.as_view(), name="api-quotas"),
+    *router.urls,
+]

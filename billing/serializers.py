@@ -1,0 +1,260 @@
+"""The shapes of billing in the API. Money is text in whole currency units, such as "12.30"."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from billing import money
+from billing.models import (
+    Account,
+    Charge,
+    LedgerTransaction,
+    Order,
+    OrderLine,
+    QuotaItem,
+    QuotaRequest,
+    Subscription,
+)
+
+
+class MinorUnitsField(serializers.Field[int, str, str, Any]):
+    """Whole minor units, shown as money."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs["read_only"] = True
+        super().__init__(**kwargs)
+
+    def to_representation(self, value: int) -> str:
+        return money.show(value)
+
+
+class AccountSerializer(serializers.ModelSerializer[Account]):
+    """The balances of the tenant."""
+
+    currency = serializers.SerializerMethodField()
+    cash = MinorUnitsField(source="cash_minor")
+    gift = MinorUnitsField(source="gift_minor")
+    balance = MinorUnitsField(source="balance_minor")
+
+    class Meta:
+        model = Account
+        fields = ("currency", "cash", "gift", "balance")
+
+    def get_currency(self, account: Account) -> str:
+        """The currency of all figures."""
+        return money.currency()
+
+
+class OrderLineSerializer(serializers.ModelSerializer[OrderLine]):
+    """One SKU of a charge with the figures that explain its amount."""
+
+    amount = MinorUnitsField(source="amount_minor")
+
+    class Meta:
+        model = OrderLine
+        fields = ("label", "sku", "quantity", "unit_price", "periods", "discount", "amount")
+
+
+class ChargeSerializer(serializers.ModelSerializer[Charge]):
+    """What one resource paid for a period."""
+
+    amount = MinorUnitsField(source="amount_minor")
+    gift = MinorUnitsField(source="gift_minor")
+    price_list_version = serializers.IntegerField(source="price_list.version")
+    lines = OrderLineSerializer(many=True)
+
+    class Meta:
+        model = Charge
+        fields = (
+            "resource_kind",
+            "resource_id",
+            "resource_name",
+            "begin",
+            "end",
+            "periods",
+            "price_list_version",
+            "amount",
+            "gift",
+            "lines",
+        )
+
+
+class OrderSerializer(serializers.ModelSerializer[Order]):
+    """An order with its charges."""
+
+    total = MinorUnitsField(source="total_minor")
+    gift = MinorUnitsField(source="gift_minor")
+    charges = ChargeSerializer(many=True)
+
+    class Meta:
+        model = Order
+        fields = (
+            "id",
+            "kind",
+            "region",
+            "method",
+            "currency",
+            "total",
+            "gift",
+            "actor",
+            "note",
+            "created_at",
+            "charges",
+        )
+
+
+class TransactionSerializer(serializers.ModelSerializer[LedgerTransaction]):
+    """A movement of money with the balances after it."""
+
+    amount = MinorUnitsField(source="amount_minor")
+    cash_after = MinorUnitsField(source="cash_after_minor")
+    gift_after = MinorUnitsField(source="gift_after_minor")
+
+    class Meta:
+        model = LedgerTransaction
+        fields = (
+            "id",
+            "kind",
+            "amount",
+            "cash_after",
+            "gift_after",
+            "order",
+            "note",
+            "actor",
+            "created_at",
+        )
+
+
+class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
+    """What a resource pays for and until when; ``month_cost`` is what it cost this month."""
+
+    month_cost = MinorUnitsField(source="month_minor")
+
+    class Meta:
+        model = Subscription
+        fields = (
+            "resource_kind",
+            "resource_id",
+            "resource_name",
+            "region",
+            "method",
+            "status",
+            "auto_renew",
+            "period_start",
+            "paid_until",
+            "month_cost",
+            "lines",
+        )
+
+
+class RenewalQuoteInput(serializers.Serializer[Any]):
+    """How many periods: 1-24 hours, 1-11 months or 1-5 years, as the resource is billed."""
+
+    periods = serializers.IntegerField(min_value=1, max_value=24)
+
+
+class RenewInput(RenewalQuoteInput):
+    """The periods and the token of the quote that was accepted."""
+
+    quote_token = serializers.CharField(max_length=2000)
+
+
+class AutoRenewInput(serializers.Serializer[Any]):
+    """On or off."""
+
+    auto_renew = serializers.BooleanField()
+
+
+class QuoteLineShape(serializers.Serializer[Any]):
+    """A line of a quote."""
+
+    part = serializers.CharField()
+    sku = serializers.CharField()
+    quantity = serializers.CharField()
+    unit_price = serializers.CharField()
+    discount = serializers.CharField()
+    amount = serializers.CharField()
+    total = serializers.CharField()
+
+    def get_fields(self) -> dict[str, Any]:
+        # "label" is an attribute of every serializer, so it cannot be declared as a field.
+        return {**super().get_fields(), "label": serializers.CharField()}
+
+
+class QuoteShape(serializers.Serializer[Any]):
+    """What it costs. ``token`` buys at exactly this price for ten minutes, once."""
+
+    currency = serializers.CharField()
+    billing_method = serializers.CharField()
+    periods = serializers.IntegerField()
+    count = serializers.IntegerField()
+    lines = QuoteLineShape(many=True)
+    total = serializers.CharField()
+    per_period = serializers.CharField()
+    balance = serializers.CharField()
+    balance_after = serializers.CharField()
+    affordable = serializers.BooleanField()
+    expires_at = serializers.DateTimeField()
+    token = serializers.CharField()
+
+
+class RechargeInput(serializers.Serializer[Any]):
+    """An amount in whole currency units."""
+
+    amount = serializers.DecimalField(max_digits=20, decimal_places=6)
+
+
+class QuotaShape(serializers.Serializer[Any]):
+    """One quota of the tenant in a region."""
+
+    item = serializers.ChoiceField(choices=QuotaItem.choices)
+    used = serializers.IntegerField()
+    limit = serializers.IntegerField()
+    left = serializers.IntegerField()
+
+
+class QuotaRequestSerializer(serializers.ModelSerializer[QuotaRequest]):
+    """A request for a higher limit and its answer."""
+
+    class Meta:
+        model = QuotaRequest
+        fields = (
+            "id",
+            "region",
+            "item",
+            "limit_before",
+            "limit_wanted",
+            "reason",
+            "status",
+            "answer",
+            "decided_at",
+            "created_at",
+        )
+
+
+class QuotaRequestInput(serializers.Serializer[Any]):
+    """Which quota in which region, and how much."""
+
+    region = serializers.CharField(max_length=30)
+    item = serializers.ChoiceField(choices=QuotaItem.choices)
+    limit_wanted = serializers.IntegerField(min_value=1, max_value=10**9)
+    reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+
+
+class PriceShape(serializers.Serializer[Any]):
+    """The price of one unit of a SKU for one period, before the tenant's discount."""
+
+    sku = serializers.CharField()
+    method = serializers.CharField()
+    unit_price = serializers.DecimalField(max_digits=18, decimal_places=6)
+    discount = serializers.DecimalField(max_digits=5, decimal_places=4)
+
+
+class PriceListShape(serializers.Serializer[Any]):
+    """The price list in force in a region."""
+
+    region = serializers.CharField()
+    version = serializers.IntegerField()
+    effective_from = serializers.DateTimeField()
+    currency = serializers.CharField()
+    prices = PriceShape(many=True)
