@@ -127,7 +127,8 @@ def scene(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]
     shutil.rmtree(guest.directory, ignore_errors=True)
     guest.write_seed(*seed(key.with_suffix(".pub").read_text().strip()))
     guest.create()
-    agent_after_s = guest.wait_for_agent(timeout_s=60)
+    guest.wait_for_agent(timeout_s=180)
+    agent_after_s = guest.processor_time_s()
     port, mac = PORTS["probe"]
     stand = probe.add(
         lab, name="labtest", port=port, mac=mac, ip=["10.44.0.99/24", "fd44::99/64"], host="h2"

@@ -31,7 +31,7 @@ DOMAIN = """
     {interfaces}
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
     <serial type='file'><source path='{directory}/serial.log'/></serial>
-    <graphics type='vnc' autoport='yes' listen='{address}'/>
+    <graphics type='vnc' autoport='yes'/>
     <video><model type='vga'/></video>
   </devices>
 </domain>
@@ -40,7 +40,7 @@ DOMAIN = """
 INTERFACE = """
     <interface type='bridge'><mac address='{mac}'/><source bridge='br-int'/>
       <virtualport type='openvswitch'><parameters interfaceid='{port}'/></virtualport>
-      <model type='virtio'/><driver name='qemu'>
+      <model type='virtio'/><rom enabled='no'/><driver name='qemu'>
         <host csum='off' gso='off' tso4='off' tso6='off' ecn='off' ufo='off' mrg_rxbuf='off'/>
         <guest csum='off' tso4='off' tso6='off' ecn='off' ufo='off'/></driver>
     </interface>
@@ -101,7 +101,6 @@ class Guest:
             uuid=self.uuid,
             memory_mib=self.memory_mib,
             directory=self.directory,
-            address=self.host.address,
             more_disks=more,
             interfaces="".join(INTERFACE.format(port=port, mac=mac) for port, mac in self.ports),
         )
@@ -154,6 +153,11 @@ class Guest:
         if result["exitcode"] != 0:
             raise LabError(f"{script!r} in {self.name}: {result['exitcode']} {output}{errors}")
         return output
+
+    def processor_time_s(self) -> float:
+        """Processor time that the guest has had since its start, its emulation included."""
+        stats = self.virsh("domstats", "--cpu-total", self.name)
+        return int(stats.partition("cpu.time=")[2].split()[0]) / 1e9
 
     def state(self) -> str:
         return self.virsh("domstate", self.name).strip()

@@ -147,7 +147,7 @@ def _install(source: Path, target: Path, mode: int) -> None:
 
 def _skeleton(root: Path, packages: Path) -> None:
     for directory in (
-        "usr/bin", "usr/lib/openssh", "usr/libexec", "etc/dropbear", "proc", "sys", "dev", "run",
+        "usr/bin", "usr/lib/openssh", "etc/dropbear", "proc", "sys", "dev", "run",
         "tmp", "root", "home", "mnt", "var/lib", "var/log",
     ):  # fmt: skip
         (root / directory).mkdir(parents=True)
@@ -170,7 +170,8 @@ def _skeleton(root: Path, packages: Path) -> None:
         _copy_program(packages, _find(packages, name), root, root / "usr/bin" / name)
     sftp = packages / "usr/lib/openssh/sftp-server"
     _copy_program(packages, sftp, root, root / "usr/lib/openssh/sftp-server")
-    (root / "usr/libexec/sftp-server").symlink_to("../lib/openssh/sftp-server")
+    # Where Debian's dropbear looks for it.
+    (root / "usr/lib/sftp-server").symlink_to("openssh/sftp-server")
     # busybox's shell prefers what it has built in over the real programs: another one is used.
     for name, target in {"mkfs.ext4": "mke2fs", "fsck.ext4": "e2fsck", "sh": "dash"}.items():
         path = root / "usr/bin" / name
