@@ -409,6 +409,7 @@ class DirectoryStorage:
         for name in files:
             if not _SEED_FILE.fullmatch(name):
                 raise ValueError(f"{name!r} is not a name for a seed file.")
+        place = self._seed(vm_id)
         with self._workspace(f"seed-{vm_id}") as folder:
             content, made = folder / "content", folder / "seed.iso"
             with _space():
@@ -431,8 +432,8 @@ class DirectoryStorage:
                     str(content),
                 ]
             )
-            _publish(made, self._seed(vm_id))
-        return FileSource(path=str(self._seed(vm_id)), format="raw")
+            _publish(made, place)
+        return FileSource(path=str(place), format="raw")
 
     def delete_seed(self, vm_id: str) -> None:
         self._ready()

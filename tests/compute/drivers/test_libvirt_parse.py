@@ -1,0 +1,216 @@
+"""What libvirt's answers mean: power states, statistics, node devices, errors."""
+
+from datetime import UTC, datetime
+
+import libvirt
+import pytest
+
+from compute.hypervisor.base import (
+    AgentRefused,
+    AgentUnavailable,
+    DomainNotFound,
+    DomainNotRunning,
+    HostFull,
+    HypervisorError,
+    OperationTimeout,
+    PciAddress,
+    PowerState,
+    Refused,
+)
+from compute.hypervisor.libvirt import parse
+from compute.hypervisor.libvirt.connection import translate
+
+T4 = """
+<device>
+  <name>pci_0000_3b_00_0</name>
+  <path>/sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0</path>
+  <parent>pci_0000_3a_00_0</parent>
+  <driver><name>vfio-pci</name></driver>
+  <capability type='pci'>
+    <class>0x030200</class>
+    <domain>0</domain><bus>59</bus><slot>0</slot><function>0</function>
+    <product id='0x1eb8'>TU104GL [Tesla T4]</product>
+    <vendor id='0x10de'>NVIDIA Corporation</vendor>
+    <capability type='virt_functions' maxCount='16'/>
+    <iommuGroup number='78'>
+      <address domain='0x0000' bus='0x3b' slot='0x00' function='0x0'/>
+    </iommuGroup>
+    <numa node='1'/>
+    <pci-express><link validity='cap' port='0' speed='8' width='16'/></pci-express>
+  </capability>
+</device>
+"""
+
+ATLAS = """
+<device>
+  <name>pci_0000_81_00_0</name>
+  <capability type='pci'>
+    <domain>0</domain><bus>129</bus><slot>0</slot><function>0</function>
+    <product id='0xd100'/>
+    <vendor id='0x19e5'>Huawei Technologies Co., Ltd.</vendor>
+  </capability>
+</device>
+"""
+
+DOMAIN = """
+<domain type='kvm' id='4'>
+  <name>vm-1</name>
+  <metadata><s:domain xmlns:s='urn:scloud:domain:1' owner='scloud'/></metadata>
+  <devices>
+    <disk type='file' device='disk'>
+      <source file='/pool/volumes/disk-1.qcow2'/><target dev='vda'/><serial>disk-1</serial>
+      <alias name='virtio-disk0'/>
+    </disk>
+    <disk type='network' device='disk'>
+      <source protocol='rbd' name='volumes/disk-2'/><target dev='vdb'/><serial>disk-2</serial>
+    </disk>
+    <interface type='bridge'>
+      <mac address='52:54:00:00:00:01'/>
+      <virtualport type='openvswitch'><parameters interfaceid='port-1'/></virtualport>
+      <target dev='vnet7'/>
+    </interface>
+    <hostdev mode='subsystem' type='pci'>
+      <source><address domain='0x0000' bus='0x3b' slot='0x00' function='0x0'/></source>
+      <address type='pci' domain='0x0000' bus='0x09' slot='0x00' function='0x0'/>
+    </hostdev>
+    <graphics type='vnc' port='5903' listen='10.0.0.11'/>
+  </devices>
+</domain>
+"""
+
+STATS = {
+    "state.state": libvirt.VIR_DOMAIN_RUNNING,
+    "state.reason": 1,
+    "cpu.time": 12_000_000_000,
+    "vcpu.current": 2,
+    "vcpu.maximum": 4,
+    "balloon.current": 4194304,
+    "balloon.available": 4000000,
+    "balloon.usable": 3000000,
+    "balloon.rss": 2000000,
+    "block.count": 2,
+    "block.0.name": "vda",
+    "block.0.rd.bytes": 1000,
+    "block.0.rd.reqs": 10,
+    "block.0.wr.bytes": 2000,
+    "block.0.wr.reqs": 20,
+    "block.0.capacity": 42949672960,
+    "block.0.physical": 1000000,
+    "block.1.name": "vdb",
+    "net.count": 1,
+    "net.0.name": "vnet7",
+    "net.0.rx.bytes": 5,
+    "net.0.rx.pkts": 6,
+    "net.0.tx.drop": 7,
+}
+
+
+def test_a_gpu_is_recognised_from_its_node_device() -> None:
+    device = parse.pci_device(T4)
+    assert device is not None
+    assert str(device.address) == "0000:3b:00.0"
+    assert (device.vendor_id, device.product_id) == ("10de", "1eb8")
+    assert (device.vendor, device.product) == ("NVIDIA Corporation", "TU104GL [Tesla T4]")
+    assert (device.class_code, device.driver) == ("030200", "vfio-pci")
+    assert (device.iommu_group, device.numa_node) == (78, 1)
+
+
+def test_a_card_with_few_facts_is_recognised_too() -> None:
+    device = parse.pci_device(ATLAS)
+    assert device is not None
+    assert (str(device.address), device.vendor_id, device.product) == ("0000:81:00.0", "19e5", "")
+    assert (device.driver, device.iommu_group, device.numa_node) == ("", None, None)
+
+
+def test_other_node_devices_are_none() -> None:
+    assert parse.pci_device("<device><name>net_eth0</name></device>") is None
+
+
+def test_statistics_and_xml_make_one_observation() -> None:
+    moment = datetime.now(UTC)
+    xml = parse.DomainXml.parse(DOMAIN)
+    seen = parse.observation("u", "vm-1", xml, STATS, persistent=True, moment=moment)
+    assert seen.power_state is PowerState.RUNNING
+    assert (seen.owner, seen.vcpus, seen.memory_mib) == ("scloud", 2, 4096)
+    assert seen.cpu_time_ns == 12_000_000_000
+    assert seen.balloon is not None
+    assert (seen.balloon.available_kib, seen.balloon.usable_kib) == (4000000, 3000000)
+    first, second = seen.disks
+    assert (first.id, first.target, first.path) == ("disk-1", "vda", "/pool/volumes/disk-1.qcow2")
+    assert (first.read_bytes, first.write_requests) == (1000, 20)
+    assert (first.capacity_bytes, first.allocation_bytes) == (42949672960, 1000000)
+    assert (second.id, second.path, second.read_bytes) == ("disk-2", "volumes/disk-2", 0)
+    nic = seen.nics[0]
+    assert (nic.mac, nic.port_uuid, nic.device) == ("52:54:00:00:00:01", "port-1", "vnet7")
+    assert (nic.rx_bytes, nic.rx_packets, nic.tx_drops) == (5, 6, 7)
+    assert seen.pci_devices == (PciAddress(0, 0x3B, 0, 0),)
+
+
+def test_a_busy_domain_that_tells_only_its_state_is_still_seen() -> None:
+    bare = {key: value for key, value in STATS.items() if key.startswith("state.")}
+    xml = parse.DomainXml.parse(DOMAIN)
+    seen = parse.observation("u", "vm-1", xml, bare, persistent=True, moment=datetime.now(UTC))
+    assert seen.power_state is PowerState.RUNNING
+    assert seen.balloon is None
+    assert [disk.id for disk in seen.disks] == ["disk-1", "disk-2"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "expected"),
+    [
+        (libvirt.VIR_DOMAIN_RUNNING, 1, PowerState.RUNNING),
+        (libvirt.VIR_DOMAIN_BLOCKED, 0, PowerState.RUNNING),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR, PowerState.PAUSED),
+        (libvirt.VIR_DOMAIN_SHUTDOWN, 1, PowerState.RUNNING),
+        (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN, PowerState.STOPPED),
+        (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, PowerState.CRASHED),
+        (libvirt.VIR_DOMAIN_CRASHED, 0, PowerState.CRASHED),
+        (libvirt.VIR_DOMAIN_PMSUSPENDED, 0, PowerState.PAUSED),
+    ],
+)
+def test_power_states(state: int, reason: int, expected: PowerState) -> None:
+    assert parse.power_state(state, reason) is expected
+
+
+def test_reasons_are_words() -> None:
+    paused = libvirt.VIR_DOMAIN_PAUSED
+    assert parse.power_reason(paused, libvirt.VIR_DOMAIN_PAUSED_IOERROR) == "disk error"
+    assert parse.power_reason(libvirt.VIR_DOMAIN_RUNNING, 1) == ""
+
+
+def test_the_screens_endpoint_needs_a_port_and_an_address() -> None:
+    endpoint = parse.DomainXml.parse(DOMAIN).vnc_endpoint()
+    assert endpoint is not None
+    assert (endpoint.address, endpoint.port) == ("10.0.0.11", 5903)
+    assert parse.DomainXml.parse(DOMAIN.replace("5903", "-1")).vnc_endpoint() is None
+    assert parse.DomainXml.parse("<domain/>").vnc_endpoint() is None
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "expected"),
+    [
+        (libvirt.VIR_ERR_NO_DOMAIN, "Domain not found", DomainNotFound),
+        (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, "QEMU guest agent is not connected", AgentUnavailable),
+        (libvirt.VIR_ERR_AGENT_UNSYNCED, "agent not synced", AgentUnavailable),
+        (
+            libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
+            "argument unsupported: QEMU guest agent is not configured",
+            AgentUnavailable,
+        ),
+        (
+            libvirt.VIR_ERR_INTERNAL_ERROR,
+            "unable to execute QEMU agent command 'guest-exec': no such file",
+            AgentRefused,
+        ),
+        (libvirt.VIR_ERR_OPERATION_INVALID, "domain is not running", DomainNotRunning),
+        (libvirt.VIR_ERR_OPERATION_TIMEOUT, "cannot acquire state change lock", OperationTimeout),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, "qemu: Cannot allocate memory", HostFull),
+        (libvirt.VIR_ERR_XML_ERROR, "missing source", Refused),
+    ],
+)
+def test_errors_have_the_ports_names(code: int, text: str, expected: type[HypervisorError]) -> None:
+    error = libvirt.libvirtError("failed")
+    error.err = (code, libvirt.VIR_FROM_QEMU, text, 2, None, None, None, 0, 0)
+    translated = translate(error)
+    assert type(translated) is expected
+    assert translated.code == expected.code
