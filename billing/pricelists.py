@@ -29,6 +29,16 @@ SHIPPED_VARIANTS: Final[Mapping[str, tuple[str, str, str]]] = {
 }
 
 
+def next_version(region: Region) -> int:
+    """The number of a region's next price list; call it in the transaction that makes the list.
+
+    The region's row orders the versions of administrators who draft at the same time.
+    """
+    Region.objects.select_for_update(no_key=True).get(pk=region.pk)
+    latest = PriceList.objects.filter(region=region).aggregate(Max("version"))["version__max"]
+    return (latest or 0) + 1
+
+
 @transaction.atomic
 def draft(
     region: Region, prices: Prices, *, effective_from: datetime | None = None, note: str = ""
@@ -37,12 +47,9 @@ def draft(
 
     Raises InvalidInput for a malformed SKU.
     """
-    # The region row orders the versions of administrators who draft at the same time.
-    Region.objects.select_for_update(no_key=True).get(pk=region.pk)
-    latest = PriceList.objects.filter(region=region).aggregate(Max("version"))["version__max"]
     price_list = PriceList.objects.create(
         region=region,
-        version=(latest or 0) + 1,
+        version=next_version(region),
         effective_from=effective_from or timezone.now(),
         note=note,
     )

@@ -1,0 +1,498 @@
+"""Billing in Django admin: prices, discounts, accounts, quotas; the books are read-only.
+
+Buttons call the same actions as everybody else; nothing here writes money.
+"""
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from billing import actions, money
+from billing.models import (
+    Account,
+    Charge,
+    Discount,
+    LedgerEntry,
+    LedgerTransaction,
+    Order,
+    OrderLine,
+    Price,
+    PriceList,
+    QuotaLimit,
+    QuotaRequest,
+    Subscription,
+)
+from billing.pricelists import next_version
+from scloud.lib.errors import ScloudError
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.clientip import client_ip
+from scloud.tenancy.models import Tenant, User
+
+if TYPE_CHECKING:
+    # Generic for the type checker only.
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
+else:
+    ModelAdmin, TabularInline = admin.ModelAdmin, admin.TabularInline
+
+
+def administrator(request: HttpRequest, tenant: Tenant | None) -> Actor:
+    """The signed-in platform administrator, acting for a tenant."""
+    assert isinstance(request.user, User)
+    return Actor.administrator(request.user, tenant, client_ip(request))
+
+
+class ReadOnly:
+    """Rows that services write; here they are only looked at."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody adds rows here."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes rows here."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes rows here."""
+        return False
+
+
+class BooksAdmin(ReadOnly, ModelAdmin):
+    """A read-only page of the books."""
+
+    list_per_page = 50
+    show_full_result_count = False
+
+
+class ReadOnlyInline(ReadOnly, TabularInline):
+    """Read-only rows on another row's page."""
+
+    extra = 0
+    can_delete = False
+
+
+def _amount(field: str, label: Any) -> Any:
+    """A column that shows minor units as money."""
+
+    @admin.display(description=label, ordering=field)
+    def show(_admin: Any, row: Any) -> str:
+        return money.show(getattr(row, field))
+
+    return show
+
+
+# --- prices
+
+
+class PriceInline(TabularInline):
+    """The prices of a list: editable until it is published."""
+
+    model = Price
+    extra = 3
+    fields = ("sku", "method", "unit_price")
+
+    def _open(self, obj: PriceList | None) -> bool:
+        return obj is None or obj.published_at is None
+
+    def has_add_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
+        return self._open(obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
+        return self._open(obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
+        return self._open(obj)
+
+
+@admin.register(PriceList)
+class PriceListAdmin(ModelAdmin):
+    """Draft, copy, publish. A published list is frozen; a correction is a new version."""
+
+    list_display = ("__str__", "region", "version", "effective_from", "published_at", "note")
+    list_filter = ("region", ("published_at", admin.EmptyFieldListFilter))
+    search_fields = ("id", "note", "prices__sku")
+    fields = ("region", "effective_from", "note", "version", "published_at")
+    readonly_fields = ("version", "published_at")
+    inlines = (PriceInline,)
+    actions = ("publish", "copy")
+    change_form_template = "billing/admin/price_list.html"
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"effective_from": timezone.now()}
+
+    def has_change_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or obj.published_at is None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
+        # Without an object this is the bulk action, which would not look at each row.
+        return obj is not None and obj.published_at is None
+
+    def save_model(self, request: HttpRequest, obj: PriceList, form: Any, change: bool) -> None:
+        if not change:
+            obj.version = next_version(obj.region)
+        super().save_model(request, obj, form, change)
+
+    @admin.action(description=_("Publish"))
+    def publish(self, request: HttpRequest, queryset: QuerySet[PriceList]) -> None:
+        """Publish the chosen drafts."""
+        for row in queryset:
+            self._publish(request, row)
+
+    @admin.action(description=_("Copy as a new draft"))
+    def copy(self, request: HttpRequest, queryset: QuerySet[PriceList]) -> None:
+        """Draft the next version from each."""
+        for row in queryset:
+            drafted = actions.copy_price_list(actor=administrator(request, None), price_list=row)
+            self.message_user(request, _("Drafted %(list)s.") % {"list": drafted})
+
+    def _publish(self, request: HttpRequest, row: PriceList) -> None:
+        try:
+            done = actions.publish_price_list(actor=administrator(request, None), price_list=row)
+        except ScloudError as error:
+            self.message_user(request, error.message, messages.ERROR)
+        else:
+            text = _("%(list)s holds from %(moment)s on.")
+            moment = f"{done.effective_from:%Y-%m-%d %H:%M:%S} UTC"
+            self.message_user(request, text % {"list": done, "moment": moment})
+
+    def response_change(self, request: HttpRequest, obj: PriceList) -> HttpResponse:
+        if "_publish" not in request.POST:
+            return super().response_change(request, obj)
+        self._publish(request, obj)
+        return HttpResponseRedirect(reverse("admin:billing_pricelist_change", args=[obj.pk]))
+
+
+@admin.register(Discount)
+class DiscountAdmin(ModelAdmin):
+    """Discounts. One that has begun can only be ended, so that a replay finds what was true."""
+
+    list_display = (
+        "tenant",
+        "sku_prefix",
+        "part_off",
+        "effective_from",
+        "effective_until",
+        "note",
+    )
+    list_filter = ("tenant",)
+    search_fields = ("tenant__name", "sku_prefix", "note")
+    autocomplete_fields = ()
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"effective_from": timezone.now()}
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Discount | None = None
+    ) -> tuple[str, ...]:
+        if obj is not None and obj.effective_from <= timezone.now():
+            return ("tenant", "sku_prefix", "part_off", "effective_from")
+        return ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Discount | None = None) -> bool:
+        return obj is not None and obj.effective_from > timezone.now()
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        return super().get_form(request, obj, change=change, form=DiscountForm, **kwargs)
+
+
+class DiscountForm(forms.ModelForm[Discount]):
+    """Keeps discounts from reaching back into what was charged already."""
+
+    def clean(self) -> dict[str, Any] | None:
+        """Refuse instants that lie in the past."""
+        data = super().clean() or {}
+        now = timezone.now()
+        begins = data.get("effective_from")
+        if begins is not None and "effective_from" in self.changed_data:
+            data["effective_from"] = max(begins, now)
+            self.instance.effective_from = data["effective_from"]
+        ends = data.get("effective_until")
+        if ends is not None and "effective_until" in self.changed_data and ends < now:
+            self.add_error("effective_until", _("A discount cannot end in the past."))
+        return data
+
+
+# --- accounts
+
+
+class RechargeForm(forms.Form):
+    """An amount with a note. ``key`` keeps a form sent twice from recharging twice."""
+
+    amount = forms.DecimalField(label=_("Amount"))
+    gift = forms.BooleanField(
+        label=_("As a gift"), required=False, help_text=_("Spent first; never paid out.")
+    )
+    remark = forms.CharField(label=_("Note"), max_length=300)
+    key = forms.CharField(widget=forms.HiddenInput, max_length=40)
+
+
+class TransactionInline(ReadOnlyInline):
+    """The latest movements."""
+
+    model = LedgerTransaction
+    fields = ("id", "kind", "shown_amount", "note", "actor", "created_at")
+    readonly_fields = fields
+    fk_name = "account"
+    shown_amount = _amount("amount_minor", _("amount"))
+    max_shown = 30
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows = super().get_queryset(request)
+        # A slice cannot be filtered by account afterwards; the newest ids can.
+        match = request.resolver_match
+        account = match.kwargs.get("object_id") if match else None
+        newest = rows.filter(account=account).order_by("-created_at")[: self.max_shown]
+        return rows.filter(pk__in=[row.pk for row in newest])
+
+
+@admin.register(Account)
+class AccountAdmin(BooksAdmin):
+    """Balances, with a recharge button."""
+
+    list_display = ("tenant", "cash", "gift", "recharge_link")
+    search_fields = ("tenant__name", "tenant__id")
+    list_select_related = ("tenant",)
+    fields = ("tenant", "cash", "gift", "created_at", "recharge_link")
+    readonly_fields = fields
+    inlines = (TransactionInline,)
+    cash = _amount("cash_minor", _("cash"))
+    gift = _amount("gift_minor", _("gift"))
+
+    @admin.display(description=_("recharge"))
+    def recharge_link(self, account: Account) -> str:
+        """The button."""
+        url = reverse("admin:billing_account_recharge", args=[account.pk])
+        return format_html('<a class="button" href="{}">{}</a>', url, _("Recharge"))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # Tenants that nobody has charged yet have no row; they are recharged here too.
+        missing = Tenant.objects.filter(billing_account__isnull=True)
+        Account.objects.bulk_create([Account(tenant=t) for t in missing], ignore_conflicts=True)
+        return super().get_queryset(request)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.recharge_view)
+        own = path("<path:object_id>/recharge/", view, name="billing_account_recharge")
+        return [own, *super().get_urls()]
+
+    def recharge_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The form, and what it does."""
+        account = get_object_or_404(Account.objects.select_related("tenant"), pk=object_id)
+        form = RechargeForm(request.POST or None, initial={"key": str(uuid4())})
+        if request.method == "POST" and form.is_valid():
+            try:
+                moved = actions.recharge(
+                    actor=administrator(request, account.tenant), **form.cleaned_data
+                )
+            except ScloudError as error:
+                form.add_error(error.field if error.field in form.fields else None, error.message)
+            else:
+                text = _("%(amount)s %(currency)s were added to %(tenant)s.") % {
+                    "amount": money.show(moved.amount_minor),
+                    "currency": money.currency(),
+                    "tenant": account.tenant,
+                }
+                self.message_user(request, text)
+                return HttpResponseRedirect(
+                    reverse("admin:billing_account_change", args=[account.pk])
+                )
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Recharge %(tenant)s") % {"tenant": account.tenant},
+            "opts": self.model._meta,
+            "account": account,
+            "balance": money.show(account.balance_minor),
+            "currency": money.currency(),
+            "form": form,
+        }
+        return TemplateResponse(request, "billing/admin/recharge.html", context)
+
+
+# --- the books
+
+
+class EntryInline(ReadOnlyInline):
+    """The sides of a transaction."""
+
+    model = LedgerEntry
+    fields = ("pocket", "shown_amount")
+    readonly_fields = fields
+    shown_amount = _amount("amount_minor", _("amount"))
+
+
+@admin.register(LedgerTransaction)
+class LedgerTransactionAdmin(BooksAdmin):
+    """Movements of money."""
+
+    list_display = (
+        "id",
+        "tenant",
+        "kind",
+        "shown_amount",
+        "cash_after",
+        "gift_after",
+        "order",
+        "note",
+        "actor",
+        "created_at",
+    )
+    list_filter = ("kind", "tenant")
+    list_select_related = ("tenant", "order")
+    search_fields = ("id", "order__id", "note", "actor", "tenant__name")
+    date_hierarchy = "created_at"
+    fields = (*list_display, "idempotency_key")
+    readonly_fields = fields
+    inlines = (EntryInline,)
+    shown_amount = _amount("amount_minor", _("amount"))
+    cash_after = _amount("cash_after_minor", _("cash after"))
+    gift_after = _amount("gift_after_minor", _("gift after"))
+
+
+class ChargeInline(ReadOnlyInline):
+    """What an order charged."""
+
+    model = Charge
+    fk_name = "order"
+    fields = ("resource_kind", "resource_id", "begin", "end", "periods", "price_list", "amount")
+    readonly_fields = fields
+    amount = _amount("amount_minor", _("amount"))
+
+
+class OrderLineInline(ReadOnlyInline):
+    """The lines of an order."""
+
+    model = OrderLine
+    fields = ("label", "sku", "quantity", "unit_price", "periods", "discount", "amount")
+    readonly_fields = fields
+    amount = _amount("amount_minor", _("amount"))
+
+
+@admin.register(Order)
+class OrderAdmin(BooksAdmin):
+    """Orders of all tenants."""
+
+    list_display = ("id", "tenant", "region", "kind", "method", "total", "actor", "created_at")
+    list_filter = ("kind", "method", "region", "tenant")
+    list_select_related = ("tenant", "region")
+    search_fields = ("id", "note", "actor", "tenant__name", "charges__resource_id")
+    date_hierarchy = "created_at"
+    fields = (*list_display, "gift", "currency", "note")
+    readonly_fields = fields
+    inlines = (ChargeInline, OrderLineInline)
+    total = _amount("total_minor", _("total"))
+    gift = _amount("gift_minor", _("from gift"))
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(BooksAdmin):
+    """What is paid for, by whom, until when."""
+
+    list_display = (
+        "resource_id",
+        "resource_name",
+        "resource_kind",
+        "tenant",
+        "region",
+        "method",
+        "status",
+        "auto_renew",
+        "paid_until",
+    )
+    list_filter = ("status", "method", "auto_renew", "resource_kind", "region", "tenant")
+    list_select_related = ("tenant", "region")
+    search_fields = ("resource_id", "resource_name", "tenant__name")
+    date_hierarchy = "paid_until"
+
+
+# --- quotas
+
+
+@admin.register(QuotaLimit)
+class QuotaLimitAdmin(ModelAdmin):
+    """Limits: without a tenant the default of the platform, without a region for all of them."""
+
+    list_display = ("item", "limit", "tenant", "region")
+    list_editable = ("limit",)
+    list_filter = ("item", "region", "tenant")
+    list_select_related = ("tenant", "region")
+    search_fields = ("tenant__name", "item")
+
+
+@admin.register(QuotaRequest)
+class QuotaRequestAdmin(ReadOnly, ModelAdmin):
+    """Requests for more, with approve and reject."""
+
+    list_display = (
+        "id",
+        "tenant",
+        "region",
+        "item",
+        "limit_before",
+        "limit_wanted",
+        "status",
+        "requested_by",
+        "created_at",
+    )
+    list_filter = ("status", "item", "region", "tenant")
+    list_select_related = ("tenant", "region")
+    search_fields = ("id", "tenant__name", "reason")
+    change_form_template = "billing/admin/quota_request.html"
+    actions = ("approve", "reject")
+
+    @admin.action(description=_("Approve"), permissions=["view"])
+    def approve(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
+        """Approve the chosen requests."""
+        for row in queryset:
+            self._decide(request, row, approve=True)
+
+    @admin.action(description=_("Reject"), permissions=["view"])
+    def reject(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
+        """Reject the chosen requests."""
+        for row in queryset:
+            self._decide(request, row, approve=False)
+
+    def _decide(
+        self, request: HttpRequest, row: QuotaRequest, *, approve: bool, answer: str = ""
+    ) -> None:
+        try:
+            actions.decide_quota_request(
+                actor=administrator(request, row.tenant),
+                quota_request=row,
+                approve=approve,
+                answer=answer,
+            )
+        except ScloudError as error:
+            self.message_user(request, f"{row.pk}: {error.message}", messages.ERROR)
+        else:
+            self.message_user(request, f"{row.pk}: {row.get_status_display()}")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.decide_view)
+        own = path("<path:object_id>/decide/", view, name="billing_quotarequest_decide")
+        return [own, *super().get_urls()]
+
+    def decide_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Approve or reject one request with an answer."""
+        row = get_object_or_404(QuotaRequest.objects.select_related("tenant"), pk=object_id)
+        if request.method == "POST" and ({"approve", "reject"} & request.POST.keys()):
+            self._decide(
+                request,
+                row,
+                approve="approve" in request.POST,
+                answer=request.POST.get("answer", "")[:300],
+            )
+        return HttpResponseRedirect(reverse("admin:billing_quotarequest_change", args=[row.pk]))
