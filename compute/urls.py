@@ -1,0 +1,34 @@
+"""URLs of the compute console. A verb's URL comes from the table in ``compute/views/verbs.py``."""
+
+from django.urls import URLPattern, path
+
+from compute.views import recycle, verbs, vm_create, vm_detail, vm_list
+
+urlpatterns: list[URLPattern] = [
+    path("vms/", vm_list.VmList.as_view(), name="vm-list"),
+    path("vms/create/", vm_create.VmCreate.as_view(), name="vm-create"),
+    path("vms/create/quote/", vm_create.VmQuote.as_view(), name="vm-create-quote"),
+    *vm_list.batch_patterns(),
+    *verbs.url_patterns(),
+    path("vms/<str:vm_id>/", vm_detail.VmOverview.as_view(), name="vm-detail"),
+    path("vms/<str:vm_id>/name/", vm_list.VmName.as_view(), name="vm-name"),
+    path("vms/<str:vm_id>/disks/", vm_detail.VmDisks.as_view(), name="vm-disks"),
+    path("vms/<str:vm_id>/network/", vm_detail.VmNetwork.as_view(), name="vm-network"),
+    path("vms/<str:vm_id>/log/", vm_detail.VmLog.as_view(), name="vm-log"),
+    path("vms/<str:vm_id>/events/", vm_detail.VmEvents.as_view(), name="vm-events"),
+    path("bin/", recycle.BinList.as_view(), name="bin"),
+    path("bin/<str:kind>/", recycle.BinList.as_view(), name="bin-kind"),
+    path(
+        "bin/<str:kind>/batch/restore/",
+        recycle.BinBatchRestore.as_view(),
+        name="bin-batch-restore",
+    ),
+    path(
+        "bin/<str:kind>/batch/destroy/",
+        recycle.BinBatchDestroy.as_view(),
+        name="bin-batch-destroy",
+    ),
+    path("bin/<str:kind>/<str:pk>/restore/", recycle.BinRestore.as_view(), name="bin-restore"),
+    path("bin/<str:kind>/<str:pk>/renew/", recycle.BinRenew.as_view(), name="bin-renew"),
+    path("bin/<str:kind>/<str:pk>/destroy/", recycle.BinDestroy.as_view(), name="bin-destroy"),
+]

@@ -1,0 +1,1 @@
+"""The compute console: parse, call an action, render. No rule here."""

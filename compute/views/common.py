@@ -1,0 +1,89 @@
+"""What the compute pages share: states as people see them, and why a verb is refused."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from billing.models.prices import MethodChoice
+from compute import states
+from compute.models import VM, Disk
+from scloud.tenancy.actor import Actor
+from scloud.web import ui
+from scloud.web.icons import icon
+from scloud.web.status import StatusView, Tone
+
+_TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
+# The icon set has signs of these systems; all others show a disc.
+_OS_ICONS = {
+    "debian": "brand-debian",
+    "ubuntu": "brand-ubuntu",
+    "windows": "brand-windows",
+    "redhat": "brand-redhat",
+    "rhel": "brand-redhat",
+}
+SOON = timedelta(days=3)
+
+
+def vm_status(vm: VM) -> StatusView:
+    """Return a VM's state as the pages show it, with the reason of the last failure."""
+    return StatusView(
+        label=states.vm_label(vm.status, vm.task),
+        tone=_TONES.get(states.vm_tone(vm.status, vm.task), "off"),
+        detail="" if vm.task else vm.failure,
+    )
+
+
+def disk_status(disk: Disk) -> StatusView:
+    """Return a disk's state as the pages show it."""
+    return StatusView(
+        label=states.disk_label(disk),
+        tone=_TONES.get(states.disk_tone(disk), "off"),
+        detail="" if disk.task else disk.failure,
+    )
+
+
+def refusal(vm: VM, verb: str, actor: Actor, permission: str = "") -> str:
+    """Return why the caller cannot use a verb on a VM now; empty when it can."""
+    if not actor.allows(permission or states.vm_rule(verb).permission):
+        return _("Your role does not include this.")
+    return states.vm_refusal(vm, verb) or ""
+
+
+def os_icon(distribution: str) -> str:
+    """Return the name of the icon for an image's system."""
+    return _OS_ICONS.get(distribution.lower(), "disc")
+
+
+def method_label(method: str | None) -> str:
+    """Return a billing method in words; empty when there is none."""
+    return str(MethodChoice(method).label).capitalize() if method else ""
+
+
+def expiry(paid_until: datetime | None) -> SafeString:
+    """Return until when something is paid; near or past, with a sign."""
+    if paid_until is None:
+        return ui.NONE
+    left = paid_until - timezone.now()
+    if left > SOON:
+        return ui.reltime(paid_until)
+    tone = "text-err" if left <= timedelta(0) else "text-warn"
+    return format_html(
+        '<span class="{} nowrap">{} {}</span>',
+        tone,
+        icon("clock-exclamation"),
+        ui.reltime(paid_until),
+    )
+
+
+def configuration(row: Any) -> str:
+    """Return a VM's size in words, for workbooks and titles."""
+    parts = [f"{row.vcpus} vCPU", ui.size_mib(row.memory_mib)]
+    if row.gpu_count:
+        parts.insert(0, f"{row.gpu_count} × {row.cluster.gpu_type}")
+    return ", ".join(parts)

@@ -1,0 +1,414 @@
+"""The one table of what can be done with a VM in the console.
+
+Each line names a rule of ``states.VM_RULES`` and the view that its URL answers. Row menus, the
+page's buttons and the URLs ``/vms/<id>/<slug>/`` all come from it, so a new verb needs one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from django import forms
+from django.http import HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from compute import queries, states
+from compute.actions import lifecycle
+from compute.forms import ProtectForm, RenameForm
+from compute.models import VM
+from compute.views.common import method_label, refusal
+from compute.views.renew import RenewView
+from compute.vnc.actions import get_vnc_information
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import PlatformSettings
+from scloud.web import ui
+from scloud.web.lists import RowAction
+from scloud.web.views import ActionView, ConsoleView, PostView
+
+Text = str | Promise
+Action = Callable[..., Any]
+
+
+class VmAction(ActionView):
+    """A verb of a VM with its dialog: a confirmation, or a form whose data the action takes."""
+
+    permission = "compute.view_vm"
+    live_kind = "vm"
+    rule: ClassVar[str]
+    action: ClassVar[Action]
+    binned: ClassVar[bool] = False
+
+    def get_object(self) -> VM:
+        """The VM of the address."""
+        return queries.vm(self.kwargs["vm_id"], binned=self.binned)
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """Say at once why it would be refused."""
+        reason = refusal(obj, self.rule, self.actor)
+        return {"warnings": [reason] if reason else []}
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
+        """Call the action."""
+        return type(self).action(actor=self.actor, vm=obj, **data)
+
+    def get_success_text(self, obj: Any, result: Any) -> Text:
+        """The text, with the VM's name in it."""
+        return str(self.success_text) % {"name": obj.name}
+
+
+class VmPost(PostView):
+    """A verb that acts at once."""
+
+    permission = "compute.view_vm"
+    live_kind = "vm"
+    rule: ClassVar[str]
+    action: ClassVar[Action]
+
+    def get_object(self) -> VM:
+        """The VM of the address."""
+        return queries.vm(self.kwargs["vm_id"])
+
+    def perform(self, obj: Any) -> Any:
+        """Call the action."""
+        return type(self).action(actor=self.actor, vm=obj)
+
+
+def dialog(
+    rule: str,
+    action: Action,
+    *,
+    text: Text,
+    done: Text,
+    base: type[VmAction] = VmAction,
+    form_class: type[forms.Form] | None = None,
+    **attributes: Any,
+) -> type[VmAction]:
+    """Make the dialog of a verb from its rule, its action and its words."""
+    known = states.vm_rule(rule)
+    return type(
+        "".join(word.capitalize() for word in rule.split("_")),
+        (base,),
+        {
+            "rule": rule,
+            "action": action,
+            "title": known.label,
+            "verb": known.label,
+            "icon": known.icon,
+            "danger": known.danger,
+            "text": text,
+            "success_text": done,
+            "form_class": form_class or base.form_class,
+            **attributes,
+        },
+    )
+
+
+def at_once(rule: str, action: Action, *, done: Text) -> type[VmPost]:
+    """Make the view of a verb that needs no question."""
+    name = "".join(word.capitalize() for word in rule.split("_"))
+    return type(name, (VmPost,), {"rule": rule, "action": action, "success_text": done})
+
+
+class DeleteVm(VmAction):
+    """To the recycle bin: says what is set free and until when it can be restored."""
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """What happens to its disks, addresses and money."""
+        found = super().get_dialog_context(obj)
+        data = [disk for disk in obj.disk_rows if not disk["system"]]
+        days = ui.span(PlatformSettings.load().bin_retention)
+        lines = [
+            (_("Recycle bin"), _("can be restored for %(time)s") % {"time": days}),
+            (_("Private IP"), ", ".join(queries.private_ips(obj)) + " " + _("(kept for it)")),
+            (
+                _("Data disks"),
+                ngettext("%(n)d is unbound and stays", "%(n)d are unbound and stay", len(data))
+                % {"n": len(data)}
+                if data
+                else None,
+            ),
+        ]
+        if obj.paid_until is not None:
+            lines.append((_("Billing"), method_label(obj.billing_method)))
+            lines.append((_("Paid until"), ui.moment(obj.paid_until)))
+        if obj.status == states.VmStatus.FAILED:
+            lines = [(_("Recycle bin"), _("not needed: nothing of it was made"))]
+        return {**found, "lines": lines}
+
+
+class DestroyVm(VmAction):
+    """For good: the name must be typed."""
+
+    binned = True
+    type_name = True
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """What is lost, and what becomes of the money."""
+        refunds = PlatformSettings.load().refund_unused
+        money = _("unused paid time is given back") if refunds else _("nothing is given back")
+        lines = [
+            (_("System disk"), _("erased, with its snapshots")),
+            (_("Private IP"), _("released")),
+            (_("Paid until"), ui.moment(obj.paid_until)),
+            (_("Money"), money),
+        ]
+        return {**super().get_dialog_context(obj), "lines": lines}
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
+        """Call the action, which checks the name again."""
+        typed = self.request.POST.get("typed_name", "").strip()
+        return lifecycle.destroy_vm(actor=self.actor, vm=obj, confirm_name=typed)
+
+
+class RestoreVm(VmAction):
+    """Out of the recycle bin."""
+
+    binned = True
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """What comes back."""
+        lines = [(_("Comes back"), _("stopped")), (_("Paid until"), ui.moment(obj.paid_until))]
+        return {**super().get_dialog_context(obj), "lines": lines}
+
+
+class RenameVm(VmAction):
+    """Name, remark and tags."""
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        """What they are now."""
+        now = {"name": obj.name, "remark": obj.remark, "tags": ", ".join(obj.tags)}
+        return {"initial": now}
+
+
+class ProtectVm(VmAction):
+    """Deletion protection."""
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        """Whether it is on now."""
+        return {"initial": {"protected": obj.deletion_protected}}
+
+
+class VncInformation(VmAction):
+    """A port and a password for a VNC client, shown once."""
+
+    def succeeded(self, obj: Any, result: Any) -> HttpResponse:
+        """Show them; they are in no log and cannot be shown again."""
+        context = {
+            "object": obj,
+            "information": result,
+            "dialog_template": "compute/vm/vnc_information.html",
+        }
+        htmx = self.request.htmx
+        return self.render(
+            "compute/vm/vnc_information.html" if htmx else "web/dialog/page.html", context
+        )
+
+
+class RenewVm(RenewView):
+    """Paying for more time."""
+
+    live_kind = "vm"
+
+    def get_object(self) -> VM:
+        """The VM of the address."""
+        return queries.vm(self.kwargs["vm_id"], binned=True)
+
+
+@dataclass(frozen=True)
+class ConsoleVerb:
+    """One line of the table.
+
+    ``slug`` is the last part of the URL (default: the verb without ``_vm``, with dashes);
+    ``permission`` replaces the rule's; ``group`` changes where a menu shows a separator;
+    ``button`` puts it among the page's buttons instead of the menu; ``binned`` verbs belong to
+    the recycle bin and are not in the menu of a VM.
+    """
+
+    rule: str
+    view: type[ConsoleView] | None = None
+    group: int = 0
+    how: Literal["link", "dialog", "post", "tab"] = "dialog"
+    slug: str = ""
+    permission: str = ""
+    button: bool = False
+    binned: bool = False
+    url_name: str = ""
+
+    @property
+    def path(self) -> str:
+        """The last part of the URL."""
+        return self.slug or self.rule.removesuffix("_vm").replace("_", "-")
+
+    @property
+    def name(self) -> str:
+        """The name of the URL."""
+        return self.url_name or f"vm-{self.path}"
+
+    def row_action(self, vm: VM, actor: Actor, *, separator: bool = False) -> RowAction:
+        """Return the line of a menu, or the button, for one VM."""
+        rule = states.vm_rule(self.rule)
+        return RowAction(
+            label=rule.label,
+            url=reverse(self.name, args=[vm.pk]),
+            icon=rule.icon,
+            how=self.how,
+            reason=refusal(vm, self.rule, actor, self.permission),
+            danger=rule.danger,
+            separator=separator,
+        )
+
+
+_t = gettext_lazy
+VERBS: list[ConsoleVerb] = [
+    ConsoleVerb(
+        "start_vm",
+        at_once("start_vm", lifecycle.start_vm, done=_t("Starting.")),
+        how="post",
+        button=True,
+    ),
+    ConsoleVerb(
+        "shut_down_vm",
+        dialog(
+            "shut_down_vm",
+            lifecycle.shut_down_vm,
+            text=_t("The operating system is asked to shut down. Paid time goes on."),
+            done=_t("%(name)s is shutting down."),
+        ),
+        button=True,
+    ),
+    ConsoleVerb(
+        "restart_vm",
+        dialog(
+            "restart_vm",
+            lifecycle.restart_vm,
+            text=_t("The operating system is asked to restart; who is connected is cut off."),
+            done=_t("%(name)s is restarting."),
+        ),
+        button=True,
+    ),
+    ConsoleVerb(
+        "power_off_vm",
+        dialog(
+            "power_off_vm",
+            lifecycle.power_off_vm,
+            text=_t("Like pulling the plug: what has not been written to disk yet is lost."),
+            done=_t("%(name)s is being powered off."),
+        ),
+    ),
+    ConsoleVerb("open_vnc", how="tab", group=1, button=True, url_name="vm-screen"),
+    ConsoleVerb(
+        "get_vnc_information",
+        dialog(
+            "get_vnc_information",
+            get_vnc_information,
+            base=VncInformation,
+            text=_t(
+                "A new port and a new password for any VNC client. They are good for 300 seconds "
+                "if nobody connects; an earlier pair that was not used is closed."
+            ),
+            done="",
+        ),
+        group=1,
+        slug="vnc-information",
+    ),
+    ConsoleVerb("renew_vm", RenewVm, group=3, permission="billing.renew_resource"),
+    ConsoleVerb(
+        "rename_vm",
+        dialog(
+            "rename_vm",
+            lifecycle.rename_vm,
+            base=RenameVm,
+            form_class=RenameForm,
+            text="",
+            done=_t("Saved."),
+            title=_t("Name, remark and tags"),
+            verb=_t("Save"),
+            icon="",
+        ),
+        group=3,
+    ),
+    ConsoleVerb(
+        "protect_vm",
+        dialog(
+            "protect_vm",
+            lifecycle.protect_vm,
+            base=ProtectVm,
+            form_class=ProtectForm,
+            text=_t("While it is on, the VM cannot be deleted."),
+            done=_t("Saved."),
+            verb=_t("Save"),
+            icon="",
+        ),
+        group=3,
+    ),
+    ConsoleVerb(
+        "delete_vm",
+        dialog(
+            "delete_vm",
+            lifecycle.delete_vm,
+            base=DeleteVm,
+            text=_t("The VM is powered off and moves to the recycle bin."),
+            done=_t("%(name)s is being deleted."),
+        ),
+        group=4,
+    ),
+    ConsoleVerb(
+        "restore_vm",
+        dialog(
+            "restore_vm",
+            lifecycle.restore_vm,
+            base=RestoreVm,
+            text=_t("It takes quota and a host again."),
+            done=_t("%(name)s is being restored."),
+        ),
+        binned=True,
+    ),
+    ConsoleVerb(
+        "destroy_vm",
+        dialog(
+            "destroy_vm",
+            lifecycle.destroy_vm,
+            base=DestroyVm,
+            text=_t("The VM is gone for good. This cannot be undone."),
+            done=_t("%(name)s is being destroyed."),
+        ),
+        binned=True,
+    ),
+]
+
+
+def register(verb: ConsoleVerb, *, before: str = "renew_vm") -> None:
+    """Add a line ahead of another one; must run before the URLs are loaded."""
+    at = next((n for n, known in enumerate(VERBS) if known.rule == before), len(VERBS))
+    VERBS.insert(at, verb)
+
+
+def menu(vm: VM, actor: Actor, *, without_buttons: bool = False) -> list[RowAction]:
+    """Return the verbs of a VM for a menu, the impossible ones with the reason."""
+    out: list[RowAction] = []
+    group: int | None = None
+    for verb in VERBS:
+        if verb.binned or (without_buttons and verb.button):
+            continue
+        out.append(verb.row_action(vm, actor, separator=group not in (None, verb.group)))
+        group = verb.group
+    return out
+
+
+def buttons(vm: VM, actor: Actor) -> list[RowAction]:
+    """Return the buttons of a VM's page."""
+    return [verb.row_action(vm, actor) for verb in VERBS if verb.button and not verb.binned]
+
+
+def url_patterns() -> list[URLPattern]:
+    """Return ``/vms/<id>/<slug>/`` for every verb that has a view of its own."""
+    return [
+        path(f"vms/<str:vm_id>/{verb.path}/", verb.view.as_view(), name=verb.name)
+        for verb in VERBS
+        if verb.view is not None and not verb.url_name
+    ]
