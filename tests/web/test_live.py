@@ -1,0 +1,223 @@
+"""Events from PostgreSQL to the page: listener and websocket."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import channel_layers
+from channels.testing import WebsocketCommunicator
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import connection, connections, transaction
+from django.test import Client
+
+from scloud.asgi import application
+from scloud.audit import events
+from scloud.tenancy.middleware import SEEN_KEY
+from scloud.tenancy.models import PlatformSettings, Tenant, User
+from scloud.tenancy.scoping import scope
+from scloud.web import consumers, listener
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_layer() -> Iterator[None]:
+    """Every test has an event loop of its own, so it needs a channel layer of its own."""
+    channel_layers.backends.clear()
+    yield
+    channel_layers.backends.clear()
+
+
+def in_loop(test: Callable[[], Awaitable[None]]) -> None:
+    """Run an asynchronous test to its end, and end the listener that it has started."""
+
+    async def run() -> None:
+        try:
+            await test()
+        finally:
+            task = listener._tasks.get(asyncio.get_running_loop())
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            # The worker thread has a connection of its own, which would keep the database busy.
+            await sync_to_async(connections.close_all)()
+
+    asyncio.run(run())
+
+
+def page_of(user: User | None) -> WebsocketCommunicator:
+    """Return the websocket of a page that a user has open."""
+    headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
+    if user is not None:
+        client = Client()
+        client.force_login(user)
+        cookie = f"scloud_session={client.cookies['scloud_session'].value}"
+        headers.append((b"cookie", cookie.encode()))
+    return WebsocketCommunicator(application, "/ws/events", headers=headers)
+
+
+def emit(tenant: Tenant, kind: str = "vm.started") -> None:
+    with scope(tenant=tenant):
+        events.emit(tenant_id=tenant.pk, kind=kind, resource_kind="vm", resource_id="vm-000000001")
+
+
+async def listening() -> None:
+    """Wait until the listener has its LISTEN in place."""
+    for _ in range(100):
+        found = await sync_to_async(_listeners)()
+        if found:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("nobody listens")
+
+
+def _listeners() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE query = 'LISTEN scloud_events' AND datname = current_database()"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def test_an_event_reaches_the_pages_of_its_tenant_and_no_others(
+    user: User, tenant: Tenant, other_tenant: Tenant, make_user: Callable[..., User]
+) -> None:
+    mine, foreign = page_of(user), page_of(make_user(other_tenant))
+
+    async def test() -> None:
+        for page in (mine, foreign):
+            connected, _ = await page.connect(timeout=10)
+            assert connected
+        await listening()
+        await sync_to_async(emit)(tenant)
+        message = await mine.receive_json_from(timeout=5)
+        assert message["kind"] == "vm.started"
+        assert message["resource_kind"] == "vm"
+        assert message["resource_id"] == "vm-000000001"
+        assert isinstance(message["event_id"], int)
+        assert "tenant" not in message
+        assert await foreign.receive_nothing(timeout=0.3)
+        for page in (mine, foreign):
+            await page.disconnect()
+
+    in_loop(test)
+
+
+def test_an_event_of_a_transaction_that_is_rolled_back_is_never_sent(
+    user: User, tenant: Tenant
+) -> None:
+    page = page_of(user)
+
+    def emit_and_roll_back() -> None:
+        with transaction.atomic():
+            emit(tenant)
+            transaction.set_rollback(True)
+
+    async def test() -> None:
+        await page.connect(timeout=10)
+        await listening()
+        await sync_to_async(emit_and_roll_back)()
+        assert await page.receive_nothing(timeout=0.5)
+        await page.disconnect()
+
+    in_loop(test)
+
+
+def test_nobody_listens_without_a_login(db: None) -> None:
+    page = page_of(None)
+
+    async def test() -> None:
+        await page.connect(timeout=10)
+        assert await page.receive_output(timeout=5) == {
+            "type": "websocket.close",
+            "code": consumers.SIGNED_OUT,
+        }
+
+    in_loop(test)
+
+
+def test_a_page_of_another_site_cannot_open_the_socket(user: User) -> None:
+    page = page_of(user)
+    page.scope["headers"] = [
+        (name, b"https://evil.test" if name == b"origin" else value)
+        for name, value in page.scope["headers"]
+    ]
+
+    async def test() -> None:
+        connected, _ = await page.connect(timeout=10)
+        assert not connected
+
+    in_loop(test)
+
+
+def test_pages_resync_when_the_listener_has_lost_its_connection(user: User, tenant: Tenant) -> None:
+    page = page_of(user)
+
+    def cut() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE query = 'LISTEN scloud_events' AND datname = current_database()"
+            )
+
+    async def test() -> None:
+        await page.connect(timeout=10)
+        await listening()
+        await sync_to_async(cut)()
+        assert await page.receive_json_from(timeout=10) == {"kind": "resync"}
+        await sync_to_async(emit)(tenant, "vm.stopped")
+        assert (await page.receive_json_from(timeout=5))["kind"] == "vm.stopped"
+        await page.disconnect()
+
+    in_loop(test)
+
+
+def test_the_socket_closes_when_the_session_ends(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "CHECK_S", 0.1)
+    page = page_of(user)
+
+    def end() -> None:
+        from django.contrib.sessions.models import Session
+
+        Session.objects.all().delete()
+
+    async def test() -> None:
+        await page.connect(timeout=10)
+        assert await page.receive_nothing(timeout=0.4)
+        await sync_to_async(end)()
+        output = await page.receive_output(timeout=5)
+        assert output == {"type": "websocket.close", "code": consumers.SIGNED_OUT}
+
+    in_loop(test)
+
+
+def session_of(user: User, **data: Any) -> str:
+    session = SessionStore()
+    session.update({"_auth_user_id": str(user.pk), **data})
+    session.create()
+    return str(session.session_key)
+
+
+def test_a_session_is_valid_until_it_is_idle_or_its_user_is_gone(
+    user: User, make_user: Callable[..., User], tenant: Tenant
+) -> None:
+    key = session_of(user)
+    assert consumers.still_valid(user.pk, key)
+    assert not consumers.still_valid(user.pk, None)
+    assert not consumers.still_valid(user.pk, "no-such-session")
+    assert not consumers.still_valid(make_user(tenant, "finance").pk, key)
+    PlatformSettings.objects.create(idle_logout_min=15)
+    assert not consumers.still_valid(user.pk, session_of(user, **{SEEN_KEY: 1_000_000}))
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    assert not consumers.still_valid(user.pk, key)
+
+
+@pytest.mark.parametrize("payload", ["", "x", "[]", "{}", '"vm"', "null", '{"kind": "x"}'])
+def test_nonsense_on_the_channel_is_dropped(payload: str, caplog: Any) -> None:
+    asyncio.run(listener.pass_on(payload))
+    assert "is not an event" in caplog.text
