@@ -22,7 +22,15 @@ from network.models import (
     SecurityGroup,
     SecurityGroupRule,
 )
-from network.views.common import away, dialog, found, name_column, region_of, status_column
+from network.views.common import (
+    DetailListView,
+    away,
+    dialog,
+    found,
+    name_column,
+    region_of,
+    status_column,
+)
 from scloud.web import http, ui
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import (
@@ -104,13 +112,12 @@ def _action_view(rule: SecurityGroupRule) -> StatusView:
     return StatusView(RuleAction(rule.action).label, "ok" if accept else "error")
 
 
-class SecurityGroupDetailView(ListView):
+class SecurityGroupDetailView(DetailListView):
     """A security group with its rules."""
 
     kind = "security_group_rule"
     title = gettext_lazy("Rules")
     permission = "network.view_security_group"
-    page_template = "network/security_group_detail.html"
     columns = (
         Column("direction", gettext_lazy("Direction"), value="get_direction_display",
                sort="direction", main=True),

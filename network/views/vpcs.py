@@ -12,7 +12,15 @@ from django.utils.translation import gettext_lazy
 from network import actions, cidr, presentation, queries, verbs
 from network.forms import NameForm, SubnetForm, VpcForm
 from network.models import PrivateAddress, Subnet, Vpc
-from network.views.common import away, dialog, found, name_column, region_of, status_column
+from network.views.common import (
+    DetailListView,
+    away,
+    dialog,
+    found,
+    name_column,
+    region_of,
+    status_column,
+)
 from scloud.web import ui
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import Column, EmptyState, ListView, PageAction, RowAction
@@ -85,13 +93,12 @@ def vpc_actions(request: ConsoleRequest, vpc: Vpc) -> list[RowAction]:
     ]  # fmt: skip
 
 
-class VpcDetailView(ListView):
+class VpcDetailView(DetailListView):
     """A VPC with its subnets."""
 
     kind = "subnet"
     title = gettext_lazy("Subnets")
     permission = "network.view_vpc"
-    page_template = "network/vpc_detail.html"
     columns = (
         name_column("subnet-detail"),
         Column("id", gettext_lazy("ID"), render=ui.ident, sort="id", nowrap=True),
@@ -157,13 +164,12 @@ def subnet_actions(request: ConsoleRequest, subnet: Subnet) -> list[RowAction]:
     ]  # fmt: skip
 
 
-class SubnetDetailView(ListView):
+class SubnetDetailView(DetailListView):
     """A subnet with the addresses that are in use."""
 
     kind = "address"
     title = gettext_lazy("Addresses in use")
     permission = "network.view_subnet"
-    page_template = "network/subnet_detail.html"
     columns = (
         Column("address", gettext_lazy("Address"), render=ui.ident, sort="address", main=True),
         Column("vm", gettext_lazy("VM"), value="nic.vm_id", render=ui.ident, sort="nic__vm_id"),

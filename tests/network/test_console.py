@@ -51,6 +51,14 @@ def test_a_vpcs_page_shows_its_subnets_with_their_free_addresses(
     assert "vm-1" in subnet
 
 
+def test_the_head_of_a_page_is_fetched_alone_when_a_push_asks(
+    console: Client, defaults: Defaults
+) -> None:
+    head = page(console, "vpc-detail", defaults.vpc.pk, part="head")
+    assert f'data-live="vpc:{defaults.vpc.pk}"' in head
+    assert "<table" not in head
+
+
 def test_a_vpc_is_created_renamed_and_deleted_in_dialogs(console: Client) -> None:
     assert "Address range" in console.get(reverse("vpc-create"), headers=HTMX).content.decode()
     answer = send(console, "vpc-create", name="office", cidr="172.16.0.0/16")
