@@ -46,7 +46,7 @@ def _try() -> bool:
         disk = Path(directory) / "boot.img"
         disk.write_bytes(BOOT_SECTOR.ljust(510, b"\0") + b"\x55\xaa" + bytes(512 * 100))
         drive = f"file={disk},format=raw,if=ide"
-        code, output = _boots(disk, "-drive", drive, timeout_s=4)
+        code, output = _boots(disk, "-drive", drive, timeout_s=10)
     if code != EXIT_STATUS or "K" not in output:
         return False
     # Real mode works; now a whole kernel, which asks for much more of the processor.
