@@ -119,7 +119,7 @@ def test_transactions_download_as_a_workbook(console: Client, bought: Order) -> 
     assert sheet is not None
     rows = list(sheet.iter_rows(values_only=True))
     assert rows[0][:4] == ("Transaction", "Type", "Amount", "Cash after")
-    assert sorted(row[2] for row in rows[1:]) == [-120, 1000]
+    assert sorted(float(str(row[2])) for row in rows[1:]) == [-120, 1000]
 
 
 def test_lists_cost_the_same_queries_for_one_row_and_for_many(

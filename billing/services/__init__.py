@@ -1,0 +1,40 @@
+"""Buying, renewing, changing and refunding. Called by the floors above inside their transaction.
+
+Locks are taken in one documented order, once and late: the tenant's account, then quota, then
+addresses, then the resource. Everything here locks the account only; call it first.
+"""
+
+from billing.orders import ResourceRef
+from billing.quotes import QuoteItem, quote
+from billing.services.buying import purchase
+from billing.services.changing import ChangeQuote, cancel_upgrade, quote_upgrade, upgrade
+from billing.services.common import subscription_of
+from billing.services.refunding import refund_failed, refund_unused
+from billing.services.renewing import (
+    expire_due,
+    mark_overdue,
+    quote_renewal,
+    renew,
+    renew_due,
+    set_in_bin,
+)
+
+__all__ = [
+    "ChangeQuote",
+    "QuoteItem",
+    "ResourceRef",
+    "cancel_upgrade",
+    "expire_due",
+    "mark_overdue",
+    "purchase",
+    "quote",
+    "quote_renewal",
+    "quote_upgrade",
+    "refund_failed",
+    "refund_unused",
+    "renew",
+    "renew_due",
+    "set_in_bin",
+    "subscription_of",
+    "upgrade",
+]

@@ -1,0 +1,134 @@
+"""Buying: exactly what was quoted is charged, and the subscriptions begin."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from django.db import transaction
+from django.utils import timezone
+
+from billing import ledger, money, pricing, quotes
+from billing.models import (
+    Order,
+    OrderKind,
+    Subscription,
+)
+from billing.orders import ChargeDraft, OrderDraft, ResourceRef, charge
+from billing.pricing import Method
+from billing.quotes import QuoteItem
+from billing.services.common import (
+    refuse_used,
+    tell,
+    tenant_of,
+)
+from scloud.lib.errors import InvalidInput
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import PlatformSettings
+from scloud.tenancy.scoping import scope
+
+
+@transaction.atomic
+def purchase(
+    *,
+    actor: Actor,
+    region: Region,
+    quote_token: str,
+    items: Sequence[QuoteItem],
+    method: Method | str,
+    periods: int,
+    resources: Sequence[ResourceRef],
+    auto_renew: bool | None = None,
+) -> Order:
+    """Charge exactly what was quoted for ``resources`` and begin their subscriptions.
+
+    ``items`` is what each bundle needs, as in :func:`quote`; every part named in it must have the
+    same number of resources. ``auto_renew`` defaults to the platform's switch. Call it first in
+    the transaction that makes the rows: it locks the tenant's account.
+
+    Raises StaleQuote (``quote_stale``; ``numbers.total`` is the new price), InsufficientBalance
+    (``numbers`` needed, balance, missing), Conflict ``quote_used``, InvalidInput. Nothing has been
+    written then.
+    """
+    tenant = tenant_of(actor)
+    wanted = quotes.parse_method(method)
+    count = _bundle_count(items, resources)
+    now = timezone.now()
+    token = quotes.read(quote_token)
+    with scope(tenant=tenant):
+        account = ledger.lock_account(tenant)
+        found = quotes.basis(tenant, region, [item.sku for item in items], now)
+        lines = quotes.price_items(found, items, wanted, periods)
+        quotes.require_same(
+            token,
+            tenant=tenant,
+            content=quotes.content_of(region, items, wanted, periods, count),
+            found=found,
+            total=pricing.total(lines) * count,
+        )
+        refuse_used(token.nonce)
+        anchor = pricing.anchor_day_of(now, money.zone())
+        end = pricing.period_end(now, wanted, periods, anchor_day=anchor, zone=money.zone())
+        order = charge(
+            account,
+            OrderDraft(
+                kind=OrderKind.NEW,
+                region=region,
+                method=wanted,
+                price_list=found.price_list,
+                priced_at=now,
+                actor=actor.label,
+                nonce=token.nonce,
+                charges=[
+                    ChargeDraft(
+                        resource=resource,
+                        begin=now,
+                        end=end,
+                        anchor_day=anchor,
+                        periods=Decimal(periods),
+                        lines=[
+                            (item.label, line)
+                            for item, line in zip(items, lines, strict=True)
+                            if item.part == resource.part
+                        ],
+                    )
+                    for resource in resources
+                ],
+            ),
+            now=now,
+        )
+        renews = PlatformSettings.load().auto_renew if auto_renew is None else auto_renew
+        Subscription.objects.bulk_create(
+            [
+                Subscription(
+                    tenant=tenant,
+                    region=region,
+                    resource_kind=resource.kind,
+                    resource_id=resource.id,
+                    resource_name=resource.name,
+                    method=wanted.value,
+                    auto_renew=renews,
+                    anchor_day=anchor,
+                    period_start=now,
+                    paid_until=end,
+                    lines=[i.as_snapshot() for i in items if i.part == resource.part],
+                    created_at=now,
+                )
+                for resource in resources
+            ]
+        )
+        tell(tenant, "billing.ordered", order)
+    return order
+
+
+def _bundle_count(items: Sequence[QuoteItem], resources: Sequence[ResourceRef]) -> int:
+    """How many bundles ``resources`` make; every part must have as many resources."""
+    parts = {item.part for item in items}
+    counts = {part: sum(1 for r in resources if r.part == part) for part in parts}
+    if not counts or {r.part for r in resources} != parts or len(set(counts.values())) != 1:
+        raise InvalidInput(
+            "The resources do not match the items that were quoted.",
+            code="resources_mismatch",
+            field="resources",
+            numbers=dict(counts),
+        )
+    return next(iter(counts.values()))

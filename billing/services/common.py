@@ -1,0 +1,115 @@
+"""What buying, renewing, changing and refunding share."""
+
+from datetime import datetime
+
+from billing import money, pricing
+from billing.models import (
+    Charge,
+    Order,
+    Subscription,
+    SubscriptionStatus,
+)
+from billing.orders import RefundDraft, ResourceRef
+from billing.pricing import Method
+from scloud.audit.events import emit
+from scloud.lib.errors import Conflict, InvalidInput, NotFound
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scope, scopes_disabled
+
+
+def subscription_of(tenant: Tenant, resource_id: str) -> Subscription:
+    """The subscription of a resource. Raises NotFound if the tenant has none by that id."""
+    with scope(tenant=tenant):
+        found: Subscription | None = (
+            Subscription.objects.select_related("region", "tenant")
+            .filter(tenant=tenant, resource_id=resource_id)
+            .first()
+        )
+    if found is None:
+        raise NotFound(
+            f"{resource_id} has no subscription.", code="subscription_not_found", field="resource"
+        )
+    return found
+
+
+def refund_of(row: Charge, at: datetime | None) -> RefundDraft:
+    if at is None or at <= row.begin:
+        return RefundDraft(row, row.begin, row.periods, row.amount_minor)
+    method = Method(row.method)
+    unused = pricing.unused_periods(
+        at, row.end, method, anchor_day=row.anchor_day, zone=money.zone()
+    )
+    amount = pricing.refund_amount(
+        amount=money.from_minor(row.amount_minor),
+        periods_paid=row.periods,
+        periods_unused=unused,
+        decimals=money.decimals(),
+    )
+    begin = pricing.unused_from(at, row.end, method)
+    return RefundDraft(row, begin, unused, money.to_minor(amount))
+
+
+def open_charges(tenant: Tenant, resource_id: str) -> list[Charge]:
+    """Charges of a resource that were not given back."""
+    return list(
+        Charge.objects.filter(
+            tenant=tenant,
+            resource_id=resource_id,
+            refunds__isnull=True,
+            refunded_by__isnull=True,
+        ).order_by("pk")
+    )
+
+
+def tenant_of(actor: Actor) -> Tenant:
+    if actor.tenant is None:
+        raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
+    return actor.tenant
+
+
+def refuse_used(nonce: str) -> None:
+    with scopes_disabled():
+        earlier = Order.objects.filter(quote_nonce=nonce).first()
+    if earlier is not None:
+        raise Conflict(
+            f"This quote was already ordered as {earlier.pk}.",
+            code="quote_used",
+            field="quote_token",
+            remedy="Look at your orders, or ask for a new quote to order again.",
+            numbers={"order": earlier.pk},
+        )
+
+
+def require_open(subscription: Subscription) -> None:
+    if subscription.status == SubscriptionStatus.ENDED:
+        raise Conflict(
+            f"The subscription of {subscription.resource_id} has ended.",
+            code="subscription_ended",
+        )
+
+
+def require_active(subscription: Subscription) -> None:
+    require_open(subscription)
+    if subscription.status == SubscriptionStatus.EXPIRED:
+        raise Conflict(
+            f"{subscription.resource_id} has expired.",
+            code="resource_expired",
+            remedy="Renew it first.",
+        )
+
+
+def ref_of(subscription: Subscription) -> ResourceRef:
+    return ResourceRef(
+        subscription.resource_kind, subscription.resource_id, subscription.resource_name
+    )
+
+
+def tell(tenant: Tenant, kind: str, order: Order) -> None:
+    emit(
+        tenant_id=tenant.pk,
+        kind=kind,
+        resource_kind="order",
+        resource_id=order.pk,
+        data={"total": money.show(order.total_minor), "currency": order.currency},
+    )

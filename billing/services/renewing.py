@@ -1,0 +1,257 @@
+"""Renewing by hand and by the platform, expiry, and the recycle bin."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from billing import hooks, ledger, money, pricing, quotes
+from billing.models import (
+    Order,
+    OrderKind,
+    Subscription,
+    SubscriptionStatus,
+)
+from billing.orders import ChargeDraft, OrderDraft, charge
+from billing.pricing import Method
+from billing.quotes import Quote, items_of
+from billing.services.common import (
+    ref_of,
+    refuse_used,
+    require_open,
+    subscription_of,
+    tell,
+    tenant_of,
+)
+from scloud.audit.events import emit
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scope, scopes_disabled
+
+
+def quote_renewal(*, tenant: Tenant, resource_id: str, periods: int) -> Quote:
+    """Price a renewal of ``periods``. Raises Conflict if the subscription has ended."""
+    subscription = subscription_of(tenant, resource_id)
+    require_open(subscription)
+    items = items_of(subscription.lines)
+    method = Method(subscription.method)
+    now = timezone.now()
+    with scope(tenant=tenant):
+        found = quotes.basis(tenant, subscription.region, [i.sku for i in items], now)
+        lines = quotes.price_items(found, items, method, periods)
+        one = quotes.price_items(found, items, method, 1)
+        balance = money.from_minor(ledger.account_of(tenant).balance_minor)
+    total = pricing.total(lines)
+    content = _renewal_content(subscription, periods)
+    return Quote(
+        currency=money.currency(),
+        method=method,
+        periods=periods,
+        count=1,
+        lines=tuple(
+            quotes.PricedLine(item, line, line.amount)
+            for item, line in zip(items, lines, strict=True)
+        ),
+        total=total,
+        per_period=pricing.total(one),
+        balance=balance,
+        price_list_id=found.price_list.pk,
+        priced_at=now,
+        expires_at=now + quotes.QUOTE_LIFETIME,
+        token=quotes.sign(tenant, content, found, total),
+    )
+
+
+@transaction.atomic
+def renew(*, actor: Actor, resource_id: str, periods: int, quote_token: str) -> Order:
+    """Pay ``periods`` more for one resource, at exactly the quoted price.
+
+    The new time follows the paid time; of an expired resource it begins now, and the hook
+    ``renewed`` tells its owner. Raises StaleQuote, InsufficientBalance, Conflict, NotFound.
+    """
+    tenant = tenant_of(actor)
+    token = quotes.read(quote_token)
+    with scope(tenant=tenant):
+        account = ledger.lock_account(tenant)
+        # Read under the account's lock: every change of a subscription holds it.
+        subscription = subscription_of(tenant, resource_id)
+        require_open(subscription)
+        draft = _renewal_draft(subscription, periods, actor.label, timezone.now())
+        quotes.require_same(
+            token,
+            tenant=tenant,
+            content=_renewal_content(subscription, periods),
+            found=draft.found,
+            total=draft.total,
+        )
+        refuse_used(token.nonce)
+        return _renew(account, subscription, draft, nonce=token.nonce)
+
+
+@transaction.atomic
+def renew_due(*, tenant: Tenant, resource_id: str, now: datetime) -> Order | None:
+    """Pay the next period of a subscription that is due at ``now``, at today's price.
+
+    None if it is not due any more, does not renew by itself, lies in the bin or has expired.
+    Raises InsufficientBalance or Conflict; nothing has been written then.
+    """
+    with scope(tenant=tenant):
+        account = ledger.lock_account(tenant)
+        subscription = subscription_of(tenant, resource_id)
+        if (
+            subscription.status != SubscriptionStatus.ACTIVE
+            or subscription.paid_until > now
+            or not subscription.auto_renew
+            or subscription.in_bin
+        ):
+            return None
+        draft = _renewal_draft(subscription, 1, Actor.system(tenant).label, now)
+        return _renew(account, subscription, draft, nonce=None, note="Automatic renewal")
+
+
+@transaction.atomic
+def expire_due(*, tenant: Tenant, resource_id: str, now: datetime) -> bool:
+    """Mark a subscription whose paid time is over as expired and tell its owner by the hook.
+
+    False if it was renewed or ended in the meantime.
+    """
+    with scope(tenant=tenant):
+        ledger.lock_account(tenant)
+        due = Subscription.objects.filter(
+            tenant=tenant,
+            resource_id=resource_id,
+            status=SubscriptionStatus.ACTIVE,
+            paid_until__lte=now,
+        )
+        if not due.update(status=SubscriptionStatus.EXPIRED, expired_at=now):
+            return False
+        subscription = subscription_of(tenant, resource_id)
+        hooks.of(subscription.resource_kind).expired(tenant, resource_id)
+        emit(
+            tenant_id=tenant.pk,
+            kind="billing.expired",
+            resource_kind=subscription.resource_kind,
+            resource_id=resource_id,
+        )
+    return True
+
+
+@transaction.atomic
+def mark_overdue(
+    *, tenant: Tenant, resource_id: str, now: datetime, expired_before: datetime
+) -> bool:
+    """Hand a resource that stayed expired since before ``expired_before`` to its owner's hook.
+
+    Once only; False if somebody else did it, or it was renewed or ended in the meantime.
+    """
+    with scope(tenant=tenant):
+        ledger.lock_account(tenant)
+        late = Subscription.objects.filter(
+            tenant=tenant,
+            resource_id=resource_id,
+            status=SubscriptionStatus.EXPIRED,
+            expired_at__lte=expired_before,
+            overdue_at__isnull=True,
+        )
+        if not late.update(overdue_at=now):
+            return False
+        subscription = subscription_of(tenant, resource_id)
+        hooks.of(subscription.resource_kind).overdue(tenant, resource_id)
+    return True
+
+
+@dataclass(frozen=True)
+class _Renewal:
+    found: quotes.Basis
+    total: Decimal
+    periods: int
+    actor: str
+    now: datetime
+    begin: datetime
+    anchor_day: int
+    lines: list[tuple[str, pricing.Line]]
+
+
+def _renewal_draft(subscription: Subscription, periods: int, actor: str, now: datetime) -> _Renewal:
+    items = items_of(subscription.lines)
+    found = quotes.basis(subscription.tenant, subscription.region, [i.sku for i in items], now)
+    lines = quotes.price_items(found, items, Method(subscription.method), periods)
+    # Time in which an expired resource did not run is not charged; its calendar starts anew.
+    expired = subscription.status == SubscriptionStatus.EXPIRED
+    begin = now if expired else subscription.paid_until
+    anchor = pricing.anchor_day_of(begin, money.zone()) if expired else int(subscription.anchor_day)
+    return _Renewal(
+        found=found,
+        total=pricing.total(lines),
+        periods=periods,
+        actor=actor,
+        now=now,
+        begin=begin,
+        anchor_day=anchor,
+        lines=[(item.label, line) for item, line in zip(items, lines, strict=True)],
+    )
+
+
+def _renew(
+    account: Any, subscription: Subscription, draft: _Renewal, *, nonce: str | None, note: str = ""
+) -> Order:
+    method = Method(subscription.method)
+    end = pricing.period_end(
+        draft.begin, method, draft.periods, anchor_day=draft.anchor_day, zone=money.zone()
+    )
+    order = charge(
+        account,
+        OrderDraft(
+            kind=OrderKind.RENEWAL,
+            region=subscription.region,
+            method=method,
+            price_list=draft.found.price_list,
+            priced_at=draft.now,
+            actor=draft.actor,
+            nonce=nonce,
+            note=note,
+            charges=[
+                ChargeDraft(
+                    resource=ref_of(subscription),
+                    begin=draft.begin,
+                    end=end,
+                    anchor_day=draft.anchor_day,
+                    periods=Decimal(draft.periods),
+                    lines=draft.lines,
+                )
+            ],
+        ),
+        now=draft.now,
+    )
+    was_expired = subscription.status == SubscriptionStatus.EXPIRED
+    Subscription.objects.filter(pk=subscription.pk).update(
+        status=SubscriptionStatus.ACTIVE,
+        period_start=draft.begin if was_expired else subscription.period_start,
+        paid_until=end,
+        anchor_day=draft.anchor_day,
+        expired_at=None,
+        overdue_at=None,
+    )
+    if was_expired:
+        hooks.of(subscription.resource_kind).renewed(subscription.tenant, subscription.resource_id)
+    tell(subscription.tenant, "billing.renewed", order)
+    return order
+
+
+def _renewal_content(subscription: Subscription, periods: int) -> dict[str, Any]:
+    return {
+        "verb": "renew",
+        "resource": subscription.resource_id,
+        "lines": [[line["sku"], line["quantity"]] for line in subscription.lines],
+        "method": subscription.method,
+        "periods": periods,
+    }
+
+
+def set_in_bin(resource_id: str, in_bin: bool) -> None:
+    """Say whether a resource lies in the recycle bin: there it is not renewed by itself."""
+    with scopes_disabled():
+        Subscription.objects.filter(resource_id=resource_id).update(in_bin=in_bin)
