@@ -29,7 +29,6 @@ LAYOUTS = (
 # As the keyboard module of the page takes them: physical keys, pressed from left to right.
 KEY_GROUPS = (
     {
-        "css": "",
         "combinations": (
             ("Ctrl+Alt+Del", "ControlLeft+AltLeft+Delete"),
             ("Ctrl+Alt+Backspace", "ControlLeft+AltLeft+Backspace"),
@@ -44,18 +43,20 @@ KEY_GROUPS = (
         "combinations": (
             ("Esc", "Escape"),
             ("Tab", "Tab"),
-            ("PrtSc", "PrintScreen"),
+            ("Print", "PrintScreen"),
             ("Win", "MetaLeft"),
             ("Win+R", "MetaLeft+KeyR"),
             ("Win+L", "MetaLeft+KeyL"),
         ),
     },
     {
-        "css": "vnc-key-grid",
-        "combinations": tuple((f"C+A+F{n}", f"ControlLeft+AltLeft+F{n}") for n in range(1, 13)),
+        "head": "Ctrl+Alt+…",
+        "css": "vnc-key-grid vnc-key-grid-4",
+        "combinations": tuple((f"F{n}", f"ControlLeft+AltLeft+F{n}") for n in range(1, 13)),
     },
     {
-        "css": "vnc-key-grid",
+        "head": gettext_lazy("Function keys"),
+        "css": "vnc-key-grid vnc-key-grid-4",
         "combinations": tuple((f"F{n}", f"F{n}") for n in range(1, 13)),
     },
 )

@@ -51,6 +51,12 @@ function enableTools(on) {
   }
 }
 
+/* Have the console's modules fetch state and power menu again. */
+function refreshState() {
+  const detail = [{ kind: "vm", id: root.dataset.vm }];
+  document.body.dispatchEvent(new CustomEvent("resource-changed", { detail }));
+}
+
 /* -- connecting --------------------------------------------------------------------------------- */
 
 async function fetchTicket() {
@@ -153,6 +159,7 @@ function open(url, mine) {
     enableTools(true);
     root.dataset.connected = "true";
     screenOf.focus({ preventScroll: true });
+    refreshState();
   });
   screenOf.addEventListener("disconnect", () => {
     root.dataset.connected = "false";
@@ -169,6 +176,7 @@ function open(url, mine) {
 function closed({ code, reason }) {
   rfb = null;
   enableTools(false);
+  refreshState();
   if (code === SIGNED_OUT) {
     say(reason || texts.signedOut, { reconnect: true, login: true });
   } else if (code === GONE) {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 from django.conf import settings as django_settings
-from django.db import connections
+from django.db import connection, connections
 from django.test import Client
 from websockets.sync.client import ClientConnection, connect
 
@@ -22,11 +22,26 @@ from tests.compute.vnc.screens import SERVER_INIT, Screen
 
 
 @pytest.fixture(scope="session")
-def unpooled() -> Iterator[None]:
+def unpooled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Threads close their database connections, or the test database cannot be dropped."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
         yield
+        # A request that a closing browser left behind may still be answered.
+        with django_db_blocker.unblock():
+            until = time.monotonic() + 10
+            while others := _other_sessions():
+                assert time.monotonic() < until, others
+                time.sleep(0.1)
+
+
+def _other_sessions() -> list[tuple[str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT state, query FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return list(cursor.fetchall())
 
 
 @pytest.fixture(autouse=True)
