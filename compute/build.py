@@ -1,4 +1,4 @@
-"""From rows to what the drivers take: the domain of a VM and its seed. Reads rows, calls no host."""
+"""From rows to what the drivers take: the domain of a VM and its seed. Calls no host."""
 
 from django.conf import settings
 

@@ -244,16 +244,12 @@ def reconcile_pool(pool: StoragePool) -> None:
                 note_repair("leftover_volume", pool.pk, volume_id, "its disk was destroyed")
             except StorageError as error:
                 log.warning("volume %s could not be removed: %s", volume_id, error.message)
-    for disk in disks.values():
-        if (
-            disk.pk not in volumes
-            and not disk.task
-            and disk.status
-            in (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
-        ):
-            open_drift.append(
-                drift("missing_volume", pool.pk, disk.pk, "the disk's volume is not in the pool")
-            )
+    kept = (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
+    open_drift += [
+        drift("missing_volume", pool.pk, disk.pk, "the disk's volume is not in the pool")
+        for disk in disks.values()
+        if disk.pk not in volumes and not disk.task and disk.status in kept
+    ]
     images = {info.image_id for info in storage.list_images()}
     rows = {image.pk: image for image in Image.objects.filter(pool=pool)}
     for image_id in images:
@@ -266,11 +262,11 @@ def reconcile_pool(pool: StoragePool) -> None:
                 note_repair("leftover_image", pool.pk, image_id, "its image was destroyed")
             except StorageError as error:
                 log.warning("image %s could not be removed: %s", image_id, error.message)
-    for image in rows.values():
-        if image.pk not in images and image.status == ImageStatus.AVAILABLE:
-            open_drift.append(
-                drift("missing_image", pool.pk, image.pk, "the image's file is not in the pool")
-            )
+    open_drift += [
+        drift("missing_image", pool.pk, image.pk, "the image's file is not in the pool")
+        for image in rows.values()
+        if image.pk not in images and image.status == ImageStatus.AVAILABLE
+    ]
     close_drift(
         ("unknown_volume", "missing_volume", "unknown_image", "missing_image"),
         [*open_drift, *_of_other_pools(pool)],

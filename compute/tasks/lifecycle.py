@@ -164,14 +164,16 @@ def take_apart(vm: VM) -> None:
         plumbing.remove_nic_ports(nics_of(vm))
     except ScloudError:
         left.append("network ports")
-    for disk in disks_of(vm):
-        # A domain that could not be undefined may still have the file open.
-        if not quietly(lambda disk=disk: pool_of(disk).delete_volume(disk.id)):  # type: ignore[misc]  # bound at once
-            left.append(f"disk {disk.id}")
+    # A domain that could not be undefined may still have the files open.
+    left += [f"disk {disk.id}" for disk in disks_of(vm) if not _removed(disk)]
     if any(disk.is_system for disk in disks_of(vm)):
         quietly(lambda: pool_of(system_disk_of(vm)).delete_seed(vm.id))
     if left:
         raise HostError(f"Left behind for the reconciler: {', '.join(left)}.", code="left_behind")
+
+
+def _removed(disk: Disk) -> bool:
+    return quietly(lambda: pool_of(disk).delete_volume(disk.id))
 
 
 def give_back_all(vm: VM, reason: str) -> None:

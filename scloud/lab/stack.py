@@ -43,6 +43,8 @@ class Stack:
     vnc_port: int
     postgres_port: int
     durable: bool = True
+    # Beside the process's own environment and what every stack sets.
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def run(self) -> Path:
@@ -75,10 +77,11 @@ class Stack:
             "SCLOUD_VNC_PUBLIC_URL": f"ws://localhost:{self.vnc_port}",
             "SCLOUD_VNC_LISTEN": f"127.0.0.1:{self.vnc_port}",
             "PYTHONUNBUFFERED": "1",
+            **dict(self.settings),
         }
 
-    def manage(self, *words: str) -> None:
-        """Run ``manage.py``; LabError with its output when it fails."""
+    def manage(self, *words: str, quiet: bool = False) -> str:
+        """Run ``manage.py`` and return what it printed; LabError with it when it fails."""
         done = subprocess.run(
             [str(BIN / "python"), str(ROOT / "manage.py"), *words],
             env=self.environment(),
@@ -89,9 +92,10 @@ class Stack:
         )
         if done.returncode != 0:
             raise LabError(f"manage.py {words[0]} failed:\n{done.stdout}{done.stderr}")
-        for line in done.stdout.splitlines():
+        for line in [] if quiet else done.stdout.splitlines():
             if line.strip():
                 print(f"    {line}", flush=True)
+        return done.stdout
 
 
 def demo() -> Stack:
@@ -99,18 +103,6 @@ def demo() -> Stack:
     state = Path(os.environ.get("SCLOUD_STATE_DIR", ROOT / ".scloud"))
     port = int(os.environ.get("SCLOUD_PORT", "8000"))
     return Stack(lab_named("demo"), state, port, port + 1, port + 2)
-
-
-def test(state: Path) -> Stack:
-    """Return the stack of the browser and failure tests: other ports, its own database."""
-    return Stack(
-        lab_named(os.environ.get("SCLOUD_TEST_LAB", "test")),
-        state,
-        18000,
-        18001,
-        18002,
-        durable=False,
-    )
 
 
 def supervisor_config(stack: Stack) -> str:
