@@ -35,7 +35,8 @@ def vms(region: Region | None = None) -> QuerySet[VM]:
     """Return the VMs that exist for the user, with what a row of the list shows.
 
     Annotated: ``disk_rows`` (``[{"system", "gib"}]``), ``nic_rows`` (``[{"address", "network",
-    "subnet", "subnet_id", "vpc", "vpc_id"}]`` by device), ``billing_method``, ``paid_until``.
+    "subnet", "subnet_id", "vpc", "vpc_id"}]`` by device), ``billing_method``, ``paid_until``,
+    ``auto_renew``.
     """
     rows: QuerySet[VM] = VM.objects.exclude(status__in=UNLISTED)
     if region is not None:
@@ -74,11 +75,12 @@ def _billing() -> dict[str, Subquery]:
     return {
         "billing_method": Subquery(paid.values("method")[:1]),
         "paid_until": Subquery(paid.values("paid_until")[:1]),
+        "auto_renew": Subquery(paid.values("auto_renew")[:1]),
     }
 
 
 def with_billing(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Add ``billing_method`` and ``paid_until`` to any resources."""
+    """Add ``billing_method``, ``paid_until`` and ``auto_renew`` to any resources."""
     annotated: QuerySet[Any] = rows.annotate(**_billing())
     return annotated
 

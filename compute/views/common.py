@@ -65,12 +65,13 @@ def method_label(method: str | None) -> str:
     return str(MethodChoice(method).label).capitalize() if method else ""
 
 
-def expiry(paid_until: datetime | None) -> SafeString:
-    """Return until when something is paid; near or past, with a sign."""
+def expiry(row: Any) -> SafeString:
+    """Return until when a row is paid; with a sign where it ends soon and will not renew itself."""
+    paid_until: datetime | None = row.paid_until
     if paid_until is None:
         return ui.NONE
     left = paid_until - timezone.now()
-    if left > SOON:
+    if left > SOON or (row.auto_renew and left > timedelta(0)):
         return ui.reltime(paid_until)
     tone = "text-err" if left <= timedelta(0) else "text-warn"
     return format_html(

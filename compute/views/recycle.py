@@ -92,8 +92,7 @@ class BinList(ListView):
         Column(
             "expires",
             gettext_lazy("Expires"),
-            value="paid_until",
-            render=expiry,
+            value=expiry,
             sort="paid_until",
             export="paid_until",
         ),
@@ -219,7 +218,7 @@ class BinAction(ActionView):
         """What it is and until when it is paid."""
         lines = [(_("Type"), self.kind.label)]
         if obj.paid_until is not None:
-            lines.append((_("Paid until"), expiry(obj.paid_until)))
+            lines.append((_("Paid until"), expiry(obj)))
         return {"lines": lines}
 
 

@@ -201,7 +201,8 @@ class VmOverview(VmTabView):
         ]
         money_facts = [
             (_("Billing"), method_label(row.billing_method)),
-            (_("Paid until"), expiry(row.paid_until)),
+            (_("Paid until"), ui.moment(row.paid_until)),
+            (_("Auto-renew"), row.auto_renew),
         ]
         return {
             "basics": basics,
@@ -298,7 +299,7 @@ class VmDisks(VmTabView):
                     "status": disk_status(disk),
                     "medium": disk.disk_type.get_medium_display(),
                     "billing": method_label(disk.billing_method),
-                    "expires": expiry(disk.paid_until) if not disk.is_system else ui.NONE,
+                    "expires": expiry(disk) if not disk.is_system else ui.NONE,
                     "actions": actions,
                     "menu_id": f"disk-{disk.pk}",
                 }

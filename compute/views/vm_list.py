@@ -54,6 +54,7 @@ class VmList(ListView):
     search_placeholder = gettext_lazy("Search by name, remark, ID or IP")
     default_sort = "-created"
     has_row_menu = True
+    page_template = "compute/vm/list.html"
     columns = (
         Column(
             "name",
@@ -128,8 +129,7 @@ class VmList(ListView):
         Column(
             "expires",
             gettext_lazy("Expires"),
-            value="paid_until",
-            render=expiry,
+            value=expiry,
             sort="paid_until",
             export="paid_until",
         ),
