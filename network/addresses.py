@@ -26,7 +26,7 @@ def allocate(subnet: Subnet, asked: Sequence[str | None]) -> list[IPv4Address]:
     ``address_reserved``, ``address_repeated``) and Conflict (``address_taken``,
     ``subnet_exhausted`` with the numbers ``free`` and ``asked``).
     """
-    locked = Subnet.objects.select_for_update().filter(pk=subnet.pk).first()
+    locked = Subnet.objects.select_for_update(no_key=True).filter(pk=subnet.pk).first()
     if locked is None:
         raise NotFound(f"There is no subnet {subnet.pk}.", field="subnet")
     chosen = [None if text is None else _chosen(locked, text) for text in asked]

@@ -94,8 +94,10 @@ def remove_nic_ports(nics: Sequence[Nic]) -> None:
     if not nics:
         return
     ids = [nic.pk for nic in nics]
+    # Before the lock and committed: who applies the NICs next finds that they are not wanted, and
+    # no request waits for the row while the network answers.
+    Nic.objects.filter(pk__in=ids, port_wanted=True).update(port_wanted=False)
     with _held(ids), errors_for_people():
-        Nic.objects.filter(pk__in=ids).update(port_wanted=False)
         fabric_of(nics[0].region).delete_ports([str(nic.port_uuid) for nic in nics])
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from django.db import connection, transaction
 
 from network import specs
 from network.actions import (
@@ -26,10 +29,11 @@ from network.fabric.base import Kind, SecurityGroupSpec
 from network.models import SecurityGroup, SecurityGroupRule
 from network.states import Status
 from scloud.jobs.models import Job
-from scloud.lib.errors import Conflict, InvalidInput, NotFound
+from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
+from scloud.tenancy.scoping import scope
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scoped")]
 RunJobs = Callable[[], list[str]]
@@ -221,3 +225,44 @@ def test_a_rule_becomes_a_specification_unchanged(actor: Actor, group: SecurityG
     (rule,) = specs.security_group_spec(group).rules
     assert (rule.direction, rule.protocol, str(rule.remote)) == ("out", "udp", "2001:db8::/32")
     assert (rule.port_min, rule.port_max, rule.action, rule.priority) == (53, 53, "drop", "high")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("first", ["use", "delete"])
+def test_a_group_is_either_used_or_deleted_when_both_happen_at_once(
+    tenant: Tenant, actor: Actor, group: SecurityGroup, defaults: Defaults, first: str
+) -> None:
+    subnet = defaults.subnet
+    assert subnet is not None
+    begun = threading.Event()
+    outcome: dict[str, str] = {}
+
+    def attempt(name: str, work: Callable[[], object]) -> None:
+        try:
+            with scope(tenant=tenant), transaction.atomic():
+                if name != first:
+                    begun.wait(10)
+                work()
+                if name == first:
+                    begun.set()
+                    # The other one reaches the lock now and has to wait for the commit.
+                    time.sleep(0.3)
+            outcome[name] = "done"
+        except ScloudError as error:
+            outcome[name] = error.code
+        finally:
+            connection.close()
+
+    request = NicRequest(vm_id="vm-1", security_group=group)
+    works: dict[str, Callable[[], object]] = {
+        "use": lambda: create_nics(subnet=subnet, requests=[request]),
+        "delete": lambda: delete_security_group(actor=actor, group=group),
+    }
+    threads = [threading.Thread(target=attempt, args=one) for one in works.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    refused = {"use": {"delete": "security_group_in_use"}, "delete": {"use": "not_found"}}
+    assert outcome == {first: "done", **refused[first]}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
+from django.db import connection
 
 from billing import quotas
 from network.actions import (
@@ -262,3 +264,26 @@ def test_a_default_subnet_that_was_deleted_does_not_come_back(
     assert defaults.subnet is not None
     delete_subnet(actor=actor, subnet=defaults.subnet)
     assert ensure_tenant_defaults(tenant, region).subnet is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_defaults_that_many_make_at_once_are_made_once(tenant: Tenant, region: Region) -> None:
+    start = threading.Barrier(6)
+    made: list[str] = []
+
+    def make() -> None:
+        try:
+            start.wait(10)
+            made.append(ensure_tenant_defaults(tenant, region).vpc.pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=make) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(made) == 6
+    assert len(set(made)) == 1
+    assert Vpc.objects.count() == Subnet.objects.count() == SecurityGroup.objects.count() == 1
+    assert quotas.usage(tenant, region)["vpcs"].used == 1

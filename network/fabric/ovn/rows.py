@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ovs.db import data, types
+
 from network.fabric.base import ForeignRow, Kind
 
 _NAMESPACE: Final = uuid.UUID("6a0f6a5e-0d6f-4f3c-9d5c-0f5f3f9d7c11")
@@ -142,6 +144,16 @@ class Editor:
         self.changes.append(f"{label}: removed from {column}")
         if not self._rehearsal:
             row.delvalue(column, child.uuid)
+
+
+def _holds(row: Any, column: str, member: Any) -> bool:
+    """Whether a set of references held ``member`` when the transaction began.
+
+    Looked up where the library keeps it: reading the column would build an object per member, for
+    every group of the region.
+    """
+    datum = (row._data or {}).get(column)
+    return datum is not None and data.Atom(types.UuidType, member.uuid) in datum.values
 
 
 def _members(row: Any, column: str) -> set[uuid.UUID]:
