@@ -35,6 +35,7 @@ from scloud.web import ui
 from scloud.web.activity import OperationsView, job_status
 from scloud.web.http import ConsoleRequest
 from scloud.web.icons import icon
+from scloud.web.status import StatusView, Tone
 from scloud.web.views import ConsoleView
 
 Text = str | Promise
@@ -310,6 +311,9 @@ class VmDisks(VmTabView):
         return {"rows": rows, "page_actions": page_actions}
 
 
+_NIC_TONES: dict[str, Tone] = {"applying": "busy", "available": "ok", "failed": "error"}
+
+
 class VmNetwork(VmTabView):
     """NICs, addresses and security groups."""
 
@@ -334,7 +338,9 @@ class VmNetwork(VmTabView):
                     "cidr": nic.subnet.cidr if nic.subnet else "",
                     "gateway": nic.subnet.gateway if nic.subnet else "",
                     "group": _linked("security_group", group.pk, group.name) if group else None,
-                    "status": nic.status,
+                    "status": StatusView(
+                        nic.status.label, _NIC_TONES[nic.status.value], nic.sync_error
+                    ),
                 }
             )
         return {"rows": rows}
