@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,16 @@ def close_all() -> None:
         _open.clear()
     for fabric in fabrics:
         fabric.close()
+
+
+def _after_fork() -> None:
+    """A child starts without its parent's connections, and with a lock that nobody holds."""
+    global _lock
+    _lock = threading.Lock()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -7,10 +7,10 @@ for the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from django.db import connection, models, transaction
 from django.utils import timezone
@@ -19,6 +19,9 @@ from network import specs
 from network.fabric.base import TUNNELLED_MTU_BYTES, Changes, Fabric, Kind, PortObservation
 from network.fabrics import errors_for_people, fabric_of
 from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
+from scloud.audit import events
+
+Row = TypeVar("Row", bound=FabricResource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +112,29 @@ def observe_nic(nic: Nic) -> PortObservation:
 
 def apply_vpc(fabric: Fabric, vpc_id: str, *, dry_run: bool = False) -> Changes:
     """Apply the VPC as it is now; nothing if it is gone."""
-    with _fresh(Vpc, vpc_id, dry_run) as vpc:
-        return () if vpc is None else fabric.ensure_vpc(specs.vpc_spec(vpc), dry_run=dry_run)
+
+    def ensure(vpc: Vpc) -> Changes:
+        return fabric.ensure_vpc(specs.vpc_spec(vpc), dry_run=dry_run)
+
+    return _apply(Vpc, vpc_id, ensure, dry_run=dry_run)
 
 
 def apply_subnet(fabric: Fabric, subnet_id: str, *, dry_run: bool = False) -> Changes:
     """Apply the subnet as it is now; nothing if it is gone. Its VPC must have been applied."""
-    with _fresh(Subnet, subnet_id, dry_run) as subnet:
-        if subnet is None:
-            return ()
+
+    def ensure(subnet: Subnet) -> Changes:
         return fabric.ensure_subnet(specs.subnet_spec(subnet), dry_run=dry_run)
+
+    return _apply(Subnet, subnet_id, ensure, dry_run=dry_run)
 
 
 def apply_security_group(fabric: Fabric, group_id: str, *, dry_run: bool = False) -> Changes:
     """Apply the group's present rules; nothing if it is gone."""
-    with _fresh(SecurityGroup, group_id, dry_run) as group:
-        if group is None:
-            return ()
+
+    def ensure(group: SecurityGroup) -> Changes:
         return fabric.ensure_security_group(specs.security_group_spec(group), dry_run=dry_run)
+
+    return _apply(SecurityGroup, group_id, ensure, dry_run=dry_run)
 
 
 def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False) -> Changes:
@@ -135,7 +143,7 @@ def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False)
         rows = _nics().filter(pk__in=nic_ids, port_wanted=True, subnet__isnull=False)
         nics = list(rows.order_by("pk"))
         changes = fabric.ensure_ports([specs.port_spec(nic) for nic in nics], dry_run=dry_run)
-        if not dry_run:
+        if not changes or not dry_run:
             for nic in nics:
                 _mark_applied(nic)
         return changes
@@ -174,18 +182,32 @@ def _held(ids: Iterable[str]) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _fresh(model: type[Any], pk: str, dry_run: bool) -> Iterator[Any]:
-    """The row as it is once the lock is held; marked as applied when the block ends well."""
+def _apply(
+    model: type[Row], pk: str, ensure: Callable[[Row], Changes], *, dry_run: bool
+) -> Changes:
+    """Read the row once its lock is held, apply it, and note that this was done."""
     with _held([pk]), errors_for_people():
-        row = model.objects.filter(pk=pk).first()
-        yield row
-        if row is not None and not dry_run:
+        row: Row | None = model.objects.filter(pk=pk).first()
+        if row is None:
+            return ()
+        changes = ensure(row)
+        # A rehearsal that finds nothing to change has seen that the row is true.
+        if not changes or not dry_run:
             _mark_applied(row)
+        return changes
 
 
 def _mark_applied(row: FabricResource) -> None:
     """Note the generation that was read and applied, unless a later one was noted already."""
-    type(row).objects.filter(pk=row.pk, applied_generation__lt=row.generation).update(
-        applied_generation=row.generation, sync_error=""
+    noted = (
+        type(row)
+        .objects.filter(pk=row.pk, applied_generation__lt=row.generation)
+        .update(applied_generation=row.generation, sync_error="")
     )
+    if noted:
+        events.notify(
+            tenant_id=row.tenant_id,
+            kind=f"{row.KIND}.applied",
+            resource_kind=row.KIND,
+            resource_id=row.pk,
+        )

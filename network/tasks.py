@@ -40,23 +40,16 @@ class SyncHandler(Handler):
         )
         return found
 
-    def on_success(self, context: Context) -> None:
-        """Tell the open pages."""
-        self._tell(context, "applied")
-
     def on_failure(self, context: Context, error: ScloudError) -> None:
         """Show the reason on the row; the reconciler goes on trying."""
         self.model.objects.filter(pk=context.job.target_id).update(
             sync_error=error.message[:ERROR_LENGTH]
         )
-        self._tell(context, "failed")
-
-    def _tell(self, context: Context, verb: str) -> None:
         row = self._row(context)
         if row is not None:
             events.notify(
                 tenant_id=row.tenant_id,
-                kind=f"{row.KIND}.{verb}",
+                kind=f"{row.KIND}.failed",
                 resource_kind=row.KIND,
                 resource_id=row.pk,
             )

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from network import plumbing, reconcile
+from network import fabrics, plumbing, reconcile
 from network.actions import (
     Defaults,
     NicRequest,
@@ -20,7 +20,7 @@ from network.actions import (
 )
 from network.fabric import fake
 from network.fabric.base import FabricUnreachable, Kind, PortSpec
-from network.models import NetworkDrift, Nic, PrivateAddress, Tombstone
+from network.models import NetworkDrift, Nic, PrivateAddress, Tombstone, Vpc
 from network.states import Status
 from scloud.lib.errors import HostError
 from scloud.resources.models import Region
@@ -211,3 +211,25 @@ def test_a_subnets_deletion_is_finished_by_the_sweep_when_its_job_could_not(
     (drift,) = reconcile.reconcile(region)
     assert (drift.problem, drift.target_id, drift.repaired) == ("left_over", subnet_id, True)
     assert run_jobs() == ["succeeded"]
+
+
+def test_the_sweep_clears_a_failure_that_is_no_more(
+    region: Region, world: fake.World, defaults: Defaults, run_jobs: RunJobs
+) -> None:
+    run_jobs()
+    Vpc.objects.update(generation=2, sync_error="nobody answers")
+    vpc = Vpc.objects.get()
+    assert vpc.status == Status.FAILED
+    assert reconcile.reconcile(region) == []
+    vpc.refresh_from_db()
+    assert (vpc.sync_error, vpc.applied_generation) == ("", 2)
+
+
+def test_a_group_that_is_gone_meanwhile_is_nothing_to_apply(
+    region: Region, world: fake.World
+) -> None:
+    fabric = fabrics.fabric_of(region)
+    assert plumbing.apply_security_group(fabric, "sg-000000000") == ()
+    assert plumbing.apply_vpc(fabric, "vpc-000000000") == ()
+    assert plumbing.apply_subnet(fabric, "subnet-000000000") == ()
+    assert world.things == {}
