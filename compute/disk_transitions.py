@@ -65,13 +65,14 @@ def begin_disk(
     payload: dict[str, Any] | None = None,
     job: Job | None = None,
     deadline_s: int | None = None,
+    target: str | None = None,
     **columns: Any,
 ) -> Job:
     """Put a disk in flight and queue its job, or join the ``job`` of another disk.
 
-    The job of a disk that hangs on a VM (or shall hang on ``vm``) is the VM's: nothing else is
-    done to that VM meanwhile. Raises Conflict when the state does not allow the verb, also when
-    another caller was faster.
+    The job of a disk that hangs on a VM (or shall hang on ``vm``, at ``target``) is the VM's:
+    nothing else is done to that VM meanwhile. Raises Conflict when the state does not allow the
+    verb, also when another caller was faster.
     """
     disk = fresh_disk(disk)
     guard_disk(disk, verb)
@@ -89,6 +90,9 @@ def begin_disk(
             deadline_s=limit_s,
             actor=actor,
         )
+    if vm is not None and target is not None:
+        # Taken from now on, so that two disks never meet at one place.
+        columns.update(vm=vm, target=target)
     changed = Disk.objects.filter(
         pk=disk.pk, status=disk.status, task=disk.task, vm_id=disk.vm_id
     ).update(

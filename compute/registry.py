@@ -1,24 +1,26 @@
 """What compute makes known to the floors below: kinds, job handlers, chores, billing hooks."""
 
+from typing import Any
+
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from billing import hooks
 from compute import console, reconcile, sweeps
+from compute.actions import disks as disk_verbs
 from compute.actions import lifecycle as verbs
-from compute.models import VM
-from compute.tasks import changes, lifecycle, migrate
+from compute.tasks import changes, disks, lifecycle, migrate, snapshots
 from scloud.jobs import periodic
 from scloud.resources import kinds
 
 
-def _living(rows: QuerySet[VM]) -> QuerySet[VM]:
+def _living(rows: QuerySet[Any]) -> QuerySet[Any]:
     return rows.filter(~Q(status="destroyed"))
 
 
 def register_all() -> None:
     """Called once when Django is ready."""
-    for tasks in (lifecycle, changes, migrate):
+    for tasks in (lifecycle, changes, migrate, disks, snapshots):
         tasks.register_all()
     console.register()
     kinds.register(
@@ -34,6 +36,35 @@ def register_all() -> None:
             view_permission="compute.view_vm",
         )
     )
+    kinds.register(
+        kinds.Kind(
+            kind="disk",
+            model="compute.Disk",
+            label=_("disk"),
+            label_plural=_("disks"),
+            icon="database",
+            live=_living,
+            bin=kinds.BinVerbs(restore=disk_verbs.restore_disk, destroy=disk_verbs.destroy_disk),
+            view_permission="compute.view_disk",
+        )
+    )
+    kinds.register(
+        kinds.Kind(
+            kind="snapshot",
+            model="compute.Snapshot",
+            label=_("snapshot"),
+            label_plural=_("snapshots"),
+            icon="camera",
+            live=_living,
+            view_permission="compute.view_snapshot",
+        )
+    )
+    hooks.register(
+        "disk",
+        hooks.SubscriptionHooks(
+            expired=sweeps.disk_expired, renewed=sweeps.disk_renewed, overdue=sweeps.disk_overdue
+        ),
+    )
     hooks.register(
         "vm",
         hooks.SubscriptionHooks(
@@ -44,3 +75,7 @@ def register_all() -> None:
     periodic.register("compute.pools", 60, reconcile.reconcile_pools)
     periodic.register("compute.stuck", 5, reconcile.land_stuck)
     periodic.register("compute.bin", 30, sweeps.empty_bin)
+    periodic.register("compute.disk_bin", 30, sweeps.empty_disk_bin)
+    periodic.register("compute.stuck_disks", 10, sweeps.land_stuck_disks)
+    periodic.register("compute.expired", 30, sweeps.catch_up_expired)
+    periodic.register("compute.schedules", 20, sweeps.run_schedules)

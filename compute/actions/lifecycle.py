@@ -48,8 +48,10 @@ def restart_vm(*, actor: Actor, vm: VM) -> Job:
 
 
 @action("compute.delete_vm")
-def delete_vm(*, actor: Actor, vm: VM, automatically: bool = False) -> Job | None:
-    """Move a VM to the recycle bin; its data disks are unbound.
+def delete_vm(
+    *, actor: Actor, vm: VM, automatically: bool = False, delete_disks: bool = False
+) -> Job | None:
+    """Move a VM to the recycle bin; its data disks are unbound, or go to the bin as well.
 
     One whose creation failed is forgotten at once (no job): nothing of it is left that could be
     restored. Raises Conflict (``vm_state``), also while deletion protection is on.
@@ -58,7 +60,17 @@ def delete_vm(*, actor: Actor, vm: VM, automatically: bool = False) -> Job | Non
     if vm.status == VmStatus.FAILED:
         transitions.discard(vm)
         return None
-    return transitions.begin(vm, "delete_vm", actor=actor, payload={"automatically": automatically})
+    along: list[str] = []
+    if delete_disks:
+        actor.require("compute.delete_disk")
+        for disk in Disk.objects.filter(vm=vm, is_system=False):
+            if disk.task:
+                raise Conflict(f"{disk.name} is busy.", code="disk_state")
+            along.append(disk.pk)
+            audit.note(disk)
+    return transitions.begin(
+        vm, "delete_vm", actor=actor, payload={"automatically": automatically, "disks": along}
+    )
 
 
 @action("compute.restore_vm")

@@ -9,6 +9,7 @@ from django.utils import timezone
 from billing import quotas, services
 from compute import transitions
 from compute.bin import land_in_bin
+from compute.disk_transitions import forget_snapshots
 from compute.drivers import quietly, told_plainly
 from compute.hypervisor.base import AgentUnavailable
 from compute.hypervisor.base import PowerState as Power
@@ -26,6 +27,7 @@ from compute.tasks.base import (
     system_disk_of,
     vm_of,
 )
+from compute.tasks.disks import erase_snapshots
 from network import plumbing
 from network.actions.nics import release_nics
 from scloud.jobs.handlers import Context, Step, register
@@ -291,7 +293,14 @@ class DeleteVm(VmHandler):
             Step("shut_down", "Asking the guest to shut down", self.politely, 2),
             Step("unmount", "Switching off", ensure_off, 1),
             Step("undefine", "Removing the machine from its host", ensure_undefined, 1),
+            Step("snapshots", "Erasing snapshots", self.ensure_no_snapshots, 1),
         )
+
+    def ensure_no_snapshots(self, context: Context) -> None:
+        """The data disks that go along lose their snapshots."""
+        for disk in disks_of(vm_of(context.job)):
+            if disk.pk in context.payload.get("disks", []):
+                erase_snapshots(disk)
 
     def politely(self, context: Context) -> None:
         """Let the guest write its caches; a deaf one is switched off after ten seconds."""
@@ -314,7 +323,12 @@ class DeleteVm(VmHandler):
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
-        land_in_bin(vm, context.job, automatically=bool(context.payload.get("automatically")))
+        land_in_bin(
+            vm,
+            context.job,
+            automatically=bool(context.payload.get("automatically")),
+            disks=context.payload.get("disks", []),
+        )
 
 
 class RestoreVm(VmHandler):
@@ -374,6 +388,8 @@ class DestroyVm(VmHandler):
         services.refund_unused(vm.id, vm.binned_at or now)
         quotas.free(vm.id)
         release_nics(vm.id)
+        for snapshot in forget_snapshots(system_disk_of(vm)):
+            quotas.free(snapshot)
         Disk.objects.filter(vm=vm, is_system=True).update(
             status=DiskStatus.DESTROYED, destroyed_at=now, vm=None, target=""
         )

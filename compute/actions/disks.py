@@ -1,0 +1,370 @@
+"""Disks: buy, attach, detach, expand, clone, delete, restore, destroy, rename."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from billing import quotas, services
+from billing.quotes import Quote
+from billing.services import ChangeQuote, QuoteItem, ResourceRef
+from compute import catalog, sizes, transitions
+from compute.bin import land_disk_in_bin
+from compute.build import DATA_TARGETS
+from compute.disk_transitions import begin_disk, fresh_disk, guard_disk, move_disk, tell_disk
+from compute.models import VM, Disk, DiskType, Snapshot
+from compute.models.disk import disk_id
+from compute.states import DiskStatus, SnapshotStatus
+from compute.validation import check_name, check_remark, check_tags
+from scloud.audit import action as audit
+from scloud.audit.action import action
+from scloud.jobs.models import Job
+from scloud.lib.errors import Conflict, InvalidInput, NotFound
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskOrder:
+    """A data disk that is to be bought."""
+
+    region: Region
+    disk_type: DiskType
+    size_gib: int
+    name: str = "disk"
+    remark: str = ""
+    tags: Sequence[str] = ()
+    method: str = "hour"
+    periods: int = 1
+    auto_renew: bool | None = None
+
+
+def _tenant(actor: Actor) -> Tenant:
+    if actor.tenant is None:
+        raise InvalidInput("A disk belongs to a tenant.", code="tenant_missing")
+    return actor.tenant
+
+
+def _items(order: DiskOrder) -> list[QuoteItem]:
+    return [catalog.disk_item(order.disk_type, order.size_gib, system=False)]
+
+
+def _check(order: DiskOrder) -> None:
+    if order.disk_type.region_id != order.region.pk or not order.disk_type.enabled:
+        raise InvalidInput(
+            "This disk type is not offered here.", code="disk_type_unknown", field="disk_type"
+        )
+    catalog.check_disk_size(order.disk_type, order.size_gib, system=False, field="size_gib")
+    check_name(order.name)
+    check_remark(order.remark)
+
+
+def quote_disk(*, actor: Actor, order: DiskOrder) -> Quote:
+    """Return the price of a data disk; changes nothing. Raises InvalidInput."""
+    actor.require("billing.quote")
+    _check(order)
+    return services.quote(
+        tenant=_tenant(actor),
+        region=order.region,
+        items=_items(order),
+        method=order.method,
+        periods=order.periods,
+        count=1,
+    )
+
+
+def _buy(actor: Actor, order: DiskOrder, quote_token: str) -> Disk:
+    """Pay, take the quota and write the row; the caller begins its job."""
+    tenant = _tenant(actor)
+    _check(order)
+    tags = check_tags(list(order.tags))
+    new = disk_id()
+    services.purchase(
+        actor=actor,
+        region=order.region,
+        quote_token=quote_token,
+        items=_items(order),
+        method=order.method,
+        periods=order.periods,
+        resources=[ResourceRef("disk", new, order.name, catalog.MAIN)],
+        auto_renew=order.auto_renew,
+    )
+    quotas.take(tenant, order.region, disk_quota(order.size_gib), new)
+    disk = Disk(
+        id=new,
+        tenant=tenant,
+        region=order.region,
+        name=order.name,
+        remark=order.remark,
+        tags=tags,
+        disk_type=order.disk_type,
+        pool=order.disk_type.pool,
+        size_gib=order.size_gib,
+    )
+    disk.save(force_insert=True)
+    audit.note(disk, after={"size_gib": order.size_gib, "disk_type": order.disk_type.pk})
+    return disk
+
+
+def disk_quota(size_gib: int) -> dict[str, int]:
+    """Return the quota of a data disk."""
+    return {"disks": 1, "disk_gib": size_gib}
+
+
+@action("compute.create_disk")
+def create_disk(*, actor: Actor, order: DiskOrder, quote_token: str) -> Disk:
+    """Buy an empty data disk at exactly the quoted price and begin to make it.
+
+    Raises InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded.
+    """
+    if not catalog.disk_types(_tenant(actor), order.region).filter(pk=order.disk_type.pk).exists():
+        raise InvalidInput(
+            "This disk type is not offered here.", code="disk_type_unknown", field="disk_type"
+        )
+    disk = _buy(actor, order, quote_token)
+    begin_disk(disk, "create_disk", actor=actor)
+    return fresh_disk(disk)
+
+
+def _like(disk: Disk, order: DiskOrder) -> None:
+    """Raise InvalidInput unless the order fits the disk that its content comes from."""
+    if order.disk_type.pk != disk.disk_type_id:
+        raise InvalidInput(
+            "The copy has the type of its source.", code="disk_type_differs", field="disk_type"
+        )
+    if order.size_gib < disk.size_gib:
+        raise InvalidInput(
+            f"The copy needs at least {disk.size_gib} GB.",
+            code="disk_smaller_than_source",
+            field="size_gib",
+            numbers={"min": disk.size_gib, "asked": order.size_gib},
+        )
+
+
+@action("compute.clone_disk")
+def clone_disk(*, actor: Actor, disk: Disk, order: DiskOrder, quote_token: str) -> Disk:
+    """Buy a copy of an unbound disk; return the new disk.
+
+    Raises Conflict (``disk_state``), and what :func:`create_disk` raises.
+    """
+    guard_disk(fresh_disk(disk), "clone_disk")
+    _like(disk, order)
+    new = _buy(actor, order, quote_token)
+    job = begin_disk(new, "create_disk", actor=actor, payload={"source": disk.pk})
+    begin_disk(disk, "clone_disk", actor=actor, job=job)
+    return fresh_disk(new)
+
+
+@action("compute.create_disk_from_snapshot")
+def create_disk_from_snapshot(
+    *, actor: Actor, snapshot: Snapshot, order: DiskOrder, quote_token: str
+) -> Disk:
+    """Buy a data disk with the content of a snapshot; return the new disk.
+
+    Raises Conflict (``disk_state``, ``snapshot_state``), and what :func:`create_disk` raises.
+    """
+    source = fresh_disk(snapshot.disk)
+    guard_disk(source, "create_disk_from_snapshot")
+    if snapshot.status != SnapshotStatus.AVAILABLE:
+        raise Conflict(
+            f"{snapshot.name} is {snapshot.get_status_display().lower()}.", code="snapshot_state"
+        )
+    _like(source, order)
+    new = _buy(actor, order, quote_token)
+    job = begin_disk(
+        new, "create_disk", actor=actor, payload={"source": source.pk, "snapshot": snapshot.pk}
+    )
+    begin_disk(source, "create_disk_from_snapshot", actor=actor, job=job)
+    return fresh_disk(new)
+
+
+@action("compute.attach_disk")
+def attach_disk(*, actor: Actor, vm: VM, disk: Disk) -> Job:
+    """Attach an unbound disk to a VM, live where it runs.
+
+    Raises Conflict (``vm_state``, ``disk_state``, ``too_many_disks``), InvalidInput.
+    """
+    transitions.guard_vm(vm, "attach_disk")
+    guard_disk(fresh_disk(disk), "attach_disk")
+    if disk.region_id != vm.region_id:
+        raise InvalidInput(
+            f"{disk.name} is in another region.", code="region_differs", field="disk"
+        )
+    used = set(Disk.objects.filter(vm=vm, is_system=False).values_list("target", flat=True))
+    limit = vm.cluster.max_data_disks
+    if len(used) >= limit:
+        raise Conflict(
+            f"{vm.name} has {len(used)} data disks, and {limit} are possible.",
+            code="too_many_disks",
+            remedy="Detach one first.",
+            numbers={"limit": limit, "has": len(used)},
+        )
+    target = next(one for one in DATA_TARGETS if one not in used)
+    audit.note(vm)
+    return begin_disk(disk, "attach_disk", actor=actor, vm=vm, target=target)
+
+
+@action("compute.detach_disk")
+def detach_disk(*, actor: Actor, disk: Disk, force: bool = False) -> Job:
+    """Unmount a data disk in the guest, where it runs, and take it off its VM.
+
+    ``force`` detaches from a running guest whose agent does not answer: what is still mounted
+    there then gets I/O errors. Raises Conflict (``vm_state``, ``disk_state``).
+    """
+    disk = fresh_disk(disk)
+    guard_disk(disk, "detach_disk")
+    if disk.vm is not None:
+        transitions.guard_vm(disk.vm, "detach_disk")
+        audit.note(disk.vm)
+    return begin_disk(disk, "detach_disk", actor=actor, payload={"force": force})
+
+
+# --- growth
+
+
+def _check_growth(disk: Disk, size_gib: int) -> None:
+    catalog.check_disk_size(disk.disk_type, size_gib, system=disk.is_system, field="size_gib")
+    if size_gib <= disk.size_gib:
+        raise InvalidInput(
+            f"A disk only grows; this one has {disk.size_gib} GB.",
+            code="shrink_refused",
+            field="size_gib",
+            numbers={"min": disk.size_gib + 1, "asked": size_gib},
+        )
+
+
+def _growth(disk: Disk, size_gib: int) -> tuple[VM | Disk, list[QuoteItem]]:
+    """Return what pays for the disk, and what it pays for then."""
+    if disk.is_system:
+        if disk.vm is None:
+            raise NotFound(f"{disk.name} has no VM.")
+        return disk.vm, sizes.vm_items(disk.vm, system_gib=size_gib)
+    return disk, [catalog.disk_item(disk.disk_type, size_gib, system=False)]
+
+
+def quote_expansion(*, actor: Actor, disk: Disk, size_gib: int) -> ChangeQuote:
+    """Price growing a disk; changes nothing. Raises InvalidInput, Conflict for an expired one."""
+    actor.require("billing.quote")
+    disk = fresh_disk(disk)
+    _check_growth(disk, size_gib)
+    payer, items = _growth(disk, size_gib)
+    return services.quote_upgrade(tenant=disk.tenant, resource_id=payer.pk, items=items)
+
+
+@action("compute.expand_disk")
+def expand_disk(*, actor: Actor, disk: Disk, size_gib: int, quote_token: str) -> Job:
+    """Grow a disk, live where its VM runs; its file system is the guest's business.
+
+    Raises Conflict (``disk_state``), InvalidInput (``shrink_refused``, ``disk_size_out_of_range``),
+    StaleQuote, InsufficientBalance, QuotaExceeded.
+    """
+    disk = fresh_disk(disk)
+    guard_disk(disk, "expand_disk")
+    _check_growth(disk, size_gib)
+    payer, items = _growth(disk, size_gib)
+    lines = sizes.lines_of(payer)
+    order = services.upgrade(
+        actor=actor, resource_id=payer.pk, items=items, quote_token=quote_token
+    )
+    quotas.resize(disk.tenant, disk.region, {"disk_gib": size_gib}, payer.pk)
+    audit.note(disk, before={"size_gib": disk.size_gib}, after={"size_gib": size_gib})
+    return begin_disk(
+        disk,
+        "expand_disk",
+        actor=actor,
+        payload={
+            "size_gib": size_gib,
+            "lines_before": lines,
+            "order": order.pk if order is not None else None,
+        },
+    )
+
+
+# --- the recycle bin
+
+
+@action("compute.delete_disk")
+def delete_disk(*, actor: Actor, disk: Disk, automatically: bool = False) -> Job | None:
+    """Move an unbound disk to the recycle bin; its snapshots are erased.
+
+    One whose creation failed is forgotten at once (no job). Raises Conflict (``disk_state``).
+    """
+    disk = fresh_disk(disk)
+    guard_disk(disk, "delete_disk")
+    if disk.status == DiskStatus.FAILED:
+        move_disk(disk, "delete_disk", DiskStatus.DESTROYED, destroyed_at=timezone.now())
+        return None
+    if not Snapshot.objects.filter(disk=disk).exclude(status=SnapshotStatus.DESTROYED).exists():
+        # Nothing to do on the pool: the row alone goes to the bin.
+        land_disk_in_bin(disk, automatically=automatically)
+        tell_disk(disk, "disk.deleted", by=actor.label)
+        return None
+    return begin_disk(disk, "delete_disk", actor=actor, payload={"automatically": automatically})
+
+
+@action("compute.restore_disk")
+def restore_disk(*, actor: Actor, disk: Disk) -> Disk:
+    """Take a disk out of the recycle bin; it comes back unbound.
+
+    Raises Conflict (``disk_state``, ``renew_first``), QuotaExceeded.
+    """
+    guard_disk(fresh_disk(disk), "restore_disk")
+    if services.subscription_of(disk.tenant, disk.pk).paid_until <= timezone.now():
+        raise Conflict(
+            f"{disk.name} has expired.", code="renew_first", remedy="Renew it, then restore it."
+        )
+    quotas.take(disk.tenant, disk.region, disk_quota(disk.size_gib), disk.pk)
+    services.set_in_bin(disk.pk, False)
+    return move_disk(
+        disk,
+        "restore_disk",
+        DiskStatus.UNBOUND,
+        binned_at=None,
+        destroy_at=None,
+        binned_automatically=False,
+    )
+
+
+@action("compute.destroy_disk")
+def destroy_disk(*, actor: Actor, disk: Disk, confirm_name: str | None = None) -> Job:
+    """Destroy a binned disk for good; unused paid time is given back.
+
+    ``confirm_name``, where given, must be the disk's name. Raises InvalidInput, Conflict.
+    """
+    if confirm_name is not None and confirm_name != disk.name:
+        raise InvalidInput(
+            "The name does not match.",
+            code="confirmation_differs",
+            field="confirm_name",
+            remedy=f"Type {disk.name} to confirm.",
+        )
+    return begin_disk(disk, "destroy_disk", actor=actor)
+
+
+@action("compute.rename_disk")
+def rename_disk(
+    *,
+    actor: Actor,
+    disk: Disk,
+    name: str | None = None,
+    remark: str | None = None,
+    tags: Sequence[str] | None = None,
+) -> Disk:
+    """Change name, remark or tags. Raises InvalidInput, Conflict."""
+    guard_disk(fresh_disk(disk), "rename_disk")
+    before = {"name": disk.name, "remark": disk.remark, "tags": list(disk.tags)}
+    if name is not None:
+        disk.name = check_name(name)
+    if remark is not None:
+        disk.remark = check_remark(remark)
+    if tags is not None:
+        disk.tags = check_tags(list(tags))
+    after = {"name": disk.name, "remark": disk.remark, "tags": list(disk.tags)}
+    if after != before:
+        disk.save(update_fields=["name", "remark", "tags"])
+        audit.note(disk, before=before, after=after)
+        tell_disk(disk, "disk.renamed")
+    return disk

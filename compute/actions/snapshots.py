@@ -1,0 +1,238 @@
+"""Snapshots: take, roll back, delete, rename; schedules that do it by themselves."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from billing import quotas
+from compute.disk_transitions import begin_disk, fresh_disk, guard_disk, move_snapshot
+from compute.models import Disk, Snapshot, SnapshotSchedule
+from compute.models.snapshot import snapshot_id
+from compute.schedules import next_run
+from compute.states import SnapshotStatus
+from compute.validation import check_name, check_remark
+from scloud.audit import action as audit
+from scloud.audit import events
+from scloud.audit.action import action
+from scloud.jobs.models import Job
+from scloud.lib.errors import Conflict, InvalidInput
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import PlatformSettings
+
+# Those that take room in a volume, or are about to.
+COUNTED = (
+    SnapshotStatus.CREATING,
+    SnapshotStatus.AVAILABLE,
+    SnapshotStatus.ROLLING_BACK,
+    SnapshotStatus.DELETING,
+)
+
+
+def _check_limit(disk: Disk) -> None:
+    limit = PlatformSettings.load().snapshots_per_disk
+    has = Snapshot.objects.filter(disk=disk, status__in=COUNTED).count()
+    if limit and has >= limit:
+        raise Conflict(
+            f"{disk.name} has {has} snapshots, and {limit} are possible.",
+            code="too_many_snapshots",
+            remedy="Delete one first.",
+            numbers={"limit": limit, "has": has},
+        )
+
+
+@action("compute.create_snapshot")
+def create_snapshot(
+    *,
+    actor: Actor,
+    disk: Disk,
+    name: str,
+    remark: str = "",
+    schedule: SnapshotSchedule | None = None,
+) -> Snapshot:
+    """Begin to keep a disk's present content; its VM goes on running. Return the snapshot.
+
+    Raises Conflict (``disk_state``, ``too_many_snapshots``), InvalidInput, QuotaExceeded.
+    """
+    disk = fresh_disk(disk)
+    guard_disk(disk, "create_snapshot")
+    _check_limit(disk)
+    new = snapshot_id()
+    quotas.take(disk.tenant, disk.region, {"snapshots": 1}, new)
+    snapshot = Snapshot(
+        id=new,
+        tenant=disk.tenant,
+        region=disk.region,
+        name=check_name(name),
+        remark=check_remark(remark),
+        disk=disk,
+        size_gib=disk.size_gib,
+        schedule=schedule,
+    )
+    snapshot.save(force_insert=True)
+    audit.note(snapshot)
+    audit.note(disk)
+    begin_disk(disk, "create_snapshot", actor=actor, payload={"snapshot": new})
+    events.emit(
+        tenant_id=disk.tenant_id,
+        kind="snapshot.creating",
+        resource_kind="snapshot",
+        resource_id=new,
+        data={"disk": disk.pk},
+    )
+    return snapshot
+
+
+def _guard_available(snapshot: Snapshot) -> None:
+    snapshot.refresh_from_db(fields=["status"])
+    if snapshot.status != SnapshotStatus.AVAILABLE:
+        raise Conflict(
+            f"{snapshot.name} is {snapshot.get_status_display().lower()}.",
+            code="snapshot_state",
+            remedy="Wait for the present operation.",
+            numbers={"status": snapshot.status},
+        )
+
+
+@action("compute.roll_back_snapshot")
+def roll_back_snapshot(*, actor: Actor, snapshot: Snapshot) -> Job:
+    """Set a disk's content back to a snapshot; all its snapshots stay, its size too.
+
+    The disk must be unbound or its VM stopped. Raises Conflict (``disk_state``,
+    ``snapshot_state``).
+    """
+    disk = fresh_disk(snapshot.disk)
+    guard_disk(disk, "roll_back_snapshot")
+    _guard_available(snapshot)
+    audit.note(disk)
+    job = begin_disk(disk, "roll_back_snapshot", actor=actor, payload={"snapshot": snapshot.pk})
+    move_snapshot(snapshot, SnapshotStatus.AVAILABLE, SnapshotStatus.ROLLING_BACK)
+    return job
+
+
+@action("compute.delete_snapshot")
+def delete_snapshot(*, actor: Actor, snapshot: Snapshot) -> Job | None:
+    """Forget a snapshot for good; the disk and its other snapshots keep their content.
+
+    A failed one holds nothing and goes at once (no job). Raises Conflict (``disk_state``,
+    ``snapshot_state``).
+    """
+    snapshot.refresh_from_db(fields=["status"])
+    if snapshot.status == SnapshotStatus.FAILED:
+        move_snapshot(
+            snapshot, SnapshotStatus.FAILED, SnapshotStatus.DESTROYED, destroyed_at=timezone.now()
+        )
+        return None
+    disk = fresh_disk(snapshot.disk)
+    guard_disk(disk, "delete_snapshot")
+    _guard_available(snapshot)
+    audit.note(disk)
+    job = begin_disk(disk, "delete_snapshot", actor=actor, payload={"snapshot": snapshot.pk})
+    move_snapshot(snapshot, SnapshotStatus.AVAILABLE, SnapshotStatus.DELETING)
+    return job
+
+
+@action("compute.rename_snapshot")
+def rename_snapshot(
+    *, actor: Actor, snapshot: Snapshot, name: str | None = None, remark: str | None = None
+) -> Snapshot:
+    """Change name or remark. Raises InvalidInput."""
+    before = {"name": snapshot.name, "remark": snapshot.remark}
+    if name is not None:
+        snapshot.name = check_name(name)
+    if remark is not None:
+        snapshot.remark = check_remark(remark)
+    after = {"name": snapshot.name, "remark": snapshot.remark}
+    if after != before:
+        snapshot.save(update_fields=["name", "remark"])
+        audit.note(snapshot, before=before, after=after)
+        events.emit(
+            tenant_id=snapshot.tenant_id,
+            kind="snapshot.renamed",
+            resource_kind="snapshot",
+            resource_id=snapshot.pk,
+        )
+    return snapshot
+
+
+# --- schedules
+
+
+@action("compute.set_snapshot_schedule")
+def set_snapshot_schedule(
+    *,
+    actor: Actor,
+    disk: Disk,
+    hours: Sequence[int],
+    weekdays: Sequence[int],
+    keep_count: int,
+    keep_days: int | None = None,
+    time_zone: str = "UTC",
+    enabled: bool = True,
+) -> SnapshotSchedule:
+    """Have snapshots of a disk taken by themselves; a second call changes its one schedule.
+
+    ``weekdays``: 0 is Monday. Raises InvalidInput, Conflict (``disk_state``).
+    """
+    disk = fresh_disk(disk)
+    guard_disk(disk, "rename_disk")
+    hours, weekdays = sorted(set(hours)), sorted(set(weekdays))
+    if not hours or hours[0] < 0 or hours[-1] > 23:
+        raise InvalidInput("Choose hours from 0 to 23.", code="hours_invalid", field="hours")
+    if not weekdays or weekdays[0] < 0 or weekdays[-1] > 6:
+        raise InvalidInput("Choose days of the week.", code="weekdays_invalid", field="weekdays")
+    if time_zone not in zoneinfo.available_timezones():
+        raise InvalidInput("Unknown time zone.", code="time_zone_unknown", field="time_zone")
+    limit = PlatformSettings.load().snapshots_per_disk
+    # For a moment there is one more than are kept.
+    most = limit - 1 if limit else 1000
+    if not 1 <= keep_count <= most:
+        raise InvalidInput(
+            f"Keep 1 to {most} snapshots.",
+            code="keep_count_invalid",
+            field="keep_count",
+            numbers={"min": 1, "max": most, "asked": keep_count},
+        )
+    if keep_days is not None and not 1 <= keep_days <= 3650:
+        raise InvalidInput("Keep them 1 to 3650 days.", code="keep_days_invalid", field="keep_days")
+    schedule, created = SnapshotSchedule.objects.update_or_create(
+        disk=disk,
+        defaults={
+            "tenant": disk.tenant,
+            "region": disk.region,
+            "name": disk.name,
+            "hours": hours,
+            "weekdays": weekdays,
+            "time_zone": time_zone,
+            "keep_count": keep_count,
+            "keep_days": keep_days,
+            "enabled": enabled,
+            "next_run_at": next_run(timezone.now(), hours, weekdays, time_zone),
+            "last_error": "",
+        },
+    )
+    audit.note(schedule, after={"hours": hours, "weekdays": weekdays, "keep_count": keep_count})
+    events.emit(
+        tenant_id=disk.tenant_id,
+        kind="disk.schedule_created" if created else "disk.schedule_changed",
+        resource_kind="disk",
+        resource_id=disk.pk,
+    )
+    found: SnapshotSchedule = schedule
+    return found
+
+
+@action("compute.delete_snapshot_schedule")
+def delete_snapshot_schedule(*, actor: Actor, schedule: SnapshotSchedule) -> None:
+    """End a schedule; the snapshots that it took stay."""
+    audit.note(schedule)
+    disk_id, tenant_id = schedule.disk_id, schedule.tenant_id
+    schedule.delete()
+    events.emit(
+        tenant_id=tenant_id,
+        kind="disk.schedule_deleted",
+        resource_kind="disk",
+        resource_id=disk_id,
+    )

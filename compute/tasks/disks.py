@@ -1,0 +1,345 @@
+"""Create, attach, detach, expand, delete and destroy disks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from django.utils import timezone
+
+from billing import quotas, services
+from compute import sizes
+from compute.bin import land_disk_in_bin
+from compute.build import attachment
+from compute.disk_transitions import complete_disk, fail_disk
+from compute.drivers import quietly, told_plainly
+from compute.hypervisor.base import AgentUnavailable, DomainNotFound, HypervisorError
+from compute.models import VM, Disk, Snapshot
+from compute.models.image import OsFamily
+from compute.states import DiskStatus, SnapshotStatus
+from compute.storage.base import StorageError
+from compute.tasks.base import host_of, pool_of
+from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
+from scloud.jobs.handlers import Context, Step, register
+from scloud.lib.errors import ScloudError
+
+
+class CreateDisk(DiskHandler):
+    """An empty volume, or a copy of another disk or of one of its snapshots."""
+
+    verb = "create_disk"
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (Step("volume", "Making the disk", self.ensure_volume),)
+
+    def ensure_volume(self, context: Context) -> None:
+        """Make the volume; a copy is brought to its size afterwards."""
+        disk = disk_of(context)
+        pool, source = pool_of(disk), context.payload.get("source")
+        snapshot = context.payload.get("snapshot")
+        with told_plainly():
+            if source is None:
+                pool.create_volume(disk.id, size_gib=disk.size_gib)
+                return
+            if snapshot is None:
+                pool.clone_volume(disk.id, source_volume_id=source)
+            else:
+                pool.volume_from_snapshot(disk.id, source_volume_id=source, snapshot=snapshot)
+            pool.resize_volume(disk.id, size_gib=disk.size_gib)
+
+    def source_verb(self, context: Context) -> str:
+        """Return the verb that holds the source."""
+        return "create_disk_from_snapshot" if context.payload.get("snapshot") else "clone_disk"
+
+    def on_success(self, context: Context) -> None:
+        complete_disk(context.payload["disk"], context.job, self.verb, DiskStatus.UNBOUND)
+        if source := context.payload.get("source"):
+            complete_disk(source, context.job, self.source_verb(context))
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        disk = disk_of(context)
+        quietly(lambda: pool_of(disk).delete_volume(disk.id))
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        new = context.payload["disk"]
+        services.refund_failed(new, error.message)
+        quotas.free(new)
+        fail_disk(new, context.job, self.verb, error.code, error.message, DiskStatus.FAILED)
+        if source := context.payload.get("source"):
+            # Nothing happened to the source.
+            complete_disk(source, context.job, self.source_verb(context))
+
+
+class AttachDisk(DiskHandler):
+    """Hang it on the domain; the row holds VM and place since the beginning."""
+
+    verb = "attach_disk"
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (Step("attach", "Attaching the disk", self.ensure_attached),)
+
+    def ensure_attached(self, context: Context) -> None:
+        """Attach it, live too; a VM that is on no host gets it with its next definition."""
+        disk = disk_of(context)
+        vm = disk.vm
+        if vm is None or vm.host is None:
+            return
+        with told_plainly():
+            source = pool_of(disk).disk_source(disk.id)
+            try:
+                target = host_of(vm).attach_disk(str(vm.uuid), attachment(disk, source))
+            except DomainNotFound:
+                if runs(vm):
+                    raise
+                return
+        if target != disk.target:
+            Disk.objects.filter(pk=disk.pk).update(target=target)
+
+    def on_success(self, context: Context) -> None:
+        complete_disk(context.payload["disk"], context.job, self.verb, DiskStatus.BOUND)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        take_off(disk_of(context))
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        fail_disk(
+            context.payload["disk"],
+            context.job,
+            self.verb,
+            error.code,
+            error.message,
+            vm=None,
+            target="",
+        )
+
+
+def take_off(disk: Disk) -> None:
+    """Detach a disk that should not hang on its VM; the reconciler does it if this fails."""
+    vm = disk.vm
+    if vm is not None and vm.host is not None:
+        quietly(lambda: host_of(vm).detach_disk(str(vm.uuid), disk.id))
+
+
+def hangs(vm: VM, disk: Disk) -> bool:
+    """Tell whether the domain has the disk; True while the host is silent."""
+    try:
+        return any(one.id == disk.id for one in host_of(vm).observe(str(vm.uuid)).disks)
+    except (HypervisorError, ScloudError):
+        return vm.host is not None
+
+
+class DetachDisk(DiskHandler):
+    """Unmount in the guest, then pull it."""
+
+    verb = "detach_disk"
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (
+            Step("unmount", "Unmounting in the guest", self.ensure_unmounted),
+            Step("detach", "Detaching the disk", self.ensure_detached),
+        )
+
+    def ensure_unmounted(self, context: Context) -> None:
+        """Unmount what lies on the disk, the deepest mount point first."""
+        disk = disk_of(context)
+        vm = disk.vm
+        if vm is None or not hangs(vm, disk) or not runs(vm):
+            return
+        if vm.image.os_family == OsFamily.WINDOWS:
+            return
+        host, uuid = host_of(vm), str(vm.uuid)
+        try:
+            mounted = [fs for fs in host.filesystems(uuid) if disk.id in fs.disk_ids]
+        except AgentUnavailable as error:
+            if context.payload.get("force"):
+                return
+            raise ScloudError(
+                f"The guest agent of {vm.name} does not answer, so nobody can tell whether "
+                f"{disk.name} is still in use.",
+                code="agent_unavailable",
+                remedy="Unmount it in the guest, then detach it by force.",
+            ) from error
+        for fs in sorted(mounted, key=lambda fs: len(fs.mount_point), reverse=True):
+            with told_plainly():
+                done = host.run(uuid, ["/bin/umount", fs.mount_point], timeout_s=30)
+            if done.exit_code != 0 and not context.payload.get("force"):
+                words = done.stderr.decode(errors="replace").strip()[:200]
+                raise ScloudError(
+                    f"{fs.mount_point} could not be unmounted: {words or 'it is in use'}.",
+                    code="disk_in_use",
+                    remedy="End the programs that use it and try again.",
+                )
+
+    def ensure_detached(self, context: Context) -> None:
+        """Take it off the domain and its definition."""
+        disk = disk_of(context)
+        vm = disk.vm
+        if vm is None or vm.host is None:
+            return
+        with told_plainly():
+            try:
+                host_of(vm).detach_disk(str(vm.uuid), disk.id)
+            except DomainNotFound:
+                return
+
+    def land(self, context: Context) -> None:
+        """Write down that it hangs nowhere."""
+        complete_disk(
+            context.payload["disk"],
+            context.job,
+            self.verb,
+            DiskStatus.UNBOUND,
+            vm=None,
+            target="",
+            format_at_boot=False,
+        )
+
+    def on_success(self, context: Context) -> None:
+        self.land(context)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        disk = disk_of(context)
+        context.result["detached"] = disk.vm is None or not hangs(disk.vm, disk)
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        if context.result.get("detached"):
+            self.land(context)
+        else:
+            super().on_failure(context, error)
+
+
+class ExpandDisk(DiskHandler):
+    """Grow the volume where it is open; its own size decides what is paid."""
+
+    verb = "expand_disk"
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (Step("grow", "Growing the disk", self.ensure_grown),)
+
+    def ensure_grown(self, context: Context) -> None:
+        """Grow it to the size that was ordered."""
+        disk, size_gib = disk_of(context), context.payload["size_gib"]
+        where_it_is_open(
+            disk,
+            lambda host, uuid: host.resize_disk(uuid, disk.id, size_gib=size_gib),
+            lambda: pool_of(disk).resize_volume(disk.id, size_gib=size_gib),
+        )
+
+    def on_success(self, context: Context) -> None:
+        size_gib = context.payload["size_gib"]
+        complete_disk(context.payload["disk"], context.job, self.verb, size_gib=size_gib)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        disk = disk_of(context)
+        try:
+            found = pool_of(disk).volume_info(disk.id).size_gib
+        except StorageError:
+            return
+        context.result["grown"] = found >= context.payload["size_gib"]
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        if context.result.get("grown"):
+            self.on_success(context)
+            return
+        disk = disk_of(context)
+        payer = disk.vm if disk.is_system and disk.vm is not None else disk
+        sizes.take_back(payer, context.payload, error.message)
+        quotas.resize(disk.tenant, disk.region, {"disk_gib": disk.size_gib}, payer.pk)
+        super().on_failure(context, error)
+
+
+def erase_snapshots(disk: Disk) -> None:
+    """Remove the snapshots of a disk from its volume."""
+    names = list(
+        Snapshot.objects.filter(disk=disk)
+        .exclude(status=SnapshotStatus.DESTROYED)
+        .values_list("pk", flat=True)
+    )
+    for name in names:
+        where_it_is_open(
+            disk,
+            lambda host, uuid, name=name: host.delete_disk_snapshot(uuid, disk.id, name),  # type: ignore[misc]  # bound at once
+            lambda name=name: pool_of(disk).delete_snapshot(disk.id, name),  # type: ignore[misc]  # bound at once
+        )
+
+
+class DeleteDisk(DiskHandler):
+    """Off its VM where it hangs on one, without snapshots, into the bin."""
+
+    verb = "delete_disk"
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (
+            Step("detach", "Detaching the disk", self.ensure_detached),
+            Step("snapshots", "Erasing the snapshots", self.ensure_no_snapshots),
+        )
+
+    def ensure_detached(self, context: Context) -> None:
+        """Pull it from its VM; the row forgets the VM only then."""
+        disk = disk_of(context)
+        vm = disk.vm
+        if vm is None:
+            return
+        if vm.host is not None:
+            with told_plainly(), suppress(DomainNotFound):
+                host_of(vm).detach_disk(str(vm.uuid), disk.id)
+        Disk.objects.filter(pk=disk.pk).update(vm=None, target="", format_at_boot=False)
+
+    def ensure_no_snapshots(self, context: Context) -> None:
+        """Erase them from the volume."""
+        erase_snapshots(disk_of(context))
+
+    def on_success(self, context: Context) -> None:
+        disk = disk_of(context)
+        automatically = bool(context.payload.get("automatically"))
+        land_disk_in_bin(disk, context.job, automatically=automatically)
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        disk = disk_of(context)
+        status = disk.status
+        if status == DiskStatus.BOUND and disk.vm_id is None:
+            status = DiskStatus.UNBOUND
+        fail_disk(disk.pk, context.job, self.verb, error.code, error.message, status)
+
+
+class RetireDisk(DeleteDisk):
+    """The end of a disk's grace period."""
+
+    verb = "retire_disk"
+
+
+class DestroyDisk(DiskHandler):
+    """For good."""
+
+    verb = "destroy_disk"
+    max_attempts = 20
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (Step("volume", "Removing the disk", self.ensure_gone),)
+
+    def ensure_gone(self, context: Context) -> None:
+        """Remove the volume."""
+        disk = disk_of(context)
+        with told_plainly():
+            pool_of(disk).delete_volume(disk.id)
+
+    def on_success(self, context: Context) -> None:
+        disk = disk_of(context)
+        now = timezone.now()
+        services.refund_unused(disk.pk, disk.binned_at or now)
+        quotas.free(disk.pk)
+        complete_disk(disk.pk, context.job, self.verb, DiskStatus.DESTROYED, destroyed_at=now)
+
+
+def register_all() -> None:
+    """Make the handlers known."""
+    for kind, handler in (
+        ("disk.create", CreateDisk()),
+        ("disk.attach", AttachDisk()),
+        ("disk.detach", DetachDisk()),
+        ("disk.expand", ExpandDisk()),
+        ("disk.delete", DeleteDisk()),
+        ("disk.retire", RetireDisk()),
+        ("disk.destroy", DestroyDisk()),
+    ):
+        register(kind, handler)

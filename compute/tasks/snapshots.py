@@ -1,0 +1,209 @@
+"""Create, roll back and delete snapshots."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from billing import quotas
+from compute.disk_transitions import move_snapshot
+from compute.drivers import quietly, told_plainly
+from compute.hypervisor.base import Hypervisor, HypervisorError
+from compute.models import Disk, Snapshot
+from compute.states import SnapshotStatus
+from compute.storage.base import StorageError
+from compute.tasks.base import host_of, pool_of
+from compute.tasks.changes import remember
+from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
+from scloud.jobs.handlers import Context, Step, register
+from scloud.lib.errors import HostError, ScloudError
+
+log = logging.getLogger(__name__)
+THAW_TRIES = 5
+
+
+def snapshot_of(context: Context) -> Snapshot:
+    """Return the snapshot of a job."""
+    found: Snapshot = Snapshot.objects.get(pk=context.payload["snapshot"])
+    return found
+
+
+def thaw(host: Hypervisor, uuid: str) -> bool:
+    """Thaw the guest, with patience: a guest that stays frozen is worse than a failed snapshot."""
+    return any(quietly(lambda: host.thaw(uuid)) for _ in range(THAW_TRIES))
+
+
+def freeze(host: Hypervisor, uuid: str) -> bool:
+    """Bring the guest's file systems to rest; False where no agent does it."""
+    try:
+        if not host.agent_ready(uuid):
+            return False
+        # Another worker may have died between freezing and thawing.
+        host.thaw(uuid)
+        host.freeze(uuid)
+    except HypervisorError as error:
+        log.info("no freeze of %s: %s", uuid, error.message)
+        return False
+    return True
+
+
+def names_in(disk: Disk) -> set[str]:
+    """Return the snapshots that the volume holds."""
+    with told_plainly():
+        return {one.name for one in pool_of(disk).list_snapshots(disk.id)}
+
+
+def drop(disk: Disk, name: str) -> None:
+    """Remove a snapshot from the volume, wherever it is open."""
+    where_it_is_open(
+        disk,
+        lambda host, uuid: host.delete_disk_snapshot(uuid, disk.id, name),
+        lambda: pool_of(disk).delete_snapshot(disk.id, name),
+    )
+
+
+class CreateSnapshot(DiskHandler):
+    """Freeze, take, thaw. The guest is thawed whatever happens in between."""
+
+    verb = "create_snapshot"
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (Step("take", "Taking the snapshot", self.ensure_taken),)
+
+    def ensure_taken(self, context: Context) -> None:
+        """Take it unless the volume has it; then only see that the guest is not frozen."""
+        disk, name = disk_of(context), context.payload["snapshot"]
+        vm, pool = disk.vm, pool_of(disk)
+        if vm is None or not runs(vm):
+            with told_plainly():
+                pool.create_snapshot(disk.id, name)
+            remember(context, "frozen", True)
+            return
+        host, uuid = host_of(vm), str(vm.uuid)
+        if name in names_in(disk):
+            thaw(host, uuid)
+            return
+        frozen = freeze(host, uuid)
+        try:
+            remember(context, "frozen", frozen)
+            if pool.snapshots_need_hypervisor:
+                where_it_is_open(
+                    disk,
+                    lambda host, uuid: host.snapshot_disk(uuid, disk.id, name),
+                    lambda: pool.create_snapshot(disk.id, name),
+                )
+            else:
+                with told_plainly():
+                    pool.create_snapshot(disk.id, name)
+        finally:
+            if frozen and not thaw(host, uuid) and runs(vm):
+                raise HostError(f"The guest of {vm.name} could not be thawed.", code="thaw_failed")
+
+    def on_success(self, context: Context) -> None:
+        move_snapshot(
+            snapshot_of(context),
+            SnapshotStatus.CREATING,
+            SnapshotStatus.AVAILABLE,
+            taken_at=timezone.now(),
+            frozen=bool(context.result.get("frozen")),
+        )
+        super().on_success(context)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        disk = disk_of(context)
+        if disk.vm is not None and disk.vm.host is not None:
+            thaw(host_of(disk.vm), str(disk.vm.uuid))
+        drop(disk, context.payload["snapshot"])
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        snapshot = snapshot_of(context)
+        quotas.free(snapshot.pk)
+        move_snapshot(
+            snapshot,
+            SnapshotStatus.CREATING,
+            SnapshotStatus.FAILED,
+            failure=error.message[:500],
+        )
+        super().on_failure(context, error)
+
+
+class RollBackSnapshot(DiskHandler):
+    """Set the content back; a repeated roll-back ends in the same content."""
+
+    verb = "roll_back_snapshot"
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (Step("roll_back", "Rolling the disk back", self.ensure_rolled_back),)
+
+    def ensure_rolled_back(self, context: Context) -> None:
+        """Roll back; the storage refuses while a domain has the volume open."""
+        disk = disk_of(context)
+        with told_plainly():
+            pool_of(disk).rollback_snapshot(disk.id, context.payload["snapshot"])
+
+    def on_success(self, context: Context) -> None:
+        self.land(context)
+        super().on_success(context)
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        self.land(context)
+        super().on_failure(context, error)
+
+    def land(self, context: Context) -> None:
+        """The snapshot is whole in any case."""
+        move_snapshot(snapshot_of(context), SnapshotStatus.ROLLING_BACK, SnapshotStatus.AVAILABLE)
+
+
+class DeleteSnapshot(DiskHandler):
+    """Remove it from the volume."""
+
+    verb = "delete_snapshot"
+
+    def disk_steps(self) -> Sequence[Step]:
+        return (Step("delete", "Deleting the snapshot", self.ensure_gone),)
+
+    def ensure_gone(self, context: Context) -> None:
+        """Delete it where the volume is open."""
+        drop(disk_of(context), context.payload["snapshot"])
+
+    def land(self, context: Context) -> None:
+        """Write down that it is gone."""
+        snapshot = snapshot_of(context)
+        quotas.free(snapshot.pk)
+        move_snapshot(
+            snapshot,
+            SnapshotStatus.DELETING,
+            SnapshotStatus.DESTROYED,
+            destroyed_at=timezone.now(),
+        )
+
+    def on_success(self, context: Context) -> None:
+        self.land(context)
+        super().on_success(context)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        disk = disk_of(context)
+        try:
+            there = pool_of(disk).list_snapshots(disk.id)
+        except StorageError:
+            return
+        context.result["gone"] = context.payload["snapshot"] not in {one.name for one in there}
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        if context.result.get("gone"):
+            self.on_success(context)
+            return
+        move_snapshot(snapshot_of(context), SnapshotStatus.DELETING, SnapshotStatus.AVAILABLE)
+        super().on_failure(context, error)
+
+
+def register_all() -> None:
+    """Make the handlers known."""
+    for kind, handler in (
+        ("disk.create_snapshot", CreateSnapshot()),
+        ("disk.roll_back_snapshot", RollBackSnapshot()),
+        ("disk.delete_snapshot", DeleteSnapshot()),
+    ):
+        register(kind, handler)

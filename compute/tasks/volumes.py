@@ -1,0 +1,77 @@
+"""What the jobs of disks and snapshots share: the disk, its VM, and who has the volume open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from compute.disk_transitions import complete_disk, fail_disk
+from compute.drivers import told_plainly
+from compute.hypervisor.base import DomainNotRunning, Hypervisor
+from compute.hypervisor.base import PowerState as Power
+from compute.models import VM, Disk
+from compute.tasks.base import host_of
+from scloud.jobs.handlers import Context, Handler, Step
+from scloud.jobs.models import Job
+from scloud.lib.errors import ScloudError
+
+
+def disk_of(context: Context, key: str = "disk") -> Disk:
+    """Return the disk of a job with what its handlers need."""
+    pk = context.payload[key]
+    disk: Disk | None = (
+        Disk.objects.select_related("tenant", "region", "disk_type", "pool", "vm", "vm__host")
+        .filter(pk=pk)
+        .first()
+    )
+    if disk is None:
+        raise ScloudError(f"There is no disk {pk}.", code="disk_gone")
+    return disk
+
+
+def runs(vm: VM | None) -> bool:
+    """Tell whether the VM's domain has its disks open."""
+    if vm is None or vm.host is None:
+        return False
+    with told_plainly():
+        state = host_of(vm).observe(str(vm.uuid)).power_state
+    return state in (Power.RUNNING, Power.PAUSED)
+
+
+def where_it_is_open(
+    disk: Disk, live: Callable[[Hypervisor, str], object], idle: Callable[[], object]
+) -> None:
+    """Do something through the hypervisor that has the volume open, else through the storage.
+
+    A guest may switch itself off at any moment: then the storage does it after all. The other way
+    round the storage says that the volume is busy, and the job tries again.
+    """
+    vm = disk.vm
+    if vm is not None and runs(vm):
+        try:
+            with told_plainly():
+                live(host_of(vm), str(vm.uuid))
+            return
+        except ScloudError as error:
+            if error.code != DomainNotRunning.code:
+                raise
+    with told_plainly():
+        idle()
+
+
+class DiskHandler(Handler):
+    """A job on one disk: in the end the disk stands where the handler says."""
+
+    verb = ""
+
+    def disk_steps(self) -> Sequence[Step]:
+        """Return the steps."""
+        raise AssertionError(f"{type(self).__name__} defines no steps")
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        return self.disk_steps()
+
+    def on_success(self, context: Context) -> None:
+        complete_disk(context.payload["disk"], context.job, self.verb)
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        fail_disk(context.payload["disk"], context.job, self.verb, error.code, error.message)
