@@ -30,6 +30,7 @@ from billing.models import (
 )
 from billing.pricing import DURATIONS, Method
 from scloud.lib.errors import InvalidInput, NotFound
+from scloud.resources import kinds
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 from scloud.web import ui
@@ -81,6 +82,14 @@ def subscription_status(row: Subscription) -> StatusView:
     return StatusView(row.get_status_display(), _SUBSCRIPTION_TONES[row.status], detail)
 
 
+def kind_label(kind: str) -> str:
+    """What people call a kind of resource."""
+    try:
+        return str(kinds.get(kind).label)
+    except KeyError:
+        return kind.capitalize()
+
+
 def may_recharge_self(view: ConsoleView) -> bool:
     """Whether the page offers a recharge: on demonstration installations only."""
     return bool(settings.SCLOUD_DEMO) and view.actor.allows("billing.recharge")
@@ -109,7 +118,12 @@ class OverviewView(ListView):
             main=True,
         ),
         Column("id", gettext_lazy("ID"), value="resource_id", render=ui.ident, default=False),
-        Column("type", gettext_lazy("Type"), value="resource_kind", sort="resource_kind"),
+        Column(
+            "type",
+            gettext_lazy("Type"),
+            value=lambda s: kind_label(s.resource_kind),
+            sort="resource_kind",
+        ),
         Column(
             "method",
             gettext_lazy("Billing"),
@@ -126,8 +140,18 @@ class OverviewView(ListView):
             align="end",
         ),
         Column("status", gettext_lazy("Status"), value=subscription_status, sort="status"),
-        Column("paid_until", gettext_lazy("Paid until"), value="paid_until", sort="paid_until"),
-        Column("auto_renew", gettext_lazy("Auto-renew"), sort="auto_renew"),
+        Column(
+            "paid_until",
+            gettext_lazy("Paid until"),
+            value=lambda s: None if s.status == "ended" else s.paid_until,
+            sort="paid_until",
+        ),
+        Column(
+            "auto_renew",
+            gettext_lazy("Auto-renew"),
+            value=lambda s: _("On") if s.auto_renew else _("Off"),
+            sort="auto_renew",
+        ),
         Column(
             "since", gettext_lazy("Since"), value="created_at", sort="created_at", default=False
         ),
@@ -208,7 +232,13 @@ class RenewForm(forms.Form):
         assert isinstance(field, forms.TypedChoiceField)
         field.choices = [(n, periods_label(method, n)) for n in DURATIONS[method]]
         field.widget.attrs.update(
-            {"hx-get": url, "hx-target": "#dialog-slot", "hx-trigger": "change"}
+            {
+                "hx-get": url,
+                "hx-target": "#dialog-slot",
+                "hx-trigger": "change",
+                # Else it inherits the form's, which looks for the button inside this element.
+                "hx-disabled-elt": "this",
+            }
         )
 
 
