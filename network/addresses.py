@@ -2,12 +2,12 @@
 
 Allocation locks the subnet's row until the caller's transaction ends, so two allocations of one
 subnet never look at the same free addresses. Lock it late: after the tenant's account and quota,
-before the resource. Freeing deletes rows and takes no lock.
+before the resource. An address becomes free when its NIC's row is deleted, without any lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address
 
 from django.db import connection
@@ -53,12 +53,6 @@ def hold(nic: Nic, address: IPv4Address) -> PrivateAddress:
         tenant=nic.tenant, subnet=nic.subnet, nic=nic, address=str(address)
     )
     return held
-
-
-def release(nics: Iterable[Nic]) -> int:
-    """Free every address that the NICs hold; return how many."""
-    deleted, _ = PrivateAddress.objects.filter(nic__in=list(nics)).delete()
-    return int(deleted)
 
 
 def free_count(subnet: Subnet) -> int:

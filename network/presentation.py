@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from django.utils.translation import gettext as _
-
-from network.models import FabricResource, NetworkDrift
+from network.models import FabricResource
 from network.states import Status
 from scloud.web.status import StatusView, Tone
 
@@ -19,10 +17,3 @@ def status_view(row: FabricResource) -> StatusView:
     """Word, colour and shape of a row's status; the reason of a failure as its detail."""
     status = row.status
     return StatusView(status.label, _TONES[status], row.sync_error)
-
-
-def drift_view(row: NetworkDrift) -> StatusView:
-    """Whether a difference is still there."""
-    if row.resolved_at is not None:
-        return StatusView(_("Resolved"), "ok")
-    return StatusView(_("Open"), "warn")

@@ -156,3 +156,14 @@ def test_a_subnets_free_addresses_follow_its_nics(console: Client, defaults: Def
     subnet = call(console, "GET", f"/subnets/{defaults.subnet.pk}").json()
     assert subnet["free_addresses"] == 250
     assert subnet["allowed_actions"] == ["rename_subnet"]
+
+
+def test_subnets_and_groups_are_renamed(console: Client, defaults: Defaults) -> None:
+    assert defaults.subnet is not None
+    group = defaults.security_group.pk
+    for path in (f"/subnets/{defaults.subnet.pk}", f"/security-groups/{group}"):
+        answer = call(console, "PATCH", path, {"name": "inner", "remark": "first floor"})
+        assert (answer.json()["name"], answer.json()["remark"]) == ("inner", "first floor")
+        assert call(console, "PATCH", path, {"name": "a/b"}).json()["code"] == "invalid_name"
+    listed = call(console, "GET", "/security-groups?region=elsewhere").json()
+    assert listed["results"] == []
