@@ -1,0 +1,397 @@
+"""The libvirt driver on real guests: what the guest and the host say, not what the driver says."""
+
+import dataclasses
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from xml.etree import ElementTree
+
+import libvirt
+import pytest
+
+from compute.hypervisor.base import (
+    DiskLimits,
+    DomainSpec,
+    HostRef,
+    HostUnreachable,
+    Hypervisor,
+    OperationTimeout,
+    PowerState,
+    Refused,
+    open_hypervisor,
+)
+from compute.hypervisor.libvirt import connection
+from compute.storage.base import FileSource
+from scloud.lab import region
+from scloud.lab.plan import Lab
+from tests.compute.drivers.rig import Rig, eventually, new_id
+
+pytestmark = pytest.mark.lab
+
+
+def shell(hypervisor: Hypervisor, spec: DomainSpec, command: str, timeout_s: float = 30.0) -> str:
+    """Run a command in the guest, which must succeed."""
+    result = hypervisor.run(spec.uuid, ["/bin/sh", "-c", command], timeout_s=timeout_s)
+    assert result.exit_code == 0, result
+    return result.stdout.decode().strip()
+
+
+def device_of(hypervisor: Hypervisor, spec: DomainSpec, disk_id: str) -> str:
+    """The guest's name for the disk with that serial."""
+    look = f"for d in /sys/block/vd*; do grep -qx {disk_id} $d/serial && basename $d; done; true"
+    return shell(hypervisor, spec, look)
+
+
+def crypt_hash(password: str, salt: str) -> str:
+    """A SHA-512 crypt(3) hash, made by another program."""
+    words = ["openssl", "passwd", "-6", "-salt", salt, password]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def live_xml(rig: Rig, spec: DomainSpec, *, inactive: bool = False) -> ElementTree.Element:
+    """What libvirt says about the domain, asked without the driver."""
+    conn = libvirt.open(rig.here.uri)
+    try:
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0
+        return ElementTree.fromstring(conn.lookupByUUIDString(spec.uuid).XMLDesc(flags))
+    finally:
+        conn.close()
+
+
+# -- disks -----------------------------------------------------------------------------------------
+
+
+def test_a_hot_disk_holds_data_grows_and_comes_back_with_it(lab_rig: Rig) -> None:
+    rig, spec, disk = lab_rig, lab_rig.guest(), lab_rig.disk()
+    h = rig.hypervisor
+    h.attach_disk(spec.uuid, disk)
+    name = device_of(h, spec, disk.id)
+    assert shell(h, spec, f"cat /sys/block/{name}/size") == str(1024**3 // 512)
+    shell(h, spec, f"dd if=/dev/urandom of=/dev/{name} bs=1M count=8 && sync")
+    content = shell(h, spec, f"head -c 8388608 /dev/{name} | md5sum")
+    h.resize_disk(spec.uuid, disk.id, size_gib=2)
+    assert shell(h, spec, f"cat /sys/block/{name}/size") == str(2 * 1024**3 // 512)
+    h.detach_disk(spec.uuid, disk.id)
+    assert device_of(h, spec, disk.id) == ""
+    h.attach_disk(spec.uuid, disk)
+    name = device_of(h, spec, disk.id)
+    assert shell(h, spec, f"head -c 8388608 /dev/{name} | md5sum") == content
+    h.detach_disk(spec.uuid, disk.id)
+
+
+def test_disk_limits_are_in_the_domain_and_hold_in_the_guest(lab_rig: Rig) -> None:
+    rig, spec = lab_rig, lab_rig.guest()
+    h, disk = rig.hypervisor, rig.disk(limits=DiskLimits(iops=500, throughput_mbps=2))
+    target = h.attach_disk(spec.uuid, disk)
+    for inactive in (False, True):
+        found = live_xml(rig, spec, inactive=inactive).find(
+            f"devices/disk/target[@dev='{target}']/../iotune"
+        )
+        assert found is not None
+        assert found.findtext("total_bytes_sec") == "2000000"
+        assert found.findtext("total_iops_sec") == "500"
+    name = device_of(h, spec, disk.id)
+    write = f"dd if=/dev/zero of=/dev/{name} bs=1M count=8 conv=fsync"
+    started = time.monotonic()
+    shell(h, spec, write)
+    assert time.monotonic() - started > 2.5
+    h.set_disk_limits(spec.uuid, disk.id, DiskLimits())
+    started = time.monotonic()
+    shell(h, spec, write)
+    assert time.monotonic() - started < 2.5
+    h.detach_disk(spec.uuid, disk.id)
+
+
+def test_a_snapshot_of_a_running_disk_holds_what_was_there(lab_rig: Rig) -> None:
+    rig, spec, disk = lab_rig, lab_rig.guest(), lab_rig.disk()
+    h = rig.hypervisor
+    h.attach_disk(spec.uuid, disk)
+    name = device_of(h, spec, disk.id)
+    shell(h, spec, f"mkdir -p /mnt/d && mke2fs -q /dev/{name} && mount /dev/{name} /mnt/d")
+    sums = {}
+    for number in (1, 2, 3):
+        shell(h, spec, f"head -c 2000000 /dev/urandom > /mnt/d/file; echo {number} > /mnt/d/n")
+        sums[number] = shell(h, spec, "md5sum < /mnt/d/file")
+        assert h.freeze(spec.uuid) >= 2
+        try:
+            h.snapshot_disk(spec.uuid, disk.id, f"snap-{number}")
+        finally:
+            h.thaw(spec.uuid)
+    h.delete_disk_snapshot(spec.uuid, disk.id, "snap-2")
+    mounts = {fs.mount_point: fs.disk_ids for fs in h.filesystems(spec.uuid)}
+    assert mounts["/mnt/d"] == (disk.id,)
+    copy_id = new_id("disk")
+    rig.storage.volume_from_snapshot(copy_id, source_volume_id=disk.id, snapshot="snap-3")
+    shell(h, spec, "umount /mnt/d")
+    h.detach_disk(spec.uuid, disk.id)
+    for number in (1, 3, 1):
+        rig.storage.rollback_snapshot(disk.id, f"snap-{number}")
+        h.attach_disk(spec.uuid, disk)
+        name = device_of(h, spec, disk.id)
+        shell(h, spec, f"mount -o ro /dev/{name} /mnt/d")
+        assert shell(h, spec, "cat /mnt/d/n") == str(number)
+        assert shell(h, spec, "md5sum < /mnt/d/file") == sums[number]
+        shell(h, spec, "umount /mnt/d")
+        h.detach_disk(spec.uuid, disk.id)
+    source = rig.storage.disk_source(copy_id)
+    assert isinstance(source, FileSource)
+    subprocess.run(["qemu-img", "check", "-q", source.path], check=True)
+
+
+def test_volumes_of_running_guests_are_in_use(lab_rig: Rig) -> None:
+    spec = lab_rig.guest()
+    source = spec.disks[0].source
+    assert isinstance(source, FileSource)
+    result = subprocess.run(
+        ["qemu-img", "snapshot", "-c", "x", source.path], capture_output=True, check=False
+    )
+    assert b"lock" in result.stderr
+
+
+# -- growth, password, seed ------------------------------------------------------------------------
+
+
+def test_the_guest_sees_its_new_cpu_and_memory(lab_rig: Rig) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec = rig.spec(growth=True)
+    h.define(spec)
+    h.start(spec.uuid)
+    rig.wait_for_agent(spec.uuid)
+
+    def memory_kib() -> int:
+        return int(shell(h, spec, "grep MemTotal /proc/meminfo").split()[1])
+
+    before_kib = memory_kib()
+    assert shell(h, spec, "cat /sys/devices/system/cpu/online") == "0"
+    h.hot_upgrade(spec.uuid, vcpus=2, memory_mib=512)
+    assert shell(h, spec, "cat /sys/devices/system/cpu/online") == "0-1"
+    eventually(lambda: memory_kib() - before_kib > 250 * 1024, timeout_s=15, poll_s=0.5)
+    h.power_off(spec.uuid)
+    h.start(spec.uuid)
+    after = h.growth_headroom(spec.uuid)
+    assert (after.vcpus, after.memory_mib) == (2, 512)
+    h.power_off(spec.uuid)
+
+
+def test_passwords_reach_the_guests_shadow_file(lab_rig: Rig) -> None:
+    rig, spec = lab_rig, lab_rig.guest()
+    h = rig.hypervisor
+    h.set_password(spec.uuid, "root", "Plain.Secret1")
+    stored = h.read_file(spec.uuid, "/etc/shadow").decode().split(":")[1]
+    assert stored == crypt_hash("Plain.Secret1", stored.split("$")[2])
+    hashed = crypt_hash("Other.Secret2", "abcdefgh")
+    h.set_password(spec.uuid, "root", hashed, encrypted=True)
+    assert h.read_file(spec.uuid, "/etc/shadow").decode().split(":")[1] == hashed
+
+
+def test_the_guest_reads_its_seed(lab_rig: Rig) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec = rig.spec()
+    seed = rig.storage.write_seed(
+        spec.name,
+        {
+            "meta-data": '{"instance-id": "i-1", "local-hostname": "from-seed"}',
+            "user-data": "#cloud-config\n{}\n",
+        },
+    )
+    h.define(dataclasses.replace(spec, seed=seed))
+    h.start(spec.uuid)
+    rig.wait_for_agent(spec.uuid)
+    assert shell(h, spec, "hostname") == "from-seed"
+    h.undefine(spec.uuid)
+    rig.storage.delete_seed(spec.name)
+
+
+# -- screen ----------------------------------------------------------------------------------------
+
+
+_VNC_CLIENT = """
+import asyncio, sys, asyncvnc
+async def main():
+    try:
+        async with asyncvnc.connect(sys.argv[1], int(sys.argv[2]), password=sys.argv[3]) as client:
+            print("in" if client.video.width else "empty")
+    except PermissionError:
+        print("refused")
+asyncio.run(asyncio.wait_for(main(), timeout=20))
+"""
+
+
+def _login(rig: Rig, spec: DomainSpec, password: str) -> bool:
+    """Open the screen with a VNC client that is not ours; whether it was let in."""
+    endpoint = rig.hypervisor.vnc_endpoint(spec.uuid)
+    words = [sys.executable, "-c", _VNC_CLIENT, endpoint.address, str(endpoint.port), password]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+    assert result.stdout in ("in\n", "refused\n")
+    return result.stdout == "in\n"
+
+
+def test_the_screen_speaks_rfb_and_opens_only_with_a_fresh_password(lab_rig: Rig) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec = rig.started()
+    endpoint = h.vnc_endpoint(spec.uuid)
+    with socket.create_connection((endpoint.address, endpoint.port), timeout=5) as raw:
+        assert raw.recv(12).startswith(b"RFB 003.")
+        raw.sendall(b"RFB 003.008\n")
+        assert raw.recv(2) == b"\x01\x02"  # one way in: VNC authentication
+    assert not _login(rig, spec, "guessed1")
+    xml = live_xml(rig, spec).find("devices/graphics")
+    assert xml is not None
+    assert [listen.get("address") for listen in xml.findall("listen")] == [rig.here.address]
+    h.set_vnc_password(spec.uuid, "abcdefgh", valid_until=datetime.now(UTC) + timedelta(seconds=60))
+    assert _login(rig, spec, "abcdefgh")
+    assert not _login(rig, spec, "abcdefgx")
+    h.set_vnc_password(spec.uuid, "abcdefgh", valid_until=datetime.now(UTC) - timedelta(seconds=60))
+    assert not _login(rig, spec, "abcdefgh")
+    h.power_off(spec.uuid)
+
+
+# -- migration -------------------------------------------------------------------------------------
+
+
+def test_a_guest_keeps_running_and_its_screen_is_locked_after_a_move(lab_rig: Rig) -> None:
+    rig, spec, disk = lab_rig, lab_rig.guest(), lab_rig.disk()
+    here, there = rig.hypervisor, rig.other
+    here.attach_disk(spec.uuid, disk)
+    name = device_of(here, spec, disk.id)
+    shell(here, spec, f"dd if=/dev/urandom of=/dev/{name} bs=1M count=4 && sync")
+    content = shell(here, spec, f"head -c 4194304 /dev/{name} | md5sum")
+    boot_id = shell(here, spec, "cat /proc/sys/kernel/random/boot_id")
+    here.snapshot_disk(spec.uuid, disk.id, "snap-1")
+    here.set_vnc_password(
+        spec.uuid, "abcdefgh", valid_until=datetime.now(UTC) + timedelta(seconds=600)
+    )
+    here.migrate(spec.uuid, rig.there)
+    assert here.observe(spec.uuid).power_state is PowerState.ABSENT
+    seen = there.observe(spec.uuid)
+    assert (seen.power_state, seen.persistent) == (PowerState.RUNNING, True)
+    assert shell(there, spec, "cat /proc/sys/kernel/random/boot_id") == boot_id
+    assert shell(there, spec, f"head -c 4194304 /dev/{name} | md5sum") == content
+    there.snapshot_disk(spec.uuid, disk.id, "snap-2")
+    assert [one.name for one in rig.storage.list_snapshots(disk.id)] == ["snap-1", "snap-2"]
+    there.migrate(spec.uuid, rig.here)
+    assert not _login(rig, spec, "abcdefgh")
+    here.detach_disk(spec.uuid, disk.id)
+    assert shell(here, spec, "cat /proc/sys/kernel/random/boot_id") == boot_id
+
+
+def test_a_move_to_a_host_that_does_not_answer_leaves_the_guest_running(lab_rig: Rig) -> None:
+    rig, spec = lab_rig, lab_rig.started()
+    nowhere = HostRef("none", "qemu+tcp://127.0.0.1:1/system", "127.0.0.1")
+    with pytest.raises(Refused):
+        rig.hypervisor.migrate(spec.uuid, nowhere, timeout_s=30)
+    assert rig.hypervisor.observe(spec.uuid).power_state is PowerState.RUNNING
+    rig.hypervisor.power_off(spec.uuid)
+
+
+# -- foreign domains, broken hosts -----------------------------------------------------------------
+
+
+def test_foreign_domains_are_neither_shown_nor_touched(lab_rig: Rig) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    uuid = "0e0a6a3c-51b5-4a53-8f7c-2f7a4b6f9a01"
+    conn = libvirt.open(rig.here.uri)
+    domain = conn.defineXML(
+        f"<domain type='qemu'><name>foreign</name><uuid>{uuid}</uuid><memory>65536</memory>"
+        "<os><type>hvm</type></os></domain>"
+    )
+    try:
+        assert uuid not in {seen.uuid for seen in h.observe_all()}
+        for call in (
+            lambda: h.start(uuid),
+            lambda: h.power_off(uuid),
+            lambda: h.undefine(uuid),
+            lambda: h.observe(uuid),
+        ):
+            with pytest.raises(Refused, match="not ours"):
+                call()
+        assert conn.lookupByUUIDString(uuid).name() == "foreign"
+    finally:
+        domain.undefine()
+        conn.close()
+
+
+def test_a_crashed_guest_is_told_from_a_stopped_one(lab_rig: Rig, drivers_lab: Lab) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec = rig.started()
+    host = next(one for one in drivers_lab.hosts if one.uri == rig.here.uri)
+    pid = region.in_host(host, "cat", f"/run/libvirt/qemu/{spec.name}.pid").strip()
+    region.in_host(host, "kill", "-9", pid)
+    rig.wait_for_power(spec.uuid, PowerState.CRASHED, timeout_s=10)
+    h.start(spec.uuid)
+    assert h.observe(spec.uuid).power_state is PowerState.RUNNING
+    h.power_off(spec.uuid)
+
+
+def test_a_restart_of_libvirtd_is_survived_by_guest_and_driver(
+    lab_rig: Rig, drivers_lab: Lab
+) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec = rig.started()
+    host = next(one for one in drivers_lab.hosts if one.uri == rig.here.uri)
+    region.kill_libvirtd(host, hold=True)
+    try:
+        for _ in range(2):
+            with pytest.raises(HostUnreachable):
+                h.observe(spec.uuid)
+    finally:
+        region.start_libvirtd(host)
+    assert h.observe(spec.uuid).power_state is PowerState.RUNNING
+    h.power_off(spec.uuid)
+
+
+def test_a_host_that_refuses_connections_is_unreachable_at_once() -> None:
+    nowhere = open_hypervisor(HostRef("none", "qemu+tcp://127.0.0.1:1/system", "127.0.0.1"))
+    started = time.monotonic()
+    with pytest.raises(HostUnreachable):
+        nowhere.observe("0e0a6a3c-51b5-4a53-8f7c-2f7a4b6f9a02")
+    assert time.monotonic() - started < 3
+
+
+def test_a_host_that_takes_connections_and_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        uri = f"qemu+tcp://127.0.0.1:{port}/system"
+        started = time.monotonic()
+        with pytest.raises(HostUnreachable):
+            open_hypervisor(HostRef("silent", uri, "127.0.0.1")).observe_all()
+        assert time.monotonic() - started < 2 * connection.CONNECT_TIMEOUT_S
+
+
+def test_a_call_beyond_its_bound_gives_the_connection_up(lab_rig: Rig) -> None:
+    link = connection.connection_to(lab_rig.here.uri)
+    before = link.call(id, timeout_s=5)
+    release = threading.Event()
+    with pytest.raises(OperationTimeout):
+        link.call(lambda conn: release.wait(), timeout_s=0.1)
+    release.set()
+    assert link.call(id, timeout_s=5) != before
+
+
+def test_a_forked_process_opens_a_connection_of_its_own(lab_rig: Rig) -> None:
+    script = f"""
+import os, sys
+from compute.hypervisor.base import HostRef, open_hypervisor
+h = open_hypervisor(HostRef("h1", {lab_rig.here.uri!r}, {lab_rig.here.address!r}))
+h.observe_all()
+pid = os.fork()
+if pid == 0:
+    h.observe_all()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+h.observe_all()
+print("fine")
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert result.stdout == "fine\n"
