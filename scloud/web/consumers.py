@@ -40,12 +40,13 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
     async def connect(self) -> None:
         """Join the tenant's group, or say that nobody is signed in."""
         await self.accept()
-        user = self.scope.get("user")
-        if not isinstance(user, User) or not user.is_authenticated or user.tenant_id is None:
+        # Channels keeps anything there: a user, an anonymous one, nothing.
+        user: Any = self.scope.get("user")
+        if not isinstance(user, User) or user.tenant_id is None:
             await self.close(code=SIGNED_OUT)
             return
         listener.ensure_listening()
-        self.groups_joined = (listener.group_of(str(user.tenant_id)), listener.EVERYBODY)
+        self.groups_joined = (listener.group_of(user.tenant_id), listener.EVERYBODY)
         for group in self.groups_joined:
             await self.channel_layer.group_add(group, self.channel_name)
         session_key = getattr(self.scope.get("session"), "session_key", None)

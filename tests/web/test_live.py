@@ -143,7 +143,7 @@ def test_a_page_of_another_site_cannot_open_the_socket(user: User) -> None:
     page = page_of(user)
     page.scope["headers"] = [
         (name, b"https://evil.test" if name == b"origin" else value)
-        for name, value in page.scope["headers"]
+        for name, value in page.scope["headers"] or []
     ]
 
     async def test() -> None:

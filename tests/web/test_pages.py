@@ -144,7 +144,8 @@ def request_for(user: User | None, **headers: str) -> HttpRequest:
     request.actor = None
     request.htmx = HtmxDetails(request)
     request._messages = CookieStorage(request)
-    return request
+    made: HttpRequest = request
+    return made
 
 
 def test_an_error_of_a_part_is_a_toast_with_its_remedy(db: None) -> None:
@@ -187,9 +188,10 @@ def restored_registries() -> Iterator[None]:
     items, cards, chips = list(nav._items), dict(dashboard._cards), dict(topbar._providers)
     yield
     nav._items[:] = items
-    for registry, kept in ((dashboard._cards, cards), (topbar._providers, chips)):
-        registry.clear()  # type: ignore[attr-defined]  # both are dicts
-        registry.update(kept)  # type: ignore[attr-defined]  # both are dicts
+    dashboard._cards.clear()
+    dashboard._cards.update(cards)
+    topbar._providers.clear()
+    topbar._providers.update(chips)
 
 
 @pytest.mark.usefixtures("restored_registries")
