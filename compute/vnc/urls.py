@@ -12,20 +12,4 @@ urlpatterns: list[URLPattern] = [
         views.ScreenPart.as_view(),
         name="vm-screen-part",
     ),
-    path("vms/<str:vm_id>/screen/start", views.StartFromScreen.as_view(), name="vm-screen-start"),
-    path(
-        "vms/<str:vm_id>/screen/shut-down",
-        views.ShutDownFromScreen.as_view(),
-        name="vm-screen-shut-down",
-    ),
-    path(
-        "vms/<str:vm_id>/screen/restart",
-        views.RestartFromScreen.as_view(),
-        name="vm-screen-restart",
-    ),
-    path(
-        "vms/<str:vm_id>/screen/power-off",
-        views.PowerOffFromScreen.as_view(),
-        name="vm-screen-power-off",
-    ),
 ]

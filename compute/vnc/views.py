@@ -1,23 +1,22 @@
 """The page of a VM's screen and what it asks for."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from compute import states
-from compute.actions import lifecycle
 from compute.models import VM
+from compute.views.common import vm_status
+from compute.views.verbs import VERBS
 from compute.vnc.actions import open_vnc
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.web.lists import RowAction
-from scloud.web.status import StatusView, Tone
-from scloud.web.views import ActionView, ConsoleView, PostView
+from scloud.web.views import ConsoleView
 
 LAYOUTS = (
     ("us", gettext_lazy("English (US)")),
@@ -62,7 +61,7 @@ KEY_GROUPS = (
 )
 HELD_KEYS = (("Ctrl", "ControlLeft"), ("Alt", "AltLeft"), ("Shift", "ShiftLeft"))
 
-_TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
+POWER_VERBS = ("start_vm", "shut_down_vm", "restart_vm", "power_off_vm")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -72,15 +71,6 @@ def find_vm(vm_id: str) -> VM:
     if vm is None:
         raise NotFound(_("There is no VM %(id)s.") % {"id": vm_id})
     return vm
-
-
-def status_view(vm: VM) -> StatusView:
-    """Return the VM's state as the page shows it."""
-    return StatusView(
-        label=states.vm_label(vm.status, vm.task),
-        tone=_TONES.get(states.vm_tone(vm.status, vm.task), "off"),
-        detail=vm.failure,
-    )
 
 
 def proxy_origin(host: str) -> str:
@@ -98,25 +88,8 @@ def proxy_origin(host: str) -> str:
 
 
 def power_actions(vm: VM, actor: Actor) -> list[RowAction]:
-    """Return the power menu: every verb, with the reason where it is not possible now."""
-    out = []
-    for verb in ("start_vm", "shut_down_vm", "restart_vm", "power_off_vm"):
-        rule = states.VM_RULES[verb]
-        reason = states.vm_refusal(vm, verb) or ""
-        name = verb.removesuffix("_vm").replace("_", "-")
-        if not actor.allows(rule.permission):
-            reason = _("Your role does not include this.")
-        out.append(
-            RowAction(
-                label=rule.label,
-                url=reverse(f"vm-screen-{name}", args=[vm.pk]),
-                icon=rule.icon,
-                how="post" if verb == "start_vm" else "dialog",
-                reason=reason,
-                danger=rule.danger,
-            )
-        )
-    return out
+    """Return the power menu: the console's own verbs, the impossible ones with the reason."""
+    return [verb.row_action(vm, actor) for verb in VERBS if verb.rule in POWER_VERBS]
 
 
 class ScreenPage(ConsoleView):
@@ -131,7 +104,7 @@ class ScreenPage(ConsoleView):
             "compute/vnc/page.html",
             {
                 "vm": vm,
-                "status": status_view(vm),
+                "status": vm_status(vm),
                 "power_actions": power_actions(vm, self.actor),
                 "key_groups": KEY_GROUPS,
                 "held_keys": HELD_KEYS,
@@ -190,71 +163,5 @@ class ScreenPart(ConsoleView):
         vm = find_vm(vm_id)
         return self.render(
             self.templates[part],
-            {"vm": vm, "status": status_view(vm), "power_actions": power_actions(vm, self.actor)},
+            {"vm": vm, "status": vm_status(vm), "power_actions": power_actions(vm, self.actor)},
         )
-
-
-class StartFromScreen(PostView):
-    """Start the VM."""
-
-    success_text = gettext_lazy("Starting.")
-    live_kind = "vm"
-
-    def get_object(self) -> VM:
-        """The VM of the address."""
-        return find_vm(self.kwargs["vm_id"])
-
-    def perform(self, obj: Any) -> Any:
-        """Start it."""
-        return lifecycle.start_vm(actor=self.actor, vm=obj)
-
-
-class PowerDialog(ActionView):
-    """A power verb with its confirmation."""
-
-    live_kind = "vm"
-    action: ClassVar[Any] = None
-
-    def get_object(self) -> VM:
-        """The VM of the address."""
-        return find_vm(self.kwargs["vm_id"])
-
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Call the action."""
-        return type(self).action(actor=self.actor, vm=obj)
-
-
-class ShutDownFromScreen(PowerDialog):
-    """Shut the VM down."""
-
-    title = gettext_lazy("Shut down")
-    text = gettext_lazy("The operating system is asked to shut down.")
-    verb = gettext_lazy("Shut down")
-    icon = "player-stop"
-    success_text = gettext_lazy("Shutting down.")
-    action = lifecycle.shut_down_vm
-
-
-class RestartFromScreen(PowerDialog):
-    """Restart the VM."""
-
-    title = gettext_lazy("Restart")
-    text = gettext_lazy("The operating system is asked to restart.")
-    verb = gettext_lazy("Restart")
-    icon = "refresh"
-    success_text = gettext_lazy("Restarting.")
-    action = lifecycle.restart_vm
-
-
-class PowerOffFromScreen(PowerDialog):
-    """Power the VM off."""
-
-    title = gettext_lazy("Power off")
-    text = gettext_lazy(
-        "Like pulling the plug: what the operating system has not written yet is lost."
-    )
-    verb = gettext_lazy("Power off")
-    icon = "plug-x"
-    danger = True
-    success_text = gettext_lazy("Powering off.")
-    action = lifecycle.power_off_vm

@@ -14,6 +14,7 @@ from django.conf import settings as django_settings
 from django.db import connection, connections
 from django.test import Client
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from compute.models import VM
 from compute.vnc import asgi, rfb
@@ -68,7 +69,7 @@ class Site:
             connect(
                 f"ws://127.0.0.1:{self.port}{path}",
                 additional_headers={"Cookie": cookie},
-                origin=origin or "http://localhost:8000",
+                origin=Origin(origin or "http://localhost:8000"),
                 compression=None,
                 max_size=None,
                 open_timeout=10,
@@ -77,13 +78,13 @@ class Site:
 
     def break_connections(self) -> None:
         """Drop all websockets without a word, as a network does."""
-        self.on_loop(
-            lambda: [
-                protocol.transport.abort()
-                for protocol in self.server.server_state.connections
-                if isinstance(protocol, BoundedWebSocketProtocol)
-            ]
-        )
+
+        def abort() -> None:
+            for protocol in self.server.server_state.connections:
+                if isinstance(protocol, BoundedWebSocketProtocol):
+                    protocol.transport.abort()
+
+        self.on_loop(abort)
 
     def on_loop(self, function: Callable[[], Any]) -> None:
         """Do something in the proxy's thread."""

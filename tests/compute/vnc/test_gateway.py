@@ -26,6 +26,7 @@ from compute.vnc.actions import get_vnc_information
 from compute.vnc.gateway import Gateway, LeaseBook
 from compute.vnc.leases import VncInformation
 from compute.vnc.screen import ScreenOpener
+from compute.vnc.threads import in_database_thread
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.factories import settle
@@ -116,7 +117,7 @@ async def state_of(information: VncInformation) -> tuple[str, str]:
             lease = VncLease.objects.get(pk=information.lease_id)
         return lease.state, lease.close_reason
 
-    return await gateway_module.in_database_thread(read)
+    return await in_database_thread(read)
 
 
 async def until(information: VncInformation, state: str) -> str:
@@ -241,7 +242,7 @@ def test_the_client_is_cut_when_the_vm_stops(information: VncInformation, vm: VM
         async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
             client = await Client.dial(information)
             await client.log_in(information.password)
-            await gateway_module.in_database_thread(lambda: settle(vm, VmStatus.STOPPED))
+            await in_database_thread(lambda: settle(vm, VmStatus.STOPPED))
             gateway.hear("scloud_events", {"kind": "vm.stopped", "resource_id": vm.pk})
             assert await client.is_closed()
             assert await until(information, "closed") == "The VM is not running any more."
@@ -266,9 +267,7 @@ def test_a_newer_lease_of_the_vm_shuts_the_port_of_the_older(
     async def story() -> None:
         async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
             await until(information, "listening")
-            newer = await gateway_module.in_database_thread(
-                lambda: get_vnc_information(actor=actor, vm=vm)
-            )
+            newer = await in_database_thread(lambda: get_vnc_information(actor=actor, vm=vm))
             gateway.wake.set()
             await until(newer, "listening")
             assert list(gateway.doors) == [newer.lease_id]
@@ -341,17 +340,13 @@ def test_the_gateway_hears_of_a_lease_at_once(
 ) -> None:
     async def story() -> None:
         process()
-        first = await gateway_module.in_database_thread(
-            lambda: get_vnc_information(actor=actor, vm=vm)
-        )
+        first = await in_database_thread(lambda: get_vnc_information(actor=actor, vm=vm))
         await until(first, "listening")
         delays = []
         for _ in range(3):
             await asyncio.sleep(0.3)
             started = time.monotonic()
-            lease = await gateway_module.in_database_thread(
-                lambda: get_vnc_information(actor=actor, vm=vm)
-            )
+            lease = await in_database_thread(lambda: get_vnc_information(actor=actor, vm=vm))
             async with asyncio.timeout(10):
                 while (await state_of(lease))[0] != "listening":
                     await asyncio.sleep(0.02)
