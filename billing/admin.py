@@ -278,11 +278,29 @@ class AccountAdmin(BooksAdmin):
         url = reverse("admin:billing_account_recharge", args=[account.pk])
         return format_html('<a class="button" href="{}">{}</a>', url, _("Recharge"))
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        # Tenants that nobody has charged yet have no row; they are recharged here too.
-        missing = Tenant.objects.filter(billing_account__isnull=True)
-        Account.objects.bulk_create([Account(tenant=t) for t in missing], ignore_conflicts=True)
-        return super().get_queryset(request)
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Opening an account moves no money; a purchase or recharge would open it as well.
+        return True
+
+    def get_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
+        return ("tenant",) if obj is None else self.fields
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Account | None = None
+    ) -> tuple[str, ...]:
+        return () if obj is None else self.readonly_fields
+
+    def get_inlines(self, request: HttpRequest, obj: Account | None) -> Any:
+        return () if obj is None else self.inlines
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        kwargs["queryset"] = Tenant.objects.filter(billing_account__isnull=True)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def response_add(
+        self, request: HttpRequest, obj: Account, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:billing_account_recharge", args=[obj.pk]))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.recharge_view)

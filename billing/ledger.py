@@ -26,9 +26,8 @@ _COUNTERPART = {
 
 
 def account_of(tenant: Tenant) -> Account:
-    """The tenant's account as it stands, not locked; made on first use."""
-    account: Account = Account.objects.get_or_create(tenant=tenant)[0]
-    return account
+    """The tenant's account as it stands, not locked; an empty one that is not saved if none is."""
+    return Account.objects.filter(tenant=tenant).first() or Account(tenant=tenant)
 
 
 def lock_account(tenant: Tenant) -> Account:

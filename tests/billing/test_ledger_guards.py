@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("scoped")
 
 def moved(tenant: Tenant, key: str, amount: int) -> LedgerTransaction:
     return LedgerTransaction.objects.create(
-        account=ledger.account_of(tenant),
+        account=ledger.lock_account(tenant),
         tenant=tenant,
         kind=TransactionKind.RECHARGE,
         amount_minor=amount,
