@@ -469,7 +469,8 @@ class Draft:
         disk_type, subnet = self.system_disk_type, self.subnet
         data_type = self.data_disk_type if self.wants_data_disk else None
         data_gib = self.data_disk_gib if self.wants_data_disk else 0
-        # Reading a number that is none leaves an error, which must be there before the check below.
+        # Reading what makes no sense leaves an error, which must be there before the check below.
+        internal_group, external_group = self.internal_group, self.external_group
         count, periods, system_gib = self.count, self.periods, self.system_disk_gib
         if subnet is None and not self.subnets:
             self.refuse(
@@ -504,8 +505,8 @@ class Draft:
             data_disk_gib=data_gib,
             subnet=subnet,
             private_ips=self.private_ips,
-            internal_group=self.internal_group,
-            external_group=self.external_group,
+            internal_group=internal_group,
+            external_group=external_group,
             name=self.name,
             names=self.names,
             remark=self.text("remark").strip(),

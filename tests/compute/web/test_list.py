@@ -1,0 +1,203 @@
+"""The list of VMs: what it shows, finds, changes, and what it costs."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import openpyxl
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from compute.models import VM
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant, User
+from scloud.tenancy.scoping import scopes_disabled
+from tests.compute.factories import Platform, make_vm
+
+HTMX = {"HTTP_HX_REQUEST": "true"}
+
+
+def test_a_row_shows_every_fact_of_the_specification(
+    console: Client, platform: Platform, actor: Actor
+) -> None:
+    vm = make_vm(
+        platform,
+        actor,
+        name="web",
+        remark="shop front",
+        method="month",
+        data_disk_type=platform.disk_type,
+        data_disk_gib=100,
+    )
+    html = console.get(reverse("vm-list")).content.decode()
+    for part in (
+        "web",
+        "shop front",
+        vm.pk,
+        "10.0.0.2",
+        "default",
+        "x86 standard",
+        "1 vCPU, 2 GB",
+        "40 GB",
+        "100 GB",
+        "Monthly",
+        "Running",
+    ):
+        assert part in html
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("?q=web", {"web"}),
+        ("?q=10.0.0.3", {"db"}),
+        ("?q=nothing", set()),
+        ("?status=stopped", {"db"}),
+        ("?status=busy", set()),
+        ("?cluster=x86", {"web", "db"}),
+        ("?billing=year", {"db"}),
+        ("?billing=hour", {"web"}),
+        ("?tag=prod", {"web"}),
+        ("?status=bogus", {"web", "db"}),
+    ],
+)
+def test_search_and_filters(
+    console: Client, platform: Platform, actor: Actor, query: str, found: set[str]
+) -> None:
+    vms = [
+        make_vm(platform, actor, name="web", tags=["prod"]),
+        make_vm(platform, actor, "stopped", name="db", method="year"),
+    ]
+    html = console.get(reverse("vm-list") + query).content.decode()
+    assert {vm.name for vm in vms if f'id="row-{vm.pk}"' in html} == found
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["name", "status", "model", "configuration", "billing", "created", "expires"],
+)
+def test_every_sortable_column_sorts_both_ways(
+    console: Client, platform: Platform, actor: Actor, key: str
+) -> None:
+    for name in ("b", "a"):
+        make_vm(platform, actor, name=name)
+    for sort in (key, f"-{key}"):
+        assert console.get(reverse("vm-list"), {"sort": sort}).status_code == 200
+
+
+def test_the_page_takes_ten_queries_whatever_the_number_of_rows(
+    console: Client, platform: Platform, actor: Actor
+) -> None:
+    for number in range(4):
+        make_vm(platform, actor, name=f"n{number}")
+    console.get(reverse("vm-list"))  # what is asked once per process
+    with CaptureQueriesContext(
+        connection,
+    ) as four:
+        console.get(reverse("vm-list"))
+    assert len(four) <= 10, "\n".join(q["sql"][:120] for q in four.captured_queries)
+    make_vm(platform, actor, name="n5")
+    with CaptureQueriesContext(connection) as five:
+        console.get(reverse("vm-list"))
+    assert len(five) == len(four)
+
+
+def test_a_push_fetches_the_rows_alone(console: Client, vm: VM) -> None:
+    html = console.get(reverse("vm-list"), {"rows": vm.pk}, **HTMX).content.decode()
+    assert f'id="row-{vm.pk}"' in html
+    assert "<html" not in html
+
+
+def test_the_menu_says_why_a_verb_is_impossible(console: Client, vm: VM) -> None:
+    html = console.get(reverse("vm-list"), {"menu": vm.pk}, **HTMX).content.decode()
+    assert "Not possible while running; allowed when stopped." in html
+    assert reverse("vm-shut-down", args=[vm.pk]) in html
+    assert reverse("vm-start", args=[vm.pk]) not in html
+
+
+def test_a_batch_has_a_result_for_each_vm(
+    console: Client, platform: Platform, actor: Actor, other_tenant: Tenant
+) -> None:
+    running = make_vm(platform, actor, name="runs")
+    stopped = make_vm(platform, actor, "stopped", name="stands")
+    url = reverse("vm-batch-shut-down")
+    asked = console.get(url, {"ids": [running.pk, stopped.pk]}, **HTMX).content.decode()
+    assert "stands: Not possible while stopped" in asked
+    done = console.post(
+        url, {"ids": [running.pk, stopped.pk, "vm-foreign00"]}, **HTMX
+    ).content.decode()
+    assert "1 of 3 accepted." in done
+    assert "It does not exist any more." in done
+    with scopes_disabled():
+        assert VM.objects.get(pk=running.pk).task == "stopping"
+        assert VM.objects.get(pk=stopped.pk).task == ""
+
+
+def test_the_name_is_changed_in_its_row(console: Client, vm: VM) -> None:
+    url = reverse("vm-name", args=[vm.pk])
+    assert 'name="remark"' in console.get(url, {"edit": "1"}, **HTMX).content.decode()
+    saved = console.post(url, {"name": "shop", "remark": "blue"}, **HTMX)
+    assert saved.status_code == 200
+    assert "shop" in saved.content.decode()
+    vm.refresh_from_db()
+    assert (vm.name, vm.remark) == ("shop", "blue")
+    refused = console.post(url, {"name": "a b", "remark": "blue"}, **HTMX)
+    assert refused.status_code == 422
+    assert "A name has 1 to 30 letters" in refused.content.decode()
+    vm.refresh_from_db()
+    assert vm.name == "shop"
+
+
+def test_reading_roles_cannot_rename(
+    vm: VM, tenant: Tenant, make_user: Callable[..., User]
+) -> None:
+    client = Client()
+    client.force_login(make_user(tenant, "readonly"))
+    response = client.post(reverse("vm-name", args=[vm.pk]), {"name": "x", "remark": ""}, **HTMX)
+    assert response.status_code == 403
+    vm.refresh_from_db()
+    assert vm.name == "web"
+
+
+def test_the_download_holds_what_the_filter_shows(
+    console: Client, platform: Platform, actor: Actor
+) -> None:
+    make_vm(platform, actor, name="web", method="month")
+    make_vm(platform, actor, "stopped", name="db")
+    response: Any = console.get(reverse("vm-list"), {"export": "xlsx", "status": "running"})
+    book = openpyxl.load_workbook(io.BytesIO(b"".join(response.streaming_content)))
+    sheet = book.active
+    assert sheet is not None
+    rows = list(sheet.values)
+    assert rows[0][:4] == ("Name / remark", "Status", "ID", "Private IP")
+    assert [row[0] for row in rows[1:]] == ["web"]
+    assert rows[1][3] == "10.0.0.2"
+    assert "Monthly" in rows[1]
+
+
+def test_an_empty_account_is_led_to_the_wizard(console: Client, platform: Platform) -> None:
+    html = console.get(reverse("vm-list")).content.decode()
+    assert "No virtual machines yet" in html
+    assert reverse("vm-create") in html
+
+
+def test_other_tenants_and_the_bin_are_not_listed(
+    platform: Platform,
+    actor: Actor,
+    console: Client,
+    other_tenant: Tenant,
+    make_user: Callable[..., User],
+) -> None:
+    stranger = make_user(other_tenant)
+    foreign = make_vm(
+        platform,
+        Actor(tenant=other_tenant, user=stranger, role=stranger.role, via="console"),
+        name="foreign",
+    )
+    binned = make_vm(platform, actor, "binned", name="gone")
+    html = console.get(reverse("vm-list")).content.decode()
+    assert foreign.pk not in html
+    assert binned.pk not in html
