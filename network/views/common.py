@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from network import presentation
 from scloud.lib.errors import InvalidInput, NotFound
+from scloud.resources import kinds
 from scloud.resources.models import Region
 from scloud.web import ui
 from scloud.web.http import ConsoleRequest
@@ -82,6 +83,16 @@ def region_of(request: ConsoleRequest) -> Region:
             remedy=_("An administrator has to add one."),
         )
     return request.region
+
+
+def owner_link(vm_id: str | None) -> Any:
+    """A VM's id leading to its page, wherever the app that knows VMs has put it."""
+    if not vm_id:
+        return None
+    kind = next((one for one in kinds.all_kinds() if one.kind == "vm"), None)
+    if kind is None or kind.url_name is None:
+        return ui.ident(vm_id)
+    return ui.link(vm_id, reverse(kind.url_name, args=[vm_id]))
 
 
 def away(request: ConsoleRequest, pk: str, back: Text) -> Any:

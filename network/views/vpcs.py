@@ -18,6 +18,7 @@ from network.views.common import (
     dialog,
     found,
     name_column,
+    owner_link,
     region_of,
     status_column,
 )
@@ -172,7 +173,7 @@ class SubnetDetailView(DetailListView):
     permission = "network.view_subnet"
     columns = (
         Column("address", gettext_lazy("Address"), render=ui.ident, sort="address", main=True),
-        Column("vm", gettext_lazy("VM"), value="nic.vm_id", render=ui.ident, sort="nic__vm_id"),
+        Column("vm", gettext_lazy("VM"), value="nic.vm_id", render=owner_link, sort="nic__vm_id"),
         Column("device", gettext_lazy("Interface"), value="nic.device"),
         Column("mac", gettext_lazy("MAC"), value="nic.mac", render=ui.ident, sort="nic__mac"),
         Column("group", gettext_lazy("Security group"), value="nic.security_group.name"),

@@ -48,7 +48,7 @@ def test_a_vpcs_page_shows_its_subnets_with_their_free_addresses(
     assert "252 of 253" in html
     subnet = page(console, "subnet-detail", defaults.subnet.pk)
     assert "10.0.0.2" in subnet
-    assert "vm-1" in subnet
+    assert f'href="{reverse("vm-detail", args=["vm-1"])}"' in subnet
 
 
 def test_the_head_of_a_page_is_fetched_alone_when_a_push_asks(
