@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -55,6 +56,7 @@ class Connection:
         self._uri = uri
         self._lock = threading.Lock()
         self._conn: libvirt.virConnect | None = None
+        self._failed_at = float("-inf")
 
     def call(
         self,
@@ -82,25 +84,25 @@ class Connection:
             raise translate(error) from error
 
     def _is_broken(self, conn: libvirt.virConnect, error: libvirt.libvirtError) -> bool:
-        if error.get_error_code() not in _BROKEN:
-            return False
-        try:
-            return not conn.isAlive()
-        except libvirt.libvirtError:
-            return True
+        return error.get_error_code() in _BROKEN and not _is_alive(conn)
 
     def _open(self) -> libvirt.virConnect:
+        asked_at = time.monotonic()
         with self._lock:
             if self._conn is not None:
-                if self._conn.isAlive():
+                if _is_alive(self._conn):
                     return self._conn
                 self._close_quietly(self._conn)
                 self._conn = None
+            if self._failed_at > asked_at:
+                # Somebody tried while we waited: do not let a queue of threads try one by one.
+                raise HostUnreachable("The host does not answer.")
             ensure_event_loop()
             try:
                 _knock(self._uri)
                 self._conn = bounded(lambda: _connect(self._uri), timeout_s=CONNECT_TIMEOUT_S)
             except (libvirt.libvirtError, OSError, OperationTimeout) as error:
+                self._failed_at = time.monotonic()
                 raise HostUnreachable(f"The host does not answer: {error}") from error
             return self._conn
 
@@ -117,6 +119,14 @@ class Connection:
                 conn.close()
 
         threading.Thread(target=close, name="libvirt-close", daemon=True).start()
+
+
+def _is_alive(conn: libvirt.virConnect) -> bool:
+    """Whether the connection's socket still stands, as far as this end knows."""
+    try:
+        return bool(conn.isAlive())
+    except libvirt.libvirtError:
+        return False
 
 
 def bounded(function: Callable[[], T], *, timeout_s: float) -> T:

@@ -112,7 +112,7 @@ class LibvirtHypervisor:
 
         def work(conn: libvirt.virConnect) -> None:
             self._host.find(conn, spec.uuid)
-            conn.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+            conn.defineXMLFlags(text, 0)
 
         self._host.call(work)
 

@@ -1,5 +1,6 @@
 """The libvirt driver on real guests: what the guest and the host say, not what the driver says."""
 
+import contextlib
 import dataclasses
 import socket
 import subprocess
@@ -14,11 +15,13 @@ import libvirt
 import pytest
 
 from compute.hypervisor.base import (
+    AgentUnavailable,
     DiskLimits,
     DomainSpec,
     HostRef,
     HostUnreachable,
     Hypervisor,
+    HypervisorError,
     OperationTimeout,
     PowerState,
     Refused,
@@ -395,3 +398,61 @@ print("fine")
         cwd=Path(__file__).parents[3],
     )
     assert result.stdout == "fine\n"
+
+
+def test_an_agent_that_hangs_and_a_guest_that_ignores_us_keep_nobody_waiting(lab_rig: Rig) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec = rig.started()
+    rig.wait_for_agent(spec.uuid)
+    # In the background, or the agent could not tell that the command ran.
+    stop = "(sleep 1; kill -STOP $(pidof acpid) $(pidof qemu-ga)) > /dev/null 2>&1 &"
+    shell(h, spec, stop)
+    eventually(lambda: not h.agent_ready(spec.uuid, timeout_s=1), timeout_s=20, poll_s=0.5)
+    started = time.monotonic()
+    with pytest.raises(AgentUnavailable):
+        h.set_password(spec.uuid, "root", "Secret.123")
+    assert time.monotonic() - started < 30
+    started = time.monotonic()
+    h.shutdown(spec.uuid)
+    assert time.monotonic() - started < 5
+    assert h.observe(spec.uuid).power_state is PowerState.RUNNING
+    h.power_off(spec.uuid)
+    assert h.observe(spec.uuid).power_state is PowerState.STOPPED
+
+
+def test_a_host_that_freezes_is_given_up_and_found_again(lab_rig: Rig, drivers_lab: Lab) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    h.observe_all()
+    host = next(one for one in drivers_lab.hosts if one.uri == rig.here.uri)
+    pid = region.in_host(host, "pidof", "libvirtd").strip()
+    region.in_host(host, "kill", "-STOP", pid)
+    try:
+        started = time.monotonic()
+        with pytest.raises(HypervisorError) as first:
+            h.observe_all()
+        assert first.value.retryable
+        with pytest.raises(HostUnreachable):
+            h.observe_all()
+        assert time.monotonic() - started < 40
+    finally:
+        region.in_host(host, "kill", "-CONT", pid)
+    eventually(lambda: _answers(h), timeout_s=20, poll_s=0.5)
+
+
+def _answers(hypervisor: Hypervisor) -> bool:
+    try:
+        hypervisor.observe_all()
+    except HypervisorError:
+        return False
+    return True
+
+
+def test_a_move_that_takes_too_long_ends_on_one_host(lab_rig: Rig) -> None:
+    rig = lab_rig
+    spec = rig.started()
+    with contextlib.suppress(OperationTimeout):
+        rig.hypervisor.migrate(spec.uuid, rig.there, timeout_s=0)
+    states = [driver.observe(spec.uuid).power_state for driver in (rig.hypervisor, rig.other)]
+    assert states.count(PowerState.RUNNING) == 1
+    rig.hypervisor.migrate(spec.uuid, rig.there)
+    rig.other.undefine(spec.uuid)

@@ -69,7 +69,7 @@ def encrypted(folder: Path) -> Path:
         "--object",
         "secret,id=s0,data=abc",
         "-o",
-        "encrypt.format=luks,encrypt.key-secret=s0",
+        "encrypt.format=luks,encrypt.key-secret=s0,encrypt.iter-time=10",
     ]
     return create(folder / "x.qcow2", "10M", *options)
 
