@@ -4,12 +4,14 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
+from django_scopes import get_scope
 
 from billing import hooks
 from compute import console, reconcile, sweeps
 from compute.actions import disks as disk_verbs
+from compute.actions import images as image_verbs
 from compute.actions import lifecycle as verbs
-from compute.tasks import changes, disks, lifecycle, migrate, snapshots
+from compute.tasks import changes, disks, images, lifecycle, migrate, snapshots
 from scloud.jobs import periodic
 from scloud.resources import kinds
 
@@ -18,9 +20,20 @@ def _living(rows: QuerySet[Any]) -> QuerySet[Any]:
     return rows.filter(~Q(status="destroyed"))
 
 
+def _own_images(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Images are not scoped by their manager, because base images serve all tenants."""
+    opened = get_scope()
+    if opened.get("_enabled", True):
+        tenant = opened.get("tenant")
+        if tenant is None:
+            return rows.none()
+        rows = rows.filter(tenant=tenant)
+    return _living(rows)
+
+
 def register_all() -> None:
     """Called once when Django is ready."""
-    for tasks in (lifecycle, changes, migrate, disks, snapshots):
+    for tasks in (lifecycle, changes, migrate, disks, snapshots, images):
         tasks.register_all()
     console.register()
     kinds.register(
@@ -59,6 +72,20 @@ def register_all() -> None:
             view_permission="compute.view_snapshot",
         )
     )
+    kinds.register(
+        kinds.Kind(
+            kind="image",
+            model="compute.Image",
+            label=_("image"),
+            label_plural=_("images"),
+            icon="photo",
+            live=_own_images,
+            bin=kinds.BinVerbs(
+                restore=image_verbs.restore_image, destroy=image_verbs.destroy_image
+            ),
+            view_permission="compute.view_image",
+        )
+    )
     hooks.register(
         "disk",
         hooks.SubscriptionHooks(
@@ -76,6 +103,7 @@ def register_all() -> None:
     periodic.register("compute.stuck", 5, reconcile.land_stuck)
     periodic.register("compute.bin", 30, sweeps.empty_bin)
     periodic.register("compute.disk_bin", 30, sweeps.empty_disk_bin)
+    periodic.register("compute.staging", 600, images.sweep_staging)
     periodic.register("compute.stuck_disks", 10, sweeps.land_stuck_disks)
     periodic.register("compute.expired", 30, sweeps.catch_up_expired)
     periodic.register("compute.schedules", 20, sweeps.run_schedules)

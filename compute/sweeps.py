@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from billing.models import Subscription, SubscriptionStatus
 from compute import transitions
-from compute.actions import disks, lifecycle, snapshots
+from compute.actions import disks, images, lifecycle, snapshots
 from compute.disk_transitions import begin_disk, tell_disk
-from compute.models import VM, Disk, Snapshot, SnapshotSchedule
+from compute.models import VM, Disk, Image, Snapshot, SnapshotSchedule
 from compute.schedules import next_run, to_forget
-from compute.states import DiskStatus, SnapshotStatus, VmStatus
+from compute.states import DiskStatus, ImageStatus, SnapshotStatus, VmStatus
 from scloud.jobs.models import ACTIVE, Job
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
@@ -156,7 +156,17 @@ def empty_disk_bin() -> int:
             disks.destroy_disk(actor=Actor.system(disk.tenant), disk=disk)
         except ScloudError as error:
             log.warning("%s could not be destroyed: %s", disk.id, error.message)
-    return len(disks_due)
+    images_due = list(
+        Image.objects.select_related("tenant").filter(
+            status=ImageStatus.BINNED, destroy_at__lte=now
+        )[:100]
+    )
+    for image in images_due:
+        try:
+            images.destroy_image(actor=Actor.system(image.tenant), image=image)
+        except ScloudError as error:
+            log.warning("%s could not be destroyed: %s", image.id, error.message)
+    return len(disks_due) + len(images_due)
 
 
 def land_stuck_disks() -> int:

@@ -256,6 +256,11 @@ SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = env.int("SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE", d
 SCLOUD_TRUSTED_PROXIES = env.list("SCLOUD_TRUSTED_PROXIES", default=[])
 SCLOUD_JOB_LEASE_S = env.float("SCLOUD_JOB_LEASE_S", default=15.0)
 SCLOUD_SWEEP_INTERVAL_S = env.float("SCLOUD_SWEEP_INTERVAL_S", default=1.0)
+# Images that tenants bring: how large the file and the disk in it may be, and which private
+# networks (such as 10.1.2.0/24) they may be downloaded from besides public addresses.
+SCLOUD_IMAGE_MAX_FILE_GIB = env.int("SCLOUD_IMAGE_MAX_FILE_GIB", default=100)
+SCLOUD_IMAGE_MAX_VIRTUAL_GIB = env.int("SCLOUD_IMAGE_MAX_VIRTUAL_GIB", default=500)
+SCLOUD_IMPORT_ALLOWED_NETWORKS = env.list("SCLOUD_IMPORT_ALLOWED_NETWORKS", default=[])
 SCLOUD_GUEST_TIME_ZONE = env.str("SCLOUD_GUEST_TIME_ZONE", default="Asia/Shanghai")
 
 LOGGING = {

@@ -1,0 +1,322 @@
+"""Images: import, rename, download, delete, restore, destroy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.utils import timezone
+
+from billing import quotas
+from compute import staging
+from compute.actions.changes import check_image_name
+from compute.disk_transitions import guard_image, move_image
+from compute.download import check_url
+from compute.models import Disk, Image, StoragePool
+from compute.models.image import OsFamily, image_id
+from compute.models.platform import Architecture
+from compute.states import DiskStatus, ImageStatus, image_rule
+from compute.validation import check_remark
+from scloud.audit import action as audit
+from scloud.audit import events
+from scloud.audit.action import action
+from scloud.jobs import service as jobs
+from scloud.jobs.models import Job
+from scloud.lib.errors import Conflict, Forbidden, InvalidInput
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import PlatformSettings
+from scloud.tenancy.scoping import scopes_disabled
+
+ACCOUNTS = {"windows": "administrator", "ubuntu": "ubuntu"}
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What people say of an image that they import; the platform looks at the rest itself.
+
+    Without ``admin_account`` it is the usual one of the distribution.
+    """
+
+    region: Region
+    pool: StoragePool
+    name: str
+    os_family: str = OsFamily.LINUX
+    distribution: str = "linux"
+    version: str = ""
+    architecture: str = Architecture.X86_64
+    admin_account: str = ""
+    min_disk_gib: int = 1
+    supports_hot_upgrade: bool = False
+    remark: str = ""
+
+
+def _own(actor: Actor, image: Image) -> None:
+    """Base images belong to the platform."""
+    if image.tenant_id is None and not actor.is_platform:
+        raise Forbidden(
+            "Base images are the platform's.",
+            code="base_image",
+            remedy="Make an image of your own from a VM.",
+        )
+
+
+def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
+    if given.pool.region_id != given.region.pk:
+        raise InvalidInput("The pool is in another region.", code="region_differs", field="pool")
+    if given.os_family not in OsFamily.values:
+        raise InvalidInput("Unknown family.", code="os_family_unknown", field="os_family")
+    if given.architecture not in Architecture.values:
+        raise InvalidInput(
+            "Unknown architecture.", code="architecture_unknown", field="architecture"
+        )
+    most = int(settings.SCLOUD_IMAGE_MAX_VIRTUAL_GIB)
+    if not 1 <= given.min_disk_gib <= most:
+        raise InvalidInput(
+            f"The system disk has 1 to {most} GB.",
+            code="min_disk_invalid",
+            field="min_disk_gib",
+            numbers={"min": 1, "max": most, "asked": given.min_disk_gib},
+        )
+    checksum = (sha256 or "").strip().lower()
+    if checksum and (len(checksum) != 64 or not set(checksum) <= _HEX):
+        raise InvalidInput(
+            "A SHA-256 checksum has 64 hexadecimal digits.", code="sha256_invalid", field="sha256"
+        )
+    distribution = given.distribution.strip().lower()[:30]
+    if not distribution.isprintable() or not given.version.isprintable():
+        raise InvalidInput(
+            "Only printable characters are allowed.",
+            code="distribution_invalid",
+            field="distribution",
+        )
+    account = given.admin_account.strip() or ACCOUNTS.get(
+        "windows" if given.os_family == OsFamily.WINDOWS else distribution, "root"
+    )
+    if not account.isascii() or not account.replace("-", "").replace("_", "").isalnum():
+        raise InvalidInput(
+            "An account has letters, digits, - or _.", code="account_invalid", field="admin_account"
+        )
+    return Image(
+        id=image_id(),
+        tenant=actor.tenant,
+        region=given.region,
+        pool=given.pool,
+        name=check_image_name(given.name),
+        remark=check_remark(given.remark),
+        os_family=given.os_family,
+        distribution=distribution,
+        version=given.version[:30],
+        architecture=given.architecture,
+        admin_account=account[:32],
+        min_disk_gib=given.min_disk_gib,
+        supports_hot_upgrade=given.supports_hot_upgrade,
+        status=ImageStatus.IMPORTING,
+        import_sha256=checksum,
+    )
+
+
+def _begin_import(actor: Actor, image: Image) -> Image:
+    if image.tenant is not None:
+        quotas.take(image.tenant, image.region, {"images": 1}, image.pk)
+    image.save(force_insert=True)
+    audit.note(image, after={"name": image.name})
+    jobs.enqueue(
+        kind="image.import",
+        tenant=image.tenant,
+        title=f"{image_rule('import_image').label} {image.name}",
+        target_kind="image",
+        target_id=image.pk,
+        payload={"image": image.pk},
+        deadline_s=image_rule("import_image").deadline_s,
+        actor=actor,
+    )
+    events.emit(
+        tenant_id=image.tenant_id,
+        kind="image.importing",
+        resource_kind="image",
+        resource_id=image.pk,
+    )
+    return image
+
+
+@action("compute.import_image")
+def import_image_file(
+    *, actor: Actor, facts: ImageFacts, path: Path, sha256: str | None = None
+) -> Image:
+    """Begin to import an upload that :func:`compute.staging.stage` wrote; return the image.
+
+    With ``sha256`` the file must have that checksum. An administrator who acts for no tenant makes
+    a base image. Raises InvalidInput, QuotaExceeded.
+    """
+    image = _new_image(actor, facts, sha256)
+    image.import_source = str(staging.check_staged(path))
+    return _begin_import(actor, image)
+
+
+@action("compute.import_image")
+def import_image_url(
+    *, actor: Actor, facts: ImageFacts, url: str, sha256: str | None = None
+) -> Image:
+    """Begin to download and import an image; return it (*Importing*).
+
+    Raises InvalidInput (``url_invalid``), QuotaExceeded. The job fails with ``address_refused``
+    for an address inside the platform.
+    """
+    image = _new_image(actor, facts, sha256)
+    image.import_source = check_url(url)
+    return _begin_import(actor, image)
+
+
+@action("compute.rename_image")
+def rename_image(
+    *, actor: Actor, image: Image, name: str | None = None, remark: str | None = None
+) -> Image:
+    """Change name or description. Raises InvalidInput, Conflict, Forbidden for base images."""
+    _own(actor, image)
+    guard_image(image, "rename_image")
+    before = {"name": image.name, "remark": image.remark}
+    if name is not None:
+        image.name = check_image_name(name)
+    if remark is not None:
+        image.remark = check_remark(remark)
+    after = {"name": image.name, "remark": image.remark}
+    if after != before:
+        image.save(update_fields=["name", "remark"])
+        audit.note(image, before=before, after=after)
+        events.emit(
+            tenant_id=image.tenant_id,
+            kind="image.renamed",
+            resource_kind="image",
+            resource_id=image.pk,
+        )
+    return image
+
+
+@action("compute.download_image")
+def download_image(*, actor: Actor, image: Image) -> Job:
+    """Begin to lay an own image ready for download; the job's result names the file.
+
+    See :func:`compute.tasks.images.export_path`. Raises Conflict, Forbidden for base images.
+    """
+    _own(actor, image)
+    guard_image(image, "download_image")
+    return jobs.enqueue(
+        kind="image.export",
+        tenant=image.tenant,
+        title=f"{image_rule('download_image').label} {image.name}",
+        target_kind="image",
+        target_id=image.pk,
+        payload={"image": image.pk},
+        deadline_s=3600,
+        actor=actor,
+    )
+
+
+def users_of(image: Image) -> int:
+    """Return how many disks rest on an image, those of binned VMs included."""
+    with scopes_disabled():
+        return Disk.objects.filter(image=image).exclude(status=DiskStatus.DESTROYED).count()
+
+
+def _refuse_used(image: Image) -> None:
+    users = users_of(image)
+    if users:
+        raise Conflict(
+            f"{users} VM{'s rest' if users > 1 else ' rests'} on {image.name}.",
+            code="image_in_use",
+            remedy="Destroy or reinstall them first; those in the recycle bin count too.",
+            numbers={"vms": users},
+        )
+
+
+def _changed(image: Image) -> Conflict:
+    return Conflict(f"{image.name} was changed by somebody else just now.", code="image_state")
+
+
+@action("compute.delete_image")
+def delete_image(*, actor: Actor, image: Image) -> Image:
+    """Move an image to the recycle bin; one that failed is forgotten at once.
+
+    Raises Conflict (``image_state``, ``image_in_use``), Forbidden for base images.
+    """
+    _own(actor, image)
+    image.refresh_from_db(fields=["status"])
+    guard_image(image, "delete_image")
+    now = timezone.now()
+    if image.status == ImageStatus.FAILED:
+        done = move_image(
+            image,
+            ImageStatus.FAILED,
+            ImageStatus.DESTROYED,
+            "image.destroyed",
+            destroyed_at=now,
+        )
+    else:
+        _refuse_used(image)
+        quotas.free(image.pk)
+        done = move_image(
+            image,
+            ImageStatus.AVAILABLE,
+            ImageStatus.BINNED,
+            "image.deleted",
+            binned_at=now,
+            destroy_at=now + PlatformSettings.load().bin_retention,
+            binned_automatically=False,
+        )
+    if not done:
+        raise _changed(image)
+    image.refresh_from_db()
+    return image
+
+
+@action("compute.restore_image")
+def restore_image(*, actor: Actor, image: Image) -> Image:
+    """Take an image out of the recycle bin. Raises Conflict, QuotaExceeded, Forbidden."""
+    _own(actor, image)
+    image.refresh_from_db(fields=["status"])
+    guard_image(image, "restore_image")
+    if image.tenant is not None:
+        quotas.take(image.tenant, image.region, {"images": 1}, image.pk)
+    if not move_image(
+        image,
+        ImageStatus.BINNED,
+        ImageStatus.AVAILABLE,
+        "image.restored",
+        binned_at=None,
+        destroy_at=None,
+    ):
+        raise _changed(image)
+    image.refresh_from_db()
+    return image
+
+
+@action("compute.destroy_image")
+def destroy_image(*, actor: Actor, image: Image, confirm_name: str | None = None) -> Job:
+    """Destroy a binned image for good. Raises InvalidInput, Conflict, Forbidden."""
+    _own(actor, image)
+    if confirm_name is not None and confirm_name != image.name:
+        raise InvalidInput(
+            "The name does not match.",
+            code="confirmation_differs",
+            field="confirm_name",
+            remedy=f"Type {image.name} to confirm.",
+        )
+    image.refresh_from_db(fields=["status"])
+    guard_image(image, "destroy_image")
+    _refuse_used(image)
+    job = jobs.enqueue(
+        kind="image.destroy",
+        tenant=image.tenant,
+        title=f"{image_rule('destroy_image').label} {image.name}",
+        target_kind="image",
+        target_id=image.pk,
+        payload={"image": image.pk},
+        deadline_s=image_rule("destroy_image").deadline_s,
+        actor=actor,
+    )
+    if not move_image(image, ImageStatus.BINNED, ImageStatus.DELETING, "image.deleting"):
+        raise _changed(image)
+    return job

@@ -1,0 +1,213 @@
+"""Import, export and destroy images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.conf import settings
+from django.utils import timezone
+
+from billing import quotas
+from compute import staging
+from compute.disk_transitions import move_image
+from compute.download import fetch
+from compute.drivers import quietly, storage_of, told_plainly
+from compute.models import Image
+from compute.states import ImageStatus
+from compute.storage.base import ImageMissing
+from compute.tasks.changes import facts, fail_image, keep_facts
+from scloud.jobs.handlers import Context, Handler, Step, register
+from scloud.jobs.models import Job
+from scloud.lib.errors import ScloudError
+
+COPY_BYTES = 4 * 1024**2
+
+
+def image_of(context: Context) -> Image:
+    """Return the image of a job."""
+    found = Image.objects.select_related("pool").filter(pk=context.payload["image"]).first()
+    if found is None:
+        raise ScloudError("There is no such image.", code="image_gone")
+    return found
+
+
+def file_of(image: Image) -> Path:
+    """Return where the file lies that is imported: the upload, or what is downloaded."""
+    if image.import_source.startswith("/"):
+        return Path(image.import_source)
+    return staging.folder() / f"{image.pk}.download"
+
+
+def stored(image: Image) -> bool:
+    """Tell whether the pool has the image already."""
+    try:
+        with told_plainly():
+            storage_of(image.pool).image_info(image.pk)
+    except ScloudError as error:
+        if error.code == ImageMissing.code:
+            return False
+        raise
+    return True
+
+
+class ImportImage(Handler):
+    """Fetch, look, convert. What is fetched again after a crash is fetched from the start."""
+
+    max_attempts = 4
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        return (
+            Step("fetch", "Downloading", self.ensure_fetched, 6),
+            Step("import", "Checking and converting", self.ensure_imported, 3),
+            Step("tidy", "Tidying up", self.ensure_tidy, 1),
+        )
+
+    def ensure_fetched(self, context: Context) -> None:
+        """Download the URL; an upload is here already."""
+        image = image_of(context)
+        path = file_of(image)
+        if image.import_source.startswith("/") or stored(image):
+            return
+
+        def report(done: int, total: int | None) -> None:
+            context.check()
+            fraction = done / total if total else 0.5
+            of = f" of {total / 1024**2:.0f}" if total else ""
+            context.progress(fraction, f"{done / 1024**2:.0f}{of} MB downloaded")
+
+        fetch(
+            image.import_source,
+            path,
+            max_bytes=staging.max_file_bytes(),
+            allowed=settings.SCLOUD_IMPORT_ALLOWED_NETWORKS,
+            report=report,
+        )
+
+    def ensure_imported(self, context: Context) -> None:
+        """Probe the file and make it an image of the pool."""
+        image = image_of(context)
+        with told_plainly():
+            info = storage_of(image.pool).import_image(
+                image.pk,
+                file_of(image),
+                expected_sha256=image.import_sha256 or None,
+                max_virtual_gib=int(settings.SCLOUD_IMAGE_MAX_VIRTUAL_GIB),
+            )
+        keep_facts(context, info)
+
+    def ensure_tidy(self, context: Context) -> None:
+        """Remove the file; the pool has its own."""
+        file_of(image_of(context)).unlink(missing_ok=True)
+
+    def on_success(self, context: Context) -> None:
+        image = image_of(context)
+        columns = facts(context)
+        columns["min_disk_gib"] = max(image.min_disk_gib, int(str(columns["min_disk_gib"])))
+        move_image(
+            image,
+            ImageStatus.IMPORTING,
+            ImageStatus.AVAILABLE,
+            "image.imported",
+            import_source="",
+            **columns,
+        )
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        image = image_of(context)
+        quietly(lambda: storage_of(image.pool).delete_image(image.pk))
+        file_of(image).unlink(missing_ok=True)
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        fail_image(image_of(context), ImageStatus.IMPORTING, error)
+
+
+def export_path(image: Image) -> Path:
+    """Return where the file for download lies once the job is done; it stays for a day."""
+    return staging.exports() / f"{image.pk}.qcow2"
+
+
+class ExportImage(Handler):
+    """Lay a readable file ready: a second name of the pool's own file where that is possible."""
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        return (Step("export", "Preparing the file", self.ensure_exported),)
+
+    def ensure_exported(self, context: Context) -> None:
+        """Link or copy the image; a complete file is taken as it is."""
+        image = image_of(context)
+        target = export_path(image)
+        if target.exists():
+            os.utime(target)
+            return
+        with told_plainly():
+            source = storage_of(image.pool).export_image(image.pk)
+        part = target.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        try:
+            os.link(source, part)
+        except OSError:
+            total = max(1, source.stat().st_size)
+            with source.open("rb") as reader, part.open("wb") as writer:
+                while chunk := reader.read(COPY_BYTES):
+                    writer.write(chunk)
+                    context.progress(writer.tell() / total)
+        part.rename(target)
+
+    def on_success(self, context: Context) -> None:
+        context.result["file"] = export_path(image_of(context)).name
+
+
+class DestroyImage(Handler):
+    """Remove it from the pool; while volumes rest on it the pool refuses."""
+
+    max_attempts = 20
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        return (Step("delete", "Removing the image", self.ensure_gone),)
+
+    def ensure_gone(self, context: Context) -> None:
+        """Delete it, and what lies ready for download."""
+        image = image_of(context)
+        with told_plainly():
+            storage_of(image.pool).delete_image(image.pk)
+        export_path(image).unlink(missing_ok=True)
+
+    def on_success(self, context: Context) -> None:
+        image = image_of(context)
+        quotas.free(image.pk)
+        move_image(
+            image,
+            ImageStatus.DELETING,
+            ImageStatus.DESTROYED,
+            "image.destroyed",
+            destroyed_at=timezone.now(),
+        )
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        move_image(
+            image_of(context),
+            ImageStatus.DELETING,
+            ImageStatus.BINNED,
+            "image.destroy_failed",
+            failure=error.message[:300],
+        )
+
+
+def sweep_staging() -> int:
+    """Remove uploads that were never imported and exports that nobody fetched."""
+    keep = frozenset(
+        file_of(image).name for image in Image.objects.filter(status=ImageStatus.IMPORTING)
+    )
+    return staging.sweep(keep)
+
+
+def register_all() -> None:
+    """Make the handlers known."""
+    for kind, handler in (
+        ("image.import", ImportImage()),
+        ("image.export", ExportImage()),
+        ("image.destroy", DestroyImage()),
+    ):
+        register(kind, handler)
