@@ -69,6 +69,12 @@ class VolumeMissing(StorageError):
     code = "volume_missing"
 
 
+class VolumeDamaged(StorageError):
+    """The volume's metadata cannot be read."""
+
+    code = "volume_damaged"
+
+
 class VolumeBusy(StorageError):
     """The volume is open in a running domain (or another call) and must not be touched now."""
 
@@ -333,11 +339,11 @@ class Storage(Protocol):
         ...
 
     def volume_info(self, volume_id: str) -> VolumeInfo:
-        """Facts of a volume, also while it is in use. Raises `VolumeMissing`."""
+        """Facts of a volume, also while it is in use. Raises `VolumeMissing`, `VolumeDamaged`."""
         ...
 
     def list_volumes(self) -> tuple[VolumeInfo, ...]:
-        """All complete volumes, by id."""
+        """All complete volumes, by id. A damaged one is listed with a size of 0."""
         ...
 
     def disk_source(self, volume_id: str) -> DiskSource:

@@ -42,6 +42,7 @@ from compute.storage.base import (
     StorageTimeout,
     StorageUnavailable,
     VolumeBusy,
+    VolumeDamaged,
     VolumeInfo,
     VolumeMissing,
 )
@@ -327,8 +328,12 @@ class DirectoryStorage:
         names = sorted(path.stem for path in self._volumes.glob("*.qcow2"))
         found = []
         for name in names:
-            with contextlib.suppress(VolumeMissing, FileNotFoundError):  # deleted meanwhile
+            try:
                 found.append(self.volume_info(name))
+            except VolumeDamaged:
+                found.append(VolumeInfo(name, size_bytes=0, stored_bytes=0, image_id=None))
+            except (VolumeMissing, FileNotFoundError):
+                continue  # deleted since the folder was read
         return tuple(found)
 
     def disk_source(self, volume_id: str) -> DiskSource:
@@ -339,6 +344,8 @@ class DirectoryStorage:
             return _header(self._volume(volume_id))
         except FileNotFoundError as error:
             raise VolumeMissing(f"The storage has no volume {volume_id}.") from error
+        except ImageRefused as error:
+            raise VolumeDamaged(f"The volume {volume_id} cannot be read.") from error
 
     def _require_idle(self, volume_id: str) -> None:
         """QEMU marks its open files with locks that hold across hosts; look for any of them."""

@@ -20,6 +20,7 @@ from compute.storage.base import (
     StorageTimeout,
     StorageUnavailable,
     VolumeBusy,
+    VolumeDamaged,
 )
 from compute.storage.dir import DirectoryStorage
 
@@ -151,6 +152,20 @@ def test_a_pool_that_is_not_mounted_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable):
         pool.create_volume("disk-1", size_gib=1)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_volume_hides_no_others_and_can_be_deleted(
+    pool: DirectoryStorage, root: Path
+) -> None:
+    for volume_id in ("disk-1", "disk-2", "disk-3"):
+        pool.create_volume(volume_id, size_gib=1)
+    (root / "volumes/disk-2.qcow2").write_bytes(b"not what it was")
+    found = [(one.volume_id, one.size_gib) for one in pool.list_volumes()]
+    assert found == [("disk-1", 1), ("disk-2", 0), ("disk-3", 1)]
+    with pytest.raises(VolumeDamaged):
+        pool.resize_volume("disk-2", size_gib=2)
+    pool.delete_volume("disk-2")
+    assert [one.volume_id for one in pool.list_volumes()] == ["disk-1", "disk-3"]
 
 
 def test_a_helper_that_hangs_is_stopped_at_its_bound() -> None:
