@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.test import Client
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -40,6 +41,8 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+        # While that loop runs, Django keeps connections apart from those that it had before.
+        connections.close_all()
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def page(
         lambda message: errors.append(message.text) if "Content Security" in message.text else None,
     )
     page.goto(f"{live_server.url}/vms/{vm.pk}/screen")
-    expect(page.locator("[data-vnc][data-connected=true]")).to_be_visible(timeout=20_000)
+    expect(page.locator("[data-vnc][data-connected=true]")).to_be_visible(timeout=60_000)
     page.wait_for_timeout(3000)  # the BIOS has to find the disk before anybody reads keys
     yield page
     context.close()
