@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import libvirt
+import libvirt_qemu
 
 from scloud.lab.plan import Lab
 from scloud.lab.shell import run
@@ -57,3 +61,50 @@ def ports(lab: Lab) -> set[str]:
         "--columns=name", "find", "logical_switch_port", 'type=""',
     )  # fmt: skip
     return {line.strip() for line in text.splitlines() if line.strip()}
+
+
+def guest_run(facts: dict[str, Any], name: str, *argv: str, timeout_s: float = 30) -> str:
+    """Run a command in a guest through its agent; what it printed."""
+    for host in facts["hosts"]:
+        connection = libvirt.open(host["uri"])
+        try:
+            for domain in connection.listAllDomains():
+                if domain.name() == name and domain.isActive():
+                    return _exec(domain, argv, timeout_s)
+        finally:
+            connection.close()
+    raise AssertionError(f"{name} runs nowhere")
+
+
+def _exec(domain: Any, argv: tuple[str, ...], timeout_s: float) -> str:
+    def ask(command: dict[str, Any]) -> Any:
+        return json.loads(libvirt_qemu.qemuAgentCommand(domain, json.dumps(command), 10, 0))
+
+    started = ask(
+        {
+            "execute": "guest-exec",
+            "arguments": {"path": argv[0], "arg": list(argv[1:]), "capture-output": True},
+        }
+    )
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        status = ask(
+            {"execute": "guest-exec-status", "arguments": {"pid": started["return"]["pid"]}}
+        )["return"]
+        if status["exited"]:
+            return base64.b64decode(status.get("out-data", "")).decode(errors="replace").strip()
+        time.sleep(0.2)
+    raise AssertionError(f"{argv} did not end in {timeout_s} s")
+
+
+def await_agent(facts: dict[str, Any], name: str, timeout_s: float = 180) -> None:
+    """Wait until the agent of a guest answers."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            guest_run(facts, name, "/bin/true")
+            return
+        except (libvirt.libvirtError, AssertionError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)

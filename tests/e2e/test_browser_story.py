@@ -1,0 +1,210 @@
+"""The whole story in a browser, against a real guest, and looked at from outside the product."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from scloud.lab import probe
+from scloud.lab.plan import Lab
+from scloud.lab.shell import run
+from scloud.lab.stack import Stack
+from tests.e2e import outside
+
+pytestmark = [pytest.mark.lab, pytest.mark.browser, pytest.mark.timeout(900)]
+
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+GUEST_PASSWORD = "Passw0rd!x"
+
+
+@pytest.fixture
+def page(stack: Stack, logins: dict[str, str]) -> Iterator[Page]:
+    """A browser in which the demo tenant is signed in; errors of scripts fail the test."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                errors.append(message.text) if "Content Security" in message.text else None
+            ),
+        )
+        page.goto(f"{stack.url}/login/")
+        page.fill("input[type=email]", logins["email"])
+        page.fill("input[type=password]", logins["password"])
+        page.press("input[type=password]", "Enter")
+        page.wait_for_url(f"{stack.url}/")
+        yield page
+        context.close()
+        browser.close()
+        assert errors == []
+
+
+def switch_of(lab: Lab, port: str) -> str:
+    """Return the logical switch that a port is on."""
+    nb = f"--db={lab.nb}"
+    for line in run("ovn-nbctl", nb, "--bare", "--columns=name", "list", "logical_switch").split():
+        if port in run("ovn-nbctl", nb, "lsp-list", line):
+            return line
+    raise AssertionError(f"{port} is on no switch")
+
+
+def port_of(facts: dict[str, Any], vm_id: str) -> str:
+    """Return the switch port that the VM's domain is plugged into, as libvirt knows it."""
+    import libvirt
+
+    for host in facts["hosts"]:
+        connection = libvirt.open(host["uri"])
+        try:
+            for domain in connection.listAllDomains():
+                found = re.search(r"interfaceid='([0-9a-f-]+)'", domain.XMLDesc())
+                if domain.name() == vm_id and found:
+                    return found.group(1)
+        finally:
+            connection.close()
+    raise AssertionError(f"{vm_id} has no port")
+
+
+def row(page: Page, vm_id: str) -> Any:
+    """Return the row of a VM in a list."""
+    return page.locator(f'tr[data-live="vm:{vm_id}"]')
+
+
+def test_the_whole_story(page: Page, stack: Stack, facts: dict[str, Any], lab: Lab) -> None:
+    ports_before = outside.ports(lab)
+
+    # Buy.
+    page.goto(f"{stack.url}/vms/create/")
+    page.fill("[name=name]", "story")
+    page.fill("[name=password]", GUEST_PASSWORD)
+    buy = page.locator("#buy")
+    expect(buy).to_be_enabled()
+    expect(buy).to_contain_text("0.10")
+    buy.click()
+    page.wait_for_url(f"{stack.url}/vms/")
+
+    # It starts by itself, and the row says so without a reload.
+    first = page.locator("tr[data-live]", has_text="story").first
+    vm_id = str(first.get_attribute("data-live")).removeprefix("vm:")
+    expect(row(page, vm_id)).to_contain_text("Running", timeout=90_000)
+    assert len(outside.running(facts, vm_id)) == 1
+    port = port_of(facts, vm_id)
+    assert port in outside.ports(lab) - ports_before
+    outside.await_agent(facts, vm_id)
+    assert outside.guest_run(facts, vm_id, "hostname") == "story"
+
+    # It answers on its address, to a neighbour on its own logical switch.
+    address = row(page, vm_id).locator("text=/^10\\.0\\.0\\.\\d+$/").first.inner_text()
+    neighbour_reaches(lab, switch_of(lab, port), address)
+
+    # Its screen: a key pressed in the browser reaches the guest.
+    page.goto(f"{stack.url}/vms/{vm_id}/screen")
+    expect(page.locator("[data-vnc][data-connected=true]")).to_be_visible(timeout=60_000)
+    page.locator("[data-screen] canvas").click()
+    type_until_seen(page, facts, vm_id)
+
+    # Shut down, delete, destroy.
+    page.goto(f"{stack.url}/vms/{vm_id}/")
+    page.get_by_role("button", name="Shut down").click()
+    confirm(page)
+    expect(page.locator(".page-head, main").first).to_contain_text("Stopped", timeout=180_000)
+    assert outside.running(facts, vm_id) == []
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Delete", exact=True).click()
+    confirm(page)
+    await_gone(lambda: vm_id not in outside.domains(facts))
+    page.goto(f"{stack.url}/bin/")
+    expect(row(page, vm_id)).to_be_visible()
+    assert outside.volumes(facts), "the system disk waits in the bin"
+    binned = row(page, vm_id)
+    binned.get_by_role("button", name="Destroy").click()
+    dialog = page.locator("dialog[open]")
+    dialog.locator("input[type=text]").fill("story")
+    dialog.get_by_role("button", name="Destroy").click()
+    expect(row(page, vm_id)).to_have_count(0, timeout=60_000)
+    await_gone(lambda: outside.ports(lab) == ports_before)
+    assert vm_id not in outside.domains(facts)
+    assert outside.seeds(facts, vm_id) == []
+
+    # The money: one purchase, nothing else.
+    page.goto(f"{stack.url}/billing/transactions/")
+    expect(page.locator("main")).to_contain_text("0.10")
+
+
+def confirm(page: Page) -> None:
+    """Press the confirming button of the dialog, if the verb asks."""
+    dialog = page.locator("dialog[open]")
+    try:
+        dialog.wait_for(timeout=3000)
+    except Exception:
+        return
+    dialog.locator("button[type=submit]").last.click()
+
+
+def await_gone(holds: Any, timeout_s: float = 60) -> None:
+    """Wait until something is gone outside."""
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, "it is still there"
+        time.sleep(0.5)
+
+
+def neighbour_reaches(lab: Lab, switch: str, address: str) -> None:
+    """Plug a probe into the switch and reach the guest's SSH server from it."""
+    nb, mac = f"--db={lab.nb}", "52:54:00:e2:e0:01"
+    run("ovn-nbctl", nb, "lsp-add", switch, "e2e-probe",
+        "--", "lsp-set-addresses", "e2e-probe", f"{mac} 10.0.0.250")  # fmt: skip
+    try:
+        added = probe.add(
+            lab, name="e2e", port="e2e-probe", mac=mac, ip=["10.0.0.250/24"],
+            host=lab.hosts[-1].name,
+        )  # fmt: skip
+        end = time.monotonic() + 60
+        while not added.reaches(address):
+            assert time.monotonic() < end, f"{address} does not answer"
+        banner = added.run(
+            "python3", "-c",
+            f"import socket; print(socket.create_connection(('{address}', 22), 10).recv(4))",
+            timeout_s=30,
+        )  # fmt: skip
+        assert "SSH-" in banner
+    finally:
+        probe.delete(lab, name="e2e")
+        subprocess.run(["ovn-nbctl", nb, "--if-exists", "lsp-del", "e2e-probe"], check=True)
+
+
+def type_until_seen(page: Page, facts: dict[str, Any], vm_id: str) -> None:
+    """Log in on the guest's screen and make a file; see the file from outside."""
+    for _ in range(4):
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(1500)
+        page.keyboard.type("root", delay=80)
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(2500)
+        page.keyboard.type(GUEST_PASSWORD, delay=80)
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(4000)
+        page.keyboard.type("touch /tmp/typed-in-the-browser", delay=60)
+        page.keyboard.press("Enter")
+        for _ in range(10):
+            page.wait_for_timeout(800)
+            if "typed-in-the-browser" in outside.guest_run(facts, vm_id, "ls", "/tmp"):
+                return
+    raise AssertionError("what was typed on the screen did not reach the guest")
