@@ -7,8 +7,9 @@ from typing import Any
 from django.db.models import Count, Q
 from django.utils.translation import gettext_lazy as _
 
-from compute import queries
+from compute import capacity, queries
 from compute.models import VM
+from scloud.adminsite import panels
 from scloud.web import dashboard, nav
 from scloud.web.http import ConsoleRequest
 
@@ -31,6 +32,11 @@ def vms_card(request: ConsoleRequest) -> dict[str, Any]:
 
 def register() -> None:
     """Called once when Django is ready."""
+    panels.register(
+        panels.Panel(
+            "platform", _("Capacity, jobs, drift"), "admin/scloud/front.html", capacity.front
+        )
+    )
     nav.register(
         nav.NavItem(
             "compute",

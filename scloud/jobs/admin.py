@@ -1,0 +1,72 @@
+"""Jobs in Django admin: looked at, retried, cancelled."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from scloud.jobs import actions
+from scloud.jobs.models import Job, JobStatus
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import Button, ButtonAdmin, ReadOnlyAdmin
+
+
+def _retry(actor: Actor, job: Job) -> str:
+    actions.retry_job(actor=actor, job=job)
+    return _("%(job)s is queued again.") % {"job": job.pk}
+
+
+def _cancel(actor: Actor, job: Job) -> str:
+    actions.cancel_job(actor=actor, job=job)
+    return _("%(job)s is cancelled.") % {"job": job.pk}
+
+
+def _not_failed(job: Job) -> str:
+    ended = (JobStatus.FAILED, JobStatus.CANCELLED)
+    return "" if job.status in ended else _("Only a failed or cancelled job can be retried.")
+
+
+def _not_active(job: Job) -> str:
+    return "" if job.is_active else _("It has ended already.")
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
+    """The durable jobs of all tenants."""
+
+    list_display = (
+        "created_at",
+        "title",
+        "kind",
+        "target_id",
+        "tenant",
+        "status",
+        "progress_percent",
+        "attempt",
+        "lease_owner",
+        "error_code",
+    )
+    list_filter = ("status", "kind", "created_at", "tenant")
+    list_select_related = ("tenant",)
+    search_fields = ("id", "title", "target_id", "error_code", "created_by")
+    date_hierarchy = "created_at"
+    buttons = (
+        Button("retry", gettext_lazy("Retry"), _retry, _not_failed, batch=True),
+        Button(
+            "cancel",
+            gettext_lazy("Cancel"),
+            _cancel,
+            _not_active,
+            confirm=gettext_lazy(
+                "The worker stops at the next step, and the sweep brings the target back to what "
+                "the hypervisor says."
+            ),
+            batch=True,
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Newest first."""
+        return super().get_queryset(request).order_by("-created_at", "-id")
