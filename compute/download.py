@@ -190,6 +190,7 @@ def fetch(
             target.unlink(missing_ok=True)
             raise
         finally:
+            response.close()
             connection.close()
     raise ScloudError("The URL redirects too often.", code="too_many_redirects")
 

@@ -138,6 +138,7 @@ class ExportImage(Handler):
         """Link or copy the image; a complete file is taken as it is."""
         image = image_of(context)
         target = export_path(image)
+        context.result["file"] = target.name
         if target.exists():
             os.utime(target)
             return
@@ -154,9 +155,6 @@ class ExportImage(Handler):
                     writer.write(chunk)
                     context.progress(writer.tell() / total)
         part.rename(target)
-
-    def on_success(self, context: Context) -> None:
-        context.result["file"] = export_path(image_of(context)).name
 
 
 class DestroyImage(Handler):

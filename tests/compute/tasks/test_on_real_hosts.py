@@ -1,0 +1,278 @@
+"""The rest of a VM's life on real hosts with real guests, looked at from outside the product."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from compute.actions import changes, disks, lifecycle, snapshots
+from compute.actions.disks import DiskOrder
+from compute.actions.migrate import migrate_vm
+from compute.models import VM, Disk, DiskType, Host, Snapshot, Spec
+from compute.storage.base import FileSource
+from scloud.tenancy.actor import Actor
+from tests.lab_platform import RealPlatform
+
+pytestmark = pytest.mark.lab
+
+
+def sh(platform: RealPlatform, vm: VM, script: str, timeout_s: float = 60) -> str:
+    return platform.guest(vm, "/bin/sh", "-c", script, timeout_s=timeout_s)
+
+
+def settle(platform: RealPlatform, *rows: VM | Disk | Snapshot) -> None:
+    platform.run_jobs()
+    for row in rows:
+        row.refresh_from_db()
+        assert row.failure == "", row.failure
+
+
+def system_disk(vm: VM) -> Disk:
+    found: Disk = Disk.objects.get(vm=vm, is_system=True)
+    return found
+
+
+def path_of(platform: RealPlatform, disk: Disk) -> Path:
+    source = platform.storage.disk_source(disk.pk)
+    assert isinstance(source, FileSource)
+    return Path(source.path)
+
+
+def look(path: Path) -> dict[str, object]:
+    """What qemu-img says of a file."""
+    done = subprocess.run(
+        ["qemu-img", "info", "-U", "--output=json", str(path)], check=True, capture_output=True
+    )
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def data_disk(platform: RealPlatform, size_gib: int = 10) -> Disk:
+    order = DiskOrder(
+        region=platform.region, disk_type=platform.disk_type, size_gib=size_gib, name="data"
+    )
+    quote = disks.quote_disk(actor=platform.actor, order=order)
+    disk = disks.create_disk(actor=platform.actor, order=order, quote_token=quote.token)
+    settle(platform, disk)
+    return disk
+
+
+def stop(platform: RealPlatform, vm: VM) -> None:
+    lifecycle.power_off_vm(actor=platform.actor, vm=vm)
+    settle(platform, vm)
+    assert vm.status == "stopped"
+
+
+def start(platform: RealPlatform, vm: VM) -> None:
+    lifecycle.start_vm(actor=platform.actor, vm=vm)
+    settle(platform, vm)
+    platform.await_agent(vm)
+
+
+def device_of(platform: RealPlatform, vm: VM, disk: Disk) -> str:
+    """The guest's name for a disk, by its serial number."""
+    script = (
+        "for d in /sys/block/vd*; do "
+        f'[ "$(cat $d/serial 2>/dev/null)" = "{disk.pk}" ] && basename $d; done; true'
+    )
+    end = time.monotonic() + 15
+    while not (name := sh(platform, vm, script)):
+        assert time.monotonic() < end, f"the guest does not see {disk.pk}"
+        time.sleep(0.3)
+    return name
+
+
+def test_password_size_and_growth_reach_the_guest(real_platform: RealPlatform) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    before = sh(platform, vm, "grep ^root: /etc/shadow")
+    changes.reset_password(actor=platform.actor, vm=vm, password="An0ther-one")
+    settle(platform, vm)
+    after = sh(platform, vm, "grep ^root: /etc/shadow")
+    assert after != before
+    assert after.startswith("root:$6$")
+
+    boot = sh(platform, vm, "cat /proc/sys/kernel/random/boot_id")
+    memory = int(sh(platform, vm, "awk '/MemTotal/ {print $2}' /proc/meminfo"))
+    wanted = Spec.objects.get(cluster=platform.cluster, vcpus=2, memory_mib=512)
+    quote = changes.quote_size(actor=platform.actor, vm=vm, spec=wanted)
+    changes.hot_upgrade_vm(actor=platform.actor, vm=vm, spec=wanted, quote_token=quote.token)
+    settle(platform, vm)
+    assert sh(platform, vm, "cat /proc/sys/kernel/random/boot_id") == boot
+    assert sh(platform, vm, "cat /sys/devices/system/cpu/online") == "0-1"
+    end = time.monotonic() + 20
+    while int(sh(platform, vm, "awk '/MemTotal/ {print $2}' /proc/meminfo")) < memory + 200_000:
+        assert time.monotonic() < end, "the memory did not arrive in the guest"
+        time.sleep(0.5)
+
+    stop(platform, vm)
+    wanted = Spec.objects.get(cluster=platform.cluster, vcpus=1, memory_mib=256)
+    quote = changes.quote_size(actor=platform.actor, vm=vm, spec=wanted)
+    changes.modify_vm(actor=platform.actor, vm=vm, spec=wanted, quote_token=quote.token)
+    settle(platform, vm)
+    start(platform, vm)
+    assert sh(platform, vm, "cat /sys/devices/system/cpu/online") == "0"
+    assert int(sh(platform, vm, "awk '/MemTotal/ {print $2}' /proc/meminfo")) < memory + 10_000
+
+
+def test_a_data_disk_lives_through_attach_growth_detach_and_another_vm(
+    real_platform: RealPlatform,
+) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    disk = data_disk(platform)
+    disks.attach_disk(actor=platform.actor, vm=vm, disk=disk)
+    settle(platform, disk)
+    assert (disk.status, disk.target) == ("bound", "vdb")
+    device = device_of(platform, vm, disk)
+    assert int(sh(platform, vm, f"cat /sys/block/{device}/size")) * 512 == 10 * 1024**3
+    sh(platform, vm, f"mke2fs -q /dev/{device} 20000 || mkfs.ext2 /dev/{device} 20000")
+    sh(platform, vm, f"mkdir -p /data && mount /dev/{device} /data")
+    sh(platform, vm, "echo kept > /data/file && sync")
+
+    quote = disks.quote_expansion(actor=platform.actor, disk=disk, size_gib=12)
+    disks.expand_disk(actor=platform.actor, disk=disk, size_gib=12, quote_token=quote.token)
+    settle(platform, disk)
+    assert int(sh(platform, vm, f"cat /sys/block/{device}/size")) * 512 == 12 * 1024**3
+
+    disks.detach_disk(actor=platform.actor, disk=disk)
+    settle(platform, disk)
+    assert (disk.status, disk.vm) == ("unbound", None)
+    assert "/data" not in sh(platform, vm, "cat /proc/mounts")
+    domain = platform.hypervisor(vm).observe(str(vm.uuid))
+    assert disk.pk not in [one.id for one in domain.disks]
+    assert look(path_of(platform, disk))["virtual-size"] == 12 * 1024**3
+
+    quote = disks.quote_expansion(actor=platform.actor, disk=disk, size_gib=13)
+    disks.expand_disk(actor=platform.actor, disk=disk, size_gib=13, quote_token=quote.token)
+    settle(platform, disk)
+    assert look(path_of(platform, disk))["virtual-size"] == 13 * 1024**3
+    disks.attach_disk(actor=platform.actor, vm=vm, disk=disk)
+    settle(platform, disk)
+    device = device_of(platform, vm, disk)
+    sh(platform, vm, f"mount /dev/{device} /data")
+    assert sh(platform, vm, "cat /data/file") == "kept"
+
+
+def test_snapshots_hold_their_content_and_any_can_go(real_platform: RealPlatform) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    disk = data_disk(platform)
+    disks.attach_disk(actor=platform.actor, vm=vm, disk=disk)
+    settle(platform, disk)
+    device = f"/dev/{device_of(platform, vm, disk)}"
+    sums, taken = [], []
+    for number in range(3):
+        sh(platform, vm, f"dd if=/dev/urandom of={device} bs=1M count=4 seek={number} && sync")
+        sums.append(sh(platform, vm, f"dd if={device} bs=1M count=16 | md5sum"))
+        snapshot = snapshots.create_snapshot(actor=platform.actor, disk=disk, name=f"s{number}")
+        settle(platform, snapshot, disk)
+        assert (snapshot.status, snapshot.frozen) == ("available", True)
+        taken.append(snapshot)
+    assert len(set(sums)) == 3
+    names = [one["name"] for one in look(path_of(platform, disk))["snapshots"]]  # type: ignore[attr-defined]
+    assert names == [one.pk for one in taken]
+
+    snapshots.delete_snapshot(actor=platform.actor, snapshot=taken[1])
+    settle(platform, taken[1], disk)
+    sh(platform, vm, f"dd if=/dev/zero of={device} bs=1M count=16 && sync")
+
+    order = DiskOrder(
+        region=platform.region, disk_type=platform.disk_type, size_gib=10, name="copy"
+    )
+    quote = disks.quote_disk(actor=platform.actor, order=order)
+    copy = disks.create_disk_from_snapshot(
+        actor=platform.actor, snapshot=taken[2], order=order, quote_token=quote.token
+    )
+    settle(platform, copy, disk)
+    disks.attach_disk(actor=platform.actor, vm=vm, disk=copy)
+    settle(platform, copy)
+    other = f"/dev/{device_of(platform, vm, copy)}"
+    assert sh(platform, vm, f"dd if={other} bs=1M count=16 | md5sum") == sums[2]
+
+    for snapshot, wanted in ((taken[0], sums[0]), (taken[2], sums[2])):
+        disks.detach_disk(actor=platform.actor, disk=disk)
+        settle(platform, disk)
+        snapshots.roll_back_snapshot(actor=platform.actor, snapshot=snapshot)
+        settle(platform, snapshot, disk)
+        disks.attach_disk(actor=platform.actor, vm=vm, disk=disk)
+        settle(platform, disk)
+        device = f"/dev/{device_of(platform, vm, disk)}"
+        assert sh(platform, vm, f"dd if={device} bs=1M count=16 | md5sum") == wanted
+
+
+def test_the_system_disk_rolls_back_is_imaged_and_reinstalled(
+    real_platform: RealPlatform,
+) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    sh(platform, vm, "echo first > /root/mark && sync")
+    disk = system_disk(vm)
+    snapshot = snapshots.create_snapshot(actor=platform.actor, disk=disk, name="clean")
+    settle(platform, snapshot, disk)
+    assert snapshot.frozen
+    sh(platform, vm, "echo second > /root/mark && sync")
+    stop(platform, vm)
+    snapshots.roll_back_snapshot(actor=platform.actor, snapshot=snapshot)
+    settle(platform, snapshot, disk)
+    start(platform, vm)
+    assert sh(platform, vm, "cat /root/mark") == "first"
+
+    stop(platform, vm)
+    image = changes.make_image(actor=platform.actor, vm=vm, name="golden")
+    platform.run_jobs()
+    image.refresh_from_db()
+    assert image.status == "available", image.failure
+    assert "backing-filename" not in look(platform.storage.export_image(image.pk))
+
+    changes.reinstall_vm(actor=platform.actor, vm=vm, image=platform.image, password="An0ther-one")
+    settle(platform, vm)
+    snapshot.refresh_from_db()
+    assert (vm.status, snapshot.status) == ("stopped", "destroyed")
+    assert "snapshots" not in look(path_of(platform, disk))
+    start(platform, vm)
+    assert sh(platform, vm, "cat /root/mark 2>/dev/null || echo none") == "none"
+
+    stop(platform, vm)
+    changes.reinstall_vm(actor=platform.actor, vm=vm, image=image)
+    settle(platform, vm)
+    start(platform, vm)
+    assert sh(platform, vm, "cat /root/mark") == "first"
+
+
+def test_a_vm_moves_with_its_disks_and_stays_one(real_platform: RealPlatform) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    boot = sh(platform, vm, "cat /proc/sys/kernel/random/boot_id")
+    before = vm.host
+    migrate_vm(actor=Actor.system(platform.tenant), vm=vm)
+    settle(platform, vm)
+    assert vm.host is not None
+    assert vm.host != before
+    assert platform.domains() == {vm.id: [vm.host.name]}
+    assert sh(platform, vm, "cat /proc/sys/kernel/random/boot_id") == boot
+    snapshot = snapshots.create_snapshot(
+        actor=platform.actor, disk=system_disk(vm), name="after-move"
+    )
+    settle(platform, snapshot)
+    assert Host.objects.filter(arriving=vm).count() == 0
+
+
+def test_the_limit_of_a_disk_type_is_felt_in_the_guest(real_platform: RealPlatform) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    disk = data_disk(platform)
+    DiskType.objects.filter(pk=platform.disk_type.pk).update(throughput_limit_mbps=4)
+    disks.attach_disk(actor=platform.actor, vm=vm, disk=disk)
+    settle(platform, disk)
+    device = f"/dev/{device_of(platform, vm, disk)}"
+    # The first writes spend the burst that the limiter allows.
+    sh(platform, vm, f"dd if=/dev/zero of={device} bs=1M count=8 oflag=direct")
+    began = time.monotonic()
+    sh(platform, vm, f"dd if=/dev/zero of={device} bs=1M count=16 oflag=direct", timeout_s=60)
+    took_s = time.monotonic() - began
+    assert 3.0 < took_s < 12.0
