@@ -15,7 +15,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from billing import ledger, pricelists
+from billing import ledger, money, pricelists
 from billing.models import PriceList, TransactionKind
 from compute.drivers import storage_of
 from compute.models import Cluster, DiskType, Host, Image, Spec, StoragePool
@@ -179,7 +179,7 @@ def seed_tenant(
                 ledger.post(
                     account,
                     TransactionKind.RECHARGE,
-                    cash_minor=int(balance * 100),
+                    cash_minor=money.to_minor(balance),
                     gift_minor=0,
                     key=f"seed:{tenant.pk}",
                     actor="SCloud",

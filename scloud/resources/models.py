@@ -33,7 +33,7 @@ class Region(models.Model):
         _("OVN northbound database"),
         max_length=200,
         blank=True,
-        help_text=_("tcp:ADDRESS:6641, ssl:ADDRESS:6641 or unix:PATH"),
+        help_text=_("tcp:ADDRESS:6641 or unix:PATH"),
     )
 
     class Meta:

@@ -35,7 +35,11 @@ class TenantManager(models.Manager[M]):
 
     def all(self) -> models.QuerySet[M]:
         """Return the rows; unlike Django's it raises at once without a scope."""
-        return self.get_queryset().all()
+        rows = self.get_queryset()
+        if isinstance(rows, DisabledQuerySet):
+            rows.all()
+        # Not a clone: related managers find their prefetched rows in this very object.
+        return rows
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=60, verbose_name='name')),
                 ('enabled', models.BooleanField(default=True, verbose_name='enabled')),
                 ('position', models.PositiveSmallIntegerField(default=0)),
-                ('ovn_nb', models.CharField(blank=True, help_text='tcp:ADDRESS:6641, ssl:ADDRESS:6641 or unix:PATH', max_length=200, verbose_name='OVN northbound database')),
+                ('ovn_nb', models.CharField(blank=True, help_text='tcp:ADDRESS:6641 or unix:PATH', max_length=200, verbose_name='OVN northbound database')),
             ],
             options={
                 'ordering': ['position', 'name'],
