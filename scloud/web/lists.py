@@ -519,6 +519,8 @@ class ListView(ConsoleView):
             "empty": self.empty,
             "empty_action": bool(self.empty.action_url_name)
             and (not self.empty.action_permission or actor.allows(self.empty.action_permission)),
+            # One primary button a view: the empty state's own, while it is there.
+            "empty_action_shown": not total and not narrowed and bool(self.empty.action_url_name),
             "sort_parameter": state.sort if state.sort != self.default_sort else "",
             "size_parameter": state.size if "size" in self.request.GET else "",
             "page_actions": [

@@ -290,14 +290,19 @@ def bar(label: Any, used: float, limit: float | None, unit: str = "") -> SafeStr
             "limit": f"{number_format(limit)}{suffix}",
         }
         top = max(limit, 1)
+        share = used / top
+        tone = "quota-over" if share >= 0.95 else "quota-warn" if share >= 0.8 else "quota-added"
+        # Browsers draw <meter> each in their own way, so it is there for screen readers only.
         gauge = format_html(
-            '<meter min="0" max="{}" low="{}" high="{}" optimum="0" value="{}" aria-label="{}">'
-            "</meter>",
+            '<meter class="sr-only" min="0" max="{}" value="{}" aria-label="{}"></meter>'
+            '<svg class="quota-svg" viewBox="0 0 100 6" preserveAspectRatio="none"'
+            ' aria-hidden="true"><rect class="quota-track" width="100" height="6"></rect>'
+            '<rect class="{}" width="{}" height="6"></rect></svg>',
             top,
-            round(top * 0.8, 3),
-            round(top * 0.95, 3),
             min(used, top),
             label,
+            tone,
+            f"{min(100.0, 100.0 * share):.2f}",
         )
     return format_html(
         '<div class="bar"><div class="bar-head"><span>{}</span><span class="bar-value">{}</span>'
