@@ -161,6 +161,7 @@ if SCLOUD_HTTPS:
 # Where browsers find the VNC proxy (a process of its own, see docs/architecture.md).
 SCLOUD_VNC_PUBLIC_URL = env.str("SCLOUD_VNC_PUBLIC_URL", default="ws://localhost:8001")
 SCLOUD_VNC_GATEWAY_ADDRESS = env.str("SCLOUD_VNC_GATEWAY_ADDRESS", default="127.0.0.1")
+SCLOUD_VNC_GATEWAY_PORTS = env.str("SCLOUD_VNC_GATEWAY_PORTS", default="15900-16899")
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -196,6 +197,9 @@ STORAGES = {
     },
 }
 MEDIA_ROOT = SCLOUD_STATE_DIR / "uploads"
+
+# Tests and development have no collected files; whitenoise then looks where they come from.
+WHITENOISE_AUTOREFRESH = DEBUG or TESTING
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -250,6 +254,7 @@ SPECTACULAR_SETTINGS = {
 # --- the product's own settings -------------------------------------------------------------
 SCLOUD_CURRENCY = env.str("SCLOUD_CURRENCY", default="CNY")
 SCLOUD_CURRENCY_DECIMALS = env.int("SCLOUD_CURRENCY_DECIMALS", default=2)
+SCLOUD_BILLING_TIME_ZONE = env.str("SCLOUD_BILLING_TIME_ZONE", default="Asia/Shanghai")
 SCLOUD_API_REQUESTS_PER_MINUTE = env.int("SCLOUD_API_REQUESTS_PER_MINUTE", default=600)
 SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = env.int("SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE", default=20)
 # A proxy in front of the console may say where a request came from; nobody else may.
