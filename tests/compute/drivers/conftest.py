@@ -54,7 +54,8 @@ def _lab_rig(wanted: Lab) -> Rig:
         there=there,
         storage=storage,
         image_id=image_id,
-        boot_timeout_s=90.0,
+        # A warm boot under TCG takes 40 s on a quiet machine, several times that on a busy one.
+        boot_timeout_s=240.0,
         poll_s=0.3,
     )
 
