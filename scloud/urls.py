@@ -13,3 +13,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     *(path("", include(name)) for name in PAGES if find_spec(name) is not None),
 ]
+
+handler400 = "scloud.web.errors.bad_request"
+handler403 = "scloud.web.errors.permission_denied"
+handler404 = "scloud.web.errors.page_not_found"
+handler500 = "scloud.web.errors.server_error"

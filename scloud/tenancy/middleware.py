@@ -66,7 +66,9 @@ class TenancyMiddleware:
         limit = timedelta(minutes=PlatformSettings.load().idle_logout_min)
         if last is not None and now.timestamp() - float(last) > limit.total_seconds():
             return True
-        if last is None or now.timestamp() - float(last) > 30:
+        # Pages fetch by themselves what was pushed to them: that is not somebody being there.
+        passive = request.headers.get("X-Scloud-Passive") == "1"
+        if last is None or (not passive and now.timestamp() - float(last) > 30):
             request.session[SEEN_KEY] = now.timestamp()
             UserSession.objects.filter(session_key=request.session.session_key).update(
                 last_seen_at=now, ip=client_ip(request)
