@@ -5,7 +5,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from billing import quotas, services
-from compute import transitions
+from compute import gpu, transitions
 from compute.disk_transitions import complete_disk, forget_snapshots, tell_disk
 from compute.models import VM, Disk, SnapshotSchedule
 from compute.states import DiskStatus, VmStatus
@@ -20,6 +20,7 @@ def land_in_bin(
     """Put a VM that is off its host into the bin, with the data disks named; others are unbound."""
     now = timezone.now()
     quotas.free(vm.id)
+    gpu.release(vm)
     services.set_in_bin(vm.id, True)
     for disk in Disk.objects.filter(vm=vm, is_system=False):
         left = DiskStatus.EXPIRED if disk.status == DiskStatus.EXPIRED else DiskStatus.UNBOUND

@@ -2,6 +2,7 @@
 
 from django.conf import settings
 
+from compute import gpu
 from compute.cloudinit import SeedNic, SeedSpec
 from compute.hypervisor.base import DiskAttachment, DiskLimits, DomainSpec, NicSpec
 from compute.logins import open_hash
@@ -53,6 +54,7 @@ def domain_spec(
             for nic in plumbing.nic_specs(vm.id)
         ),
         seed=seed,
+        pci_devices=gpu.addresses(vm),
     )
 
 

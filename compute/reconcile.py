@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
-from compute import transitions
+from compute import gpu, transitions
 from compute.drivers import hypervisor_of, storage_of
 from compute.hypervisor.base import DomainObservation, HostCapacity, HypervisorError
 from compute.hypervisor.base import PowerState as Power
@@ -144,7 +144,12 @@ def reconcile_vm(
             return left
         if vm.host_id is None or vm.host_id not in answered:
             return left
+        if not home and len(elsewhere) == 1 and elsewhere[0][1].power_state == Power.RUNNING:
+            # It runs in one place, and where the row looks for it the host does not know it: a
+            # migration ended while nobody could see it.
+            return follow(vm, *elsewhere[0])
         if home:
+            take_off_surplus(vm, home[0])
             transitions.observe(vm, str(home[0].power_state.value), reason=home[0].reason)
         else:
             transitions.observe(vm, Power.ABSENT.value, reason="The host does not know the VM.")
@@ -158,6 +163,32 @@ def reconcile_vm(
                     )
                 )
         return left
+
+
+def follow(vm: VM, host: Host, domain: DomainObservation) -> list[tuple[str, str, str]]:
+    """Let the row of an idle VM follow to the only host on which it is."""
+    moved = VM.objects.filter(pk=vm.pk, host=vm.host_id, task="").update(host=host)
+    if moved:
+        note_repair("moved_domain", host.name, vm.id, f"{vm.name} was found running here")
+        transitions.observe(vm, str(domain.power_state.value), reason=domain.reason)
+    return []
+
+
+def take_off_surplus(vm: VM, domain: DomainObservation) -> None:
+    """Detach disks that hang on the domain and, after the rows, on something else or nothing."""
+    rows = set(Disk.objects.filter(vm=vm).values_list("pk", flat=True))
+    for surplus in {disk.id for disk in domain.disks} - rows:
+        with transaction.atomic():
+            # While the row is held nobody begins to attach the disk anywhere.
+            disk = Disk.objects.select_for_update().filter(pk=surplus, task="").first()
+            if disk is None or disk.vm_id == vm.pk or vm.host is None:
+                continue
+            try:
+                hypervisor_of(vm.host).detach_disk(str(vm.uuid), surplus)
+            except HypervisorError as error:
+                log.warning("%s stays on %s: %s", surplus, vm.id, error.message)
+                continue
+            note_repair("surplus_disk", vm.host.name, surplus, f"it still hung on {vm.name}")
 
 
 def remove_leftover(host: Host, domain: DomainObservation, why: str) -> None:
@@ -203,6 +234,16 @@ def close_drift(kinds: Iterable[str], still_open: list[tuple[str, str, str]]) ->
     for row in Drift.objects.filter(kind__in=list(kinds), repaired_at=None):
         if (row.kind, row.place, row.resource_id) not in keep:
             Drift.objects.filter(pk=row.pk).update(repaired_at=timezone.now())
+
+
+def reconcile_gpus() -> None:
+    """Take the inventory of the accelerators of clusters that have some."""
+    with scopes_disabled():
+        for host in Host.objects.exclude(cluster__gpu_type="").filter(unreachable_since=None):
+            try:
+                gpu.record(host, hypervisor_of(host).pci_devices())
+            except HypervisorError as error:
+                log.warning("no inventory of %s: %s", host.name, error.message)
 
 
 def reconcile_pools() -> None:

@@ -11,7 +11,7 @@ from compute import console, reconcile, sweeps
 from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions import lifecycle as verbs
-from compute.tasks import changes, disks, images, lifecycle, migrate, snapshots
+from compute.tasks import changes, disks, images, lifecycle, limits, migrate, snapshots
 from scloud.jobs import periodic
 from scloud.resources import kinds
 
@@ -33,7 +33,7 @@ def _own_images(rows: QuerySet[Any]) -> QuerySet[Any]:
 
 def register_all() -> None:
     """Called once when Django is ready."""
-    for tasks in (lifecycle, changes, migrate, disks, snapshots, images):
+    for tasks in (lifecycle, changes, migrate, disks, snapshots, images, limits):
         tasks.register_all()
     console.register()
     kinds.register(
@@ -103,6 +103,8 @@ def register_all() -> None:
     periodic.register("compute.stuck", 5, reconcile.land_stuck)
     periodic.register("compute.bin", 30, sweeps.empty_bin)
     periodic.register("compute.disk_bin", 30, sweeps.empty_disk_bin)
+    periodic.register("compute.gpus", 30, reconcile.reconcile_gpus)
+    periodic.register("compute.limits", 10, limits.apply_changed_limits)
     periodic.register("compute.staging", 600, images.sweep_staging)
     periodic.register("compute.stuck_disks", 10, sweeps.land_stuck_disks)
     periodic.register("compute.expired", 30, sweeps.catch_up_expired)

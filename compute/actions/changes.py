@@ -103,13 +103,19 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
     _check_spec(vm, spec)
     payload = _pay_for_size(actor, vm, spec, quote_token)
     host: Host | None = vm.host
-    if placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib) is not None:
+    refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
+    if refusal is not None and vm.gpu_count:
+        raise NoCapacity(
+            f"The host with the GPUs of {vm.name} has no room: {placement.REASONS[refusal]}.",
+            field="spec",
+            remedy="Choose a smaller size, or try again later.",
+        )
+    if refusal is not None:
         host = placement.place(
             vm.cluster,
             vm.tenant,
             vcpus=spec.vcpus,
             memory_mib=spec.memory_mib,
-            gpus=vm.gpu_count,
             excluded=frozenset({vm.host_id} if vm.host_id else ()),
         )[0]
     max_vcpus, max_memory_mib = sizes.headroom(vm.image, vm.cluster, spec.vcpus, spec.memory_mib)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from billing import quotas, services
 from billing.quotes import Quote
 from billing.services import QuoteItem, ResourceRef
-from compute import catalog, placement, sizes, transitions
+from compute import catalog, gpu, placement, sizes, transitions
 from compute.build import DATA_TARGETS, SYSTEM_TARGET
 from compute.logins import keep_hash
 from compute.models import VM, Cluster, Disk, DiskType, Image, Spec
@@ -277,6 +277,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
         tenant,
         vcpus=order.spec.vcpus,
         memory_mib=order.spec.memory_mib,
+        gpus=order.gpu_count,
         count=order.count,
     )
     max_vcpus, max_memory_mib = sizes.headroom(
@@ -306,6 +307,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             external_security_group=order.external_group.pk if order.external_group else "",
         )
         vm.save(force_insert=True)
+        gpu.allocate(vm, hosts[number])
         keep_hash(vm, order.password)
         _add_disks(vm, order, system_ids[number], data_ids[number] if data_ids else None)
         audit.note(vm)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from billing import quotas, services
-from compute import placement, transitions
+from compute import gpu, placement, transitions
 from compute.actions.create import vm_quota
 from compute.models import VM, Disk, Host
 from compute.states import VmStatus
@@ -162,7 +162,15 @@ def full_quota(vm: VM) -> dict[str, int]:
 
 
 def _place_again(vm: VM) -> Host:
-    return placement.place(vm.cluster, vm.tenant, vcpus=vm.vcpus, memory_mib=vm.memory_mib)[0]
+    host = placement.place(
+        vm.cluster,
+        vm.tenant,
+        vcpus=vm.vcpus,
+        memory_mib=vm.memory_mib,
+        gpus=vm.gpu_count,
+    )[0]
+    gpu.allocate(vm, host)
+    return host
 
 
 @dataclass(frozen=True)

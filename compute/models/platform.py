@@ -80,6 +80,9 @@ class Cluster(models.Model):
     cpu_quota_percent = models.PositiveSmallIntegerField(
         null=True, blank=True, validators=[MinValueValidator(5), MaxValueValidator(100)]
     )
+    # What was last set on all running VMs; a difference is made good by a chore.
+    applied_cpu_shares_per_vcpu = models.PositiveIntegerField(null=True, editable=False)
+    applied_cpu_quota_percent = models.PositiveSmallIntegerField(null=True, editable=False)
     tenants = models.ManyToManyField(
         Tenant, blank=True, related_name="+", help_text=_("Empty: visible to all.")
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.utils import timezone
 
 from billing import quotas, services
-from compute import transitions
+from compute import gpu, transitions
 from compute.bin import land_in_bin
 from compute.disk_transitions import forget_snapshots
 from compute.drivers import quietly, told_plainly
@@ -190,6 +190,7 @@ def give_back_all(vm: VM, reason: str) -> None:
         )
     services.refund_failed(vm.id, reason)
     quotas.free(vm.id)
+    gpu.release(vm)
     release_nics(vm.id)
 
 
@@ -363,6 +364,7 @@ class RestoreVm(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         quotas.free(vm.id)
+        gpu.release(vm)
         transitions.fail(
             vm, context.job, self.verb, VmStatus.BINNED, error.code, error.message, host=None
         )

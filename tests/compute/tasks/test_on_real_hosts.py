@@ -224,7 +224,7 @@ def test_the_system_disk_rolls_back_is_imaged_and_reinstalled(
 
     stop(platform, vm)
     image = changes.make_image(actor=platform.actor, vm=vm, name="golden")
-    platform.run_jobs()
+    settle(platform, vm)
     image.refresh_from_db()
     assert image.status == "available", image.failure
     assert "backing-filename" not in look(platform.storage.export_image(image.pk))
