@@ -190,18 +190,30 @@ def neighbour_reaches(lab: Lab, switch: str, address: str) -> None:
         subprocess.run(["ovn-nbctl", nb, "--if-exists", "lsp-del", "e2e-probe"], check=True)
 
 
+def type_keys(page: Page, text: str) -> None:
+    """Type as fingers do, with the Shift key pressed where it is needed (US layout)."""
+    for char in text:
+        if char == "!":
+            page.keyboard.press("Shift+Digit1")
+        elif char.isupper():
+            page.keyboard.press(f"Shift+Key{char}")
+        else:
+            page.keyboard.type(char)
+        page.wait_for_timeout(80)
+
+
 def type_until_seen(page: Page, facts: dict[str, Any], vm_id: str) -> None:
     """Log in on the guest's screen and make a file; see the file from outside."""
     for _ in range(4):
         page.keyboard.press("Enter")
         page.wait_for_timeout(1500)
-        page.keyboard.type("root", delay=80)
+        type_keys(page, "root")
         page.keyboard.press("Enter")
         page.wait_for_timeout(2500)
-        page.keyboard.type(GUEST_PASSWORD, delay=80)
+        type_keys(page, GUEST_PASSWORD)
         page.keyboard.press("Enter")
         page.wait_for_timeout(4000)
-        page.keyboard.type("touch /tmp/typed-in-the-browser", delay=60)
+        type_keys(page, "touch /tmp/typed-in-the-browser")
         page.keyboard.press("Enter")
         for _ in range(10):
             page.wait_for_timeout(800)
