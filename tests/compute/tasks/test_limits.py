@@ -13,12 +13,11 @@ from tests.compute.tasks.test_disks import attached, ready
 
 
 def limits(box: Box, vm: VM) -> set[DiskLimits]:
-    running = box.domain(vm).running
-    assert running is not None
-    assert {one.limits for one in running.disks} == {
-        one.limits for one in box.domain(vm).spec.disks
-    }
-    return {one.limits for one in running.disks}
+    domain = box.domain(vm)
+    assert domain.running is not None
+    found = {one.limits for one in domain.running.disks}
+    assert found == {one.limits for one in domain.spec.disks}
+    return found
 
 
 def test_new_limits_of_a_disk_type_hold_at_once(box: Box) -> None:

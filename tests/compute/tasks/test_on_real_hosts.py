@@ -14,6 +14,7 @@ from compute.actions.disks import DiskOrder
 from compute.actions.migrate import migrate_vm
 from compute.models import VM, Disk, DiskType, Host, Snapshot, Spec
 from compute.storage.base import FileSource
+from compute.tasks.limits import apply_changed_limits
 from scloud.tenancy.actor import Actor
 from tests.lab_platform import RealPlatform
 
@@ -276,3 +277,10 @@ def test_the_limit_of_a_disk_type_is_felt_in_the_guest(real_platform: RealPlatfo
     sh(platform, vm, f"dd if=/dev/zero of={device} bs=1M count=16 oflag=direct", timeout_s=60)
     took_s = time.monotonic() - began
     assert 3.0 < took_s < 12.0
+
+    DiskType.objects.filter(pk=platform.disk_type.pk).update(throughput_limit_mbps=None)
+    assert apply_changed_limits() >= 1
+    platform.run_jobs()
+    began = time.monotonic()
+    sh(platform, vm, f"dd if=/dev/zero of={device} bs=1M count=16 oflag=direct", timeout_s=60)
+    assert time.monotonic() - began < took_s / 2
