@@ -221,16 +221,18 @@ class Draft:
         rooms = placement.rooms(self.cluster, self.tenant)
         offered = [spec for spec in self.cluster.specs.all() if spec.enabled]
         prices = self._prices_of(self.cluster, offered)
-        out = []
-        for spec in offered:
-            reason = placement.why_not(self.cluster, rooms, spec.vcpus, spec.memory_mib) or ""
-            if not reason and self.gpu_count:
-                try:
-                    catalog.check_gpu(self.cluster, spec, self.gpu_count)
-                except InvalidInput as error:
-                    reason = error.message
-            out.append(SpecChoice(spec, prices.get(spec.pk), reason))
-        return out
+        return [
+            SpecChoice(spec, prices.get(spec.pk), self._why_not(self.cluster, rooms, spec))
+            for spec in offered
+        ]
+
+    def _why_not(self, cluster: Cluster, rooms: list[placement.Room], spec: Spec) -> str:
+        try:
+            catalog.check_gpu(cluster, spec, self.gpu_count)
+        except InvalidInput as error:
+            return error.message
+        size = (spec.vcpus, spec.memory_mib, self.gpu_count)
+        return placement.why_not(cluster, rooms, *size) or ""
 
     def _prices_of(self, cluster: Cluster, specs: list[Spec]) -> Mapping[Any, Decimal]:
         """Return what one period of each size costs, without disks; nothing without prices."""
