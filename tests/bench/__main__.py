@@ -1,0 +1,152 @@
+"""``python -m tests.bench [--quick] [--only NAME]``: measure everything, in one run.
+
+A whole run writes docs/benchmarks.md; ``--quick`` and ``--only`` only print. The exit code is 0
+when all goals are met, 1 when some are missed, 2 when something could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tests.bench import (
+    create,
+    download,
+    installation,
+    jobs,
+    lists,
+    machine,
+    screen,
+    snapshots,
+)
+from tests.bench.rows import Row
+
+REPORT = installation.ROOT / "docs" / "benchmarks.md"
+# Those that need hosts come first: the others empty the database.
+BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
+    "create": create.run,
+    "snapshots": snapshots.run,
+    "jobs": jobs.run,
+    "lists": lists.run,
+    "download": download.run,
+    "screen": screen.run,
+}
+
+INTRODUCTION = """\
+Written by `make bench`; the tables say what that run measured on the machine below. Where there is
+a yardstick (libvirt itself, websockify), it was measured in the same run, in turns. A missed goal
+stays in the table.
+""".splitlines()
+HOW = """\
+## How it is measured
+
+- **create**: on the region in a box, from the API's 201 until libvirt lists the domain as running
+  (looked at every 10 ms). Directly: `qemu-img create` on the same image, `define` and `create` of
+  the same XML (but name, UUID, MAC, port and files), on the same host, after the product's VM is
+  gone. The batch is done directly by as many threads as the product has workers.
+- **snapshots**: from the call of the action to the row that says *available*, with real workers;
+  the guest's file systems are frozen through its agent, and the snapshot is deleted again before
+  the next one.
+- **jobs**: from the commit that queued a job to the first step in a real worker, queued one at a
+  time at random moments.
+- **lists**: Django's test client in process with the production settings, so the whole request but
+  for the network; queries are counted in requests of their own.
+- **download**: over HTTP from the console's server (daphne); the memory is the kernel's own peak
+  figure of that process; the rows in the workbook are counted.
+- **screen**: the same flood of bytes through the proxy and through websockify in turns.
+""".splitlines()
+
+
+@dataclass
+class Outcome:
+    """What one benchmark said, and what the machine had to do beside it."""
+
+    name: str
+    rows: list[Row]
+    took_s: float
+    load_before: str
+    load_after: str
+    failed: bool = False
+
+
+def measure(name: str, quick: bool) -> Outcome:
+    """Run one benchmark; an error becomes a line of the report, not the end of the run."""
+    print(f"==> {name}", flush=True)
+    before, began = machine.load(), time.monotonic()
+    failed = False
+    try:
+        rows = BENCHMARKS[name](quick)
+    except Exception as error:
+        traceback.print_exc()
+        failed = True
+        kind = type(error).__name__
+        rows = [Row(f"{name}: could not be measured", "to be measured", kind, False)]
+    for row in rows:
+        print(f"    {row.what}: {row.measured} (goal: {row.goal}) {row.verdict}", flush=True)
+    return Outcome(name, rows, time.monotonic() - began, before, machine.load(), failed)
+
+
+def report(outcomes: list[Outcome], emulation: str) -> str:
+    """Return the report as Markdown."""
+    lines = [
+        "# Benchmarks",
+        "",
+        *INTRODUCTION,
+        "",
+        f"Run of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
+        "",
+        "| machine | |",
+        "| --- | --- |",
+        *(f"| {what} | {value} |" for what, value in machine.facts(emulation)),
+        "",
+        "| measured | goal | result | |",
+        "| --- | --- | --- | --- |",
+    ]
+    for outcome in outcomes:
+        lines += [
+            f"| {row.what} | {row.goal} | {row.measured} | {row.verdict} |" for row in outcome.rows
+        ]
+    lines += [
+        "",
+        "What the machine had to do: load average over one and five minutes, this run included.",
+        "",
+        "| benchmark | took | load before | load after |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {one.name} | {one.took_s:.0f} s | {one.load_before} | {one.load_after} |"
+            for one in outcomes
+        ),
+        "",
+        *HOW,
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work at all?")
+    parser.add_argument("--only", action="append", choices=list(BENCHMARKS), metavar="NAME")
+    chosen = parser.parse_args()
+    try:
+        names = [name for name in BENCHMARKS if not chosen.only or name in chosen.only]
+        outcomes = [measure(name, chosen.quick) for name in names]
+        text = report(outcomes, installation.emulation())
+    finally:
+        print("==> cleaning up", flush=True)
+        installation.take_away()
+    if not chosen.quick and not chosen.only:
+        REPORT.write_text(text)
+        print(f"==> wrote {REPORT.relative_to(installation.ROOT)}")
+    if any(outcome.failed for outcome in outcomes):
+        return 2
+    return int(any(row.met is False for outcome in outcomes for row in outcome.rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Tenants with very many VMs, made in seconds: one real VM, multiplied by the database."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from django.db import connection, models
+
+from billing.models import Subscription
+from compute.models import VM, Disk
+from network.models import Nic, PrivateAddress
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant, User
+from scloud.tenancy.permissions import Role
+from scloud.tenancy.scoping import scope
+from tests.compute.factories import Platform, make_platform, make_vm
+
+EMAIL, PASSWORD = "bench@scloud.test", "correct horse 9 battery"
+
+
+@dataclasses.dataclass(frozen=True)
+class Crowd:
+    """A tenant with many VMs."""
+
+    tenant: Tenant
+    user: User
+    platform: Platform
+
+
+def copies(template: models.Model, count: int, **changes: str) -> None:
+    """Insert ``count`` copies of a row; ``changes`` are SQL expressions over ``n`` from 1."""
+    table = connection.ops.quote_name(template._meta.db_table)
+    names, values = [], []
+    for field in template._meta.concrete_fields:
+        if isinstance(field, models.AutoField | models.BigAutoField):
+            continue
+        column = str(field.column)
+        names.append(connection.ops.quote_name(column))
+        values.append(changes.pop(column, f"source.{names[-1]}"))
+    assert not changes, f"{template._meta.label} has no columns {sorted(changes)}"
+    key = template._meta.pk
+    assert key is not None
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} "
+            f"FROM {table} AS source, generate_series(1, %s) AS n "
+            f"WHERE source.{connection.ops.quote_name(str(key.column))} = %s",
+            [count, template.pk],
+        )
+
+
+def crowd(count: int) -> Crowd:
+    """Make a tenant with ``count`` VMs, each with two disks, a NIC, an address, a subscription."""
+    region = Region.objects.create(id="bench", name="Bench")
+    platform = make_platform(region)
+    tenant = Tenant.objects.create(name="Bench")
+    user = User.objects.create_user(EMAIL, PASSWORD, tenant=tenant, role=Role.OWNER)
+    actor = Actor(tenant=tenant, user=user, role=user.role, via="console", ip="192.0.2.7")
+    first = make_vm(
+        platform,
+        actor,
+        name="node-0",
+        method="month",
+        data_disk_type=platform.disk_type,
+        data_disk_gib=100,
+    )
+    with scope(tenant=tenant):
+        _multiply(first, count - 1)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+    return Crowd(tenant, user, platform)
+
+
+def _multiply(first: VM, count: int) -> None:
+    def ident(prefix: str) -> str:
+        return f"'{prefix}-' || lpad(n::text, 9, '0')"
+
+    vm = ident("vm")
+    copies(
+        first,
+        count,
+        id=vm,
+        name="'node-' || n",
+        uuid="gen_random_uuid()",
+        created_at="source.created_at - n * interval '1 minute'",
+        status="CASE mod(n, 4) WHEN 0 THEN 'stopped' ELSE 'running' END",
+        power_state="CASE mod(n, 4) WHEN 0 THEN 'stopped' ELSE 'running' END",
+    )
+    for disk in Disk.objects.filter(vm=first):
+        copies(disk, count, id=ident("disk" if disk.is_system else "data"), vm_id=vm)
+    nic = Nic.objects.get(vm_id=first.pk)
+    octets = r"'52:55:' || regexp_replace(lpad(to_hex(n), 8, '0'), '(..)(..)(..)(..)', "
+    copies(
+        nic,
+        count,
+        id=ident("nic"),
+        vm_id=vm,
+        port_uuid="gen_random_uuid()",
+        mac=octets + r"'\1:\2:\3:\4')",
+    )
+    address = PrivateAddress.objects.get(nic=nic)
+    copies(address, count, nic_id=ident("nic"), address="inet '10.16.0.0' + n")
+    paid = Subscription.objects.get(resource_id=first.pk)
+    copies(paid, count, resource_id=vm, resource_name="'node-' || n")
+
+
+def counted(tenant: Tenant) -> dict[str, Any]:
+    """Return how many rows of each kind a tenant has: what is measured must be there."""
+    with scope(tenant=tenant):
+        return {
+            model.__name__: model.objects.count()
+            for model in (VM, Disk, Nic, PrivateAddress, Subscription)
+        }

@@ -1,0 +1,1 @@
+"""A job that only writes down when it was started."""
