@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
+
+from compute.models import Image, Spec
+from network.models import SecurityGroup
 
 
 def split_tags(text: str) -> list[str]:
@@ -56,3 +60,73 @@ class RenewForm(forms.Form):
     def __init__(self, *args: Any, durations: list[tuple[int, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["periods"].choices = durations  # type: ignore[attr-defined]  # TypedChoiceField
+
+
+class ResetPasswordForm(forms.Form):
+    """The new password; it is never shown again."""
+
+    password = forms.CharField(
+        label=_("New password"),
+        max_length=64,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=_("8 to 30 characters with three of upper case, lower case, digits, specials."),
+    )
+
+
+class MakeImageForm(forms.Form):
+    """Name and description of an own image."""
+
+    name = forms.CharField(label=_("Name"), max_length=60)
+    remark = forms.CharField(label=_("Description"), max_length=200, required=False)
+
+
+class ReinstallForm(forms.Form):
+    """The image, and a new password where one is wanted."""
+
+    image = forms.ModelChoiceField(Image.objects.none(), label=_("Image"), empty_label=None)
+    password = forms.CharField(
+        label=_("New password"),
+        max_length=64,
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=_("Empty keeps the present one."),
+    )
+
+    def __init__(self, *args: Any, images: QuerySet[Image], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["image"].queryset = images  # type: ignore[attr-defined]  # ModelChoiceField
+
+
+class GroupsForm(forms.Form):
+    """The security groups of a VM; empty is none."""
+
+    internal = forms.ModelChoiceField(
+        SecurityGroup.objects.none(),
+        label=_("Internal security group"),
+        required=False,
+        empty_label=_("None: everything is denied"),
+    )
+    external = forms.ModelChoiceField(
+        SecurityGroup.objects.none(),
+        label=_("External security group"),
+        required=False,
+        empty_label=_("None"),
+    )
+
+    def __init__(self, *args: Any, groups: QuerySet[SecurityGroup], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("internal", "external"):
+            self.fields[name].queryset = groups  # type: ignore[attr-defined]  # ModelChoiceField
+
+
+class SizeForm(forms.Form):
+    """Another size, at the price that was shown."""
+
+    spec = forms.ModelChoiceField(Spec.objects.none(), label=_("Size"), empty_label=None)
+    quote_token = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, specs: QuerySet[Spec], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["spec"].queryset = specs  # type: ignore[attr-defined]  # ModelChoiceField

@@ -6,112 +6,29 @@ page's buttons and the URLs ``/vms/<id>/<slug>/`` all come from it, so a new ver
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from django import forms
 from django.http import HttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from compute import queries, states
+from compute.actions import changes as vm_changes
 from compute.actions import lifecycle
 from compute.forms import ProtectForm, RenameForm
 from compute.models import VM
+from compute.views import changes
 from compute.views.common import method_label, refusal
 from compute.views.renew import RenewView
+from compute.views.verb_base import VmAction, at_once, dialog
 from compute.vnc.actions import get_vnc_information
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings
 from scloud.web import ui
 from scloud.web.lists import RowAction
-from scloud.web.views import ActionView, ConsoleView, PostView
-
-Text = str | Promise
-Action = Callable[..., Any]
-
-
-class VmAction(ActionView):
-    """A verb of a VM with its dialog: a confirmation, or a form whose data the action takes."""
-
-    permission = "compute.view_vm"
-    live_kind = "vm"
-    rule: ClassVar[str]
-    action: ClassVar[Action]
-    binned: ClassVar[bool] = False
-
-    def get_object(self) -> VM:
-        """The VM of the address."""
-        return queries.vm(self.kwargs["vm_id"], binned=self.binned)
-
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Say at once why it would be refused."""
-        reason = refusal(obj, self.rule, self.actor)
-        return {"warnings": [reason] if reason else []}
-
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Call the action."""
-        return type(self).action(actor=self.actor, vm=obj, **data)
-
-    def get_success_text(self, obj: Any, result: Any) -> Text:
-        """The text, with the VM's name in it."""
-        return str(self.success_text) % {"name": obj.name}
-
-
-class VmPost(PostView):
-    """A verb that acts at once."""
-
-    permission = "compute.view_vm"
-    live_kind = "vm"
-    rule: ClassVar[str]
-    action: ClassVar[Action]
-
-    def get_object(self) -> VM:
-        """The VM of the address."""
-        return queries.vm(self.kwargs["vm_id"])
-
-    def perform(self, obj: Any) -> Any:
-        """Call the action."""
-        return type(self).action(actor=self.actor, vm=obj)
-
-
-def dialog(
-    rule: str,
-    action: Action,
-    *,
-    text: Text,
-    done: Text,
-    base: type[VmAction] = VmAction,
-    form_class: type[forms.Form] | None = None,
-    **attributes: Any,
-) -> type[VmAction]:
-    """Make the dialog of a verb from its rule, its action and its words."""
-    known = states.vm_rule(rule)
-    return type(
-        "".join(word.capitalize() for word in rule.split("_")),
-        (base,),
-        {
-            "rule": rule,
-            "action": action,
-            "title": known.label,
-            "verb": known.label,
-            "icon": known.icon,
-            "danger": known.danger,
-            "text": text,
-            "success_text": done,
-            "form_class": form_class or base.form_class,
-            **attributes,
-        },
-    )
-
-
-def at_once(rule: str, action: Action, *, done: Text) -> type[VmPost]:
-    """Make the view of a verb that needs no question."""
-    name = "".join(word.capitalize() for word in rule.split("_"))
-    return type(name, (VmPost,), {"rule": rule, "action": action, "success_text": done})
+from scloud.web.views import ConsoleView
 
 
 class DeleteVm(VmAction):
@@ -315,6 +232,76 @@ VERBS: list[ConsoleVerb] = [
         ),
         group=1,
         slug="vnc-information",
+    ),
+    ConsoleVerb(
+        "reset_password",
+        dialog(
+            "reset_password",
+            vm_changes.reset_password,
+            base=changes.ResetPassword,
+            text=_t("Set through the guest agent while the VM runs. It is kept nowhere."),
+            done=_t("The password of %(name)s is being set."),
+        ),
+        group=2,
+    ),
+    ConsoleVerb(
+        "modify_vm",
+        dialog(
+            "modify_vm",
+            vm_changes.modify_vm,
+            base=changes.ChangeSize,
+            text=_t("Up or down; effective at the next start. The GPU count stays."),
+            done=_t("%(name)s gets its new size."),
+        ),
+        group=2,
+        slug="modify",
+    ),
+    ConsoleVerb(
+        "hot_upgrade_vm",
+        dialog(
+            "hot_upgrade_vm",
+            vm_changes.hot_upgrade_vm,
+            base=changes.ChangeSize,
+            text=_t("More vCPUs or memory at once, without a restart."),
+            done=_t("%(name)s is being upgraded."),
+        ),
+        group=2,
+    ),
+    ConsoleVerb(
+        "change_security_groups",
+        dialog(
+            "change_security_groups",
+            vm_changes.change_security_groups,
+            base=changes.ChangeGroups,
+            text=_t("Acts at once; connections that become forbidden are cut."),
+            done=_t("Saved."),
+        ),
+        group=2,
+    ),
+    ConsoleVerb(
+        "make_image",
+        dialog(
+            "make_image",
+            vm_changes.make_image,
+            base=changes.MakeImage,
+            text=_t("Of the system disk only; the VM stays stopped until the image is made."),
+            done=_t("An image of %(name)s is being made."),
+        ),
+        group=2,
+    ),
+    ConsoleVerb(
+        "reinstall_vm",
+        dialog(
+            "reinstall_vm",
+            vm_changes.reinstall_vm,
+            base=changes.Reinstall,
+            text=_t(
+                "The system disk is erased, with its snapshots. Data disks are not touched. "
+                "It ends stopped."
+            ),
+            done=_t("%(name)s is being reinstalled."),
+        ),
+        group=2,
     ),
     ConsoleVerb("renew_vm", RenewVm, group=3, permission="billing.renew_resource"),
     ConsoleVerb(
