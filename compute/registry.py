@@ -105,6 +105,7 @@ def register_all() -> None:
     periodic.register("compute.disk_bin", 30, sweeps.empty_disk_bin)
     periodic.register("compute.gpus", 30, reconcile.reconcile_gpus)
     periodic.register("compute.limits", 10, limits.apply_changed_limits)
+    periodic.register("compute.snapshot_leftovers", 120, snapshots.sweep_leftovers)
     periodic.register("compute.staging", 600, images.sweep_staging)
     periodic.register("compute.stuck_disks", 10, sweeps.land_stuck_disks)
     periodic.register("compute.expired", 30, sweeps.catch_up_expired)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 
+from django.db.models import Q
 from django.utils import timezone
 
 from billing import quotas
@@ -12,16 +14,18 @@ from compute.disk_transitions import move_snapshot
 from compute.drivers import quietly, told_plainly
 from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.models import Disk, Snapshot
-from compute.states import SnapshotStatus
+from compute.states import DiskStatus, SnapshotStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import host_of, pool_of
 from compute.tasks.changes import remember
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from scloud.jobs.handlers import Context, Step, register
 from scloud.lib.errors import HostError, ScloudError
+from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
 THAW_TRIES = 5
+LEFTOVERS_FOR = timedelta(days=2)
 
 
 def snapshot_of(context: Context) -> Snapshot:
@@ -197,6 +201,34 @@ class DeleteSnapshot(DiskHandler):
             return
         move_snapshot(snapshot_of(context), SnapshotStatus.DELETING, SnapshotStatus.AVAILABLE)
         super().on_failure(context, error)
+
+
+def sweep_leftovers() -> int:
+    """Remove from the volumes what snapshots left that failed or are gone; return how many.
+
+    A host that was silent when a job ended is why there may be some.
+    """
+    removed = 0
+    since = timezone.now() - LEFTOVERS_FOR
+    with scopes_disabled():
+        rows = list(
+            Snapshot.objects.select_related("disk", "disk__pool", "disk__vm__host", "tenant")
+            .filter(
+                Q(status=SnapshotStatus.FAILED) | Q(status=SnapshotStatus.DESTROYED),
+                Q(destroyed_at__gte=since) | Q(destroyed_at=None, created_at__gte=since),
+                disk__task="",
+            )
+            .exclude(disk__status=DiskStatus.DESTROYED)[:200]
+        )
+    for row in rows:
+        with in_scope_of(row.tenant):
+            try:
+                if row.pk in names_in(row.disk):
+                    drop(row.disk, row.pk)
+                    removed += 1
+            except ScloudError as error:
+                log.info("snapshot %s stays in its volume: %s", row.pk, error.message)
+    return removed
 
 
 def register_all() -> None:

@@ -1,0 +1,141 @@
+"""The life of a VM from purchase to destruction, with workers that die at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from billing.models import Order, QuotaClaim
+from compute.actions import lifecycle
+from compute.models import VM
+from compute.transitions import begin
+from scloud.tenancy.actor import Actor
+from tests.compute.box import Box, points_of
+from tests.compute.factories import buy_vms
+
+
+def paid() -> int:
+    return sum(order.total_minor for order in Order.objects.all())
+
+
+def delete(box: Box, vm: VM) -> None:
+    lifecycle.delete_vm(actor=box.actor, vm=vm)
+    box.run()
+    vm.refresh_from_db()
+    assert vm.status == "binned"
+
+
+VERBS: dict[str, tuple[str, Callable[[Box, VM], object], str]] = {
+    "vm.start": ("stopped", lambda box, vm: lifecycle.start_vm(actor=box.actor, vm=vm), "running"),
+    "vm.shut_down": (
+        "running",
+        lambda box, vm: lifecycle.shut_down_vm(actor=box.actor, vm=vm),
+        "stopped",
+    ),
+    "vm.power_off": (
+        "running",
+        lambda box, vm: lifecycle.power_off_vm(actor=box.actor, vm=vm),
+        "stopped",
+    ),
+    "vm.restart": (
+        "running",
+        lambda box, vm: lifecycle.restart_vm(actor=box.actor, vm=vm),
+        "running",
+    ),
+    "vm.expire": (
+        "running",
+        lambda box, vm: begin(vm, "expire_vm", actor=Actor.system(vm.tenant)),
+        "expired",
+    ),
+    "vm.delete": (
+        "running",
+        lambda box, vm: lifecycle.delete_vm(actor=box.actor, vm=vm, delete_disks=True),
+        "binned",
+    ),
+    "vm.restore": (
+        "binned",
+        lambda box, vm: lifecycle.restore_vm(actor=box.actor, vm=vm),
+        "stopped",
+    ),
+    "vm.destroy": (
+        "binned",
+        lambda box, vm: lifecycle.destroy_vm(actor=box.actor, vm=vm),
+        "destroyed",
+    ),
+}
+
+
+def prepare(box: Box, status: str) -> VM:
+    vm = box.vm(
+        stopped=status == "stopped", data_disk_type=box.platform.disk_type, data_disk_gib=10
+    )
+    if status == "binned":
+        delete(box, vm)
+    return vm
+
+
+@pytest.mark.parametrize(
+    ("kind", "point"), [(kind, point) for kind in VERBS for point in points_of(kind)]
+)
+def test_a_verb_survives_its_worker(box: Box, kind: str, point: str) -> None:
+    before, verb, after = VERBS[kind]
+    vm = prepare(box, before)
+    verb(box, vm)
+    box.run_dying(point)
+    vm.refresh_from_db()
+    assert (vm.status, vm.task, vm.failure) == (after, "", "")
+    box.assert_nothing_orphaned()
+
+
+@pytest.mark.parametrize(
+    ("kind", "point"), [(kind, point) for kind in VERBS for point in points_of(kind)]
+)
+def test_a_verb_that_is_given_up_ends_in_a_true_state(box: Box, kind: str, point: str) -> None:
+    before, verb, _ = VERBS[kind]
+    vm = prepare(box, before)
+    verb(box, vm)
+    box.give_up_at(point)
+    vm.refresh_from_db()
+    assert vm.task == ""
+    assert vm.failure_code == "deadline_exceeded"
+    if kind == "vm.destroy":
+        # What is destroyed in part can only go on to be destroyed.
+        assert vm.status == "binned"
+        lifecycle.destroy_vm(actor=box.actor, vm=vm)
+        box.run()
+    if kind == "vm.delete" and not box.places(vm):
+        # Off its host before the end: the next start defines it again.
+        vm.refresh_from_db()
+        lifecycle.start_vm(actor=box.actor, vm=vm)
+        box.run()
+    box.assert_nothing_orphaned()
+
+
+@pytest.mark.parametrize("point", points_of("vm.create"))
+def test_a_creation_survives_its_worker(box: Box, point: str) -> None:
+    (vm,) = buy_vms(
+        box.platform, box.actor, data_disk_type=box.platform.disk_type, data_disk_gib=10
+    )
+    box.run_dying(point)
+    vm.refresh_from_db()
+    assert (vm.status, vm.failure) == ("running", "")
+    assert box.domain(vm).boots == 1
+    box.assert_nothing_orphaned()
+
+
+@pytest.mark.parametrize("point", points_of("vm.create"))
+def test_a_creation_that_is_given_up_costs_and_leaves_nothing(box: Box, point: str) -> None:
+    (vm,) = buy_vms(
+        box.platform, box.actor, data_disk_type=box.platform.disk_type, data_disk_gib=10
+    )
+    box.give_up_at(point)
+    vm.refresh_from_db()
+    assert (vm.status, vm.host) == ("failed", None)
+    assert paid() == 0
+    assert not QuotaClaim.objects.filter(item__in=["vms", "disks", "vcpu"]).exists()
+    assert all(box.places(vm) == [] for vm in VM.objects.all())
+    box.assert_nothing_orphaned()
+    lifecycle.delete_vm(actor=box.actor, vm=vm)
+    vm.refresh_from_db()
+    assert vm.status == "destroyed"

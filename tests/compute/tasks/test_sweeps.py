@@ -1,0 +1,94 @@
+"""What comes back to things later: expiry that found them busy, tasks without a job, leftovers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from billing.models import Subscription
+from compute import sweeps
+from compute.actions import changes, snapshots
+from compute.models import Disk, Snapshot
+from compute.tasks.snapshots import sweep_leftovers
+from network.actions.security import create_security_group
+from network.models import Nic
+from scloud.audit.models import Event
+from tests.compute.box import Box
+from tests.compute.tasks.test_disks import ready
+
+
+def test_what_was_busy_when_it_expired_expires_later(box: Box) -> None:
+    vm, disk = box.vm(), ready(box)
+    Subscription.objects.update(status="expired")
+    Disk.objects.filter(pk=disk.pk).update(task="cloning", task_deadline=timezone.now())
+    assert sweeps.catch_up_expired() == 1
+    Disk.objects.filter(pk=disk.pk).update(task="", task_deadline=None)
+    assert sweeps.catch_up_expired() >= 1
+    box.run()
+    vm.refresh_from_db()
+    disk.refresh_from_db()
+    assert (vm.status, disk.status) == ("expired", "expired")
+    assert sweeps.catch_up_expired() == 0
+
+
+def test_a_disk_whose_job_is_gone_is_landed(box: Box) -> None:
+    disk = ready(box)
+    snapshot = Snapshot.objects.create(
+        tenant=disk.tenant, region=disk.region, name="s", disk=disk, size_gib=10
+    )
+    late = timezone.now() - timedelta(seconds=1)
+    Disk.objects.filter(pk=disk.pk).update(
+        task="snapshotting", task_job="job-gone00000", task_deadline=late
+    )
+    assert sweeps.land_stuck_disks() == 1
+    disk.refresh_from_db()
+    snapshot.refresh_from_db()
+    assert (disk.status, disk.task, disk.failure_code) == ("unbound", "", "deadline_exceeded")
+    assert snapshot.status == "failed"
+    assert sweeps.land_stuck_disks() == 0
+
+
+def test_a_task_with_a_live_job_is_left_to_it(box: Box) -> None:
+    disk = ready(box)
+    snapshots.create_snapshot(actor=box.actor, disk=disk, name="s")
+    Disk.objects.filter(pk=disk.pk).update(task_deadline=timezone.now() - timedelta(seconds=1))
+    assert sweeps.land_stuck_disks() == 0
+    box.run()
+    box.assert_nothing_orphaned()
+
+
+def test_a_snapshot_that_a_silent_host_kept_is_removed_later(box: Box) -> None:
+    vm = box.vm()
+    disk = box.system_disk(vm)
+    snapshot = snapshots.create_snapshot(actor=box.actor, disk=disk, name="s")
+    point = "disk.create_snapshot:take:after"
+    host = box.host_of(vm)
+
+    def fall_silent(name: str) -> None:
+        if name == "delete_disk_snapshot":
+            host.faults.unreachable = True
+
+    host.faults.before = fall_silent
+    box.give_up_at(point)
+    host.faults.before, host.faults.unreachable = None, False
+    snapshot.refresh_from_db()
+    assert snapshot.status == "failed"
+    assert snapshot.pk in {one.name for one in box.storage.list_snapshots(disk.pk)}
+    assert sweep_leftovers() == 1
+    box.assert_nothing_orphaned()
+    assert sweep_leftovers() == 0
+
+
+def test_security_groups_change_live_on_the_default_nic(box: Box) -> None:
+    vm = box.vm()
+    group = create_security_group(actor=box.actor, region=box.platform.region, name="tight")
+    changes.change_security_groups(actor=box.actor, vm=vm, internal=group, external=group)
+    box.run()
+    vm.refresh_from_db()
+    assert (vm.internal_security_group, vm.external_security_group) == (group.pk, group.pk)
+    assert Nic.objects.get(vm_id=vm.pk).security_group == group
+    assert Event.objects.filter(kind="vm.security_groups_changed").count() == 1
+    changes.change_security_groups(actor=box.actor, vm=vm, internal=None, external=None)
+    box.run()
+    assert Nic.objects.get(vm_id=vm.pk).security_group is None
