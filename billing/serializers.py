@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from billing import money
@@ -17,6 +18,7 @@ from billing.models import (
 )
 
 
+@extend_schema_field({"type": "string", "format": "decimal"})
 class MinorUnitsField(serializers.Field[int, str, str, Any]):
     """Whole minor units, shown as money."""
 

@@ -4,12 +4,12 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from django.urls import URLPattern, URLResolver, include, path
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.views import SpectacularJSONAPIView
 
 APPS = ("scloud.rest", "billing", "network", "compute", "alarms")
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("openapi.json", SpectacularAPIView.as_view(), name="openapi"),
+    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
 ]
 for app in APPS:
     name = f"{app}.api_urls"

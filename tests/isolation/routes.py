@@ -1,0 +1,394 @@
+"""Every URL of the product, found in the URLconf, and what the tests must know of each.
+
+``KNOWN`` has one line per URL: which sample fills each parameter, and for each method that changes
+something the permission it needs and a body that would be accepted. A URL without a line here makes
+``test_every_url_is_known`` fail, so none can escape the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver
+
+# No right is needed: it is the caller's own account.
+OPEN = ""
+
+
+@dataclass(frozen=True)
+class Write:
+    """A method that changes something. Texts in ``body`` such as ``{vm}`` are samples."""
+
+    permission: str
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the tests know of a URL.
+
+    ``params`` maps each parameter to the name of a sample, or to a plain word after ``=``.
+    ``public`` URLs answer anybody; ``unlisted`` ones exist on demonstrations only.
+    """
+
+    params: dict[str, str] = field(default_factory=dict)
+    writes: dict[str, Write] = field(default_factory=dict)
+    public: bool = False
+    unlisted: bool = False
+
+    @property
+    def owned(self) -> bool:
+        """Whether the URL names something that belongs to a tenant."""
+        return any(not sample.startswith("=") for sample in self.params.values())
+
+
+@dataclass(frozen=True)
+class Route:
+    """A URL of the URLconf."""
+
+    name: str
+    params: tuple[str, ...]
+    methods: tuple[str, ...]
+    api: bool
+
+
+def _methods(pattern: URLPattern) -> tuple[str, ...]:
+    mapping = getattr(pattern.callback, "actions", None)
+    if mapping:
+        # The first request to a viewset adds HEAD to its mapping.
+        return tuple(name for name in mapping if name != "head")
+    view = getattr(pattern.callback, "view_class", None) or getattr(pattern.callback, "cls", None)
+    assert view is not None, f"{pattern} is not a class of views"
+    return tuple(
+        name
+        for name in view.http_method_names
+        if name != "options" and name != "head" and hasattr(view, name)
+    )
+
+
+def _walk(resolver: URLResolver, prefix: str) -> Iterator[tuple[str, URLPattern]]:
+    for entry in resolver.url_patterns:
+        text = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            if entry.namespace != "admin":
+                yield from _walk(entry, text)
+        else:
+            yield text, entry
+
+
+def all_routes() -> list[Route]:
+    """Return every URL of console and API; those of Django admin are tested by themselves."""
+    return [
+        Route(
+            name=pattern.name or text,
+            params=tuple(pattern.pattern.regex.groupindex),
+            methods=_methods(pattern),
+            api=text.startswith("api/"),
+        )
+        for text, pattern in _walk(get_resolver(), "")
+    ]
+
+
+def _own(
+    sample: str, permission: str, body: dict[str, Any] | None = None, param: str = "pk"
+) -> Known:
+    return Known({param: sample}, {"post": Write(permission, body or {})})
+
+
+_NAME = {"name": "renamed", "remark": "changed"}
+_RULE = {"direction": "in", "protocol": "tcp", "ports": "22", "cidr": "192.0.2.0/24"}
+_RULE_FORM = {
+    "direction": "in",
+    "service": "ssh",
+    "ports": "",
+    "cidr": "192.0.2.0/24",
+    "action": "accept",
+    "priority": "medium",
+}
+_ORDER = {
+    "region": "{region}",
+    "cluster": "{cluster}",
+    "image": "{base_image}",
+    "vcpus": 1,
+    "memory_mib": 2048,
+    "system_disk_type": "{disk_type}",
+    "system_disk_gib": 40,
+    "subnet": "{subnet}",
+    "internal_security_group": "{group}",
+    "name": "bought",
+    "password": "Str0ng-enough",
+    "quote_token": "{quote_token}",
+}
+_WIZARD = {
+    "cluster": "{cluster}",
+    "image": "{base_image}",
+    "subnet": "{subnet}",
+    "internal_group": "{group}",
+    "name": "bought",
+    "password": "Str0ng-enough",
+    "count": "1",
+    "method": "hour",
+    "periods": "1",
+    "quote_token": "{quote_token}",
+}
+
+
+def _vm_verb(verb: str, body: dict[str, Any] | None = None, sample: str = "vm") -> Known:
+    return _own(sample, f"compute.{verb}", body, "vm_id")
+
+
+_CONSOLE: dict[str, Known] = {
+    # --- the shell
+    "home": Known(),
+    "login": Known(
+        writes={"post": Write(OPEN, {"email": "x@y.test", "password": "no"})}, public=True
+    ),
+    "logout": Known(writes={"post": Write(OPEN)}, public=True),
+    "set-region": Known(writes={"post": Write(OPEN, {"region": "{region}"})}, public=True),
+    "set-appearance": Known(writes={"post": Write(OPEN, {"theme": "dark"})}, public=True),
+    "search": Known(),
+    "tasks": Known(),
+    "task-strip": Known(),
+    "task-detail": Known({"job_id": "job"}),
+    "operations": Known(),
+    "operation-detail": Known({"pk": "operation"}),
+    "profile": Known(
+        writes={
+            "post": Write(
+                OPEN, {"full_name": "A", "time_zone": "UTC", "language": "", "theme": "auto"}
+            )
+        }
+    ),
+    "change-password": Known(
+        writes={"post": Write(OPEN, {"current": "{password}", "new": "another horse 7 battery"})}
+    ),
+    "session-revoke": _own("session", OPEN, {}, "handle"),
+    "api-keys": Known(),
+    "api-key-create": Known(
+        writes={
+            "post": Write("tenancy.manage_api_keys", {"name": "robot", "expires_in_days": "30"})
+        }
+    ),
+    "api-key-revoke": _own("key", "tenancy.manage_api_keys", {}, "key_id"),
+    "styleguide": Known(unlisted=True),
+    "styleguide-dialog": Known(
+        writes={"post": Write(OPEN, {"name": "a", "size_gib": "40", "kind": "ssd"})}, unlisted=True
+    ),
+    # --- VMs
+    "vm-list": Known(),
+    "vm-create": Known(writes={"post": Write("compute.create_vm", _WIZARD)}),
+    "vm-create-quote": Known(writes={"post": Write("compute.create_vm", _WIZARD)}),
+    "vm-batch-start": Known(writes={"post": Write("compute.start_vm", {"ids": ["{stopped_vm}"]})}),
+    "vm-batch-shut-down": Known(writes={"post": Write("compute.shut_down_vm", {"ids": ["{vm}"]})}),
+    "vm-batch-power-off": Known(writes={"post": Write("compute.power_off_vm", {"ids": ["{vm}"]})}),
+    "vm-batch-restart": Known(writes={"post": Write("compute.restart_vm", {"ids": ["{vm}"]})}),
+    "vm-batch-delete": Known(writes={"post": Write("compute.delete_vm", {"ids": ["{vm}"]})}),
+    "vm-start": _vm_verb("start_vm", sample="stopped_vm"),
+    "vm-shut-down": _vm_verb("shut_down_vm"),
+    "vm-restart": _vm_verb("restart_vm"),
+    "vm-power-off": _vm_verb("power_off_vm"),
+    "vm-vnc-information": _vm_verb("get_vnc_information"),
+    "vm-renew": _own(
+        "vm",
+        "billing.renew_resource",
+        {"periods": "1", "quote_token": "{renewal_token}"},
+        "vm_id",
+    ),
+    "vm-rename": _vm_verb("rename_vm", _NAME),
+    "vm-protect": _vm_verb("protect_vm", {"protected": "on"}),
+    "vm-delete": _vm_verb("delete_vm"),
+    "vm-restore": _vm_verb("restore_vm", sample="binned_vm"),
+    "vm-destroy": _vm_verb("destroy_vm", {"typed_name": "{binned_vm_name}"}, "binned_vm"),
+    "vm-detail": Known({"vm_id": "vm"}),
+    "vm-name": _vm_verb("rename_vm", _NAME),
+    "vm-disks": Known({"vm_id": "vm"}),
+    "vm-network": Known({"vm_id": "vm"}),
+    "vm-log": Known({"vm_id": "vm"}),
+    "vm-events": Known({"vm_id": "vm"}),
+    "vm-screen": Known({"vm_id": "vm"}),
+    "vm-screen-ticket": _vm_verb("open_vnc"),
+    "vm-screen-part": Known({"vm_id": "vm", "part": "=status"}),
+    # --- the recycle bin
+    "bin": Known(),
+    "bin-kind": Known({"kind": "=vm"}),
+    "bin-batch-restore": Known(
+        {"kind": "=vm"}, {"post": Write("compute.restore_vm", {"ids": ["{binned_vm}"]})}
+    ),
+    "bin-batch-destroy": Known(
+        {"kind": "=vm"},
+        {"post": Write("compute.destroy_vm", {"ids": ["{binned_vm}"], "typed_count": "1"})},
+    ),
+    "bin-restore": Known({"kind": "=vm", "pk": "binned_vm"}, {"post": Write("compute.restore_vm")}),
+    "bin-renew": Known(
+        {"kind": "=vm", "pk": "binned_vm"},
+        {
+            "post": Write(
+                "billing.renew_resource", {"periods": "1", "quote_token": "{binned_renewal_token}"}
+            )
+        },
+    ),
+    "bin-destroy": Known(
+        {"kind": "=vm", "pk": "binned_vm"},
+        {"post": Write("compute.destroy_vm", {"typed_name": "{binned_vm_name}"})},
+    ),
+    # --- the network
+    "vpc-list": Known(),
+    "vpc-create": Known(
+        writes={"post": Write("network.create_vpc", {"name": "new", "cidr": "10.99.0.0/16"})}
+    ),
+    "vpc-detail": Known({"pk": "vpc"}),
+    "vpc-rename": _own("vpc", "network.rename_vpc", _NAME),
+    "vpc-delete": _own("empty_vpc", "network.delete_vpc", {"typed_name": "{empty_vpc_name}"}),
+    "subnet-create": _own(
+        "empty_vpc", "network.create_subnet", {"name": "new", "cidr": "10.88.1.0/24"}
+    ),
+    "subnet-detail": Known({"pk": "subnet"}),
+    "subnet-rename": _own("subnet", "network.rename_subnet", _NAME),
+    "subnet-delete": _own("subnet", "network.delete_subnet"),
+    "security-group-list": Known(),
+    "security-group-create": Known(
+        writes={
+            "post": Write("network.create_security_group", {"name": "new", "template": "empty"})
+        }
+    ),
+    "security-group-detail": Known({"pk": "group"}),
+    "security-group-rename": _own("group", "network.rename_security_group", _NAME),
+    "security-group-delete": _own("empty_group", "network.delete_security_group"),
+    "rule-add": _own("group", "network.add_rule", _RULE_FORM),
+    "rules-remove": Known(writes={"post": Write("network.remove_rule", {"ids": ["{rule}"]})}),
+    "rule-edit": _own("rule", "network.edit_rule", _RULE_FORM),
+    "rule-remove": _own("rule", "network.remove_rule"),
+    # --- billing
+    "billing": Known(),
+    "billing-recharge": Known(
+        writes={"post": Write("billing.recharge", {"amount": "10", "key": "{uuid}"})}
+    ),
+    "billing-renew": _own(
+        "vm",
+        "billing.renew_resource",
+        {"periods": "1", "quote_token": "{renewal_token}"},
+        "resource_id",
+    ),
+    "billing-auto-renew": Known(
+        {"resource_id": "vm", "wanted": "=off"}, {"post": Write("billing.set_auto_renew")}
+    ),
+    "orders": Known(),
+    "order-detail": Known({"order_id": "order"}),
+    "transactions": Known(),
+    "quotas": Known(),
+    "quota-request": Known(
+        writes={"post": Write("billing.request_quota", {"item": "vms", "limit_wanted": "999"})}
+    ),
+}
+
+_API: dict[str, Known] = {
+    "openapi": Known(public=True),
+    "api-account": Known(),
+    "api-recharge": Known(writes={"post": Write("billing.recharge", {"amount": "10.00"})}),
+    "api-prices": Known(),
+    "api-quotas": Known(),
+    "api-order-list": Known(),
+    "api-order-detail": Known({"pk": "order"}),
+    "api-transaction-list": Known(),
+    "api-transaction-detail": Known({"pk": "transaction"}),
+    "api-subscription-list": Known(),
+    "api-subscription-detail": Known({"resource_id": "vm"}),
+    "api-subscription-renew": _own(
+        "vm",
+        "billing.renew_resource",
+        {"periods": 1, "quote_token": "{renewal_token}"},
+        "resource_id",
+    ),
+    "api-subscription-renewal-quote": _own("vm", "billing.quote", {"periods": 1}, "resource_id"),
+    "api-subscription-set-auto-renew": _own(
+        "vm", "billing.set_auto_renew", {"auto_renew": False}, "resource_id"
+    ),
+    "api-quota-request-list": Known(
+        writes={
+            "post": Write(
+                "billing.request_quota", {"region": "{region}", "item": "vms", "limit_wanted": 999}
+            )
+        }
+    ),
+    "api-quota-request-detail": Known({"pk": "quota_request"}),
+    "api-vpc-list": Known(
+        writes={
+            "post": Write(
+                "network.create_vpc",
+                {"region": "{region}", "name": "new", "cidr": "10.99.0.0/16"},
+            )
+        }
+    ),
+    "api-vpc-detail": Known(
+        {"pk": "empty_vpc"},
+        {
+            "patch": Write("network.rename_vpc", {"name": "renamed"}),
+            "delete": Write("network.delete_vpc"),
+        },
+    ),
+    "api-subnet-list": Known(
+        writes={
+            "post": Write(
+                "network.create_subnet",
+                {"vpc": "{empty_vpc}", "name": "new", "cidr": "10.88.1.0/24"},
+            )
+        }
+    ),
+    "api-subnet-detail": Known(
+        {"pk": "subnet"},
+        {
+            "patch": Write("network.rename_subnet", {"name": "renamed"}),
+            "delete": Write("network.delete_subnet"),
+        },
+    ),
+    "api-security-group-list": Known(
+        writes={
+            "post": Write("network.create_security_group", {"region": "{region}", "name": "new"})
+        }
+    ),
+    "api-security-group-detail": Known(
+        {"pk": "empty_group"},
+        {
+            "patch": Write("network.rename_security_group", {"name": "renamed"}),
+            "delete": Write("network.delete_security_group"),
+        },
+    ),
+    "api-security-group-rules": _own("group", "network.add_rule", _RULE),
+    "api-security-group-rule": Known(
+        {"pk": "rule"},
+        {
+            "put": Write("network.edit_rule", _RULE),
+            "delete": Write("network.remove_rule"),
+        },
+    ),
+    "api-vm-list": Known(writes={"post": Write("compute.create_vm", _ORDER)}),
+    "api-vm-batch": Known(
+        writes={"post": Write("compute.start_vm", {"verb": "start_vm", "ids": ["{stopped_vm}"]})}
+    ),
+    "api-vm-quote": Known(writes={"post": Write("billing.quote", _ORDER)}),
+    "api-vm-detail": Known(
+        {"pk": "vm"},
+        {
+            "patch": Write("compute.rename_vm", {"name": "renamed"}),
+            "delete": Write("compute.delete_vm"),
+        },
+    ),
+    "api-vm-destroy-for-good": _own("binned_vm", "compute.destroy_vm"),
+    "api-vm-power-off": _own("vm", "compute.power_off_vm"),
+    "api-vm-restart": _own("vm", "compute.restart_vm"),
+    "api-vm-restore": _own("binned_vm", "compute.restore_vm"),
+    "api-vm-shut-down": _own("vm", "compute.shut_down_vm"),
+    "api-vm-start": _own("stopped_vm", "compute.start_vm"),
+    "api-region-list": Known(),
+    "api-region-detail": Known({"pk": "=box"}),
+    "api-image-list": Known(),
+    "api-image-detail": Known({"pk": "image"}),
+    "api-job-list": Known(),
+    "api-job-detail": Known({"pk": "job"}),
+    "api-models": Known(),
+    "api-disk-types": Known(),
+}
+
+KNOWN: dict[str, Known] = {**_CONSOLE, **_API}

@@ -1,0 +1,279 @@
+"""Two tenants with one of everything, and callers of every sort."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from django.db import connection, transaction
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from billing import services
+from billing.actions import request_quota
+from billing.models import LedgerTransaction, Order
+from compute.actions.create import quote_vms
+from compute.models import VM, Image
+from compute.states import VmStatus
+from network.actions import RuleInput, add_rule, create_security_group, create_vpc
+from scloud.audit.models import Operation
+from scloud.jobs.models import Job
+from scloud.tenancy import apikeys
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant, User, UserSession
+from scloud.tenancy.scoping import scope, scopes_disabled
+from scloud.web.profile import session_handle
+from tests.compute.factories import Platform, give_network, make_order, make_vm
+from tests.fixtures import PASSWORD
+from tests.isolation.routes import Known, Route
+
+# Written at every request, whatever becomes of it: who was there, what was tried, how often.
+BOOKKEEPING = frozenset(
+    {
+        "audit_operation",
+        "django_session",
+        "tenancy_usersession",
+        "tenancy_loginattempt",
+        "tenancy_ratecounter",
+        "tenancy_apikey",
+        "rest_idempotentrequest",
+    }
+)
+
+
+def fingerprint(*also: str) -> dict[str, str]:
+    """Return a digest of every table of the product; of bookkeeping only those named."""
+    tables = [
+        name
+        for name in connection.introspection.table_names()
+        if name not in BOOKKEEPING - set(also)
+    ]
+    parts = " UNION ALL ".join(
+        f"SELECT '{name}', count(*)::text || coalesce(md5(string_agg(md5(t::text), '' "
+        f"ORDER BY md5(t::text))), '') FROM \"{name}\" t"
+        for name in tables
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(parts)
+        return {str(name): str(value) for name, value in cursor.fetchall()}
+
+
+def _writes() -> dict[str, tuple[int, ...]]:
+    """Return how many rows this transaction has written so far, taken back or not, by table."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_xact_user_tables "
+            "WHERE n_tup_ins + n_tup_upd + n_tup_del > 0"
+        )
+        return {str(name): counts for name, *counts in cursor.fetchall()}
+
+
+def changed(before: dict[str, str]) -> list[str]:
+    """Return the tables whose content differs from before."""
+    after = fingerprint(*(BOOKKEEPING & set(before)))
+    return sorted(name for name in before if before[name] != after[name])
+
+
+@dataclass
+class Caller:
+    """Somebody who sends requests: by session to the console, by key to the API."""
+
+    user: User
+    samples: dict[str, str]
+    secret: str
+    console: Client = field(default_factory=Client)
+
+
+@dataclass
+class Answer:
+    """What came back, and what had changed until it was rolled back."""
+
+    status: int
+    text: str
+    headers: Any
+    changed: list[str]
+    forbidden: bool
+
+    def refused(self, permission: str) -> bool:
+        """Whether the right was missing: told by the status, the log, or a row of a batch."""
+        said = f"Your role does not include {permission}." in self.text
+        return self.status == 403 or self.forbidden or said
+
+
+class Rollback(Exception):
+    """Ends a request's savepoint."""
+
+
+def fill(value: Any, samples: dict[str, str]) -> Any:
+    """Put samples into a body."""
+    if isinstance(value, str):
+        return re.sub(r"\{(\w+)\}", lambda found: samples[found[1]], value)
+    if isinstance(value, list):
+        return [fill(one, samples) for one in value]
+    if isinstance(value, dict):
+        return {key: fill(one, samples) for key, one in value.items()}
+    return value
+
+
+def address(route: Route, known: Known, samples: dict[str, str]) -> str:
+    """Return the URL with samples for its parameters."""
+    values = {
+        name: known.params[name][1:]
+        if known.params[name].startswith("=")
+        else samples[known.params[name]]
+        for name in route.params
+    }
+    return reverse(route.name, kwargs=values)
+
+
+def send(
+    route: Route,
+    url: str,
+    method: str,
+    *,
+    caller: Caller | None,
+    body: Any = None,
+    before: dict[str, str] | None = None,
+    client: Client | None = None,
+) -> Answer:
+    """Send one request, look at what it changed, and take that back."""
+    extra: dict[str, Any] = {}
+    if route.api:
+        client = client or Client()
+        if caller is not None:
+            extra["headers"] = {"Authorization": f"Bearer {caller.secret}"}
+        if method in {"post", "put", "patch"}:
+            extra.update(data=body or {}, content_type="application/json")
+    else:
+        client = client or (caller.console if caller else Client())
+        if method == "post":
+            extra["data"] = body or {}
+    kept = client.cookies.copy()
+    answer: Answer | None = None
+    try:
+        with transaction.atomic():
+            seen, written = _operations(), _writes()
+            response: HttpResponse = getattr(client, method)(url, **extra)
+            text = b"".join(response).decode(errors="replace")
+            news = [row for row in _operations() if row not in seen]
+            answer = Answer(
+                status=response.status_code,
+                text=text,
+                headers=response.headers,
+                # Only where something was written at all it is worth reading every table.
+                changed=changed(before) if before is not None and _writes() != written else [],
+                forbidden=any(code == "forbidden" for _pk, code in news),
+            )
+            raise Rollback
+    except Rollback:
+        pass
+    client.cookies.clear()
+    client.cookies.update(kept)
+    assert answer is not None
+    return answer
+
+
+def _operations() -> list[tuple[int, str]]:
+    with scopes_disabled():
+        return list(Operation.objects.order_by("-pk").values_list("pk", "error_code")[:20])
+
+
+def make_caller(user: User, samples: dict[str, str], mark: str) -> Caller:
+    """Sign a user in, give it a key, and note both as its samples."""
+    assert user.tenant is not None
+    with scope(tenant=user.tenant):
+        key, secret = apikeys.issue(user=user, name=f"{mark}-key")
+    client = Client()
+    client.force_login(user)
+    session = UserSession.objects.create(
+        session_key=uuid4().hex, user=user, ip="192.0.2.9", user_agent=f"{mark}-browser"
+    )
+    mine = {**samples, "key": key.pk, "session": session_handle(session), "password": PASSWORD}
+    return Caller(user=user, samples=mine, secret=secret, console=client)
+
+
+def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[str, str]:
+    """Give a tenant one of everything, named after a mark; return the ids by sample name."""
+    actor = Actor(tenant=tenant, user=owner, role=owner.role, via="console", ip="192.0.2.7")
+    network = give_network(tenant, platform.region)
+    assert network.subnet is not None
+    assert network.vpc is not None
+    with scope(tenant=tenant):
+        vm = make_vm(platform, actor, name=f"{mark}-runs")
+        stopped = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-stopped")
+        binned = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-binned")
+        services.set_in_bin(binned.pk, True)
+        VM.objects.filter(pk=binned.pk).update(
+            status=VmStatus.BINNED,
+            host=None,
+            binned_at=timezone.now(),
+            destroy_at=timezone.now() + timedelta(days=3),
+        )
+        empty_vpc = create_vpc(
+            actor=actor, region=platform.region, name=f"{mark}-vpc", cidr="10.88.0.0/16"
+        )
+        empty_group = create_security_group(
+            actor=actor, region=platform.region, name=f"{mark}-group", rules=()
+        )
+        rule = add_rule(
+            actor=actor,
+            group=network.security_group,
+            rule=RuleInput(
+                direction="in",
+                protocol="tcp",
+                ports="4242",
+                cidr="192.0.2.0/25",
+                description=f"{mark}-rule",
+            ),
+        )
+        image = Image.objects.create(
+            tenant=tenant,
+            region=platform.region,
+            pool=platform.pool,
+            name=f"{mark}-image",
+            distribution="debian",
+        )
+        request = request_quota(
+            actor=actor,
+            region=platform.region,
+            item="disks",
+            limit_wanted=5000,
+            reason=f"{mark}-reason",
+        )
+        quote = quote_vms(actor=actor, order=make_order(platform, tenant))
+        renewals = [
+            services.quote_renewal(tenant=tenant, resource_id=one.pk, periods=1).token
+            for one in (vm, binned)
+        ]
+        return {
+            "vm": vm.pk,
+            "stopped_vm": stopped.pk,
+            "binned_vm": binned.pk,
+            "binned_vm_name": binned.name,
+            "job": Job.objects.filter(target_id=vm.pk).latest("created_at").pk,
+            "operation": str(Operation.objects.latest("pk").pk),
+            "vpc": network.vpc.pk,
+            "subnet": network.subnet.pk,
+            "group": network.security_group.pk,
+            "empty_vpc": empty_vpc.pk,
+            "empty_vpc_name": empty_vpc.name,
+            "empty_group": empty_group.pk,
+            "rule": rule.pk,
+            "image": image.pk,
+            "quota_request": request.pk,
+            "order": Order.objects.earliest("created_at").pk,
+            "transaction": LedgerTransaction.objects.latest("created_at").pk,
+            "region": platform.region.pk,
+            "cluster": platform.cluster.pk,
+            "base_image": platform.image.pk,
+            "disk_type": platform.disk_type.pk,
+            "quote_token": quote.token,
+            "renewal_token": renewals[0],
+            "binned_renewal_token": renewals[1],
+            "uuid": str(uuid4()),
+        }
