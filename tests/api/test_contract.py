@@ -1,0 +1,375 @@
+"""What programs rely on: the schema, the form of errors, idempotency, limits, allowed actions."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+from rest_framework.response import Response
+
+from compute import states
+from compute.models import VM
+from scloud.jobs.models import Job
+from scloud.lib.errors import Conflict
+from scloud.rest import idempotency
+from scloud.rest.models import IdempotentRequest
+from scloud.tenancy.models import ApiKey, RateCounter, Tenant, User
+from scloud.tenancy.permissions import Role
+from scloud.tenancy.scoping import scope, scopes_disabled
+from tests.api.client import Program, program_of
+from tests.billing.helpers import balances
+from tests.compute.factories import Platform, settle
+
+Order = Callable[..., dict[str, Any]]
+Bought = Callable[..., list[dict[str, Any]]]
+
+
+# --- the schema
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    GENERATOR_STATS.reset()
+    found: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # spectacular's own
+    return found
+
+
+def operations(schema: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (method, path, found)
+        for path, methods in schema["paths"].items()
+        for method, found in methods.items()
+        if isinstance(found, dict)
+    ]
+
+
+def test_the_schema_is_valid_openapi_3_and_was_made_without_a_warning(
+    schema: dict[str, Any],
+) -> None:
+    assert schema["openapi"].startswith("3.")
+    validate_schema(schema)
+    assert GENERATOR_STATS._warn_cache == {}
+    assert GENERATOR_STATS._error_cache == {}
+
+
+def test_every_operation_says_what_it_does_and_has_a_name_of_its_own(
+    schema: dict[str, Any],
+) -> None:
+    found = operations(schema)
+    assert len(found) > 40
+    names = [operation["operationId"] for _, _, operation in found]
+    assert len(names) == len(set(names))
+    for method, path, operation in found:
+        assert operation.get("description"), f"{method} {path}"
+        assert operation.get("tags"), f"{method} {path}"
+
+
+def test_every_body_that_makes_something_has_an_example(schema: dict[str, Any]) -> None:
+    missing = [
+        f"{method} {path}"
+        for method, path, operation in operations(schema)
+        if method == "post"
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        if not content.get("examples") and not path.endswith("/destroy")
+    ]
+    assert missing == []
+
+
+def test_the_schema_is_served_to_anybody(client: Client, db: None) -> None:
+    response = client.get("/api/v1/openapi.json")
+    assert response.status_code == 200
+    assert json.loads(response.content)["info"]["title"] == "SCloud API"
+
+
+def test_every_url_of_the_api_is_in_the_schema(schema: dict[str, Any]) -> None:
+    from tests.isolation.routes import all_routes
+
+    routes = [route for route in all_routes() if route.api and route.name != "openapi"]
+    assert len(schema["paths"]) == len(routes)
+    assert len(operations(schema)) == sum(len(route.methods) for route in routes)
+
+
+# --- the form of errors
+
+
+def test_errors_name_code_message_field_remedy_and_numbers(
+    program: Program, ready: Platform, order: Order
+) -> None:
+    body = order(ready, system_disk_gib=9999)
+    error = program.post("/vms/quote", body).error(400, "disk_size_out_of_range", "system_disk_gib")
+    assert error["numbers"] == {"min": 40, "max": 500, "asked": 9999}
+    assert set(error) <= {"code", "message", "field", "remedy", "numbers"}
+    error = program.post("/vms/quote", {**body, "image": "image-zzzzzzzzz"}).error(
+        400, "image_unknown", "image"
+    )
+    assert error["remedy"]
+
+
+def test_all_wrong_fields_are_named_at_once(program: Program, ready: Platform) -> None:
+    error = program.post("/vms", {"vcpus": "many"}).error(400, "invalid_input")
+    named = {row["field"] for row in error["errors"]}
+    assert {"region", "cluster", "vcpus", "quote_token"} <= named
+
+
+@pytest.mark.parametrize(
+    ("secret", "code"),
+    [
+        ("", "unauthenticated"),
+        ("sck_unknown", "invalid_api_key"),
+        ("\x7f\xfe", "invalid_api_key"),
+        ("sck_" + "a" * 5000, "invalid_api_key"),
+    ],
+)
+def test_a_bad_key_is_401(db: None, secret: str, code: str) -> None:
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    response = Client().get("/api/v1/vms", headers=headers)
+    assert response.status_code == 401
+    assert response.json()["code"] == code
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("what", ["revoked", "expired", "user", "tenant"])
+def test_a_key_ends_with_its_owner_and_its_time(user: User, tenant: Tenant, what: str) -> None:
+    program = program_of(user)
+    assert program.get("/vms").status == 200
+    with scopes_disabled():
+        keys = ApiKey.objects.filter(user=user)
+        if what == "revoked":
+            keys.update(revoked_at=timezone.now())
+        elif what == "expired":
+            keys.update(expires_at=timezone.now() - timedelta(seconds=1))
+        elif what == "user":
+            User.objects.filter(pk=user.pk).update(is_active=False)
+        else:
+            Tenant.objects.filter(pk=tenant.pk).update(is_active=False)
+    program.get("/vms").error(401, "invalid_api_key")
+
+
+def test_a_keys_scopes_narrow_its_users_role(user: User, ready: Platform, order: Order) -> None:
+    reader = program_of(user, ["compute.view*", "billing.quote"])
+    assert reader.get("/vms").status == 200
+    quoted = reader.post("/vms/quote", order(ready))
+    assert quoted.status == 200
+    error = reader.post("/vms", {**order(ready), "quote_token": quoted.body["token"]}).error(
+        403, "forbidden"
+    )
+    assert error["numbers"]["permission"] == "compute.create_vm"
+    reader.get("/billing/account").error(403, "forbidden")
+
+
+def test_another_methods_and_types_are_refused_in_the_same_form(program: Program) -> None:
+    program.call("PUT", "/vms", {}).error(405, "method_not_allowed")
+    program.call("DELETE", "/regions").error(405, "method_not_allowed")
+    response = program.http.post(
+        "/api/v1/vms", "a=1", "text/plain", headers={"Authorization": f"Bearer {program.secret}"}
+    )
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    program.post("/vms", raw=b"{not json").error(400, "parse_error")
+
+
+# --- idempotency
+
+
+def test_the_same_key_buys_once_and_gets_the_same_answer(
+    program: Program, ready: Platform, order: Order, tenant: Tenant
+) -> None:
+    body = order(ready)
+    body["quote_token"] = program.post("/vms/quote", body).body["token"]
+    first = program.post("/vms", body, key="buy-1")
+    again = program.post("/vms", body, key="buy-1")
+    assert first.status == again.status == 201
+    assert first.body == again.body
+    assert "Idempotent-Replay" not in first.headers
+    assert again.headers["Idempotent-Replay"] == "true"
+    assert balances(tenant) == (99_985, 0)
+    with scope(tenant=tenant):
+        assert VM.objects.count() == 1
+
+
+def test_a_key_cannot_be_used_for_something_else(
+    program: Program, ready: Platform, order: Order
+) -> None:
+    body = order(ready)
+    body["quote_token"] = program.post("/vms/quote", body).body["token"]
+    program.post("/vms", body, key="k")
+    program.post("/vms", {**body, "name": "other"}, key="k").error(
+        400, "idempotency_key_reused", "Idempotency-Key"
+    )
+    program.post("/vpcs", {"region": "box", "name": "n", "cidr": "10.9.0.0/16"}, key="k").error(
+        400, "idempotency_key_reused"
+    )
+
+
+def test_a_refusal_frees_the_key(
+    program: Program, ready: Platform, order: Order, tenant: Tenant
+) -> None:
+    body = order(ready)
+    program.post("/vms", {**body, "quote_token": "nonsense"}, key="k").error(
+        400, "quote_invalid", "quote_token"
+    )
+    program.post("/vms", {**body, "vcpus": 3, "quote_token": "n"}, key="k").error(
+        400, "spec_unknown"
+    )
+    body["quote_token"] = program.post("/vms/quote", body).body["token"]
+    assert program.post("/vms", body, key="k").status == 201
+
+
+def test_while_the_first_runs_the_second_waits_unless_it_is_dead(
+    program: Program, ready: Platform, tenant: Tenant
+) -> None:
+    body = {"region": "box", "name": "n", "cidr": "10.9.0.0/16"}
+    assert program.post("/vpcs", body, key="k").status == 201
+    with scope(tenant=tenant):
+        rows = IdempotentRequest.objects.filter(key="k")
+        rows.update(status=None, body=None)
+        program.post("/vpcs", body, key="k").error(409, "idempotency_key_in_use")
+        rows.update(created_at=timezone.now() - idempotency.ABANDONED - timedelta(seconds=1))
+    # The first one's process died; its key is free, and the same work is done again.
+    assert program.post("/vpcs", body, key="k").status == 201
+
+
+def test_a_day_later_the_key_is_free(program: Program, ready: Platform, tenant: Tenant) -> None:
+    assert program.post("/vpcs", _vpc("a"), key="k").status == 201
+    with scope(tenant=tenant):
+        IdempotentRequest.objects.update(created_at=timezone.now() - idempotency.KEEP * 2)
+    assert program.post("/vpcs", _vpc("b"), key="k").status == 201
+
+
+def _vpc(name: str) -> dict[str, Any]:
+    return {"region": "box", "name": name, "cidr": "10.9.0.0/16"}
+
+
+def test_two_tenants_may_use_the_same_key(
+    program: Program, ready: Platform, other_tenant: Tenant, make_user: Callable[..., User]
+) -> None:
+    assert program.post("/vpcs", _vpc("a"), key="k").status == 201
+    other = program_of(make_user(other_tenant)).post("/vpcs", _vpc("a"), key="k")
+    assert other.status == 201
+    assert "Idempotent-Replay" not in other.headers
+
+
+@pytest.mark.parametrize("key", ["x" * 121, "a\tb", "\x7f"])
+def test_a_senseless_key_is_refused(program: Program, ready: Platform, key: str) -> None:
+    program.post("/vpcs", _vpc("a"), key=key).error(400, "invalid_key", "Idempotency-Key")
+
+
+def test_a_crash_frees_the_key_and_takes_the_work_back(tenant: Tenant, db: None) -> None:
+    from rest_framework.request import Request
+    from rest_framework.test import APIRequestFactory
+
+    http = APIRequestFactory().post("/x", headers={"Idempotency-Key": "k"})
+
+    def work() -> Response:
+        RateCounter.objects.create(key="work", window_start=timezone.now(), count=1)
+        raise RuntimeError("broken")
+
+    with scope(tenant=tenant):
+        with pytest.raises(RuntimeError):
+            idempotency.once(Request(http), tenant, work)
+        assert not RateCounter.objects.exists()
+        assert not IdempotentRequest.objects.exists()
+        with pytest.raises(Conflict):
+            idempotency.once(Request(http), tenant, _refuse)
+        assert not IdempotentRequest.objects.exists()
+
+
+def _refuse() -> Response:
+    raise Conflict("no")
+
+
+# --- the rate limit
+
+
+def test_too_many_requests_are_told_when_to_come_back(
+    program: Program, settings: Any, user: User
+) -> None:
+    settings.SCLOUD_API_REQUESTS_PER_MINUTE = 3
+    answers = [program.get("/vms") for _ in range(5)]
+    assert {answer.status for answer in answers} <= {200, 429}
+    refused = [answer for answer in answers if answer.status == 429]
+    assert refused
+    error = refused[-1].error(429, "too_many_requests")
+    assert error["message"]
+    assert 1 <= int(refused[-1].headers["Retry-After"]) <= 61
+    # The limit belongs to the key: another one is not held up.
+    assert program_of(user).get("/vms").status == 200
+
+
+def test_strangers_are_limited_by_address(db: None, settings: Any) -> None:
+    settings.SCLOUD_API_REQUESTS_PER_MINUTE = 2
+    found = [Client().get("/api/v1/openapi.json").status_code for _ in range(6)]
+    assert 429 in found
+
+
+def test_a_browser_is_limited_by_its_user(console: Client, settings: Any) -> None:
+    settings.SCLOUD_API_REQUESTS_PER_MINUTE = 2
+    found = [console.get("/api/v1/vms").status_code for _ in range(6)]
+    assert 429 in found
+    with scopes_disabled():
+        assert RateCounter.objects.filter(key__startswith="api:user:").exists()
+
+
+# --- allowed actions
+
+
+@pytest.mark.parametrize("status", ["running", "stopped", "expired", "failed", "binned"])
+def test_allowed_actions_are_the_table_of_states(
+    program: Program, bought: Bought, tenant: Tenant, status: str
+) -> None:
+    [made] = bought()
+    with scope(tenant=tenant):
+        vm = settle(VM.objects.get(pk=made["id"]), status)
+        rows = program.get(f"/vms/{vm.pk}").body["allowed_actions"]
+        assert {row["verb"] for row in rows} == {
+            verb for verb, rule in states.VM_RULES.items() if not rule.administrator_only
+        }
+        for row in rows:
+            reason = states.vm_refusal(vm, row["verb"])
+            assert row["allowed"] == (reason is None)
+            assert row["reason"] == reason
+
+
+@pytest.mark.parametrize("status", ["running", "stopped", "expired", "failed", "binned"])
+def test_what_is_not_allowed_is_refused_and_changes_nothing(
+    program: Program, bought: Bought, tenant: Tenant, status: str
+) -> None:
+    """Every verb that the API has against every state: the list and the guard agree."""
+    [made] = bought()
+    with scope(tenant=tenant):
+        vm = settle(VM.objects.get(pk=made["id"]), status)
+        jobs = Job.objects.count()
+        urls = {
+            "start_vm": ("POST", "/start"),
+            "shut_down_vm": ("POST", "/shut-down"),
+            "power_off_vm": ("POST", "/power-off"),
+            "restart_vm": ("POST", "/restart"),
+            "delete_vm": ("DELETE", ""),
+            "restore_vm": ("POST", "/restore"),
+            "destroy_vm": ("POST", "/destroy"),
+        }
+        for verb, (method, path) in urls.items():
+            if states.vm_refusal(vm, verb) is None:
+                continue
+            answer = program.call(method, f"/vms/{vm.pk}{path}")
+            error = answer.error(409, "vm_state")
+            assert error["message"]
+            assert VM.objects.get(pk=vm.pk).status == status
+            assert Job.objects.count() == jobs
+
+
+def test_a_reader_is_told_that_its_role_is_the_reason(
+    bought: Bought, tenant: Tenant, make_user: Callable[..., User]
+) -> None:
+    [made] = bought()
+    with scope(tenant=tenant):
+        settle(VM.objects.get(pk=made["id"]))
+    reader = program_of(make_user(tenant, Role.READONLY))
+    rows = reader.get(f"/vms/{made['id']}").body["allowed_actions"]
+    assert not any(row["allowed"] for row in rows)
+    assert "Your role does not include it." in {row["reason"] for row in rows}
