@@ -17,7 +17,8 @@ from compute import catalog, placement, queries
 from compute import serializers as shapes
 from compute.actions import create, lifecycle
 from compute.actions.create import VmOrder
-from compute.models import VM, Cluster, DiskType, Image
+from compute.api_verbs import VmInputVerbs
+from compute.models import VM, Cluster, DiskType
 from compute.states import VmStatus
 from network.models import SecurityGroup, Subnet
 from scloud.jobs.models import Job
@@ -137,7 +138,7 @@ def _job_of(found: object) -> Response:
 
 
 @extend_schema(tags=["VMs"])
-class VmViewSet(ResourceViewSet):
+class VmViewSet(VmInputVerbs):
     """VMs."""
 
     serializer_class = shapes.VmSerializer
@@ -380,28 +381,6 @@ class DiskTypeView(ActorMixin):
         for region in _regions(request):
             found += catalog.disk_types(tenant, region)
         return Response(shapes.DiskTypeSerializer(found, many=True).data)
-
-
-@extend_schema(tags=["Images"])
-class ImageViewSet(ResourceViewSet):
-    """Images: base images and the tenant's own."""
-
-    serializer_class = shapes.ImageSerializer
-    view_permission = "compute.view_image"
-
-    def get_queryset(self) -> QuerySet[Image]:
-        """Return what the tenant may see."""
-        tenant = self.actor.tenant
-        if tenant is None:
-            raise NotFound("There is no tenant.")
-        rows = catalog.images(tenant)
-        region = self.request.query_params.get("region")
-        return rows.filter(region_id=region) if region else rows
-
-    @extend_schema(parameters=[REGION])
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """List images."""
-        return super().list(request, *args, **kwargs)
 
 
 @extend_schema(tags=["Jobs"])

@@ -3,12 +3,14 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from compute import api
+from compute import api, api_disks, api_images
 
 router = SimpleRouter(trailing_slash=False)
 router.register("vms", api.VmViewSet, basename="api-vm")
 router.register("regions", api.RegionViewSet, basename="api-region")
-router.register("images", api.ImageViewSet, basename="api-image")
+router.register("disks", api_disks.DiskViewSet, basename="api-disk")
+router.register("snapshots", api_disks.SnapshotViewSet, basename="api-snapshot")
+router.register("images", api_images.ImageViewSet, basename="api-image")
 router.register("jobs", api.JobViewSet, basename="api-job")
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from compute import queries, states
-from compute.models import VM, Cluster, Disk, DiskType, Image, Spec
+from compute.models import VM, Cluster, DiskType, Spec
 from scloud.jobs.models import Job
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -61,60 +61,6 @@ class DiskTypeSerializer(serializers.ModelSerializer[DiskType]):
             "iops_limit",
             "throughput_limit_mbps",
         )
-
-
-class ImageSerializer(serializers.ModelSerializer[Image]):
-    """A base image, or one of the tenant's own."""
-
-    is_base = serializers.BooleanField(read_only=True)
-
-    class Meta:
-        model = Image
-        fields = (
-            "id",
-            "region_id",
-            "name",
-            "remark",
-            "is_base",
-            "os_family",
-            "distribution",
-            "version",
-            "architecture",
-            "admin_account",
-            "min_disk_gib",
-            "size_bytes",
-            "sha256",
-            "supports_hot_upgrade",
-            "status",
-            "failure",
-            "created_at",
-        )
-
-
-class DiskSerializer(serializers.ModelSerializer[Disk]):
-    """A disk."""
-
-    state = serializers.SerializerMethodField()
-
-    class Meta:
-        model = Disk
-        fields = (
-            "id",
-            "name",
-            "disk_type_id",
-            "size_gib",
-            "is_system",
-            "vm_id",
-            "target",
-            "status",
-            "task",
-            "state",
-            "created_at",
-        )
-
-    def get_state(self, disk: Disk) -> str:
-        """Return the state in words."""
-        return states.disk_label(disk)
 
 
 class NicShape(serializers.Serializer[Any]):
