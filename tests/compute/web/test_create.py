@@ -16,7 +16,7 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.billing.helpers import fund
 from tests.compute.factories import PASSWORD, Platform, give_network, make_prices, make_vm
 
-HTMX = {"HTTP_HX_REQUEST": "true"}
+HTMX: dict[str, Any] = {"HTTP_HX_REQUEST": "true"}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.factories import Platform, make_vm
 
-HTMX = {"HTTP_HX_REQUEST": "true"}
+HTMX: dict[str, Any] = {"HTTP_HX_REQUEST": "true"}
 
 
 def test_a_row_shows_every_fact_of_the_specification(

@@ -15,7 +15,7 @@ from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
 from tests.compute.factories import PASSWORD, Platform, make_vm, settle
 
-HTMX = {"HTTP_HX_REQUEST": "true"}
+HTMX: dict[str, Any] = {"HTTP_HX_REQUEST": "true"}
 WITH_VIEW = [verb for verb in VERBS if verb.view is not None]
 STATES = [
     (VmStatus.RUNNING, ""),
