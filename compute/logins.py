@@ -6,6 +6,9 @@ from django.conf import settings
 from compute.models import VM, GuestLogin
 from scloud.lib import crypto
 
+# No crypt(3) hash begins so.
+PLAIN = "plain:"
+
 
 def _box() -> MultiFernet:
     return crypto.box([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS])
@@ -19,9 +22,14 @@ def keep_hash(vm: VM, password: str | None) -> None:
     )
 
 
-def keep_pending(vm: VM, password: str) -> None:
-    """Keep the hash of a password that a job is about to set."""
-    sealed = _box().encrypt(crypto.sha512_crypt(password).encode())
+def keep_pending(vm: VM, password: str, *, plain: bool = False) -> None:
+    """Keep what a job is about to set: the hash of a password.
+
+    ``plain`` keeps the password itself, sealed and only until the job has ended, for guests whose
+    agent takes no hash (Windows).
+    """
+    content = PLAIN + password if plain else crypto.sha512_crypt(password)
+    sealed = _box().encrypt(content.encode())
     GuestLogin.objects.update_or_create(
         vm=vm, defaults={"tenant_id": vm.tenant_id, "sealed_pending": sealed}
     )
@@ -36,7 +44,10 @@ def open_hash(vm: VM) -> str | None:
 
 
 def open_pending(vm: VM) -> str | None:
-    """Return the hash that a job is about to set, or None."""
+    """Return the hash that a job is about to set, or None.
+
+    Where the password itself was kept it comes after :data:`PLAIN`.
+    """
     row = GuestLogin.objects.filter(vm=vm).first()
     if row is None or not row.sealed_pending:
         return None
@@ -49,6 +60,7 @@ def settle_pending(vm: VM, *, accept: bool) -> None:
     if row is None or not row.sealed_pending:
         return
     columns = {"sealed_pending": b""}
-    if accept:
+    plain = (open_pending(vm) or "").startswith(PLAIN)
+    if accept and not plain:
         columns["sealed_hash"] = bytes(row.sealed_pending)
     GuestLogin.objects.filter(pk=row.pk).update(**columns)

@@ -108,5 +108,7 @@ def register_all() -> None:
     periodic.register("compute.snapshot_leftovers", 120, snapshots.sweep_leftovers)
     periodic.register("compute.staging", 600, images.sweep_staging)
     periodic.register("compute.stuck_disks", 10, sweeps.land_stuck_disks)
+    periodic.register("compute.stuck_images", 60, sweeps.land_stuck_images)
+    periodic.register("compute.overdue", 30, sweeps.catch_up_overdue)
     periodic.register("compute.expired", 30, sweeps.catch_up_expired)
     periodic.register("compute.schedules", 20, sweeps.run_schedules)

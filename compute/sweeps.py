@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 from django.db import transaction
 from django.utils import timezone
 
+from billing import quotas
 from billing.models import Subscription, SubscriptionStatus
 from compute import transitions
 from compute.actions import disks, images, lifecycle, snapshots
-from compute.disk_transitions import begin_disk, tell_disk
+from compute.disk_transitions import begin_disk, move_image, tell_disk
 from compute.models import VM, Disk, Image, Snapshot, SnapshotSchedule
 from compute.schedules import next_run, to_forget
 from compute.states import DiskStatus, ImageStatus, SnapshotStatus, VmStatus
@@ -140,6 +141,30 @@ def catch_up_expired() -> int:
     return caught
 
 
+def catch_up_overdue() -> int:
+    """Come back to what was busy when its grace was over; return how many were caught."""
+    caught = 0
+    for kind, table, hook in (("vm", VM, vm_overdue), ("disk", Disk, disk_overdue)):
+        with scopes_disabled():
+            late = list(
+                table.objects.select_related("tenant")
+                .filter(
+                    task="",
+                    pk__in=Subscription.objects.filter(
+                        resource_kind=kind,
+                        status=SubscriptionStatus.EXPIRED,
+                        overdue_at__isnull=False,
+                    ).values("resource_id"),
+                )
+                .exclude(status__in=["binned", "destroyed"])[:100]
+            )
+        for row in late:
+            with transaction.atomic():
+                hook(row.tenant, row.pk)
+        caught += len(late)
+    return caught
+
+
 def empty_disk_bin() -> int:
     """Destroy the disks and images that have lain in the bin past their retention."""
     if not PlatformSettings.load().auto_destroy:
@@ -200,6 +225,33 @@ def land_stuck_disks() -> int:
                 status=SnapshotStatus.AVAILABLE
             )
             landed += changed
+    return landed
+
+
+def land_stuck_images() -> int:
+    """Land images in flight whose job is gone, whatever the reason; return how many."""
+    landed = 0
+    since = timezone.now() - timedelta(minutes=10)
+    in_flight = {
+        ImageStatus.MAKING: ImageStatus.FAILED,
+        ImageStatus.IMPORTING: ImageStatus.FAILED,
+        ImageStatus.DELETING: ImageStatus.BINNED,
+    }
+    for image in Image.objects.filter(status__in=list(in_flight), created_at__lt=since)[:100]:
+        with scopes_disabled():
+            if Job.objects.filter(status__in=ACTIVE, payload__image=image.pk).exists():
+                continue
+        back = in_flight[ImageStatus(image.status)]
+        with transaction.atomic():
+            if back == ImageStatus.FAILED:
+                quotas.free(image.pk)
+            landed += move_image(
+                image,
+                image.status,
+                back,
+                "image.failed",
+                failure="The operation did not end in time and was given up.",
+            )
     return landed
 
 

@@ -7,7 +7,7 @@ from billing.services import ChangeQuote
 from compute import catalog, placement, sizes, transitions
 from compute.logins import keep_pending
 from compute.models import VM, Host, Image, Spec
-from compute.models.image import image_id
+from compute.models.image import OsFamily, image_id
 from compute.states import ImageStatus
 from compute.validation import check_password, check_remark, check_ssh_keys
 from network.actions.common import still_there
@@ -30,7 +30,7 @@ def reset_password(*, actor: Actor, vm: VM, password: str) -> Job:
     """
     transitions.guard_vm(vm, "reset_password")
     check_password(password, os_family=vm.image.os_family, account=vm.admin_account)
-    keep_pending(vm, password)
+    keep_pending(vm, password, plain=vm.image.os_family == OsFamily.WINDOWS)
     return transitions.begin(vm, "reset_password", actor=actor)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from billing import quotas
 from compute import disk_transitions, sizes, transitions
 from compute.drivers import quietly, storage_of, told_plainly
-from compute.logins import open_pending, settle_pending
+from compute.logins import PLAIN, open_pending, settle_pending
 from compute.models import VM, Disk, Host, Image
 from compute.states import ImageStatus, VmStatus
 from compute.storage.base import ImageInfo, StorageError
@@ -69,7 +69,12 @@ class ResetPassword(VmHandler):
         if pending is None:
             raise ScloudError("There is no password to set.", code="password_missing")
         with told_plainly():
-            host_of(vm).set_password(str(vm.uuid), vm.admin_account, pending, encrypted=True)
+            host_of(vm).set_password(
+                str(vm.uuid),
+                vm.admin_account,
+                pending.removeprefix(PLAIN),
+                encrypted=not pending.startswith(PLAIN),
+            )
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)

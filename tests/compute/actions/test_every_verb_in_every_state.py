@@ -320,10 +320,10 @@ def test_the_words_and_colours_of_every_state_are_there(box: Box) -> None:
     for status, task in VM_STATES:
         assert states.vm_label(status, task)
         assert states.vm_tone(status, task) in ("ok", "idle", "busy", "warn", "bad")
-    for status in ImageStatus:
-        assert states.image_tone(status) in ("ok", "idle", "busy", "warn", "bad")
-    for status in SnapshotStatus:
-        assert states.snapshot_tone(status) in ("ok", "idle", "busy", "warn", "bad")
+    for image_status in ImageStatus:
+        assert states.image_tone(image_status) in ("ok", "idle", "busy", "warn", "bad")
+    for snapshot_status in SnapshotStatus:
+        assert states.snapshot_tone(snapshot_status) in ("ok", "idle", "busy", "warn", "bad")
     for rule in (*VM_RULES.values(), *DISK_RULES.values(), *IMAGE_RULES.values()):
         assert str(rule.label)
         assert rule.icon

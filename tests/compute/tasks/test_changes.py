@@ -55,6 +55,22 @@ def test_a_new_password_reaches_the_guest_as_a_hash(box: Box) -> None:
     assert NEW_PASSWORD not in str(list(Job.objects.values()))
 
 
+def test_a_windows_guest_is_told_the_password_itself(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its agent takes no hash; the platform forgets the password when the job has ended."""
+    vm = box.vm()
+    Image.objects.filter(pk=vm.image_id).update(os_family="windows")
+    VM.objects.filter(pk=vm.pk).update(admin_account="administrator")
+    vm = VM.objects.get(pk=vm.pk)
+    old = open_hash(vm)
+    changes.reset_password(actor=box.actor, vm=vm, password=NEW_PASSWORD)
+    assert NEW_PASSWORD.encode() not in bytes(vm.login.sealed_pending)
+    box.run()
+    assert box.domain(vm).passwords["administrator"] == NEW_PASSWORD
+    assert (open_hash(vm), open_pending(vm)) == (old, None)
+
+
 def test_a_guest_without_agent_keeps_its_password_and_says_so(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -53,7 +54,7 @@ def spec(box: Box, vcpus: int) -> object:
     return next(one for one in box.platform.specs if one.vcpus == vcpus)
 
 
-def with_gpus(box: Box, count: int, **changes: object) -> VM:
+def with_gpus(box: Box, count: int, **changes: Any) -> VM:
     return box.vm(gpu_count=count, spec=spec(box, 4 * count), cash="1000000", **changes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -150,7 +151,7 @@ def test_only_complete_uploads_are_taken(box: Box, tmp_path: Path, name: str) ->
     ],
 )
 def test_facts_that_cannot_be_are_refused(
-    box: Box, qcow2: bytes, field: str, changes: dict[str, object]
+    box: Box, qcow2: bytes, field: str, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
         upload(box, qcow2, **changes)
@@ -351,8 +352,6 @@ def test_a_name_is_judged_and_used_once(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name server that answers a private address the second time gains nothing."""
-    import socket
-
     answers = iter(["127.0.0.1", "127.0.0.2"])
     asked: list[str] = []
 
@@ -370,8 +369,8 @@ def test_a_name_is_judged_and_used_once(
         sock.connect(address)
         return sock
 
-    monkeypatch.setattr(download.socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(download.socket, "create_connection", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "create_connection", connect)
     url = server.serve("/x", b"y").replace("127.0.0.1", "images.test")
     fetch(url, tmp_path / "out", allowed=["127.0.0.1/32"])
     assert (asked, connected) == (["images.test"], ["127.0.0.1"])
@@ -379,15 +378,13 @@ def test_a_name_is_judged_and_used_once(
 
 
 def test_a_name_with_one_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
     def resolve(host: str, port: int, **_: Any) -> list[Any]:
         return [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
             for one in ("93.184.216.34", "10.0.0.1")
         ]
 
-    monkeypatch.setattr(download.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(InvalidInput):
         download.resolve("mixed.test", 80, [])
 

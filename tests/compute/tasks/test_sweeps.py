@@ -6,16 +6,17 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from billing.models import Subscription
+from billing.models import QuotaClaim, Subscription
 from compute import sweeps
-from compute.actions import changes, snapshots
-from compute.models import Disk, Snapshot
+from compute.actions import changes, lifecycle, snapshots
+from compute.models import Disk, Image, Snapshot
 from compute.tasks.snapshots import sweep_leftovers
 from network.actions.security import create_security_group
 from network.models import Nic
 from scloud.audit.models import Event
+from scloud.jobs.models import Job
 from tests.compute.box import Box
-from tests.compute.tasks.test_disks import ready
+from tests.compute.tasks.test_disks import attached, ready
 
 
 def test_what_was_busy_when_it_expired_expires_later(box: Box) -> None:
@@ -30,6 +31,38 @@ def test_what_was_busy_when_it_expired_expires_later(box: Box) -> None:
     disk.refresh_from_db()
     assert (vm.status, disk.status) == ("expired", "expired")
     assert sweeps.catch_up_expired() == 0
+
+
+def test_what_was_busy_when_its_grace_ended_is_binned_later(box: Box) -> None:
+    vm = box.vm()
+    disk = attached(box, vm)
+    sweeps.disk_expired(disk.tenant, disk.pk)
+    Subscription.objects.filter(resource_id=disk.pk).update(
+        status="expired", overdue_at=timezone.now()
+    )
+    lifecycle.restart_vm(actor=box.actor, vm=vm)
+    sweeps.disk_overdue(disk.tenant, disk.pk)
+    box.run()
+    disk.refresh_from_db()
+    assert disk.status == "expired"
+    assert sweeps.catch_up_overdue() == 1
+    box.run()
+    disk.refresh_from_db()
+    assert (disk.status, disk.vm) == ("binned", None)
+    assert sweeps.catch_up_overdue() == 0
+    box.assert_nothing_orphaned()
+
+
+def test_an_image_whose_job_is_gone_is_landed(box: Box) -> None:
+    vm = box.vm(stopped=True)
+    image = changes.make_image(actor=box.actor, vm=vm, name="golden")
+    Image.objects.filter(pk=image.pk).update(created_at=timezone.now() - timedelta(hours=2))
+    assert sweeps.land_stuck_images() == 0
+    Job.objects.filter(target_id=vm.pk).update(status="failed")
+    assert sweeps.land_stuck_images() == 1
+    image.refresh_from_db()
+    assert image.status == "failed"
+    assert not QuotaClaim.objects.filter(resource_id=image.pk).exists()
 
 
 def test_a_disk_whose_job_is_gone_is_landed(box: Box) -> None:
