@@ -48,6 +48,8 @@ class Door:
     expires_at: float  # on the monotonic clock
     server: asyncio.Server | None = None
     wrong_passwords: int = 0
+    # A connection that was accepted just before may still arrive after the port was shut.
+    is_shut: bool = False
     handshakes: set[asyncio.Task[None]] = field(default_factory=set)
     # The client that gave the right password; from then on the port is shut.
     session: asyncio.Task[None] | None = None
@@ -55,6 +57,7 @@ class Door:
 
     def shut(self) -> None:
         """Close the port; a connected client stays."""
+        self.is_shut = True
         if self.server is not None:
             self.server.close()
             self.server = None
@@ -180,7 +183,7 @@ class Gateway:
             self.doors.pop(lease.pk, None)
 
     def _arrived(self, door: Door, client: TcpEnd) -> None:
-        if len(door.handshakes) >= MAX_HANDSHAKES or door.session is not None:
+        if door.is_shut or len(door.handshakes) >= MAX_HANDSHAKES or door.session is not None:
             client.close()
             return
         task = asyncio.get_running_loop().create_task(self._serve(door, client))
