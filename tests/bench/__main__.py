@@ -45,10 +45,10 @@ stays in the table.
 HOW = """\
 ## How it is measured
 
-- **create**: on the region in a box, from the API's 201 until libvirt lists the domain as running
-  (looked at every 10 ms). Directly: `qemu-img create` on the same image, `define` and `create` of
-  the same XML (but name, UUID, MAC, port and files), on the same host, after the product's VM is
-  gone. The batch is done directly by as many threads as the product has workers.
+- **create**: on the region in a box, from the API's 201 until libvirt says that the domain runs
+  (asked every 10 ms). Directly: `qemu-img create` on the same image, `define` and `create` of the
+  same XML (but name, UUID, MAC, port and files), on the same host, after the product's VM is gone.
+  The batch is done directly by as many threads as the product has workers.
 - **snapshots**: from the call of the action to the row that says *available*, with real workers;
   the guest's file systems are frozen through its agent, and the snapshot is deleted again before
   the next one.

@@ -48,7 +48,7 @@ def run(quick: bool) -> list[Row]:
     assert found == count + 1, f"{found} rows instead of {count} and the heading"
     return [
         Row(
-            f"Download of {count} rows as .xlsx ({size_mb:.1f} MB): time",
+            f"Download of {count} rows as .xlsx ({size_mb:.2f} MB): time",
             f"<= {seconds(GOAL_S)}",
             seconds(took_s),
             took_s <= GOAL_S,

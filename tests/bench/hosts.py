@@ -59,12 +59,13 @@ class Hosts:
         return None
 
     def await_running(self, names: Iterable[str], timeout_s: float = 180) -> None:
-        """Look every 10 ms until all the domains run."""
+        """Look every 10 ms until all the domains run: their state is *running*."""
         left = list(names)
         end = time.monotonic() + timeout_s
         while left:
             found = self.find(left[0])
-            if found is not None and found[1].isActive():
+            # Not isActive: that is true as soon as libvirt begins to start QEMU.
+            if found is not None and found[1].state()[0] == libvirt.VIR_DOMAIN_RUNNING:
                 left.pop(0)
                 continue
             if time.monotonic() > end:

@@ -86,7 +86,6 @@ def snapshot_s(vm: str) -> float:
     from compute.actions import snapshots
     from compute.models import Disk, Snapshot
     from compute.states import SnapshotStatus
-    from scloud.jobs.models import ACTIVE, Job
     from scloud.tenancy.actor import Actor
     from scloud.tenancy.models import Tenant
     from scloud.tenancy.scoping import scope
@@ -104,7 +103,7 @@ def snapshot_s(vm: str) -> float:
         assert taken.status == SnapshotStatus.AVAILABLE, taken.failure
         assert taken.frozen, "the guest was not frozen: not what is to be measured"
         snapshots.delete_snapshot(actor=actor, snapshot=taken)
-        while Job.objects.filter(target_id=disk.pk, status__in=ACTIVE).exists():
+        while Snapshot.objects.get(pk=taken.pk).status == SnapshotStatus.DELETING:
             time.sleep(0.05)
         taken.refresh_from_db()
         assert taken.status == SnapshotStatus.DESTROYED, taken.status
