@@ -342,7 +342,35 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
     search_fields = ("name", "id", "remark", "uuid", "tenant__name")
     date_hierarchy = "created_at"
     # What tenants give their guests is none of the operators' business.
-    exclude = ("user_data", "ssh_public_key")
+    fields = (
+        ("name", "id", "uuid"),
+        ("tenant", "region"),
+        ("remark", "tags"),
+        ("status", "task", "task_job", "task_deadline"),
+        ("power_state", "observed_at"),
+        ("failure_code", "failure"),
+        ("cluster", "host", "image"),
+        ("vcpus", "memory_mib", "gpu_count"),
+        ("max_vcpus", "max_memory_mib"),
+        "deletion_protected",
+        ("created_at", "binned_at", "destroy_at", "destroyed_at"),
+    )
+    readonly_fields = (
+        "id",
+        "uuid",
+        "status",
+        "task",
+        "task_job",
+        "task_deadline",
+        "power_state",
+        "observed_at",
+        "failure_code",
+        "failure",
+        "created_at",
+        "binned_at",
+        "destroy_at",
+        "destroyed_at",
+    )
     buttons = (
         _vm_button("start_vm", lifecycle.start_vm),
         _vm_button("shut_down_vm", lifecycle.shut_down_vm),
