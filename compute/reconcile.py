@@ -279,10 +279,10 @@ def reconcile_pool(pool: StoragePool) -> None:
             open_drift.append(
                 drift("unknown_volume", pool.pk, volume_id, "no disk has this volume")
             )
-        elif disk.status == DiskStatus.DESTROYED:
+        elif disk.status in (DiskStatus.DESTROYED, DiskStatus.FAILED) and not disk.task:
             try:
                 storage.delete_volume(volume_id)
-                note_repair("leftover_volume", pool.pk, volume_id, "its disk was destroyed")
+                note_repair("leftover_volume", pool.pk, volume_id, "its disk is gone")
             except StorageError as error:
                 log.warning("volume %s could not be removed: %s", volume_id, error.message)
     kept = (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
@@ -297,10 +297,10 @@ def reconcile_pool(pool: StoragePool) -> None:
         image = rows.get(image_id)
         if image is None:
             open_drift.append(drift("unknown_image", pool.pk, image_id, "no image has this file"))
-        elif image.status == ImageStatus.DESTROYED:
+        elif image.status in (ImageStatus.DESTROYED, ImageStatus.FAILED):
             try:
                 storage.delete_image(image_id)
-                note_repair("leftover_image", pool.pk, image_id, "its image was destroyed")
+                note_repair("leftover_image", pool.pk, image_id, "its image is gone")
             except StorageError as error:
                 log.warning("image %s could not be removed: %s", image_id, error.message)
     open_drift += [

@@ -123,6 +123,7 @@ class VmHandler(Handler):
 
     verb = ""
     lands_in: str = VmStatus.RUNNING
+    repeatable = False
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         """Return the steps."""

@@ -56,6 +56,7 @@ class ImportImage(Handler):
     """Fetch, look, convert. What is fetched again after a crash is fetched from the start."""
 
     max_attempts = 4
+    repeatable = False
 
     def steps(self, job: Job) -> Sequence[Step]:
         return (
@@ -161,6 +162,7 @@ class DestroyImage(Handler):
     """Remove it from the pool; while volumes rest on it the pool refuses."""
 
     max_attempts = 20
+    repeatable = False
 
     def steps(self, job: Job) -> Sequence[Step]:
         return (Step("delete", "Removing the image", self.ensure_gone),)

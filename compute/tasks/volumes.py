@@ -62,6 +62,7 @@ class DiskHandler(Handler):
     """A job on one disk: in the end the disk stands where the handler says."""
 
     verb = ""
+    repeatable = False
 
     def disk_steps(self) -> Sequence[Step]:
         """Return the steps."""

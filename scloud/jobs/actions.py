@@ -2,9 +2,9 @@
 
 from scloud.audit import action as audit
 from scloud.audit.action import action
-from scloud.jobs import service
+from scloud.jobs import service, sweep
 from scloud.jobs.models import Job
-from scloud.lib.errors import Conflict
+from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
 
 
@@ -21,9 +21,10 @@ def retry_job(*, actor: Actor, job: Job) -> Job:
 def cancel_job(*, actor: Actor, job: Job) -> None:
     """End an active job; its worker stops at the next look at its lease.
 
-    The sweep then brings the target back to what the hypervisor says. Raises Conflict when the
-    job has ended already.
+    What the job had taken is given back, and its target lands where it truly is, as after a
+    deadline. Raises Conflict when the job has ended already.
     """
     audit.note(job, before={"status": job.status})
-    if not service.supersede(job.pk, f"Cancelled by {actor.label}."):
+    error = ScloudError(f"Cancelled by {actor.label}.", code="cancelled")
+    if not sweep.end_now(job, error):
         raise Conflict("This job has ended already.", code="job_not_active")

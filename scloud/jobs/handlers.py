@@ -73,6 +73,9 @@ class Handler:
     """How one kind of job is made true. Steps run in order and are all repeated on a retry."""
 
     max_attempts = 5
+    # Whether an administrator may run an ended job again. Not where its end gave money, quota or a
+    # state back: then the verb is to be invoked anew.
+    repeatable = True
 
     def steps(self, job: Job) -> Sequence[Step]:
         """Return the steps for this job."""

@@ -109,12 +109,19 @@ def supersede(job_id: str, reason: str) -> bool:
 def retry(job_id: str) -> Job:
     """Queue a failed job again, for an administrator.
 
-    Raises NotFound, and Conflict when it did not fail or its target is busy with another one.
+    Raises NotFound, and Conflict when it did not fail, its target is busy with another one, or its
+    end has given back what it had taken.
     """
     with scopes_disabled():
         job = Job.objects.filter(id=job_id).first()
         if job is None:
             raise NotFound(f"There is no job {job_id}.")
+        if not handler_for(job.kind).repeatable:
+            raise Conflict(
+                "What this job had taken was given back when it ended.",
+                code="job_not_repeatable",
+                remedy="Invoke the verb on the resource again.",
+            )
         now = timezone.now()
         if Job.objects.filter(
             target_kind=job.target_kind, target_id=job.target_id, status__in=ACTIVE, exclusive=True

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from django.utils import timezone
 
-from billing.models import QuotaClaim, Subscription
-from compute import sweeps
+from billing.models import Order, QuotaClaim, Subscription
+from compute import reconcile, sweeps
 from compute.actions import changes, lifecycle, snapshots
 from compute.models import Disk, Image, Snapshot
+from compute.storage.base import StorageUnavailable
 from compute.tasks.snapshots import sweep_leftovers
 from network.actions.security import create_security_group
 from network.models import Nic
 from scloud.audit.models import Event
+from scloud.jobs.actions import cancel_job, retry_job
 from scloud.jobs.models import Job
+from scloud.lib.errors import Conflict
+from scloud.tenancy.actor import Actor
 from tests.compute.box import Box
 from tests.compute.tasks.test_disks import attached, ready
 
@@ -111,6 +116,36 @@ def test_a_snapshot_that_a_silent_host_kept_is_removed_later(box: Box) -> None:
     assert sweep_leftovers() == 1
     box.assert_nothing_orphaned()
     assert sweep_leftovers() == 0
+
+
+def test_what_a_silent_pool_kept_of_a_failed_image_is_removed_later(box: Box) -> None:
+    vm = box.vm(stopped=True)
+    image = changes.make_image(actor=box.actor, vm=vm, name="golden")
+    box.storage.faults.fail_next["delete_image"] = StorageUnavailable("The pool is away.")
+    box.give_up_at("vm.make_image:copy:after")
+    image.refresh_from_db()
+    assert image.status == "failed"
+    assert image.pk in {one.image_id for one in box.storage.list_images()}
+    reconcile.reconcile_pools()
+    box.assert_nothing_orphaned()
+
+
+def test_a_cancelled_change_is_paid_back_and_cannot_be_run_again(box: Box) -> None:
+    vm = box.vm(stopped=True, method="month")
+    size = next(one for one in box.platform.specs if one.vcpus == 4)
+    quote = changes.quote_size(actor=box.actor, vm=vm, spec=size)
+    job = changes.modify_vm(actor=box.actor, vm=vm, spec=size, quote_token=quote.token)
+    operator = Actor.system(None)
+    cancel_job(actor=operator, job=job)
+    vm.refresh_from_db()
+    job.refresh_from_db()
+    assert (job.status, job.error_code) == ("failed", "cancelled")
+    assert (vm.status, vm.task, vm.vcpus) == ("stopped", "", 1)
+    assert sum(row.total_minor for row in Order.objects.exclude(kind="new")) == 0
+    with pytest.raises(Conflict) as refused:
+        retry_job(actor=operator, job=job)
+    assert refused.value.code == "job_not_repeatable"
+    box.assert_nothing_orphaned()
 
 
 def test_security_groups_change_live_on_the_default_nic(box: Box) -> None:
