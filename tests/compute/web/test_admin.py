@@ -105,13 +105,23 @@ def test_a_live_migration_goes_to_the_chosen_host(
     assert vm.task == "migrating"
 
 
-def test_a_job_is_cancelled_and_retried(operator: Client, vm: VM) -> None:
+def test_a_cancelled_job_frees_its_vm_and_is_not_run_again(operator: Client, vm: VM) -> None:
     operator.post(reverse("admin:compute_vm_do", args=[vm.pk, "shut_down_vm"]))
     with scopes_disabled():
         job = Job.objects.filter(target_id=vm.pk, kind="vm.shut_down").get()
     operator.post(reverse("admin:jobs_job_do", args=[job.pk, "cancel"]))
     job.refresh_from_db()
-    assert job.status == "cancelled"
+    vm.refresh_from_db()
+    assert (job.is_active, job.error_code, vm.task) == (False, "cancelled", "")
+    retry = reverse("admin:jobs_job_do", args=[job.pk, "retry"])
+    assert "was given back" in operator.post(retry, follow=True).content.decode()
+
+
+def test_a_failed_job_that_took_nothing_is_retried(operator: Client, vm: VM) -> None:
+    with scopes_disabled():
+        job = Job.objects.filter(kind__startswith="network.").first()
+        assert job is not None
+        Job.objects.filter(pk=job.pk).update(status="failed", error_code="host_error")
     operator.post(reverse("admin:jobs_job_do", args=[job.pk, "retry"]))
     job.refresh_from_db()
     assert job.status == "queued"
