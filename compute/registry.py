@@ -12,6 +12,7 @@ from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions import lifecycle as verbs
 from compute.tasks import changes, disks, images, lifecycle, limits, migrate, snapshots
+from compute.vnc import leases, tickets
 from scloud.jobs import periodic
 from scloud.resources import kinds
 
@@ -111,4 +112,6 @@ def register_all() -> None:
     periodic.register("compute.stuck_images", 60, sweeps.land_stuck_images)
     periodic.register("compute.overdue", 30, sweeps.catch_up_overdue)
     periodic.register("compute.expired", 30, sweeps.catch_up_expired)
+    periodic.register("compute.vnc_leases", 60, leases.sweep)
+    periodic.register("compute.vnc_tickets", 600, tickets.sweep)
     periodic.register("compute.schedules", 20, sweeps.run_schedules)
