@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -185,7 +186,8 @@ class ImageViewSet(ResourceViewSet):
         image = self.get_object()
         if image.is_base:
             raise Forbidden("Base images are the platform's.", code="base_image")
-        return uploads.file_response(image)
+        below = getattr(request, "_request", request)
+        return uploads.file_response(image, asynchronous=isinstance(below, ASGIRequest))
 
     @extend_schema(request=None, responses={202: JobAccepted})
     def destroy(self, request: Request, pk: str) -> Response:

@@ -89,11 +89,14 @@ def is_ready(image: Image) -> bool:
     return export_path(image).is_file()
 
 
-def file_response(image: Image) -> StreamingHttpResponse:
-    """Return the download of an own image that lies ready. Raises Conflict (``not_ready``)."""
+def file_response(image: Image, *, asynchronous: bool) -> StreamingHttpResponse:
+    """Return the download of an own image that lies ready. Raises Conflict (``not_ready``).
+
+    ``asynchronous`` says that the server is an ASGI one, which would collect an ordinary iterator
+    in memory.
+    """
     path = export_path(image)
     try:
-        file = path.open("rb")
         size_bytes = path.stat().st_size
     except OSError as error:
         raise Conflict(
@@ -102,17 +105,23 @@ def file_response(image: Image) -> StreamingHttpResponse:
             remedy="Prepare the download first; the file stays for a day.",
         ) from error
 
-    async def pieces() -> AsyncIterator[bytes]:
-        # An ordinary iterator would be collected in memory by an ASGI server.
-        with file:
-            while piece := await sync_to_async(file.read, thread_sensitive=False)(CHUNK_BYTES):
+    def pieces() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while piece := file.read(CHUNK_BYTES):
                 yield piece
 
-    response = StreamingHttpResponse(pieces(), content_type="application/octet-stream")
-    name = f"{image.name}.qcow2"
+    async def pieces_async() -> AsyncIterator[bytes]:
+        source = pieces()
+        advance = sync_to_async(lambda: next(source, None), thread_sensitive=False)
+        while (piece := await advance()) is not None:
+            yield piece
+
+    content = pieces_async() if asynchronous else pieces()
+    response = StreamingHttpResponse(content, content_type="application/octet-stream")
+    name = quote(f"{image.name}.qcow2")
     response.headers["Content-Length"] = str(size_bytes)
     response.headers["Content-Disposition"] = (
-        f"attachment; filename=\"{image.pk}.qcow2\"; filename*=UTF-8''{quote(name)}"
+        f"attachment; filename=\"{image.pk}.qcow2\"; filename*=UTF-8''{name}"
     )
     response.headers["Cache-Control"] = "private, no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
