@@ -11,6 +11,7 @@ from compute import queries, states
 from compute.models import VM, Cluster, DiskType, Spec
 from scloud.jobs.models import Job
 from scloud.resources.models import Region
+from scloud.rest.fields import WholeNumber
 from scloud.tenancy.actor import Actor
 
 
@@ -198,13 +199,13 @@ class VmOrderInput(serializers.Serializer[Any]):
     region = serializers.CharField(max_length=30)
     cluster = serializers.CharField(max_length=30, help_text="The model.")
     image = serializers.CharField(max_length=20)
-    vcpus = serializers.IntegerField(min_value=1, max_value=255)
-    memory_mib = serializers.IntegerField(min_value=64)
-    gpu_count = serializers.IntegerField(min_value=0, max_value=4, default=0)
+    vcpus = WholeNumber(min_value=1, max_value=255)
+    memory_mib = WholeNumber(min_value=64)
+    gpu_count = WholeNumber(min_value=0, max_value=4, default=0)
     system_disk_type = serializers.CharField(max_length=30)
-    system_disk_gib = serializers.IntegerField(min_value=1, max_value=100_000, default=40)
+    system_disk_gib = WholeNumber(min_value=1, max_value=100_000, default=40)
     data_disk_type = serializers.CharField(max_length=30, required=False)
-    data_disk_gib = serializers.IntegerField(min_value=1, max_value=100_000, required=False)
+    data_disk_gib = WholeNumber(min_value=1, max_value=100_000, required=False)
     subnet = serializers.CharField(max_length=20)
     private_ips = serializers.ListField(
         child=serializers.CharField(max_length=45, allow_blank=True),
@@ -230,8 +231,8 @@ class VmOrderInput(serializers.Serializer[Any]):
         max_length=100_000, default="", allow_blank=True, trim_whitespace=False
     )
     billing_method = serializers.ChoiceField(choices=["hour", "month", "year"], default="hour")
-    periods = serializers.IntegerField(min_value=1, max_value=1000, default=1)
-    count = serializers.IntegerField(min_value=1, max_value=1000, default=1)
+    periods = WholeNumber(min_value=1, max_value=1000, default=1)
+    count = WholeNumber(min_value=1, max_value=1000, default=1)
     auto_renew = serializers.BooleanField(required=False, allow_null=True, default=None)
 
 

@@ -422,7 +422,7 @@ def _events(vm: VM) -> list[Moment]:
         out.append(
             Moment(
                 at=event.at,
-                icon="alert-circle" if failed else "point-filled",
+                icon="alert-circle" if failed else "point",
                 css="failed" if failed else "done",
                 title=str(known) if known else words,
                 detail=str(event.data.get("message") or event.data.get("reason") or ""),

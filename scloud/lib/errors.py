@@ -48,6 +48,13 @@ class InvalidInput(ScloudError):
     default_code = "invalid_input"
 
 
+class TooLarge(InvalidInput):
+    """The request is larger than anything that could be meant."""
+
+    http_status = 413
+    default_code = "request_too_large"
+
+
 class Unauthenticated(ScloudError):
     """Nobody is signed in, or the key is unknown, expired or revoked."""
 

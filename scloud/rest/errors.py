@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
-from scloud.lib.errors import NotFound, ScloudError, TooManyRequests
+from scloud.lib.errors import NotFound, ScloudError, TooLarge, TooManyRequests
 
 
 def _first(detail: Any, path: str = "") -> tuple[str, str, str]:
@@ -52,6 +52,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     """Turn our errors and DRF's into one form."""
     if isinstance(exc, Http404):
         exc = NotFound("There is no such resource.")
+    elif isinstance(exc, RequestDataTooBig):
+        exc = TooLarge("The request is too large.", remedy="Send less than 2.5 MB.")
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
     if isinstance(exc, ScloudError):

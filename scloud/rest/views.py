@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from scloud.lib.errors import Forbidden, NotFound
+from scloud.lib.errors import Forbidden, InvalidInput, NotFound
 from scloud.rest import idempotency
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import in_scope_of
@@ -27,6 +27,16 @@ class ActorMixin(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if any("\x00" in str(value) for value in kwargs.values()):
+            raise NotFound("There is no such resource.")
+        for name, values in request.query_params.lists():
+            # PostgreSQL cannot hold the character, so nothing sensible can be meant.
+            if any("\x00" in value for value in [name, *values]):
+                raise InvalidInput(
+                    "The query has a NUL character.",
+                    code="invalid_query",
+                    field=name.replace("\x00", ""),
+                )
         scope: AbstractContextManager[Any] = in_scope_of(self.actor.tenant)
         self._stack.enter_context(scope)
         if self.view_permission and request.method in {"GET", "HEAD", "OPTIONS"}:

@@ -2,12 +2,19 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from scloud.lib.errors import Forbidden, InvalidInput, NotFound, ScloudError, TooManyRequests
+from scloud.lib.errors import (
+    Forbidden,
+    InternalError,
+    InvalidInput,
+    NotFound,
+    ScloudError,
+    TooManyRequests,
+)
 from scloud.web.http import toast
 
 _TITLES = {
@@ -23,6 +30,9 @@ _TITLES = {
 
 def response(request: HttpRequest, error: ScloudError) -> HttpResponse:
     """Return what a browser gets for a ScloudError: its status, message, remedy and code."""
+    if request.path.startswith("/api/"):
+        # What does not even reach a view of the API is answered in the API's form all the same.
+        return _with_retry(JsonResponse(error.as_dict(), status=error.http_status), error)
     htmx = getattr(request, "htmx", None)
     if htmx:
         answer = HttpResponse(status=error.http_status)
@@ -72,6 +82,9 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500. Touches no database: that may be the cause."""
+    if request.path.startswith("/api/"):
+        defect = InternalError(_("Something broke on our side."), remedy=_("Try again later."))
+        return JsonResponse(defect.as_dict(), status=500)
     if request.headers.get("HX-Request") == "true":
         answer = HttpResponse(status=500)
         answer.headers["HX-Reswap"] = "none"
