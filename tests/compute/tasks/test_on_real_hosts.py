@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from compute.actions import changes, disks, lifecycle, snapshots
+from compute.actions import changes, disks, images, lifecycle, snapshots
 from compute.actions.disks import DiskOrder
+from compute.actions.images import ImageFacts
 from compute.actions.migrate import migrate_vm
 from compute.models import VM, Disk, DiskType, Host, Snapshot, Spec
 from compute.storage.base import FileSource
 from compute.tasks.limits import apply_changed_limits
+from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
 from tests.lab_platform import RealPlatform
 
@@ -284,3 +290,79 @@ def test_the_limit_of_a_disk_type_is_felt_in_the_guest(real_platform: RealPlatfo
     began = time.monotonic()
     sh(platform, vm, f"dd if=/dev/zero of={device} bs=1M count=16 oflag=direct", timeout_s=60)
     assert time.monotonic() - began < took_s / 2
+
+
+def test_an_image_from_a_url_boots(real_platform: RealPlatform, settings: Any) -> None:
+    """The base image goes out over HTTP, comes in as the tenant's own, and runs."""
+    platform = real_platform
+    settings.SCLOUD_IMPORT_ALLOWED_NETWORKS = ["127.0.0.1/32"]
+    stored = platform.storage.export_image(platform.image.pk)
+    content = stored.read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: Any) -> None:
+            """Keep the test's output clean."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        image = images.import_image_url(
+            actor=platform.actor,
+            facts=ImageFacts(region=platform.region, pool=platform.pool, name="mine"),
+            url=f"http://127.0.0.1:{server.server_port}/mini.qcow2",
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        platform.run_jobs()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    image.refresh_from_db()
+    assert (image.status, image.failure) == ("available", "")
+    assert "backing-filename" not in look(platform.storage.export_image(image.pk))
+    vm = platform.running_vm(agent=True, image=image)
+    assert look(path_of(platform, system_disk(vm)))["backing-filename"] == (
+        f"../images/{image.pk}.qcow2"
+    )
+    with pytest.raises(Conflict):
+        images.delete_image(actor=platform.actor, image=image)
+
+
+def test_a_vanished_image_and_a_deaf_guest_are_told(
+    real_platform: RealPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    monkeypatch.setattr("compute.tasks.changes.AGENT_PATIENCE_S", 3.0)
+    platform.hypervisor(vm).run(
+        str(vm.uuid), ["/bin/sh", "-c", "(sleep 1; kill -STOP $(pidof qemu-ga)) >/dev/null 2>&1 &"]
+    )
+    time.sleep(2)
+    changes.reset_password(actor=platform.actor, vm=vm, password="An0ther-one")
+    platform.run_jobs()
+    vm.refresh_from_db()
+    assert (vm.status, vm.failure_code) == ("running", "agent_unavailable")
+    snapshot = snapshots.create_snapshot(
+        actor=platform.actor, disk=system_disk(vm), name="unfrozen"
+    )
+    settle(platform, snapshot)
+    assert (snapshot.status, snapshot.frozen) == ("available", False)
+
+    stop(platform, vm)
+    image = changes.make_image(actor=platform.actor, vm=vm, name="golden")
+    settle(platform, vm)
+    image.refresh_from_db()
+    before = look(path_of(platform, system_disk(vm)))
+    platform.storage.delete_image(image.pk)
+    changes.reinstall_vm(actor=platform.actor, vm=vm, image=image)
+    platform.run_jobs()
+    vm.refresh_from_db()
+    assert (vm.status, vm.failure_code) == ("stopped", "image_missing")
+    assert look(path_of(platform, system_disk(vm))) == before
