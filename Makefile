@@ -2,13 +2,16 @@
 PY := .venv/bin/python
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install run stop clean test check fast lint types bench lock messages
+.PHONY: help install install-tests database run stop clean test check fast lint types bench lock messages
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: ## Install what is missing (apt, pip, npm)
 	@scripts/install.sh
+
+install-tests: # What only the tests need, too
+	@scripts/install.sh tests
 
 run: install ## Start everything and print URL and logins
 	@$(PY) -m scloud.lab.stack up
@@ -35,7 +38,7 @@ check: lint types ## All checks that need no server
 	$(PY) manage.py makemigrations --check --dry-run
 	SCLOUD_HTTPS=1 $(PY) manage.py check --deploy --fail-level WARNING
 
-database: install
+database: install-tests
 	@$(PY) -m scloud.lab pg up --no-fsync
 
 fast: database ## Tests that need no hypervisor and no browser

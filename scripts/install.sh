@@ -1,5 +1,6 @@
 #!/bin/sh
 # Install what is missing: apt packages, a virtual environment, the browser libraries.
+# With the word "tests" also what only the tests need.
 # Each part leaves a stamp of what it installed, so that a second run takes a second.
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,7 +15,10 @@ as_root() {
 
 # Names that Debian and Ubuntu share; where they differ, a line holds the choices: a|b.
 missing=""
-for names in $(grep -v '^#' scloud/lab/packages.txt); do
+lists=scloud/lab/packages.txt
+[ "${1:-}" = tests ] && lists="$lists tests/packages.txt"
+# shellcheck disable=SC2086  # a list of files
+for names in $(grep -hv '^#' $lists); do
     found=no
     for name in $(printf %s "$names" | tr '|' ' '); do
         if dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed'; then
