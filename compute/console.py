@@ -47,6 +47,14 @@ def register() -> None:
             order=10,
         )
     )
+    for label, url_name, icon, permission, order in (
+        (_("Disks"), "disk-list", "database", "compute.view_disk", 20),
+        (_("Snapshots"), "snapshot-list", "camera", "compute.view_snapshot", 30),
+        (_("Images"), "image-list", "photo", "compute.view_image", 40),
+    ):
+        nav.register(
+            nav.NavItem("compute", label, url_name, icon=icon, permission=permission, order=order)
+        )
     nav.register(
         nav.NavItem(
             "compute",

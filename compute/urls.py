@@ -2,7 +2,20 @@
 
 from django.urls import URLPattern, path
 
-from compute.views import recycle, verbs, vm_create, vm_detail, vm_list
+from compute.views import (
+    disks,
+    images,
+    recycle,
+    snapshots,
+    verbs,
+    vm_create,
+    vm_detail,
+    vm_disks,
+    vm_list,
+)
+
+# Imported for what it adds to the table of verbs, from which the URLs below come.
+assert vm_disks
 
 urlpatterns: list[URLPattern] = [
     path("vms/", vm_list.VmList.as_view(), name="vm-list"),
@@ -16,6 +29,9 @@ urlpatterns: list[URLPattern] = [
     path("vms/<str:vm_id>/network/", vm_detail.VmNetwork.as_view(), name="vm-network"),
     path("vms/<str:vm_id>/log/", vm_detail.VmLog.as_view(), name="vm-log"),
     path("vms/<str:vm_id>/events/", vm_detail.VmEvents.as_view(), name="vm-events"),
+    *disks.url_patterns(),
+    *snapshots.url_patterns(),
+    *images.url_patterns(),
     path("bin/", recycle.BinList.as_view(), name="bin"),
     path("bin/<str:kind>/", recycle.BinList.as_view(), name="bin-kind"),
     path(

@@ -18,7 +18,7 @@ from scloud.web import ui
 from scloud.web.icons import icon
 from scloud.web.status import StatusView, Tone
 
-_TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
+TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
 # The icon set has signs of these systems; all others show a disc.
 _OS_ICONS = {
     "debian": "brand-debian",
@@ -34,7 +34,7 @@ def vm_status(vm: VM) -> StatusView:
     """Return a VM's state as the pages show it, with the reason of the last failure."""
     return StatusView(
         label=states.vm_label(vm.status, vm.task),
-        tone=_TONES.get(states.vm_tone(vm.status, vm.task), "off"),
+        tone=TONES.get(states.vm_tone(vm.status, vm.task), "off"),
         detail="" if vm.task else vm.failure,
     )
 
@@ -43,7 +43,7 @@ def disk_status(disk: Disk) -> StatusView:
     """Return a disk's state as the pages show it."""
     return StatusView(
         label=states.disk_label(disk),
-        tone=_TONES.get(states.disk_tone(disk), "off"),
+        tone=TONES.get(states.disk_tone(disk), "off"),
         detail="" if disk.task else disk.failure,
     )
 
