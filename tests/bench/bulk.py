@@ -75,7 +75,8 @@ def crowd(count: int) -> Crowd:
 
 def _multiply(first: VM, count: int) -> None:
     def ident(prefix: str) -> str:
-        return f"'{prefix}-' || lpad(n::text, 9, '0')"
+        # An odd factor modulo a power of two: different for every n, and scattered as real ids are.
+        return f"'{prefix}-' || lpad(to_hex(mod(n::bigint * 40503254377, 68719476736)), 9, '0')"
 
     vm = ident("vm")
     copies(
