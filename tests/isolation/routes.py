@@ -8,40 +8,13 @@ something the permission it needs and a body that would be accepted. A URL witho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
-# No right is needed: it is the caller's own account.
-OPEN = ""
-
-
-@dataclass(frozen=True)
-class Write:
-    """A method that changes something. Texts in ``body`` such as ``{vm}`` are samples."""
-
-    permission: str
-    body: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the tests know of a URL.
-
-    ``params`` maps each parameter to the name of a sample, or to a plain word after ``=``.
-    ``public`` URLs answer anybody; ``unlisted`` ones exist on demonstrations only.
-    """
-
-    params: dict[str, str] = field(default_factory=dict)
-    writes: dict[str, Write] = field(default_factory=dict)
-    public: bool = False
-    unlisted: bool = False
-
-    @property
-    def owned(self) -> bool:
-        """Whether the URL names something that belongs to a tenant."""
-        return any(not sample.startswith("=") for sample in self.params.values())
+from tests.isolation.known import OPEN, Known, Write, own
+from tests.isolation.routes_storage import STORAGE_API, STORAGE_CONSOLE
 
 
 @dataclass(frozen=True)
@@ -91,12 +64,6 @@ def all_routes() -> list[Route]:
     ]
 
 
-def _own(
-    sample: str, permission: str, body: dict[str, Any] | None = None, param: str = "pk"
-) -> Known:
-    return Known({param: sample}, {"post": Write(permission, body or {})})
-
-
 _NAME = {"name": "renamed", "remark": "changed"}
 _RULE = {"direction": "in", "protocol": "tcp", "ports": "22", "cidr": "192.0.2.0/24"}
 _RULE_FORM = {
@@ -136,7 +103,7 @@ _WIZARD = {
 
 
 def _vm_verb(verb: str, body: dict[str, Any] | None = None, sample: str = "vm") -> Known:
-    return _own(sample, f"compute.{verb}", body, "vm_id")
+    return own(sample, f"compute.{verb}", body, "vm_id")
 
 
 _CONSOLE: dict[str, Known] = {
@@ -164,14 +131,14 @@ _CONSOLE: dict[str, Known] = {
     "change-password": Known(
         writes={"post": Write(OPEN, {"current": "{password}", "new": "another horse 7 battery"})}
     ),
-    "session-revoke": _own("session", OPEN, {}, "handle"),
+    "session-revoke": own("session", OPEN, {}, "handle"),
     "api-keys": Known(),
     "api-key-create": Known(
         writes={
             "post": Write("tenancy.manage_api_keys", {"name": "robot", "expires_in_days": "30"})
         }
     ),
-    "api-key-revoke": _own("key", "tenancy.manage_api_keys", {}, "key_id"),
+    "api-key-revoke": own("key", "tenancy.manage_api_keys", {}, "key_id"),
     "styleguide": Known(unlisted=True),
     "styleguide-dialog": Known(
         writes={"post": Write(OPEN, {"name": "a", "size_gib": "40", "kind": "ssd"})}, unlisted=True
@@ -190,7 +157,7 @@ _CONSOLE: dict[str, Known] = {
     "vm-restart": _vm_verb("restart_vm"),
     "vm-power-off": _vm_verb("power_off_vm"),
     "vm-vnc-information": _vm_verb("get_vnc_information"),
-    "vm-renew": _own(
+    "vm-renew": own(
         "vm",
         "billing.renew_resource",
         {"periods": "1", "quote_token": "{renewal_token}"},
@@ -239,14 +206,14 @@ _CONSOLE: dict[str, Known] = {
         writes={"post": Write("network.create_vpc", {"name": "new", "cidr": "10.99.0.0/16"})}
     ),
     "vpc-detail": Known({"pk": "vpc"}),
-    "vpc-rename": _own("vpc", "network.rename_vpc", _NAME),
-    "vpc-delete": _own("empty_vpc", "network.delete_vpc", {"typed_name": "{empty_vpc_name}"}),
-    "subnet-create": _own(
+    "vpc-rename": own("vpc", "network.rename_vpc", _NAME),
+    "vpc-delete": own("empty_vpc", "network.delete_vpc", {"typed_name": "{empty_vpc_name}"}),
+    "subnet-create": own(
         "empty_vpc", "network.create_subnet", {"name": "new", "cidr": "10.88.1.0/24"}
     ),
     "subnet-detail": Known({"pk": "subnet"}),
-    "subnet-rename": _own("subnet", "network.rename_subnet", _NAME),
-    "subnet-delete": _own("subnet", "network.delete_subnet"),
+    "subnet-rename": own("subnet", "network.rename_subnet", _NAME),
+    "subnet-delete": own("subnet", "network.delete_subnet"),
     "security-group-list": Known(),
     "security-group-create": Known(
         writes={
@@ -254,18 +221,18 @@ _CONSOLE: dict[str, Known] = {
         }
     ),
     "security-group-detail": Known({"pk": "group"}),
-    "security-group-rename": _own("group", "network.rename_security_group", _NAME),
-    "security-group-delete": _own("empty_group", "network.delete_security_group"),
-    "rule-add": _own("group", "network.add_rule", _RULE_FORM),
+    "security-group-rename": own("group", "network.rename_security_group", _NAME),
+    "security-group-delete": own("empty_group", "network.delete_security_group"),
+    "rule-add": own("group", "network.add_rule", _RULE_FORM),
     "rules-remove": Known(writes={"post": Write("network.remove_rule", {"ids": ["{rule}"]})}),
-    "rule-edit": _own("rule", "network.edit_rule", _RULE_FORM),
-    "rule-remove": _own("rule", "network.remove_rule"),
+    "rule-edit": own("rule", "network.edit_rule", _RULE_FORM),
+    "rule-remove": own("rule", "network.remove_rule"),
     # --- billing
     "billing": Known(),
     "billing-recharge": Known(
         writes={"post": Write("billing.recharge", {"amount": "10", "key": "{uuid}"})}
     ),
-    "billing-renew": _own(
+    "billing-renew": own(
         "vm",
         "billing.renew_resource",
         {"periods": "1", "quote_token": "{renewal_token}"},
@@ -295,14 +262,14 @@ _API: dict[str, Known] = {
     "api-transaction-detail": Known({"pk": "transaction"}),
     "api-subscription-list": Known(),
     "api-subscription-detail": Known({"resource_id": "vm"}),
-    "api-subscription-renew": _own(
+    "api-subscription-renew": own(
         "vm",
         "billing.renew_resource",
         {"periods": 1, "quote_token": "{renewal_token}"},
         "resource_id",
     ),
-    "api-subscription-renewal-quote": _own("vm", "billing.quote", {"periods": 1}, "resource_id"),
-    "api-subscription-set-auto-renew": _own(
+    "api-subscription-renewal-quote": own("vm", "billing.quote", {"periods": 1}, "resource_id"),
+    "api-subscription-set-auto-renew": own(
         "vm", "billing.set_auto_renew", {"auto_renew": False}, "resource_id"
     ),
     "api-quota-request-list": Known(
@@ -355,7 +322,7 @@ _API: dict[str, Known] = {
             "delete": Write("network.delete_security_group"),
         },
     ),
-    "api-security-group-rules": _own("group", "network.add_rule", _RULE),
+    "api-security-group-rules": own("group", "network.add_rule", _RULE),
     "api-security-group-rule": Known(
         {"pk": "rule"},
         {
@@ -375,20 +342,18 @@ _API: dict[str, Known] = {
             "delete": Write("compute.delete_vm"),
         },
     ),
-    "api-vm-destroy-for-good": _own("binned_vm", "compute.destroy_vm"),
-    "api-vm-power-off": _own("vm", "compute.power_off_vm"),
-    "api-vm-restart": _own("vm", "compute.restart_vm"),
-    "api-vm-restore": _own("binned_vm", "compute.restore_vm"),
-    "api-vm-shut-down": _own("vm", "compute.shut_down_vm"),
-    "api-vm-start": _own("stopped_vm", "compute.start_vm"),
+    "api-vm-destroy-for-good": own("binned_vm", "compute.destroy_vm"),
+    "api-vm-power-off": own("vm", "compute.power_off_vm"),
+    "api-vm-restart": own("vm", "compute.restart_vm"),
+    "api-vm-restore": own("binned_vm", "compute.restore_vm"),
+    "api-vm-shut-down": own("vm", "compute.shut_down_vm"),
+    "api-vm-start": own("stopped_vm", "compute.start_vm"),
     "api-region-list": Known(),
     "api-region-detail": Known({"pk": "=box"}),
-    "api-image-list": Known(),
-    "api-image-detail": Known({"pk": "image"}),
     "api-job-list": Known(),
     "api-job-detail": Known({"pk": "job"}),
     "api-models": Known(),
     "api-disk-types": Known(),
 }
 
-KNOWN: dict[str, Known] = {**_CONSOLE, **_API}
+KNOWN: dict[str, Known] = {**_CONSOLE, **_API, **STORAGE_API, **STORAGE_CONSOLE}

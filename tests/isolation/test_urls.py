@@ -13,7 +13,8 @@ import pytest
 from django.test import Client
 
 from scloud.tenancy.permissions import Role, role_allows
-from tests.isolation.routes import KNOWN, OPEN, Known, Route, all_routes
+from tests.isolation.known import OPEN, Known
+from tests.isolation.routes import KNOWN, Route, all_routes
 from tests.isolation.world import Caller, Platform, address, fill, fingerprint, send
 
 # Asking for the middle of the other tenant's data by a word that only stands there.
@@ -171,7 +172,16 @@ def test_lists_show_nothing_of_another_tenant(owner: Caller, intruder: Caller) -
 
 
 def _private(caller: Caller) -> dict[str, str]:
-    shared = ("region", "cluster", "base_image", "disk_type", "password", "operation", "uuid")
+    shared = (
+        "region",
+        "larger_spec",
+        "cluster",
+        "base_image",
+        "disk_type",
+        "password",
+        "operation",
+        "uuid",
+    )
     return {name: value for name, value in caller.samples.items() if name not in shared}
 
 

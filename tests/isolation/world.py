@@ -18,11 +18,13 @@ from billing import services
 from billing.actions import request_quota
 from billing.models import LedgerTransaction, Order
 from compute.actions.create import quote_vms
-from compute.models import VM, Image
-from compute.states import VmStatus
+from compute.actions.disks import DiskOrder, create_disk, quote_disk
+from compute.actions.snapshots import set_snapshot_schedule
+from compute.models import VM, Disk, Image, Snapshot
+from compute.states import DiskStatus, SnapshotStatus, VmStatus
 from network.actions import RuleInput, add_rule, create_security_group, create_vpc
 from scloud.audit.models import Operation
-from scloud.jobs.models import Job
+from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User, UserSession
@@ -30,7 +32,8 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
 from tests.compute.factories import Platform, give_network, make_order, make_vm
 from tests.fixtures import PASSWORD
-from tests.isolation.routes import Known, Route
+from tests.isolation.known import Known
+from tests.isolation.routes import Route
 
 # Written at every request, whatever becomes of it: who was there, what was tried, how often.
 BOOKKEEPING = frozenset(
@@ -238,6 +241,16 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             name=f"{mark}-image",
             distribution="debian",
         )
+        binned_image = Image.objects.create(
+            tenant=tenant,
+            region=platform.region,
+            pool=platform.pool,
+            name=f"{mark}-image-2",
+            distribution="debian",
+            status="binned",
+            binned_at=timezone.now(),
+        )
+        disks = furnish_disks(platform, actor, vm, mark)
         request = request_quota(
             actor=actor,
             region=platform.region,
@@ -265,10 +278,13 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             "empty_group": empty_group.pk,
             "rule": rule.pk,
             "image": image.pk,
+            "binned_image": binned_image.pk,
+            **disks,
             "quota_request": request.pk,
             "order": Order.objects.earliest("created_at").pk,
             "transaction": LedgerTransaction.objects.latest("created_at").pk,
             "region": platform.region.pk,
+            "larger_spec": str(platform.specs[1].pk),
             "cluster": platform.cluster.pk,
             "base_image": platform.image.pk,
             "disk_type": platform.disk_type.pk,
@@ -277,3 +293,46 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             "binned_renewal_token": renewals[1],
             "uuid": str(uuid4()),
         }
+
+
+def furnish_disks(platform: Platform, actor: Actor, vm: VM, mark: str) -> dict[str, str]:
+    """Buy disks: unbound, on the VM, with a schedule, in the bin; and a snapshot."""
+    assert actor.tenant is not None
+    made: dict[str, str] = {}
+    for name in ("disk", "bound_disk", "scheduled_disk", "binned_disk"):
+        order = DiskOrder(
+            region=platform.region,
+            disk_type=platform.disk_type,
+            size_gib=20,
+            name=f"{mark}-{name}",
+        )
+        token = quote_disk(actor=actor, order=order).token
+        made[name] = create_disk(actor=actor, order=order, quote_token=token).pk
+    Job.objects.filter(target_id__in=made.values()).update(status=JobStatus.SUCCEEDED)
+    rows = Disk.objects.filter(pk__in=made.values())
+    rows.update(status=DiskStatus.UNBOUND, task="", task_job="", task_deadline=None)
+    rows.filter(pk=made["bound_disk"]).update(status=DiskStatus.BOUND, vm=vm, target="vdb")
+    services.set_in_bin(made["binned_disk"], True)
+    rows.filter(pk=made["binned_disk"]).update(
+        status=DiskStatus.BINNED,
+        binned_at=timezone.now(),
+        destroy_at=timezone.now() + timedelta(days=3),
+    )
+    disk = Disk.objects.get(pk=made["disk"])
+    snapshot = Snapshot(
+        tenant=actor.tenant,
+        region=platform.region,
+        name=f"{mark}-snapshot",
+        disk=disk,
+        size_gib=disk.size_gib,
+        status=SnapshotStatus.AVAILABLE,
+    )
+    snapshot.save(force_insert=True)
+    set_snapshot_schedule(
+        actor=actor,
+        disk=Disk.objects.get(pk=made["scheduled_disk"]),
+        hours=[3],
+        weekdays=[1],
+        keep_count=3,
+    )
+    return {**made, "snapshot": snapshot.pk, "snapshot_name": snapshot.name}
