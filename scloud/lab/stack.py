@@ -269,9 +269,10 @@ def up(stack: Stack, *, image_names: tuple[str, ...] = ("mini", "debian")) -> No
         "seed_demo",
         "--facts", str(facts_file),
         "--email", known["email"],
-        "--password", known["password"],
+        # Joined: a password may begin with a dash, which would read as the next option.
+        f"--password={known['password']}",
         "--admin", known["admin"],
-        "--admin-password", known["admin_password"],
+        f"--admin-password={known['admin_password']}",
     )  # fmt: skip
     say("starting console, VNC, workers and sweeper")
     start_processes(stack)
