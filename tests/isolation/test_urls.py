@@ -248,6 +248,9 @@ def test_reading_changes_nothing(role: str, colleague: Callable[..., Caller]) ->
         query = "?region=box" if route.api else ""
         answer = send(route, url + query, "get", caller=caller, before=before)
         expected = {200, 302, 403} if role != Role.OWNER else {200, 302}
+        if route.name.endswith("image-file"):
+            # Not ready: nobody has asked for this download to be prepared.
+            expected = expected - {200} | {409}
         if answer.status not in expected or answer.changed:
             wrong.append((url, answer.status, answer.changed))
     assert not wrong, listed(wrong)

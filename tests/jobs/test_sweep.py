@@ -156,6 +156,12 @@ def worker_process(settings: Any, tmp_path: Path) -> Iterator[subprocess.Popen[b
     process = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(60)", "worker"], start_new_session=True
     )
+    # Popen returns a moment before the kernel shows the new command line.
+    line = Path(f"/proc/{process.pid}/cmdline")
+    for _ in range(1000):
+        if b"worker" in line.read_bytes():
+            break
+        time.sleep(0.01)
     path = sweep.worker_pid_file()
     path.write_text(str(process.pid))
     long_ago = time.time() - 2 * sweep.SILENT_S
