@@ -122,8 +122,8 @@ class DiskList(ListView):
     columns = (
         Column(
             "name",
-            gettext_lazy("Name / remark"),
-            value=lambda disk: ui.two(disk.name, disk.remark),
+            gettext_lazy("Name / ID"),
+            value=lambda disk: ui.two(disk.name, ui.ident(disk.pk)),
             sort="name",
             export="name",
             main=True,
@@ -136,7 +136,7 @@ class DiskList(ListView):
             export=lambda disk: str(disk_status(disk)),
             nowrap=True,
         ),
-        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True),
+        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True, default=False),
         Column("use", gettext_lazy("Use"), value=_use, sort="is_system", nowrap=True),
         Column(
             "type",
@@ -167,6 +167,7 @@ class DiskList(ListView):
             value="snapshot_count",
             sort="snapshot_count",
             align="end",
+            default=False,
         ),
         Column(
             "billing",

@@ -83,8 +83,8 @@ class ImageList(ListView):
     columns = (
         Column(
             "name",
-            gettext_lazy("Name / description"),
-            value=lambda image: ui.two(image.name, image.remark),
+            gettext_lazy("Name / ID"),
+            value=lambda image: ui.two(image.name, ui.ident(image.pk)),
             sort="name",
             export="name",
             main=True,
@@ -97,7 +97,7 @@ class ImageList(ListView):
             export=lambda image: str(image_status(image)),
             nowrap=True,
         ),
-        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True),
+        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True, default=False),
         Column(
             "kind",
             gettext_lazy("Kind"),
@@ -143,8 +143,13 @@ class ImageList(ListView):
             sort="supports_hot_upgrade",
         ),
         Column(
-            "base", gettext_lazy("Base image"), value="base_image.name", sort="base_image__name"
+            "base",
+            gettext_lazy("Base image"),
+            value="base_image.name",
+            sort="base_image__name",
+            default=False,
         ),
+        Column("remark", gettext_lazy("Description"), default=False),
         Column("sha256", gettext_lazy("SHA-256"), render=ui.ident, default=False),
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
     )
