@@ -22,7 +22,7 @@ from scloud.tenancy.scoping import scopes_disabled
 from tests.api_storage.conftest import Things, buy_disk, end_jobs, fresh
 from tests.compute.factories import Platform
 
-HTMX = {"HTTP_HX_REQUEST": "true"}
+HTMX = {"HX-Request": "true"}
 
 
 def token_in(html: str) -> str:
@@ -32,13 +32,13 @@ def token_in(html: str) -> str:
 
 
 def page(console: Client, name: str, *args: str, query: str = "") -> str:
-    response = console.get(reverse(name, args=args) + query, **HTMX)
+    response = console.get(reverse(name, args=args) + query, headers=HTMX)
     assert response.status_code == 200, response.content
     return response.content.decode()
 
 
 def send(console: Client, url_name: str, /, *args: str, **data: Any) -> Any:
-    return console.post(reverse(url_name, args=args), data, **HTMX)
+    return console.post(reverse(url_name, args=args), data, headers=HTMX)
 
 
 def test_the_disk_list_shows_what_the_specification_names(console: Client, things: Things) -> None:
@@ -220,4 +220,4 @@ def test_foreign_things_are_not_found(
         reverse("image-file", args=[things.image.pk]),
         reverse("vm-attach-disk", args=[things.vm.pk]),
     ]
-    assert {stranger.get(url, **HTMX).status_code for url in urls} == {404}
+    assert {stranger.get(url, headers=HTMX).status_code for url in urls} == {404}
