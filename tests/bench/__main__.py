@@ -30,6 +30,7 @@ REPORT = installation.ROOT / "docs" / "benchmarks.md"
 # Those that need hosts come first: the others empty the database.
 BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "create": create.run,
+    "batch": create.run_batch,
     "snapshots": snapshots.run,
     "jobs": jobs.run,
     "lists": lists.run,
@@ -48,7 +49,8 @@ HOW = """\
 - **create**: on the region in a box, from the API's 201 until libvirt says that the domain runs
   (asked every 10 ms). Directly: `qemu-img create` on the same image, `define` and `create` of the
   same XML (but name, UUID, MAC, port and files), on the same host, after the product's VM is gone.
-  The batch is done directly by as many threads as the product has workers.
+- **batch**: the same with one request for all; directly, by as many threads as the product has
+  workers.
 - **snapshots**: from the call of the action to the row that says *available*, with real workers;
   the guest's file systems are frozen through its agent, and the snapshot is deleted again before
   the next one.

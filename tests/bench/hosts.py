@@ -78,10 +78,11 @@ class Hosts:
         assert found is not None
         return "KVM" if ET.fromstring(found[1].XMLDesc()).get("type") == "kvm" else "TCG"
 
-    def twin(self, name: str, *, host: str = "") -> Domain:
+    def twin(self, name: str) -> Domain:
         """Prepare a domain like an existing one: same XML but for what must be its own.
 
-        Its disk is not made yet; its seed is copied now, as a script would have it at hand.
+        On the same host, whose address for screens the XML names. Its disk is not made yet; its
+        seed is copied now, as a script would have it at hand.
         """
         found = self.find(name)
         assert found is not None, f"no host knows {name}"
@@ -108,7 +109,7 @@ class Hosts:
         header = _qemu_img_info(volume)
         return Domain(
             name=label,
-            host=host or found[0],
+            host=found[0],
             disk=volume.with_name(f"{label}{volume.suffix}"),
             seed=seed.with_name(f"{label}{seed.suffix}"),
             xml=ET.tostring(tree, encoding="unicode"),
