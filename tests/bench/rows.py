@@ -42,8 +42,8 @@ def seconds(value: float) -> str:
 
 
 def milliseconds(value_s: float) -> str:
-    """Write a duration, given in seconds, in milliseconds."""
-    return f"{value_s * 1000:.0f} ms"
+    """Write a duration, given in seconds, in milliseconds; a near miss must not look met."""
+    return f"{value_s * 1000:.4g} ms"
 
 
 def spread(values_s: Sequence[float]) -> str:
