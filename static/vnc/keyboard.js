@@ -24,8 +24,9 @@ for (let n = 1; n <= 12; n += 1) {
 
 const keysymOf = (code) => KEYS[code] ?? code.replace(/^Key/, "").toLowerCase().codePointAt(0);
 
-/* A guest's keyboard holds sixteen bytes; faster than this it loses some. */
-const STROKE_PAUSE_MS = 12;
+/* A guest's keyboard holds sixteen bytes, about two strokes with Shift; a busy host needs a while to
+   take them, and what comes faster is lost. */
+const STROKE_PAUSE_MS = 40;
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
