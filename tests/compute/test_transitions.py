@@ -1,0 +1,160 @@
+"""Begin, complete, fail, discard, observe: each one compare-and-swap that may come too late."""
+
+from unittest.mock import patch
+
+import pytest
+
+from compute import states, transitions
+from compute.models import VM, Disk
+from compute.states import PowerState, VmStatus, VmTask
+from scloud.audit.models import Event
+from scloud.jobs.models import Job, JobStatus
+from scloud.lib.errors import Conflict
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.scoping import scope
+from tests.compute.factories import Platform, make_vm
+
+
+def kinds_of(vm: VM) -> list[str]:
+    """Return the kinds of a VM's events, the newest first."""
+    with scope(tenant=vm.tenant):
+        return list(Event.objects.filter(resource_id=vm.pk).values_list("kind", flat=True))
+
+
+@pytest.fixture
+def running(platform: Platform, actor: Actor) -> VM:
+    """A running VM."""
+    return make_vm(platform, actor, VmStatus.RUNNING)
+
+
+def test_a_verb_pushes_aside_what_it_may(running: VM, actor: Actor) -> None:
+    with scope(tenant=running.tenant):
+        first = transitions.begin(running, "shut_down_vm", actor=actor)
+        second = transitions.begin(running, "power_off_vm", actor=actor)
+        first.refresh_from_db()
+        running.refresh_from_db()
+    assert first.status == JobStatus.CANCELLED
+    assert (running.task, running.task_job) == (VmTask.POWERING_OFF, second.pk)
+
+
+def test_who_comes_second_is_told(running: VM, actor: Actor) -> None:
+    def faster(vm: VM, verb: str) -> None:
+        VM.objects.filter(pk=vm.pk).update(status=VmStatus.EXPIRED)
+
+    with (
+        scope(tenant=running.tenant),
+        patch.object(transitions, "guard_vm", faster),
+        pytest.raises(Conflict) as caught,
+    ):
+        transitions.begin(running, "shut_down_vm", actor=actor)
+    assert caught.value.code == "vm_state"
+    assert "somebody else" in caught.value.message
+
+
+@pytest.mark.parametrize("land", ["complete", "fail"])
+def test_a_job_that_is_no_longer_the_vms_lands_nothing(
+    running: VM, actor: Actor, land: str
+) -> None:
+    with scope(tenant=running.tenant):
+        job = transitions.begin(running, "shut_down_vm", actor=actor)
+        VM.objects.filter(pk=running.pk).update(task_job="job-of-other")
+        before = kinds_of(running)
+        if land == "complete":
+            landed = transitions.complete(running, job, "shut_down_vm", VmStatus.STOPPED)
+        else:
+            landed = transitions.fail(
+                running, job, "shut_down_vm", VmStatus.STOPPED, "code", "message"
+            )
+        running.refresh_from_db()
+    assert landed is False
+    assert running.status == VmStatus.RUNNING
+    assert kinds_of(running) == before
+
+
+def test_a_failed_verb_leaves_its_reason(running: VM, actor: Actor) -> None:
+    with scope(tenant=running.tenant):
+        job = transitions.begin(running, "shut_down_vm", actor=actor)
+        assert isinstance(job, Job)
+        assert transitions.fail(running, job, "shut_down_vm", VmStatus.RUNNING, "deaf", "It is.")
+        running.refresh_from_db()
+    assert (running.status, running.task) == (VmStatus.RUNNING, "")
+    assert (running.failure_code, running.failure) == ("deaf", "It is.")
+    assert kinds_of(running)[0] == "vm.shut_down_failed"
+
+
+def test_only_a_failed_vm_is_forgotten(platform: Platform, actor: Actor) -> None:
+    vm = make_vm(platform, actor, VmStatus.FAILED)
+    with scope(tenant=vm.tenant):
+        transitions.discard(vm)
+        assert vm.status == VmStatus.DESTROYED
+        with pytest.raises(Conflict):
+            transitions.discard(vm)
+    assert kinds_of(vm)[0] == "vm.destroyed"
+
+
+@pytest.mark.parametrize(
+    ("power", "status", "event", "code"),
+    [
+        (PowerState.STOPPED, VmStatus.STOPPED, "vm.stopped_itself", ""),
+        (PowerState.CRASHED, VmStatus.STOPPED, "vm.stopped_itself", "guest_crashed"),
+        (PowerState.ABSENT, VmStatus.STOPPED, "vm.stopped_itself", ""),
+    ],
+)
+def test_what_the_host_says_becomes_the_status(
+    running: VM, power: str, status: str, event: str, code: str
+) -> None:
+    with scope(tenant=running.tenant):
+        assert transitions.observe(running, power, reason="so it is") is True
+        running.refresh_from_db()
+    assert (running.status, running.power_state) == (status, power)
+    assert (running.failure_code, running.failure) == (code, "so it is")
+    assert kinds_of(running)[0] == event
+
+
+def test_a_vm_that_an_operator_started_by_hand_is_running(platform: Platform, actor: Actor) -> None:
+    vm = make_vm(platform, actor, VmStatus.STOPPED)
+    with scope(tenant=vm.tenant):
+        assert transitions.observe(vm, PowerState.RUNNING) is True
+    assert kinds_of(vm)[0] == "vm.running"
+
+
+@pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.PAUSED, PowerState.UNKNOWN])
+def test_nothing_new_is_only_written_down(running: VM, power: str) -> None:
+    with scope(tenant=running.tenant):
+        assert transitions.observe(running, power) is False
+        running.refresh_from_db()
+    assert (running.status, running.power_state) == (VmStatus.RUNNING, power)
+
+
+def test_an_observation_of_a_busy_vm_changes_nothing(running: VM, actor: Actor) -> None:
+    with scope(tenant=running.tenant):
+        transitions.begin(running, "shut_down_vm", actor=actor)
+        assert transitions.observe(running, PowerState.STOPPED) is False
+        running.refresh_from_db()
+    assert running.status == VmStatus.RUNNING
+
+
+def test_a_vm_with_a_gpu_is_not_migrated(running: VM) -> None:
+    running.gpu_count = 1
+    assert "GPU" in str(states.vm_refusal(running, "migrate_vm"))
+    running.gpu_count = 0
+    assert states.vm_refusal(running, "migrate_vm") is None
+
+
+def test_a_disk_has_a_colour_for_each_state() -> None:
+    assert states.disk_tone(Disk(status="bound", task="expanding")) == "busy"
+    assert states.disk_tone(Disk(status="bound")) == "ok"
+    assert states.disk_tone(Disk(status="failed")) == "bad"
+    assert states.disk_tone(Disk(status="unbound")) == "idle"
+
+
+def test_a_vm_without_headroom_is_not_upgraded_while_it_runs(running: VM) -> None:
+    running.max_vcpus, running.max_memory_mib = running.vcpus, running.memory_mib
+    assert "headroom" in str(states.vm_refusal(running, "hot_upgrade_vm"))
+    running.max_memory_mib = running.memory_mib + 1024
+    assert states.vm_refusal(running, "hot_upgrade_vm") is None
+
+
+def test_a_protected_vm_is_not_deleted(running: VM) -> None:
+    running.deletion_protected = True
+    assert "protection" in str(states.vm_refusal(running, "delete_vm"))
