@@ -16,7 +16,7 @@ from tests.e2e.client import Api
 PORT = int(os.environ.get("SCLOUD_E2E_PORT", "18000"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(lab: Lab) -> Iterator[stacks.Stack]:
     """An installation of its own, wiped before and after; short leases keep the tests short."""
     root = Path(__file__).resolve().parents[2]
@@ -41,20 +41,20 @@ def stack(lab: Lab) -> Iterator[stacks.Stack]:
     installed.cluster.wipe()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def logins(stack: stacks.Stack) -> dict[str, str]:
     """E-mail addresses and passwords of the demo tenant and of the administrator."""
     return stacks.logins(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api(stack: stacks.Stack, logins: dict[str, str]) -> Api:
     """The API, with a key of the demo tenant."""
     secret = stack.manage("issue_api_key", logins["email"], quiet=True).strip()
     return Api(stack.url, secret)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def facts(stack: stacks.Stack) -> dict[str, object]:
     """What the lab told the installation about itself."""
     found: dict[str, object] = json.loads((stack.run / "region.json").read_text())
