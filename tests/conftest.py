@@ -1,6 +1,10 @@
 """Fixtures that all tests share."""
 
 import pytest
+from playwright.sync_api import expect
+
+# Long enough for a machine that runs guests meanwhile; a page that is ready costs no time.
+expect.set_options(timeout=20_000)
 
 pytest_plugins = ["tests.fixtures", "tests.lab_fixture", "tests.lab_platform"]
 

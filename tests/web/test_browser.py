@@ -210,7 +210,8 @@ def test_a_key_is_made_copied_and_revoked_from_the_keyboard(
     page.keyboard.type("ci")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Copy the secret").click()
-    assert page.evaluate("navigator.clipboard.readText()").startswith("sck_")
+    # The clipboard is written in the background.
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text.startsWith('sck_'))")
     page.get_by_role("button", name="I have copied it").click()
     more = page.get_by_role("button", name="Actions of ci")
     more.focus()
