@@ -17,7 +17,7 @@ import pytest
 
 from scloud.lab import region
 from scloud.lab import stack as stacks
-from scloud.lab.plan import Lab
+from scloud.lab.plan import Lab, LabError
 from scloud.lab.stack import Stack
 from tests.e2e import outside
 from tests.e2e.client import Api
@@ -27,8 +27,16 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 def kill_program(stack: Stack, name: str) -> None:
     """Kill -9 of a process and of its children; the supervisor starts it anew."""
-    pid = stacks.pid_of(stack, name)
-    os.killpg(os.getpgid(pid), signal.SIGKILL)
+    end = time.monotonic() + 30
+    while True:
+        try:
+            pid = stacks.pid_of(stack, name)
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
+            return
+        except (LabError, ProcessLookupError):
+            # Killed a moment ago for the verb before, and not started anew yet.
+            assert time.monotonic() < end, f"{name} was not started anew"
+            time.sleep(0.1)
 
 
 def kill_postgres(stack: Stack) -> None:
