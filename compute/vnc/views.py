@@ -124,7 +124,7 @@ class ScreenPage(ConsoleView):
             },
         )
         # Read by django-csp: the proxy's origin may follow the host name of this request.
-        response._csp_update = {  # type: ignore[attr-defined]
+        response._csp_update = {  # type: ignore[attr-defined]  # how django-csp takes it
             "connect-src": [proxy_origin(request.get_host())]
         }
         return response
