@@ -28,8 +28,8 @@ lint: install ## Style, imports, templates
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	.venv/bin/lint-imports
-	.venv/bin/djlint --quiet --check templates
-	.venv/bin/djlint --quiet --lint templates
+	.venv/bin/djlint --check templates
+	.venv/bin/djlint --lint templates
 
 types: install ## mypy strict
 	$(PY) -m mypy
