@@ -9,41 +9,16 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
 from billing import actions, catalog, ledger, money, queries, quotas, services
 from billing import serializers as shapes
 from billing.models import LedgerTransaction, Order, QuotaRequest, Subscription
 from scloud.lib.errors import NotFound
-from scloud.resources.models import Region
+from scloud.rest.inputs import region_named, valid
 from scloud.rest.views import ActorMixin, ResourceViewSet
-from scloud.tenancy.models import Tenant
 
 REGION = OpenApiParameter("region", str, required=True, description="The region's id.")
-
-
-def valid(shape: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
-    """The request's body, checked against its shape. Raises DRF's ValidationError."""
-    serializer = shape(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    data: dict[str, Any] = serializer.validated_data
-    return data
-
-
-def region_named(region_id: str | None) -> Region:
-    """The region of a query or body. Raises NotFound."""
-    region = Region.objects.filter(pk=region_id or "").first()
-    if region is None:
-        raise NotFound(f"There is no region {region_id}.", field="region")
-    return region
-
-
-def tenant_of(view: ActorMixin) -> Tenant:
-    """The caller's tenant; the base view lets nobody else through."""
-    tenant = view.actor.tenant
-    assert tenant is not None
-    return tenant
 
 
 @extend_schema(tags=["Billing"])
@@ -55,7 +30,7 @@ class AccountView(ActorMixin, APIView):
     @extend_schema(responses=shapes.AccountSerializer)
     def get(self, request: Request) -> Response:
         """Show the balances."""
-        return Response(shapes.AccountSerializer(ledger.account_of(tenant_of(self))).data)
+        return Response(shapes.AccountSerializer(ledger.account_of(self.tenant)).data)
 
 
 @extend_schema(tags=["Billing"])
@@ -94,7 +69,7 @@ class PricesView(ActorMixin, APIView):
         region, now = region_named(request.query_params.get("region")), timezone.now()
         price_list = catalog.price_list_at(region, now)
         rows = list(price_list.prices.all())
-        discounts = catalog.discounts_at(tenant_of(self), [row.sku for row in rows], now)
+        discounts = catalog.discounts_at(self.tenant, [row.sku for row in rows], now)
         shown = {
             "region": region.pk,
             "version": price_list.version,
@@ -122,9 +97,7 @@ class OrderViewSet(ResourceViewSet):
 
     def get_queryset(self) -> QuerySet[Order]:
         """Return the tenant's orders, or those of one kind or resource."""
-        rows = queries.orders(tenant_of(self)).prefetch_related(
-            "charges__lines", "charges__price_list"
-        )
+        rows = queries.orders(self.tenant).prefetch_related("charges__lines", "charges__price_list")
         kind = self.request.query_params.get("kind")
         resource = self.request.query_params.get("resource")
         if kind:
@@ -153,7 +126,7 @@ class TransactionViewSet(ResourceViewSet):
 
     def get_queryset(self) -> QuerySet[LedgerTransaction]:
         """Return the tenant's transactions, newest first."""
-        return LedgerTransaction.objects.filter(tenant=tenant_of(self))
+        return LedgerTransaction.objects.filter(tenant=self.tenant)
 
 
 @extend_schema(tags=["Billing"])
@@ -166,7 +139,7 @@ class SubscriptionViewSet(ResourceViewSet):
 
     def get_queryset(self) -> QuerySet[Subscription]:
         """Return the tenant's subscriptions with the cost of this month."""
-        rows = queries.subscriptions(tenant_of(self)).order_by("paid_until", "pk")
+        rows = queries.subscriptions(self.tenant).order_by("paid_until", "pk")
         status = self.request.query_params.get("status")
         return rows.filter(status=status) if status else rows
 
@@ -194,7 +167,7 @@ class SubscriptionViewSet(ResourceViewSet):
         self.actor.require("billing.quote")
         data = valid(shapes.RenewalQuoteInput, request)
         quoted = services.quote_renewal(
-            tenant=tenant_of(self), resource_id=resource_id, periods=data["periods"]
+            tenant=self.tenant, resource_id=resource_id, periods=data["periods"]
         )
         return Response(quoted.as_dict())
 
@@ -247,7 +220,7 @@ class QuotasView(ActorMixin, APIView):
     def get(self, request: Request) -> Response:
         """Show every quota of a region with what is used of it."""
         region = region_named(request.query_params.get("region"))
-        used = quotas.usage(tenant_of(self), region).values()
+        used = quotas.usage(self.tenant, region).values()
         return Response(shapes.QuotaShape(used, many=True).data)
 
 
@@ -260,7 +233,7 @@ class QuotaRequestViewSet(ResourceViewSet):
 
     def get_queryset(self) -> QuerySet[QuotaRequest]:
         """Return the tenant's requests, newest first."""
-        return QuotaRequest.objects.filter(tenant=tenant_of(self))
+        return QuotaRequest.objects.filter(tenant=self.tenant)
 
     @extend_schema(
         request=shapes.QuotaRequestInput,

@@ -16,6 +16,7 @@ from billing.models import (
     QuotaRequest,
     Subscription,
 )
+from scloud.rest.fields import WholeNumber
 
 
 @extend_schema_field({"type": "string", "format": "decimal"})
@@ -152,7 +153,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
 class RenewalQuoteInput(serializers.Serializer[Any]):
     """How many periods: 1-24 hours, 1-11 months or 1-5 years, as the resource is billed."""
 
-    periods = serializers.IntegerField(min_value=1, max_value=24)
+    periods = WholeNumber(min_value=1, max_value=24)
 
 
 class RenewInput(RenewalQuoteInput):
@@ -239,7 +240,7 @@ class QuotaRequestInput(serializers.Serializer[Any]):
 
     region = serializers.CharField(max_length=30)
     item = serializers.ChoiceField(choices=QuotaItem.choices)
-    limit_wanted = serializers.IntegerField(min_value=1, max_value=10**9)
+    limit_wanted = WholeNumber(min_value=1, max_value=10**9)
     reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
 
 

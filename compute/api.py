@@ -10,7 +10,6 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 
 from billing.serializers import QuoteShape
 from compute import catalog, placement, queries
@@ -24,6 +23,7 @@ from network.models import SecurityGroup, Subnet
 from scloud.jobs.models import Job
 from scloud.lib.errors import InvalidInput, NotFound
 from scloud.resources.models import Region
+from scloud.rest.inputs import valid, valid_query
 from scloud.rest.views import ActorMixin, ResourceViewSet
 from scloud.tenancy.models import Tenant
 
@@ -44,14 +44,6 @@ ORDER_EXAMPLE = {
     "count": 2,
 }
 REGION = OpenApiParameter("region", str, description="Only those of this region.")
-
-
-def valid(shape: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
-    """Return the request's body, checked against its shape. Raises DRF's ValidationError."""
-    serializer = shape(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    data: dict[str, Any] = serializer.validated_data
-    return data
 
 
 def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
@@ -161,12 +153,6 @@ class VmViewSet(VmInputVerbs):
                 rows = rows.filter(tags__contains=[params["tag"]])
         return rows.order_by("-created_at", "id")
 
-    def _tenant(self) -> Tenant:
-        tenant = self.actor.tenant
-        if tenant is None:
-            raise NotFound("There is no tenant.")
-        return tenant
-
     def _shown(self, vm: VM) -> dict[str, Any]:
         row = queries.with_row(VM.objects.filter(pk=vm.pk)).get()
         data: dict[str, Any] = self.get_serializer(row).data
@@ -192,7 +178,7 @@ class VmViewSet(VmInputVerbs):
     @action(detail=False, methods=["post"])
     def quote(self, request: Request) -> Response:
         """Say what an order costs; its token buys exactly that within ten minutes."""
-        order = order_from(self._tenant(), valid(shapes.VmOrderInput, request))
+        order = order_from(self.tenant, valid(shapes.VmOrderInput, request))
         return Response(create.quote_vms(actor=self.actor, order=order).as_dict())
 
     @extend_schema(
@@ -213,7 +199,7 @@ class VmViewSet(VmInputVerbs):
             data = valid(shapes.VmPurchaseInput, request)
             vms = create.create_vms(
                 actor=self.actor,
-                order=order_from(self._tenant(), data),
+                order=order_from(self.tenant, data),
                 quote_token=data["quote_token"],
             )
             return Response([self._shown(vm) for vm in vms], status=201)
@@ -260,10 +246,12 @@ class VmViewSet(VmInputVerbs):
         """Restart a running VM through its operating system."""
         return self._begin(lifecycle.restart_vm)
 
-    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @extend_schema(
+        request=None, parameters=[shapes.DeleteQuery], responses={202: shapes.JobAccepted}
+    )
     def destroy(self, request: Request, pk: str) -> Response:
-        """Move a VM to the recycle bin."""
-        return self._begin(lifecycle.delete_vm)
+        """Move a VM to the recycle bin; its data disks are unbound, or go along."""
+        return self._begin(lifecycle.delete_vm, **valid_query(shapes.DeleteQuery, request))
 
     @extend_schema(request=None, responses={202: shapes.JobAccepted})
     @action(detail=True, methods=["post"])
@@ -303,7 +291,10 @@ class VmViewSet(VmInputVerbs):
                     f"There is no VM {missing[0]}.", field="ids", numbers={"missing": missing}
                 )
             results = lifecycle.run_batch(
-                actor=self.actor, verb=data["verb"], vms=[known[one] for one in ids]
+                actor=self.actor,
+                verb=data["verb"],
+                vms=[known[one] for one in ids],
+                delete_disks=data["delete_disks"],
             )
             return Response(
                 [

@@ -15,7 +15,6 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api import tenant_of, valid
 from billing.serializers import QuoteShape
 from compute import catalog
 from compute import queries_storage as queries
@@ -30,6 +29,7 @@ from compute.states import DiskStatus
 from scloud.jobs.models import Job
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
+from scloud.rest.inputs import valid
 from scloud.rest.views import ResourceViewSet
 from scloud.tenancy.models import Tenant
 
@@ -139,7 +139,7 @@ class DiskViewSet(ResourceViewSet):
     @action(detail=False, methods=["post"])
     def quote(self, request: Request) -> Response:
         """Say what a disk costs; its token buys exactly that within ten minutes."""
-        order = disk_order(tenant_of(self), valid(shapes.DiskOrderInput, request))
+        order = disk_order(self.tenant, valid(shapes.DiskOrderInput, request))
         return Response(verbs.quote_disk(actor=self.actor, order=order).as_dict())
 
     @extend_schema(
@@ -158,7 +158,7 @@ class DiskViewSet(ResourceViewSet):
             data = valid(shapes.DiskPurchaseInput, request)
             disk = verbs.create_disk(
                 actor=self.actor,
-                order=disk_order(tenant_of(self), data),
+                order=disk_order(self.tenant, data),
                 quote_token=data["quote_token"],
             )
             return Response(self._shown(disk), status=201)

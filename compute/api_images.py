@@ -15,7 +15,6 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api import tenant_of, valid
 from compute import catalog, uploads
 from compute import queries_storage as queries
 from compute import serializers_storage as shapes
@@ -27,6 +26,7 @@ from compute.serializers import DestroyInput, JobAccepted
 from compute.states import ImageStatus
 from scloud.lib.errors import Forbidden, InvalidInput
 from scloud.resources.models import Region
+from scloud.rest.inputs import valid
 from scloud.rest.views import ResourceViewSet
 
 FACTS = (
@@ -70,7 +70,7 @@ class ImageViewSet(ResourceViewSet):
         params = self.request.query_params
         wanted = params.get("status", "") if self.action == "list" else ""
         binned = self.action != "list" or wanted == ImageStatus.BINNED
-        rows = queries.images(tenant_of(self), binned=binned)
+        rows = queries.images(self.tenant, binned=binned)
         if self.action == "list":
             rows = narrowed(rows, params)
             if wanted:
@@ -89,7 +89,7 @@ class ImageViewSet(ResourceViewSet):
         return image
 
     def _shown(self, image: Image) -> dict[str, Any]:
-        row = queries.image(tenant_of(self), image.pk, binned=True)
+        row = queries.image(self.tenant, image.pk, binned=True)
         data: dict[str, Any] = self.get_serializer(row).data
         return data
 
@@ -104,7 +104,7 @@ class ImageViewSet(ResourceViewSet):
         body = request.data
         if not isinstance(body, dict) or "stream" not in body:
             raise InvalidInput("The upload is empty.", code="upload_empty", field="file")
-        done = uploads.receive(tenant_of(self), uploads.read_all(body["stream"]))
+        done = uploads.receive(self.tenant, uploads.read_all(body["stream"]))
         answer = {"upload": done.token, "size_bytes": done.size_bytes, "sha256": done.sha256}
         return Response(answer, status=201)
 
@@ -131,7 +131,7 @@ class ImageViewSet(ResourceViewSet):
         """Import an image from a URL or from an upload; the platform looks at it by itself."""
 
         def begin() -> Response:
-            tenant = tenant_of(self)
+            tenant = self.tenant
             data = valid(shapes.ImportInput, request)
             if bool(data.get("url")) == bool(data.get("upload")):
                 raise InvalidInput(

@@ -9,7 +9,6 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.api import tenant_of, valid
 from compute import catalog, queries_storage
 from compute import serializers_storage as shapes
 from compute.actions import changes
@@ -20,6 +19,7 @@ from compute.serializers import JobAccepted
 from compute.vnc.actions import get_vnc_information
 from network.models import SecurityGroup
 from scloud.lib.errors import InvalidInput
+from scloud.rest.inputs import valid
 from scloud.rest.views import ResourceViewSet
 
 SIZE_EXAMPLE = {"vcpus": 4, "memory_mib": 8192}
@@ -72,7 +72,7 @@ class VmInputVerbs(ResourceViewSet):
         def answer() -> Response:
             data = valid(shapes.ReinstallInput, request)
             image = catalog.pick(
-                catalog.images(tenant_of(self), vm.region),
+                catalog.images(self.tenant, vm.region),
                 data.pop("image"),
                 field="image",
                 what="image",
@@ -159,7 +159,7 @@ class VmInputVerbs(ResourceViewSet):
         def answer() -> Response:
             data = valid(shapes.MakeImageInput, request)
             image = changes.make_image(actor=self.actor, vm=vm, **data)
-            row = queries_storage.image(tenant_of(self), image.pk)
+            row = queries_storage.image(self.tenant, image.pk)
             shown = shapes.ImageSerializer(row, context=self.get_serializer_context())
             return Response(shown.data, status=201)
 

@@ -51,6 +51,16 @@ class ProtectForm(forms.Form):
     protected = forms.BooleanField(label=_("Deletion protection"), required=False)
 
 
+class DeleteForm(forms.Form):
+    """What goes to the recycle bin with a VM."""
+
+    delete_disks = forms.BooleanField(
+        label=_("Take the data disks along"),
+        help_text=_("They go to the recycle bin too, instead of being unbound."),
+        required=False,
+    )
+
+
 class RenewForm(forms.Form):
     """How many periods more."""
 

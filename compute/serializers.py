@@ -258,6 +258,7 @@ class BatchInput(serializers.Serializer[Any]):
 
     verb = serializers.CharField(max_length=40)
     ids = serializers.ListField(child=serializers.CharField(max_length=20), max_length=1000)
+    delete_disks = serializers.BooleanField(default=False)
 
 
 class ErrorShape(serializers.Serializer[Any]):
@@ -282,6 +283,14 @@ class JobAccepted(serializers.Serializer[Any]):
     """A verb was begun: its job, null when it took effect at once."""
 
     job_id = serializers.CharField(allow_null=True)
+
+
+class DeleteQuery(serializers.Serializer[Any]):
+    """What goes to the recycle bin with a VM."""
+
+    delete_disks = serializers.BooleanField(
+        default=False, help_text="Move its data disks to the recycle bin as well."
+    )
 
 
 class DestroyInput(serializers.Serializer[Any]):

@@ -12,6 +12,7 @@ from compute import queries_storage as queries
 from compute import states
 from compute.models import Disk, Image, Snapshot, SnapshotSchedule
 from compute.serializers import AllowedAction
+from scloud.rest.fields import WholeNumber
 from scloud.tenancy.actor import Actor
 
 METHODS = ["hour", "month", "year"]
@@ -203,7 +204,7 @@ class DiskChangesInput(_Texts):
 class DiskCopyInput(serializers.Serializer[Any]):
     """A new disk with the content of another one; it has its region and type."""
 
-    size_gib = serializers.IntegerField(
+    size_gib = WholeNumber(
         min_value=1, max_value=100_000, required=False, help_text="Default: as large as the source."
     )
     name = serializers.CharField(max_length=200, default="disk")
@@ -212,7 +213,7 @@ class DiskCopyInput(serializers.Serializer[Any]):
         child=serializers.CharField(max_length=100), required=False, max_length=50
     )
     billing_method = serializers.ChoiceField(choices=METHODS, default="hour")
-    periods = serializers.IntegerField(min_value=1, max_value=1000, default=1)
+    periods = WholeNumber(min_value=1, max_value=1000, default=1)
     auto_renew = serializers.BooleanField(required=False, allow_null=True, default=None)
 
 
@@ -227,7 +228,7 @@ class DiskOrderInput(DiskCopyInput):
 
     region = serializers.CharField(max_length=30)
     disk_type = serializers.CharField(max_length=30)
-    size_gib = serializers.IntegerField(min_value=1, max_value=100_000)
+    size_gib = WholeNumber(min_value=1, max_value=100_000)
 
 
 class DiskPurchaseInput(DiskOrderInput):
@@ -263,7 +264,7 @@ class VmDetachInput(DetachInput):
 class SizeInput(serializers.Serializer[Any]):
     """A larger size."""
 
-    size_gib = serializers.IntegerField(min_value=1, max_value=100_000)
+    size_gib = WholeNumber(min_value=1, max_value=100_000)
 
 
 class ExpandInput(SizeInput):
@@ -283,13 +284,11 @@ class SnapshotInput(serializers.Serializer[Any]):
 class ScheduleInput(serializers.Serializer[Any]):
     """Hours 0 to 23, weekdays 0 (Monday) to 6."""
 
-    hours = serializers.ListField(child=serializers.IntegerField(), max_length=24)
-    weekdays = serializers.ListField(
-        child=serializers.IntegerField(), max_length=7, default=list(range(7))
-    )
+    hours = serializers.ListField(child=WholeNumber(), max_length=24)
+    weekdays = serializers.ListField(child=WholeNumber(), max_length=7, default=list(range(7)))
     time_zone = serializers.CharField(max_length=40, default="UTC")
-    keep_count = serializers.IntegerField()
-    keep_days = serializers.IntegerField(required=False, allow_null=True, default=None)
+    keep_count = WholeNumber()
+    keep_days = WholeNumber(required=False, allow_null=True, default=None)
     enabled = serializers.BooleanField(default=True)
 
 
@@ -312,7 +311,7 @@ class ImportInput(serializers.Serializer[Any]):
     version = serializers.CharField(max_length=30, default="", allow_blank=True)
     architecture = serializers.CharField(max_length=10, default="x86_64")
     admin_account = serializers.CharField(max_length=32, default="", allow_blank=True)
-    min_disk_gib = serializers.IntegerField(min_value=1, max_value=100_000, default=1)
+    min_disk_gib = WholeNumber(min_value=1, max_value=100_000, default=1)
     supports_hot_upgrade = serializers.BooleanField(default=False)
 
 
@@ -375,8 +374,8 @@ class ReinstallInput(serializers.Serializer[Any]):
 class VmSizeInput(serializers.Serializer[Any]):
     """One of the sizes that the model offers."""
 
-    vcpus = serializers.IntegerField(min_value=1, max_value=255)
-    memory_mib = serializers.IntegerField(min_value=64)
+    vcpus = WholeNumber(min_value=1, max_value=255)
+    memory_mib = WholeNumber(min_value=64)
 
 
 class VmSizePurchaseInput(VmSizeInput):

@@ -9,32 +9,15 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
 
 from network import actions, queries
 from network import serializers as shapes
 from network.models import SecurityGroup, SecurityGroupRule, Subnet, Vpc
 from scloud.lib.errors import NotFound
-from scloud.resources.models import Region
+from scloud.rest.inputs import region_named, valid
 from scloud.rest.views import ActorMixin, ResourceViewSet
 
 REGION = OpenApiParameter("region", str, description="Only those of this region.")
-
-
-def valid(shape: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
-    """The request's body, checked against its shape. Raises DRF's ValidationError."""
-    serializer = shape(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    data: dict[str, Any] = serializer.validated_data
-    return data
-
-
-def region_named(region_id: str) -> Region:
-    """The region of a body. Raises NotFound."""
-    region = Region.objects.filter(pk=region_id).first()
-    if region is None:
-        raise NotFound(f"There is no region {region_id}.", field="region")
-    return region
 
 
 class NetworkViewSet(ResourceViewSet):

@@ -199,8 +199,14 @@ BATCH_VERBS: dict[str, Callable[..., Job | None]] = {
 MAX_BATCH_VERB = 100
 
 
-def run_batch(*, actor: Actor, verb: str, vms: Sequence[VM]) -> list[BatchResult]:
-    """Invoke a verb on each VM, with one result per VM: one refusal does not stop the others."""
+def run_batch(
+    *, actor: Actor, verb: str, vms: Sequence[VM], delete_disks: bool = False
+) -> list[BatchResult]:
+    """Invoke a verb on each VM, with one result per VM: one refusal does not stop the others.
+
+    ``delete_disks`` belongs to ``delete_vm``: the data disks go to the bin as well.
+    Raises InvalidInput (``verb_unknown``, ``batch_size``, ``option_unknown``), Forbidden.
+    """
     if verb not in BATCH_VERBS:
         raise InvalidInput(
             f"{verb} is no batch verb.",
@@ -215,11 +221,19 @@ def run_batch(*, actor: Actor, verb: str, vms: Sequence[VM]) -> list[BatchResult
             field="ids",
             numbers={"min": 1, "max": MAX_BATCH_VERB, "asked": len(vms)},
         )
+    if delete_disks and verb != "delete_vm":
+        raise InvalidInput(
+            f"delete_disks has no meaning for {verb}.",
+            code="option_unknown",
+            field="delete_disks",
+            remedy="Leave it out.",
+        )
     actor.require(f"compute.{verb}")
+    options = {"delete_disks": True} if delete_disks else {}
     results = []
     for vm in vms:
         try:
-            results.append(BatchResult(vm, BATCH_VERBS[verb](actor=actor, vm=vm), None))
+            results.append(BatchResult(vm, BATCH_VERBS[verb](actor=actor, vm=vm, **options), None))
         except ScloudError as error:
             results.append(BatchResult(vm, None, error))
     return results

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from django import forms
 from django.http import HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
@@ -17,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from compute import queries, states
 from compute.actions import changes as vm_changes
 from compute.actions import lifecycle
-from compute.forms import ProtectForm, RenameForm
+from compute.forms import DeleteForm, ProtectForm, RenameForm
 from compute.models import VM
 from compute.views import changes
 from compute.views.common import method_label, refusal
@@ -44,7 +45,11 @@ class DeleteVm(VmAction):
             (_("Private IP"), ", ".join(queries.private_ips(obj)) + " " + _("(kept for it)")),
             (
                 _("Data disks"),
-                ngettext("%(n)d is unbound and stays", "%(n)d are unbound and stay", len(data))
+                ngettext(
+                    "%(n)d is unbound and stays, unless it is taken along",
+                    "%(n)d are unbound and stay, unless they are taken along",
+                    len(data),
+                )
                 % {"n": len(data)}
                 if data
                 else None,
@@ -56,6 +61,11 @@ class DeleteVm(VmAction):
         if obj.status == states.VmStatus.FAILED:
             lines = [(_("Recycle bin"), _("not needed: nothing of it was made"))]
         return {**found, "lines": lines}
+
+    def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form | None:
+        """Ask about data disks only where there are some."""
+        has_data = any(not disk["system"] for disk in obj.disk_rows)
+        return super().get_form(obj, data, files) if has_data else None
 
 
 class DestroyVm(VmAction):
@@ -339,6 +349,7 @@ VERBS: list[ConsoleVerb] = [
             "delete_vm",
             lifecycle.delete_vm,
             base=DeleteVm,
+            form_class=DeleteForm,
             text=_t("The VM is powered off and moves to the recycle bin."),
             done=_t("%(name)s is being deleted."),
         ),

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from billing.models.prices import MethodChoice
 from compute import queries, states
 from compute.actions import lifecycle
-from compute.forms import InlineNameForm
+from compute.forms import DeleteForm, InlineNameForm
 from compute.models import VM
 from compute.states import VmStatus
 from compute.views import verbs
@@ -296,7 +296,7 @@ class VmBatch(BatchView):
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Call the action on one."""
-        (result,) = lifecycle.run_batch(actor=self.actor, verb=self.rule, vms=[obj])
+        (result,) = lifecycle.run_batch(actor=self.actor, verb=self.rule, vms=[obj], **data)
         if isinstance(result.error, ScloudError):
             raise result.error
         return result.job
@@ -310,7 +310,8 @@ BATCH_TEXTS: dict[str, Any] = {
     ),
     "restart_vm": gettext_lazy("The operating systems of the chosen VMs are asked to restart."),
     "delete_vm": gettext_lazy(
-        "The chosen VMs are powered off and move to the recycle bin; data disks are unbound."
+        "The chosen VMs are powered off and move to the recycle bin; their data disks are unbound "
+        "unless they are taken along."
     ),
 }
 
@@ -323,6 +324,7 @@ def _batch_view(rule: str, text: Any) -> type[VmBatch]:
         "verb": known.label,
         "danger": known.danger,
         "text": text,
+        "form_class": DeleteForm if rule == "delete_vm" else None,
     }
     return type("VmBatch", (VmBatch,), attributes)
 

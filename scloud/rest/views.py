@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from scloud.lib.errors import Forbidden, InvalidInput, NotFound
 from scloud.rest import idempotency
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import in_scope_of
 
 
@@ -57,12 +58,16 @@ class ActorMixin(APIView):
             raise Forbidden("Only a tenant's user or key can call this.")
         return auth
 
+    @property
+    def tenant(self) -> Tenant:
+        """Whose resources are spoken of; ``actor`` lets nobody without one through."""
+        tenant = self.actor.tenant
+        assert tenant is not None
+        return tenant
+
     def once(self, answer: Callable[[], Response]) -> Response:
         """Answer a POST once per Idempotency-Key."""
-        tenant = self.actor.tenant
-        if tenant is None:
-            raise Forbidden("Only a tenant's user or key can call this.")
-        return idempotency.once(self.request, tenant, answer)
+        return idempotency.once(self.request, self.tenant, answer)
 
 
 class ResourceViewSet(

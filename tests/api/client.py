@@ -62,6 +62,10 @@ class Program:
         """Read."""
         return self.call("GET", path)
 
+    def delete(self, path: str) -> Answer:
+        """Take away."""
+        return self.call("DELETE", path)
+
     def post(self, path: str, body: Any = None, **more: Any) -> Answer:
         """Ask for something."""
         return self.call("POST", path, body, **more)

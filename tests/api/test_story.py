@@ -135,7 +135,17 @@ def test_a_batch_is_bought_whole_and_started_one_by_one(
     box.run()
     states = {row["state"] for row in program.get("/vms").body["results"]}
     assert states == {"Running"}
-    assert Disk.objects.filter(is_system=False).count() == 3
+    data = Disk.objects.filter(is_system=False)
+    assert data.count() == 3
+
+    wrong = program.post("/vms/batch", {"verb": "shut_down_vm", "ids": ids, "delete_disks": True})
+    assert (wrong.status, wrong.body["code"]) == (400, "option_unknown")
+    along = {"verb": "delete_vm", "ids": ids[:1], "delete_disks": True}
+    assert program.post("/vms/batch", along).body[0]["error"] is None
+    assert program.delete(f"/vms/{ids[1]}?delete_disks=true").status == 202
+    assert program.delete(f"/vms/{ids[2]}").status == 202
+    box.run()
+    assert sorted(data.values_list("status", flat=True)) == ["binned", "binned", "unbound"]
     box.assert_nothing_orphaned()
 
 

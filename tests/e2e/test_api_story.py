@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from scloud.lab import probe
 from scloud.lab.plan import Lab
-from scloud.lab.shell import run
 from tests.e2e import outside
 from tests.e2e.client import Api
 from tests.e2e.test_browser_story import port_of, switch_of
+from tests.neighbour import neighbour, ssh
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -40,26 +39,16 @@ def test_debian_is_set_up_as_ordered(api: Api, facts: dict[str, Any], lab: Lab) 
     waited = outside.guest_run(facts, vm_id, "cloud-init", "status", "--wait", timeout_s=420)
     assert "done" in waited
     address = vm["nics"][0]["address"]
-    switch = switch_of(lab, port_of(facts, vm_id))
-    nb, mac = f"--db={lab.nb}", "52:54:00:e2:e0:02"
-    run("ovn-nbctl", nb, "lsp-add", switch, "e2e-ssh",
-        "--", "lsp-set-addresses", "e2e-ssh", f"{mac} 10.0.0.251")  # fmt: skip
-    try:
-        added = probe.add(
-            lab, name="e2essh", port="e2e-ssh", mac=mac, ip=["10.0.0.251/24"],
-            host=lab.hosts[-1].name,
-        )  # fmt: skip
-        said = added.run(
-            "sshpass", "-p", PASSWORD, "ssh", "-F", "/dev/null",
-            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "LogLevel=ERROR", "-o", "PubkeyAuthentication=no", f"root@{address}",
-            "hostname; cat /etc/timezone; findmnt -n -o FSTYPE /data; df -BG --output=size / "
-            "| tail -1",
+    with neighbour(lab, switch_of(lab, port_of(facts, vm_id))) as beside:
+        said = beside.run(
+            *ssh(
+                address,
+                PASSWORD,
+                "hostname; cat /etc/timezone; findmnt -n -o FSTYPE /data; "
+                "df -BG --output=size / | tail -1",
+            ),
             timeout_s=120,
-        ).split()  # fmt: skip
-    finally:
-        probe.delete(lab, name="e2essh")
-        run("ovn-nbctl", nb, "--if-exists", "lsp-del", "e2e-ssh")
+        ).split()
     assert said[:3] == ["deb-1", "Asia/Shanghai", "ext4"]
     assert int(said[3].rstrip("G")) > 30, "the root file system did not grow to its disk"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from scloud.lab import probe
 from scloud.lab.plan import Lab
 from scloud.lab.shell import run
 from scloud.lab.stack import Stack
 from tests.e2e import outside
+from tests.neighbour import neighbour
 
 pytestmark = [pytest.mark.lab, pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -168,27 +167,17 @@ def await_gone(holds: Any, timeout_s: float = 60) -> None:
 
 
 def neighbour_reaches(lab: Lab, switch: str, address: str) -> None:
-    """Plug a probe into the switch and reach the guest's SSH server from it."""
-    nb, mac = f"--db={lab.nb}", "52:54:00:e2:e0:01"
-    run("ovn-nbctl", nb, "lsp-add", switch, "e2e-probe",
-        "--", "lsp-set-addresses", "e2e-probe", f"{mac} 10.0.0.250")  # fmt: skip
-    try:
-        added = probe.add(
-            lab, name="e2e", port="e2e-probe", mac=mac, ip=["10.0.0.250/24"],
-            host=lab.hosts[-1].name,
-        )  # fmt: skip
+    """Reach the guest's SSH server from a machine on its switch."""
+    with neighbour(lab, switch) as beside:
         end = time.monotonic() + 60
-        while not added.reaches(address):
+        while not beside.reaches(address):
             assert time.monotonic() < end, f"{address} does not answer"
-        banner = added.run(
+        banner = beside.run(
             "python3", "-c",
             f"import socket; print(socket.create_connection(('{address}', 22), 10).recv(4))",
             timeout_s=30,
         )  # fmt: skip
         assert "SSH-" in banner
-    finally:
-        probe.delete(lab, name="e2e")
-        subprocess.run(["ovn-nbctl", nb, "--if-exists", "lsp-del", "e2e-probe"], check=True)
 
 
 def type_keys(page: Page, text: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -20,9 +22,11 @@ from compute.actions.migrate import migrate_vm
 from compute.models import VM, Disk, DiskType, Host, Snapshot, Spec
 from compute.storage.base import FileSource
 from compute.tasks.limits import apply_changed_limits
+from network.models import Nic
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
-from tests.lab_platform import RealPlatform
+from tests.lab_platform import GUEST_PASSWORD, RealPlatform
+from tests.neighbour import neighbour, ssh
 
 pytestmark = pytest.mark.lab
 
@@ -267,6 +271,73 @@ def test_a_vm_moves_with_its_disks_and_stays_one(real_platform: RealPlatform) ->
     )
     settle(platform, snapshot)
     assert Host.objects.filter(arriving=vm).count() == 0
+
+
+class Conversation:
+    """Lines sent over one connection, and when each of them came back."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.process, self.sent = process, 0
+        self.lines: list[tuple[float, str]] = []
+        self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+        self._writer = threading.Thread(target=self._write, args=(process.stdin,), daemon=True)
+        self._end = threading.Event()
+        self._reader.start()
+        self._writer.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            self.lines.append((time.monotonic(), line.strip()))
+
+    def _write(self, stream: IO[str]) -> None:
+        while not self._end.wait(0.05):
+            stream.write(f"{self.sent}\n")
+            stream.flush()
+            self.sent += 1
+        stream.close()
+
+    def await_answers(self, count: int, timeout_s: float = 60) -> None:
+        end, wanted = time.monotonic() + timeout_s, len(self.lines) + count
+        while len(self.lines) < wanted:
+            assert time.monotonic() < end, f"{len(self.lines)} answers of {wanted}"
+            time.sleep(0.05)
+
+    def finish(self) -> int:
+        """Hang up; the exit status of the process."""
+        self._end.set()
+        self._writer.join(10)
+        status = self.process.wait(30)
+        self._reader.join(10)
+        return status
+
+
+def test_an_open_connection_lives_through_a_migration(
+    real_platform: RealPlatform, record_property: Callable[[str, object], None]
+) -> None:
+    """An SSH session of a neighbour talks on; nothing of it is lost, its pause is short."""
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    before, nic = vm.host, Nic.objects.get(vm_id=vm.pk)
+    assert nic.subnet is not None
+    address = str(nic.addresses.get().address)
+    with neighbour(platform.lab, nic.subnet.pk) as beside:
+        assert beside.reaches(address, timeout_s=30)
+        talk = Conversation(
+            beside.popen(*ssh(address, GUEST_PASSWORD, "while read -r n; do echo $n; done"))
+        )
+        talk.await_answers(40)
+        migrate_vm(actor=Actor.system(platform.tenant), vm=vm)
+        settle(platform, vm)
+        talk.await_answers(40)
+        assert talk.finish() == 0
+    assert vm.host != before
+    assert [line for _, line in talk.lines] == [str(n) for n in range(talk.sent)]
+    moments = [moment for moment, _ in talk.lines]
+    pause_s = max(later - earlier for earlier, later in itertools.pairwise(moments))
+    record_property("longest_pause_s", round(pause_s, 2))
+    assert pause_s <= 2.0
 
 
 def test_the_limit_of_a_disk_type_is_felt_in_the_guest(real_platform: RealPlatform) -> None:

@@ -10,6 +10,7 @@ from compute import states
 from compute.models import VM
 from compute.states import VmStatus, VmTask
 from compute.views.verbs import VERBS, ConsoleVerb
+from scloud.jobs.models import Job
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
@@ -123,6 +124,24 @@ def test_a_password_that_is_reset_is_never_sent_back(
     response = console.post(reverse("vm-reset-password", args=[vm.pk]), {"password": weak}, **HTMX)
     assert response.status_code == 422
     assert weak not in response.content.decode()
+
+
+@pytest.mark.parametrize("url", ["vm-delete", "vm-batch-delete"])
+@pytest.mark.parametrize("along", [True, False])
+def test_data_disks_go_along_only_where_asked(
+    console: Client, platform: Platform, actor: Actor, url: str, along: bool
+) -> None:
+    vm = make_vm(platform, actor, data_disk_type=platform.disk_type, data_disk_gib=10)
+    batch = "batch" in url
+    address = reverse(url) if batch else reverse(url, args=[vm.pk])
+    ids = {"ids": [vm.pk]} if batch else {}
+    assert 'name="delete_disks"' in console.get(address, ids, **HTMX).content.decode()
+    answer = console.post(address, {**ids, **({"delete_disks": "on"} if along else {})}, **HTMX)
+    assert answer.status_code in (200, 204)
+    with scope(tenant=actor.tenant):
+        (disk,) = vm.disks.filter(is_system=False)
+        job = Job.objects.get(kind="vm.delete")
+    assert job.payload["disks"] == ([disk.pk] if along else [])
 
 
 def test_vnc_information_is_shown_once(console: Client, platform: Platform, actor: Actor) -> None:
