@@ -57,6 +57,7 @@ def register_all() -> None:
             label=_("disk"),
             label_plural=_("disks"),
             icon="database",
+            url_name="disk-detail",
             live=_living,
             bin=kinds.BinVerbs(restore=disk_verbs.restore_disk, destroy=disk_verbs.destroy_disk),
             view_permission="compute.view_disk",
@@ -69,6 +70,7 @@ def register_all() -> None:
             label=_("snapshot"),
             label_plural=_("snapshots"),
             icon="camera",
+            url_name="snapshot-detail",
             live=_living,
             view_permission="compute.view_snapshot",
         )
@@ -80,6 +82,7 @@ def register_all() -> None:
             label=_("image"),
             label_plural=_("images"),
             icon="photo",
+            url_name="image-detail",
             live=_own_images,
             bin=kinds.BinVerbs(
                 restore=image_verbs.restore_image, destroy=image_verbs.destroy_image

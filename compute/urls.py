@@ -7,6 +7,7 @@ from compute.views import (
     images,
     recycle,
     snapshots,
+    storage_detail,
     verbs,
     vm_create,
     vm_detail,
@@ -32,6 +33,8 @@ urlpatterns: list[URLPattern] = [
     *disks.url_patterns(),
     *snapshots.url_patterns(),
     *images.url_patterns(),
+    # After those: their lists and dialogs have words where these have an id.
+    *storage_detail.url_patterns(),
     path("bin/", recycle.BinList.as_view(), name="bin"),
     path("bin/<str:kind>/", recycle.BinList.as_view(), name="bin-kind"),
     path(

@@ -123,7 +123,9 @@ class DiskList(ListView):
         Column(
             "name",
             gettext_lazy("Name / ID"),
-            value=lambda disk: ui.two(disk.name, ui.ident(disk.pk)),
+            value=lambda disk: ui.link(
+                disk.name, reverse("disk-detail", args=[disk.pk]), ui.ident(disk.pk)
+            ),
             sort="name",
             export="name",
             main=True,

@@ -60,7 +60,7 @@ def image_refused(image: Image, verb: str, actor: Actor) -> str:
     return queries.image_verb_refusal(image, verb) or ""
 
 
-def _system(image: Image) -> Any:
+def system_of(image: Image) -> Any:
     words = f"{image.distribution.capitalize()} {image.version}".strip()
     return format_html("{} {}", icon(os_icon(image.distribution)), words)
 
@@ -69,6 +69,40 @@ def _of_kind(rows: QuerySet[Any], values: list[str]) -> QuerySet[Any]:
     if {"base", "own"} <= set(values):
         return rows
     return rows.filter(tenant__isnull="base" in values)
+
+
+def image_actions(image: Image, actor: Actor) -> list[RowAction]:
+    """Return the menu of an image: create a VM, rename, download, delete."""
+    may_create = actor.allows("compute.create_vm")
+    usable = image.status == ImageStatus.AVAILABLE
+    reason = "" if usable else _("The image is not available.")
+    lines = [
+        RowAction(
+            _("Create VM"),
+            f"{reverse('vm-create')}?image={image.pk}",
+            icon="server-2",
+            how="link",
+            reason=reason if may_create else _("Your role does not include this."),
+        )
+    ]
+    for verb in ("rename_image", "download_image", "delete_image"):
+        rule = states.image_rule(verb)
+        slug = verb.removesuffix("_image")
+        lines.append(
+            RowAction(
+                rule.label,
+                reverse(f"image-{slug}", args=[image.pk]),
+                icon=rule.icon,
+                danger=rule.danger,
+                reason=image_refused(image, verb, actor),
+                separator=verb != "download_image",
+            )
+        )
+    ready = not image.is_base and uploads.is_ready(image)
+    if ready and not image_refused(image, "download_image", actor):
+        url = reverse("image-file", args=[image.pk])
+        lines.insert(3, RowAction(_("Save the file"), url, icon="file-download", how="link"))
+    return lines
 
 
 class ImageList(ListView):
@@ -84,7 +118,9 @@ class ImageList(ListView):
         Column(
             "name",
             gettext_lazy("Name / ID"),
-            value=lambda image: ui.two(image.name, ui.ident(image.pk)),
+            value=lambda image: ui.link(
+                image.name, reverse("image-detail", args=[image.pk]), ui.ident(image.pk)
+            ),
             sort="name",
             export="name",
             main=True,
@@ -107,7 +143,7 @@ class ImageList(ListView):
         Column(
             "system",
             gettext_lazy("System"),
-            value=_system,
+            value=system_of,
             sort=("distribution", "version"),
             export=lambda image: f"{image.distribution} {image.version}",
             nowrap=True,
@@ -213,36 +249,7 @@ class ImageList(ListView):
 
     def row_actions(self, obj: Any) -> list[RowAction]:
         """Create a VM, rename, download, delete."""
-        may_create = self.actor.allows("compute.create_vm")
-        usable = obj.status == ImageStatus.AVAILABLE
-        reason = "" if usable else _("The image is not available.")
-        lines = [
-            RowAction(
-                _("Create VM"),
-                f"{reverse('vm-create')}?image={obj.pk}",
-                icon="server-2",
-                how="link",
-                reason=reason if may_create else _("Your role does not include this."),
-            )
-        ]
-        for verb in ("rename_image", "download_image", "delete_image"):
-            rule = states.image_rule(verb)
-            slug = verb.removesuffix("_image")
-            lines.append(
-                RowAction(
-                    rule.label,
-                    reverse(f"image-{slug}", args=[obj.pk]),
-                    icon=rule.icon,
-                    danger=rule.danger,
-                    reason=image_refused(obj, verb, self.actor),
-                    separator=verb != "download_image",
-                )
-            )
-        ready = not obj.is_base and uploads.is_ready(obj)
-        if ready and not image_refused(obj, "download_image", self.actor):
-            url = reverse("image-file", args=[obj.pk])
-            lines.insert(3, RowAction(_("Save the file"), url, icon="file-download", how="link"))
-        return lines
+        return image_actions(obj, self.actor)
 
 
 class FactsForm(forms.Form):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django import forms
@@ -53,11 +54,13 @@ class SnapshotList(ListView):
     kind = "snapshot"
     permission = "compute.view_snapshot"
     title = gettext_lazy("Snapshots")
-    search_fields = ("id", "name", "remark", "disk__name", "disk__id", "disk__vm__name")
+    search_fields: ClassVar[Sequence[str]] = (
+        "id", "name", "remark", "disk__name", "disk__id", "disk__vm__name",
+    )  # fmt: skip
     default_sort = "-created"
     has_row_menu = True
     page_template = "compute/vm/list.html"
-    columns = (
+    columns: ClassVar[Sequence[Column]] = (
         Column(
             "name",
             gettext_lazy("Name / remark"),

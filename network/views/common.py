@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -15,8 +14,9 @@ from scloud.lib.errors import InvalidInput, NotFound
 from scloud.resources import kinds
 from scloud.resources.models import Region
 from scloud.web import ui
+from scloud.web.details import DetailListView
 from scloud.web.http import ConsoleRequest
-from scloud.web.lists import Column, ListView, RowAction
+from scloud.web.lists import Column, RowAction
 from scloud.web.views import Text
 
 
@@ -43,20 +43,10 @@ def name_column(url_name: str) -> Column:
     )  # fmt: skip
 
 
-class DetailListView(ListView):
-    """A row's page: its head, kept fresh by pushes, and a list of what belongs to it.
+class NetworkDetail(DetailListView):
+    """The page of something that the fabric makes true."""
 
-    ``page_context`` returns ``object``, ``status``, ``crumbs``, ``facts``, ``actions`` and
-    perhaps ``primary``.
-    """
-
-    page_template = "network/detail.html"
-
-    def get(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answer the head alone when a push asks for it."""
-        if request.GET.get("part") == "head":
-            return self.render("network/head.html", self.page_context())
-        return super().get(request, *args, **kwargs)
+    status_hint = gettext_lazy("It could not be applied to the network yet. This is tried again.")
 
 
 def status_column(label: Text) -> Column:

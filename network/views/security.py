@@ -23,7 +23,7 @@ from network.models import (
     SecurityGroupRule,
 )
 from network.views.common import (
-    DetailListView,
+    NetworkDetail,
     away,
     dialog,
     found,
@@ -112,7 +112,7 @@ def _action_view(rule: SecurityGroupRule) -> StatusView:
     return StatusView(RuleAction(rule.action).label, "ok" if accept else "error")
 
 
-class SecurityGroupDetailView(DetailListView):
+class SecurityGroupDetailView(NetworkDetail):
     """A security group with its rules."""
 
     kind = "security_group_rule"

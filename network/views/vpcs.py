@@ -13,7 +13,7 @@ from network import actions, cidr, presentation, queries, verbs
 from network.forms import NameForm, SubnetForm, VpcForm
 from network.models import PrivateAddress, Subnet, Vpc
 from network.views.common import (
-    DetailListView,
+    NetworkDetail,
     away,
     dialog,
     found,
@@ -94,7 +94,7 @@ def vpc_actions(request: ConsoleRequest, vpc: Vpc) -> list[RowAction]:
     ]  # fmt: skip
 
 
-class VpcDetailView(DetailListView):
+class VpcDetailView(NetworkDetail):
     """A VPC with its subnets."""
 
     kind = "subnet"
@@ -165,7 +165,7 @@ def subnet_actions(request: ConsoleRequest, subnet: Subnet) -> list[RowAction]:
     ]  # fmt: skip
 
 
-class SubnetDetailView(DetailListView):
+class SubnetDetailView(NetworkDetail):
     """A subnet with the addresses that are in use."""
 
     kind = "address"

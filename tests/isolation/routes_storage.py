@@ -120,6 +120,9 @@ _SCHEDULE_FORM = {
 
 STORAGE_CONSOLE: dict[str, Known] = {
     "disk-list": Known(),
+    "disk-detail": Known({"disk_id": "disk"}),
+    "snapshot-detail": Known({"snapshot_id": "snapshot"}),
+    "image-detail": Known({"image_id": "image"}),
     "disk-create": Known(writes={"post": Write("compute.create_disk", _BUY_FORM)}),
     "disk-batch-delete": Known(writes={"post": Write("compute.delete_disk", {"ids": ["{disk}"]})}),
     "disk-attach": _disk("attach_disk", {"vm": "{stopped_vm}"}),

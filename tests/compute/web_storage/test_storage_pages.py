@@ -134,6 +134,45 @@ def test_snapshots_in_the_list_and_on_the_page_of_the_vm(
     assert send(console, "snapshot-delete", things.snapshot.pk).status_code == 422
 
 
+def test_a_disk_has_a_page_with_its_snapshots(console: Client, things: Things) -> None:
+    html = page(console, "disk-detail", things.disk.pk)
+    for part in ("data", things.disk.pk, "Unbound", "20 GB", "before", things.snapshot.pk):
+        assert part in html
+    assert "Attach" in html
+    system = page(console, "disk-detail", things.system.pk)
+    assert f"/dev/disk/by-id/virtio-{things.system.pk}" in system
+    assert reverse("vm-disks", args=[things.vm.pk]) in system
+    assert things.snapshot.pk not in system
+    head = page(console, "disk-detail", things.disk.pk, query="?part=head")
+    assert "<html" not in head
+    assert 'id="head"' in head
+    to = console.get(reverse("snapshot-detail", args=[things.snapshot.pk]))
+    assert (to.status_code, to["Location"].split("?")[0]) == (
+        302,
+        reverse("disk-detail", args=[things.disk.pk]),
+    )
+    assert send(console, "snapshot-rename", things.snapshot.pk, name="kept").status_code == 204
+    assert fresh(things.snapshot).name == "kept"
+
+
+def test_an_image_has_a_page_with_its_vms(
+    console: Client, things: Things, platform: Platform
+) -> None:
+    html = page(console, "image-detail", platform.image.pk)
+    assert things.vm.pk in html
+    assert "Debian" in html
+    own = page(console, "image-detail", things.image.pk)
+    assert "golden" in own
+    assert things.vm.pk not in own
+    assert console.get(reverse("image-detail", args=["image-000000000"])).status_code == 404
+
+
+def test_search_leads_to_disks_snapshots_and_images(console: Client, things: Things) -> None:
+    for thing in (things.disk, things.snapshot, things.image):
+        found = page(console, "search", query=f"?q={thing.pk}")
+        assert reverse(f"{thing.KIND}-detail", args=[thing.pk]) in found
+
+
 def test_a_disk_is_made_of_a_snapshot(console: Client, things: Things) -> None:
     html = page(console, "snapshot-create-disk", things.snapshot.pk)
     data = {"name": "back", "disk_type": "ssd", "size_gib": "20", "duration": "month:1"}
