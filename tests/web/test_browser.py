@@ -1,122 +1,18 @@
 """The console in a real browser: keyboard, dialogs, live rows, narrow screens."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.hashers import make_password
-from django.db import connection, connections
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
 from scloud.audit import events
 from scloud.jobs.models import Job
-from scloud.tenancy.models import Tenant, User
+from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
-from tests.fixtures import PASSWORD
+from tests.browser import NARROW
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture(autouse=True)
-def _loop_of_playwright(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Playwright keeps an event loop in this thread; the queries of the tests are plain."""
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[str]:
-    """The console process on the test database, one for all tests of this file."""
-    tmp_path = tmp_path_factory.mktemp("console")
-    database = connection.settings_dict
-    port = free_port()
-    url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
-    environment = {
-        **os.environ,
-        "DATABASE_URL": url,
-        "SCLOUD_DEMO": "1",
-        "SCLOUD_DEBUG": "1",
-        "SCLOUD_STATE_DIR": str(tmp_path),
-    }
-    log = (tmp_path / "daphne.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "daphne", "-p", str(port), "scloud.asgi:application"],
-        cwd=Path(__file__).parents[2],
-        env=environment,
-        stdout=log,
-        stderr=log,
-    )
-    try:
-        for _ in range(300):
-            if process.poll() is not None or answers(port):
-                break
-            time.sleep(0.1)
-        assert answers(port), (tmp_path / "daphne.log").read_text()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        log.close()
-
-
-@pytest.fixture
-def context() -> Iterator[BrowserContext]:
-    """A browser of 1440 pixels."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run"],
-        )
-        yield browser.new_context(viewport=WIDE)  # type: ignore[arg-type]  # a plain dict will do
-        browser.close()
-
-
-@pytest.fixture
-def problems() -> list[str]:
-    """What the browser complained about."""
-    return []
-
-
-@pytest.fixture
-def page(context: BrowserContext, server: str, user: User, problems: list[str]) -> Iterator[Page]:
-    """A page of the signed-in owner."""
-    opened = context.new_page()
-    opened.set_default_timeout(15_000)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on(
-        "console",
-        lambda message: problems.append(message.text) if message.type == "error" else None,
-    )
-    # The tests hash with a fast algorithm that the server process does not accept.
-    user.password = make_password(PASSWORD, hasher="argon2")
-    user.save(update_fields=["password"])
-    opened.goto(f"{server}/login/")
-    opened.fill("[name=email]", user.email)
-    opened.fill("[name=password]", PASSWORD)
-    opened.keyboard.press("Enter")
-    opened.wait_for_url(f"{server}/")
-    yield opened
-    # While Playwright's loop runs, Django keeps another connection than without it.
-    connections.close_all()
-    assert problems == []
 
 
 def is_live(page: Page) -> None:
@@ -124,10 +20,10 @@ def is_live(page: Page) -> None:
 
 
 def test_a_dialog_keeps_the_focus_and_gives_it_back(
-    page: Page, server: str, make_job: Callable[..., Job]
+    page: Page, console_url: str, make_job: Callable[..., Job]
 ) -> None:
     make_job(status="succeeded", steps=[{"name": "a", "label": "Reserve a host", "state": "done"}])
-    page.goto(f"{server}/tasks/")
+    page.goto(f"{console_url}/tasks/")
     name = page.locator("tbody .cell-name").first
     name.focus()
     page.keyboard.press("Enter")
@@ -143,10 +39,10 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(
 
 
 def test_a_row_changes_by_push_without_losing_the_search(
-    page: Page, server: str, make_job: Callable[..., Job], tenant: Tenant
+    page: Page, console_url: str, make_job: Callable[..., Job], tenant: Tenant
 ) -> None:
     job = make_job(title="Create VM zebra", status="running", progress_percent=10)
-    page.goto(f"{server}/tasks/?q=zebra")
+    page.goto(f"{console_url}/tasks/?q=zebra")
     is_live(page)
     page.locator("#list-job-search").focus()
     row = page.locator(f"#row-{job.pk}")
@@ -162,10 +58,10 @@ def test_a_row_changes_by_push_without_losing_the_search(
 
 
 def test_a_new_row_appears_by_itself(
-    page: Page, server: str, make_job: Callable[..., Job], tenant: Tenant
+    page: Page, console_url: str, make_job: Callable[..., Job], tenant: Tenant
 ) -> None:
     make_job(title="The first", status="succeeded")
-    page.goto(f"{server}/tasks/")
+    page.goto(f"{console_url}/tasks/")
     is_live(page)
     job = make_job(title="The second", status="running")
     with scope(tenant=tenant):
@@ -178,17 +74,17 @@ def test_a_new_row_appears_by_itself(
 
 
 def test_filters_search_and_back_button_tell_one_story(
-    page: Page, server: str, make_job: Callable[..., Job]
+    page: Page, console_url: str, make_job: Callable[..., Job]
 ) -> None:
     make_job(title="Good", status="succeeded")
     make_job(title="Bad", status="failed")
-    page.goto(f"{server}/tasks/")
+    page.goto(f"{console_url}/tasks/")
     page.get_by_role("button", name="Filter").click()
     page.get_by_label("Failed").check()
     page.get_by_role("button", name="Apply").click()
     expect(page.locator(".list .chip")).to_contain_text("Status: Failed")
     expect(page.locator("tbody tr")).to_have_count(1)
-    assert page.url == f"{server}/tasks/?status=failed"
+    assert page.url == f"{console_url}/tasks/?status=failed"
     page.locator(".list .chip").click()
     expect(page.locator("tbody tr")).to_have_count(2)
     page.go_back()
@@ -201,10 +97,10 @@ def test_filters_search_and_back_button_tell_one_story(
 
 
 def test_a_key_is_made_copied_and_revoked_from_the_keyboard(
-    page: Page, server: str, context: BrowserContext
+    page: Page, console_url: str, context: BrowserContext
 ) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto(f"{server}/api-keys/")
+    page.goto(f"{console_url}/api-keys/")
     page.locator(".page-actions").get_by_role("button", name="Create key").click()
     expect(page.locator("#dialog [name=name]")).to_be_focused()
     page.keyboard.type("ci")
@@ -226,7 +122,7 @@ def test_a_key_is_made_copied_and_revoked_from_the_keyboard(
     expect(more).to_be_focused()
 
 
-def test_slash_leads_to_the_search_and_the_theme_changes(page: Page, server: str) -> None:
+def test_slash_leads_to_the_search_and_the_theme_changes(page: Page, console_url: str) -> None:
     page.keyboard.press("/")
     expect(page.locator("#global-search")).to_be_focused()
     page.keyboard.press("Escape")
@@ -239,11 +135,11 @@ def test_slash_leads_to_the_search_and_the_theme_changes(page: Page, server: str
 
 @pytest.mark.parametrize("path", ["/", "/tasks/", "/operations/", "/profile/", "/styleguide/"])
 def test_nothing_is_wider_than_a_telephone(
-    page: Page, server: str, make_job: Callable[..., Job], path: str
+    page: Page, console_url: str, make_job: Callable[..., Job], path: str
 ) -> None:
     make_job(title="A rather long title of a task that goes on for a while", status="running")
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a plain dict will do
-    page.goto(f"{server}{path}")
+    page.goto(f"{console_url}{path}")
     assert page.evaluate("document.querySelector('#main').scrollWidth") <= NARROW["width"]
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
     page.get_by_role("button", name="Navigation", exact=True).click()
@@ -261,9 +157,9 @@ def luminance(color: list[float]) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_the_contrast_of_wcag_aa(page: Page, server: str, scheme: Any) -> None:
+def test_every_text_has_the_contrast_of_wcag_aa(page: Page, console_url: str, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    page.goto(f"{server}/styleguide/")
+    page.goto(f"{console_url}/styleguide/")
     texts = page.evaluate(
         """() => {
           const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
