@@ -21,7 +21,7 @@ from billing.models import Subscription
 from compute import catalog
 from compute.models import VM, Cluster, Disk, Image
 from compute.states import VmStatus
-from network.models import Nic, PrivateAddress, Vpc
+from network.models import Nic, PrivateAddress, SecurityGroup, Vpc
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
@@ -168,6 +168,12 @@ def filter_choices(tenant: Tenant, region: Region | None) -> FilterChoices:
     for choices in grouped.values():
         choices.sort(key=lambda choice: choice[1].casefold())
     return FilterChoices(grouped["cluster"], grouped["image"], grouped["vpc"])
+
+
+def vms_naming(group: SecurityGroup) -> int:
+    """Return how many VMs, binned ones included, name a group as their external one."""
+    rows = VM.objects.filter(external_security_group=group.pk)
+    return int(rows.exclude(status=VmStatus.DESTROYED).count())
 
 
 def images_of(tenant: Tenant, region: Region | None = None) -> QuerySet[Image]:

@@ -7,12 +7,13 @@ from django.utils.translation import gettext_lazy as _
 from django_scopes import get_scope
 
 from billing import hooks
-from compute import console, reconcile, sweeps
+from compute import console, queries, reconcile, sweeps
 from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions import lifecycle as verbs
 from compute.tasks import changes, disks, images, lifecycle, limits, migrate, snapshots
 from compute.vnc import leases, tickets
+from network import usage
 from scloud.jobs import periodic
 from scloud.resources import kinds
 
@@ -90,6 +91,7 @@ def register_all() -> None:
             view_permission="compute.view_image",
         )
     )
+    usage.register("VMs", queries.vms_naming)
     hooks.register(
         "disk",
         hooks.SubscriptionHooks(

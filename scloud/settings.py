@@ -116,7 +116,12 @@ DATABASES["default"].update(
         "CONN_MAX_AGE": 60,
         # A restarted database server must not break the first request after it.
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 5},
+        "OPTIONS": {
+            "connect_timeout": 5,
+            # Compiling a query costs more than running it: ours are short, and the planner's guess
+            # is far off where a row gathers arrays of others.
+            "options": "-c jit=off",
+        },
         "TEST": {"NAME": env.str("SCLOUD_TEST_DB", default="test_scloud")},
     }
 )

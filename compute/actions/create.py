@@ -24,6 +24,7 @@ from compute.validation import (
     check_tags,
     check_user_data,
 )
+from network.actions.common import still_there
 from network.actions.nics import NicRequest, create_nics
 from network.models import SecurityGroup, Subnet
 from scloud.audit import action as audit
@@ -272,6 +273,8 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             for number, one in enumerate(ids)
         ],
     )
+    if order.external_group is not None:
+        still_there(SecurityGroup, [order.external_group.pk], field="external_security_group")
     hosts = placement.place(
         order.cluster,
         tenant,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from billing import quotas
 from network import cidr as ranges
+from network import usage
 from network.actions.common import (
     bury_and_remove,
     changed,
@@ -112,6 +113,13 @@ def delete_security_group(*, actor: Actor, group: SecurityGroup) -> None:
             code="security_group_in_use",
             remedy="Give the VMs another security group, also those in the recycle bin.",
             numbers={"nics": nics},
+        )
+    for who, number in usage.elsewhere(row).items():
+        raise Conflict(
+            f"Security group {row.name} is named by {number} {who}.",
+            code="security_group_in_use",
+            remedy="Give the VMs another security group, also those in the recycle bin.",
+            numbers={"used": number},
         )
     audit.note(before={"name": row.name})
     tell(row, "deleted")

@@ -13,7 +13,7 @@ from compute.actions import changes, lifecycle, snapshots
 from compute.models import Disk, Image, Snapshot
 from compute.storage.base import StorageUnavailable
 from compute.tasks.snapshots import sweep_leftovers
-from network.actions.security import create_security_group
+from network.actions.security import create_security_group, delete_security_group
 from network.models import Nic
 from scloud.audit.models import Event
 from scloud.jobs.actions import cancel_job, retry_job
@@ -160,3 +160,17 @@ def test_security_groups_change_live_on_the_default_nic(box: Box) -> None:
     changes.change_security_groups(actor=box.actor, vm=vm, internal=None, external=None)
     box.run()
     assert Nic.objects.get(vm_id=vm.pk).security_group is None
+
+
+def test_an_external_group_stays_while_a_vm_names_it(box: Box) -> None:
+    group = create_security_group(actor=box.actor, region=box.platform.region, name="edge")
+    vm = box.vm(external_group=group)
+    lifecycle.delete_vm(actor=box.actor, vm=vm)
+    box.run()
+    vm.refresh_from_db()
+    with pytest.raises(Conflict) as refused:
+        delete_security_group(actor=box.actor, group=group)
+    assert (refused.value.code, refused.value.numbers) == ("security_group_in_use", {"used": 1})
+    lifecycle.destroy_vm(actor=box.actor, vm=vm)
+    box.run()
+    delete_security_group(actor=box.actor, group=group)
