@@ -15,7 +15,8 @@ from scloud.tenancy.scoping import scopes_disabled
 NVIDIA, HUAWEI = "10de", "19e5"
 
 # Vendor and product ids after the PCI ID database (https://pci-ids.ucw.cz, 2023.04.11). It does not
-# list the Ascend 310 of the Atlas 300: d100 is what the card itself shows in lspci.
+# list the Ascend 310 of the Atlas 300; OpenStack Cyborg's Ascend driver and Huawei's own log
+# collector know it as 19e5:d100.
 KNOWN: dict[tuple[str, str], GpuType] = {
     (NVIDIA, "102d"): GpuType.K80,  # GK210GL
     (NVIDIA, "1b38"): GpuType.P40,  # GP102GL
