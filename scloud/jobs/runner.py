@@ -111,7 +111,9 @@ class _Heartbeats:
             return
         if not alive:
             with self._lock:
-                self._lost.add((job_id, attempt))
+                # One that ended between the look at what is held and the beat is nobody's loss.
+                if self._held.get(job_id) == attempt:
+                    self._lost.add((job_id, attempt))
 
 
 _heartbeats = _Heartbeats()

@@ -207,6 +207,13 @@ def test_a_wait_ends_when_the_job_is_taken_over(enqueue: Enqueue, script: Script
     assert runner._heartbeats._lost == set()
 
 
+def test_a_beat_that_comes_after_the_end_leaves_no_trace(enqueue: Enqueue, script: Script) -> None:
+    job = enqueue()
+    assert runner.run(job.id) == "succeeded"
+    runner._heartbeats._beat(job.id, 1)
+    assert (job.id, 1) not in runner._heartbeats._lost
+
+
 def test_a_wait_says_whether_it_came_true(enqueue: Enqueue, script: Script) -> None:
     answers: list[bool] = []
     polls = iter([False, False, True])
