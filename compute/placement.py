@@ -2,8 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db.models import Count, Q, Sum
+from django.utils import timezone
 
 from compute.models import VM, Cluster, GpuDevice, Host
 from compute.models.platform import HostState
@@ -14,6 +16,10 @@ from scloud.tenancy.scoping import scopes_disabled
 
 # VMs in these states keep nothing on a host.
 WITHOUT_HOST = (VmStatus.BINNED, VmStatus.DESTROYED, VmStatus.FAILED)
+
+# A host may be silent this long, as when libvirtd restarts, before it takes no more VMs; until then
+# it is only the last choice. A job that finds it still silent tries again.
+SILENCE_GRACE = timedelta(seconds=30)
 
 REASONS = {
     "state": "not available for new VMs",
@@ -41,7 +47,7 @@ class Room:
         host = self.host
         if host.state != HostState.AVAILABLE:
             return "state"
-        if host.unreachable_since is not None or host.vcpus == 0:
+        if host.vcpus == 0 or (self.silent and self.silent_for > SILENCE_GRACE):
             return "unreachable"
         if vcpus > host.vcpus:
             return "vcpus_total"
@@ -52,6 +58,17 @@ class Room:
         if gpus > self.gpus_free:
             return "gpus"
         return None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the host does not answer at present."""
+        return self.host.unreachable_since is not None
+
+    @property
+    def silent_for(self) -> timedelta:
+        """How long the host has not answered."""
+        since = self.host.unreachable_since
+        return timedelta(0) if since is None else timezone.now() - since
 
     def take(self, vcpus: int, memory_mib: int, gpus: int = 0) -> None:
         """Count one more VM of the tenant."""
@@ -146,6 +163,7 @@ def place(
         best = min(
             fitting,
             key=lambda room: (
+                room.silent,
                 room.vms_of_tenant,
                 room.memory_taken_mib / max(1, room.host.memory_mib),
                 room.host.pk,

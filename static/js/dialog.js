@@ -27,7 +27,9 @@ export function startDialog() {
       returnTo = menu ? ($(`[data-menu="${menu.id}"]`) ?? $("[data-row-menu][aria-expanded=true]") ?? source) : source;
     }
   });
-  document.body.addEventListener("htmx:afterSwap", (event) => {
+  // Not at the swap: until it has settled, htmx does not know the form yet, and Enter would send it
+  // as a page.
+  document.body.addEventListener("htmx:afterSettle", (event) => {
     if (event.detail.target !== slot || !slot.firstElementChild) return;
     if (dialog.open) $("[aria-invalid=true], [role=alert]", slot)?.scrollIntoView({ block: "nearest" });
     open(dialog);

@@ -111,6 +111,8 @@ def test_kill_9_of_libvirtd_leaves_the_guest_running(scene: Scene) -> None:
     assert scene.probe.reaches("10.44.0.11")
     region.start_libvirtd(guest.host)
     assert guest.state() == "running"
+    # libvirtd answers before it is connected with the agents again.
+    guest.wait_for_agent(timeout_s=20)
     assert guest.execute("cat /proc/sys/kernel/random/boot_id") == before
 
 

@@ -27,7 +27,7 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(
     name = page.locator("tbody .cell-name").first
     name.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#dialog")).to_contain_text("Reserve a host")
+    expect(page.locator("#dialog[open]")).to_contain_text("Reserve a host")
     for _ in range(8):
         page.keyboard.press("Tab")
         inside = "document.querySelector('#dialog').contains(document.activeElement)"

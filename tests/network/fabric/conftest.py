@@ -83,7 +83,7 @@ class Databases:
 def _state(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return b"Z"
 
 
