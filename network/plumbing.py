@@ -20,6 +20,10 @@ from network.fabric.base import TUNNELLED_MTU_BYTES, Changes, Fabric, Kind, Port
 from network.fabrics import errors_for_people, fabric_of
 from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
 from scloud.audit import events
+from scloud.lib.errors import HostError
+
+#: The code of a HostError for something that should be on the fabric and is not.
+MISSING = "fabric_missing"
 
 Row = TypeVar("Row", bound=FabricResource)
 
@@ -73,20 +77,41 @@ def nic_spec(nic: Nic) -> NicSpec:
 def ensure_nic_ports(nics: Sequence[Nic]) -> Changes:
     """Make the NICs' ports, and all that they rest on, be there; return what was changed.
 
-    For NICs of one region. Idempotent. Raises HostError (retryable).
+    What they rest on is applied only where a change of it was not yet, or where it turns out to
+    be missing: the reconciler looks after the rest, and VMs of one subnet need not wait for each
+    other. For NICs of one region. Idempotent. Raises HostError (retryable).
     """
-    fresh = list(_nics().filter(pk__in=[nic.pk for nic in nics], port_wanted=True))
+    rows = _nics().select_related("security_group")
+    fresh = list(rows.filter(pk__in=[nic.pk for nic in nics], port_wanted=True))
     if not fresh:
         return ()
     fabric = fabric_of(fresh[0].region)
-    changes: list[str] = []
-    for subnet in {nic.subnet_id: nic.subnet for nic in fresh if nic.subnet is not None}.values():
-        changes += apply_vpc(fabric, subnet.vpc_id)
-        changes += apply_subnet(fabric, subnet.pk)
-    for group_id in {nic.security_group_id for nic in fresh if nic.security_group_id is not None}:
-        changes += apply_security_group(fabric, group_id)
-    changes += apply_nics(fabric, [nic.pk for nic in fresh])
-    return tuple(changes)
+    ids = [nic.pk for nic in fresh]
+    changes = _apply_beneath(fabric, fresh, everything=False)
+    try:
+        return changes + apply_nics(fabric, ids)
+    except HostError as error:
+        if error.code != MISSING:
+            raise
+    changes += _apply_beneath(fabric, fresh, everything=True)
+    return changes + apply_nics(fabric, ids)
+
+
+def _apply_beneath(fabric: Fabric, nics: Sequence[Nic], *, everything: bool) -> Changes:
+    """Apply VPCs, subnets and groups of NICs: all, or those with a change that was not applied."""
+    subnets = {nic.subnet.pk: nic.subnet for nic in nics if nic.subnet is not None}
+    vpcs = {subnet.vpc_id: subnet.vpc for subnet in subnets.values()}
+    groups = {nic.security_group.pk: nic.security_group for nic in nics if nic.security_group}
+    changes: Changes = ()
+    for rows, apply in (
+        (vpcs, apply_vpc),
+        (subnets, apply_subnet),
+        (groups, apply_security_group),
+    ):
+        for row in rows.values():
+            if everything or row.applied_generation < row.generation:
+                changes += apply(fabric, row.pk)
+    return changes
 
 
 def remove_nic_ports(nics: Sequence[Nic]) -> None:

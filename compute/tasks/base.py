@@ -33,9 +33,10 @@ def vm_of(job: Job) -> VM:
     return vm
 
 
-def disks_of(vm: VM) -> list[Disk]:
+def disks_of(vm: VM | str) -> list[Disk]:
     """Return the disks that hang on a VM, the system disk first."""
-    rows = Disk.objects.select_related("disk_type", "pool", "image").filter(vm=vm)
+    vm_id = vm if isinstance(vm, str) else vm.pk
+    rows = Disk.objects.select_related("disk_type", "pool", "image").filter(vm=vm_id)
     return sorted(rows, key=lambda disk: (not disk.is_system, disk.target))
 
 
@@ -47,9 +48,10 @@ def system_disk_of(vm: VM) -> Disk:
     return found
 
 
-def nics_of(vm: VM) -> list[Nic]:
+def nics_of(vm: VM | str) -> list[Nic]:
     """Return the VM's NICs."""
-    return list(Nic.objects.select_related("region").filter(vm_id=vm.id).order_by("index"))
+    vm_id = vm if isinstance(vm, str) else vm.pk
+    return list(Nic.objects.select_related("region").filter(vm_id=vm_id).order_by("index"))
 
 
 def host_of(vm: VM) -> Hypervisor:

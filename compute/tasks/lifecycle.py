@@ -38,7 +38,7 @@ SHUTDOWN_LIMIT_S = 120.0
 
 def ensure_disks(context: Context) -> None:
     """Make the volumes of the VM's disks."""
-    for disk in disks_of(vm_of(context.job)):
+    for disk in disks_of(context.job.target_id):
         with told_plainly():
             pool_of(disk).create_volume(
                 disk.id, size_gib=disk.size_gib, image_id=disk.image_id if disk.is_system else None
@@ -48,7 +48,7 @@ def ensure_disks(context: Context) -> None:
 
 def ensure_network(context: Context) -> None:
     """Make the ports of the VM's NICs, with all that they rest on."""
-    plumbing.ensure_nic_ports(nics_of(vm_of(context.job)))
+    plumbing.ensure_nic_ports(nics_of(context.job.target_id))
 
 
 def ensure_defined(context: Context) -> None:

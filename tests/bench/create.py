@@ -27,7 +27,7 @@ def run(quick: bool) -> list[Row]:
 def run_batch(quick: bool) -> list[Row]:
     """Take turns: a batch by one request, then the same directly."""
     with contextlib.closing(Hosts(installation.facts())) as hosts:
-        return batches(hosts, *((2, 1) if quick else (10, 3)))
+        return batches(hosts, *((2, 1) if quick else (10, 5)))
 
 
 def singles(hosts: Hosts, rounds: int) -> list[Row]:

@@ -56,6 +56,20 @@ def test_a_port_is_made_with_all_that_it_rests_on(world: fake.World, nic: Nic) -
     assert nic.status == Status.AVAILABLE
 
 
+@pytest.mark.parametrize("kind", [Kind.SUBNET, Kind.SECURITY_GROUP])
+def test_what_a_port_rests_on_and_vanished_comes_back(
+    world: fake.World, nic: Nic, kind: Kind
+) -> None:
+    plumbing.ensure_nic_ports([nic])
+    plumbing.remove_nic_ports([nic])
+    Nic.objects.filter(pk=nic.pk).update(port_wanted=True)
+    rests_on = nic.subnet_id if kind is Kind.SUBNET else nic.security_group_id
+    del world.things[nic.region_id, kind, rests_on]
+    assert plumbing.ensure_nic_ports([nic])
+    assert (nic.region_id, kind, rests_on) in world.things
+    assert port_in(world, nic) is not None
+
+
 def test_a_vm_learns_what_its_guest_must_configure(nic: Nic) -> None:
     (spec,) = plumbing.nic_specs("vm-1")
     assert (spec.device, spec.index, spec.mac, spec.port_uuid) == (

@@ -32,6 +32,10 @@ if [ "${1:-}" != inside ]; then
             echo $$ >"$root/$LAB_GROUP/cgroup.procs"
         done
     fi
+    # Elsewhere hosts are machines of their own. Here their guests share the processors with what
+    # controls them: a quarter of the usual weight, so that guests that boot do not starve it.
+    [ ! -e "$groups/$LAB_GROUP/cpu.weight" ] || echo 25 >"$groups/$LAB_GROUP/cpu.weight"
+    [ ! -e "$groups/cpu/$LAB_GROUP/cpu.shares" ] || echo 256 >"$groups/cpu/$LAB_GROUP/cpu.shares"
     exec unshare -C sh "$0" inside
 fi
 
