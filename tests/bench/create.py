@@ -15,7 +15,7 @@ from tests.bench.rows import Row, p50, p95, seconds
 MORE_S = 0.3
 BATCH_RATIO = 1.2
 # As many at a time as the product has workers.
-AT_ONCE = 4
+AT_ONCE = 8
 
 
 def run(quick: bool) -> list[Row]:
