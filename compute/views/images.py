@@ -62,7 +62,7 @@ def image_refused(image: Image, verb: str, actor: Actor) -> str:
 
 def system_of(image: Image) -> Any:
     words = f"{image.distribution.capitalize()} {image.version}".strip()
-    return format_html("{} {}", icon(os_icon(image.distribution)), words)
+    return format_html("<span>{} {}</span>", icon(os_icon(image.distribution)), words)
 
 
 def _of_kind(rows: QuerySet[Any], values: list[str]) -> QuerySet[Any]:

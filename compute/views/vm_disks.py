@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.utils.translation import gettext_lazy
@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 from compute import queries, queries_storage
 from compute.actions import disks as disk_verbs
 from compute.models import VM, Disk
-from compute.views.verb_base import VmAction
+from compute.views.verb_base import Text, VmAction
 from compute.views.verbs import ConsoleVerb, register
 from scloud.web import ui
 
@@ -28,6 +28,8 @@ class OneDiskForm(forms.Form):
 class VmDiskAction(VmAction):
     """A verb on a disk, chosen on the side of the VM."""
 
+    none_text: ClassVar[Text]
+
     def disks(self, vm: VM) -> list[Disk]:
         """Return the disks to choose from."""
         raise NotImplementedError
@@ -41,6 +43,13 @@ class VmDiskAction(VmAction):
             for disk in self.disks(obj)
         ]
         return OneDiskForm(data, choices=choices)
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """Say so where there is none to choose."""
+        found = super().get_dialog_context(obj)
+        if not found["warnings"] and not self.disks(obj):
+            found["warnings"] = [self.none_text]
+        return found
 
     def chosen(self, obj: VM, data: dict[str, Any]) -> Disk:
         """Return the disk of the form."""
@@ -56,6 +65,7 @@ class AttachDisk(VmDiskAction):
     icon = "link"
     text = gettext_lazy("A running VM sees the disk at once. A new disk has no file system yet.")
     success_text = gettext_lazy("The disk is being attached to %(name)s.")
+    none_text = gettext_lazy("There is no unbound disk in this region: create one first.")
 
     def disks(self, vm: VM) -> list[Disk]:
         """Return the unbound disks of the region."""
@@ -75,6 +85,7 @@ class DetachDisk(VmDiskAction):
     icon = "unlink"
     text = gettext_lazy("It is unmounted in the guest first. The content stays.")
     success_text = gettext_lazy("The disk is being detached from %(name)s.")
+    none_text = gettext_lazy("It has no data disk.")
 
     def disks(self, vm: VM) -> list[Disk]:
         """Return the data disks of the VM."""

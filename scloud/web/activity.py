@@ -175,7 +175,9 @@ def _resources(operation: Operation) -> str:
         return ui.NONE
     more = len(operation.resources) - len(links)
     return format_html(
-        "{}{}", format_html_join(", ", "{}", links), format_html(" +{}", more) if more else ""
+        "<span>{}{}</span>",
+        format_html_join(", ", "{}", links),
+        format_html(" +{}", more) if more else "",
     )
 
 

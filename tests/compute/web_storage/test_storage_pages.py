@@ -79,6 +79,14 @@ def test_a_disk_grows_and_the_dialog_says_how_the_file_system_does(
     assert "growpart" in page(console, "disk-expand", things.system.pk)
 
 
+def test_a_dialog_without_a_choice_says_what_is_missing(
+    console: Client, things: Things, tenant: Tenant
+) -> None:
+    assert "It has no data disk." in page(console, "vm-detach-disk", things.vm.pk)
+    assert send(console, "disk-delete", things.disk.pk).status_code == 204
+    assert "create one first" in page(console, "vm-attach-disk", things.vm.pk)
+
+
 def test_attach_from_the_disk_and_from_the_vm(
     console: Client, things: Things, tenant: Tenant
 ) -> None:
