@@ -7,6 +7,7 @@ from django.utils import timezone
 from billing import quotas, services
 from compute import gpu, transitions
 from compute.disk_transitions import complete_disk, forget_snapshots, tell_disk
+from compute.hypervisor.base import PowerState
 from compute.models import VM, Disk, SnapshotSchedule
 from compute.states import DiskStatus, VmStatus
 from scloud.jobs.models import Job
@@ -36,6 +37,7 @@ def land_in_bin(
         "delete_vm",
         VmStatus.BINNED,
         host=None,
+        power_state=PowerState.ABSENT.value,
         **_bin_columns(now, automatically),
     )
 

@@ -140,7 +140,8 @@ def supervisor_config(stack: Stack) -> str:
             "autorestart=true",
             "startretries=1000",
             "startsecs=1",
-            "stopasgroup=true",
+            # django-q's cluster ends its own children in order; the others have none.
+            "stopasgroup=false",
             "killasgroup=true",
             "stopwaitsecs=10",
         ]
@@ -174,9 +175,15 @@ def pid_of(stack: Stack, program: str) -> int:
     return pid
 
 
-def supervisor_runs(stack: Stack) -> bool:
-    """Tell whether the supervisor of the stack answers."""
-    return (stack.run / "supervisord.conf").exists() and control(stack, "pid").returncode == 0
+def supervisor_pid(stack: Stack) -> int:
+    """Return the pid of the stack's supervisor, 0 when it is gone."""
+    config = stack.run / "supervisord.conf"
+    try:
+        pid = int((stack.run / "supervisord.pid").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return 0
+    return pid if str(config).encode() in words else 0
 
 
 def start_processes(stack: Stack) -> None:
@@ -217,12 +224,16 @@ def await_console(stack: Stack, timeout_s: float = 60) -> None:
 
 def stop_processes(stack: Stack) -> None:
     """Stop all processes of the stack."""
-    if not supervisor_runs(stack):
+    pid = supervisor_pid(stack)
+    if pid == 0:
         return
     control(stack, "shutdown")
-    end = time.monotonic() + 30
-    while supervisor_runs(stack) and time.monotonic() < end:
-        time.sleep(0.2)
+    end = time.monotonic() + 40
+    # Not until it refuses calls: it does so from the beginning of its end on.
+    while supervisor_pid(stack) == pid:
+        if time.monotonic() > end:
+            raise LabError(f"supervisord ({pid}) does not stop (see {stack.logs})")
+        time.sleep(0.1)
 
 
 def logins(stack: Stack) -> dict[str, str]:
