@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
 from compute import states
@@ -16,6 +18,7 @@ from compute.models import VM, Disk
 from scloud.tenancy.actor import Actor
 from scloud.web import ui
 from scloud.web.icons import icon
+from scloud.web.lists import Column
 from scloud.web.status import StatusView, Tone
 
 TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
@@ -28,6 +31,17 @@ _OS_ICONS = {
     "rhel": "brand-redhat",
 }
 SOON = timedelta(days=3)
+
+
+def name_and_id(url_name: str) -> Column:
+    """Return the column with a row's name, leading to its page, and its id below."""
+
+    def show(row: Any) -> SafeString:
+        return ui.link(row.name, reverse(url_name, args=[row.pk]), ui.ident(row.pk))
+
+    return Column(
+        "name", gettext_lazy("Name / ID"), value=show, sort="name", export="name", main=True
+    )
 
 
 def vm_status(vm: VM) -> StatusView:

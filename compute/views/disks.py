@@ -20,7 +20,7 @@ from compute.models import VM, Disk
 from compute.models.image import OsFamily
 from compute.states import DiskStatus
 from compute.views import vm_detail
-from compute.views.common import disk_status, expiry, method_label, refusal
+from compute.views.common import disk_status, expiry, method_label, name_and_id, refusal
 from compute.views.priced import DiskForm, PricedView, order_of
 from compute.views.renew import RenewView
 from scloud.lib.errors import NotFound
@@ -120,16 +120,7 @@ class DiskList(ListView):
     has_row_menu = True
     page_template = "compute/disks/list.html"
     columns = (
-        Column(
-            "name",
-            gettext_lazy("Name / ID"),
-            value=lambda disk: ui.link(
-                disk.name, reverse("disk-detail", args=[disk.pk]), ui.ident(disk.pk)
-            ),
-            sort="name",
-            export="name",
-            main=True,
-        ),
+        name_and_id("disk-detail"),
         Column(
             "status",
             gettext_lazy("Status"),

@@ -21,7 +21,7 @@ from compute.models import Image
 from compute.models.image import OsFamily
 from compute.models.platform import Architecture
 from compute.states import ImageStatus
-from compute.views.common import TONES, os_icon
+from compute.views.common import TONES, name_and_id, os_icon
 from scloud.lib.errors import Forbidden, NotFound
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -115,16 +115,7 @@ class ImageList(ListView):
     has_row_menu = True
     page_template = "compute/images/list.html"
     columns = (
-        Column(
-            "name",
-            gettext_lazy("Name / ID"),
-            value=lambda image: ui.link(
-                image.name, reverse("image-detail", args=[image.pk]), ui.ident(image.pk)
-            ),
-            sort="name",
-            export="name",
-            main=True,
-        ),
+        name_and_id("image-detail"),
         Column(
             "status",
             gettext_lazy("Status"),

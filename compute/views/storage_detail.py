@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from compute import queries
 from compute import queries_storage as stored
 from compute.models import VM, Image, Snapshot, SnapshotSchedule
-from compute.views.common import disk_status, expiry, method_label, vm_status
+from compute.views.common import disk_status, expiry, method_label, name_and_id, vm_status
 from compute.views.disks import row_actions as disk_actions
 from compute.views.images import image_actions, image_status, system_of, tenant_of
 from compute.views.snapshots import SnapshotList
@@ -114,14 +114,7 @@ class ImageDetail(DetailListView):
     permission = "compute.view_image"
     title = gettext_lazy("VMs made from it")
     columns = (
-        Column(
-            "name",
-            gettext_lazy("Name / ID"),
-            value=lambda vm: ui.link(vm.name, reverse("vm-detail", args=[vm.pk]), ui.ident(vm.pk)),
-            sort="name",
-            export="name",
-            main=True,
-        ),
+        name_and_id("vm-detail"),
         Column(
             "status",
             gettext_lazy("Status"),
