@@ -1,0 +1,57 @@
+"""VNC information used as a tenant would: with a client of others, through the running gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import asyncvnc
+import pytest
+
+from tests.e2e import outside
+from tests.e2e.client import Api
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(600),
+    # How asyncvnc calls its cipher is going out of use.
+    pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning"),
+]
+PASSWORD = "passw0rd-X"
+FILE = "/tmp/by-another-client"
+
+
+async def log_in_and_touch(information: dict[str, Any]) -> None:
+    """Look at the screen, log in on it and make a file."""
+    async with asyncvnc.connect(
+        information["address"], information["port"], password=information["password"]
+    ) as client:
+        picture = await client.screenshot()
+        assert picture.any()
+        for words, pause_s in (("", 2.0), ("root", 3.0), (PASSWORD, 5.0), (f"touch {FILE}", 2.0)):
+            if words:
+                client.keyboard.write(words)
+            client.keyboard.press("Return")
+            await client.drain()
+            await asyncio.sleep(pause_s)
+
+
+def test_another_client_types_on_the_screen(api: Api, facts: dict[str, Any]) -> None:
+    vm_id = api.buy(name="screen", password=PASSWORD)["id"]
+    assert api.settled(vm_id)["status"] == "running"
+    outside.await_agent(facts, vm_id)
+    first = api.post(f"/vms/{vm_id}/vnc-information", {}, expect=200)
+    information = api.post(f"/vms/{vm_id}/vnc-information", {}, expect=200)
+    assert information["vm_id"] == vm_id
+    assert information["password"] != first["password"]
+    wrong = {**information, "password": "not-this"}
+    with pytest.raises(Exception):  # noqa: B017  # asyncvnc has no error of its own
+        asyncio.run(asyncio.wait_for(log_in_and_touch(wrong), 30))
+
+    end = time.monotonic() + 240
+    while FILE not in outside.guest_run(facts, vm_id, "/bin/sh", "-c", "echo /tmp/*"):
+        assert time.monotonic() < end, "what was typed did not reach the guest"
+        information = api.post(f"/vms/{vm_id}/vnc-information", {}, expect=200)
+        asyncio.run(asyncio.wait_for(log_in_and_touch(information), 90))
+    api.destroy(vm_id)
