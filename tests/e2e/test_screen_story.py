@@ -45,9 +45,6 @@ def test_another_client_types_on_the_screen(api: Api, facts: dict[str, Any]) -> 
     information = api.post(f"/vms/{vm_id}/vnc-information", {}, expect=200)
     assert information["vm_id"] == vm_id
     assert information["password"] != first["password"]
-    wrong = {**information, "password": "not-this"}
-    with pytest.raises(Exception):  # noqa: B017  # asyncvnc has no error of its own
-        asyncio.run(asyncio.wait_for(log_in_and_touch(wrong), 30))
 
     end = time.monotonic() + 240
     while FILE not in outside.guest_run(facts, vm_id, "/bin/sh", "-c", "echo /tmp/*"):
