@@ -8,11 +8,25 @@ from billing import quotas, services
 from compute import gpu, transitions
 from compute.disk_transitions import complete_disk, forget_snapshots, tell_disk
 from compute.hypervisor.base import PowerState
-from compute.models import VM, Disk, SnapshotSchedule
-from compute.states import DiskStatus, VmStatus
+from compute.models import VM, Disk, Snapshot, SnapshotSchedule
+from compute.states import DiskStatus, SnapshotStatus, VmStatus
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
 from scloud.tenancy.models import PlatformSettings
+
+
+def system_snapshots(vm: VM) -> list[str]:
+    """Return the ids of the snapshots that live and die with a VM."""
+    rows = Snapshot.objects.filter(
+        disk__vm=vm, disk__is_system=True, status=SnapshotStatus.AVAILABLE
+    )
+    return list(rows.values_list("pk", flat=True))
+
+
+def free_quota(vm: VM) -> None:
+    """Give back what a VM counts against quota, with its system disk's snapshots."""
+    for one in (vm.id, *system_snapshots(vm)):
+        quotas.free(one)
 
 
 def land_in_bin(
@@ -20,7 +34,7 @@ def land_in_bin(
 ) -> None:
     """Put a VM that is off its host into the bin, with the data disks named; others are unbound."""
     now = timezone.now()
-    quotas.free(vm.id)
+    free_quota(vm)
     gpu.release(vm)
     services.set_in_bin(vm.id, True)
     for disk in Disk.objects.filter(vm=vm, is_system=False):

@@ -10,6 +10,7 @@ from django.utils import timezone
 from billing import quotas, services
 from compute import gpu, placement, transitions
 from compute.actions.create import vm_quota
+from compute.bin import system_snapshots
 from compute.models import VM, Disk, Host
 from compute.states import VmStatus
 from compute.validation import check_name, check_remark, check_tags
@@ -88,7 +89,8 @@ def restore_vm(*, actor: Actor, vm: VM) -> Job:
             code="renew_first",
             remedy="Renew it, then restore it.",
         )
-    quotas.take(vm.tenant, vm.region, full_quota(vm), vm.id)
+    kept = [(one, {"snapshots": 1}) for one in system_snapshots(vm)]
+    quotas.take_many(vm.tenant, vm.region, [(vm.id, full_quota(vm)), *kept])
     host = _place_again(vm)
     services.set_in_bin(vm.id, False)
     return transitions.begin(vm, "restore_vm", actor=actor, host=host)

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from billing import quotas, services
 from compute import gpu, transitions
-from compute.bin import land_in_bin
+from compute.bin import free_quota, land_in_bin
 from compute.disk_transitions import forget_snapshots
 from compute.drivers import quietly, told_plainly
 from compute.hypervisor.base import AgentUnavailable
@@ -363,7 +363,7 @@ class RestoreVm(VmHandler):
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
-        quotas.free(vm.id)
+        free_quota(vm)
         gpu.release(vm)
         transitions.fail(
             vm, context.job, self.verb, VmStatus.BINNED, error.code, error.message, host=None

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.urls import reverse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -150,7 +151,7 @@ class BinList(ListView):
             count = (rows if region is None else rows.filter(region=region)).count()
             tabs.append(
                 {
-                    "label": kind.label_plural,
+                    "label": capfirst(str(kind.label_plural)),
                     "url": reverse("bin-kind", args=[kind.kind]),
                     "current": kind.kind == self.kind,
                     "count": count,

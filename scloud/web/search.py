@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import Promise
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from scloud.resources import kinds
@@ -56,7 +57,7 @@ def find(actor: Any, words: str, limit: int) -> list[Group]:
                 break
             hits.append(Hit(str(getattr(row, "name", "") or row.pk), str(row.pk), url, kind.icon))
         if hits:
-            groups.append(Group(kind.label_plural, hits))
+            groups.append(Group(capfirst(str(kind.label_plural)), hits))
     return groups
 
 

@@ -55,6 +55,22 @@ def test_a_snapshot_of_a_running_vm_is_taken_at_rest(box: Box, vm: VM, disk: Dis
     box.assert_nothing_orphaned()
 
 
+def test_in_the_bin_a_snapshot_counts_against_no_quota(box: Box, vm: VM, disk: Disk) -> None:
+    snapshot = take(box, disk)
+    claims = QuotaClaim.objects.filter(resource_id__in=[snapshot.pk, vm.pk])
+    before = sorted(claims.values_list("item", "amount"))
+    assert ("snapshots", 1) in before
+    vm.refresh_from_db()
+    lifecycle.delete_vm(actor=box.actor, vm=vm)
+    box.run()
+    assert not claims.exists()
+    vm.refresh_from_db()
+    lifecycle.restore_vm(actor=box.actor, vm=vm)
+    box.run()
+    assert sorted(claims.values_list("item", "amount")) == before
+    box.assert_nothing_orphaned()
+
+
 def test_without_an_agent_it_is_taken_all_the_same_and_says_so(
     box: Box, vm: VM, disk: Disk
 ) -> None:
