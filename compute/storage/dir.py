@@ -109,6 +109,12 @@ class DirectoryStorage:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _forget_workspaces(self, what: str) -> None:
+        """Remove at once what calls for the same thing left that died half-way."""
+        for folder in self._work.glob(f"{what}.*"):
+            if _abandoned(folder, 0.0):
+                shutil.rmtree(folder, ignore_errors=True)
+
     @contextlib.contextmanager
     def _image_lock(self, *, exclusive: bool) -> Iterator[None]:
         """Keeps an image from being deleted while a volume on it is being made."""
@@ -310,6 +316,7 @@ class DirectoryStorage:
             self._volume(volume_id).unlink(missing_ok=True)
         self._volume_size(volume_id).unlink(missing_ok=True)
         _sync_folder(self._volumes)
+        self._forget_workspaces(f"volume-{volume_id}")
 
     def volume_info(self, volume_id: str) -> VolumeInfo:
         self._ready()
@@ -445,6 +452,7 @@ class DirectoryStorage:
     def delete_seed(self, vm_id: str) -> None:
         self._ready()
         self._seed(vm_id).unlink(missing_ok=True)
+        self._forget_workspaces(f"seed-{vm_id}")
 
     # -- housekeeping ----------------------------------------------------------------------------
 

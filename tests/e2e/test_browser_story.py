@@ -121,11 +121,11 @@ def test_the_whole_story(page: Page, stack: Stack, facts: dict[str, Any], lab: L
 
     # Shut down, delete, destroy.
     page.goto(f"{stack.url}/vms/{vm_id}/")
-    page.get_by_role("button", name="Shut down").click()
+    page.locator(".page-actions").get_by_role("button", name="Shut down", exact=True).click()
     confirm(page)
     expect(page.locator(".page-head, main").first).to_contain_text("Stopped", timeout=180_000)
     assert outside.running(facts, vm_id) == []
-    page.get_by_role("button", name="More").click()
+    page.locator(".page-actions").get_by_role("button", name="More").click()
     page.get_by_role("menuitem", name="Delete", exact=True).click()
     confirm(page)
     await_gone(lambda: vm_id not in outside.domains(facts))

@@ -307,6 +307,21 @@ def test_the_sweep_spares_calls_that_still_run(pool: DirectoryStorage, root: Pat
     assert young.exists()
 
 
+def test_deleting_takes_what_a_killed_call_left(pool: DirectoryStorage, root: Path) -> None:
+    pool.capacity()
+    left = [
+        root / "work" / name
+        for name in ("seed-vm-000000001.x1", "volume-disk-000000001.x2", "seed-vm-000000002.x3")
+    ]
+    for folder in left:
+        folder.mkdir()
+        (folder / "lock").touch()
+        os.utime(folder, (0, 0))
+    pool.delete_seed("vm-000000001")
+    pool.delete_volume("disk-000000001")
+    assert [folder.exists() for folder in left] == [False, False, True]
+
+
 def test_a_rollback_that_was_killed_half_way_still_gives_the_size_back(
     pool: DirectoryStorage, root: Path
 ) -> None:

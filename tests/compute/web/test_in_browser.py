@@ -30,7 +30,7 @@ def test_a_batch_is_asked_and_answered_row_by_row(
     page.goto(f"{console_url}/vms/")
     for vm in (running, stopped):
         page.locator(f"#row-{vm.pk} input[type=checkbox]").check()
-    page.get_by_role("button", name="Shut down").click()
+    page.get_by_role("button", name="Shut down", exact=True).click()
     dialog = page.locator("dialog[open]")
     expect(dialog).to_contain_text("stands: Not possible while stopped")
     dialog.get_by_role("button", name="Shut down (2)").click()
@@ -46,7 +46,7 @@ def test_deleting_asks_whether_the_disks_go_along(
 ) -> None:
     vm = make_vm(platform, actor, data_disk_type=platform.disk_type, data_disk_gib=10)
     page.goto(f"{console_url}/vms/{vm.pk}/")
-    page.get_by_role("button", name="More").click()
+    page.locator(".page-actions").get_by_role("button", name="More").click()
     page.get_by_role("menuitem", name="Delete", exact=True).click()
     dialog = page.locator("dialog[open]")
     dialog.get_by_label("Take the data disks along").check()
@@ -103,7 +103,7 @@ def test_an_image_is_sent_with_progress_and_saved_again(
     export_path(image).parent.mkdir(parents=True, exist_ok=True)
     export_path(image).write_bytes(content)
     page.goto(f"{console_url}/images/{image.pk}/")
-    page.get_by_role("button", name="More").click()
+    page.locator(".page-actions").get_by_role("button", name="More").click()
     with page.expect_download() as download:
         page.get_by_role("menuitem", name="Save the file").click()
     saved = Path(download.value.path())
