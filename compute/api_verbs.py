@@ -197,7 +197,10 @@ class VmInputVerbs(ResourceViewSet):
     @extend_schema(request=None, responses=shapes.VncInformationShape)
     @action(detail=True, methods=["post"], url_path="vnc-information")
     def vnc_information(self, request: Request, pk: str) -> Response:
-        """Open a new port with a new password for one VNC client, for 300 seconds."""
+        """Open a new port with a new password for one VNC client, for 300 seconds.
+
+        The port opens right after the answer: a program that is refused tries again for a moment.
+        """
         information = get_vnc_information(actor=self.actor, vm=self.get_object())
         shown = shapes.VncInformationShape(information)
         return Response(shown.data, headers={"Cache-Control": "no-store"})

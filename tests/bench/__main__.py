@@ -50,7 +50,8 @@ HOW = """\
   (asked every 10 ms). Directly: `qemu-img create` on the same image, `define` and `create` of the
   same XML (but name, UUID, MAC, port and files), on the same host, after the product's VM is gone.
 - **batch**: the same with one request for all; directly, by as many threads as the product has
-  workers.
+  workers. Guests that boot keep the processors busy meanwhile, in both; the lab's hosts have a
+  quarter of the usual weight (see lab.md).
 - **snapshots**: from the call of the action to the row that says *available*, with real workers;
   the guest's file systems are frozen through its agent, and the snapshot is deleted again before
   the next one.

@@ -22,19 +22,32 @@ PASSWORD = "passw0rd-X"
 FILE = "/tmp/by-another-client"
 
 
-async def log_in_and_touch(information: dict[str, Any]) -> None:
+async def log_in_and_touch(information: dict[str, Any], opens_within_s: float = 15) -> None:
     """Look at the screen, log in on it and make a file."""
-    async with asyncvnc.connect(
-        information["address"], information["port"], password=information["password"]
-    ) as client:
-        picture = await client.screenshot()
-        assert picture.any()
-        for words, pause_s in (("", 2.0), ("root", 3.0), (PASSWORD, 5.0), (f"touch {FILE}", 2.0)):
-            if words:
-                client.keyboard.write(words)
-            client.keyboard.press("Return")
-            await client.drain()
-            await asyncio.sleep(pause_s)
+    end = time.monotonic() + opens_within_s
+    while True:
+        try:
+            async with asyncvnc.connect(
+                information["address"], information["port"], password=information["password"]
+            ) as client:
+                await _use(client)
+            return
+        except ConnectionRefusedError:
+            # The answer does not wait for the gateway, which the database tells of it.
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def _use(client: asyncvnc.Client) -> None:
+    picture = await client.screenshot()
+    assert picture.any()
+    for words, pause_s in (("", 2.0), ("root", 3.0), (PASSWORD, 5.0), (f"touch {FILE}", 2.0)):
+        if words:
+            client.keyboard.write(words)
+        client.keyboard.press("Return")
+        await client.drain()
+        await asyncio.sleep(pause_s)
 
 
 def test_another_client_types_on_the_screen(api: Api, facts: dict[str, Any]) -> None:
