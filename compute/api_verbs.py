@@ -40,6 +40,21 @@ def spec_of(vm: VM, data: dict[str, Any]) -> Spec:
     return found
 
 
+# How both ways to another size are described: modify and hot upgrade.
+SIZE_QUOTE: dict[str, Any] = {
+    "request": shapes.VmSizeInput,
+    "responses": shapes.ChangeQuoteShape,
+    "examples": [OpenApiExample("4C8G", value=SIZE_EXAMPLE, request_only=True)],
+}
+SIZE_PURCHASE: dict[str, Any] = {
+    "request": shapes.VmSizePurchaseInput,
+    "responses": {202: JobAccepted},
+    "examples": [
+        OpenApiExample("4C8G", value={**SIZE_EXAMPLE, "quote_token": QUOTED}, request_only=True)
+    ],
+}
+
+
 class VmInputVerbs(ResourceViewSet):
     """Password, system disk, size, image, security groups, VNC, disks."""
 
@@ -86,45 +101,25 @@ class VmInputVerbs(ResourceViewSet):
         spec = spec_of(vm, valid(shapes.VmSizeInput, request))
         return Response(changes.quote_size(actor=self.actor, vm=vm, spec=spec).as_dict())
 
-    @extend_schema(
-        request=shapes.VmSizeInput,
-        responses=shapes.ChangeQuoteShape,
-        examples=[OpenApiExample("4C8G", value=SIZE_EXAMPLE, request_only=True)],
-    )
+    @extend_schema(**SIZE_QUOTE)
     @action(detail=True, methods=["post"], url_path="modify/quote")
     def quote_modification(self, request: Request, pk: str) -> Response:
         """Say what another size costs now and per period; changes nothing."""
         return self._quoted(request)
 
-    @extend_schema(
-        request=shapes.VmSizePurchaseInput,
-        responses={202: JobAccepted},
-        examples=[
-            OpenApiExample("4C8G", value={**SIZE_EXAMPLE, "quote_token": QUOTED}, request_only=True)
-        ],
-    )
+    @extend_schema(**SIZE_PURCHASE)
     @action(detail=True, methods=["post"])
     def modify(self, request: Request, pk: str) -> Response:
         """Give a stopped VM another size, up or down; effective at its next start."""
         return self._resized(request, changes.modify_vm)
 
-    @extend_schema(
-        request=shapes.VmSizeInput,
-        responses=shapes.ChangeQuoteShape,
-        examples=[OpenApiExample("4C8G", value=SIZE_EXAMPLE, request_only=True)],
-    )
+    @extend_schema(**SIZE_QUOTE)
     @action(detail=True, methods=["post"], url_path="hot-upgrade/quote")
     def quote_hot_upgrade(self, request: Request, pk: str) -> Response:
         """Say what growing a running VM costs now and per period; changes nothing."""
         return self._quoted(request)
 
-    @extend_schema(
-        request=shapes.VmSizePurchaseInput,
-        responses={202: JobAccepted},
-        examples=[
-            OpenApiExample("4C8G", value={**SIZE_EXAMPLE, "quote_token": QUOTED}, request_only=True)
-        ],
-    )
+    @extend_schema(**SIZE_PURCHASE)
     @action(detail=True, methods=["post"], url_path="hot-upgrade")
     def hot_upgrade(self, request: Request, pk: str) -> Response:
         """Give a running VM more vCPUs or memory without a restart."""

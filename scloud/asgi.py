@@ -9,11 +9,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "scloud.settings")
 django_application = get_asgi_application()
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402  (needs the app registry)
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
-from django.urls import re_path  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  (as above)
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402  (as above)
+from django.urls import re_path  # noqa: E402  (as above)
 
-from scloud.web.consumers import EventsConsumer  # noqa: E402
+from scloud.web.consumers import EventsConsumer  # noqa: E402  (as above)
 
 # Channels routes ASGI applications with Django's patterns, which are typed for views.
 websockets: list[Any] = [re_path(r"^ws/events$", cast(Any, EventsConsumer.as_asgi()))]

@@ -1,5 +1,7 @@
 """Fixtures that all tests share."""
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import expect
 
@@ -10,9 +12,9 @@ pytest_plugins = ["tests.fixtures", "tests.browser", "tests.lab_fixture", "tests
 
 
 @pytest.fixture(autouse=True)
-def _fast_password_hashes(settings: pytest.FixtureRequest) -> None:
+def _fast_password_hashes(settings: Any) -> None:
     """Argon2 is slow on purpose; the tests that are about it ask for it."""
-    settings.PASSWORD_HASHERS = [  # type: ignore[attr-defined]
+    settings.PASSWORD_HASHERS = [
         "django.contrib.auth.hashers.MD5PasswordHasher",
         "django.contrib.auth.hashers.Argon2PasswordHasher",
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -51,17 +52,18 @@ class DiskDetail(DetailListView, SnapshotList):
         icon="camera",
     )
 
+    @cached_property
     def disk(self) -> Any:
         """The disk of the page, also while it is in the recycle bin."""
         return stored.disk(self.kwargs["disk_id"], binned=True)
 
     def get_queryset(self) -> QuerySet[Snapshot]:
         """Its snapshots."""
-        return stored.snapshots().filter(disk=self.disk())
+        return stored.snapshots().filter(disk=self.disk)
 
     def page_context(self) -> dict[str, Any]:
         """Return the head of the page."""
-        disk = self.disk()
+        disk = self.disk
         found = disk_actions(disk, None, self.actor)
         vm = disk.vm
         facts: list[tuple[Any, ...]] = [
@@ -132,17 +134,18 @@ class ImageDetail(DetailListView):
         icon="server-2",
     )
 
+    @cached_property
     def image(self) -> Image:
         """The image of the page, also while it is in the recycle bin."""
         return stored.image(tenant_of(self.actor), self.kwargs["image_id"], binned=True)
 
     def get_queryset(self) -> QuerySet[VM]:
         """The tenant's own VMs made from it."""
-        return queries.vms().filter(image=self.image())
+        return queries.vms().filter(image=self.image)
 
     def page_context(self) -> dict[str, Any]:
         """Return the head of the page."""
-        image = self.image()
+        image = self.image
         create, *others = image_actions(image, self.actor)
         base = image.base_image
         facts: list[tuple[Any, ...]] = [

@@ -131,7 +131,7 @@ def measure(rounds: int, user: object, vpc: str) -> list[dict[str, object]]:
     from django.urls import reverse
 
     client = Client()
-    client.force_login(user)  # type: ignore[arg-type]
+    client.force_login(user)  # type: ignore[arg-type]  # Django is set up later than this is typed
     out: list[dict[str, object]] = []
     for label, query in PAGES.items():
         url = reverse("vm-list") + query.format(vpc=vpc)

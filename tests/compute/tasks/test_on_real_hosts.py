@@ -52,12 +52,12 @@ def path_of(platform: RealPlatform, disk: Disk) -> Path:
     return Path(source.path)
 
 
-def look(path: Path) -> dict[str, object]:
+def look(path: Path) -> dict[str, Any]:
     """What qemu-img says of a file."""
     done = subprocess.run(
         ["qemu-img", "info", "-U", "--output=json", str(path)], check=True, capture_output=True
     )
-    found: dict[str, object] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -184,7 +184,7 @@ def test_snapshots_hold_their_content_and_any_can_go(real_platform: RealPlatform
         assert (snapshot.status, snapshot.frozen) == ("available", True)
         taken.append(snapshot)
     assert len(set(sums)) == 3
-    names = [one["name"] for one in look(path_of(platform, disk))["snapshots"]]  # type: ignore[attr-defined]
+    names = [one["name"] for one in look(path_of(platform, disk))["snapshots"]]
     assert names == [one.pk for one in taken]
 
     snapshots.delete_snapshot(actor=platform.actor, snapshot=taken[1])

@@ -12,7 +12,7 @@ from compute.actions import changes, disks, lifecycle, snapshots
 from compute.actions.disks import DiskOrder
 from compute.models import Snapshot, SnapshotSchedule
 from network.actions.security import create_security_group
-from network.models import Nic
+from network.models import Nic, SecurityGroup
 from scloud.lab.probe import Probe
 from tests.compute.tasks.test_on_real_hosts import (
     Conversation,
@@ -58,11 +58,11 @@ def test_a_group_of_a_running_vm_opens_closes_and_cuts(real_platform: RealPlatfo
     address = str(nic.addresses.get().address)
     closed = create_security_group(actor=platform.actor, region=platform.region, name="closed")
 
-    def change(group: object) -> None:
+    def change(group: SecurityGroup | None) -> None:
         changes.change_security_groups(
             actor=platform.actor,
             vm=vm,
-            internal=group,  # type: ignore[arg-type]  # a group or None
+            internal=group,
             external=None,
         )
         settle(platform, vm)
@@ -147,7 +147,7 @@ def test_a_schedule_takes_snapshots_and_keeps_as_many_as_it_should(
         sweeps.run_schedules()
         platform.run_jobs()
     kept = Snapshot.objects.filter(disk=disk, status="available")
-    assert [one["name"] for one in look(path_of(platform, disk))["snapshots"]] == [  # type: ignore[attr-defined]  # a list of objects
+    assert [one["name"] for one in look(path_of(platform, disk))["snapshots"]] == [
         one.pk for one in kept
     ]
     assert kept.count() == 1

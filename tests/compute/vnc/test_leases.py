@@ -1,6 +1,7 @@
 """Leases: what the web process writes and the gateway reads."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -20,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("unscoped")
 
 
 def test_the_information_holds_what_a_client_needs_and_lasts_300_seconds(
-    vm: VM, actor: Actor, settings: object
+    vm: VM, actor: Actor, settings: Any
 ) -> None:
-    settings.SCLOUD_VNC_GATEWAY_ADDRESS = "192.0.2.99"  # type: ignore[attr-defined]
+    settings.SCLOUD_VNC_GATEWAY_ADDRESS = "192.0.2.99"
     information = get_vnc_information(actor=actor, vm=vm)
     assert information.vm_id == vm.pk
     assert information.address == "192.0.2.99"
@@ -110,9 +111,9 @@ def test_a_reader_gets_no_information(vm: VM, actor: Actor) -> None:
 
 
 def test_when_all_ports_are_leased_the_refusal_says_so(
-    platform: Platform, vm: VM, actor: Actor, settings: object
+    platform: Platform, vm: VM, actor: Actor, settings: Any
 ) -> None:
-    settings.SCLOUD_VNC_GATEWAY_PORTS = "15900-15900"  # type: ignore[attr-defined]
+    settings.SCLOUD_VNC_GATEWAY_PORTS = "15900-15900"
     get_vnc_information(actor=actor, vm=vm)
     other = make_vm(platform, actor, name="other")
     with pytest.raises(NoCapacity) as refusal:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -55,14 +56,14 @@ def test_the_page_may_connect_to_the_proxy_and_to_no_other_site(console: Client,
     ],
 )
 def test_a_proxy_on_this_machine_is_called_by_the_name_that_the_cookies_are_for(
-    host: str, origin: str, settings: object
+    host: str, origin: str, settings: Any
 ) -> None:
-    settings.SCLOUD_VNC_PUBLIC_URL = "ws://localhost:8001"  # type: ignore[attr-defined]
+    settings.SCLOUD_VNC_PUBLIC_URL = "ws://localhost:8001"
     assert proxy_origin(host) == origin
 
 
-def test_a_public_proxy_is_called_as_it_is_set(settings: object) -> None:
-    settings.SCLOUD_VNC_PUBLIC_URL = "wss://vnc.example.com/"  # type: ignore[attr-defined]
+def test_a_public_proxy_is_called_as_it_is_set(settings: Any) -> None:
+    settings.SCLOUD_VNC_PUBLIC_URL = "wss://vnc.example.com/"
     assert proxy_origin("127.0.0.1:8000") == "wss://vnc.example.com"
 
 

@@ -21,7 +21,7 @@ from scloud.tenancy.middleware import SEEN_KEY
 from scloud.tenancy.models import User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scopes_disabled
-from tests.compute.factories import settle
+from tests.compute.factories import Platform, settle
 from tests.compute.vnc.conftest import Site, log_in
 
 KEY = bytes([4, 1, 0, 0, 0, 0, 0, 65])
@@ -172,11 +172,11 @@ def test_an_event_that_the_vm_stopped_ends_the_session_at_once(
 
 
 def test_a_vm_on_another_host_ends_the_session(
-    site: Site, console: Client, ticket_path: Callable[[], str], vm: VM, platform: object
+    site: Site, console: Client, ticket_path: Callable[[], str], vm: VM, platform: Platform
 ) -> None:
     socket = site.dial(console, ticket_path())
     log_in(socket)
-    other = next(host for host in platform.hosts if host.pk != vm.host_id)  # type: ignore[attr-defined]
+    other = next(host for host in platform.hosts if host.pk != vm.host_id)
     with scopes_disabled():
         VM.objects.filter(pk=vm.pk).update(host=other)
     recheck(site)

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -80,11 +81,11 @@ def test_neither_token_nor_session_is_kept(vm: VM, actor: Actor) -> None:
 
 
 def test_a_ticket_of_the_former_site_key_is_still_good(
-    vm: VM, actor: Actor, user: User, settings: object
+    vm: VM, actor: Actor, user: User, settings: Any
 ) -> None:
     ticket = open_vnc(actor=actor, vm=vm, session_key=SESSION)
-    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]  # type: ignore[attr-defined]
-    settings.SECRET_KEY = "the new one"  # type: ignore[attr-defined]
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the new one"
     assert claim(ticket, vm, user)
 
 

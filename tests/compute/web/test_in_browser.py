@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -63,7 +64,7 @@ def test_an_image_is_sent_with_progress_and_saved_again(
     platform: Platform,
     tenant: Tenant,
     tmp_path: Path,
-    settings: pytest.FixtureRequest,
+    settings: Any,
 ) -> None:
     content = os.urandom(1 << 20) * (FILE_BYTES >> 20)
     file = tmp_path / "mine.raw"
@@ -96,7 +97,7 @@ def test_an_image_is_sent_with_progress_and_saved_again(
     assert shown[-1] == 100
 
     # The same bytes come back when the image lies ready for download.
-    settings.MEDIA_ROOT = console_state / "uploads"  # type: ignore[attr-defined]
+    settings.MEDIA_ROOT = console_state / "uploads"
     with scopes_disabled():
         Image.objects.filter(pk=image.pk).update(status="available")
         image.refresh_from_db()
