@@ -12,6 +12,8 @@ from scloud.lib.errors import HostError, ScloudError
 REMEDIES = {
     "host_unreachable": "The platform tries again; if it lasts, ask the operators.",
     "agent_unavailable": "Start the guest agent in the VM, or install qemu-guest-agent.",
+    "start_unfinished": "The platform tries again; if it lasts, ask the operators to restart "
+    "libvirt on the VM's host.",
     "storage_full": "Choose another disk type, or ask the operators for space.",
     "image_missing": "Choose another image; the operators have been told of this one.",
     "volume_missing": "Ask the operators: the disk's file is gone.",

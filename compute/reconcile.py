@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from compute import gpu, transitions
 from compute.drivers import hypervisor_of, storage_of
-from compute.hypervisor.base import DomainObservation, HostCapacity, HypervisorError
+from compute.hypervisor.base import STARTING, DomainObservation, HostCapacity, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, Drift, Host, Image, StoragePool
 from compute.states import DiskStatus, ImageStatus, VmStatus
@@ -118,7 +118,9 @@ def reconcile_domains(answers: list[HostAnswer]) -> None:
                 open_drift.append(
                     drift("unknown_domain", host.name, domain.name, "no VM has this domain")
                 )
-    close_drift(("unknown_domain", "missing_domain", "second_domain"), open_drift)
+    close_drift(
+        ("unknown_domain", "missing_domain", "second_domain", "unfinished_start"), open_drift
+    )
 
 
 def reconcile_vm(
@@ -151,6 +153,16 @@ def reconcile_vm(
         if home:
             take_off_surplus(vm, home[0])
             transitions.observe(vm, str(home[0].power_state.value), reason=home[0].reason)
+            if home[0].reason == STARTING and vm.host is not None:
+                left.append(
+                    drift(
+                        "unfinished_start",
+                        vm.host.name,
+                        vm.id,
+                        f"libvirt was interrupted while it started {vm.name} and must be "
+                        "restarted, with the hook for hosts in place",
+                    )
+                )
         else:
             transitions.observe(vm, Power.ABSENT.value, reason="The host does not know the VM.")
             if vm.host is not None:

@@ -15,6 +15,7 @@ from compute.tasks import changes, disks, images, lifecycle, limits, migrate, sn
 from compute.vnc import leases, tickets
 from network import usage
 from scloud.jobs import periodic
+from scloud.jobs.periodic import Lane
 from scloud.resources import kinds
 
 
@@ -104,17 +105,17 @@ def register_all() -> None:
             expired=sweeps.vm_expired, renewed=sweeps.vm_renewed, overdue=sweeps.vm_overdue
         ),
     )
-    periodic.register("compute.hosts", 5, reconcile.reconcile_hosts)
-    periodic.register("compute.pools", 60, reconcile.reconcile_pools)
-    periodic.register("compute.stuck", 5, reconcile.land_stuck)
+    periodic.register("compute.hosts", 5, reconcile.reconcile_hosts, Lane.HOSTS)
+    periodic.register("compute.pools", 60, reconcile.reconcile_pools, Lane.POOLS)
+    periodic.register("compute.stuck", 5, reconcile.land_stuck, Lane.DEADLINES)
     periodic.register("compute.bin", 30, sweeps.empty_bin)
     periodic.register("compute.disk_bin", 30, sweeps.empty_disk_bin)
-    periodic.register("compute.gpus", 30, reconcile.reconcile_gpus)
+    periodic.register("compute.gpus", 30, reconcile.reconcile_gpus, Lane.DEVICES)
     periodic.register("compute.limits", 10, limits.apply_changed_limits)
-    periodic.register("compute.snapshot_leftovers", 120, snapshots.sweep_leftovers)
-    periodic.register("compute.staging", 600, images.sweep_staging)
-    periodic.register("compute.stuck_disks", 10, sweeps.land_stuck_disks)
-    periodic.register("compute.stuck_images", 60, sweeps.land_stuck_images)
+    periodic.register("compute.snapshot_leftovers", 120, snapshots.sweep_leftovers, Lane.DEVICES)
+    periodic.register("compute.staging", 600, images.sweep_staging, Lane.POOLS)
+    periodic.register("compute.stuck_disks", 10, sweeps.land_stuck_disks, Lane.DEADLINES)
+    periodic.register("compute.stuck_images", 60, sweeps.land_stuck_images, Lane.DEADLINES)
     periodic.register("compute.overdue", 30, sweeps.catch_up_overdue)
     periodic.register("compute.expired", 30, sweeps.catch_up_expired)
     periodic.register("compute.vnc_leases", 60, leases.sweep)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from network import reconcile, tasks
 from scloud.jobs import periodic
+from scloud.jobs.periodic import Lane
 from scloud.resources import kinds
 from scloud.web import nav
 
@@ -17,7 +18,7 @@ RECONCILE_EVERY_S: Final = 60.0
 def register_all() -> None:
     """Called once, when the app is ready."""
     tasks.register_handlers()
-    periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep)
+    periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep, Lane.NETWORK)
     nav.register(
         nav.NavItem(
             "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/"

@@ -66,6 +66,13 @@ class OperationTimeout(HypervisorError):
     retryable = True
 
 
+class StartUnfinished(HypervisorError):
+    """The host is still starting the domain, or began to and was interrupted."""
+
+    code = "start_unfinished"
+    retryable = True
+
+
 class DomainNotFound(HypervisorError):
     """The host answered and does not know the domain."""
 
@@ -268,6 +275,10 @@ class BalloonObservation:
     updated_at: int | None = None
 
 
+STARTING = "starting"
+"""The reason of a stopped domain that the host has begun to start (for ever, if interrupted)."""
+
+
 @dataclass(frozen=True, slots=True)
 class DomainObservation:
     """What the host says about one domain at `observed_at`."""
@@ -438,7 +449,7 @@ class Hypervisor(Protocol):
         """Start the domain from its definition; the guest boots on its own time.
 
         Raises `DomainNotFound`, `HostFull`, `Refused` (with the host's reason, e.g. a missing disk
-        file). A crashed or half-started domain is cleaned up first. A paused one is resumed.
+        file), `StartUnfinished`. A crashed domain is cleaned up first. A paused one is resumed.
         """
         ...
 

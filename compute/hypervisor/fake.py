@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 from compute.hypervisor.base import (
     MAX_VNC_PASSWORD_LENGTH,
+    STARTING,
     AgentRefused,
     AgentUnavailable,
     BalloonObservation,
@@ -42,6 +43,7 @@ from compute.hypervisor.base import (
     PowerState,
     Refused,
     ShrinkRefused,
+    StartUnfinished,
     VncEndpoint,
 )
 from compute.storage.base import GIB, FileSource, VolumeMissing
@@ -235,6 +237,8 @@ class FakeHypervisor:
     def start(self, uuid: str) -> None:
         with self._call("start"):
             domain = self._domain(uuid)
+            if domain.reason == STARTING:
+                raise StartUnfinished("The host has begun to start the domain and not ended it.")
             if domain.power_state is PowerState.PAUSED:
                 domain.power_state, domain.reason = PowerState.RUNNING, ""
             if domain.running is not None:

@@ -1,13 +1,30 @@
-"""What the sweeper does, and how often."""
+"""What the sweeper does, and how often.
+
+Chores run in lanes: those of one lane one after the other, and no lane waits for another. A host
+that does not answer holds up the lane that asks it, and never the bell.
+"""
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from django.db import DatabaseError, connection
 
 log = logging.getLogger(__name__)
+
+
+class Lane(StrEnum):
+    """What a chore waits for, apart from the database."""
+
+    BELL = "bell"  # for nothing: a retry that is due is rung now, whatever else goes on
+    BOOKS = "books"  # for nothing, but there may be much of it: renewals, the bin, schedules
+    DEADLINES = "deadlines"  # for the hosts of what is given up
+    HOSTS = "hosts"  # for all hosts, whose answers keep power states true
+    DEVICES = "devices"  # for all hosts, in the background
+    POOLS = "pools"  # for storage
+    NETWORK = "network"  # for the fabric
 
 
 @dataclass
@@ -15,22 +32,28 @@ class _Chore:
     name: str
     every_s: float
     run: Callable[[], object]
+    lane: Lane
     due_at: float = 0.0
 
 
 _chores: dict[str, _Chore] = {}
 
 
-def register(name: str, every_s: float, run: Callable[[], object]) -> None:
+def register(name: str, every_s: float, run: Callable[[], object], lane: Lane = Lane.BOOKS) -> None:
     """Make a chore known; ``every_s`` seconds lie between the end of one run and the next."""
-    _chores[name] = _Chore(name, every_s, run)
+    _chores[name] = _Chore(name, every_s, run, lane)
 
 
-def run_due() -> list[str]:
-    """Run what is due; one chore's failure does not keep the others from running."""
+def lanes() -> list[Lane]:
+    """Return the lanes that have something to do."""
+    return sorted({chore.lane for chore in _chores.values()})
+
+
+def run_due(lane: Lane) -> list[str]:
+    """Run what is due; one chore's failure does not keep the others of its lane from running."""
     ran = []
     for chore in list(_chores.values()):
-        if time.monotonic() < chore.due_at:
+        if chore.lane != lane or time.monotonic() < chore.due_at:
             continue
         try:
             chore.run()

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from scloud.lab import images, kvm, links
-from scloud.lab.plan import HostPlan, Lab, LabError, state_root
+from scloud.lab.plan import HostPlan, Lab, LabError, project_root, state_root
 from scloud.lab.shell import alive, daemon, kill_all, marked_processes, run, say, succeeds, wait_for
 
 FILES = Path(__file__).parent / "files"
+# What belongs on every host, in a lab or elsewhere.
+FORGET_UNSTARTED = project_root() / "compute/hypervisor/libvirt/forget-unstarted.sh"
 LIBVIRT_PORT = 16509
 # Where cgroups are: one directory per controller, or (version 2) one for all.
 CGROUP_DIRECTORIES = (
@@ -279,6 +281,7 @@ def _up_host(host: HostPlan, with_kvm: bool) -> None:
             "OVN_SB": lab.sb,
             "WITH_KVM": "1" if with_kvm else "0",
             "LAB_GROUP": host.netns,
+            "FORGET_UNSTARTED": str(FORGET_UNSTARTED),
             "SCLOUD_LAB": lab.name,
         },
     )

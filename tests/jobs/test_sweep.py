@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -20,6 +21,7 @@ from django.utils import timezone
 from scloud.jobs import periodic, runner, sweep
 from scloud.jobs.management.commands import sweeper, worker
 from scloud.jobs.models import Job
+from scloud.jobs.periodic import Lane
 from scloud.lib.errors import HostError, ScloudError
 from scloud.tenancy.scoping import scopes_disabled
 from tests.jobs.conftest import Script, ago, change, fresh
@@ -247,8 +249,10 @@ def test_chores_run_when_they_are_due_and_failures_are_their_own(
     periodic.register("away", 60, no_database)
     periodic.register("broken", 60, broken)
     periodic.register("often", 0, lambda: chores.append("often"))
-    assert periodic.run_due() == ["away", "broken", "often"]
-    assert periodic.run_due() == ["often"]
+    periodic.register("elsewhere", 0, lambda: chores.append("elsewhere"), Lane.HOSTS)
+    assert periodic.lanes() == [Lane.BOOKS, Lane.HOSTS]
+    assert periodic.run_due(Lane.BOOKS) == ["away", "broken", "often"]
+    assert periodic.run_due(Lane.BOOKS) == ["often"]
     assert chores == ["often", "often"]
     assert closed == [True]
     assert "chore broken failed" in caplog.text
@@ -264,7 +268,8 @@ def test_the_sweeper_runs_the_chores_and_outlives_the_database(
 ) -> None:
     rounds = iter(range(4))
 
-    def run_due() -> list[str]:
+    def run_due(lane: Lane) -> list[str]:
+        assert lane == Lane.BELL
         number = next(rounds)
         chores.append(f"round {number}")
         if number == 1:
@@ -274,12 +279,50 @@ def test_the_sweeper_runs_the_chores_and_outlives_the_database(
         return []
 
     monkeypatch.setattr(periodic, "run_due", run_due)
+    monkeypatch.setattr(sweeper, "run_lane", lambda *given: None)
     monkeypatch.setattr(sweeper.time, "sleep", lambda seconds: None)
     with pytest.raises(Enough):
         call_command("sweeper")
     assert chores == ["round 0", "round 1", "round 2", "round 3"]
     assert {"jobs.ring", "jobs.overdue", "jobs.watchdog", "jobs.forget"} <= set(periodic._chores)
     assert "the database did not answer" in caplog.text
+    connection.close()
+
+
+class Stop(BaseException):
+    """Ends the sweeper out of a chore, whose exceptions it outlives."""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_silent_host_does_not_hold_up_the_bell(
+    chores: list[str], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        asked.set()
+        assert answers.wait(30)
+        chores.append("the host answered")
+
+    def ring() -> None:
+        assert asked.wait(30)
+        chores.append("rung")
+        if len(chores) == 2:
+            raise Stop
+
+    settings.SCLOUD_SWEEP_INTERVAL_S = 0.01
+    monkeypatch.setattr(sweep, "ring_forgotten", ring)
+    monkeypatch.setattr(periodic, "lanes", lambda: [Lane.BELL, Lane.HOSTS])
+    periodic.register("hosts", 0, ask, Lane.HOSTS)
+    try:
+        with pytest.raises(Stop):
+            call_command("sweeper")
+        lane = next(thread for thread in threading.enumerate() if thread.name == "lane-hosts")
+    finally:
+        answers.set()
+    lane.join(30)
+    assert not lane.is_alive()
+    assert chores == ["rung", "rung", "the host answered"]
     connection.close()
 
 
@@ -295,8 +338,9 @@ def test_a_second_sweeper_waits(chores: list[str], monkeypatch: pytest.MonkeyPat
         if len(naps) == 3:
             raise Enough
 
-    monkeypatch.setattr(periodic, "run_due", lambda: chores.append("swept"))
+    monkeypatch.setattr(periodic, "run_due", lambda lane: chores.append("swept"))
     monkeypatch.setattr(sweeper.time, "sleep", sleep)
+    monkeypatch.setattr(sweeper, "run_lane", lambda *given: None)
     other = psycopg.connect(
         host=settings["HOST"], port=settings["PORT"], user=settings["USER"],
         password=settings["PASSWORD"] or None, dbname=settings["NAME"],

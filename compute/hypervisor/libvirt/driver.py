@@ -27,12 +27,13 @@ from compute.hypervisor.base import (
     OperationTimeout,
     PciDevice,
     PowerState,
+    StartUnfinished,
     VncEndpoint,
 )
 from compute.hypervisor.libvirt import agent, devices, growth, migration, screen, snapshots
 from compute.hypervisor.libvirt.build import build_domain, random_vnc_password
 from compute.hypervisor.libvirt.host import Host, xml_of
-from compute.hypervisor.libvirt.parse import DomainXml, observation, pci_device
+from compute.hypervisor.libvirt.parse import DomainXml, is_starting_up, observation, pci_device
 
 START_TIMEOUT_S = 60.0
 POWER_OFF_TIMEOUT_S = 60.0
@@ -129,7 +130,9 @@ class LibvirtHypervisor:
 
     def start(self, uuid: str) -> None:
         def work(domain: libvirt.virDomain) -> None:
-            state = domain.state()[0]
+            state, reason = domain.state()
+            if is_starting_up(state, reason):
+                raise StartUnfinished("The host has begun to start the domain and not ended it.")
             if state == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
             elif state == libvirt.VIR_DOMAIN_PMSUSPENDED:
@@ -199,6 +202,11 @@ class LibvirtHypervisor:
         def work(conn: libvirt.virConnect) -> DomainObservation:
             domain = self._host.find(conn, uuid)
             if domain is not None:
+                state, reason = domain.state()
+                if is_starting_up(state, reason):
+                    # It would answer about the rest only when it has started, or never.
+                    stats = {"state.state": state, "state.reason": reason}
+                    return self._observation(domain, stats)
                 records = conn.domainListGetStats([domain], _STATS, 0)
                 if records:
                     return self._observation(*records[0])

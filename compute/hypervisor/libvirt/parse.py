@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import libvirt
 
 from compute.hypervisor.base import (
+    STARTING,
     BalloonObservation,
     DiskObservation,
     DomainObservation,
@@ -33,11 +34,14 @@ _POWER = {
     libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.PAUSED,
 }
 
+# Not a paused guest: there is none yet, and after an interrupted start there is none to come.
+_STARTING_UP = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+
 _REASONS = {
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR): "disk error",
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION): "migrating",
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED): "migration failed",
-    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP): "starting",
+    _STARTING_UP: STARTING,
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_CRASHED): "guest crashed",
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN): "shutting down",
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER): "paused by an administrator",
@@ -54,7 +58,14 @@ def power_state(state: int, reason: int) -> PowerState:
     """The port's word for a libvirt state; a QEMU that died counts as crashed."""
     if (state, reason) == (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED):
         return PowerState.CRASHED
+    if is_starting_up(state, reason):
+        return PowerState.STOPPED
     return _POWER.get(state, PowerState.RUNNING)
+
+
+def is_starting_up(state: int, reason: int) -> bool:
+    """Whether the host has begun to start the domain and not ended it."""
+    return (state, reason) == _STARTING_UP
 
 
 def power_reason(state: int, reason: int) -> str:

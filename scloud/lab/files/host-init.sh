@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs as the only child of PID 1 in a lab host's namespaces and becomes that host:
 # private directories, a private /dev, then the daemons, each restarted when it dies.
-# Expects: HOST_STATE HOST_RUN HOST_NAME HOST_ADDRESS TUNNEL_ADDRESS OVN_SB WITH_KVM LAB_GROUP
+# Expects: HOST_STATE HOST_RUN HOST_NAME HOST_ADDRESS TUNNEL_ADDRESS OVN_SB WITH_KVM
+# LAB_GROUP FORGET_UNSTARTED (a command to run before libvirtd)
 set -eu
 
 mount --make-rprivate /
@@ -115,7 +116,11 @@ supervise() { # name command...
     done
 }
 
-supervise libvirtd libvirtd --listen --timeout 0 &
+libvirt() {
+    "$FORGET_UNSTARTED" || :
+    libvirtd --listen --timeout 0
+}
+supervise libvirtd libvirt &
 
 rm -f "/etc/openvswitch/conf.db" /etc/openvswitch/.conf.db.~lock~
 ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema

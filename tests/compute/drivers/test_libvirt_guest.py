@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import libvirt
 import pytest
 
 from compute.hypervisor.base import (
+    STARTING,
     AgentUnavailable,
     DiskLimits,
     DomainSpec,
@@ -25,6 +27,7 @@ from compute.hypervisor.base import (
     OperationTimeout,
     PowerState,
     Refused,
+    StartUnfinished,
     open_hypervisor,
 )
 from compute.hypervisor.libvirt import connection
@@ -446,6 +449,48 @@ def _answers(hypervisor: Hypervisor) -> bool:
     except HypervisorError:
         return False
     return True
+
+
+def test_an_interrupted_start_is_told_and_forgotten_when_libvirt_restarts(
+    lab_rig: Rig, drivers_lab: Lab
+) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec = rig.started()
+    host = next(one for one in drivers_lab.hosts if one.uri == rig.here.uri)
+    state = host.run / "libvirt/qemu" / f"{spec.name}.xml"
+    started = state.read_text()
+    h.power_off(spec.uuid)
+
+    # What a libvirtd leaves that is killed after it began the start and before there is a process.
+    unfinished, changes = re.subn(
+        r"<domstatus .*>",
+        "<domstatus state='paused' reason='starting up' pid='0'>\n"
+        "  <job type='none' async='start' flags='0x0' asyncStarted='0'/>",
+        started,
+        count=1,
+    )
+    assert changes == 1
+    region.kill_libvirtd(host, hold=True)
+    state.write_text(unfinished)
+    # A libvirtd that is started without the hook, as on a host that nobody prepared.
+    region.in_host(host, "libvirtd", "--listen", "--timeout", "0", "--daemon")
+    eventually(lambda: _answers(h), timeout_s=30, poll_s=0.5)
+    asked = time.monotonic()
+    seen = h.observe(spec.uuid)
+    assert (seen.power_state, seen.reason) == (PowerState.STOPPED, STARTING)
+    with pytest.raises(StartUnfinished):
+        h.start(spec.uuid)
+    # libvirt itself would wait for half a minute, for a lock that nobody gives back.
+    assert time.monotonic() - asked < 10
+
+    region.kill_libvirtd(host, hold=True)
+    region.start_libvirtd(host)
+    eventually(lambda: _answers(h), timeout_s=30, poll_s=0.5)
+    assert not state.exists()
+    assert h.observe(spec.uuid).reason != STARTING
+    h.start(spec.uuid)
+    rig.wait_for_power(spec.uuid, PowerState.RUNNING)
+    h.undefine(spec.uuid)
 
 
 def test_a_move_that_takes_too_long_ends_on_one_host(lab_rig: Rig) -> None:

@@ -161,6 +161,7 @@ def test_a_busy_domain_that_tells_only_its_state_is_still_seen() -> None:
         (libvirt.VIR_DOMAIN_RUNNING, 1, PowerState.RUNNING),
         (libvirt.VIR_DOMAIN_BLOCKED, 0, PowerState.RUNNING),
         (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR, PowerState.PAUSED),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, PowerState.STOPPED),
         (libvirt.VIR_DOMAIN_SHUTDOWN, 1, PowerState.RUNNING),
         (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN, PowerState.STOPPED),
         (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, PowerState.CRASHED),

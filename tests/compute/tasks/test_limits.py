@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from compute import reconcile
 from compute.actions import lifecycle
-from compute.hypervisor.base import DiskLimits
+from compute.hypervisor.base import STARTING, DiskLimits
 from compute.hypervisor.fake import fake_host
 from compute.models import VM, Cluster, Disk, DiskType, Drift
 from compute.tasks.limits import apply_changed_limits
+from scloud.jobs.models import Job
 from tests.compute.box import Box
 from tests.compute.tasks.test_disks import attached, ready
 
@@ -105,3 +106,28 @@ def test_the_row_follows_a_vm_that_moved_while_nobody_looked(box: Box) -> None:
     lifecycle.power_off_vm(actor=box.actor, vm=vm)
     box.run()
     box.assert_nothing_orphaned()
+
+
+def test_a_start_that_libvirt_never_ended_is_told_until_it_is_freed(box: Box) -> None:
+    vm = box.vm(stopped=True)
+    box.domain(vm).reason = STARTING
+    lifecycle.start_vm(actor=box.actor, vm=vm)
+    (job,) = box.run()
+    vm.refresh_from_db()
+    assert (vm.status, vm.failure_code, job.error_code) == (
+        "stopped",
+        "start_unfinished",
+        "start_unfinished",
+    )
+    assert "restart libvirt" in Job.objects.get(pk=job.pk).error_remedy
+    reconcile.reconcile_hosts()
+    drift = Drift.objects.get(kind="unfinished_start", repaired_at=None)
+    assert (drift.place, drift.resource_id) == (vm.host.name, vm.pk)
+
+    box.domain(vm).reason = ""
+    reconcile.reconcile_hosts()
+    assert not Drift.objects.filter(kind="unfinished_start", repaired_at=None).exists()
+    lifecycle.start_vm(actor=box.actor, vm=vm)
+    box.run()
+    vm.refresh_from_db()
+    assert vm.status == "running"
