@@ -18,7 +18,7 @@ from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
 from scloud.jobs.models import Job
-from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
+from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NotFound, ScloudError
 from scloud.tenancy.actor import Actor
 
 
@@ -230,12 +230,14 @@ def run_batch(
             field="delete_disks",
             remedy="Leave it out.",
         )
-    actor.require(f"compute.{verb}")
     options = {"delete_disks": True} if delete_disks else {}
     results = []
     for vm in vms:
         try:
             results.append(BatchResult(vm, BATCH_VERBS[verb](actor=actor, vm=vm, **options), None))
+        except Forbidden:
+            # The right is the same for all; the operation log has the first refusal.
+            raise
         except ScloudError as error:
             results.append(BatchResult(vm, None, error))
     return results

@@ -10,7 +10,11 @@ from billing.models import Order, QuotaClaim
 from compute.actions import lifecycle
 from compute.models import VM
 from compute.transitions import begin
+from scloud.audit.models import Operation
+from scloud.lib.errors import Forbidden
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import User
+from scloud.tenancy.permissions import Role
 from tests.compute.box import Box, points_of
 from tests.compute.factories import buy_vms
 
@@ -139,3 +143,17 @@ def test_a_creation_that_is_given_up_costs_and_leaves_nothing(box: Box, point: s
     lifecycle.delete_vm(actor=box.actor, vm=vm)
     vm.refresh_from_db()
     assert vm.status == "destroyed"
+
+
+def test_a_batch_that_nobody_may_ask_for_is_refused_whole_and_logged(
+    box: Box, make_user: Callable[..., User]
+) -> None:
+    reader = make_user(box.actor.tenant, role=Role.READONLY)
+    actor = Actor(tenant=box.actor.tenant, user=reader, role=reader.role, via="api", ip="")
+    vms = [box.vm(stopped=True), box.vm(stopped=True)]
+    with pytest.raises(Forbidden):
+        lifecycle.run_batch(actor=actor, verb="start_vm", vms=vms)
+    assert box.run() == []
+    refused = Operation.objects.get(verb="compute.start_vm", user_id=reader.pk)
+    assert (refused.succeeded, refused.error_code) == (False, "forbidden")
+    assert [one["id"] for one in refused.resources] == [vms[0].pk]
