@@ -1,5 +1,7 @@
 """From rows to what the drivers take: the domain of a VM and its seed. Calls no host."""
 
+from collections.abc import Sequence
+
 from django.conf import settings
 
 from compute import gpu
@@ -34,7 +36,10 @@ def limits_of(disk: Disk) -> DiskLimits:
 
 
 def domain_spec(
-    vm: VM, disks: list[tuple[Disk, DiskSource]], seed: DiskSource | None
+    vm: VM,
+    disks: Sequence[tuple[Disk, DiskSource]],
+    nics: Sequence[plumbing.NicSpec],
+    seed: DiskSource | None,
 ) -> DomainSpec:
     """Return the domain of a VM as its rows say it shall be."""
     return DomainSpec(
@@ -51,17 +56,16 @@ def domain_spec(
         disks=tuple(attachment(disk, source) for disk, source in disks),
         nics=tuple(
             NicSpec(id=nic.nic_id, port_uuid=nic.port_uuid, mac=nic.mac, mtu=nic.mtu_bytes)
-            for nic in plumbing.nic_specs(vm.id)
+            for nic in nics
         ),
         seed=seed,
         pci_devices=gpu.addresses(vm),
     )
 
 
-def seed_spec(vm: VM) -> SeedSpec:
+def seed_spec(vm: VM, disks: Sequence[Disk], nics: Sequence[plumbing.NicSpec]) -> SeedSpec:
     """Return what the guest is told at its first boot."""
     keys = tuple(line.strip() for line in vm.ssh_public_key.splitlines() if line.strip())
-    data = Disk.objects.filter(vm=vm, format_at_boot=True).order_by("target")
     return SeedSpec(
         instance_id=f"{vm.id}-{vm.seed_generation}",
         hostname=hostname_of(vm),
@@ -78,9 +82,9 @@ def seed_spec(vm: VM) -> SeedSpec:
                 gateway=nic.gateway,
                 dns=nic.dns,
             )
-            for nic in plumbing.nic_specs(vm.id)
+            for nic in nics
         ),
-        data_disk_serials=tuple(disk.id for disk in data),
+        data_disk_serials=tuple(disk.id for disk in disks if disk.format_at_boot),
         user_data=vm.user_data,
     )
 

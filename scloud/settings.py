@@ -212,7 +212,7 @@ CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 Q_CLUSTER = {
     "name": env.str("SCLOUD_QUEUE", default="scloud"),
     "orm": "default",
-    "workers": env.int("SCLOUD_WORKERS", default=8),
+    "workers": env.int("SCLOUD_WORKERS", default=10),
     "queue_limit": 1,
     "bulk": 1,
     "poll": 0.05,

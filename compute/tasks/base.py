@@ -12,7 +12,8 @@ from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
 from compute.states import VmStatus
-from compute.storage.base import DiskSource, Storage
+from compute.storage.base import Storage
+from network import plumbing
 from network.models import Nic
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
@@ -22,12 +23,8 @@ START_LIMIT_S = 60.0
 
 
 def vm_of(job: Job) -> VM:
-    """Return the VM of a job with what its handlers need."""
-    vm: VM | None = (
-        VM.objects.select_related("tenant", "region", "cluster", "host", "image", "image__pool")
-        .filter(pk=job.target_id)
-        .first()
-    )
+    """Return the VM of a job with what every handler needs."""
+    vm: VM | None = VM.objects.select_related("tenant", "host").filter(pk=job.target_id).first()
     if vm is None:
         raise ScloudError(f"There is no VM {job.target_id}.", code="vm_gone")
     return vm
@@ -66,22 +63,15 @@ def pool_of(disk: Disk) -> Storage:
     return storage_of(disk.pool)
 
 
-def sources_of(vm: VM) -> list[tuple[Disk, DiskSource]]:
-    """Return the VM's disks with what the hypervisor opens."""
-    return [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks_of(vm)]
-
-
-def write_seed(vm: VM) -> DiskSource:
-    """Write the VM's seed to the pool of its system disk and return what to attach."""
-    with told_plainly():
-        return pool_of(system_disk_of(vm)).write_seed(vm.id, files(seed_spec(vm)))
-
-
 def define(vm: VM) -> None:
-    """Make the host's definition equal the rows."""
-    seed = write_seed(vm)
+    """Write the seed and make the host's definition equal the rows."""
+    disks = disks_of(vm)
+    nics = plumbing.nic_specs(vm.id)
     with told_plainly():
-        host_of(vm).define(domain_spec(vm, sources_of(vm), seed))
+        # The seed lies beside the system disk, which is the first.
+        seed = pool_of(disks[0]).write_seed(vm.id, files(seed_spec(vm, disks, nics)))
+        sources = [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks]
+        host_of(vm).define(domain_spec(vm, sources, nics, seed))
 
 
 def is_running(vm: VM) -> bool:
