@@ -3,7 +3,7 @@
 from django.urls import URLPattern, path
 
 from compute.views import (
-    disks,
+    disk_dialogs,
     images,
     recycle,
     snapshots,
@@ -30,7 +30,7 @@ urlpatterns: list[URLPattern] = [
     path("vms/<str:vm_id>/network/", vm_detail.VmNetwork.as_view(), name="vm-network"),
     path("vms/<str:vm_id>/log/", vm_detail.VmLog.as_view(), name="vm-log"),
     path("vms/<str:vm_id>/events/", vm_detail.VmEvents.as_view(), name="vm-events"),
-    *disks.url_patterns(),
+    *disk_dialogs.url_patterns(),
     *snapshots.url_patterns(),
     *images.url_patterns(),
     # After those: their lists and dialogs have words where these have an id.

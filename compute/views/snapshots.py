@@ -20,7 +20,8 @@ from compute.actions import snapshots as verbs
 from compute.models import Disk, Snapshot
 from compute.states import SnapshotStatus
 from compute.views.common import TONES
-from compute.views.disks import DiskAction, refused
+from compute.views.disk_dialogs import DiskAction
+from compute.views.disk_list import refused
 from compute.views.priced import DiskForm, PricedView, order_of
 from compute.views.vm_detail import Tab, VmPage, register_tab
 from scloud.tenancy.actor import Actor

@@ -16,7 +16,7 @@ from compute import queries
 from compute import queries_storage as stored
 from compute.models import VM, Image, Snapshot, SnapshotSchedule
 from compute.views.common import disk_status, expiry, method_label, name_and_id, vm_status
-from compute.views.disks import row_actions as disk_actions
+from compute.views.disk_list import row_actions as disk_actions
 from compute.views.images import image_actions, image_status, system_of, tenant_of
 from compute.views.snapshots import SnapshotList
 from scloud.web import ui

@@ -29,9 +29,16 @@ class VmDiskAction(VmAction):
     """A verb on a disk, chosen on the side of the VM."""
 
     none_text: ClassVar[Text]
+    _found: list[Disk] | None = None
+
+    def choices(self, vm: VM) -> list[Disk]:
+        """Return the disks to choose from, read once per request."""
+        if self._found is None:
+            self._found = self.disks(vm)
+        return self._found
 
     def disks(self, vm: VM) -> list[Disk]:
-        """Return the disks to choose from."""
+        """Read the disks to choose from."""
         raise NotImplementedError
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
@@ -40,20 +47,20 @@ class VmDiskAction(VmAction):
             (disk.pk, f"{disk.target or disk.name} ({disk.name}, {ui.size_gib(disk.size_gib)})")
             if disk.target
             else (disk.pk, f"{disk.name} ({disk.pk}, {ui.size_gib(disk.size_gib)})")
-            for disk in self.disks(obj)
+            for disk in self.choices(obj)
         ]
         return OneDiskForm(data, choices=choices)
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
         """Say so where there is none to choose."""
         found = super().get_dialog_context(obj)
-        if not found["warnings"] and not self.disks(obj):
+        if not found["warnings"] and not self.choices(obj):
             found["warnings"] = [self.none_text]
         return found
 
     def chosen(self, obj: VM, data: dict[str, Any]) -> Disk:
         """Return the disk of the form."""
-        return next(disk for disk in self.disks(obj) if disk.pk == data["disk"])
+        return next(disk for disk in self.choices(obj) if disk.pk == data["disk"])
 
 
 class AttachDisk(VmDiskAction):

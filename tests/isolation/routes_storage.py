@@ -115,7 +115,7 @@ _SCHEDULE_FORM = {
     "weekdays": ["0"],
     "time_zone": "UTC",
     "keep_count": "7",
-    "enabled": "on",
+    "state": "on",
 }
 
 STORAGE_CONSOLE: dict[str, Known] = {

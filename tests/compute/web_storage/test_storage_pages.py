@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from compute.models import Disk, Image, Snapshot
+from compute.models import Disk, Image, Snapshot, SnapshotSchedule
 from compute.states import SnapshotStatus
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
@@ -114,10 +114,20 @@ def test_clone_delete_rename_schedule(console: Client, things: Things, tenant: T
         "time_zone": "UTC",
         "keep_count": "2",
         "keep_days": "",
-        "enabled": "on",
+        "state": "on",
     }
+    assert "Remove it" not in page(console, "disk-schedule", things.disk.pk)
+    early = send(console, "disk-schedule", things.disk.pk, **{**schedule, "state": "removed"})
+    assert early.status_code == 422
     assert send(console, "disk-schedule", things.disk.pk, **schedule).status_code == 204
-    assert "3, 15" in page(console, "disk-schedule", things.disk.pk)
+    html = page(console, "disk-schedule", things.disk.pk)
+    assert "3, 15" in html
+    assert "Remove it" in html
+    for state, rows in (("paused", [False]), ("removed", [])):
+        answer = send(console, "disk-schedule", things.disk.pk, **{**schedule, "state": state})
+        assert answer.status_code == 204, answer.content
+        found = SnapshotSchedule.objects.filter(disk=things.disk)
+        assert list(found.values_list("enabled", flat=True)) == rows
     html = page(console, "disk-delete", things.disk.pk)
     assert "erased" in html
     assert send(console, "disk-delete", things.disk.pk).status_code == 204
