@@ -18,7 +18,7 @@ from compute.models import Disk, Image, Snapshot, SnapshotSchedule
 from compute.states import SnapshotStatus
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
-from scloud.tenancy.scoping import scopes_disabled
+from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.api_storage.conftest import Things, buy_disk, end_jobs, fresh
 from tests.compute.factories import Platform
 
@@ -126,8 +126,9 @@ def test_clone_delete_rename_schedule(console: Client, things: Things, tenant: T
     for state, rows in (("paused", [False]), ("removed", [])):
         answer = send(console, "disk-schedule", things.disk.pk, **{**schedule, "state": state})
         assert answer.status_code == 204, answer.content
-        found = SnapshotSchedule.objects.filter(disk=things.disk)
-        assert list(found.values_list("enabled", flat=True)) == rows
+        with scope(tenant=tenant):
+            found = SnapshotSchedule.objects.filter(disk=things.disk)
+            assert list(found.values_list("enabled", flat=True)) == rows
     html = page(console, "disk-delete", things.disk.pk)
     assert "erased" in html
     assert send(console, "disk-delete", things.disk.pk).status_code == 204
