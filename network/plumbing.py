@@ -21,6 +21,7 @@ from network.fabrics import errors_for_people, fabric_of
 from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
 from scloud.audit import events
 from scloud.lib.errors import HostError
+from scloud.lib.locks import advisory_key
 
 #: The code of a HostError for something that should be on the fabric and is not.
 MISSING = "fabric_missing"
@@ -203,7 +204,7 @@ def _held(ids: Iterable[str]) -> Iterator[None]:
     """A transaction that holds the advisory locks of these things, taken in one order."""
     with transaction.atomic(), connection.cursor() as cursor:
         for one in sorted(ids):
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [specs.advisory_key(one)])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [advisory_key(one)])
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from ipaddress import IPv4Address, ip_address, ip_network
 
 from network.fabric.base import (
@@ -69,8 +68,3 @@ def port_spec(nic: Nic) -> PortSpec:
         security_group_id=nic.security_group_id,
         vm_id=nic.vm_id,
     )
-
-
-def advisory_key(text: str) -> int:
-    """A 64-bit signed number for PostgreSQL's advisory locks."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)

@@ -8,15 +8,12 @@ from scloud.tenancy.scoping import TenantManager
 
 
 class IdempotentRequest(models.Model):
-    """The answer to a POST that carried an Idempotency-Key; kept for a day.
-
-    A row without an answer belongs to a request that is still running, or whose process died.
-    """
+    """The answer to a POST that carried an Idempotency-Key; kept for a day."""
 
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
     key = models.CharField(max_length=120)
     request_digest = models.CharField(max_length=64)
-    status = models.PositiveSmallIntegerField(null=True)
+    status = models.PositiveSmallIntegerField()
     body = models.JSONField(null=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from drf_spectacular.drainage import GENERATOR_STATS
@@ -15,6 +17,7 @@ from rest_framework.response import Response
 
 from compute import states
 from compute.models import VM
+from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
 from scloud.rest import idempotency
@@ -221,18 +224,35 @@ def test_a_refusal_frees_the_key(
     assert program.post("/vms", body, key="k").status == 201
 
 
-def test_while_the_first_runs_the_second_waits_unless_it_is_dead(
+def test_while_the_first_runs_the_second_is_sent_away_unless_it_is_dead(
     program: Program, ready: Platform, tenant: Tenant
 ) -> None:
-    body = {"region": "box", "name": "n", "cidr": "10.9.0.0/16"}
-    assert program.post("/vpcs", body, key="k").status == 201
+    there = connection.settings_dict
+    first = psycopg.connect(
+        host=there["HOST"], port=there["PORT"], user=there["USER"],
+        password=there["PASSWORD"] or None, dbname=there["NAME"],
+    )  # fmt: skip
+    first.execute("SELECT pg_advisory_lock(%s)", [idempotency.lock_of(tenant, "k")])
+    program.post("/vpcs", _vpc("n"), key="k").error(409, "idempotency_key_in_use")
     with scope(tenant=tenant):
-        rows = IdempotentRequest.objects.filter(key="k")
-        rows.update(status=None, body=None)
-        program.post("/vpcs", body, key="k").error(409, "idempotency_key_in_use")
-        rows.update(created_at=timezone.now() - idempotency.ABANDONED - timedelta(seconds=1))
-    # The first one's process died; its key is free, and the same work is done again.
-    assert program.post("/vpcs", body, key="k").status == 201
+        assert not IdempotentRequest.objects.exists()
+    # Its process is killed: the connection goes, the key is free, and the work is done.
+    first.close()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [idempotency.lock_of(tenant, "k")])
+    assert program.post("/vpcs", _vpc("n"), key="k").status == 201
+
+
+def test_a_refusal_with_a_key_is_in_the_operation_log(
+    program: Program, ready: Platform, order: Order, tenant: Tenant
+) -> None:
+    body = {**order(ready), "quote_token": "nonsense"}
+    program.post("/vms", body, key="k").error(400, "quote_invalid")
+    with scope(tenant=tenant):
+        refused = Operation.objects.get(verb="compute.create_vm")
+        assert (refused.succeeded, refused.error_code) == (False, "quote_invalid")
+        assert not IdempotentRequest.objects.exists()
+        assert not VM.objects.exists()
 
 
 def test_a_day_later_the_key_is_free(program: Program, ready: Platform, tenant: Tenant) -> None:
