@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,31 @@ from scloud.lab.plan import Lab
 from scloud.lab.shell import run
 
 
+@contextmanager
+def connected(uri: str, timeout_s: float = 30) -> Iterator[Any]:
+    """A connection to a host's libvirt, which may just be coming back from the dead."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection = libvirt.open(uri)
+            break
+        except libvirt.libvirtError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
 def domains(facts: dict[str, Any]) -> dict[str, list[str]]:
     """Domain name -> names of the hosts that list it."""
     found: dict[str, list[str]] = {}
     for host in facts["hosts"]:
-        connection = libvirt.open(host["uri"])
-        try:
+        with connected(host["uri"]) as connection:
             for domain in connection.listAllDomains():
                 found.setdefault(domain.name(), []).append(host["name"])
-        finally:
-            connection.close()
     return found
 
 
@@ -32,15 +49,12 @@ def running(facts: dict[str, Any], name: str) -> list[str]:
     """Names of the hosts on which a domain runs."""
     found = []
     for host in facts["hosts"]:
-        connection = libvirt.open(host["uri"])
-        try:
+        with connected(host["uri"]) as connection:
             found += [
                 host["name"]
                 for one in connection.listAllDomains()
                 if one.name() == name and one.isActive()
             ]
-        finally:
-            connection.close()
     return found
 
 
@@ -66,13 +80,10 @@ def ports(lab: Lab) -> set[str]:
 def guest_run(facts: dict[str, Any], name: str, *argv: str, timeout_s: float = 30) -> str:
     """Run a command in a guest through its agent; what it printed."""
     for host in facts["hosts"]:
-        connection = libvirt.open(host["uri"])
-        try:
+        with connected(host["uri"]) as connection:
             for domain in connection.listAllDomains():
                 if domain.name() == name and domain.isActive():
                     return _exec(domain, argv, timeout_s)
-        finally:
-            connection.close()
     raise AssertionError(f"{name} runs nowhere")
 
 
