@@ -348,8 +348,8 @@ class ScheduleForm(forms.Form):
     def __init__(self, *args: Any, exists: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         choices = [
-            ("on", gettext_lazy("Take snapshots by it")),
-            ("paused", gettext_lazy("Pause it")),
+            ("on", gettext_lazy("On")),
+            ("paused", gettext_lazy("Paused")),
         ]
         if exists:
             choices.append(("removed", gettext_lazy("Remove it; its snapshots stay")))
