@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -30,6 +31,7 @@ from scloud.lib.errors import ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
+KEEP_REPAIRED = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,12 @@ def close_drift(kinds: Iterable[str], still_open: list[tuple[str, str, str]]) ->
     for row in Drift.objects.filter(kind__in=list(kinds), repaired_at=None):
         if (row.kind, row.place, row.resource_id) not in keep:
             Drift.objects.filter(pk=row.pk).update(repaired_at=timezone.now())
+
+
+def forget_repaired() -> int:
+    """Delete differences that were repaired three months ago; return how many."""
+    deleted, _ = Drift.objects.filter(repaired_at__lt=timezone.now() - KEEP_REPAIRED).delete()
+    return int(deleted)
 
 
 def reconcile_gpus() -> None:

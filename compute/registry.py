@@ -107,6 +107,7 @@ def register_all() -> None:
     )
     periodic.register("compute.hosts", 5, reconcile.reconcile_hosts, Lane.HOSTS)
     periodic.register("compute.pools", 60, reconcile.reconcile_pools, Lane.POOLS)
+    periodic.register("compute.forget", 3600, reconcile.forget_repaired)
     periodic.register("compute.stuck", 5, reconcile.land_stuck, Lane.DEADLINES)
     periodic.register("compute.bin", 30, sweeps.empty_bin)
     periodic.register("compute.disk_bin", 30, sweeps.empty_disk_bin)

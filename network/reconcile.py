@@ -34,6 +34,7 @@ from scloud.resources.models import Region
 from scloud.tenancy.scoping import scopes_disabled
 
 log = logging.getLogger(__name__)
+KEEP_RESOLVED = timedelta(days=90)
 
 #: Younger changes belong to a job that is on its way.
 SETTLE: Final = timedelta(seconds=60)
@@ -189,6 +190,13 @@ def record(region: Region, found: Sequence[Drift]) -> None:
         NetworkDrift.objects.filter(region=region, resolved_at=None).exclude(
             pk__in=still_open
         ).update(resolved_at=now)
+
+
+def forget_resolved() -> int:
+    """Delete differences that were gone three months ago; return how many."""
+    old = NetworkDrift.objects.filter(resolved_at__lt=timezone.now() - KEEP_RESOLVED)
+    deleted, _ = old.delete()
+    return int(deleted)
 
 
 def sweep() -> int:

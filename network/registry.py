@@ -19,6 +19,7 @@ def register_all() -> None:
     """Called once, when the app is ready."""
     tasks.register_handlers()
     periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep, Lane.NETWORK)
+    periodic.register("network.forget", 3600, reconcile.forget_resolved)
     nav.register(
         nav.NavItem(
             "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -15,9 +16,21 @@ from scloud.lib.errors import Conflict, InvalidInput, ScloudError
 from scloud.lib.locks import advisory_key
 from scloud.rest.models import IdempotentRequest
 from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scopes_disabled
 
 HEADER = "Idempotency-Key"
 KEEP = timedelta(days=1)
+
+
+def forget_old() -> int:
+    """Delete answers that are no longer kept; return how many."""
+    with scopes_disabled():
+        deleted, _ = IdempotentRequest.objects.filter(_old()).delete()
+    return int(deleted)
+
+
+def _old() -> Q:
+    return Q(created_at__lt=timezone.now() - KEEP)
 
 
 def _digest(request: Request) -> str:
@@ -73,7 +86,7 @@ def _alone(
             remedy="Repeat the request in a few seconds.",
         )
     rows = IdempotentRequest.objects.filter(key=key)
-    rows.filter(created_at__lt=timezone.now() - KEEP).delete()
+    rows.filter(_old()).delete()
     earlier = rows.first()
     if earlier is None:
         try:

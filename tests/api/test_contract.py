@@ -262,6 +262,17 @@ def test_a_day_later_the_key_is_free(program: Program, ready: Platform, tenant: 
     assert program.post("/vpcs", _vpc("b"), key="k").status == 201
 
 
+def test_old_answers_are_forgotten(program: Program, ready: Platform, tenant: Tenant) -> None:
+    for key in ("old", "new"):
+        assert program.post("/vpcs", _vpc(key), key=key).status == 201
+    with scope(tenant=tenant):
+        old = IdempotentRequest.objects.filter(key="old")
+        old.update(created_at=timezone.now() - idempotency.KEEP * 2)
+    assert idempotency.forget_old() == 1
+    with scope(tenant=tenant):
+        assert IdempotentRequest.objects.get().key == "new"
+
+
 def _vpc(name: str) -> dict[str, Any]:
     return {"region": "box", "name": name, "cidr": "10.9.0.0/16"}
 

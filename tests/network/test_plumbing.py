@@ -247,3 +247,17 @@ def test_a_group_that_is_gone_meanwhile_is_nothing_to_apply(
     assert plumbing.apply_vpc(fabric, "vpc-000000000") == ()
     assert plumbing.apply_subnet(fabric, "subnet-000000000") == ()
     assert world.things == {}
+
+
+def test_differences_are_forgotten_three_months_after_they_went(region: Region) -> None:
+    now = timezone.now()
+    for name, resolved_at in (
+        ("open", None),
+        ("fresh", now),
+        ("old", now - reconcile.KEEP_RESOLVED - timedelta(hours=1)),
+    ):
+        NetworkDrift.objects.create(
+            region=region, problem="foreign", kind=name, target_id="x", resolved_at=resolved_at
+        )
+    assert reconcile.forget_resolved() == 1
+    assert {row.kind for row in NetworkDrift.objects.all()} == {"open", "fresh"}

@@ -8,6 +8,8 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
@@ -16,7 +18,7 @@ from django_scopes.exceptions import ScopeError
 
 from compute import states
 from scloud.lib.errors import Forbidden, TooManyRequests, Unauthenticated
-from scloud.tenancy import apikeys, lockout, ratelimit
+from scloud.tenancy import apikeys, housekeeping, lockout, ratelimit
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.backends import EmailBackend
 from scloud.tenancy.clientip import client_ip
@@ -279,6 +281,26 @@ def test_old_windows_are_forgotten(db: None) -> None:
     RateCounter.objects.create(key="then", window_start=old, count=5)
     assert ratelimit.forget_old_windows() == 1
     assert RateCounter.objects.get().key == "now"
+
+
+def test_sign_ins_are_forgotten_when_nobody_needs_them(db: None, user: User) -> None:
+    def signed_in(lasts: timedelta) -> str:
+        session = SessionStore()
+        session.set_expiry(timezone.now() + lasts)
+        session.save()
+        key = str(session.session_key)
+        UserSession.objects.create(session_key=key, user=user)
+        return key
+
+    lives, _ran_out = signed_in(timedelta(hours=1)), signed_in(timedelta(hours=-1))
+    UserSession.objects.create(session_key="ended", user=user)
+    lockout.record(user.email, None, succeeded=True)
+    long_ago = timezone.now() - housekeeping.KEEP_ATTEMPTS - timedelta(hours=1)
+    LoginAttempt.objects.create(email=user.email, succeeded=False, at=long_ago)
+    assert housekeeping.forget_sign_ins() == 3
+    assert [one.session_key for one in UserSession.objects.all()] == [lives]
+    assert Session.objects.get().session_key == lives
+    assert LoginAttempt.objects.get().succeeded
 
 
 # --- where somebody comes from

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from django.utils import timezone
+
 from compute import reconcile
 from compute.actions import lifecycle
 from compute.hypervisor.base import STARTING, DiskLimits
@@ -74,6 +78,18 @@ def test_a_disk_that_hangs_where_no_row_wants_it_is_taken_off(box: Box) -> None:
     assert Drift.objects.get(kind="surplus_disk").resource_id == disk.pk
     reconcile.reconcile_hosts()
     assert Drift.objects.filter(kind="surplus_disk").count() == 1
+
+
+def test_repairs_are_forgotten_after_three_months(db: None) -> None:
+    now = timezone.now()
+    for name, repaired_at in (
+        ("open", None),
+        ("fresh", now),
+        ("old", now - reconcile.KEEP_REPAIRED - timedelta(hours=1)),
+    ):
+        Drift.objects.create(kind=name, place="h1", resource_id="x", repaired_at=repaired_at)
+    assert reconcile.forget_repaired() == 1
+    assert {row.kind for row in Drift.objects.all()} == {"open", "fresh"}
 
 
 def test_a_disk_in_flight_is_left_to_its_job(box: Box) -> None:

@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 
 from scloud.jobs import periodic, sweep
 from scloud.jobs.periodic import Lane
-from scloud.tenancy import ratelimit
+from scloud.tenancy import housekeeping, ratelimit
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Command(BaseCommand):
         periodic.register("jobs.overdue", 2, sweep.end_overdue, Lane.DEADLINES)
         periodic.register("jobs.forget", 3600, sweep.forget_finished)
         periodic.register("ratelimit.forget", 600, ratelimit.forget_old_windows)
+        periodic.register("sign_ins.forget", 3600, housekeeping.forget_sign_ins)
         # Set while this process is the one that sweeps, and once it is to end.
         leading, ending = threading.Event(), threading.Event()
         for lane in periodic.lanes():

@@ -1,0 +1,26 @@
+"""What is kept of sign-ins only for a while."""
+
+from datetime import timedelta
+from importlib import import_module
+from typing import Final
+
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from scloud.tenancy.models import LoginAttempt, UserSession
+
+KEEP_ATTEMPTS: Final = timedelta(days=183)
+
+
+def forget_sign_ins() -> int:
+    """Delete sessions that ran out, with what people see of them, and sign-ins of half a year ago.
+
+    Returns how many sessions and sign-ins people no longer see.
+    """
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    sessions, _ = UserSession.objects.exclude(
+        session_key__in=Session.objects.values("session_key")
+    ).delete()
+    attempts, _ = LoginAttempt.objects.filter(at__lt=timezone.now() - KEEP_ATTEMPTS).delete()
+    return int(sessions + attempts)
