@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
@@ -20,6 +20,7 @@ from compute.models.image import OsFamily
 from compute.views.disk_list import DiskList, refused
 from compute.views.priced import DiskForm, PricedView, order_of
 from compute.views.renew import RenewView
+from compute.views.verb_base import VerbAction
 from scloud.lib.errors import NotFound
 from scloud.web import ui
 from scloud.web.views import ActionView, BatchView
@@ -64,26 +65,19 @@ class DiskCreate(PricedView):
         return "disk-list"
 
 
-class DiskAction(ActionView):
+class DiskAction(VerbAction):
     """A verb of a disk with its dialog."""
 
     permission = "compute.view_disk"
     live_kind = "disk"
-    rule: ClassVar[str]
 
     def get_object(self) -> Disk:
         """The disk of the address."""
         return queries.disk(self.kwargs["disk_id"])
 
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Say at once why it would be refused."""
-        reason = refused(obj, self.rule, self.actor)
-        found = super().get_dialog_context(obj)
-        return {**found, "warnings": [reason] if reason else []}
-
-    def get_success_text(self, obj: Any, result: Any) -> str:
-        """The text, with the disk's name in it."""
-        return str(self.success_text) % {"name": obj.name}
+    def refusal(self, obj: Any) -> str:
+        """By the disk's state and the caller's role."""
+        return refused(obj, self.rule, self.actor)
 
 
 class AttachForm(forms.Form):

@@ -22,6 +22,7 @@ from compute.models.image import OsFamily
 from compute.models.platform import Architecture
 from compute.states import ImageStatus
 from compute.views.common import TONES, name_and_id, os_icon
+from compute.views.verb_base import VerbAction
 from scloud.lib.errors import Forbidden, NotFound
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -350,25 +351,19 @@ class ImageUpload(ImageImport):
             raise
 
 
-class ImageAction(ActionView):
+class ImageAction(VerbAction):
     """A verb of an image with its dialog."""
 
     permission = "compute.view_image"
     live_kind = "image"
-    rule: ClassVar[str]
 
     def get_object(self) -> Image:
         """The image of the address."""
         return queries.image(tenant_of(self.actor), self.kwargs["image_id"])
 
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Say at once why it would be refused."""
-        reason = image_refused(obj, self.rule, self.actor)
-        return {"warnings": [reason] if reason else []}
-
-    def get_success_text(self, obj: Any, result: Any) -> str:
-        """The text, with the image's name in it."""
-        return str(self.success_text) % {"name": obj.name}
+    def refusal(self, obj: Any) -> str:
+        """By the image's state and the caller's role."""
+        return image_refused(obj, self.rule, self.actor)
 
 
 class TextsForm(forms.Form):

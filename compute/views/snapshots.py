@@ -23,6 +23,7 @@ from compute.views.common import TONES
 from compute.views.disk_dialogs import DiskAction
 from compute.views.disk_list import refused
 from compute.views.priced import DiskForm, PricedView, order_of
+from compute.views.verb_base import VerbAction
 from compute.views.vm_detail import Tab, VmPage, register_tab
 from scloud.tenancy.actor import Actor
 from scloud.web import ui
@@ -227,29 +228,27 @@ class DiskSnapshot(DiskAction):
         return verbs.create_snapshot(actor=self.actor, disk=obj, **data)
 
 
-class SnapshotAction(ActionView):
+class SnapshotAction(VerbAction):
     """A verb of a snapshot with its dialog."""
 
     permission = "compute.view_snapshot"
     live_kind = "snapshot"
-    rule: ClassVar[str] = ""
+    rule = ""
 
     def get_object(self) -> Snapshot:
         """The snapshot of the address."""
         return queries.snapshot(self.kwargs["snapshot_id"])
 
+    def refusal(self, obj: Any) -> str:
+        """By the snapshot's state and the caller's role."""
+        return snapshot_refused(obj, self.rule, self.actor) if self.rule else ""
+
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Of which disk it is, and why it would be refused."""
-        reason = snapshot_refused(obj, self.rule, self.actor) if self.rule else ""
+        """Of which disk it is as well."""
         disk = obj.disk
         where = f"{disk.name} ({disk.vm.name})" if disk.vm else disk.name
         lines = [(_("Disk"), where), (_("Taken"), ui.moment(obj.taken_at or obj.created_at))]
-        found = super().get_dialog_context(obj)
-        return {**found, "lines": lines, "warnings": [reason] if reason else []}
-
-    def get_success_text(self, obj: Any, result: Any) -> str:
-        """The text, with the snapshot's name in it."""
-        return str(self.success_text) % {"name": obj.name}
+        return {**super().get_dialog_context(obj), "lines": lines}
 
 
 class SnapshotRollBack(SnapshotAction):

@@ -17,12 +17,30 @@ Text = str | Promise
 Action = Callable[..., Any]
 
 
-class VmAction(ActionView):
+class VerbAction(ActionView):
+    """A verb with its dialog, which says at once why it would be refused."""
+
+    rule: ClassVar[str]
+
+    def refusal(self, obj: Any) -> str:
+        """Return why the caller cannot use the verb now; empty when it can."""
+        raise NotImplementedError
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """The refusal, if there is one."""
+        reason = self.refusal(obj)
+        return {**super().get_dialog_context(obj), "warnings": [reason] if reason else []}
+
+    def get_success_text(self, obj: Any, result: Any) -> Text:
+        """The text, with the resource's name in it."""
+        return str(self.success_text) % {"name": obj.name}
+
+
+class VmAction(VerbAction):
     """A verb of a VM with its dialog: a confirmation, or a form whose data the action takes."""
 
     permission = "compute.view_vm"
     live_kind = "vm"
-    rule: ClassVar[str]
     action: ClassVar[Action]
     binned: ClassVar[bool] = False
 
@@ -30,18 +48,13 @@ class VmAction(ActionView):
         """The VM of the address."""
         return queries.vm(self.kwargs["vm_id"], binned=self.binned)
 
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Say at once why it would be refused."""
-        reason = refusal(obj, self.rule, self.actor)
-        return {"warnings": [reason] if reason else []}
+    def refusal(self, obj: Any) -> str:
+        """By the VM's state and the caller's role."""
+        return refusal(obj, self.rule, self.actor)
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Call the action."""
         return type(self).action(actor=self.actor, vm=obj, **data)
-
-    def get_success_text(self, obj: Any, result: Any) -> Text:
-        """The text, with the VM's name in it."""
-        return str(self.success_text) % {"name": obj.name}
 
 
 class VmPost(PostView):
