@@ -5,6 +5,7 @@ What concerns devices, the agent, migration and the screen is in the modules bes
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +37,8 @@ from compute.hypervisor.libvirt.host import Host, xml_of
 from compute.hypervisor.libvirt.parse import DomainXml, is_starting_up, observation, pci_device
 
 START_TIMEOUT_S = 60.0
+START_SETTLES_S = 15.0
+"""How long a start that is under way, or that libvirt looks after when it comes back, may take."""
 POWER_OFF_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 3.0
 """How long a request to the guest may keep the caller; it goes on in the background."""
@@ -130,9 +133,7 @@ class LibvirtHypervisor:
 
     def start(self, uuid: str) -> None:
         def work(domain: libvirt.virDomain) -> None:
-            state, reason = domain.state()
-            if is_starting_up(state, reason):
-                raise StartUnfinished("The host has begun to start the domain and not ended it.")
+            state = _settled_state(domain)
             if state == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
             elif state == libvirt.VIR_DOMAIN_PMSUSPENDED:
@@ -353,6 +354,21 @@ class LibvirtHypervisor:
 
     def set_vnc_password(self, uuid: str, password: str, *, valid_until: datetime) -> None:
         screen.set_password(self._host, uuid, password, valid_until)
+
+
+def _settled_state(domain: libvirt.virDomain) -> int:
+    """The state once no start is under way any more; raises `StartUnfinished`.
+
+    Looked at and not asked to go on: that would wait half a minute for a lock that nobody may hold.
+    """
+    end = time.monotonic() + START_SETTLES_S
+    while True:
+        state, reason = domain.state()
+        if not is_starting_up(state, reason):
+            return int(state)
+        if time.monotonic() > end:
+            raise StartUnfinished("The host has begun to start the domain and not ended it.")
+        time.sleep(0.2)
 
 
 def _version(number: int) -> str:

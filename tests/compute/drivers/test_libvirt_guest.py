@@ -481,7 +481,7 @@ def test_an_interrupted_start_is_told_and_forgotten_when_libvirt_restarts(
     with pytest.raises(StartUnfinished):
         h.start(spec.uuid)
     # libvirt itself would wait for half a minute, for a lock that nobody gives back.
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - asked < 25
 
     region.kill_libvirtd(host, hold=True)
     region.start_libvirtd(host)
