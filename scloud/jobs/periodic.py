@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def run_due(lane: Lane) -> list[str]:
             continue
         try:
             chore.run()
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             log.exception("chore %s: the database did not answer", chore.name)
             connection.close()
         except Exception:

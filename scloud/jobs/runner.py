@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -105,7 +105,7 @@ class _Heartbeats:
                 alive = Job.objects.filter(
                     id=job_id, attempt=attempt, status=JobStatus.RUNNING
                 ).update(lease_until=timezone.now() + _lease())
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             # The database is away for a moment; the lease runs out if it stays away.
             connection.close()
             return
@@ -235,7 +235,7 @@ def _run_attempt(run: _Run) -> str:
         raise
     except ScloudError as error:
         return _failed(run, error)
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         # Nothing can be written now; the lease runs out and the sweep rings again.
         log.exception("%s: the database did not answer", job.id)
         connection.close()

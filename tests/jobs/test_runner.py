@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -343,11 +343,16 @@ def test_a_clean_up_that_fails_does_not_keep_the_job_from_ending(
     assert fresh(job).error_code == "no"
 
 
+@pytest.mark.parametrize("kind", [DatabaseError, InterfaceError])
 def test_without_a_database_the_lease_is_left_to_run_out(
-    enqueue: Enqueue, script: Script, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    enqueue: Enqueue,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+    kind: type[Exception],
 ) -> None:
     monkeypatch.setattr(runner.connection, "close", lambda: None)
-    script.works["first"] = raising(DatabaseError("server closed the connection"))
+    script.works["first"] = raising(kind("the connection is closed"))
     job = enqueue()
     assert runner.run(job.id) == "database away"
     row = fresh(job)

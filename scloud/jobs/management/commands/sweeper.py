@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from scloud.jobs import periodic, sweep
 from scloud.jobs.periodic import Lane
@@ -64,7 +64,7 @@ class Command(BaseCommand):
                         leading.set()
                 if leading.is_set():
                     periodic.run_due(Lane.BELL)
-            except DatabaseError:
+            except (DatabaseError, InterfaceError):
                 log.exception("the database did not answer")
                 connection.close()
                 leading.clear()
