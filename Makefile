@@ -2,13 +2,16 @@
 PY := .venv/bin/python
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-tests database run stop clean test check fast lint types bench lock messages
+.PHONY: help install install-check install-tests database run stop clean test check fast lint types bench lock
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-install: ## Install what is missing (apt, pip, npm)
+install: ## Install what the product needs (apt, Python, npm)
 	@scripts/install.sh
+
+install-check: # Linters, type checker and test tools, too
+	@scripts/install.sh check
 
 install-tests: # What only the tests need, too
 	@scripts/install.sh tests
@@ -22,16 +25,16 @@ stop: ## Stop everything that make run started
 clean: ## Stop, and remove all that was made (images stay in the cache)
 	@if [ -x $(PY) ]; then $(PY) -m scloud.lab.stack wipe; $(PY) -m scloud.lab down --name test --wipe; \
 	  $(PY) -m scloud.lab pg wipe; fi
-	rm -rf .scloud .venv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .scloud .venv .uv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache
 
-lint: install ## Style, imports, templates
+lint: install-check ## Style, imports, templates
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	.venv/bin/lint-imports
 	.venv/bin/djlint --check templates
 	.venv/bin/djlint --lint templates
 
-types: install ## mypy strict
+types: install-check ## mypy strict
 	$(PY) -m mypy
 
 check: lint types ## All checks that need no server
@@ -50,6 +53,5 @@ test: check database ## All checks and all tests, on real hypervisors
 bench: database ## Benchmarks; writes docs/benchmarks.md
 	$(PY) -m tests.bench
 
-lock: ## Pin what requirements*.in name
-	.venv/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe -o requirements.txt requirements.in
-	.venv/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe -o requirements-dev.txt requirements-dev.in
+lock: install-check ## Pin what pyproject.toml names; UPGRADE=1 takes the newest releases
+	scripts/lock.sh $(if $(UPGRADE),--upgrade)

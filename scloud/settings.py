@@ -58,7 +58,6 @@ INSTALLED_APPS = [
     "channels",
     "rest_framework",
     "drf_spectacular",
-    "django_filters",
     "django_q",
     "csp",
     "scloud.tenancy",

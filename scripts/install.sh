@@ -1,6 +1,8 @@
 #!/bin/sh
 # Install what is missing: apt packages, a virtual environment, the browser libraries.
-# With the word "tests" also what only the tests need.
+#   install.sh          what the product needs
+#   install.sh check    linters, type checker and test tools, too
+#   install.sh tests    and the apt packages that only the tests need
 # Each part leaves a stamp of what it installed, so that a second run takes a second.
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,7 +18,13 @@ as_root() {
 # Names that Debian and Ubuntu share; where they differ, a line holds the choices: a|b.
 missing=""
 lists=scloud/lab/packages.txt
-[ "${1:-}" = tests ] && lists="$lists tests/packages.txt"
+lock=run
+case ${1:-} in
+    "") ;;
+    check) lock=dev ;;
+    tests) lock=dev lists="$lists tests/packages.txt" ;;
+    *) echo "usage: install.sh [check|tests]" >&2; exit 2 ;;
+esac
 # shellcheck disable=SC2086  # a list of files
 for names in $(grep -hv '^#' $lists); do
     found=no
@@ -48,19 +56,7 @@ if [ -n "$missing" ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $wanted
 fi
 
-want=$(stamp requirements.txt requirements-dev.txt scripts/install.sh)
-if [ "$(cat "$state/stamps/python" 2>/dev/null)" != "$want" ] || [ ! -x .venv/bin/python ]; then
-    say "pip: installing the locked packages into .venv"
-    python=${PYTHON:-python3}
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-        echo "Python 3.11 or newer is needed, $python is older (set PYTHON=...)." >&2
-        exit 1
-    }
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
-    .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
-        -r requirements.txt -r requirements-dev.txt
-    printf %s "$want" > "$state/stamps/python"
-fi
+scripts/python_env.sh "$lock"
 
 want=$(stamp package-lock.json)
 if [ "$(cat "$state/stamps/npm" 2>/dev/null)" != "$want" ] || [ ! -d node_modules ]; then
