@@ -21,6 +21,7 @@ from compute.models import VM, Cluster, DiskType
 from compute.states import VmStatus
 from network.models import SecurityGroup, Subnet
 from scloud.jobs.models import Job
+from scloud.lib import search
 from scloud.lib.errors import InvalidInput, NotFound
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid, valid_query
@@ -147,8 +148,7 @@ class VmViewSet(VmInputVerbs):
                 rows = rows.filter(status=params["status"])
             else:
                 rows = rows.exclude(status=VmStatus.BINNED)
-            for word in params.get("search", "").split():
-                rows = rows.filter(queries.matching(word))
+            rows = search.narrow(rows, params.get("search", ""), queries.matching)
             if params.get("tag"):
                 rows = rows.filter(tags__contains=[params["tag"]])
         return rows.order_by("-created_at", "id")

@@ -27,6 +27,7 @@ from compute.queries import UNLISTED
 from compute.serializers import DestroyInput, JobAccepted
 from compute.states import DiskStatus
 from scloud.jobs.models import Job
+from scloud.lib import search
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid
@@ -86,13 +87,8 @@ def narrowed(rows: QuerySet[Any], params: Any) -> QuerySet[Any]:
     """Narrow a list by region and words."""
     if params.get("region"):
         rows = rows.filter(region_id=params["region"])
-    for word in params.get("search", "").split():
-        rows = (
-            rows.filter(name__icontains=word)
-            | rows.filter(remark__icontains=word)
-            | rows.filter(pk__icontains=word)
-        )
-    return rows
+    found = search.containing(rows.model, ("id", "name", "remark"))
+    return search.narrow(rows, params.get("search", ""), found)
 
 
 @extend_schema(tags=["Disks"])

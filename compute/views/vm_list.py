@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
@@ -20,6 +20,7 @@ from compute.models import VM
 from compute.states import VmStatus
 from compute.views import verbs
 from compute.views.common import configuration, expiry, method_label, refusal, vm_status
+from scloud.lib import search
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.web import http, ui
 from scloud.web.forms import add_error, errors_with_remedies
@@ -31,7 +32,6 @@ from scloud.web.lists import (
     ListView,
     PageAction,
     RowAction,
-    State,
 )
 from scloud.web.views import BatchView, ConsoleView
 
@@ -197,12 +197,9 @@ class VmList(ListView):
         """The region's VMs with what a row shows."""
         return queries.vms(self.request.region)
 
-    def narrowed(self, state: State) -> QuerySet[Any]:
+    def match(self, model: type[Model]) -> search.Match:
         """Search looks at addresses too, which are rows of another table."""
-        rows = super().narrowed(replace(state, search=""))
-        for word in state.search.split():
-            rows = rows.filter(queries.matching(word))
-        return rows
+        return queries.matching
 
     def inline_actions(self, obj: Any) -> list[RowAction]:
         """The screen, one click away."""

@@ -1,13 +1,40 @@
 """The admin site."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
+from django.contrib import messages
 from django.contrib.admin import AdminSite
+from django.contrib.admin import ModelAdmin as DjangoModelAdmin
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
 
 from scloud.adminsite import panels
+from scloud.lib import search
+from scloud.lib.errors import InvalidInput
+
+if TYPE_CHECKING:
+    # Generic for the type checker only.
+    ModelAdmin = DjangoModelAdmin[Any]
+else:
+    ModelAdmin = DjangoModelAdmin
+
+
+class BoundedSearch(ModelAdmin):
+    """Refuses searches that are longer than those of the console; the site adds it to all."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Return the rows found, none and a message where the search is too long."""
+        try:
+            words = search.words_of(search_term.replace("\x00", ""), field="q")
+        except InvalidInput as error:
+            self.message_user(request, f"{error.message} {error.remedy}", messages.ERROR)
+            return queryset.none(), False
+        return super().get_search_results(request, queryset, " ".join(words))
 
 
 class ScloudAdminSite(AdminSite):
@@ -17,6 +44,17 @@ class ScloudAdminSite(AdminSite):
     site_title = _("SCloud operations")
     index_title = _("Platform")
     index_template = "admin/scloud/index.html"
+
+    def register(
+        self,
+        model_or_iterable: type[Model] | Iterable[type[Model]],
+        admin_class: type[DjangoModelAdmin[Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        """Register models, with a bounded search whatever class an app brings."""
+        given = admin_class or DjangoModelAdmin
+        bounded = type(given.__name__, (BoundedSearch, given), {"__module__": given.__module__})
+        super().register(model_or_iterable, bounded, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import Context, Template
@@ -22,6 +22,7 @@ from django.utils.functional import Promise, cached_property
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from scloud.lib import search
 from scloud.lib.errors import NotFound
 from scloud.web import export, ui
 from scloud.web.http import ConsoleRequest
@@ -149,7 +150,8 @@ class Filter:
             return queryset.filter(**{self.lookup or f"{self.key}__in": values})
         if self.kind == "date":
             return queryset.filter(**{self.lookup or self.key: values[0]})
-        return queryset.filter(**{self.lookup or f"{self.key}__icontains": values[0]})
+        text = values[0][: search.MAX_CHARACTERS]
+        return queryset.filter(**{self.lookup or f"{self.key}__icontains": text})
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,10 @@ class ListView(ConsoleView):
         """Return the few actions that stand in the row itself; must not query."""
         return []
 
+    def match(self, model: type[Model]) -> search.Match:
+        """Return what one word of a search finds."""
+        return search.containing(model, self.search_fields)
+
     def page_context(self) -> dict[str, Any]:
         """Return more variables for the page around the list."""
         return {}
@@ -370,7 +376,7 @@ class ListView(ConsoleView):
         params = self.request.GET
         filters = {}
         for item in self.filters:
-            values = [value for value in params.getlist(item.key) if value]
+            values = list(dict.fromkeys(value for value in params.getlist(item.key) if value))
             if item.kind == "choice":
                 known = {str(value) for value, _label in item.choices_for(self.request)}
                 values = [value for value in values if value in known]
@@ -383,7 +389,7 @@ class ListView(ConsoleView):
         if sort.removeprefix("-") not in sortable:
             sort = self.default_sort
         return State(
-            search=params.get("q", "").replace("\x00", "").strip()[:100],
+            search=params.get("q", "").replace("\x00", "").strip(),
             filters=filters,
             sort=sort,
             page=_number(params.get("page", ""), 1, 1, 1_000_000),
@@ -406,11 +412,8 @@ class ListView(ConsoleView):
     def narrowed(self, state: State) -> QuerySet[Any]:
         """Return the rows that search and filters leave."""
         queryset = self.get_queryset()
-        for word in state.search.split():
-            match = Q()
-            for name in self.search_fields:
-                match |= Q(**{f"{name}__icontains": word})
-            queryset = queryset.filter(match)
+        match = self.match(queryset.model)
+        queryset = search.narrow(queryset, state.search, match, field="q")
         for item in self.filters:
             if item.key in state.filters:
                 queryset = item.narrow(queryset, state.filters[item.key])

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from scloud.lib import search
 from scloud.resources import kinds
 from scloud.web.views import ConsoleView
 
@@ -36,19 +36,18 @@ class Group:
 
 
 def find(actor: Any, words: str, limit: int) -> list[Group]:
-    """Return what matches all words, by kind; only kinds that the caller may see."""
+    """Return what matches all words, by kind; only kinds that the caller may see.
+
+    Raises InvalidInput (``search_too_long``).
+    """
     groups = []
     for kind in kinds.all_kinds():
         if kind.url_name is None or (
             kind.view_permission and not actor.allows(kind.view_permission)
         ):
             continue
-        rows = kind.rows()
-        for word in words.split():
-            match = Q()
-            for name in kind.search_fields:
-                match |= Q(**{f"{name}__icontains": word})
-            rows = rows.filter(match)
+        match = search.containing(kind.model_class(), kind.search_fields)
+        rows = search.narrow(kind.rows(), words, match, field="q")
         hits = []
         for row in rows.order_by("pk")[:limit]:
             try:
@@ -67,7 +66,7 @@ class SearchView(ConsoleView):
     title = _("Search")
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        words = request.GET.get("q", "").replace("\x00", "").strip()[:100]
+        words = request.GET.get("q", "").replace("\x00", "").strip()
         as_part = bool(self.request.htmx)
         groups = find(self.actor, words, PER_KIND if as_part else PER_KIND_ON_PAGE) if words else []
         template = "web/search/results.html" if as_part else "web/search/page.html"

@@ -65,6 +65,37 @@ def test_the_list_narrows_by_region_status_vm_and_words(program: Program, things
     assert ids("?region=elsewhere") == set()
 
 
+@pytest.mark.parametrize("path", ["/vms", "/disks", "/snapshots", "/images"])
+def test_a_search_costs_no_join_per_word_and_has_a_limit(
+    program: Program, things: Things, path: str
+) -> None:
+    def joins(words: int) -> list[int]:
+        with CaptureQueriesContext(connection) as queries:
+            answer = program.get(f"{path}?search=" + "+".join("abcdefghij"[:words]))
+        assert answer.status == 200, answer.body
+        counting = [query["sql"] for query in queries if "COUNT(*)" in query["sql"]]
+        assert counting
+        return [sql.split(" WHERE ")[0].count(" JOIN ") for sql in counting]
+
+    assert joins(10) == joins(1)
+    eleven = program.get(f"{path}?search=" + "+".join("abcdefghijk"))
+    eleven.error(400, "search_too_long", "search")
+    assert eleven.body["numbers"]["max_words"] == 10
+    program.get(f"{path}?search=" + "a" * 101).error(400, "search_too_long", "search")
+
+
+def test_the_same_word_eight_times_is_one_condition(program: Program, things: Things) -> None:
+    def lengths(search: str) -> list[int]:
+        with CaptureQueriesContext(connection) as queries:
+            assert program.get(f"/snapshots?search={search}").status == 200
+        return [len(query["sql"].split(" WHERE ")[-1]) for query in queries]
+
+    lengths("a")
+    assert len(lengths("+".join("a" * 8))) == len(lengths("a"))
+    for eight, one in zip(lengths("+".join("a" * 8)), lengths("a"), strict=True):
+        assert abs(eight - one) < 100, (eight, one)
+
+
 def test_allowed_actions_say_why_not(program: Program, things: Things) -> None:
     rows = program.get(f"/disks/{things.disk.pk}").body["allowed_actions"]
     verbs = {row["verb"]: row for row in rows}
