@@ -410,10 +410,14 @@ def test_a_vanished_image_and_a_deaf_guest_are_told(
     platform = real_platform
     vm = platform.running_vm(agent=True)
     monkeypatch.setattr("compute.tasks.changes.AGENT_PATIENCE_S", 3.0)
-    platform.hypervisor(vm).run(
+    driver = platform.hypervisor(vm)
+    driver.run(
         str(vm.uuid), ["/bin/sh", "-c", "(sleep 1; kill -STOP $(pidof qemu-ga)) >/dev/null 2>&1 &"]
     )
-    time.sleep(2)
+    end = time.monotonic() + 60
+    while driver.agent_ready(str(vm.uuid)):
+        assert time.monotonic() < end, "the agent still answers"
+        time.sleep(0.3)
     changes.reset_password(actor=platform.actor, vm=vm, password="An0ther-one")
     platform.run_jobs()
     vm.refresh_from_db()
