@@ -8,7 +8,13 @@ from playwright.sync_api import expect
 # Long enough for a machine that runs guests meanwhile; a page that is ready costs no time.
 expect.set_options(timeout=20_000)
 
-pytest_plugins = ["tests.fixtures", "tests.browser", "tests.lab_fixture", "tests.lab_platform"]
+pytest_plugins = [
+    "tests.database",
+    "tests.fixtures",
+    "tests.browser",
+    "tests.lab_fixture",
+    "tests.lab_platform",
+]
 
 
 @pytest.fixture(autouse=True)

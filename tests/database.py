@@ -1,0 +1,107 @@
+"""The database of a test run: migrated once, copied for each worker.
+
+A template holds the migrated schema. Its name ends in a digest of the migrations, so that a
+changed migration makes a new one and runs after the first begin at once. Each pytest-xdist worker
+tests on a copy of its own, which it drops at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from psycopg import sql
+from pytest_django import DjangoDbBlocker
+
+# Held while a template is looked for or made: the workers of a run start together.
+LOCK = 0x5C10_7E57
+
+
+def migrations_digest() -> str:
+    """Return a digest of all that decides what ``migrate`` makes."""
+    digest = hashlib.sha256()
+    for distribution in ("django", "django-q2"):
+        digest.update(f"{distribution}={metadata.version(distribution)};".encode())
+    digest.update(";".join(settings.INSTALLED_APPS).encode())
+    root = Path(settings.BASE_DIR)
+    for config in apps.get_app_configs():
+        place = Path(config.path)
+        if place.is_relative_to(root) and ".venv" not in place.parts:
+            for file in sorted(place.glob("migrations/*.py")):
+                digest.update(f"{config.label}/{file.name}".encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _execute(cursor: Any, statement: str, *names: str) -> None:
+    cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def _server() -> Iterator[Any]:
+    """A cursor on the server, outside of every test database."""
+    with connection.creation._nodb_cursor() as cursor:
+        yield cursor
+
+
+def _use(name: str) -> None:
+    connection.close()
+    settings.DATABASES["default"]["NAME"] = name
+    connection.settings_dict["NAME"] = name
+
+
+def make_template(name_of_tests: str) -> str:
+    """Return the name of the template, made by ``migrate`` if it is not there yet."""
+    prefix = f"{name_of_tests}_template_"
+    name = prefix + migrations_digest()
+    with _server() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix])
+        found = {str(row[0]) for row in cursor.fetchall()}
+        if name in found:
+            return name
+        for stale in found:
+            _execute(cursor, "DROP DATABASE IF EXISTS {} WITH (FORCE)", stale)
+        half = f"{name}_half"
+        _execute(cursor, "CREATE DATABASE {}", half)
+        _use(half)
+        call_command("migrate", verbosity=0, interactive=False)
+        connection.close()
+        # Whoever finds it under its name finds it whole.
+        _execute(cursor, "ALTER DATABASE {} RENAME TO {}", half, name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    request: pytest.FixtureRequest,
+    django_test_environment: None,
+    django_db_blocker: DjangoDbBlocker,
+    django_db_modify_db_settings: None,
+) -> Iterator[None]:
+    """Test on a copy of the template; pytest-django's own fixture migrates in each worker."""
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "")
+    mine = str(connection.settings_dict["TEST"]["NAME"])
+    before = str(connection.settings_dict["NAME"])
+    with django_db_blocker.unblock():
+        template = make_template(mine.removesuffix(f"_{worker}"))
+        with _server() as cursor:
+            # Left behind by a run that was killed.
+            _execute(cursor, "DROP DATABASE IF EXISTS {} WITH (FORCE)", mine)
+            _execute(cursor, "CREATE DATABASE {} TEMPLATE {}", mine, template)
+        _use(mine)
+    yield
+    with django_db_blocker.unblock():
+        _use(before)
+        with _server() as cursor:
+            # Not by force: a connection that a test left open is a mistake of that test.
+            _execute(cursor, "DROP DATABASE {}", mine)
