@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scloud.lab.images import disk
-from scloud.lab.plan import LabError
+from scloud.lab.images import disk, sources
 from scloud.lab.shell import run
 
 DURATION = "about 2 minutes"
@@ -33,12 +32,6 @@ PACKAGES = [
     "tzdata",
     "udev",
 ]
-# For machines that are not Debian 12 themselves.
-SOURCES = [
-    "deb http://deb.debian.org/debian bookworm main",
-    "deb http://deb.debian.org/debian bookworm-updates main",
-    "deb http://deb.debian.org/debian-security bookworm-security main",
-]
 KERNEL_ARGUMENTS = (
     "root=/dev/vda1 ro console=tty0 console=ttyS0 quiet net.ifnames=0 mitigations=off "
     "no_timer_check"
@@ -56,11 +49,17 @@ def recipe_hash() -> str:
     return disk.hash_of(Path(__file__), Path(disk.__file__), FILES)
 
 
-def _sources() -> list[Path | str]:
-    try:
-        return [*disk.apt_sources(CODENAME)]
-    except LabError:
-        return [*SOURCES]
+def _mirror(work: Path) -> list[Path]:
+    """The machine's own sources of Debian, whichever release it runs itself.
+
+    Empty where apt knows none (on Ubuntu): mmdebstrap then takes the servers that it knows itself.
+    """
+    release = disk.os_release()
+    here = []
+    if release.get("ID") == "debian":
+        here = [release.get("VERSION_CODENAME", CODENAME), *sources.ALIASES]
+    found = sources.of_release(sources.of_machine(), CODENAME, here=here)
+    return [sources.write(found, work / "debian.sources")] if found else []
 
 
 def build(work: Path, raw: Path) -> None:
@@ -73,7 +72,7 @@ def build(work: Path, raw: Path) -> None:
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
         f"--include={','.join(PACKAGES)}",
-        CODENAME, root, *_sources(),
+        CODENAME, root, *_mirror(work),
         timeout_s=1800,
     )  # fmt: skip
     for name, content in ETC.items():

@@ -6,6 +6,7 @@ import hashlib
 import struct
 from pathlib import Path
 
+from scloud.lab.images import sources
 from scloud.lab.plan import LabError
 from scloud.lab.shell import run
 
@@ -39,28 +40,19 @@ def os_release() -> dict[str, str]:
     return {key: value.strip('"') for key, _, value in pairs}
 
 
-def apt_sources(codename: str) -> list[Path]:
-    """The machine's own sources of the distribution's packages (third parties' left out).
-
-    LabError when there are none.
-    """
-    candidates = [Path("/etc/apt/sources.list")]
-    directory = Path("/etc/apt/sources.list.d")
-    if directory.is_dir():
-        candidates += sorted([*directory.glob("*.list"), *directory.glob("*.sources")])
-    found = [path for path in candidates if path.is_file() and codename in path.read_text()]
-    if not found:
-        raise LabError(f"no package source for {codename} in /etc/apt")
-    return found
-
-
 def extract(codename: str, packages: list[str], target: Path) -> None:
-    """Unpack packages and all they depend on, without installing them."""
+    """Unpack packages of the machine's own release and all they depend on, without installing.
+
+    LabError when the machine has no sources for ``codename``.
+    """
+    found = sources.of_release(sources.of_machine(), codename)
+    if not found:
+        raise LabError(f"no package source for {codename} in {sources.APT}")
     run(
         "mmdebstrap", "--quiet", "--mode=root", "--variant=extract",
         "--aptopt=Apt::Install-Recommends false",
         f"--include={','.join(packages)}",
-        codename, target, *apt_sources(codename),
+        codename, target, sources.write(found, target.with_suffix(".sources")),
         timeout_s=900,
     )  # fmt: skip
 
