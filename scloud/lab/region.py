@@ -247,8 +247,11 @@ def _write_configuration(host: HostPlan) -> None:
     (etc / "qemu.conf").write_text(QEMU_CONF.format(address=host.address))
     names = ["127.0.0.1 localhost", f"{host.lab.management_address} central"]
     names += [f"{other.address} {other.hostname} {other.name}" for other in host.lab.hosts]
-    # Written in place: the file is bind-mounted into the running host.
-    (host.state / "hosts").write_text("\n".join(names) + "\n")
+    text = "\n".join(names) + "\n"
+    (host.state / "hosts").write_text(text)
+    # A host that runs has its own /etc, made from what was there when it started.
+    if (host.run / "etc" / "hosts").exists():
+        (host.run / "etc" / "hosts").write_text(text)
 
 
 def _up_host(host: HostPlan, with_kvm: bool) -> None:

@@ -101,6 +101,37 @@ def test_a_host_that_lost_its_power_is_started_again_and_the_other_is_left_alone
     assert region.inner_pid(second) == before
 
 
+def test_the_box_outlives_a_machine_that_replaces_its_files(spare: Lab) -> None:
+    """What an installed package does to /etc/passwd reaches no host."""
+    region.up(spare)
+    host = spare.host("h1")
+    files = [Path("/etc/passwd"), Path("/etc/group"), Path("/etc/hosts")]
+    before = region.in_host(host, "stat", "--format=%d:%i %s", *files)
+    mounts = Path("/proc/self/mounts").read_text().split()
+    replaced = [path for path in files if str(path) not in mounts]
+    assert files[0] in replaced
+    for path in replaced:
+        # The same content, owner and mode in a new file of the same name, as useradd leaves it.
+        fresh = path.with_name(f"{path.name}.scloud-test")
+        run("cp", "-a", path, fresh)
+        fresh.rename(path)
+    assert region.in_host(host, "stat", "--format=%d:%i %s", *files) == before
+    region.kill_libvirtd(host)
+    region.start_libvirtd(host)
+    assert run("virsh", "-q", "-c", host.uri, "hostname").strip() == host.hostname
+    assert spare.host("h2").address in region.in_host(host, "getent", "hosts", "spare-h2")
+    region.in_host(host, "getent", "passwd", "libvirt-qemu")
+
+
+def test_names_of_hosts_that_come_later_reach_those_that_run(spare: Lab) -> None:
+    region.up(Lab("spare", 61, 1))
+    assert "spare-h2" not in region.in_host(spare.host("h1"), "cat", "/etc/hosts")
+    region.up(spare)
+    assert spare.host("h2").address in region.in_host(
+        spare.host("h1"), "getent", "hosts", "spare-h2"
+    )
+
+
 def test_leftovers_of_a_killed_lab_are_cleaned_up(spare: Lab) -> None:
     region.up(spare)
     # What a crash of the machine's user land leaves: half of the processes, no pid files, a

@@ -80,6 +80,20 @@ mount -t tmpfs -o mode=1777 shm shm
 cd /
 mount --move "$HOST_RUN/dev" /dev
 
+# An /etc of its own, whole: a bind over a single file such as /etc/passwd is gone as soon as the
+# outer machine replaces that file, as the installation of any package with a user does.
+etc=$HOST_RUN/etc
+mkdir -p "$etc"
+# Twice: a file may vanish under the first copy while the outer machine installs something.
+cp -a /etc/. "$etc/" || cp -a /etc/. "$etc/"
+cp "$HOST_STATE/hosts" "$etc/hosts"
+# libvirt does not start without its packaged user, which only some of its packages make.
+grep -q ^libvirt-qemu: "$etc/passwd" ||
+    echo "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin" >>"$etc/passwd"
+grep -q ^libvirt-qemu: "$etc/group" || echo "libvirt-qemu:x:64055:" >>"$etc/group"
+grep -q ^kvm: "$etc/group" || echo "kvm:x:64056:" >>"$etc/group"
+mount --bind "$etc" /etc
+
 private() { # directory-in-state  place
     mkdir -p "$HOST_STATE/$1" "$2"
     mount --bind "$HOST_STATE/$1" "$2"
@@ -91,17 +105,6 @@ private log-libvirt /var/log/libvirt
 private etc-openvswitch /etc/openvswitch
 private log-openvswitch /var/log/openvswitch
 private log-ovn /var/log/ovn
-mount --bind "$HOST_STATE/hosts" /etc/hosts
-# libvirt does not start without its packaged user, which only some of its packages make.
-for file in passwd group; do
-    cp "/etc/$file" "$HOST_STATE/$file"
-    grep -q ^libvirt-qemu: "/etc/$file" || case $file in
-        passwd) echo "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin" ;;
-        group) echo "libvirt-qemu:x:64055:" ;;
-    esac >>"$HOST_STATE/$file"
-    [ "$file" = passwd ] || grep -q ^kvm: "/etc/group" || echo "kvm:x:64056:" >>"$HOST_STATE/group"
-    mount --bind "$HOST_STATE/$file" "/etc/$file"
-done
 # Last: from here on /run is the host's own.
 mount --bind "$HOST_RUN" /run
 mkdir -p /run/libvirt /run/openvswitch /run/ovn /run/lock
