@@ -7,13 +7,17 @@ from django.utils.translation import gettext_lazy as _
 from django_scopes import get_scope
 
 from billing import hooks
-from compute import console, queries, reconcile, sweeps
 from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
-from compute.actions import lifecycle as verbs
-from compute.tasks import changes, disks, images, lifecycle, limits, migrate, snapshots
+from compute.actions.vms import lifecycle as verbs
+from compute.queries import vms as queries
+from compute.sweeps import reconcile
+from compute.sweeps import vms as sweeps
+from compute.tasks import disks, images, limits, snapshots
+from compute.tasks.vms import changes, lifecycle, migrate
+from compute.views import shell as console
 from compute.vnc import leases, tickets
-from network import usage
+from network.rules import usage
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.resources import kinds

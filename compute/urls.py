@@ -1,19 +1,17 @@
-"""URLs of the compute console. A verb's URL comes from the table in ``compute/views/verbs.py``."""
+"""URLs of the compute console. A verb's comes from ``compute/views/vms/verbs.py``."""
 
 from django.urls import URLPattern, path
 
-from compute.views import (
-    disk_dialogs,
-    images,
-    recycle,
-    snapshots,
-    storage_detail,
-    verbs,
-    vm_create,
-    vm_detail,
-    vm_disks,
-    vm_list,
-)
+from compute.views import bin as recycle
+from compute.views.disks import detail as storage_detail
+from compute.views.disks import dialogs as disk_dialogs
+from compute.views.images import list as images
+from compute.views.snapshots import list as snapshots
+from compute.views.vms import create as vm_create
+from compute.views.vms import detail as vm_detail
+from compute.views.vms import disks as vm_disks
+from compute.views.vms import list as vm_list
+from compute.views.vms import verbs
 
 # Imported for what it adds to the table of verbs, from which the URLs below come.
 assert vm_disks

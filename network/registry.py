@@ -6,7 +6,8 @@ from typing import Final
 
 from django.utils.translation import gettext_lazy as _
 
-from network import reconcile, tasks
+from network.sweeps import reconcile
+from network.tasks import sync as tasks
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.resources import kinds

@@ -18,6 +18,6 @@ $py -m pytest -q -m "(lab or browser) and not bench" --cov --cov-append --cov-re
 say "coverage"
 $py -m coverage report --fail-under="${SCLOUD_COVERAGE_FLOOR:-80}" | tail -n 40 || status=1
 $py -m coverage report --fail-under=100 \
-    --include 'billing/pricing.py,compute/states.py,compute/transitions.py' || status=1
+    --include 'billing/pricing.py,compute/states/*.py,compute/transitions/vms.py' || status=1
 $py scripts/count_tests.py "$report/fast.xml" "$report/real.xml" || status=1
 exit $status

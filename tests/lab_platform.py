@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from compute import reconcile, seeding
-from compute.actions import create
-from compute.actions.create import VmOrder
-from compute.drivers import hypervisor_of, storage_of
+from compute.actions.vms import create
+from compute.actions.vms.create import VmOrder
 from compute.hypervisor.base import Hypervisor, HypervisorError
+from compute.management import seeding
 from compute.models import VM, Cluster, DiskType, Host, Image, Spec, StoragePool
 from compute.storage.base import Storage
-from network import fabrics
+from compute.sweeps import reconcile
+from compute.tasks.drivers import hypervisor_of, storage_of
 from network.fabric.base import Kind
 from network.models import SecurityGroup, Subnet
+from network.tasks import fabrics
 from scloud.jobs import runner
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.lab import images, region

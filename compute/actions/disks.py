@@ -10,14 +10,17 @@ from django.utils import timezone
 from billing import quotas, services
 from billing.quotes import Quote
 from billing.services import ChangeQuote, QuoteItem, ResourceRef
-from compute import catalog, sizes, transitions
-from compute.bin import land_disk_in_bin
-from compute.build import DATA_TARGETS
-from compute.disk_transitions import begin_disk, fresh_disk, guard_disk, move_disk, tell_disk
 from compute.models import VM, Disk, DiskType, Snapshot
 from compute.models.disk import disk_id
-from compute.states import DiskStatus, SnapshotStatus
-from compute.validation import check_name, check_remark, check_tags
+from compute.rules import catalogue as catalog
+from compute.rules import sizes
+from compute.rules.validation import check_name, check_remark, check_tags
+from compute.states.disks import DiskStatus
+from compute.states.snapshots import SnapshotStatus
+from compute.tasks.build import DATA_TARGETS
+from compute.transitions import vms as transitions
+from compute.transitions.bin import land_disk_in_bin
+from compute.transitions.disks import begin_disk, fresh_disk, guard_disk, move_disk, tell_disk
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs.models import Job

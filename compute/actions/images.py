@@ -9,15 +9,16 @@ from django.conf import settings
 from django.utils import timezone
 
 from billing import quotas
-from compute import staging
-from compute.actions.changes import check_image_name
-from compute.disk_transitions import guard_image, move_image
-from compute.download import check_url
+from compute.actions.vms.changes import check_image_name
 from compute.models import Disk, Image, StoragePool
 from compute.models.image import OsFamily, image_id
 from compute.models.platform import Architecture
-from compute.states import DiskStatus, ImageStatus, image_rule
-from compute.validation import check_remark
+from compute.rules.validation import check_remark
+from compute.states.disks import DiskStatus
+from compute.states.images import ImageStatus, image_rule
+from compute.transfer import staging
+from compute.transfer.download import check_url
+from compute.transitions.disks import guard_image, move_image
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -146,10 +147,10 @@ def _begin_import(actor: Actor, image: Image) -> Image:
 def import_image_file(
     *, actor: Actor, facts: ImageFacts, path: Path, sha256: str | None = None
 ) -> Image:
-    """Begin to import an upload that :func:`compute.staging.stage` wrote; return the image.
+    """Begin to import an upload that :func:`compute.transfer.staging.stage` wrote.
 
-    With ``sha256`` the file must have that checksum. An administrator who acts for no tenant makes
-    a base image. Raises InvalidInput, QuotaExceeded.
+    Return the image. With ``sha256`` the file must have that checksum. An administrator who acts
+    for no tenant makes a base image. Raises InvalidInput, QuotaExceeded.
     """
     image = _new_image(actor, facts, sha256)
     image.import_source = str(staging.check_staged(path))

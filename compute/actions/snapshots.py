@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from django.utils import timezone
 
 from billing import quotas
-from compute.disk_transitions import begin_disk, fresh_disk, guard_disk, move_snapshot
 from compute.models import Disk, Snapshot, SnapshotSchedule
 from compute.models.snapshot import snapshot_id
-from compute.schedules import next_run
-from compute.states import SnapshotStatus
-from compute.validation import check_name, check_remark
+from compute.rules.schedules import next_run
+from compute.rules.validation import check_name, check_remark
+from compute.states.snapshots import SnapshotStatus
+from compute.transitions.disks import begin_disk, fresh_disk, guard_disk, move_snapshot
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from compute.models.image import Image
 from compute.models.platform import DiskType, StoragePool
 from compute.models.vm import VM
-from compute.states import DiskStatus, DiskTask
+from compute.states.disks import DiskStatus, DiskTask
 from scloud.lib.ids import new_id
 from scloud.resources.models import Binnable, Resource
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from compute.models.platform import Architecture, StoragePool
-from compute.states import ImageStatus
+from compute.states.images import ImageStatus
 from scloud.lib.ids import new_id
 from scloud.resources.models import Binnable, Region
 from scloud.tenancy.models import Tenant
@@ -30,7 +30,7 @@ class Image(Binnable):
     """A template of a system disk. Without a tenant it is a base image, which all see.
 
     Because base images have no tenant, the strict manager does not fit: read images through
-    :func:`compute.queries.images_of` only.
+    :func:`compute.queries.vms.images_of` only.
     """
 
     KIND: ClassVar[str] = "image"

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from compute.models.disk import Disk
-from compute.states import SnapshotStatus
+from compute.states.snapshots import SnapshotStatus
 from scloud.lib.ids import new_id
 from scloud.resources.models import Resource
 

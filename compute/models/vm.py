@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from compute.models.image import Image
 from compute.models.platform import Cluster, Host
-from compute.states import PowerState, VmStatus, VmTask
+from compute.states.vms import PowerState, VmStatus, VmTask
 from scloud.lib.ids import new_id
 from scloud.resources.models import Binnable, Resource, name_validator
 from scloud.tenancy.models import Tenant
@@ -24,7 +24,7 @@ def vm_id() -> str:
 
 class VM(Resource, Binnable):
     """A VM. ``status`` is where it stands, ``task`` what is being done, ``power_state`` what the
-    hypervisor said at ``observed_at``; what people see is computed in :mod:`compute.states`.
+    hypervisor said at ``observed_at``; what people see is computed in :mod:`compute.states.vms`.
     """
 
     KIND: ClassVar[str] = "vm"

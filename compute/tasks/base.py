@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compute import transitions
-from compute.build import domain_spec, seed_spec
-from compute.cloudinit import files
-from compute.drivers import hypervisor_of, storage_of, told_plainly
 from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.hypervisor.base import PowerState as Power
+from compute.hypervisor.cloudinit import files
 from compute.models import VM, Disk
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
 from compute.storage.base import Storage
-from network import plumbing
+from compute.tasks.build import domain_spec, seed_spec
+from compute.tasks.drivers import hypervisor_of, storage_of, told_plainly
+from compute.transitions import vms as transitions
 from network.models import Nic
+from network.tasks import plumbing
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
 from scloud.lib.errors import HostError, ScloudError

@@ -8,18 +8,19 @@ from contextlib import suppress
 from django.utils import timezone
 
 from billing import quotas, services
-from compute import sizes
-from compute.bin import land_disk_in_bin
-from compute.build import attachment
-from compute.disk_transitions import complete_disk, fail_disk
-from compute.drivers import quietly, told_plainly
 from compute.hypervisor.base import AgentUnavailable, DomainNotFound, HypervisorError
 from compute.models import VM, Disk, Snapshot
 from compute.models.image import OsFamily
-from compute.states import DiskStatus, SnapshotStatus
+from compute.rules import sizes
+from compute.states.disks import DiskStatus
+from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import host_of, pool_of
+from compute.tasks.build import attachment
+from compute.tasks.drivers import quietly, told_plainly
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
+from compute.transitions.bin import land_disk_in_bin
+from compute.transitions.disks import complete_disk, fail_disk
 from scloud.jobs.handlers import Context, Step, register
 from scloud.lib.errors import ScloudError
 

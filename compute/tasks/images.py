@@ -10,14 +10,14 @@ from django.conf import settings
 from django.utils import timezone
 
 from billing import quotas
-from compute import staging
-from compute.disk_transitions import move_image
-from compute.download import fetch
-from compute.drivers import quietly, storage_of, told_plainly
 from compute.models import Image
-from compute.states import ImageStatus
+from compute.states.images import ImageStatus
 from compute.storage.base import ImageMissing
-from compute.tasks.changes import facts, fail_image, keep_facts
+from compute.tasks.drivers import quietly, storage_of, told_plainly
+from compute.tasks.vms.changes import facts, fail_image, keep_facts
+from compute.transfer import staging
+from compute.transfer.download import fetch
+from compute.transitions.disks import move_image
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError

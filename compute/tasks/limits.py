@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 
 from django.db.models import F, Q
 
-from compute.build import limits_of
-from compute.drivers import hypervisor_of
 from compute.hypervisor.base import DomainNotFound, HypervisorError, Refused
 from compute.models import VM, Cluster, Disk, DiskType
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
+from compute.tasks.build import limits_of
+from compute.tasks.drivers import hypervisor_of
 from scloud.jobs import service as jobs
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job

@@ -10,15 +10,16 @@ from django.db.models import Q
 from django.utils import timezone
 
 from billing import quotas
-from compute.disk_transitions import move_snapshot
-from compute.drivers import quietly, told_plainly
 from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.models import Disk, Snapshot
-from compute.states import DiskStatus, SnapshotStatus
+from compute.states.disks import DiskStatus
+from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import host_of, pool_of
-from compute.tasks.changes import remember
+from compute.tasks.drivers import quietly, told_plainly
+from compute.tasks.vms.changes import remember
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
+from compute.transitions.disks import move_snapshot
 from scloud.jobs.handlers import Context, Step, register
 from scloud.lib.errors import HostError, ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from compute.disk_transitions import complete_disk, fail_disk
-from compute.drivers import told_plainly
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
 from compute.tasks.base import host_of
+from compute.tasks.drivers import told_plainly
+from compute.transitions.disks import complete_disk, fail_disk
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import template
 
-from compute import queries
+from compute.queries import vms as queries
 from compute.views import common
 
 register = template.Library()

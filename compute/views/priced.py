@@ -14,8 +14,8 @@ from billing.pricing import DURATIONS
 from billing.quotes import Quote
 from billing.services import ChangeQuote
 from compute.actions.disks import DiskOrder
-from compute.forms import split_tags
 from compute.models import DiskType
+from compute.views.forms import split_tags
 from compute.views.renew import duration_label
 from scloud.lib.errors import ScloudError
 from scloud.resources.models import Region

@@ -14,8 +14,8 @@ from billing import services
 from billing.actions import renew_resource
 from billing.pricing import DURATIONS, Method
 from billing.quotes import Quote
-from compute.forms import RenewForm
 from compute.views.common import method_label
+from compute.views.forms import RenewForm
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.web import ui
 from scloud.web.views import ActionView

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from django import forms
 from django.utils.functional import Promise
 
-from compute import queries, states
 from compute.models import VM
+from compute.queries import vms as queries
+from compute.states import vms as states
 from compute.views.common import refusal
 from scloud.web.views import ActionView, PostView
 

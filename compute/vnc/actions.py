@@ -1,7 +1,7 @@
 """The verbs about screens."""
 
 from compute.models import VM
-from compute.transitions import guard_vm
+from compute.transitions.vms import guard_vm
 from compute.vnc import leases, tickets
 from scloud.audit.action import action, note
 from scloud.tenancy.actor import Actor

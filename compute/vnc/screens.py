@@ -9,10 +9,10 @@ from typing import Final
 
 from django.utils import timezone
 
-from compute.drivers import hypervisor_of
 from compute.hypervisor.base import DomainNotRunning, HypervisorError
 from compute.models import VM
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
+from compute.tasks.drivers import hypervisor_of
 from compute.vnc import rfb
 from compute.vnc.screen import Endpoint, ScreenUnavailable
 from scloud.tenancy.scoping import scopes_disabled

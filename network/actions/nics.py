@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from network import addresses
+from network.actions import addresses
 from network.actions.common import bury, changed, enqueue_sync, locked, still_there, tell
 from network.fabric.base import Kind
 from network.models import Nic, NicKind, SecurityGroup, Subnet
@@ -32,8 +32,8 @@ def create_nics(*, subnet: Subnet, requests: Sequence[NicRequest]) -> list[Nic]:
 
     Runs in the caller's transaction, which must have taken account and quota locks before, and
     keeps the subnet locked until it ends. Makes no job: the VM's own job calls
-    :func:`network.plumbing.ensure_nic_ports`. Raises what
-    :func:`network.addresses.allocate` raises, and NotFound for a group that is gone.
+    :func:`network.tasks.plumbing.ensure_nic_ports`. Raises what
+    :func:`network.actions.addresses.allocate` raises, and NotFound for a group that is gone.
     """
     groups = {one.security_group.pk: one.security_group for one in requests if one.security_group}
     for group in groups.values():
@@ -66,8 +66,8 @@ def create_nics(*, subnet: Subnet, requests: Sequence[NicRequest]) -> list[Nic]:
 def release_nics(vm_id: str) -> int:
     """Free the addresses of a VM's default NICs and delete them; return how many there were.
 
-    Runs in the caller's transaction, after :func:`network.plumbing.remove_nic_ports`; what that
-    left in the fabric is removed by the reconciler. Takes no lock.
+    Runs in the caller's transaction, after :func:`network.tasks.plumbing.remove_nic_ports`; what
+    that left in the fabric is removed by the reconciler. Takes no lock.
     """
     nics = list(Nic.objects.filter(vm_id=vm_id, kind=NicKind.DEFAULT))
     for nic in nics:

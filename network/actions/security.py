@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from billing import quotas
-from network import cidr as ranges
-from network import usage
 from network.actions.common import (
     bury_and_remove,
     changed,
@@ -30,6 +28,8 @@ from network.models import (
     SecurityGroup,
     SecurityGroupRule,
 )
+from network.models import cidr as ranges
+from network.rules import usage
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.lib.errors import Conflict, InvalidInput, NotFound

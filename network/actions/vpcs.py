@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address
 
 from billing import quotas
-from network import cidr as ranges
 from network.actions.common import (
     bury_and_remove,
     checked_name,
@@ -20,6 +19,7 @@ from network.actions.common import (
 )
 from network.fabric.base import Kind
 from network.models import Nic, PrivateAddress, Subnet, Vpc
+from network.models import cidr as ranges
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.lib.errors import Conflict, InvalidInput

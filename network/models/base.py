@@ -3,7 +3,7 @@
 from django.db import models
 from django.utils import timezone
 
-from network.states import Status
+from network.states.resources import Status
 from scloud.resources.models import Region, Resource
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import TenantManager

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from network import cidr
+from network.models import cidr
 from network.models.base import FabricResource
 from scloud.lib.errors import ScloudError
 from scloud.lib.ids import new_id

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from network import presentation
+from network.views import presentation
 from scloud.lib.errors import InvalidInput, NotFound
 from scloud.resources import kinds
 from scloud.resources.models import Region

@@ -10,9 +10,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from network import actions, presentation, queries, verbs
+from network import actions
 from network.actions.defaults import default_rules
-from network.forms import NameForm, RuleForm, SecurityGroupForm
 from network.models import (
     RULES_PER_GROUP,
     RuleAction,
@@ -22,6 +21,9 @@ from network.models import (
     SecurityGroup,
     SecurityGroupRule,
 )
+from network.queries import vpcs as queries
+from network.rules import verbs
+from network.views import presentation
 from network.views.common import (
     NetworkDetail,
     away,
@@ -31,6 +33,7 @@ from network.views.common import (
     region_of,
     status_column,
 )
+from network.views.forms import NameForm, RuleForm, SecurityGroupForm
 from scloud.web import http, ui
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import (

@@ -9,9 +9,11 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from network import actions, cidr, presentation, queries, verbs
-from network.forms import NameForm, SubnetForm, VpcForm
-from network.models import PrivateAddress, Subnet, Vpc
+from network import actions
+from network.models import PrivateAddress, Subnet, Vpc, cidr
+from network.queries import vpcs as queries
+from network.rules import verbs
+from network.views import presentation
 from network.views.common import (
     NetworkDetail,
     away,
@@ -22,6 +24,7 @@ from network.views.common import (
     region_of,
     status_column,
 )
+from network.views.forms import NameForm, SubnetForm, VpcForm
 from scloud.web import ui
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import Column, EmptyState, ListView, PageAction, RowAction

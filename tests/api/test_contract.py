@@ -15,8 +15,8 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from rest_framework.response import Response
 
-from compute import states
 from compute.models import VM
+from compute.states import vms as states
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict

@@ -14,8 +14,8 @@ from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compute import serializers as compute_shapes
-from network import serializers as network_shapes
+from compute.api.serializers import vms as compute_shapes
+from network.api import serializers as network_shapes
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope
 from tests.api.client import Answer, Program

@@ -16,7 +16,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from billing.models import Charge, Order, QuotaClaim, QuotaLimit, Subscription
-from compute import placement
+from compute.hosts import placement
 from compute.models import VM, Disk, Host
 from network.actions import create_subnet, ensure_tenant_defaults
 from network.models import Nic, PrivateAddress, Subnet

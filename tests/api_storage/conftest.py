@@ -10,7 +10,8 @@ import pytest
 
 from compute.actions.disks import DiskOrder, create_disk, quote_disk
 from compute.models import VM, Disk, Image, Snapshot
-from compute.states import DiskStatus, SnapshotStatus
+from compute.states.disks import DiskStatus
+from compute.states.snapshots import SnapshotStatus
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor

@@ -9,7 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from compute.models import Disk, Snapshot
-from compute.states import DiskStatus, SnapshotStatus
+from compute.states.disks import DiskStatus
+from compute.states.snapshots import SnapshotStatus
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scopes_disabled

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from compute import staging
 from compute.models import Image
 from compute.tasks.images import export_path
+from compute.transfer import staging
 from scloud.jobs.models import Job
 from scloud.tenancy.scoping import scopes_disabled
 from tests.api.client import Program

@@ -85,7 +85,7 @@ def snapshot_s(vm: str) -> float:
     """Take a snapshot and delete it again; return the seconds until it was available."""
     from compute.actions import snapshots
     from compute.models import Disk, Snapshot
-    from compute.states import SnapshotStatus
+    from compute.states.snapshots import SnapshotStatus
     from scloud.tenancy.actor import Actor
     from scloud.tenancy.models import Tenant
     from scloud.tenancy.scoping import scope

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from compute.drivers import hypervisor_of, storage_of
 from compute.hypervisor.fake import FakeDomain, FakeHost, fake_host, forget_fake_hosts
 from compute.models import VM, Disk, Image, Snapshot
 from compute.storage.fake import FakeStorage, FakeVolume, forget_fake_pools
-from network import fabrics
+from compute.tasks.drivers import hypervisor_of, storage_of
 from network.fabric import fake as fake_fabric
+from network.tasks import fabrics
 from scloud.jobs import faults, runner, sweep
 from scloud.jobs.handlers import handler_for
 from scloud.jobs.models import ACTIVE, Job, JobStatus
@@ -78,7 +78,7 @@ class Box:
         vm.refresh_from_db()
         assert vm.status == "running", vm.failure
         if stopped:
-            from compute.actions.lifecycle import power_off_vm
+            from compute.actions.vms.lifecycle import power_off_vm
 
             power_off_vm(actor=self.actor, vm=vm)
             self.run()

@@ -12,10 +12,11 @@ from django.utils import timezone
 from billing import pricelists
 from billing.models import PriceList
 from billing.pricing import Method
-from compute import placement
-from compute.actions.create import VmOrder, create_vms, quote_vms
+from compute.actions.vms.create import VmOrder, create_vms, quote_vms
+from compute.hosts import placement
 from compute.models import VM, Cluster, Disk, DiskType, Host, Image, Spec, StoragePool
-from compute.states import DiskStatus, PowerState, VmStatus
+from compute.states.disks import DiskStatus
+from compute.states.vms import PowerState, VmStatus
 from network.actions.defaults import Defaults, ensure_tenant_defaults
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.resources.models import Region

@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from compute import placement
+from compute.hosts import placement
 from compute.models import Host
 from scloud.lib.errors import NoCapacity
 from scloud.tenancy.models import Tenant

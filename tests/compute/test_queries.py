@@ -3,7 +3,7 @@
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from compute import queries
+from compute.queries import vms as queries
 from scloud.lib.errors import NotFound
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant

@@ -4,9 +4,11 @@ from unittest.mock import patch
 
 import pytest
 
-from compute import states, transitions
 from compute.models import VM, Disk
-from compute.states import PowerState, VmStatus, VmTask
+from compute.states import disks as disk_states
+from compute.states import vms as vm_states
+from compute.states.vms import PowerState, VmStatus, VmTask
+from compute.transitions import vms as transitions
 from scloud.audit.models import Event
 from scloud.jobs.models import Job, JobStatus
 from scloud.lib.errors import Conflict
@@ -136,25 +138,25 @@ def test_an_observation_of_a_busy_vm_changes_nothing(running: VM, actor: Actor) 
 
 def test_a_vm_with_a_gpu_is_not_migrated(running: VM) -> None:
     running.gpu_count = 1
-    assert "GPU" in str(states.vm_refusal(running, "migrate_vm"))
+    assert "GPU" in str(vm_states.vm_refusal(running, "migrate_vm"))
     running.gpu_count = 0
-    assert states.vm_refusal(running, "migrate_vm") is None
+    assert vm_states.vm_refusal(running, "migrate_vm") is None
 
 
 def test_a_disk_has_a_colour_for_each_state() -> None:
-    assert states.disk_tone(Disk(status="bound", task="expanding")) == "busy"
-    assert states.disk_tone(Disk(status="bound")) == "ok"
-    assert states.disk_tone(Disk(status="failed")) == "bad"
-    assert states.disk_tone(Disk(status="unbound")) == "idle"
+    assert disk_states.disk_tone(Disk(status="bound", task="expanding")) == "busy"
+    assert disk_states.disk_tone(Disk(status="bound")) == "ok"
+    assert disk_states.disk_tone(Disk(status="failed")) == "bad"
+    assert disk_states.disk_tone(Disk(status="unbound")) == "idle"
 
 
 def test_a_vm_without_headroom_is_not_upgraded_while_it_runs(running: VM) -> None:
     running.max_vcpus, running.max_memory_mib = running.vcpus, running.memory_mib
-    assert "headroom" in str(states.vm_refusal(running, "hot_upgrade_vm"))
+    assert "headroom" in str(vm_states.vm_refusal(running, "hot_upgrade_vm"))
     running.max_memory_mib = running.memory_mib + 1024
-    assert states.vm_refusal(running, "hot_upgrade_vm") is None
+    assert vm_states.vm_refusal(running, "hot_upgrade_vm") is None
 
 
 def test_a_protected_vm_is_not_deleted(running: VM) -> None:
     running.deletion_protected = True
-    assert "protection" in str(states.vm_refusal(running, "delete_vm"))
+    assert "protection" in str(vm_states.vm_refusal(running, "delete_vm"))

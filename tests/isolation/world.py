@@ -18,11 +18,13 @@ from django.utils import timezone
 from billing import services
 from billing.actions import request_quota
 from billing.models import LedgerTransaction, Order
-from compute.actions.create import quote_vms
 from compute.actions.disks import DiskOrder, create_disk, quote_disk
 from compute.actions.snapshots import set_snapshot_schedule
+from compute.actions.vms.create import quote_vms
 from compute.models import VM, Disk, Image, Snapshot
-from compute.states import DiskStatus, SnapshotStatus, VmStatus
+from compute.states.disks import DiskStatus
+from compute.states.snapshots import SnapshotStatus
+from compute.states.vms import VmStatus
 from network.actions import RuleInput, add_rule, create_security_group, create_vpc
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus

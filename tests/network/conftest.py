@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from network import fabrics
 from network.actions import Defaults, ensure_tenant_defaults
 from network.fabric import fake
+from network.tasks import fabrics
 from scloud.jobs import runner
 from scloud.jobs.models import ACTIVE, Job
 from scloud.resources.models import Region

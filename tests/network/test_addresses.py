@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from network import addresses
-from network.actions import Defaults, NicRequest, create_nics, create_subnet, release_nics
+from network.actions import (
+    Defaults,
+    NicRequest,
+    addresses,
+    create_nics,
+    create_subnet,
+    release_nics,
+)
 from network.models import Nic, PrivateAddress, Subnet
 from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
 from scloud.tenancy.actor import Actor

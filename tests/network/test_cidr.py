@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from network import cidr
+from network.models import cidr
 from scloud.lib.errors import Conflict, InvalidInput
 
 

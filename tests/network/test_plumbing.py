@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from network import fabrics, plumbing, reconcile
 from network.actions import (
     Defaults,
     NicRequest,
@@ -21,7 +20,9 @@ from network.actions import (
 from network.fabric import fake
 from network.fabric.base import FabricUnreachable, Kind, PortSpec
 from network.models import NetworkDrift, Nic, PrivateAddress, Tombstone, Vpc
-from network.states import Status
+from network.states.resources import Status
+from network.sweeps import reconcile
+from network.tasks import fabrics, plumbing
 from scloud.lib.errors import HostError
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from network import fabrics, plumbing, reconcile
 from network.actions import (
     Defaults,
     NicRequest,
@@ -19,6 +18,8 @@ from network.actions import (
 )
 from network.fabric.base import VpcSpec
 from network.models import Nic, Tombstone
+from network.sweeps import reconcile
+from network.tasks import fabrics, plumbing
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 from django.db import connection, transaction
 
-from network import specs
 from network.actions import (
     Defaults,
     NicRequest,
@@ -27,7 +26,8 @@ from network.actions import (
 from network.fabric import fake
 from network.fabric.base import Kind, SecurityGroupSpec
 from network.models import SecurityGroup, SecurityGroupRule
-from network.states import Status
+from network.states.resources import Status
+from network.tasks import specs
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
 from scloud.resources.models import Region

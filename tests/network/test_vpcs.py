@@ -24,7 +24,7 @@ from network.actions import (
 from network.fabric import fake
 from network.fabric.base import FabricUnreachable, Kind
 from network.models import SecurityGroup, Subnet, Tombstone, Vpc
-from network.states import Status
+from network.states.resources import Status
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NotFound, QuotaExceeded

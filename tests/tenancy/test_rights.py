@@ -16,7 +16,8 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from django_scopes.exceptions import ScopeError
 
-from compute import states
+from compute.states import disks as disk_states
+from compute.states import vms as vm_states
 from scloud.lib.errors import Forbidden, TooManyRequests, Unauthenticated
 from scloud.tenancy import apikeys, housekeeping, lockout, ratelimit
 from scloud.tenancy.actor import Actor
@@ -39,8 +40,8 @@ from tests.fixtures import PASSWORD
 # --- roles
 
 EVERY_VERB = sorted(
-    {rule.permission for rule in states.VM_RULES.values()}
-    | {rule.permission for rule in states.DISK_RULES.values()}
+    {rule.permission for rule in vm_states.VM_RULES.values()}
+    | {rule.permission for rule in disk_states.DISK_RULES.values()}
 )
 # permission -> the roles that have it, beside the owner, who has all
 MATRIX: dict[str, set[str]] = {

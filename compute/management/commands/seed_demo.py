@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from compute import reconcile, seeding
+from compute.management import seeding
+from compute.sweeps import reconcile
 from scloud.tenancy.models import User
 
 IMAGES = {

@@ -13,22 +13,19 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from compute import states
-from compute.actions import changes, disks, images, lifecycle, snapshots
+from compute.actions import disks, images, snapshots
 from compute.actions.disks import DiskOrder
-from compute.actions.migrate import migrate_vm
+from compute.actions.vms import changes, lifecycle
+from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, Image, Snapshot
-from compute.states import (
-    DISK_RULES,
-    IMAGE_RULES,
-    VM_RULES,
-    DiskStatus,
-    DiskTask,
-    ImageStatus,
-    SnapshotStatus,
-    VmStatus,
-    VmTask,
-)
+from compute.states import disks as disk_states
+from compute.states import images as image_states
+from compute.states import snapshots as snapshot_states
+from compute.states import vms as vm_states
+from compute.states.disks import DISK_RULES, DiskStatus, DiskTask
+from compute.states.images import IMAGE_RULES, ImageStatus
+from compute.states.snapshots import SnapshotStatus
+from compute.states.vms import VM_RULES, VmStatus, VmTask
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
@@ -163,7 +160,7 @@ def test_every_verb_of_a_vm_in_every_state(box: Box, vm_with_disks: VM) -> None:
             mark = transaction.savepoint()
             vm = put(vm_with_disks, status, task)
             wanted = expected(vm, verb)
-            assert (states.vm_refusal(vm, verb) is None) == wanted, (verb, status, task)
+            assert (vm_states.vm_refusal(vm, verb) is None) == wanted, (verb, status, task)
             before = Job.objects.count()
             error = refusal_of(invoke, box, vm)
             allowed = error is None
@@ -256,7 +253,7 @@ def test_every_verb_of_a_disk_in_every_state(box: Box, hangs_on: str | None, tas
 
                 quotas.free(disk.pk)
             now = Disk.objects.select_related("vm").get(pk=disk.pk)
-            assert (states.disk_refusal(now, verb) is None) == wanted, (verb, status)
+            assert (disk_states.disk_refusal(now, verb) is None) == wanted, (verb, status)
             error = refusal_of(invoke, box, now)
             allowed = error is None
             if error is not None:
@@ -271,7 +268,7 @@ def test_every_verb_of_a_disk_in_every_state(box: Box, hangs_on: str | None, tas
 def test_a_system_disk_knows_only_what_its_vm_allows(box: Box) -> None:
     vm = box.vm(stopped=True)
     disk = box.system_disk(vm)
-    refused = {verb for verb in DISK_RULES if states.disk_refusal(disk, verb) is not None}
+    refused = {verb for verb in DISK_RULES if disk_states.disk_refusal(disk, verb) is not None}
     assert refused == {verb for verb, rule in DISK_RULES.items() if not rule.system_too}
 
 
@@ -306,7 +303,7 @@ def test_every_verb_of_an_image_in_every_state(box: Box, status: str) -> None:
         wanted = status in IMAGE_RULES[verb].allowed_from
         mark = transaction.savepoint()
         now = Image.objects.get(pk=image.pk)
-        assert (states.image_refusal(now, verb) is None) == wanted
+        assert (image_states.image_refusal(now, verb) is None) == wanted
         if wanted:
             invoke(box, now)
         else:
@@ -318,12 +315,18 @@ def test_every_verb_of_an_image_in_every_state(box: Box, status: str) -> None:
 
 def test_the_words_and_colours_of_every_state_are_there(box: Box) -> None:
     for status, task in VM_STATES:
-        assert states.vm_label(status, task)
-        assert states.vm_tone(status, task) in ("ok", "idle", "busy", "warn", "bad")
+        assert vm_states.vm_label(status, task)
+        assert vm_states.vm_tone(status, task) in ("ok", "idle", "busy", "warn", "bad")
     for image_status in ImageStatus:
-        assert states.image_tone(image_status) in ("ok", "idle", "busy", "warn", "bad")
+        assert image_states.image_tone(image_status) in ("ok", "idle", "busy", "warn", "bad")
     for snapshot_status in SnapshotStatus:
-        assert states.snapshot_tone(snapshot_status) in ("ok", "idle", "busy", "warn", "bad")
+        assert snapshot_states.snapshot_tone(snapshot_status) in (
+            "ok",
+            "idle",
+            "busy",
+            "warn",
+            "bad",
+        )
     for rule in (*VM_RULES.values(), *DISK_RULES.values(), *IMAGE_RULES.values()):
         assert str(rule.label)
         assert rule.icon

@@ -12,11 +12,11 @@ from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
-from compute import states
-from compute.actions import changes
+from compute.actions.vms import changes
 from compute.models import VM, Disk
-from compute.states import VM_RULES, VmStatus
-from compute.views.verbs import VERBS
+from compute.states import vms as states
+from compute.states.vms import VM_RULES, VmStatus
+from compute.views.vms.verbs import VERBS
 from scloud.tenancy.models import User
 from tests.api.client import Program, program_of
 from tests.compute.actions.test_every_verb_in_every_state import VM_STATES, put, vm_with_disks

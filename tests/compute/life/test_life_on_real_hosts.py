@@ -2,7 +2,7 @@
 
 import pytest
 
-from compute.actions import lifecycle
+from compute.actions.vms import lifecycle
 from compute.models import VM
 from tests.lab_platform import RealPlatform
 

@@ -6,10 +6,10 @@ import pytest
 
 from billing.models import Order, QuotaClaim
 from billing.services import subscription_of
-from compute.actions import changes
-from compute.actions.lifecycle import start_vm
-from compute.logins import open_hash, open_pending
+from compute.actions.vms import changes
+from compute.actions.vms.lifecycle import start_vm
 from compute.models import VM, Image, Spec
+from compute.rules.logins import open_hash, open_pending
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput, NoCapacity, StaleQuote
 from tests.compute.box import Box, points_of
@@ -74,7 +74,7 @@ def test_a_windows_guest_is_told_the_password_itself(
 def test_a_guest_without_agent_keeps_its_password_and_says_so(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compute.tasks.changes.AGENT_PATIENCE_S", 0.1)
+    monkeypatch.setattr("compute.tasks.vms.changes.AGENT_PATIENCE_S", 0.1)
     vm = box.vm()
     old = open_hash(vm)
     box.host_of(vm).faults.agent_missing = True

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from compute import gpu, placement, reconcile
-from compute.actions import lifecycle
-from compute.actions.migrate import migrate_vm
+from compute.actions.vms import lifecycle
+from compute.actions.vms.migrate import migrate_vm
+from compute.hosts import gpu, placement
 from compute.hypervisor.base import PciAddress, PciDevice
 from compute.hypervisor.fake import fake_host, forget_fake_hosts
 from compute.models import VM, GpuDevice
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
+from compute.sweeps import reconcile
 from scloud.lib.errors import Conflict, InvalidInput, NoCapacity, ScloudError
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor

@@ -17,11 +17,13 @@ import pytest
 from django.utils import timezone
 
 from billing.models import QuotaClaim
-from compute import catalog, download, staging, sweeps
 from compute.actions import images
 from compute.actions.images import ImageFacts
 from compute.models import Image
+from compute.rules import catalogue as catalog
+from compute.sweeps import vms as sweeps
 from compute.tasks.images import export_path, sweep_staging
+from compute.transfer import download, staging
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, Forbidden, HostError, InvalidInput, ScloudError
 from scloud.resources import kinds
@@ -440,7 +442,7 @@ def test_an_image_in_use_stays_and_says_who_uses_it(box: Box, qcow2: bytes) -> N
     with pytest.raises(Conflict) as refused:
         images.delete_image(actor=box.actor, image=image)
     assert (refused.value.code, refused.value.numbers) == ("image_in_use", {"vms": 1})
-    from compute.actions import lifecycle
+    from compute.actions.vms import lifecycle
 
     lifecycle.delete_vm(actor=box.actor, vm=vm)
     box.run()

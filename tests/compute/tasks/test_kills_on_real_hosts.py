@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from compute.actions import changes, disks, lifecycle, snapshots
-from compute.actions.migrate import migrate_vm
+from compute.actions import disks, snapshots
+from compute.actions.vms import changes, lifecycle
+from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, Image, Snapshot
 from scloud.jobs import faults
 from scloud.jobs.models import Job, JobStatus

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from billing.models import Order, QuotaClaim
-from compute.actions import lifecycle
+from compute.actions.vms import lifecycle
 from compute.models import VM
-from compute.transitions import begin
+from compute.transitions.vms import begin
 from scloud.audit.models import Operation
 from scloud.lib.errors import Forbidden
 from scloud.tenancy.actor import Actor

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from compute import reconcile
-from compute.actions import lifecycle
+from compute.actions.vms import lifecycle
 from compute.hypervisor.base import STARTING, DiskLimits
 from compute.hypervisor.fake import fake_host
 from compute.models import VM, Cluster, Disk, DiskType, Drift
+from compute.sweeps import reconcile
 from compute.tasks.limits import apply_changed_limits
 from scloud.jobs.models import Job
 from tests.compute.box import Box

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compute.actions.migrate import migrate_vm
+from compute.actions.vms.migrate import migrate_vm
 from compute.hypervisor.fake import fake_host
 from compute.models import VM, Host
 from scloud.lib.errors import Forbidden, InvalidInput
@@ -48,7 +48,7 @@ def test_the_host_it_is_on_is_no_destination(box: Box) -> None:
 
 def test_the_room_is_held_at_both_ends_until_it_has_moved(box: Box) -> None:
     vm = box.vm()
-    from compute import placement
+    from compute.hosts import placement
 
     migrate_vm(actor=system(box), vm=vm)
     taken = {room.host.pk: room.vcpus_taken for room in placement.rooms(vm.cluster, vm.tenant)}

@@ -14,10 +14,11 @@ from typing import IO, Any
 
 import pytest
 
-from compute.actions import changes, disks, images, lifecycle, snapshots
+from compute.actions import disks, images, snapshots
 from compute.actions.disks import DiskOrder
 from compute.actions.images import ImageFacts
-from compute.actions.migrate import migrate_vm
+from compute.actions.vms import changes, lifecycle
+from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, DiskType, Host, Snapshot, Spec
 from compute.storage.base import FileSource
 from compute.tasks.limits import apply_changed_limits
@@ -409,7 +410,7 @@ def test_a_vanished_image_and_a_deaf_guest_are_told(
 ) -> None:
     platform = real_platform
     vm = platform.running_vm(agent=True)
-    monkeypatch.setattr("compute.tasks.changes.AGENT_PATIENCE_S", 3.0)
+    monkeypatch.setattr("compute.tasks.vms.changes.AGENT_PATIENCE_S", 3.0)
     driver = platform.hypervisor(vm)
     driver.run(
         str(vm.uuid), ["/bin/sh", "-c", "(sleep 1; kill -STOP $(pidof qemu-ga)) >/dev/null 2>&1 &"]

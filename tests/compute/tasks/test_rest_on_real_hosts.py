@@ -7,10 +7,11 @@ import time
 import pytest
 from django.utils import timezone
 
-from compute import sweeps
-from compute.actions import changes, disks, lifecycle, snapshots
+from compute.actions import disks, snapshots
 from compute.actions.disks import DiskOrder
+from compute.actions.vms import changes, lifecycle
 from compute.models import Snapshot, SnapshotSchedule
+from compute.sweeps import vms as sweeps
 from network.actions.security import create_security_group
 from network.models import Nic, SecurityGroup
 from scloud.lab.probe import Probe

@@ -8,12 +8,13 @@ import pytest
 from django.utils import timezone
 
 from billing.models import QuotaClaim
-from compute import sweeps
-from compute.actions import disks, lifecycle, snapshots
+from compute.actions import disks, snapshots
 from compute.actions.disks import DiskOrder
+from compute.actions.vms import lifecycle
 from compute.hypervisor.base import OperationTimeout
 from compute.models import VM, Disk, Snapshot, SnapshotSchedule
-from compute.schedules import next_run, to_forget
+from compute.rules.schedules import next_run, to_forget
+from compute.sweeps import vms as sweeps
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.tenancy.models import PlatformSettings
 from tests.compute.box import Box, points_of
@@ -190,7 +191,7 @@ def test_a_guest_that_switches_itself_off_meanwhile_is_no_obstacle(
         if name == "snapshot_disk":
             host.faults.before = None
             assert vm.host is not None
-            from compute.drivers import hypervisor_of
+            from compute.tasks.drivers import hypervisor_of
 
             driver = hypervisor_of(vm.host)
             assert isinstance(driver, FakeHypervisor)

@@ -8,10 +8,12 @@ import pytest
 from django.utils import timezone
 
 from billing.models import Order, QuotaClaim, Subscription
-from compute import reconcile, sweeps
-from compute.actions import changes, lifecycle, snapshots
+from compute.actions import snapshots
+from compute.actions.vms import changes, lifecycle
 from compute.models import Disk, Image, Snapshot
 from compute.storage.base import StorageUnavailable
+from compute.sweeps import reconcile
+from compute.sweeps import vms as sweeps
 from compute.tasks.snapshots import sweep_leftovers
 from network.actions.security import create_security_group, delete_security_group
 from network.models import Nic

@@ -11,7 +11,7 @@ from django.test import Client
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from compute.models import VM
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
 from scloud.audit.events import emit
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.factories import settle

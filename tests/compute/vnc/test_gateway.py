@@ -19,7 +19,7 @@ from django.db import connection
 from django.utils import timezone
 
 from compute.models import VM, VncLease
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
 from compute.vnc import gateway as gateway_module
 from compute.vnc import rfb
 from compute.vnc.actions import get_vnc_information

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from compute.models import VM, VncLease
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
 from compute.vnc import leases
 from compute.vnc.actions import get_vnc_information
 from scloud.audit.models import Event, Operation

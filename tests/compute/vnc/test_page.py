@@ -9,7 +9,7 @@ from django.conf import settings
 from django.test import Client
 
 from compute.models import VM, VncTicket
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
 from compute.vnc.views import proxy_origin
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from compute.models import VM, VncTicket
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
 from compute.vnc import proxy
 from scloud.audit.events import emit
 from scloud.audit.models import Event

@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from compute.models import VM, VncTicket
-from compute.states import VmStatus
+from compute.states.vms import VmStatus
 from compute.vnc import tickets
 from compute.vnc.actions import open_vnc
 from scloud.audit.models import Operation

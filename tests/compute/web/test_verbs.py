@@ -6,10 +6,10 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from compute import states
 from compute.models import VM
-from compute.states import VmStatus, VmTask
-from compute.views.verbs import VERBS, ConsoleVerb
+from compute.states import vms as states
+from compute.states.vms import VmStatus, VmTask
+from compute.views.vms.verbs import VERBS, ConsoleVerb
 from scloud.jobs.models import Job
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant

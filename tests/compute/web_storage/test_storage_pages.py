@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from compute.models import Disk, Image, Snapshot, SnapshotSchedule
-from compute.states import SnapshotStatus
+from compute.states.snapshots import SnapshotStatus
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope, scopes_disabled

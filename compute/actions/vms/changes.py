@@ -1,0 +1,351 @@
+"""Reset password, reinstall, modify configuration, hot upgrade, make image, security groups."""
+
+from __future__ import annotations
+
+from billing import quotas, services
+from billing.services import ChangeQuote
+from compute.hosts import placement
+from compute.models import VM, Host, Image, Spec
+from compute.models.image import OsFamily, image_id
+from compute.rules import catalogue as catalog
+from compute.rules import sizes
+from compute.rules.logins import keep_pending
+from compute.rules.validation import check_password, check_remark, check_ssh_keys
+from compute.states.images import ImageStatus
+from compute.transitions import vms as transitions
+from network.actions.common import still_there
+from network.actions.nics import assign_security_group
+from network.models import Nic, NicKind, NicNetwork, SecurityGroup
+from scloud.audit import action as audit
+from scloud.audit import events
+from scloud.audit.action import action
+from scloud.jobs.models import Job
+from scloud.lib.errors import Conflict, InvalidInput, NoCapacity
+from scloud.tenancy.actor import Actor
+
+
+@action("compute.reset_password")
+def reset_password(*, actor: Actor, vm: VM, password: str) -> Job:
+    """Set the password of the VM's administrator through the guest agent.
+
+    Raises Conflict (``vm_state``), InvalidInput. The job fails with ``agent_unavailable`` where
+    the guest has no agent; the old password then goes on to hold.
+    """
+    transitions.guard_vm(vm, "reset_password")
+    check_password(password, os_family=vm.image.os_family, account=vm.admin_account)
+    keep_pending(vm, password, plain=vm.image.os_family == OsFamily.WINDOWS)
+    return transitions.begin(vm, "reset_password", actor=actor)
+
+
+# --- size
+
+
+def quote_size(*, actor: Actor, vm: VM, spec: Spec) -> ChangeQuote:
+    """Price another size for a VM, for modifying it and for a hot upgrade; changes nothing.
+
+    Raises InvalidInput as the change does, Conflict for an expired VM.
+    """
+    actor.require("billing.quote")
+    _check_spec(vm, spec)
+    return services.quote_upgrade(
+        tenant=vm.tenant,
+        resource_id=vm.pk,
+        items=sizes.vm_items(vm, vcpus=spec.vcpus, memory_mib=spec.memory_mib),
+    )
+
+
+def _check_spec(vm: VM, spec: Spec) -> None:
+    if spec.cluster_id != vm.cluster_id or not spec.enabled:
+        raise InvalidInput(
+            f"{vm.cluster.alias} does not offer this size.", code="spec_unknown", field="spec"
+        )
+    if (spec.vcpus, spec.memory_mib) == (vm.vcpus, vm.memory_mib):
+        raise InvalidInput("The VM has this size already.", code="spec_same", field="spec")
+    catalog.check_gpu(vm.cluster, spec, vm.gpu_count)
+
+
+def _pay_for_size(actor: Actor, vm: VM, spec: Spec, quote_token: str) -> dict[str, object]:
+    """Charge the difference and take the quota; return what the job needs to take it back."""
+    lines = sizes.lines_of(vm)
+    order = services.upgrade(
+        actor=actor,
+        resource_id=vm.pk,
+        items=sizes.vm_items(vm, vcpus=spec.vcpus, memory_mib=spec.memory_mib),
+        quote_token=quote_token,
+    )
+    # What shrinks is given back when the change has happened, so that it can be undone.
+    quotas.resize(
+        vm.tenant,
+        vm.region,
+        sizes.size_quota(max(vm.vcpus, spec.vcpus), max(vm.memory_mib, spec.memory_mib)),
+        vm.pk,
+    )
+    audit.note(vm, before={"size": vm.spec_label}, after={"size": str(spec)})
+    return {
+        "lines_before": lines,
+        "order": order.pk if order is not None else None,
+        "before": {
+            "vcpus": vm.vcpus,
+            "memory_mib": vm.memory_mib,
+            "max_vcpus": vm.max_vcpus,
+            "max_memory_mib": vm.max_memory_mib,
+            "host": vm.host_id,
+        },
+        "after": {"vcpus": spec.vcpus, "memory_mib": spec.memory_mib},
+    }
+
+
+@action("compute.modify_vm")
+def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
+    """Give a stopped VM another size, up or down; effective at its next start.
+
+    One whose host has no room for it goes to another host. Raises Conflict (``vm_state``),
+    InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity.
+    """
+    transitions.guard_vm(vm, "modify_vm")
+    _check_spec(vm, spec)
+    payload = _pay_for_size(actor, vm, spec, quote_token)
+    host: Host | None = vm.host
+    refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
+    if refusal is not None and vm.gpu_count:
+        raise NoCapacity(
+            f"The host with the GPUs of {vm.name} has no room: {placement.REASONS[refusal]}.",
+            field="spec",
+            remedy="Choose a smaller size, or try again later.",
+        )
+    if refusal is not None:
+        host = placement.place(
+            vm.cluster,
+            vm.tenant,
+            vcpus=spec.vcpus,
+            memory_mib=spec.memory_mib,
+            excluded=frozenset({vm.host_id} if vm.host_id else ()),
+        )[0]
+    max_vcpus, max_memory_mib = sizes.headroom(vm.image, vm.cluster, spec.vcpus, spec.memory_mib)
+    return transitions.begin(
+        vm,
+        "modify_vm",
+        actor=actor,
+        payload=payload,
+        vcpus=spec.vcpus,
+        memory_mib=spec.memory_mib,
+        max_vcpus=max_vcpus,
+        max_memory_mib=max_memory_mib,
+        host=host,
+    )
+
+
+@action("compute.hot_upgrade_vm")
+def hot_upgrade_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
+    """Give a running VM more vCPUs or memory without a restart.
+
+    Raises Conflict (``vm_state``, ``headroom_exceeded``), InvalidInput (``hot_upgrade_shrinks``),
+    StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity when its host has no room.
+    """
+    transitions.guard_vm(vm, "hot_upgrade_vm")
+    _check_spec(vm, spec)
+    if spec.vcpus < vm.vcpus or spec.memory_mib < vm.memory_mib:
+        raise InvalidInput(
+            "A running VM can only grow.",
+            code="hot_upgrade_shrinks",
+            field="spec",
+            remedy="Choose a larger size, or shut the VM down and modify its configuration.",
+        )
+    if spec.vcpus > vm.max_vcpus or spec.memory_mib > vm.max_memory_mib:
+        raise Conflict(
+            f"Without a restart {vm.name} can grow to {vm.max_vcpus} vCPU and "
+            f"{vm.max_memory_mib / 1024:g} GiB.",
+            code="headroom_exceeded",
+            field="spec",
+            remedy="Choose a smaller size, or shut the VM down and modify its configuration.",
+            numbers={"max_vcpus": vm.max_vcpus, "max_memory_mib": vm.max_memory_mib},
+        )
+    payload = _pay_for_size(actor, vm, spec, quote_token)
+    refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
+    if refusal is not None:
+        raise NoCapacity(
+            f"The host of {vm.name} has no room for this size: {placement.REASONS[refusal]}.",
+            field="spec",
+            remedy="Shut the VM down and modify its configuration: it then moves to another host.",
+        )
+    return transitions.begin(
+        vm,
+        "hot_upgrade_vm",
+        actor=actor,
+        payload=payload,
+        vcpus=spec.vcpus,
+        memory_mib=spec.memory_mib,
+    )
+
+
+# --- system disk
+
+
+@action("compute.reinstall_vm")
+def reinstall_vm(
+    *,
+    actor: Actor,
+    vm: VM,
+    image: Image,
+    password: str | None = None,
+    ssh_public_key: str | None = None,
+) -> Job:
+    """Replace a stopped VM's system disk by a fresh one from an image of the same family.
+
+    Its snapshots are erased, data disks are not touched. Without ``password`` the old one holds.
+    Raises Conflict (``vm_state``), InvalidInput.
+    """
+    transitions.guard_vm(vm, "reinstall_vm")
+    check_reinstall(vm, image)
+    if password:
+        check_password(password, os_family=image.os_family, account=image.admin_account)
+        keep_pending(vm, password)
+    audit.note(vm, before={"image": vm.image_id}, after={"image": image.pk})
+    return transitions.begin(
+        vm,
+        "reinstall_vm",
+        actor=actor,
+        payload={
+            "image": image.pk,
+            "password": bool(password),
+            "ssh_public_key": None if ssh_public_key is None else check_ssh_keys(ssh_public_key),
+        },
+    )
+
+
+def check_reinstall(vm: VM, image: Image) -> None:
+    """Raise InvalidInput unless the VM can be reinstalled from the image."""
+    if not catalog.images(vm.tenant, vm.region).filter(pk=image.pk).exists():
+        raise InvalidInput("There is no such image here.", code="image_unknown", field="image")
+    disk = sizes.system_disk(vm)
+    if image.status != ImageStatus.AVAILABLE:
+        raise InvalidInput(
+            f"The image is {image.get_status_display().lower()}.",
+            code="image_not_available",
+            field="image",
+        )
+    if image.os_family != vm.image.os_family:
+        raise InvalidInput(
+            f"A {vm.image.get_os_family_display()} VM can only be reinstalled with "
+            f"{vm.image.get_os_family_display()}.",
+            code="os_family_differs",
+            field="image",
+            remedy="Choose an image of the same family, or create a new VM.",
+        )
+    if image.architecture != vm.cluster.architecture:
+        raise InvalidInput(
+            f"The image is for {image.architecture}, the model is {vm.cluster.architecture}.",
+            code="architecture_differs",
+            field="image",
+        )
+    if image.pool_id != disk.pool_id:
+        raise InvalidInput(
+            "The image does not lie in the pool of the system disk.",
+            code="image_in_other_pool",
+            field="image",
+        )
+    if image.min_disk_gib > disk.size_gib:
+        raise InvalidInput(
+            f"The image needs a system disk of at least {image.min_disk_gib} GB.",
+            code="disk_smaller_than_image",
+            field="image",
+            remedy="Expand the system disk first.",
+            numbers={"min": image.min_disk_gib, "has": disk.size_gib},
+        )
+
+
+def check_image_name(name: str) -> str:
+    """Return an image's name; InvalidInput unless it is 1 to 60 printable characters."""
+    cleaned = name.strip()
+    if not 1 <= len(cleaned) <= 60 or not cleaned.isprintable():
+        raise InvalidInput(
+            "An image's name has 1 to 60 characters.",
+            code="name_invalid",
+            field="name",
+            numbers={"min": 1, "max": 60, "length": len(cleaned)},
+        )
+    return cleaned
+
+
+@action("compute.make_image")
+def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "") -> Image:
+    """Begin to make an own image from a stopped VM's system disk; return it (*Making*).
+
+    Raises Conflict (``vm_state``), InvalidInput, QuotaExceeded.
+    """
+    transitions.guard_vm(vm, "make_image")
+    disk = sizes.system_disk(vm)
+    image = Image(
+        id=image_id(),
+        tenant=vm.tenant,
+        region=vm.region,
+        pool=disk.pool,
+        name=check_image_name(name),
+        remark=check_remark(remark),
+        os_family=vm.image.os_family,
+        distribution=vm.image.distribution,
+        version=vm.image.version,
+        architecture=vm.image.architecture,
+        admin_account=vm.admin_account,
+        min_disk_gib=disk.size_gib,
+        supports_hot_upgrade=vm.image.supports_hot_upgrade,
+        base_image=vm.image if vm.image.is_base else vm.image.base_image,
+        status=ImageStatus.MAKING,
+    )
+    quotas.take(vm.tenant, vm.region, {"images": 1}, image.pk)
+    image.save(force_insert=True)
+    audit.note(image)
+    audit.note(vm)
+    transitions.begin(vm, "make_image", actor=actor, payload={"image": image.pk})
+    events.emit(
+        tenant_id=vm.tenant_id, kind="image.making", resource_kind="image", resource_id=image.pk
+    )
+    return image
+
+
+# --- network
+
+
+@action("compute.change_security_groups")
+def change_security_groups(
+    *,
+    actor: Actor,
+    vm: VM,
+    internal: SecurityGroup | None,
+    external: SecurityGroup | None,
+) -> VM:
+    """Give a VM an internal and an external security group, or none; acts at once.
+
+    Raises Conflict (``vm_state``), NotFound, InvalidInput (``region_differs``).
+    """
+    transitions.guard_vm(vm, "change_security_groups")
+    for group in (internal, external):
+        if group is None:
+            continue
+        if group.region_id != vm.region_id:
+            raise InvalidInput(
+                f"Security group {group.name} is in another region.",
+                code="region_differs",
+                field="security_group",
+            )
+        still_there(SecurityGroup, [group.pk], field="security_group")
+    audit.note(
+        vm,
+        before={"internal": vm.internal_security_group, "external": vm.external_security_group},
+    )
+    for nic in Nic.objects.filter(vm_id=vm.pk, kind=NicKind.DEFAULT):
+        group = external if nic.network == NicNetwork.EXTERNAL else internal
+        assign_security_group(nic, group, actor=actor)
+    vm.internal_security_group = internal.pk if internal else ""
+    vm.external_security_group = external.pk if external else ""
+    vm.save(update_fields=["internal_security_group", "external_security_group"])
+    audit.note(
+        after={"internal": vm.internal_security_group, "external": vm.external_security_group}
+    )
+    events.emit(
+        tenant_id=vm.tenant_id,
+        kind="vm.security_groups_changed",
+        resource_kind="vm",
+        resource_id=vm.pk,
+    )
+    return vm

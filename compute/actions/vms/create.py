@@ -1,0 +1,361 @@
+"""Buying VMs: rows, money, quota and addresses in one transaction, for all of a batch or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from billing import quotas, services
+from billing.quotes import Quote
+from billing.services import QuoteItem, ResourceRef
+from compute.hosts import gpu, placement
+from compute.models import VM, Cluster, Disk, DiskType, Image, Spec
+from compute.models.disk import disk_id
+from compute.models.vm import vm_id
+from compute.rules import catalogue as catalog
+from compute.rules import sizes
+from compute.rules.logins import keep_hash
+from compute.rules.validation import (
+    batch_names,
+    check_name,
+    check_password,
+    check_remark,
+    check_ssh_keys,
+    check_tags,
+    check_user_data,
+)
+from compute.states.images import ImageStatus
+from compute.tasks.build import DATA_TARGETS, SYSTEM_TARGET
+from compute.transitions import vms as transitions
+from network.actions.common import still_there
+from network.actions.nics import NicRequest, create_nics
+from network.models import SecurityGroup, Subnet
+from scloud.audit import action as audit
+from scloud.audit.action import action
+from scloud.lib.errors import InvalidInput
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+
+MAX_BATCH = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class VmOrder:
+    """What is to be bought, as objects that the tenant may see. Sizes in GiB."""
+
+    region: Region
+    cluster: Cluster
+    image: Image
+    spec: Spec
+    system_disk_type: DiskType
+    system_disk_gib: int
+    subnet: Subnet
+    gpu_count: int = 0
+    data_disk_type: DiskType | None = None
+    data_disk_gib: int = 0
+    private_ips: Sequence[str] = ()
+    internal_group: SecurityGroup | None = None
+    external_group: SecurityGroup | None = None
+    name: str = "host"
+    names: Sequence[str] = ()
+    remark: str = ""
+    tags: Sequence[str] = ()
+    password: str | None = field(default=None, repr=False)
+    ssh_public_key: str = ""
+    user_data: str = ""
+    method: str = "hour"
+    periods: int = 1
+    count: int = 1
+    auto_renew: bool | None = None
+
+
+def items_of(order: VmOrder) -> list[QuoteItem]:
+    """Return what one VM of the order costs."""
+    items = catalog.size_items(
+        order.cluster, order.spec.vcpus, order.spec.memory_mib, order.gpu_count
+    )
+    items.append(catalog.disk_item(order.system_disk_type, order.system_disk_gib, system=True))
+    if order.data_disk_type is not None:
+        items.append(
+            catalog.disk_item(
+                order.data_disk_type, order.data_disk_gib, system=False, part=catalog.DATA_DISK
+            )
+        )
+    return items
+
+
+def quota_of(order: VmOrder) -> dict[str, int]:
+    """Return the quota that one VM of the order needs, its disks included."""
+    amounts = vm_quota(order.spec.vcpus, order.spec.memory_mib, order.gpu_count)
+    disks = [order.system_disk_gib]
+    if order.data_disk_type is not None:
+        disks.append(order.data_disk_gib)
+    return {**amounts, "disks": len(disks), "disk_gib": sum(disks)}
+
+
+def vm_quota(vcpus: int, memory_mib: int, gpu_count: int) -> dict[str, int]:
+    """Return the quota of a VM without its disks."""
+    return {"vms": 1, "vcpu": vcpus, "memory_gib": -(-memory_mib // 1024), "gpus": gpu_count}
+
+
+def quote_vms(*, actor: Actor, order: VmOrder) -> Quote:
+    """Return the price of an order; changes nothing. Raises InvalidInput as the purchase does."""
+    actor.require("billing.quote")
+    _check_sizes(order)
+    return services.quote(
+        tenant=_tenant(actor),
+        region=order.region,
+        items=items_of(order),
+        method=order.method,
+        periods=order.periods,
+        count=order.count,
+    )
+
+
+def _tenant(actor: Actor) -> Tenant:
+    if actor.tenant is None:
+        raise InvalidInput("A VM belongs to a tenant.", code="tenant_missing")
+    return actor.tenant
+
+
+def _check_sizes(order: VmOrder) -> None:
+    """Check what the price depends on, and what belongs together."""
+    if not 1 <= order.count <= MAX_BATCH:
+        raise InvalidInput(
+            f"1 to {MAX_BATCH} VMs can be created at once.",
+            code="count_out_of_range",
+            field="count",
+            numbers={"min": 1, "max": MAX_BATCH, "asked": order.count},
+        )
+    for name, one in (
+        ("cluster", order.cluster),
+        ("image", order.image),
+        ("system_disk_type", order.system_disk_type),
+        ("subnet", order.subnet),
+    ):
+        if one.region_id != order.region.pk:
+            raise InvalidInput(
+                f"This {name.replace('_', ' ')} is in another region.",
+                code="region_differs",
+                field=name,
+            )
+    if order.spec.cluster_id != order.cluster.pk or not order.spec.enabled:
+        raise InvalidInput(
+            f"{order.cluster.alias} does not offer this size.", code="spec_unknown", field="spec"
+        )
+    if order.image.architecture != order.cluster.architecture:
+        raise InvalidInput(
+            f"The image is for {order.image.architecture}, the model is "
+            f"{order.cluster.architecture}.",
+            code="architecture_differs",
+            field="image",
+            remedy="Choose an image of the model's architecture.",
+        )
+    if order.image.status != ImageStatus.AVAILABLE:
+        raise InvalidInput(
+            f"The image is {order.image.get_status_display().lower()}.",
+            code="image_not_available",
+            field="image",
+        )
+    catalog.check_gpu(order.cluster, order.spec, order.gpu_count)
+    catalog.check_disk_size(
+        order.system_disk_type, order.system_disk_gib, system=True, field="system_disk_gib"
+    )
+    if order.system_disk_gib < order.image.min_disk_gib:
+        raise InvalidInput(
+            f"The image needs a system disk of at least {order.image.min_disk_gib} GB.",
+            code="disk_smaller_than_image",
+            field="system_disk_gib",
+            numbers={"min": order.image.min_disk_gib, "asked": order.system_disk_gib},
+        )
+    if order.image.pool_id != order.system_disk_type.pool_id:
+        raise InvalidInput(
+            "The image does not lie in the pool of this disk type.",
+            code="image_in_other_pool",
+            field="system_disk_type",
+            remedy="Choose another disk type for the system disk.",
+        )
+    if order.data_disk_type is not None:
+        if order.data_disk_type.region_id != order.region.pk:
+            raise InvalidInput(
+                "This disk type is in another region.",
+                code="region_differs",
+                field="data_disk_type",
+            )
+        catalog.check_disk_size(
+            order.data_disk_type, order.data_disk_gib, system=False, field="data_disk_gib"
+        )
+
+
+def _check_words(order: VmOrder) -> list[str]:
+    """Check names, login and texts; return the names of the batch."""
+    if order.names:
+        if len(order.names) != order.count:
+            raise InvalidInput(
+                "Give one name per VM.",
+                code="names_count",
+                field="names",
+                numbers={"asked": order.count, "given": len(order.names)},
+            )
+        names = [check_name(one, field="names") for one in order.names]
+    else:
+        names = batch_names(order.name, order.count)
+    check_remark(order.remark)
+    check_tags(list(order.tags))
+    check_ssh_keys(order.ssh_public_key)
+    check_user_data(order.user_data)
+    if order.password:
+        check_password(
+            order.password,
+            os_family=order.image.os_family,
+            account=order.image.admin_account,
+        )
+    elif not order.ssh_public_key.strip():
+        raise InvalidInput(
+            "Give a password or an SSH public key, or nobody can log in.",
+            code="login_missing",
+            field="password",
+        )
+    if order.private_ips and len(order.private_ips) != order.count:
+        raise InvalidInput(
+            "Give one private IP per VM, or none.",
+            code="private_ips_count",
+            field="private_ips",
+            numbers={"asked": order.count, "given": len(order.private_ips)},
+        )
+    return names
+
+
+@action("compute.create_vm")
+def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
+    """Buy and begin to create ``order.count`` VMs at exactly the quoted price.
+
+    Locks are taken in the documented order: account, quota, addresses, hosts. Raises InvalidInput,
+    StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity, Conflict (``subnet_exhausted``,
+    ``address_taken``); nothing has changed then.
+    """
+    tenant = _tenant(actor)
+    _check_sizes(order)
+    names = _check_words(order)
+    ids = [vm_id() for _ in names]
+    system_ids = [disk_id() for _ in names]
+    data_ids = [disk_id() for _ in names] if order.data_disk_type is not None else []
+    resources = [
+        ResourceRef("vm", one, name, catalog.MAIN) for one, name in zip(ids, names, strict=True)
+    ] + [
+        ResourceRef("disk", one, f"{name}-data", catalog.DATA_DISK)
+        for one, name in zip(data_ids, names if data_ids else [], strict=True)
+    ]
+    services.purchase(
+        actor=actor,
+        region=order.region,
+        quote_token=quote_token,
+        items=items_of(order),
+        method=order.method,
+        periods=order.periods,
+        resources=resources,
+        auto_renew=order.auto_renew,
+    )
+    size = vm_quota(order.spec.vcpus, order.spec.memory_mib, order.gpu_count)
+    claims = [
+        # The system disk lives with its VM, so its quota is the VM's.
+        (one, {**size, "disks": 1, "disk_gib": order.system_disk_gib})
+        for one in ids
+    ] + [(one, {"disks": 1, "disk_gib": order.data_disk_gib}) for one in data_ids]
+    quotas.take_many(tenant, order.region, claims)
+    create_nics(
+        subnet=order.subnet,
+        requests=[
+            NicRequest(
+                vm_id=one,
+                index=0,
+                address=(order.private_ips[number] or None) if order.private_ips else None,
+                security_group=order.internal_group,
+            )
+            for number, one in enumerate(ids)
+        ],
+    )
+    if order.external_group is not None:
+        still_there(SecurityGroup, [order.external_group.pk], field="external_security_group")
+    hosts = placement.place(
+        order.cluster,
+        tenant,
+        vcpus=order.spec.vcpus,
+        memory_mib=order.spec.memory_mib,
+        gpus=order.gpu_count,
+        count=order.count,
+    )
+    max_vcpus, max_memory_mib = sizes.headroom(
+        order.image, order.cluster, order.spec.vcpus, order.spec.memory_mib
+    )
+    vms = []
+    for number, name in enumerate(names):
+        vm = VM(
+            id=ids[number],
+            tenant=tenant,
+            region=order.region,
+            name=name,
+            remark=order.remark,
+            tags=check_tags(list(order.tags)),
+            cluster=order.cluster,
+            host=hosts[number],
+            image=order.image,
+            vcpus=order.spec.vcpus,
+            memory_mib=order.spec.memory_mib,
+            max_vcpus=max_vcpus,
+            max_memory_mib=max_memory_mib,
+            gpu_count=order.gpu_count,
+            admin_account=order.image.admin_account,
+            ssh_public_key=check_ssh_keys(order.ssh_public_key),
+            user_data=order.user_data,
+            internal_security_group=order.internal_group.pk if order.internal_group else "",
+            external_security_group=order.external_group.pk if order.external_group else "",
+        )
+        vm.save(force_insert=True)
+        gpu.allocate(vm, hosts[number])
+        keep_hash(vm, order.password)
+        _add_disks(vm, order, system_ids[number], data_ids[number] if data_ids else None)
+        audit.note(vm)
+        transitions.begin(vm, "create_vm", actor=actor)
+        vms.append(vm)
+    audit.note(
+        after={
+            "image": order.image.pk,
+            "spec": str(order.spec),
+            "system_disk_gib": order.system_disk_gib,
+            "data_disk_gib": order.data_disk_gib,
+            "method": order.method,
+            "periods": order.periods,
+        }
+    )
+    return vms
+
+
+def _add_disks(vm: VM, order: VmOrder, system_id: str, data_id: str | None) -> None:
+    Disk(
+        id=system_id,
+        tenant=vm.tenant,
+        region=vm.region,
+        name=f"{vm.name}-system",
+        disk_type=order.system_disk_type,
+        pool=order.system_disk_type.pool,
+        size_gib=order.system_disk_gib,
+        is_system=True,
+        image=order.image,
+        vm=vm,
+        target=SYSTEM_TARGET,
+    ).save(force_insert=True)
+    if data_id is not None and order.data_disk_type is not None:
+        Disk(
+            id=data_id,
+            tenant=vm.tenant,
+            region=vm.region,
+            name=f"{vm.name}-data",
+            disk_type=order.data_disk_type,
+            pool=order.data_disk_type.pool,
+            size_gib=order.data_disk_gib,
+            vm=vm,
+            target=DATA_TARGETS[0],
+            format_at_boot=order.image.os_family == "linux",
+        ).save(force_insert=True)

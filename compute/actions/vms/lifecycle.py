@@ -1,0 +1,244 @@
+"""Start, shut down, power off, restart, delete, restore, destroy, rename, protect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from billing import quotas, services
+from compute.actions.vms.create import vm_quota
+from compute.hosts import gpu, placement
+from compute.models import VM, Disk, Host
+from compute.rules.validation import check_name, check_remark, check_tags
+from compute.states.vms import VmStatus
+from compute.transitions import vms as transitions
+from compute.transitions.bin import system_snapshots
+from scloud.audit import action as audit
+from scloud.audit import events
+from scloud.audit.action import action
+from scloud.jobs.models import Job
+from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NotFound, ScloudError
+from scloud.tenancy.actor import Actor
+
+
+@action("compute.start_vm")
+def start_vm(*, actor: Actor, vm: VM) -> Job:
+    """Start a stopped VM. One whose host cannot take it now goes to another. Raises Conflict."""
+    transitions.guard_vm(vm, "start_vm")
+    host = vm.host or _place_again(vm)
+    return transitions.begin(vm, "start_vm", actor=actor, host=host)
+
+
+@action("compute.shut_down_vm")
+def shut_down_vm(*, actor: Actor, vm: VM) -> Job:
+    """Ask the guest of a running VM to shut down. Raises Conflict."""
+    return transitions.begin(vm, "shut_down_vm", actor=actor)
+
+
+@action("compute.power_off_vm")
+def power_off_vm(*, actor: Actor, vm: VM) -> Job:
+    """Pull the plug of a VM that runs or is stuck starting, stopping or restarting."""
+    return transitions.begin(vm, "power_off_vm", actor=actor)
+
+
+@action("compute.restart_vm")
+def restart_vm(*, actor: Actor, vm: VM) -> Job:
+    """Restart a running VM through its operating system. Raises Conflict."""
+    return transitions.begin(vm, "restart_vm", actor=actor)
+
+
+@action("compute.delete_vm")
+def delete_vm(
+    *, actor: Actor, vm: VM, automatically: bool = False, delete_disks: bool = False
+) -> Job | None:
+    """Move a VM to the recycle bin; its data disks are unbound, or go to the bin as well.
+
+    One whose creation failed is forgotten at once (no job): nothing of it is left that could be
+    restored. Raises Conflict (``vm_state``), also while deletion protection is on.
+    """
+    transitions.guard_vm(vm, "delete_vm")
+    if vm.status == VmStatus.FAILED:
+        transitions.discard(vm)
+        return None
+    along: list[str] = []
+    if delete_disks:
+        actor.require("compute.delete_disk")
+        for disk in Disk.objects.filter(vm=vm, is_system=False):
+            if disk.task:
+                raise Conflict(f"{disk.name} is busy.", code="disk_state")
+            along.append(disk.pk)
+            audit.note(disk)
+    return transitions.begin(
+        vm, "delete_vm", actor=actor, payload={"automatically": automatically, "disks": along}
+    )
+
+
+@action("compute.restore_vm")
+def restore_vm(*, actor: Actor, vm: VM) -> Job:
+    """Take a VM out of the recycle bin; it comes back stopped.
+
+    Takes quota and a host again. Raises Conflict (``renew_first``) when it has expired,
+    QuotaExceeded, NoCapacity.
+    """
+    transitions.guard_vm(vm, "restore_vm")
+    subscription = services.subscription_of(vm.tenant, vm.id)
+    if subscription.paid_until <= timezone.now():
+        raise Conflict(
+            f"{vm.name} has expired.",
+            code="renew_first",
+            remedy="Renew it, then restore it.",
+        )
+    kept = [(one, {"snapshots": 1}) for one in system_snapshots(vm)]
+    quotas.take_many(vm.tenant, vm.region, [(vm.id, full_quota(vm)), *kept])
+    host = _place_again(vm)
+    services.set_in_bin(vm.id, False)
+    return transitions.begin(vm, "restore_vm", actor=actor, host=host)
+
+
+@action("compute.destroy_vm")
+def destroy_vm(*, actor: Actor, vm: VM, confirm_name: str | None = None) -> Job:
+    """Destroy a binned VM for good, with its system disk; unused paid time is given back.
+
+    ``confirm_name``, where given, must be the VM's name. Raises InvalidInput, Conflict.
+    """
+    if confirm_name is not None and confirm_name != vm.name:
+        raise InvalidInput(
+            "The name does not match.",
+            code="confirmation_differs",
+            field="confirm_name",
+            remedy=f"Type {vm.name} to confirm.",
+        )
+    return transitions.begin(vm, "destroy_vm", actor=actor)
+
+
+@action("compute.rename_vm")
+def rename_vm(
+    *,
+    actor: Actor,
+    vm: VM,
+    name: str | None = None,
+    remark: str | None = None,
+    tags: Sequence[str] | None = None,
+) -> VM:
+    """Change name, remark or tags, in any state. Raises InvalidInput."""
+    if vm.status == VmStatus.DESTROYED:
+        raise NotFound(f"There is no VM {vm.id}.")
+    before = {"name": vm.name, "remark": vm.remark, "tags": list(vm.tags)}
+    if name is not None:
+        vm.name = check_name(name)
+    if remark is not None:
+        vm.remark = check_remark(remark)
+    if tags is not None:
+        vm.tags = check_tags(list(tags))
+    after = {"name": vm.name, "remark": vm.remark, "tags": list(vm.tags)}
+    if after != before:
+        vm.save(update_fields=["name", "remark", "tags"])
+        audit.note(vm, before=before, after=after)
+        events.emit(
+            tenant_id=vm.tenant_id, kind="vm.renamed", resource_kind="vm", resource_id=vm.id
+        )
+    return vm
+
+
+@action("compute.protect_vm")
+def protect_vm(*, actor: Actor, vm: VM, protected: bool) -> VM:
+    """Set or clear deletion protection. Raises Conflict for a VM in the bin."""
+    transitions.guard_vm(vm, "protect_vm")
+    audit.note(vm, before={"deletion_protected": vm.deletion_protected})
+    vm.deletion_protected = protected
+    vm.save(update_fields=["deletion_protected"])
+    audit.note(vm, after={"deletion_protected": protected})
+    events.emit(tenant_id=vm.tenant_id, kind="vm.protected", resource_kind="vm", resource_id=vm.id)
+    return vm
+
+
+def full_quota(vm: VM) -> dict[str, int]:
+    """Return the quota of a VM with its system disk, as at its creation."""
+    disk = Disk.objects.get(vm=vm, is_system=True)
+    return {
+        **vm_quota(vm.vcpus, vm.memory_mib, vm.gpu_count),
+        "disks": 1,
+        "disk_gib": disk.size_gib,
+    }
+
+
+def _place_again(vm: VM) -> Host:
+    host = placement.place(
+        vm.cluster,
+        vm.tenant,
+        vcpus=vm.vcpus,
+        memory_mib=vm.memory_mib,
+        gpus=vm.gpu_count,
+    )[0]
+    gpu.allocate(vm, host)
+    return host
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of one VM of a batch."""
+
+    vm: VM
+    job: Job | None
+    error: ScloudError | None
+
+    @property
+    def succeeded(self) -> bool:
+        """True when the verb was begun."""
+        return self.error is None
+
+
+BATCH_VERBS: dict[str, Callable[..., Job | None]] = {
+    "start_vm": start_vm,
+    "shut_down_vm": shut_down_vm,
+    "power_off_vm": power_off_vm,
+    "restart_vm": restart_vm,
+    "delete_vm": delete_vm,
+    "restore_vm": restore_vm,
+    "destroy_vm": destroy_vm,
+}
+MAX_BATCH_VERB = 100
+
+
+def run_batch(
+    *, actor: Actor, verb: str, vms: Sequence[VM], delete_disks: bool = False
+) -> list[BatchResult]:
+    """Invoke a verb on each VM, with one result per VM: one refusal does not stop the others.
+
+    ``delete_disks`` belongs to ``delete_vm``: the data disks go to the bin as well.
+    Raises InvalidInput (``verb_unknown``, ``batch_size``, ``option_unknown``), Forbidden.
+    """
+    if verb not in BATCH_VERBS:
+        raise InvalidInput(
+            f"{verb} is no batch verb.",
+            code="verb_unknown",
+            field="verb",
+            numbers={"allowed": sorted(BATCH_VERBS)},
+        )
+    if not 1 <= len(vms) <= MAX_BATCH_VERB:
+        raise InvalidInput(
+            f"Choose 1 to {MAX_BATCH_VERB} VMs.",
+            code="batch_size",
+            field="ids",
+            numbers={"min": 1, "max": MAX_BATCH_VERB, "asked": len(vms)},
+        )
+    if delete_disks and verb != "delete_vm":
+        raise InvalidInput(
+            f"delete_disks has no meaning for {verb}.",
+            code="option_unknown",
+            field="delete_disks",
+            remedy="Leave it out.",
+        )
+    options = {"delete_disks": True} if delete_disks else {}
+    results = []
+    for vm in vms:
+        try:
+            results.append(BatchResult(vm, BATCH_VERBS[verb](actor=actor, vm=vm, **options), None))
+        except Forbidden:
+            # The right is the same for all; the operation log has the first refusal.
+            raise
+        except ScloudError as error:
+            results.append(BatchResult(vm, None, error))
+    return results

@@ -1,0 +1,218 @@
+"""Images in the API: import, download, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db.models import QuerySet
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework.decorators import action
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from compute.actions import images as verbs
+from compute.actions.images import ImageFacts
+from compute.api.disks import REGION, SEARCH, STATUS, job_answer, narrowed
+from compute.api.serializers import disks as shapes
+from compute.api.serializers.vms import DestroyInput, JobAccepted
+from compute.models import Image
+from compute.queries import disks as queries
+from compute.rules import catalogue as catalog
+from compute.states.images import ImageStatus
+from compute.transfer import uploads
+from scloud.lib.errors import Forbidden, InvalidInput
+from scloud.resources.models import Region
+from scloud.rest.inputs import valid
+from scloud.rest.views import ResourceViewSet
+
+FACTS = (
+    "name",
+    "remark",
+    "os_family",
+    "distribution",
+    "version",
+    "architecture",
+    "admin_account",
+    "min_disk_gib",
+    "supports_hot_upgrade",
+)
+
+
+class RawParser(BaseParser):
+    """Leaves the body unread: it may be many GB."""
+
+    media_type = "application/octet-stream"
+
+    def parse(
+        self,
+        stream: Any,
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the stream itself."""
+        return {"stream": stream}
+
+
+@extend_schema(tags=["Images"])
+@extend_schema_view(list=extend_schema(parameters=[REGION, STATUS, SEARCH]))
+class ImageViewSet(ResourceViewSet):
+    """Images: base images and the tenant's own."""
+
+    serializer_class = shapes.ImageSerializer
+    view_permission = "compute.view_image"
+
+    def get_queryset(self) -> QuerySet[Image]:
+        """Return what the tenant may see; the bin too where one is asked for by its id."""
+        params = self.request.query_params
+        wanted = params.get("status", "") if self.action == "list" else ""
+        binned = self.action != "list" or wanted == ImageStatus.BINNED
+        rows = queries.images(self.tenant, binned=binned)
+        if self.action == "list":
+            rows = narrowed(rows, params)
+            if wanted:
+                rows = rows.filter(status=wanted)
+        return rows.order_by("position", "name", "id")
+
+    def get_object(self) -> Image:
+        """Return the image of the address; own ones only where something is changed."""
+        image: Image = super().get_object()
+        if image.is_base and self.request.method not in ("GET", "HEAD"):
+            raise Forbidden(
+                "Base images are the platform's.",
+                code="base_image",
+                remedy="Make an image of your own from a VM.",
+            )
+        return image
+
+    def _shown(self, image: Image) -> dict[str, Any]:
+        row = queries.image(self.tenant, image.pk, binned=True)
+        data: dict[str, Any] = self.get_serializer(row).data
+        return data
+
+    @extend_schema(
+        request={"application/octet-stream": OpenApiTypes.BINARY},
+        responses={201: shapes.UploadShape},
+    )
+    @action(detail=False, methods=["post"], parser_classes=[RawParser])
+    def upload(self, request: Request) -> Response:
+        """Send the bytes of a QCOW2 or raw file; then import it with the token, within a day."""
+        self.actor.require("compute.import_image")
+        body = request.data
+        if not isinstance(body, dict) or "stream" not in body:
+            raise InvalidInput("The upload is empty.", code="upload_empty", field="file")
+        done = uploads.receive(self.tenant, uploads.read_all(body["stream"]))
+        answer = {"upload": done.token, "size_bytes": done.size_bytes, "sha256": done.sha256}
+        return Response(answer, status=201)
+
+    @extend_schema(
+        request=shapes.ImportInput,
+        responses={201: shapes.ImageSerializer},
+        examples=[
+            OpenApiExample(
+                "From a URL",
+                value={
+                    "region": "box",
+                    "url": "https://images.example.com/debian-12.qcow2",
+                    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "name": "Debian 12 of ours",
+                    "distribution": "debian",
+                    "version": "12",
+                    "min_disk_gib": 10,
+                },
+                request_only=True,
+            )
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Import an image from a URL or from an upload; the platform looks at it by itself."""
+
+        def begin() -> Response:
+            tenant = self.tenant
+            data = valid(shapes.ImportInput, request)
+            if bool(data.get("url")) == bool(data.get("upload")):
+                raise InvalidInput(
+                    "Give either a URL or an upload.", code="source_ambiguous", field="url"
+                )
+            regions = Region.objects.filter(enabled=True)
+            region = catalog.pick(regions, data["region"], field="region", what="region")
+            facts = ImageFacts(
+                region=region,
+                pool=uploads.pool_for(tenant, region, data["disk_type"]),
+                **{name: data[name] for name in FACTS},
+            )
+            sha256 = data.get("sha256")
+            if data.get("url"):
+                image = verbs.import_image_url(
+                    actor=self.actor, facts=facts, url=data["url"], sha256=sha256
+                )
+            else:
+                path = uploads.path_of(tenant, data["upload"])
+                image = verbs.import_image_file(
+                    actor=self.actor, facts=facts, path=path, sha256=sha256
+                )
+            return Response(self._shown(image), status=201)
+
+        return self.once(begin)
+
+    @extend_schema(request=shapes.TextsInput, responses=shapes.ImageSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change name or description of an own image."""
+        image = self.get_object()
+        verbs.rename_image(actor=self.actor, image=image, **valid(shapes.TextsInput, request))
+        return Response(self._shown(image))
+
+    @extend_schema(request=None, responses={202: JobAccepted})
+    @action(detail=True, methods=["post"])
+    def download(self, request: Request, pk: str) -> Response:
+        """Prepare an own image for download; after the job ``GET /images/{id}/file`` has it."""
+        image = self.get_object()
+        return self.once(lambda: job_answer(verbs.download_image(actor=self.actor, image=image)))
+
+    @extend_schema(
+        responses={
+            (200, "application/octet-stream"): OpenApiResponse(
+                OpenApiTypes.BINARY, description="The QCOW2 file."
+            )
+        }
+    )
+    @action(detail=True, methods=["get"])
+    def file(self, request: Request, pk: str) -> HttpResponseBase:
+        """Download an own image that was prepared."""
+        self.actor.require("compute.download_image")
+        image = self.get_object()
+        if image.is_base:
+            raise Forbidden("Base images are the platform's.", code="base_image")
+        below = getattr(request, "_request", request)
+        return uploads.file_response(image, asynchronous=isinstance(below, ASGIRequest))
+
+    @extend_schema(request=None, responses={202: JobAccepted})
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Move an own image to the recycle bin; not while VMs rest on it."""
+        image = self.get_object()
+        return self.once(lambda: job_answer(verbs.delete_image(actor=self.actor, image=image)))
+
+    @extend_schema(request=None, responses=shapes.ImageSerializer)
+    @action(detail=True, methods=["post"])
+    def restore(self, request: Request, pk: str) -> Response:
+        """Take an image out of the recycle bin."""
+        image = self.get_object()
+        return self.once(
+            lambda: Response(self._shown(verbs.restore_image(actor=self.actor, image=image)))
+        )
+
+    @extend_schema(request=DestroyInput, responses={202: JobAccepted})
+    @action(detail=True, methods=["post"], url_path="destroy")
+    def destroy_for_good(self, request: Request, pk: str) -> Response:
+        """Destroy a binned image for good."""
+        image = self.get_object()
+
+        def answer() -> Response:
+            data = valid(DestroyInput, request)
+            return job_answer(verbs.destroy_image(actor=self.actor, image=image, **data))
+
+        return self.once(answer)

@@ -1,0 +1,300 @@
+"""The shapes of compute in the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from compute.models import VM, Cluster, DiskType, Spec
+from compute.queries import vms as queries
+from compute.states import vms as states
+from scloud.jobs.models import Job
+from scloud.resources.models import Region
+from scloud.rest.fields import WholeNumber
+from scloud.tenancy.actor import Actor
+
+
+class RegionSerializer(serializers.ModelSerializer[Region]):
+    """A region."""
+
+    class Meta:
+        model = Region
+        fields = ("id", "name")
+
+
+class SpecSerializer(serializers.ModelSerializer[Spec]):
+    """A size of a model; ``refusal`` says why it fits nowhere at present."""
+
+    refusal = serializers.CharField(
+        allow_null=True, read_only=True, help_text="Null while a host can take it."
+    )
+
+    class Meta:
+        model = Spec
+        fields = ("id", "vcpus", "memory_mib", "refusal")
+
+
+class ClusterSerializer(serializers.ModelSerializer[Cluster]):
+    """A model: the machine type of a cluster."""
+
+    specs = SpecSerializer(many=True, read_only=True, source="offered")
+
+    class Meta:
+        model = Cluster
+        fields = ("id", "region_id", "alias", "description", "architecture", "gpu_type", "specs")
+
+
+class DiskTypeSerializer(serializers.ModelSerializer[DiskType]):
+    """A disk type with its ranges (GiB) and limits."""
+
+    class Meta:
+        model = DiskType
+        fields = (
+            "id",
+            "region_id",
+            "alias",
+            "medium",
+            "system_min_gib",
+            "system_max_gib",
+            "data_min_gib",
+            "data_max_gib",
+            "iops_limit",
+            "throughput_limit_mbps",
+        )
+
+
+class NicShape(serializers.Serializer[Any]):
+    """A NIC's address with where it is."""
+
+    address = serializers.IPAddressField()
+    subnet_id = serializers.CharField()
+    vpc_id = serializers.CharField()
+
+
+class AllowedAction(serializers.Serializer[Any]):
+    """Whether a verb is allowed now; ``reason`` says why not."""
+
+    verb = serializers.CharField()
+    allowed = serializers.BooleanField()
+    reason = serializers.CharField(allow_null=True)
+
+
+class VmSerializer(serializers.ModelSerializer[VM]):
+    """A VM. ``state`` is what people see; ``allowed_actions`` is what can be asked of it now."""
+
+    state = serializers.SerializerMethodField()
+    memory_gib = serializers.FloatField(read_only=True)
+    nics = serializers.SerializerMethodField()
+    system_disk_gib = serializers.SerializerMethodField()
+    data_disk_gib = serializers.SerializerMethodField()
+    billing_method = serializers.CharField(read_only=True, allow_null=True)
+    paid_until = serializers.DateTimeField(read_only=True, allow_null=True)
+    allowed_actions = serializers.SerializerMethodField()
+    job_id = serializers.CharField(source="task_job", read_only=True)
+
+    class Meta:
+        model = VM
+        fields = (
+            "id",
+            "region_id",
+            "name",
+            "remark",
+            "tags",
+            "cluster_id",
+            "image_id",
+            "vcpus",
+            "memory_mib",
+            "memory_gib",
+            "gpu_count",
+            "system_disk_gib",
+            "data_disk_gib",
+            "nics",
+            "admin_account",
+            "deletion_protected",
+            "status",
+            "task",
+            "state",
+            "power_state",
+            "observed_at",
+            "failure_code",
+            "failure",
+            "job_id",
+            "billing_method",
+            "paid_until",
+            "created_at",
+            "binned_at",
+            "destroy_at",
+            "allowed_actions",
+        )
+
+    def get_state(self, vm: VM) -> str:
+        """Return the state in words."""
+        return states.vm_label(vm.status, vm.task)
+
+    @extend_schema_field(NicShape(many=True))
+    def get_nics(self, vm: Any) -> list[dict[str, Any]]:
+        """Return the private addresses."""
+        return [
+            {
+                "address": str(nic["address"]).split("/")[0],
+                "subnet_id": nic["subnet_id"],
+                "vpc_id": nic["vpc_id"],
+            }
+            for nic in vm.nic_rows
+            if nic["address"]
+        ]
+
+    def get_system_disk_gib(self, vm: VM) -> int:
+        """Return the size of the system disk in GiB."""
+        return queries.system_gib(vm)
+
+    def get_data_disk_gib(self, vm: VM) -> int:
+        """Return the size of the data disks together in GiB."""
+        return queries.data_gib(vm)
+
+    @extend_schema_field(AllowedAction(many=True))
+    def get_allowed_actions(self, vm: VM) -> list[dict[str, Any]]:
+        """Return every verb with the reason why it is not allowed, if it is not."""
+        actor: Actor = self.context["request"].auth
+        rows = []
+        for verb, rule in states.VM_RULES.items():
+            if rule.administrator_only:
+                continue
+            reason = states.vm_refusal(vm, verb)
+            if reason is None and not actor.allows(rule.permission):
+                reason = "Your role does not include it."
+            rows.append({"verb": verb, "allowed": reason is None, "reason": reason})
+        return rows
+
+
+class JobSerializer(serializers.ModelSerializer[Job]):
+    """A job: what is being done, how far it is, and how it ended."""
+
+    class Meta:
+        model = Job
+        fields = (
+            "id",
+            "kind",
+            "title",
+            "target_kind",
+            "target_id",
+            "status",
+            "progress_percent",
+            "step",
+            "steps",
+            "error_code",
+            "error_message",
+            "error_remedy",
+            "created_by",
+            "created_at",
+            "started_at",
+            "finished_at",
+        )
+
+
+class VmOrderInput(serializers.Serializer[Any]):
+    """What is to be bought."""
+
+    region = serializers.CharField(max_length=30)
+    cluster = serializers.CharField(max_length=30, help_text="The model.")
+    image = serializers.CharField(max_length=20)
+    vcpus = WholeNumber(min_value=1, max_value=255)
+    memory_mib = WholeNumber(min_value=64)
+    gpu_count = WholeNumber(min_value=0, max_value=4, default=0)
+    system_disk_type = serializers.CharField(max_length=30)
+    system_disk_gib = WholeNumber(min_value=1, max_value=100_000, default=40)
+    data_disk_type = serializers.CharField(max_length=30, required=False)
+    data_disk_gib = WholeNumber(min_value=1, max_value=100_000, required=False)
+    subnet = serializers.CharField(max_length=20)
+    private_ips = serializers.ListField(
+        child=serializers.CharField(max_length=45, allow_blank=True),
+        required=False,
+        max_length=10,
+        help_text="One per VM; empty text means automatic.",
+    )
+    internal_security_group = serializers.CharField(max_length=20, required=False)
+    external_security_group = serializers.CharField(max_length=20, required=False)
+    name = serializers.CharField(max_length=200, default="host")
+    names = serializers.ListField(
+        child=serializers.CharField(max_length=200), required=False, max_length=10
+    )
+    remark = serializers.CharField(max_length=1000, default="", allow_blank=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=100), required=False, max_length=50
+    )
+    password = serializers.CharField(
+        max_length=200, required=False, write_only=True, trim_whitespace=False
+    )
+    ssh_public_key = serializers.CharField(max_length=100_000, default="", allow_blank=True)
+    user_data = serializers.CharField(
+        max_length=100_000, default="", allow_blank=True, trim_whitespace=False
+    )
+    billing_method = serializers.ChoiceField(choices=["hour", "month", "year"], default="hour")
+    periods = WholeNumber(min_value=1, max_value=1000, default=1)
+    count = WholeNumber(min_value=1, max_value=1000, default=1)
+    auto_renew = serializers.BooleanField(required=False, allow_null=True, default=None)
+
+
+class VmPurchaseInput(VmOrderInput):
+    """What is to be bought, at exactly the quoted price."""
+
+    quote_token = serializers.CharField(max_length=2000, help_text="From POST /vms/quote.")
+
+
+class VmChangesInput(serializers.Serializer[Any]):
+    """What can be changed in any state."""
+
+    name = serializers.CharField(max_length=200, required=False)
+    remark = serializers.CharField(max_length=1000, required=False, allow_blank=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=100), required=False, max_length=50
+    )
+    deletion_protected = serializers.BooleanField(required=False)
+
+
+class BatchInput(serializers.Serializer[Any]):
+    """A verb for several VMs."""
+
+    verb = serializers.CharField(max_length=40)
+    ids = serializers.ListField(child=serializers.CharField(max_length=20), max_length=1000)
+    delete_disks = serializers.BooleanField(default=False)
+
+
+class ErrorShape(serializers.Serializer[Any]):
+    """An error."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+    field = serializers.CharField(required=False)
+    remedy = serializers.CharField(required=False)
+    numbers = serializers.DictField(required=False)
+
+
+class BatchResultShape(serializers.Serializer[Any]):
+    """What became of one VM of a batch."""
+
+    id = serializers.CharField()
+    job_id = serializers.CharField(allow_null=True)
+    error = ErrorShape(allow_null=True)
+
+
+class JobAccepted(serializers.Serializer[Any]):
+    """A verb was begun: its job, null when it took effect at once."""
+
+    job_id = serializers.CharField(allow_null=True)
+
+
+class DeleteQuery(serializers.Serializer[Any]):
+    """What goes to the recycle bin with a VM."""
+
+    delete_disks = serializers.BooleanField(
+        default=False, help_text="Move its data disks to the recycle bin as well."
+    )
+
+
+class DestroyInput(serializers.Serializer[Any]):
+    """Destroying may be confirmed with the name."""
+
+    confirm_name = serializers.CharField(max_length=60, required=False)

@@ -1,0 +1,397 @@
+"""VMs in the API: the same verbs as in the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.serializers import QuoteShape
+from compute.actions.vms import create, lifecycle
+from compute.actions.vms.create import VmOrder
+from compute.api.serializers import vms as shapes
+from compute.api.vm_verbs import VmInputVerbs
+from compute.hosts import placement
+from compute.models import VM, Cluster, DiskType
+from compute.queries import vms as queries
+from compute.rules import catalogue as catalog
+from compute.states.vms import VmStatus
+from network.models import SecurityGroup, Subnet
+from scloud.jobs.models import Job
+from scloud.lib import search
+from scloud.lib.errors import InvalidInput, NotFound
+from scloud.resources.models import Region
+from scloud.rest.inputs import valid, valid_query
+from scloud.rest.views import ActorMixin, ResourceViewSet
+from scloud.tenancy.models import Tenant
+
+ORDER_EXAMPLE = {
+    "region": "box",
+    "cluster": "x86",
+    "image": "image-4k2p09xqa",
+    "vcpus": 2,
+    "memory_mib": 4096,
+    "system_disk_type": "ssd",
+    "system_disk_gib": 40,
+    "subnet": "subnet-9hw31kz0c",
+    "internal_security_group": "sg-0q8zt5mva",
+    "name": "web",
+    "password": "Correct.Horse7",
+    "billing_method": "month",
+    "periods": 1,
+    "count": 2,
+}
+REGION = OpenApiParameter("region", str, description="Only those of this region.")
+
+
+def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
+    """Turn ids into objects that the tenant may see. Raises InvalidInput naming the field."""
+    region = catalog.pick(
+        Region.objects.filter(enabled=True), data["region"], field="region", what="region"
+    )
+    cluster = catalog.pick(
+        catalog.clusters(tenant, region), data["cluster"], field="cluster", what="model"
+    )
+    spec = next(
+        (
+            one
+            for one in cluster.specs.all()
+            if one.enabled and (one.vcpus, one.memory_mib) == (data["vcpus"], data["memory_mib"])
+        ),
+        None,
+    )
+    if spec is None:
+        raise InvalidInput(
+            f"{cluster.alias} has no size of {data['vcpus']} vCPU and {data['memory_mib']} MiB.",
+            code="spec_unknown",
+            field="vcpus",
+            remedy="Choose one of the sizes that GET /models lists.",
+            numbers={"vcpus": data["vcpus"], "memory_mib": data["memory_mib"]},
+        )
+    types = catalog.disk_types(tenant, region)
+
+    def group(field: str) -> SecurityGroup | None:
+        if not data.get(field):
+            return None
+        return catalog.pick(
+            SecurityGroup.objects.filter(region=region),
+            data[field],
+            field=field,
+            what="security group",
+        )
+
+    data_type = data.get("data_disk_type")
+    if bool(data_type) != bool(data.get("data_disk_gib")):
+        raise InvalidInput(
+            "A data disk needs both its type and its size.",
+            code="data_disk_incomplete",
+            field="data_disk_gib" if data_type else "data_disk_type",
+        )
+    return VmOrder(
+        region=region,
+        cluster=cluster,
+        image=catalog.pick(
+            catalog.images(tenant, region), data["image"], field="image", what="image"
+        ),
+        spec=spec,
+        gpu_count=data["gpu_count"],
+        system_disk_type=catalog.pick(
+            types, data["system_disk_type"], field="system_disk_type", what="disk type"
+        ),
+        system_disk_gib=data["system_disk_gib"],
+        data_disk_type=catalog.pick(types, data_type, field="data_disk_type", what="disk type")
+        if data_type
+        else None,
+        data_disk_gib=data.get("data_disk_gib", 0),
+        subnet=catalog.pick(
+            Subnet.objects.filter(region=region), data["subnet"], field="subnet", what="subnet"
+        ),
+        private_ips=data.get("private_ips", ()),
+        internal_group=group("internal_security_group"),
+        external_group=group("external_security_group"),
+        name=data["name"],
+        names=data.get("names", ()),
+        remark=data["remark"],
+        tags=data.get("tags", ()),
+        password=data.get("password"),
+        ssh_public_key=data["ssh_public_key"],
+        user_data=data["user_data"],
+        method=data["billing_method"],
+        periods=data["periods"],
+        count=data["count"],
+        auto_renew=data["auto_renew"],
+    )
+
+
+def _job_of(found: object) -> Response:
+    return Response({"job_id": found.pk if isinstance(found, Job) else None}, status=202)
+
+
+@extend_schema(tags=["VMs"])
+class VmViewSet(VmInputVerbs):
+    """VMs."""
+
+    serializer_class = shapes.VmSerializer
+    view_permission = "compute.view_vm"
+
+    def get_queryset(self) -> QuerySet[VM]:
+        """Return the tenant's VMs; those in the bin too where one is asked for by its id."""
+        rows = queries.with_row(VM.objects.exclude(status=VmStatus.DESTROYED))
+        params = self.request.query_params
+        if params.get("region"):
+            rows = rows.filter(region_id=params["region"])
+        if self.action == "list":
+            if params.get("status"):
+                rows = rows.filter(status=params["status"])
+            else:
+                rows = rows.exclude(status=VmStatus.BINNED)
+            rows = search.narrow(rows, params.get("search", ""), queries.matching)
+            if params.get("tag"):
+                rows = rows.filter(tags__contains=[params["tag"]])
+        return rows.order_by("-created_at", "id")
+
+    def _shown(self, vm: VM) -> dict[str, Any]:
+        row = queries.with_row(VM.objects.filter(pk=vm.pk)).get()
+        data: dict[str, Any] = self.get_serializer(row).data
+        return data
+
+    @extend_schema(
+        parameters=[
+            REGION,
+            OpenApiParameter("status", str, description="Only those in this status."),
+            OpenApiParameter("search", str, description="In name, remark, id, tags, addresses."),
+            OpenApiParameter("tag", str, description="Only those with this tag."),
+        ]
+    )
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List VMs, the newest first; binned ones only with ``status=binned``."""
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(
+        request=shapes.VmOrderInput,
+        responses=QuoteShape,
+        examples=[OpenApiExample("Two VMs", value=ORDER_EXAMPLE, request_only=True)],
+    )
+    @action(detail=False, methods=["post"])
+    def quote(self, request: Request) -> Response:
+        """Say what an order costs; its token buys exactly that within ten minutes."""
+        order = order_from(self.tenant, valid(shapes.VmOrderInput, request))
+        return Response(create.quote_vms(actor=self.actor, order=order).as_dict())
+
+    @extend_schema(
+        request=shapes.VmPurchaseInput,
+        responses={201: shapes.VmSerializer(many=True)},
+        examples=[
+            OpenApiExample(
+                "Two VMs",
+                value={**ORDER_EXAMPLE, "quote_token": "eyJ0ZW5hbnQiOi..."},
+                request_only=True,
+            )
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Buy 1 to 10 VMs: all of them or none. They are created in the background."""
+
+        def buy() -> Response:
+            data = valid(shapes.VmPurchaseInput, request)
+            vms = create.create_vms(
+                actor=self.actor,
+                order=order_from(self.tenant, data),
+                quote_token=data["quote_token"],
+            )
+            return Response([self._shown(vm) for vm in vms], status=201)
+
+        return self.once(buy)
+
+    @extend_schema(request=shapes.VmChangesInput, responses=shapes.VmSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change name, remark, tags or deletion protection, in any state."""
+        vm = self.get_object()
+        data = valid(shapes.VmChangesInput, request)
+        protected = data.pop("deletion_protected", None)
+        if data:
+            lifecycle.rename_vm(actor=self.actor, vm=vm, **data)
+        if protected is not None:
+            lifecycle.protect_vm(actor=self.actor, vm=vm, protected=protected)
+        return Response(self._shown(vm))
+
+    def _begin(self, verb: Callable[..., Job | None], **values: Any) -> Response:
+        vm = self.get_object()
+        return self.once(lambda: _job_of(verb(actor=self.actor, vm=vm, **values)))
+
+    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @action(detail=True, methods=["post"])
+    def start(self, request: Request, pk: str) -> Response:
+        """Start a stopped VM."""
+        return self._begin(lifecycle.start_vm)
+
+    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @action(detail=True, methods=["post"], url_path="shut-down")
+    def shut_down(self, request: Request, pk: str) -> Response:
+        """Ask the guest of a running VM to shut down."""
+        return self._begin(lifecycle.shut_down_vm)
+
+    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @action(detail=True, methods=["post"], url_path="power-off")
+    def power_off(self, request: Request, pk: str) -> Response:
+        """Switch a VM off by force; it may lose data."""
+        return self._begin(lifecycle.power_off_vm)
+
+    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @action(detail=True, methods=["post"])
+    def restart(self, request: Request, pk: str) -> Response:
+        """Restart a running VM through its operating system."""
+        return self._begin(lifecycle.restart_vm)
+
+    @extend_schema(
+        request=None, parameters=[shapes.DeleteQuery], responses={202: shapes.JobAccepted}
+    )
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Move a VM to the recycle bin; its data disks are unbound, or go along."""
+        return self._begin(lifecycle.delete_vm, **valid_query(shapes.DeleteQuery, request))
+
+    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @action(detail=True, methods=["post"])
+    def restore(self, request: Request, pk: str) -> Response:
+        """Take a VM out of the recycle bin; it comes back stopped."""
+        return self._begin(lifecycle.restore_vm)
+
+    @extend_schema(request=shapes.DestroyInput, responses={202: shapes.JobAccepted})
+    @action(detail=True, methods=["post"], url_path="destroy")
+    def destroy_for_good(self, request: Request, pk: str) -> Response:
+        """Destroy a binned VM for good."""
+        data = valid(shapes.DestroyInput, request)
+        return self._begin(lifecycle.destroy_vm, **data)
+
+    @extend_schema(
+        request=shapes.BatchInput,
+        responses=shapes.BatchResultShape(many=True),
+        examples=[
+            OpenApiExample(
+                "Start two",
+                value={"verb": "start_vm", "ids": ["vm-4k2p09xqa", "vm-8c1mn27xz"]},
+                request_only=True,
+            )
+        ],
+    )
+    @action(detail=False, methods=["post"])
+    def batch(self, request: Request) -> Response:
+        """Invoke a verb on several VMs, with one result per VM."""
+
+        def run() -> Response:
+            data = valid(shapes.BatchInput, request)
+            ids = list(dict.fromkeys(data["ids"]))
+            known = {vm.pk: vm for vm in VM.objects.filter(pk__in=ids).exclude(status="destroyed")}
+            missing = [one for one in ids if one not in known]
+            if missing:
+                raise NotFound(
+                    f"There is no VM {missing[0]}.", field="ids", numbers={"missing": missing}
+                )
+            results = lifecycle.run_batch(
+                actor=self.actor,
+                verb=data["verb"],
+                vms=[known[one] for one in ids],
+                delete_disks=data["delete_disks"],
+            )
+            return Response(
+                [
+                    {
+                        "id": result.vm.pk,
+                        "job_id": result.job.pk if result.job else None,
+                        "error": result.error.as_dict() if result.error else None,
+                    }
+                    for result in results
+                ]
+            )
+
+        return self.once(run)
+
+
+@extend_schema(tags=["Catalogue"])
+class RegionViewSet(ResourceViewSet):
+    """Regions."""
+
+    serializer_class = shapes.RegionSerializer
+    view_permission = "compute.view_catalogue"
+    lookup_value_regex = "[a-z0-9-]+"
+    queryset = Region.objects.filter(enabled=True)
+
+
+@extend_schema(tags=["Catalogue"], parameters=[REGION])
+class ModelView(ActorMixin):
+    """Models with the sizes that can be bought."""
+
+    view_permission = "compute.view_catalogue"
+
+    @extend_schema(responses=shapes.ClusterSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List models; sizes that fit nowhere at present carry the reason."""
+        tenant = self.actor.tenant
+        if tenant is None:
+            raise NotFound("There is no tenant.")
+        found = []
+        for region in _regions(request):
+            for cluster in catalog.clusters(tenant, region):
+                _mark_refusals(cluster, tenant)
+                found.append(cluster)
+        return Response(shapes.ClusterSerializer(found, many=True).data)
+
+
+def _regions(request: Request) -> QuerySet[Region]:
+    rows = Region.objects.filter(enabled=True)
+    wanted = request.query_params.get("region")
+    return rows.filter(pk=wanted) if wanted else rows
+
+
+def _mark_refusals(cluster: Cluster, tenant: Tenant) -> None:
+    rooms = placement.rooms(cluster, tenant)
+    specs = [spec for spec in cluster.specs.all() if spec.enabled]
+    for spec in specs:
+        spec.refusal = placement.why_not(  # type: ignore[attr-defined]  # for the serializer
+            cluster, rooms, spec.vcpus, spec.memory_mib
+        )
+    cluster.offered = specs  # type: ignore[attr-defined]  # for the serializer
+
+
+@extend_schema(tags=["Catalogue"], parameters=[REGION])
+class DiskTypeView(ActorMixin):
+    """Disk types."""
+
+    view_permission = "compute.view_catalogue"
+
+    @extend_schema(responses=shapes.DiskTypeSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List the disk types that can be bought."""
+        tenant = self.actor.tenant
+        if tenant is None:
+            raise NotFound("There is no tenant.")
+        found: list[DiskType] = []
+        for region in _regions(request):
+            found += catalog.disk_types(tenant, region)
+        return Response(shapes.DiskTypeSerializer(found, many=True).data)
+
+
+@extend_schema(tags=["Jobs"])
+class JobViewSet(ResourceViewSet):
+    """Jobs: what is being done in the background."""
+
+    serializer_class = shapes.JobSerializer
+    view_permission = "jobs.view_job"
+
+    def get_queryset(self) -> QuerySet[Job]:
+        """Return the tenant's jobs, the newest first."""
+        rows: QuerySet[Job] = Job.objects.order_by("-created_at", "-id")
+        target = self.request.query_params.get("target")
+        return rows.filter(target_id=target) if target else rows
+
+    @extend_schema(
+        parameters=[OpenApiParameter("target", str, description="Only those of this resource.")]
+    )
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List jobs."""
+        return super().list(request, *args, **kwargs)

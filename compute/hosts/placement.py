@@ -1,0 +1,204 @@
+"""Where a VM goes: filters that say why a host cannot take it, and a weight that spreads."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Count, Q, Sum
+from django.utils import timezone
+
+from compute.models import VM, Cluster, GpuDevice, Host
+from compute.models.platform import HostState
+from compute.states.vms import VmStatus
+from scloud.lib.errors import NoCapacity
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scopes_disabled
+
+# VMs in these states keep nothing on a host.
+WITHOUT_HOST = (VmStatus.BINNED, VmStatus.DESTROYED, VmStatus.FAILED)
+
+# A host may be silent this long, as when libvirtd restarts, before it takes no more VMs; until then
+# it is only the last choice. A job that finds it still silent tries again.
+SILENCE_GRACE = timedelta(seconds=30)
+
+REASONS = {
+    "state": "not available for new VMs",
+    "unreachable": "not answering",
+    "vcpus": "too few vCPUs left",
+    "memory": "too little memory left",
+    "vcpus_total": "fewer CPUs than the VM needs",
+    "gpus": "too few free GPU chips",
+}
+
+
+@dataclass
+class Room:
+    """A host with what is taken on it."""
+
+    host: Host
+    vcpus_taken: int
+    memory_taken_mib: int
+    vms_of_tenant: int
+    vms: int
+    gpus_free: int = 0
+
+    def refusal(self, vcpus: int, memory_mib: int, gpus: int = 0) -> str | None:
+        """Return the key of the first condition that fails, or None."""
+        host = self.host
+        if host.state != HostState.AVAILABLE:
+            return "state"
+        if host.vcpus == 0 or (self.silent and self.silent_for > SILENCE_GRACE):
+            return "unreachable"
+        if vcpus > host.vcpus:
+            return "vcpus_total"
+        if self.vcpus_taken + vcpus > host.vcpus * host.cluster.cpu_overcommit:
+            return "vcpus"
+        if self.memory_taken_mib + memory_mib > host.memory_mib - host.reserved_memory_mib:
+            return "memory"
+        if gpus > self.gpus_free:
+            return "gpus"
+        return None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the host does not answer at present."""
+        return self.host.unreachable_since is not None
+
+    @property
+    def silent_for(self) -> timedelta:
+        """How long the host has not answered."""
+        since = self.host.unreachable_since
+        return timedelta(0) if since is None else timezone.now() - since
+
+    def take(self, vcpus: int, memory_mib: int, gpus: int = 0) -> None:
+        """Count one more VM of the tenant."""
+        self.vcpus_taken += vcpus
+        self.memory_taken_mib += memory_mib
+        self.vms_of_tenant += 1
+        self.vms += 1
+        self.gpus_free -= gpus
+
+
+def rooms(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> list[Room]:
+    """Return the hosts of a cluster with what is taken; with ``lock`` nobody else places now."""
+    with scopes_disabled():
+        hosts = Host.objects.filter(cluster=cluster).select_related("cluster").order_by("id")
+        if lock:
+            hosts = hosts.select_for_update(of=("self",))
+        found = list(hosts)
+        taken = {host.pk: Room(host, 0, 0, 0, 0) for host in found}
+        # A VM on its way to a host has its room there as well as where it still runs.
+        for place in ("host", "destination"):
+            for row in (
+                VM.objects.filter(**{f"{place}__in": found})
+                .exclude(status__in=WITHOUT_HOST)
+                .order_by()
+                .values(place)
+                .annotate(
+                    vcpus=Sum("vcpus"),
+                    memory=Sum("memory_mib"),
+                    vms=Count("id"),
+                    mine=Count("id", filter=Q(tenant=tenant)),
+                )
+            ):
+                room = taken[row[place]]
+                room.vcpus_taken += row["vcpus"]
+                room.memory_taken_mib += row["memory"]
+                room.vms_of_tenant += row["mine"]
+                room.vms += row["vms"]
+        if cluster.gpu_type:
+            for row in (
+                GpuDevice.objects.filter(
+                    host__in=found, gpu_type=cluster.gpu_type, vm=None, present=True
+                )
+                .order_by()
+                .values("host")
+                .annotate(free=Count("id"))
+            ):
+                taken[row["host"]].gpus_free = row["free"]
+    return list(taken.values())
+
+
+def refuse(
+    cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int, gpus: int = 0
+) -> NoCapacity:
+    """Return the error that says which condition failed on how many hosts."""
+    counts = Counter(room.refusal(vcpus, memory_mib, gpus) or "" for room in all_rooms)
+    counts.pop("", None)
+    said = "; ".join(f"{REASONS[key]}: {n} host{'s' * (n != 1)}" for key, n in counts.items())
+    size = f"{vcpus} vCPU and {memory_mib / 1024:g} GiB"
+    if gpus:
+        size = f"{vcpus} vCPU, {memory_mib / 1024:g} GiB and {gpus} {cluster.gpu_type}"
+    return NoCapacity(
+        f"No host of {cluster.alias} can take {size}: {said or 'it has no hosts'}.",
+        field="spec",
+        remedy="Choose a smaller size or another model, or try again later.",
+        numbers={"vcpus": vcpus, "memory_mib": memory_mib, "refused": dict(counts)},
+    )
+
+
+def place(
+    cluster: Cluster,
+    tenant: Tenant,
+    *,
+    vcpus: int,
+    memory_mib: int,
+    gpus: int = 0,
+    count: int = 1,
+    excluded: frozenset[str] = frozenset(),
+) -> list[Host]:
+    """Choose a host for each of ``count`` like VMs and lock the hosts until the transaction ends.
+
+    Raises NoCapacity when not all of them find one. A tenant's VMs spread: the host with the
+    fewest of them comes first, then the one with the most memory left.
+    """
+    candidates = [
+        room for room in rooms(cluster, tenant, lock=True) if room.host.pk not in excluded
+    ]
+    chosen: list[Host] = []
+    for _ in range(count):
+        fitting = [room for room in candidates if room.refusal(vcpus, memory_mib, gpus) is None]
+        if not fitting:
+            raise refuse(cluster, candidates, vcpus, memory_mib, gpus)
+        best = min(
+            fitting,
+            key=lambda room: (
+                room.silent,
+                room.vms_of_tenant,
+                room.memory_taken_mib / max(1, room.host.memory_mib),
+                room.host.pk,
+            ),
+        )
+        best.take(vcpus, memory_mib, gpus)
+        chosen.append(best.host)
+    return chosen
+
+
+def why_not(
+    cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int, gpus: int = 0
+) -> str | None:
+    """Return why a size fits nowhere at present (for the greyed-out spec), or None."""
+    if any(room.refusal(vcpus, memory_mib, gpus) is None for room in all_rooms):
+        return None
+    return refuse(cluster, all_rooms, vcpus, memory_mib, gpus).message
+
+
+def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> str | None:
+    """Return why a VM's own host cannot give it another size, or None.
+
+    Locks the hosts of its cluster until the transaction ends.
+    """
+    for room in rooms(vm.cluster, vm.tenant, lock=True):
+        if room.host.pk == vm.host_id:
+            room.vcpus_taken -= vm.vcpus
+            room.memory_taken_mib -= vm.memory_mib
+            return room.refusal(vcpus, memory_mib)
+    return "state"
+
+
+def place_on(host: Host, cluster: Cluster, tenant: Tenant, *, vcpus: int, memory_mib: int) -> Host:
+    """Return that host with the cluster's hosts locked. Raises NoCapacity if it cannot take it."""
+    chosen = [room for room in rooms(cluster, tenant, lock=True) if room.host.pk == host.pk]
+    if not chosen or chosen[0].refusal(vcpus, memory_mib) is not None:
+        raise refuse(cluster, chosen, vcpus, memory_mib)
+    return chosen[0].host

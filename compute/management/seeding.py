@@ -1,0 +1,189 @@
+"""Filling an empty installation: a region from a description of its hosts, prices, a demo tenant.
+
+Used by ``manage.py seed_demo`` and by the tests. It works on a fresh database and on one that has
+been seeded before; what an administrator changed since stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from billing import ledger, money, pricelists
+from billing.models import PriceList, TransactionKind
+from compute.models import Cluster, DiskType, Host, Image, Spec, StoragePool
+from compute.states.images import ImageStatus
+from compute.tasks.drivers import storage_of
+from network.actions.defaults import ensure_tenant_defaults
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant, User
+from scloud.tenancy.permissions import Role
+from scloud.tenancy.scoping import scope
+
+GIB = 1024
+# Memory in GiB: the sizes that a new installation offers.
+SHIPPED_SPECS = ((1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (64, 128))
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A base image that lies in a file of this machine."""
+
+    key: str
+    name: str
+    path: Path
+    distribution: str
+    version: str
+    admin_account: str = "root"
+    supports_hot_upgrade: bool = True
+    # The id that the image gets; by default a fresh one.
+    image_id: str = ""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What :func:`seed_platform` made."""
+
+    region: Region
+    cluster: Cluster
+    pool: StoragePool
+    disk_types: list[DiskType]
+
+
+def seed_platform(
+    facts: Mapping[str, Any],
+    *,
+    region_id: str = "box",
+    region_name: str = "Region in a box",
+    extra_specs_mib: Sequence[tuple[int, int]] = (),
+    pool_kind: str = "dir",
+) -> Platform:
+    """Make region, cluster, hosts, pool, disk types, specs and prices.
+
+    ``facts``: ``{"hosts": [{"name", "uri", "address"}], "ovn": {"nb"}, "storage": {"path"}}``.
+    ``extra_specs_mib`` are (vCPU, MiB) beside the shipped sizes.
+    """
+    region, _ = Region.objects.update_or_create(
+        id=region_id, defaults={"name": region_name, "ovn_nb": facts["ovn"]["nb"]}
+    )
+    cluster, _ = Cluster.objects.get_or_create(
+        id="x86",
+        defaults={
+            "region": region,
+            "alias": "x86 standard",
+            "description": "General purpose",
+            "cpu_overcommit": Decimal("6.0"),
+        },
+    )
+    for host in facts["hosts"]:
+        Host.objects.update_or_create(
+            uri=host["uri"],
+            defaults={
+                "name": host["name"],
+                "cluster": cluster,
+                "address": host["address"],
+                # The lab's switch runs in user space.
+                "offloads": False,
+            },
+        )
+    pool, _ = StoragePool.objects.update_or_create(
+        id="main",
+        defaults={"region": region, "kind": pool_kind, "location": facts["storage"]["path"]},
+    )
+    ssd, _ = DiskType.objects.get_or_create(
+        id="ssd",
+        defaults={
+            "region": region,
+            "pool": pool,
+            "alias": "SSD",
+            "medium": "SSD",
+            "iops_limit": 5000,
+            "throughput_limit_mbps": 200,
+        },
+    )
+    hdd, _ = DiskType.objects.get_or_create(
+        id="hdd",
+        defaults={
+            "region": region,
+            "pool": pool,
+            "alias": "HDD",
+            "medium": "HDD",
+            "iops_limit": 500,
+            "throughput_limit_mbps": 80,
+            "position": 1,
+        },
+    )
+    sizes = [(vcpus, gib * GIB) for vcpus, gib in SHIPPED_SPECS]
+    for vcpus, memory_mib in [*extra_specs_mib, *sizes]:
+        Spec.objects.get_or_create(cluster=cluster, vcpus=vcpus, memory_mib=memory_mib)
+    if not PriceList.objects.filter(region=region).exists():
+        prices = pricelists.shipped_prices({"disk_gib": ["ssd", "hdd"]})
+        pricelists.publish(pricelists.draft(region, prices, note="Shipped prices"))
+    return Platform(region, cluster, pool, [ssd, hdd])
+
+
+def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:
+    """Import base images from files into the pool; those that are there already stay."""
+    storage = storage_of(platform.pool)
+    made = []
+    for position, file in enumerate(files):
+        image = Image.objects.filter(
+            tenant=None,
+            region=platform.region,
+            distribution=file.distribution,
+            version=file.version,
+            status=ImageStatus.AVAILABLE,
+        ).first()
+        if image is None:
+            image = Image(
+                region=platform.region,
+                pool=platform.pool,
+                name=file.name,
+                distribution=file.distribution,
+                version=file.version,
+                admin_account=file.admin_account,
+                supports_hot_upgrade=file.supports_hot_upgrade,
+                position=position,
+            )
+            if file.image_id:
+                image.id = file.image_id
+            info = storage.import_image(image.id, file.path)
+            image.min_disk_gib = info.size_gib
+            image.size_bytes = info.stored_bytes
+            image.sha256 = info.sha256
+            image.save(force_insert=True)
+        made.append(image)
+    return made
+
+
+def seed_tenant(
+    *, name: str, email: str, password: str, region: Region, balance: Decimal
+) -> tuple[Tenant, User]:
+    """Make a tenant with an owner, money and the default network."""
+    with transaction.atomic():
+        tenant, created = Tenant.objects.get_or_create(name=name)
+        user = User.objects.filter(email=email).first()
+        if user is None:
+            user = User.objects.create_user(
+                email, password, tenant=tenant, role=Role.OWNER, full_name="Demo Owner"
+            )
+        if created and balance > 0:
+            with scope(tenant=tenant):
+                account = ledger.lock_account(tenant)
+                ledger.post(
+                    account,
+                    TransactionKind.RECHARGE,
+                    cash_minor=money.to_minor(balance),
+                    gift_minor=0,
+                    key=f"seed:{tenant.pk}",
+                    actor="SCloud",
+                    note=f"Opening balance, {timezone.now():%Y-%m-%d}",
+                )
+    ensure_tenant_defaults(tenant, region)
+    return tenant, user

@@ -1,0 +1,216 @@
+"""Scoped reads with all that lists and pages show, in a number of queries that rows do not raise.
+
+What a row shows of other tables comes as columns of the same query (JSON where there are several
+rows). A page is cut out first, by ids alone, and only its rows get those columns: ten rows cost
+ten look-ups by index, however many VMs the tenant has and however far back the page is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import CharField, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import JSONObject
+
+from billing.models import Subscription
+from compute.models import VM, Cluster, Disk, Image
+from compute.rules import catalogue as catalog
+from compute.states.vms import VmStatus
+from network.models import Nic, PrivateAddress, SecurityGroup, Vpc
+from scloud.lib.errors import NotFound
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant
+
+# A VM in one of these is not on the list: it lies in the bin, or is gone.
+UNLISTED = (VmStatus.BINNED, VmStatus.DESTROYED)
+_ADDRESS_LIKE = re.compile(r"\A[0-9a-fA-F:.]{2,39}\Z")
+
+
+class VmRows(QuerySet[VM]):
+    """VMs with what a row shows; a slice of them is chosen by id before anything is added."""
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, slice) or self._result_cache is not None or self.query.is_sliced:
+            return super().__getitem__(key)
+        page = super().__getitem__(slice(key.start, key.stop))
+        # Without the columns of a row this query reads no more than it sorts by.
+        chosen = with_row(VM.objects.filter(pk__in=page.select_related(None).values("pk")))
+        names = self.query.order_by or ("-created_at", "id")
+        return chosen.order_by(*names)
+
+
+def vms(region: Region | None = None) -> QuerySet[VM]:
+    """Return the VMs that exist for the user, with what a row of the list shows.
+
+    Annotated: ``disk_rows`` (``[{"system", "gib"}]``), ``nic_rows`` (``[{"address", "network",
+    "subnet", "subnet_id", "vpc", "vpc_id"}]`` by device), ``billing_method``, ``paid_until``,
+    ``auto_renew``.
+    """
+    rows: QuerySet[VM] = VM.objects.exclude(status__in=UNLISTED)
+    if region is not None:
+        rows = rows.filter(region=region)
+    return with_row(rows)
+
+
+def with_row(rows: QuerySet[VM]) -> QuerySet[VM]:
+    """Add what a row shows to any VMs; see :func:`vms`."""
+    rows = VmRows(model=VM, query=rows.query, using=rows.db)
+    return rows.select_related("cluster", "image").annotate(
+        disk_rows=ArraySubquery(
+            Disk.objects.filter(vm=OuterRef("pk"))
+            .order_by("target")
+            .values(json=JSONObject(system=F("is_system"), gib=F("size_gib")))
+        ),
+        nic_rows=ArraySubquery(
+            Nic.objects.filter(vm_id=OuterRef("pk"))
+            .order_by("index", "addresses__address")
+            .values(
+                json=JSONObject(
+                    address=F("addresses__address"),
+                    network=F("network"),
+                    subnet=F("subnet__name"),
+                    subnet_id=F("subnet_id"),
+                    vpc=F("subnet__vpc__name"),
+                    vpc_id=F("subnet__vpc_id"),
+                )
+            )
+        ),
+        **_billing(),
+    )
+
+
+def _billing() -> dict[str, Subquery]:
+    paid = Subscription.objects.filter(resource_id=OuterRef("pk"))
+    return {
+        "billing_method": Subquery(paid.values("method")[:1]),
+        "paid_until": Subquery(paid.values("paid_until")[:1]),
+        "auto_renew": Subquery(paid.values("auto_renew")[:1]),
+    }
+
+
+def with_billing(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Add ``billing_method``, ``paid_until`` and ``auto_renew`` to any resources."""
+    annotated: QuerySet[Any] = rows.annotate(**_billing())
+    return annotated
+
+
+def vm(vm_id: str, *, binned: bool = False) -> VM:
+    """Return one VM with what its page shows. Raises NotFound for an unknown or foreign one.
+
+    ``binned`` lets one in the recycle bin through as well.
+    """
+    hidden = (VmStatus.DESTROYED,) if binned else UNLISTED
+    found: VM | None = (
+        with_row(VM.objects.exclude(status__in=hidden))
+        .select_related("tenant", "region", "host", "cluster", "image")
+        .filter(pk=vm_id)
+        .first()
+    )
+    if found is None:
+        raise NotFound(
+            f"There is no VM {vm_id[:40]}.",
+            code="vm_not_found",
+            remedy="It may have been deleted; look in the list and in the recycle bin.",
+        )
+    return found
+
+
+def matching(word: str) -> Q:
+    """Return what one word of a search finds: name, remark, id, tag, address."""
+    found = Q(name__icontains=word) | Q(remark__icontains=word) | Q(id__icontains=word)
+    if _ADDRESS_LIKE.match(word):
+        held = PrivateAddress.objects.filter(address__icontains=word)
+        found |= Q(pk__in=Nic.objects.filter(addresses__in=held).values("vm_id"))
+    return found
+
+
+def in_vpcs(rows: QuerySet[VM], vpc_ids: Iterable[str]) -> QuerySet[VM]:
+    """Narrow VMs to those with a NIC in one of the VPCs."""
+    nics = Nic.objects.filter(subnet__vpc__in=list(vpc_ids), vm_id__isnull=False)
+    return rows.filter(pk__in=nics.values("vm_id"))
+
+
+def paid_by(rows: QuerySet[VM], methods: Iterable[str]) -> QuerySet[VM]:
+    """Narrow VMs to those that are paid by hour, month or year."""
+    paid = Subscription.objects.filter(resource_kind=VM.KIND, method__in=list(methods))
+    return rows.filter(pk__in=paid.values("resource_id"))
+
+
+@dataclass(frozen=True)
+class FilterChoices:
+    """What the list of VMs can be narrowed to: (id, label) each."""
+
+    clusters: list[tuple[str, str]]
+    images: list[tuple[str, str]]
+    vpcs: list[tuple[str, str]]
+
+
+def filter_choices(tenant: Tenant, region: Region | None) -> FilterChoices:
+    """Return models, images and VPCs of a region, in one query."""
+
+    def named(kind: str, rows: QuerySet[Any], label: str) -> QuerySet[Any, Any]:
+        return rows.order_by().values_list(Value(kind, CharField()), F("id"), F(label), named=False)
+
+    where: dict[str, Any] = {"region": region} if region is not None else {}
+    clusters = Cluster.objects.filter(Q(tenants=None) | Q(tenants=tenant), **where)
+    found = named("cluster", clusters, "alias").union(
+        named("image", catalog.images(tenant, region), "name"),
+        named("vpc", Vpc.objects.filter(**where), "name"),
+    )
+    grouped: dict[str, list[tuple[str, str]]] = {"cluster": [], "image": [], "vpc": []}
+    for kind, key, label in found:
+        grouped[kind].append((key, label))
+    for choices in grouped.values():
+        choices.sort(key=lambda choice: choice[1].casefold())
+    return FilterChoices(grouped["cluster"], grouped["image"], grouped["vpc"])
+
+
+def vms_naming(group: SecurityGroup) -> int:
+    """Return how many VMs, binned ones included, name a group as their external one."""
+    rows = VM.objects.filter(external_security_group=group.pk)
+    return int(rows.exclude(status=VmStatus.DESTROYED).count())
+
+
+def images_of(tenant: Tenant, region: Region | None = None) -> QuerySet[Image]:
+    """Return base images and the tenant's own; the only way to read images for a tenant."""
+    return catalog.images(tenant, region)
+
+
+def disks_of(vm: VM) -> QuerySet[Disk]:
+    """Return a VM's disks, the system disk first, with type, pool and billing."""
+    rows: QuerySet[Disk] = Disk.objects.filter(vm=vm).select_related("disk_type", "pool")
+    return with_billing(rows).order_by("-is_system", "target", "id")
+
+
+# --- what a row says of the annotations
+
+
+def system_gib(row: Any) -> int:
+    """Return the size of a row's system disk."""
+    return sum(int(disk["gib"]) for disk in row.disk_rows if disk["system"])
+
+
+def data_gib(row: Any) -> int:
+    """Return the size of all data disks of a row together."""
+    return sum(int(disk["gib"]) for disk in row.disk_rows if not disk["system"])
+
+
+def private_ips(row: Any) -> list[str]:
+    """Return the private addresses of a row, those of eth0 first."""
+    return [_bare(nic["address"]) for nic in row.nic_rows if nic["address"]]
+
+
+def _bare(address: str) -> str:
+    """PostgreSQL writes an inet of one host into JSON with or without its mask."""
+    return address.split("/")[0]
+
+
+def paid_until(row: Any) -> datetime | None:
+    """Return until when a row is paid."""
+    value: datetime | None = row.paid_until
+    return value

@@ -1,0 +1,133 @@
+"""What can be bought: clusters, specs, disk types, images visible to a tenant; and as what SKUs."""
+
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from django.db.models import Model, Q, QuerySet
+
+from billing.services import QuoteItem
+from compute.models import Cluster, DiskType, Image, Spec
+from compute.models.platform import GpuType
+from compute.states.images import ImageStatus
+from scloud.lib.errors import InvalidInput
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scopes_disabled
+
+M = TypeVar("M", bound=Model)
+
+MAIN, DATA_DISK = "main", "data_disk"
+GPU_COUNTS = (1, 2, 4)
+# What one chip needs beside it.
+GPU_MIN_VCPUS, GPU_MIN_MEMORY_MIB = 4, 8192
+
+
+def clusters(tenant: Tenant, region: Region) -> QuerySet[Cluster]:
+    """Return the models that a tenant may buy in a region."""
+    with scopes_disabled():
+        return (
+            Cluster.objects.filter(Q(tenants=None) | Q(tenants=tenant), region=region, enabled=True)
+            .distinct()
+            .prefetch_related("specs")
+        )
+
+
+def disk_types(tenant: Tenant, region: Region) -> QuerySet[DiskType]:
+    """Return the disk types that a tenant may buy in a region."""
+    return (
+        DiskType.objects.filter(Q(tenants=None) | Q(tenants=tenant), region=region, enabled=True)
+        .select_related("pool")
+        .distinct()
+    )
+
+
+def images(tenant: Tenant, region: Region | None = None) -> QuerySet[Image]:
+    """Return the base images and the tenant's own: the only way to read images for a tenant."""
+    rows = Image.objects.filter(Q(tenant=None) | Q(tenant=tenant)).exclude(
+        status=ImageStatus.DESTROYED
+    )
+    return rows.filter(region=region) if region is not None else rows
+
+
+def pick(rows: QuerySet[M], pk: Any, *, field: str, what: str) -> M:
+    """Return one of the rows by its id; InvalidInput (``<field>_unknown``) if it is not there."""
+    found = rows.filter(pk=pk).first() if pk not in (None, "") else None
+    if found is None:
+        raise InvalidInput(
+            f"There is no such {what} here.",
+            code=f"{field}_unknown",
+            field=field,
+            remedy=f"Choose one of the {what}s that are offered.",
+        )
+    return found
+
+
+def check_gpu(cluster: Cluster, spec: Spec, count: int) -> None:
+    """Raise InvalidInput unless the number of chips fits the model and the size."""
+    if count == 0:
+        if cluster.gpu_type:
+            return
+        return
+    if cluster.gpu_type == GpuType.NONE:
+        raise InvalidInput(
+            f"The model {cluster.alias} has no GPU.", code="gpu_not_offered", field="gpu_count"
+        )
+    if count not in GPU_COUNTS:
+        raise InvalidInput(
+            "A VM can have 1, 2 or 4 GPU chips.",
+            code="gpu_count_invalid",
+            field="gpu_count",
+            numbers={"allowed": list(GPU_COUNTS), "asked": count},
+        )
+    if spec.vcpus < GPU_MIN_VCPUS * count or spec.memory_mib < GPU_MIN_MEMORY_MIB * count:
+        raise InvalidInput(
+            f"{count} GPU need at least {GPU_MIN_VCPUS * count} vCPU and "
+            f"{GPU_MIN_MEMORY_MIB * count // 1024} GB.",
+            code="gpu_needs_more",
+            field="spec",
+            remedy="Choose a larger size or fewer chips.",
+            numbers={
+                "min_vcpus": GPU_MIN_VCPUS * count,
+                "min_memory_mib": GPU_MIN_MEMORY_MIB * count,
+            },
+        )
+
+
+def size_items(cluster: Cluster, vcpus: int, memory_mib: int, gpu_count: int) -> list[QuoteItem]:
+    """Return what a VM's size costs, without its disk."""
+    items = [
+        QuoteItem("vcpu", vcpus, f"{vcpus} vCPU", MAIN),
+        QuoteItem(
+            "memory_gib",
+            Decimal(memory_mib) / 1024,
+            f"{memory_mib / 1024:g} GiB memory",
+            MAIN,
+        ),
+    ]
+    if gpu_count:
+        items.append(
+            QuoteItem(
+                f"gpu:{cluster.gpu_type}", gpu_count, f"{gpu_count} x {cluster.gpu_type}", MAIN
+            )
+        )
+    return items
+
+
+def disk_item(disk_type: DiskType, size_gib: int, *, system: bool, part: str = MAIN) -> QuoteItem:
+    """Return what a disk costs."""
+    word = "system disk" if system else "data disk"
+    return QuoteItem(disk_type.sku, size_gib, f"{size_gib} GiB {disk_type.alias} {word}", part)
+
+
+def check_disk_size(disk_type: DiskType, size_gib: int, *, system: bool, field: str) -> int:
+    """Return the size; InvalidInput (``disk_size_out_of_range``) unless the type offers it."""
+    low = disk_type.system_min_gib if system else disk_type.data_min_gib
+    high = disk_type.system_max_gib if system else disk_type.data_max_gib
+    if not low <= size_gib <= high:
+        raise InvalidInput(
+            f"The size must be {low} to {high} GB.",
+            code="disk_size_out_of_range",
+            field=field,
+            numbers={"min": low, "max": high, "asked": size_gib},
+        )
+    return size_gib

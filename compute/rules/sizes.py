@@ -1,0 +1,77 @@
+"""What the sizes of VMs mean for money, quota and headroom."""
+
+from billing import services
+from billing.models import Order, Subscription
+from billing.quotes import items_of
+from billing.services import QuoteItem
+from compute.models import VM, Cluster, Disk, Image
+from compute.rules import catalogue as catalog
+
+# A VM whose image supports hot upgrades is born with room to grow to this many times its size,
+# bounded by the largest size of its model.
+GROWTH_FACTOR = 4
+
+
+def headroom(image: Image, cluster: Cluster, vcpus: int, memory_mib: int) -> tuple[int, int]:
+    """Return how far a VM can be upgraded without a restart: vCPUs and MiB."""
+    if not image.supports_hot_upgrade:
+        return vcpus, memory_mib
+    sizes = [spec for spec in cluster.specs.all() if spec.enabled]
+    most_vcpus = max([vcpus, *(spec.vcpus for spec in sizes)])
+    most_memory = max([memory_mib, *(spec.memory_mib for spec in sizes)])
+    return min(most_vcpus, vcpus * GROWTH_FACTOR), min(most_memory, memory_mib * GROWTH_FACTOR)
+
+
+def system_disk(vm: VM) -> Disk:
+    """Return a VM's system disk with its type."""
+    found: Disk = Disk.objects.select_related("disk_type", "pool").get(vm=vm, is_system=True)
+    return found
+
+
+def vm_items(
+    vm: VM,
+    *,
+    vcpus: int | None = None,
+    memory_mib: int | None = None,
+    system_gib: int | None = None,
+) -> list[QuoteItem]:
+    """Return what a VM pays for, with another size where one is given."""
+    disk = system_disk(vm)
+    return [
+        *catalog.size_items(
+            vm.cluster,
+            vm.vcpus if vcpus is None else vcpus,
+            vm.memory_mib if memory_mib is None else memory_mib,
+            vm.gpu_count,
+        ),
+        catalog.disk_item(
+            disk.disk_type, disk.size_gib if system_gib is None else system_gib, system=True
+        ),
+    ]
+
+
+def size_quota(vcpus: int, memory_mib: int) -> dict[str, int]:
+    """Return the quota that a size takes."""
+    return {"vcpu": vcpus, "memory_gib": -(-memory_mib // 1024)}
+
+
+def lines_of(vm_or_disk: VM | Disk) -> list[dict[str, str]]:
+    """Return the lines of a resource's subscription, for taking a change back later."""
+    subscription: Subscription = services.subscription_of(vm_or_disk.tenant, vm_or_disk.pk)
+    lines: list[dict[str, str]] = subscription.lines
+    return lines
+
+
+def take_back(vm_or_disk: VM | Disk, payload: dict[str, object], reason: str) -> None:
+    """Undo the payment of a change that failed; ``payload`` is its job's."""
+    lines = payload.get("lines_before")
+    if not isinstance(lines, list):
+        return
+    order = Order.objects.filter(pk=str(payload.get("order") or "")).first()
+    services.cancel_upgrade(
+        tenant=vm_or_disk.tenant,
+        resource_id=vm_or_disk.pk,
+        items_before=items_of(lines),
+        reason=reason,
+        order=order,
+    )

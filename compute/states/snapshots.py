@@ -1,0 +1,24 @@
+"""The states of snapshots."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class SnapshotStatus(models.TextChoices):
+    """Where a snapshot stands."""
+
+    CREATING = "creating", _("Creating")
+    AVAILABLE = "available", _("Available")
+    ROLLING_BACK = "rolling_back", _("Rolling back")
+    DELETING = "deleting", _("Deleting")
+    FAILED = "failed", _("Failed")
+    DESTROYED = "destroyed", _("Destroyed")
+
+
+def snapshot_tone(status: str) -> str:
+    """Return the state's colour name."""
+    if status in (SnapshotStatus.AVAILABLE, SnapshotStatus.FAILED, SnapshotStatus.DESTROYED):
+        return {"available": "ok", "failed": "bad"}.get(status, "idle")
+    return "busy"

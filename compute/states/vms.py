@@ -1,0 +1,240 @@
+"""The states of VMs and the table of their verbs.
+
+Buttons, the API's ``allowed_actions`` and the guards in :mod:`compute.transitions.vms` all read the
+table here. Nothing else decides whether a verb is allowed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from compute.states.rules import Rule, words
+
+if TYPE_CHECKING:
+    from compute.models.vm import VM
+
+
+class PowerState(models.TextChoices):
+    """What the hypervisor said last."""
+
+    UNKNOWN = "unknown", _("unknown")
+    RUNNING = "running", _("running")
+    STOPPED = "stopped", _("stopped")
+    PAUSED = "paused", _("paused")
+    CRASHED = "crashed", _("crashed")
+    ABSENT = "absent", _("absent")
+
+
+class VmStatus(models.TextChoices):
+    """Where a VM stands when nothing is being done to it."""
+
+    NEW = "new", _("New")
+    RUNNING = "running", _("Running")
+    STOPPED = "stopped", _("Stopped")
+    EXPIRED = "expired", _("Expired")
+    FAILED = "failed", _("Failed")
+    BINNED = "binned", _("In recycle bin")
+    DESTROYED = "destroyed", _("Destroyed")
+
+
+class VmTask(models.TextChoices):
+    """What is being done to a VM, in the words that people see."""
+
+    CREATING = "creating", _("Starting")
+    STARTING = "starting", _("Starting")
+    STOPPING = "stopping", _("Stopping")
+    POWERING_OFF = "powering_off", _("Powering off")
+    RESTARTING = "restarting", _("Restarting")
+    MODIFYING = "modifying", _("Modifying configuration")
+    UPGRADING = "upgrading", _("Modifying configuration")
+    IMAGING = "imaging", _("Making image")
+    REINSTALLING = "reinstalling", _("Reinstalling")
+    RESETTING = "resetting", _("Resetting password")
+    MIGRATING = "migrating", _("Migrating")
+    FAILING_OVER = "failing_over", _("Failover migrating")
+    EXPIRING = "expiring", _("Stopping")
+    DELETING = "deleting", _("Deleting")
+    RESTORING = "restoring", _("Restoring")
+    DESTROYING = "destroying", _("Deleting")
+
+
+S, T = VmStatus, VmTask
+RUNNING = frozenset({S.RUNNING})
+STOPPED = frozenset({S.STOPPED})
+SETTLED = frozenset({S.RUNNING, S.STOPPED})
+LIVING = frozenset({S.RUNNING, S.STOPPED, S.EXPIRED})
+ANY = frozenset({S.NEW, S.RUNNING, S.STOPPED, S.EXPIRED, S.FAILED, S.BINNED})
+
+_RULES = [
+    Rule("start_vm", _("Start"), STOPPED, T.STARTING, 120, "vm.started", icon="player-play"),
+    Rule(
+        "shut_down_vm", _("Shut down"), RUNNING, T.STOPPING, 180, "vm.stopped", icon="player-stop"
+    ),
+    Rule(
+        "power_off_vm",
+        _("Power off"),
+        RUNNING | {S.STOPPED},
+        T.POWERING_OFF,
+        60,
+        "vm.powered_off",
+        preempts=frozenset({T.STARTING, T.STOPPING, T.RESTARTING}),
+        icon="plug-x",
+        danger=True,
+    ),
+    Rule("restart_vm", _("Restart"), RUNNING, T.RESTARTING, 240, "vm.restarted", icon="refresh"),
+    Rule("open_vnc", _("VNC login"), RUNNING, icon="screen-share", needs_idle=False),
+    Rule(
+        "get_vnc_information",
+        _("Get VNC information"),
+        RUNNING,
+        icon="device-desktop",
+        needs_idle=False,
+    ),
+    Rule(
+        "make_image", _("Make image"), STOPPED, T.IMAGING, 3600, "vm.image_made", icon="photo-plus"
+    ),
+    Rule(
+        "reinstall_vm",
+        _("Reinstall"),
+        STOPPED,
+        T.REINSTALLING,
+        900,
+        "vm.reinstalled",
+        icon="disc",
+        danger=True,
+    ),
+    Rule(
+        "reset_password",
+        _("Reset password"),
+        RUNNING,
+        T.RESETTING,
+        60,
+        "vm.password_reset",
+        icon="key",
+    ),
+    Rule(
+        "modify_vm",
+        _("Modify configuration"),
+        STOPPED,
+        T.MODIFYING,
+        120,
+        "vm.modified",
+        icon="adjustments",
+    ),
+    Rule(
+        "hot_upgrade_vm", _("Hot upgrade"), RUNNING, T.UPGRADING, 120, "vm.upgraded", icon="rocket"
+    ),
+    Rule("attach_disk", _("Attach disk"), SETTLED, icon="link"),
+    Rule("detach_disk", _("Detach disk"), SETTLED, icon="unlink"),
+    Rule("change_security_groups", _("Change security groups"), SETTLED, icon="shield"),
+    Rule("rename_vm", _("Rename"), ANY, icon="pencil", needs_idle=False),
+    Rule("protect_vm", _("Deletion protection"), LIVING, icon="lock", needs_idle=False),
+    Rule("renew_vm", _("Renew"), LIVING | {S.BINNED}, icon="calendar-plus", needs_idle=False),
+    Rule(
+        "delete_vm",
+        _("Delete"),
+        LIVING | {S.FAILED},
+        T.DELETING,
+        300,
+        "vm.deleted",
+        icon="trash",
+        danger=True,
+    ),
+    Rule(
+        "restore_vm",
+        _("Restore"),
+        frozenset({S.BINNED}),
+        T.RESTORING,
+        300,
+        "vm.restored",
+        icon="arrow-back-up",
+    ),
+    Rule(
+        "destroy_vm",
+        _("Destroy"),
+        frozenset({S.BINNED}),
+        T.DESTROYING,
+        600,
+        "vm.destroyed",
+        icon="trash-x",
+        danger=True,
+    ),
+    Rule(
+        "migrate_vm",
+        _("Live migrate"),
+        RUNNING,
+        T.MIGRATING,
+        900,
+        "vm.migrated",
+        icon="arrows-right-left",
+        administrator_only=True,
+    ),
+]
+
+# Verbs of the platform itself; nobody presses a button for them.
+_INTERNAL = [
+    Rule("create_vm", _("Create"), frozenset({S.NEW}), T.CREATING, 600, "vm.created"),
+    Rule("expire_vm", _("Expire"), SETTLED, T.EXPIRING, 300, "vm.expired"),
+    Rule("fail_over_vm", _("Fail over"), RUNNING, T.FAILING_OVER, 300, "vm.failed_over"),
+]
+
+VM_RULES: dict[str, Rule] = {rule.verb: rule for rule in _RULES}
+VM_INTERNAL_RULES: dict[str, Rule] = {rule.verb: rule for rule in _INTERNAL}
+
+
+def vm_rule(verb: str) -> Rule:
+    """Return the rule of a verb; KeyError for an unknown one."""
+    return VM_RULES.get(verb) or VM_INTERNAL_RULES[verb]
+
+
+def vm_label(status: str, task: str) -> str:
+    """Return the state that people see: what is being done, else where it stands."""
+    if task and task != VmTask.RESETTING:
+        return str(VmTask(task).label)
+    return str(VmStatus(status).label)
+
+
+def vm_tone(status: str, task: str) -> str:
+    """Return the state's colour name: ok, idle, busy, warn or bad."""
+    if task:
+        return "busy"
+    return {
+        VmStatus.RUNNING: "ok",
+        VmStatus.STOPPED: "idle",
+        VmStatus.EXPIRED: "warn",
+        VmStatus.FAILED: "bad",
+    }.get(VmStatus(status), "idle")
+
+
+def vm_refusal(vm: VM, verb: str) -> str | None:
+    """Return why a verb is not allowed in the VM's present state; None when it is."""
+    rule = vm_rule(verb)
+    if vm.task:
+        if vm.task in rule.preempts:
+            return None
+        if rule.needs_idle:
+            return str(
+                _("The VM is busy: %(state)s.") % {"state": vm_label(vm.status, vm.task).lower()}
+            )
+    if rule.verb == "power_off_vm" and vm.status == VmStatus.STOPPED:
+        return str(_("The VM is already stopped."))
+    if vm.status not in rule.allowed_from:
+        return str(
+            _("Not possible while %(state)s; allowed when %(allowed)s.")
+            % {
+                "state": vm_label(vm.status, "").lower(),
+                "allowed": words(VmStatus(value).label for value in sorted(rule.allowed_from)),
+            }
+        )
+    if verb == "delete_vm" and vm.deletion_protected:
+        return str(_("Deletion protection is on."))
+    if verb == "hot_upgrade_vm" and not (
+        vm.max_vcpus > vm.vcpus or vm.max_memory_mib > vm.memory_mib
+    ):
+        return str(_("This VM has no headroom: its image does not support hot upgrade."))
+    if verb == "migrate_vm" and vm.gpu_count:
+        return str(_("A VM with a GPU cannot be migrated."))
+    return None

@@ -1,0 +1,389 @@
+"""Observed against intended: what hosts and pools show, and what the rows say.
+
+Absence is an alarm and never a reason to delete a row. What lies around on hosts and pools is
+removed only when a row says that it is really gone; what no row knows is reported.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from compute.hosts import gpu
+from compute.hypervisor.base import STARTING, DomainObservation, HostCapacity, HypervisorError
+from compute.hypervisor.base import PowerState as Power
+from compute.models import VM, Disk, Drift, Host, Image, StoragePool
+from compute.states.disks import DiskStatus
+from compute.states.images import ImageStatus
+from compute.states.vms import VmStatus
+from compute.storage.base import StorageError
+from compute.tasks.base import true_status
+from compute.tasks.drivers import hypervisor_of, storage_of
+from compute.transitions import vms as transitions
+from scloud.audit import events
+from scloud.jobs import sweep
+from scloud.jobs.models import ACTIVE, Job
+from scloud.lib.errors import ScloudError
+from scloud.tenancy.scoping import in_scope_of, scopes_disabled
+
+log = logging.getLogger(__name__)
+KEEP_REPAIRED = timedelta(days=90)
+
+
+@dataclass(frozen=True)
+class HostAnswer:
+    """What one host said, or why it said nothing."""
+
+    host: Host
+    capacity: HostCapacity | None = None
+    domains: tuple[DomainObservation, ...] = ()
+    error: str = ""
+
+
+def ask_host(host: Host) -> HostAnswer:
+    """Ask one host for its capacity and all its domains."""
+    try:
+        driver = hypervisor_of(host)
+        return HostAnswer(host, driver.capacity(), driver.observe_all())
+    except HypervisorError as error:
+        return HostAnswer(host, error=error.message)
+    finally:
+        connection.close()
+
+
+def reconcile_hosts() -> None:
+    """Ask all hosts at once, then bring power states, capacities and drift up to date."""
+    with scopes_disabled():
+        hosts = list(Host.objects.select_related("cluster"))
+    if not hosts:
+        return
+    with ThreadPoolExecutor(max_workers=min(16, len(hosts))) as pool:
+        answers = list(pool.map(ask_host, hosts))
+    with scopes_disabled():
+        for answer in answers:
+            record_host(answer)
+        reconcile_domains([answer for answer in answers if answer.capacity is not None])
+
+
+def record_host(answer: HostAnswer) -> None:
+    """Write down what a host has, or since when it is silent."""
+    now = timezone.now()
+    row = Host.objects.filter(pk=answer.host.pk)
+    if answer.capacity is None:
+        row.update(last_error=answer.error[:300])
+        row.filter(unreachable_since=None).update(unreachable_since=now)
+        return
+    capacity = answer.capacity
+    row.update(
+        vcpus=capacity.vcpus,
+        memory_mib=capacity.memory_mib,
+        accelerated=capacity.accelerated,
+        version=f"{capacity.hypervisor_version} / libvirt {capacity.libvirt_version}"[:60],
+        observed_at=now,
+        unreachable_since=None,
+        last_error="",
+    )
+
+
+def reconcile_domains(answers: list[HostAnswer]) -> None:
+    """Compare the domains of the hosts that answered with the VMs that should be there."""
+    seen: dict[str, list[tuple[Host, DomainObservation]]] = {}
+    for answer in answers:
+        for domain in answer.domains:
+            seen.setdefault(domain.uuid, []).append((answer.host, domain))
+    answered = {answer.host.pk for answer in answers}
+    vms = list(VM.objects.select_related("tenant", "host").exclude(status=VmStatus.DESTROYED))
+    gone = {
+        str(uuid)
+        for uuid in VM.objects.filter(status=VmStatus.DESTROYED, uuid__in=list(seen)).values_list(
+            "uuid", flat=True
+        )
+    }
+    open_drift: list[tuple[str, str, str]] = []
+    busy = set(
+        Job.objects.filter(status__in=ACTIVE, target_kind="vm").values_list("target_id", flat=True)
+    )
+    for vm in vms:
+        places = seen.pop(str(vm.uuid), [])
+        if vm.task or vm.id in busy:
+            continue
+        open_drift += reconcile_vm(vm, places, answered)
+    for uuid, places in seen.items():
+        for host, domain in places:
+            if uuid in gone:
+                remove_leftover(host, domain, f"{domain.name} was destroyed")
+            else:
+                open_drift.append(
+                    drift("unknown_domain", host.name, domain.name, "no VM has this domain")
+                )
+    close_drift(
+        ("unknown_domain", "missing_domain", "second_domain", "unfinished_start"), open_drift
+    )
+
+
+def reconcile_vm(
+    vm: VM, places: list[tuple[Host, DomainObservation]], answered: set[str]
+) -> list[tuple[str, str, str]]:
+    """Bring one idle VM in line with what the hosts say of it; return what stays different."""
+    with in_scope_of(vm.tenant):
+        home = [domain for host, domain in places if host.pk == vm.host_id]
+        elsewhere = [(host, domain) for host, domain in places if host.pk != vm.host_id]
+        left = []
+        for host, domain in elsewhere:
+            if domain.power_state == Power.RUNNING:
+                # Never switched off by ourselves: somebody must look which copy is the true one.
+                left.append(
+                    drift("second_domain", host.name, vm.id, f"{vm.name} runs where it should not")
+                )
+            else:
+                remove_leftover(host, domain, f"{vm.name} is not on {host.name}")
+        if vm.status not in (VmStatus.RUNNING, VmStatus.STOPPED):
+            for domain in home:
+                if vm.host is not None and vm.status != VmStatus.EXPIRED:
+                    remove_leftover(vm.host, domain, f"{vm.name} is {vm.status}")
+            return left
+        if vm.host_id is None or vm.host_id not in answered:
+            return left
+        if not home and len(elsewhere) == 1 and elsewhere[0][1].power_state == Power.RUNNING:
+            # It runs in one place, and where the row looks for it the host does not know it: a
+            # migration ended while nobody could see it.
+            return follow(vm, *elsewhere[0])
+        if home:
+            take_off_surplus(vm, home[0])
+            transitions.observe(vm, str(home[0].power_state.value), reason=home[0].reason)
+            if home[0].reason == STARTING and vm.host is not None:
+                left.append(
+                    drift(
+                        "unfinished_start",
+                        vm.host.name,
+                        vm.id,
+                        f"libvirt was interrupted while it started {vm.name} and must be "
+                        "restarted, with the hook for hosts in place",
+                    )
+                )
+        else:
+            transitions.observe(vm, Power.ABSENT.value, reason="The host does not know the VM.")
+            if vm.host is not None:
+                left.append(
+                    drift(
+                        "missing_domain",
+                        vm.host.name,
+                        vm.id,
+                        f"{vm.name} should be on {vm.host.name}; starting it defines it again",
+                    )
+                )
+        return left
+
+
+def follow(vm: VM, host: Host, domain: DomainObservation) -> list[tuple[str, str, str]]:
+    """Let the row of an idle VM follow to the only host on which it is."""
+    moved = VM.objects.filter(pk=vm.pk, host=vm.host_id, task="").update(host=host)
+    if moved:
+        note_repair("moved_domain", host.name, vm.id, f"{vm.name} was found running here")
+        transitions.observe(vm, str(domain.power_state.value), reason=domain.reason)
+    return []
+
+
+def take_off_surplus(vm: VM, domain: DomainObservation) -> None:
+    """Detach disks that hang on the domain and, after the rows, on something else or nothing."""
+    rows = set(Disk.objects.filter(vm=vm).values_list("pk", flat=True))
+    for surplus in {disk.id for disk in domain.disks} - rows:
+        with transaction.atomic():
+            # While the row is held nobody begins to attach the disk anywhere.
+            disk = Disk.objects.select_for_update().filter(pk=surplus, task="").first()
+            if disk is None or disk.vm_id == vm.pk or vm.host is None:
+                continue
+            try:
+                hypervisor_of(vm.host).detach_disk(str(vm.uuid), surplus)
+            except HypervisorError as error:
+                log.warning("%s stays on %s: %s", surplus, vm.id, error.message)
+                continue
+            note_repair("surplus_disk", vm.host.name, surplus, f"it still hung on {vm.name}")
+
+
+def remove_leftover(host: Host, domain: DomainObservation, why: str) -> None:
+    """Take a domain off a host where no row wants it any more."""
+    try:
+        hypervisor_of(host).undefine(domain.uuid)
+    except HypervisorError as error:
+        log.warning("%s on %s could not be removed: %s", domain.name, host.name, error.message)
+        return
+    log.info("%s removed from %s: %s", domain.name, host.name, why)
+    note_repair("leftover_domain", host.name, domain.name, why)
+
+
+def drift(kind: str, place: str, resource_id: str, detail: str) -> tuple[str, str, str]:
+    """Report a difference that stays; return its key."""
+    now = timezone.now()
+    row, created = Drift.objects.get_or_create(
+        kind=kind,
+        place=place,
+        resource_id=resource_id,
+        repaired_at=None,
+        defaults={"detail": detail},
+    )
+    if not created:
+        Drift.objects.filter(pk=row.pk).update(last_seen_at=now, detail=detail)
+    return kind, place, resource_id
+
+
+def note_repair(kind: str, place: str, resource_id: str, detail: str) -> None:
+    """Report a difference that was repaired at once."""
+    Drift.objects.create(
+        kind=kind,
+        place=place,
+        resource_id=resource_id,
+        detail=detail[:500],
+        repaired_at=timezone.now(),
+    )
+
+
+def close_drift(kinds: Iterable[str], still_open: list[tuple[str, str, str]]) -> None:
+    """Mark the differences of these kinds that are gone as repaired."""
+    keep = set(still_open)
+    for row in Drift.objects.filter(kind__in=list(kinds), repaired_at=None):
+        if (row.kind, row.place, row.resource_id) not in keep:
+            Drift.objects.filter(pk=row.pk).update(repaired_at=timezone.now())
+
+
+def forget_repaired() -> int:
+    """Delete differences that were repaired three months ago; return how many."""
+    deleted, _ = Drift.objects.filter(repaired_at__lt=timezone.now() - KEEP_REPAIRED).delete()
+    return int(deleted)
+
+
+def reconcile_gpus() -> None:
+    """Take the inventory of the accelerators of clusters that have some."""
+    with scopes_disabled():
+        for host in Host.objects.exclude(cluster__gpu_type="").filter(unreachable_since=None):
+            try:
+                gpu.record(host, hypervisor_of(host).pci_devices())
+            except HypervisorError as error:
+                log.warning("no inventory of %s: %s", host.name, error.message)
+
+
+def reconcile_pools() -> None:
+    """Measure the pools and remove volumes, images and temporary files that no row wants."""
+    with scopes_disabled():
+        for pool in StoragePool.objects.all():
+            try:
+                reconcile_pool(pool)
+            except StorageError as error:
+                StoragePool.objects.filter(pk=pool.pk).update(last_error=error.message[:300])
+
+
+def reconcile_pool(pool: StoragePool) -> None:
+    """Bring one pool in line with the rows; raises StorageError when it is not there."""
+    storage = storage_of(pool)
+    capacity = storage.capacity()
+    StoragePool.objects.filter(pk=pool.pk).update(
+        total_bytes=capacity.total_bytes,
+        available_bytes=capacity.available_bytes,
+        observed_at=timezone.now(),
+        last_error="",
+    )
+    storage.sweep_temporary()
+    open_drift: list[tuple[str, str, str]] = []
+    volumes = {info.volume_id for info in storage.list_volumes()}
+    disks: dict[str, Any] = {
+        disk.pk: disk
+        for disk in Disk.objects.filter(pool=pool).only("id", "status", "created_at", "task")
+    }
+    for volume_id in volumes:
+        disk = disks.get(volume_id)
+        if disk is None:
+            open_drift.append(
+                drift("unknown_volume", pool.pk, volume_id, "no disk has this volume")
+            )
+        elif disk.status in (DiskStatus.DESTROYED, DiskStatus.FAILED) and not disk.task:
+            try:
+                storage.delete_volume(volume_id)
+                note_repair("leftover_volume", pool.pk, volume_id, "its disk is gone")
+            except StorageError as error:
+                log.warning("volume %s could not be removed: %s", volume_id, error.message)
+    kept = (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
+    open_drift += [
+        drift("missing_volume", pool.pk, disk.pk, "the disk's volume is not in the pool")
+        for disk in disks.values()
+        if disk.pk not in volumes and not disk.task and disk.status in kept
+    ]
+    images = {info.image_id for info in storage.list_images()}
+    rows = {image.pk: image for image in Image.objects.filter(pool=pool)}
+    for image_id in images:
+        image = rows.get(image_id)
+        if image is None:
+            open_drift.append(drift("unknown_image", pool.pk, image_id, "no image has this file"))
+        elif image.status in (ImageStatus.DESTROYED, ImageStatus.FAILED):
+            try:
+                storage.delete_image(image_id)
+                note_repair("leftover_image", pool.pk, image_id, "its image is gone")
+            except StorageError as error:
+                log.warning("image %s could not be removed: %s", image_id, error.message)
+    open_drift += [
+        drift("missing_image", pool.pk, image.pk, "the image's file is not in the pool")
+        for image in rows.values()
+        if image.pk not in images and image.status == ImageStatus.AVAILABLE
+    ]
+    close_drift(
+        ("unknown_volume", "missing_volume", "unknown_image", "missing_image"),
+        [*open_drift, *_of_other_pools(pool)],
+    )
+
+
+def _of_other_pools(pool: StoragePool) -> list[tuple[str, str, str]]:
+    rows = Drift.objects.filter(repaired_at=None).exclude(place=pool.pk)
+    return [(row.kind, row.place, row.resource_id) for row in rows]
+
+
+def land_stuck() -> int:
+    """Land VMs whose task outlived its deadline: the second net under the jobs' own deadlines.
+
+    It catches what has no live job any more, whatever the reason.
+    """
+    landed = 0
+    with scopes_disabled():
+        stuck = list(
+            VM.objects.select_related("tenant", "host")
+            .exclude(task="")
+            .filter(task_deadline__lt=timezone.now())[:50]
+        )
+    for vm in stuck:
+        with in_scope_of(vm.tenant):
+            job = Job.objects.filter(pk=vm.task_job).first()
+            if job is not None and job.is_active:
+                sweep.end_now(
+                    job,
+                    ScloudError("It did not end in time.", code="deadline_exceeded"),
+                )
+                landed += 1
+                continue
+            status = (
+                true_status(vm) if vm.status in (VmStatus.RUNNING, VmStatus.STOPPED) else vm.status
+            )
+            if vm.status == VmStatus.NEW:
+                status = VmStatus.FAILED
+            changed = VM.objects.filter(pk=vm.pk, task=vm.task, task_job=vm.task_job).update(
+                status=status,
+                task="",
+                task_job="",
+                task_deadline=None,
+                failure_code="deadline_exceeded",
+                failure="The operation did not end in time and was given up.",
+            )
+            if changed:
+                landed += 1
+                events.emit(
+                    tenant_id=vm.tenant_id,
+                    kind="vm.landed",
+                    resource_kind="vm",
+                    resource_id=vm.id,
+                    data={"status": status},
+                )
+    return landed

@@ -1,0 +1,97 @@
+"""From rows to what the drivers take: the domain of a VM and its seed. Calls no host."""
+
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from compute.hosts import gpu
+from compute.hypervisor.base import DiskAttachment, DiskLimits, DomainSpec, NicSpec
+from compute.hypervisor.cloudinit import SeedNic, SeedSpec
+from compute.models import VM, Disk
+from compute.rules.logins import open_hash
+from compute.storage.base import DiskSource
+from network.tasks import plumbing
+
+SYSTEM_TARGET = "vda"
+# vda is the system disk, vdz the seed: both are out of reach of data disks.
+DATA_TARGETS = tuple(f"vd{letter}" for letter in "bcdefgh")
+
+
+def attachment(disk: Disk, source: DiskSource) -> DiskAttachment:
+    """Return how a disk hangs on its domain."""
+    return DiskAttachment(
+        id=disk.id,
+        target=disk.target or SYSTEM_TARGET,
+        source=source,
+        limits=limits_of(disk),
+        boot=disk.is_system,
+    )
+
+
+def limits_of(disk: Disk) -> DiskLimits:
+    """Return the limits that the disk's type sets."""
+    return DiskLimits(
+        iops=disk.disk_type.iops_limit, throughput_mbps=disk.disk_type.throughput_limit_mbps
+    )
+
+
+def domain_spec(
+    vm: VM,
+    disks: Sequence[tuple[Disk, DiskSource]],
+    nics: Sequence[plumbing.NicSpec],
+    seed: DiskSource | None,
+) -> DomainSpec:
+    """Return the domain of a VM as its rows say it shall be."""
+    return DomainSpec(
+        uuid=str(vm.uuid),
+        name=vm.id,
+        title=vm.name,
+        vcpus=vm.vcpus,
+        memory_mib=vm.memory_mib,
+        max_vcpus=vm.max_vcpus,
+        max_memory_mib=vm.max_memory_mib,
+        arch="aarch64" if vm.cluster.architecture == "aarch64" else "x86_64",
+        cpu_shares=min(262_144, vm.cluster.cpu_shares_per_vcpu * vm.vcpus),
+        cpu_quota_percent=vm.cluster.cpu_quota_percent,
+        disks=tuple(attachment(disk, source) for disk, source in disks),
+        nics=tuple(
+            NicSpec(id=nic.nic_id, port_uuid=nic.port_uuid, mac=nic.mac, mtu=nic.mtu_bytes)
+            for nic in nics
+        ),
+        seed=seed,
+        pci_devices=gpu.addresses(vm),
+    )
+
+
+def seed_spec(vm: VM, disks: Sequence[Disk], nics: Sequence[plumbing.NicSpec]) -> SeedSpec:
+    """Return what the guest is told at its first boot."""
+    keys = tuple(line.strip() for line in vm.ssh_public_key.splitlines() if line.strip())
+    return SeedSpec(
+        instance_id=f"{vm.id}-{vm.seed_generation}",
+        hostname=hostname_of(vm),
+        account=vm.admin_account,
+        password_hash=open_hash(vm),
+        ssh_keys=keys,
+        time_zone=settings.SCLOUD_GUEST_TIME_ZONE,
+        nics=tuple(
+            SeedNic(
+                name=nic.device,
+                mac=nic.mac,
+                mtu=nic.mtu_bytes,
+                addresses=nic.addresses,
+                gateway=nic.gateway,
+                dns=nic.dns,
+            )
+            for nic in nics
+        ),
+        data_disk_serials=tuple(disk.id for disk in disks if disk.format_at_boot),
+        user_data=vm.user_data,
+    )
+
+
+def hostname_of(vm: VM) -> str:
+    """Return the guest's host name: the VM's name as RFC 1123 allows it, else its id."""
+    name = vm.name.lower().replace("_", "-").replace(".", "-").strip("-")
+    if name and name.isascii() and all(char.isalnum() or char == "-" for char in name):
+        return name
+    return vm.id

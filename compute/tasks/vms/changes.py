@@ -1,0 +1,331 @@
+"""Reset password, modify configuration, hot upgrade, reinstall, make image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from billing import quotas
+from compute.models import VM, Disk, Host, Image
+from compute.rules import sizes
+from compute.rules.logins import PLAIN, open_pending, settle_pending
+from compute.states.images import ImageStatus
+from compute.states.vms import VmStatus
+from compute.storage.base import ImageInfo, StorageError
+from compute.tasks.base import (
+    VmHandler,
+    define,
+    host_of,
+    pool_of,
+    system_disk_of,
+    vm_of,
+)
+from compute.tasks.drivers import quietly, storage_of, told_plainly
+from compute.tasks.vms.lifecycle import ensure_network, ensure_off
+from compute.transitions import disks as disk_transitions
+from compute.transitions import vms as transitions
+from scloud.jobs.handlers import Context, Step, register
+from scloud.lib.errors import HostError, ScloudError
+
+AGENT_PATIENCE_S = 15.0
+NO_AGENT = "Start the guest agent in the VM, or install qemu-guest-agent, and try again."
+
+
+def remember(context: Context, key: str, value: object) -> None:
+    """Keep a fact of this job for its later attempts, under the attempt's token."""
+    context.result[key] = value
+    type(context.job).objects.filter(pk=context.job.pk, attempt=context.job.attempt).update(
+        result=context.result
+    )
+
+
+class ResetPassword(VmHandler):
+    """Hand the hash to the agent; the guest's own file is the truth."""
+
+    verb = "reset_password"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("agent", "Waiting for the guest agent", self.ensure_agent, 1),
+            Step("password", "Setting the password", self.ensure_password, 1),
+        )
+
+    def ensure_agent(self, context: Context) -> None:
+        """See the agent answer; a guest without one is not waited for until the deadline."""
+        vm = vm_of(context.job)
+        host, uuid = host_of(vm), str(vm.uuid)
+
+        def answers() -> bool:
+            with told_plainly():
+                return host.agent_ready(uuid)
+
+        if not context.wait_until(answers, timeout_s=AGENT_PATIENCE_S, poll_s=0.5):
+            raise ScloudError(
+                f"The guest agent of {vm.name} does not answer.",
+                code="agent_unavailable",
+                remedy=NO_AGENT,
+            )
+
+    def ensure_password(self, context: Context) -> None:
+        """Set it; the same hash again changes nothing."""
+        vm = vm_of(context.job)
+        pending = open_pending(vm)
+        if pending is None:
+            raise ScloudError("There is no password to set.", code="password_missing")
+        with told_plainly():
+            host_of(vm).set_password(
+                str(vm.uuid),
+                vm.admin_account,
+                pending.removeprefix(PLAIN),
+                encrypted=not pending.startswith(PLAIN),
+            )
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        settle_pending(vm, accept=True)
+        super().on_success(context)
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        settle_pending(vm_of(context.job), accept=False)
+        super().on_failure(context, error)
+
+
+class SizeHandler(VmHandler):
+    """What a paid change of size has in common: what failed is given back."""
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        after = context.payload["after"]
+        quotas.resize(
+            vm.tenant, vm.region, sizes.size_quota(after["vcpus"], after["memory_mib"]), vm.pk
+        )
+        super().on_success(context)
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        before = context.payload["before"]
+        sizes.take_back(vm, context.payload, error.message)
+        quotas.resize(
+            vm.tenant, vm.region, sizes.size_quota(before["vcpus"], before["memory_mib"]), vm.pk
+        )
+        transitions.fail(
+            vm,
+            context.job,
+            self.verb,
+            context.result.get("true_status", vm.status),
+            error.code,
+            error.message,
+            vcpus=before["vcpus"],
+            memory_mib=before["memory_mib"],
+            max_vcpus=before["max_vcpus"],
+            max_memory_mib=before["max_memory_mib"],
+            host_id=before["host"],
+        )
+
+
+class ModifyVm(SizeHandler):
+    """Define the new size; where the VM changes its host the old definition goes."""
+
+    verb = "modify_vm"
+    lands_in = VmStatus.STOPPED
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("network", "Plugging the network", ensure_network, 1),
+            Step("define", "Defining the machine", self.ensure_defined, 2),
+            Step("undefine", "Tidying up the former host", self.ensure_left, 1),
+        )
+
+    def ensure_defined(self, context: Context) -> None:
+        """Make the definition equal the rows, which carry the new size already."""
+        define(vm_of(context.job))
+
+    def ensure_left(self, context: Context) -> None:
+        """Take the definition off the host that the VM left."""
+        vm = vm_of(context.job)
+        former = Host.objects.filter(pk=context.payload["before"]["host"]).first()
+        if former is None or former.pk == vm.host_id:
+            return
+        vm.host = former
+        with told_plainly():
+            host_of(vm).undefine(str(vm.uuid))
+
+
+class HotUpgradeVm(SizeHandler):
+    """Grow the running domain and see the guest use it."""
+
+    verb = "hot_upgrade_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("grow", "Adding vCPUs and memory", self.ensure_grown, 2),
+            Step("guest", "Waiting for the guest", self.ensure_seen, 1),
+        )
+
+    def ensure_grown(self, context: Context) -> None:
+        """Plug what is missing."""
+        vm = vm_of(context.job)
+        after = context.payload["after"]
+        with told_plainly():
+            host_of(vm).hot_upgrade(
+                str(vm.uuid), vcpus=after["vcpus"], memory_mib=after["memory_mib"]
+            )
+
+    def ensure_seen(self, context: Context) -> None:
+        """Keep what the guest has now; it must be what was paid for."""
+        vm = vm_of(context.job)
+        after = context.payload["after"]
+        with told_plainly():
+            seen = host_of(vm).growth_headroom(str(vm.uuid))
+        context.result["seen"] = {"vcpus": seen.vcpus, "memory_mib": seen.memory_mib}
+        if seen.vcpus < after["vcpus"] or seen.memory_mib < after["memory_mib"]:
+            raise HostError(
+                f"The guest of {vm.name} uses {seen.vcpus} of {after['vcpus']} vCPU and "
+                f"{seen.memory_mib} of {after['memory_mib']} MiB so far.",
+                code="growth_incomplete",
+            )
+
+
+class ReinstallVm(VmHandler):
+    """A fresh system disk; whether it was made decides what the rows say afterwards."""
+
+    verb = "reinstall_vm"
+    lands_in = VmStatus.STOPPED
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("off", "Switching off", ensure_off, 1),
+            Step("disk", "Making the system disk anew", self.ensure_rebuilt, 4),
+        )
+
+    def ensure_rebuilt(self, context: Context) -> None:
+        """Replace the volume, once per job."""
+        if context.result.get("rebuilt"):
+            return
+        disk = system_disk_of(vm_of(context.job))
+        with told_plainly():
+            pool_of(disk).rebuild_volume(
+                disk.id, size_gib=disk.size_gib, image_id=context.payload["image"]
+            )
+        remember(context, "rebuilt", True)
+
+    def commit(self, context: Context, vm: VM) -> dict[str, object]:
+        """Write down what the new disk means; return the VM's columns."""
+        image = Image.objects.get(pk=context.payload["image"])
+        disk = system_disk_of(vm)
+        Disk.objects.filter(pk=disk.pk).update(image=image)
+        for snapshot in disk_transitions.forget_snapshots(disk):
+            quotas.free(snapshot)
+        settle_pending(vm, accept=bool(context.payload.get("password")))
+        max_vcpus, max_memory_mib = sizes.headroom(image, vm.cluster, vm.vcpus, vm.memory_mib)
+        columns: dict[str, object] = {
+            "image": image,
+            "admin_account": image.admin_account,
+            "seed_generation": vm.seed_generation + 1,
+            "max_vcpus": max_vcpus,
+            "max_memory_mib": max_memory_mib,
+        }
+        if context.payload.get("ssh_public_key") is not None:
+            columns["ssh_public_key"] = context.payload["ssh_public_key"]
+        return columns
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        columns = self.commit(context, vm)
+        transitions.complete(vm, context.job, self.verb, self.lands_in, **columns)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        super().before_failure(context, error)
+        if context.result.get("rebuilt"):
+            return
+        # A worker may have died between the disk and its note: the disk itself tells.
+        vm = vm_of(context.job)
+        disk = system_disk_of(vm)
+        wanted = context.payload["image"]
+        try:
+            found = pool_of(disk).volume_info(disk.id).image_id
+        except StorageError:
+            return
+        context.result["rebuilt"] = found == wanted and disk.image_id != wanted
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        columns: dict[str, object] = {}
+        if context.result.get("rebuilt"):
+            columns = self.commit(context, vm)
+        else:
+            settle_pending(vm, accept=False)
+        status = context.result.get("true_status", vm.status)
+        transitions.fail(vm, context.job, self.verb, status, error.code, error.message, **columns)
+
+
+class MakeImage(VmHandler):
+    """Copy the system disk into an image of its own."""
+
+    verb = "make_image"
+    lands_in = VmStatus.STOPPED
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (Step("copy", "Copying the system disk", self.ensure_copied, 1),)
+
+    def image(self, context: Context) -> Image:
+        """Return the image in the making."""
+        return Image.objects.select_related("pool").get(pk=context.payload["image"])
+
+    def ensure_copied(self, context: Context) -> None:
+        """Make the image unless it is there."""
+        image = self.image(context)
+        disk = system_disk_of(vm_of(context.job))
+        with told_plainly():
+            info = storage_of(image.pool).image_from_volume(image.pk, disk.id)
+        keep_facts(context, info)
+
+    def on_success(self, context: Context) -> None:
+        image = self.image(context)
+        disk_transitions.move_image(
+            image, ImageStatus.MAKING, ImageStatus.AVAILABLE, "image.made", **facts(context)
+        )
+        super().on_success(context)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        super().before_failure(context, error)
+        image = self.image(context)
+        quietly(lambda: storage_of(image.pool).delete_image(image.pk))
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        fail_image(self.image(context), ImageStatus.MAKING, error)
+        super().on_failure(context, error)
+
+
+def keep_facts(context: Context, info: ImageInfo) -> None:
+    """Note what the pool says of a finished image."""
+    context.result["image"] = {
+        "size_bytes": info.stored_bytes,
+        "sha256": info.sha256,
+        "min_disk_gib": info.size_gib,
+    }
+
+
+def facts(context: Context) -> dict[str, object]:
+    """Return the noted facts as columns."""
+    columns: dict[str, object] = context.result["image"]
+    return columns
+
+
+def fail_image(image: Image, status: str, error: ScloudError) -> None:
+    """Land an image that did not come to be; its quota goes back."""
+    quotas.free(image.pk)
+    disk_transitions.move_image(
+        image, status, ImageStatus.FAILED, "image.failed", failure=error.message[:300]
+    )
+
+
+def register_all() -> None:
+    """Make the handlers known."""
+    for kind, handler in (
+        ("vm.reset_password", ResetPassword()),
+        ("vm.modify", ModifyVm()),
+        ("vm.hot_upgrade", HotUpgradeVm()),
+        ("vm.reinstall", ReinstallVm()),
+        ("vm.make_image", MakeImage()),
+    ):
+        register(kind, handler)

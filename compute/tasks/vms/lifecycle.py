@@ -1,0 +1,426 @@
+"""Create, start, shut down, power off, restart, delete, restore, destroy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from billing import quotas, services
+from compute.hosts import gpu
+from compute.hypervisor.base import AgentUnavailable
+from compute.hypervisor.base import PowerState as Power
+from compute.models import VM, Disk, GuestLogin
+from compute.states.disks import DiskStatus
+from compute.states.vms import VmStatus
+from compute.tasks.base import (
+    VmHandler,
+    define,
+    disks_of,
+    host_of,
+    nics_of,
+    observed,
+    pool_of,
+    start_and_watch,
+    system_disk_of,
+    vm_of,
+)
+from compute.tasks.disks import erase_snapshots
+from compute.tasks.drivers import quietly, told_plainly
+from compute.transitions import vms as transitions
+from compute.transitions.bin import free_quota, land_in_bin
+from compute.transitions.disks import forget_snapshots
+from network.actions.nics import release_nics
+from network.tasks import plumbing
+from scloud.jobs.handlers import Context, Step, register
+from scloud.lib.errors import HostError, ScloudError
+
+SHUTDOWN_LIMIT_S = 120.0
+
+
+def ensure_disks(context: Context) -> None:
+    """Make the volumes of the VM's disks."""
+    for disk in disks_of(context.job.target_id):
+        with told_plainly():
+            pool_of(disk).create_volume(
+                disk.id, size_gib=disk.size_gib, image_id=disk.image_id if disk.is_system else None
+            )
+        Disk.objects.filter(pk=disk.pk, status=DiskStatus.NEW).update(status=DiskStatus.BOUND)
+
+
+def ensure_network(context: Context) -> None:
+    """Make the ports of the VM's NICs, with all that they rest on."""
+    plumbing.ensure_nic_ports(nics_of(context.job.target_id))
+
+
+def ensure_defined(context: Context) -> None:
+    """Make the host's definition equal the rows."""
+    define(vm_of(context.job))
+
+
+def ensure_running(context: Context) -> None:
+    """Start the domain and see it run."""
+    start_and_watch(context, vm_of(context.job))
+
+
+def ensure_off(context: Context) -> None:
+    """Switch the domain off."""
+    vm = vm_of(context.job)
+    if vm.host is None:
+        return
+    with told_plainly():
+        host_of(vm).power_off(str(vm.uuid))
+
+
+def ensure_shut_down(context: Context) -> None:
+    """Ask the guest to shut down until it is off; past the limit say that it ignores it."""
+    vm = vm_of(context.job)
+    host = host_of(vm)
+    uuid = str(vm.uuid)
+    asked = 0
+
+    def off() -> bool:
+        nonlocal asked
+        with told_plainly():
+            if host.observe(uuid).power_state in (Power.STOPPED, Power.ABSENT, Power.CRASHED):
+                return True
+            if asked % 40 == 0:
+                # Again every ten seconds: a guest that is still booting drops the first ones.
+                host.shutdown(uuid)
+        asked += 1
+        return False
+
+    if not context.wait_until(off, timeout_s=SHUTDOWN_LIMIT_S, poll_s=0.25):
+        raise ScloudError(
+            f"The guest of {vm.name} did not shut down in {SHUTDOWN_LIMIT_S:.0f} s.",
+            code="shutdown_ignored",
+            remedy="Shut it down from inside, or power it off.",
+        )
+
+
+def ensure_undefined(context: Context) -> None:
+    """Take the domain off its host; the disks stay."""
+    vm = vm_of(context.job)
+    if vm.host is None:
+        return
+    with told_plainly():
+        host_of(vm).undefine(str(vm.uuid))
+
+
+def ensure_no_network(context: Context) -> None:
+    """Take the ports of the VM's NICs away."""
+    plumbing.remove_nic_ports(nics_of(vm_of(context.job)))
+
+
+def ensure_no_disks(context: Context) -> None:
+    """Remove the system disk's volume and the seed."""
+    vm = vm_of(context.job)
+    disk = system_disk_of(vm)
+    with told_plainly():
+        pool_of(disk).delete_volume(disk.id)
+        pool_of(disk).delete_seed(vm.id)
+
+
+class CreateVm(VmHandler):
+    """From rows to a running domain; what fails is taken back whole."""
+
+    verb = "create_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("disks", "Making the disks", ensure_disks, 2),
+            Step("network", "Plugging the network", ensure_network, 1),
+            Step("define", "Defining the machine", ensure_defined, 1),
+            Step("start", "Starting", ensure_running, 2),
+        )
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        transitions.complete(
+            vm,
+            context.job,
+            self.verb,
+            VmStatus.RUNNING,
+            power_state=Power.RUNNING.value,
+            observed_at=timezone.now(),
+        )
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        take_apart(vm_of(context.job))
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        give_back_all(vm, error.message)
+        transitions.fail(
+            vm, context.job, self.verb, VmStatus.FAILED, error.code, error.message, host=None
+        )
+
+
+def take_apart(vm: VM) -> None:
+    """Remove from hosts, network and pools what a failed creation left. Idempotent.
+
+    Raises HostError for what could not be removed now; the reconciler finds it by the tombstones.
+    """
+    left = []
+    if vm.host is not None and not quietly(lambda: host_of(vm).undefine(str(vm.uuid))):
+        left.append(f"domain on {vm.host.name}")
+    try:
+        plumbing.remove_nic_ports(nics_of(vm))
+    except ScloudError:
+        left.append("network ports")
+    # A domain that could not be undefined may still have the files open.
+    left += [f"disk {disk.id}" for disk in disks_of(vm) if not _removed(disk)]
+    if any(disk.is_system for disk in disks_of(vm)):
+        quietly(lambda: pool_of(system_disk_of(vm)).delete_seed(vm.id))
+    if left:
+        raise HostError(f"Left behind for the reconciler: {', '.join(left)}.", code="left_behind")
+
+
+def _removed(disk: Disk) -> bool:
+    return quietly(lambda: pool_of(disk).delete_volume(disk.id))
+
+
+def give_back_all(vm: VM, reason: str) -> None:
+    """Return money, quota and addresses of a VM that never came to be, with its disks'."""
+    now = timezone.now()
+    for disk in Disk.objects.filter(vm=vm):
+        if not disk.is_system:
+            services.refund_failed(disk.id, reason)
+        quotas.free(disk.id)
+        Disk.objects.filter(pk=disk.pk).update(
+            status=DiskStatus.DESTROYED, destroyed_at=now, vm=None, target=""
+        )
+    services.refund_failed(vm.id, reason)
+    quotas.free(vm.id)
+    gpu.release(vm)
+    release_nics(vm.id)
+
+
+class StartVm(VmHandler):
+    """Start from the definition, which is brought up to date first."""
+
+    verb = "start_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("network", "Plugging the network", ensure_network, 1),
+            Step("define", "Defining the machine", self.ensure_fresh_definition, 1),
+            Step("start", "Starting", ensure_running, 2),
+        )
+
+    def ensure_fresh_definition(self, context: Context) -> None:
+        """Define again unless it runs already: what runs keeps its definition."""
+        vm = vm_of(context.job)
+        if observed(vm) != Power.RUNNING:
+            define(vm)
+
+
+class ShutDownVm(VmHandler):
+    """Ask the guest and wait."""
+
+    verb = "shut_down_vm"
+    lands_in = VmStatus.STOPPED
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (Step("shut_down", "Waiting for the guest to shut down", ensure_shut_down),)
+
+
+class ExpireVm(VmHandler):
+    """Shut down politely, then firmly: what is not paid does not run."""
+
+    verb = "expire_vm"
+    lands_in = VmStatus.EXPIRED
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("shut_down", "Waiting for the guest to shut down", self.politely),
+            Step("off", "Switching off", ensure_off),
+        )
+
+    def politely(self, context: Context) -> None:
+        """Give the guest its time."""
+        try:
+            ensure_shut_down(context)
+        except ScloudError as error:
+            if error.code != "shutdown_ignored":
+                raise
+
+
+class PowerOffVm(VmHandler):
+    """Pull the plug."""
+
+    verb = "power_off_vm"
+    lands_in = VmStatus.STOPPED
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (Step("off", "Switching off", ensure_off),)
+
+
+class RestartVm(VmHandler):
+    """Ask the guest to restart and see that it does: its agent, or its uptime, tells."""
+
+    verb = "restart_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("shut_down", "Waiting for the guest to shut down", self.ensure_went_down, 3),
+            Step("define", "Defining the machine", self.ensure_defined_if_off, 1),
+            Step("start", "Starting", ensure_running, 2),
+        )
+
+    def ensure_went_down(self, context: Context) -> None:
+        """Shut the guest down once per job; a retry after that point goes on to the start."""
+        if context.result.get("went_down"):
+            return
+        ensure_shut_down(context)
+        context.result["went_down"] = True
+        type(context.job).objects.filter(pk=context.job.pk, attempt=context.job.attempt).update(
+            result=context.result
+        )
+
+    def ensure_defined_if_off(self, context: Context) -> None:
+        """A changed configuration takes effect with the restart."""
+        vm = vm_of(context.job)
+        if observed(vm) != Power.RUNNING:
+            define(vm)
+
+
+class DeleteVm(VmHandler):
+    """Off the host and into the bin: NICs, system disk and its data go along."""
+
+    verb = "delete_vm"
+    lands_in = VmStatus.BINNED
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("shut_down", "Asking the guest to shut down", self.politely, 2),
+            Step("unmount", "Switching off", ensure_off, 1),
+            Step("undefine", "Removing the machine from its host", ensure_undefined, 1),
+            Step("snapshots", "Erasing snapshots", self.ensure_no_snapshots, 1),
+        )
+
+    def ensure_no_snapshots(self, context: Context) -> None:
+        """The data disks that go along lose their snapshots."""
+        for disk in disks_of(vm_of(context.job)):
+            if disk.pk in context.payload.get("disks", []):
+                erase_snapshots(disk)
+
+    def politely(self, context: Context) -> None:
+        """Let the guest write its caches; a deaf one is switched off after ten seconds."""
+        vm = vm_of(context.job)
+        if vm.host is None:
+            return
+        host, uuid = host_of(vm), str(vm.uuid)
+        with told_plainly():
+            if host.observe(uuid).power_state != Power.RUNNING:
+                return
+            try:
+                ready = host.agent_ready(uuid)
+            except AgentUnavailable:
+                ready = False
+            if ready:
+                host.shutdown(uuid)
+                context.wait_until(
+                    lambda: host.observe(uuid).power_state != Power.RUNNING, timeout_s=10
+                )
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        land_in_bin(
+            vm,
+            context.job,
+            automatically=bool(context.payload.get("automatically")),
+            disks=context.payload.get("disks", []),
+        )
+
+
+class RestoreVm(VmHandler):
+    """Define it on its new host; it comes back stopped."""
+
+    verb = "restore_vm"
+    lands_in = VmStatus.STOPPED
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("network", "Plugging the network", ensure_network, 1),
+            Step("define", "Defining the machine", ensure_defined, 1),
+        )
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        transitions.complete(
+            vm,
+            context.job,
+            self.verb,
+            VmStatus.STOPPED,
+            binned_at=None,
+            destroy_at=None,
+            binned_automatically=False,
+        )
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        if vm.host is not None:
+            quietly(lambda: host_of(vm).undefine(str(vm.uuid)))
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        free_quota(vm)
+        gpu.release(vm)
+        transitions.fail(
+            vm, context.job, self.verb, VmStatus.BINNED, error.code, error.message, host=None
+        )
+
+
+class DestroyVm(VmHandler):
+    """For good: domain, ports, system disk with its snapshots, seed."""
+
+    verb = "destroy_vm"
+    lands_in = VmStatus.DESTROYED
+    max_attempts = 20
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("undefine", "Removing the machine from its host", ensure_undefined, 1),
+            Step("network", "Removing the network ports", ensure_no_network, 1),
+            Step("disks", "Removing the system disk", ensure_no_disks, 2),
+        )
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        now = timezone.now()
+        services.refund_unused(vm.id, vm.binned_at or now)
+        quotas.free(vm.id)
+        release_nics(vm.id)
+        for snapshot in forget_snapshots(system_disk_of(vm)):
+            quotas.free(snapshot)
+        Disk.objects.filter(vm=vm, is_system=True).update(
+            status=DiskStatus.DESTROYED, destroyed_at=now, vm=None, target=""
+        )
+        GuestLogin.objects.filter(vm=vm).delete()
+        transitions.complete(
+            vm, context.job, self.verb, VmStatus.DESTROYED, destroyed_at=now, host=None
+        )
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        """Nothing to put back: what is gone is gone, the rest stays in the bin."""
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        transitions.fail(vm, context.job, self.verb, VmStatus.BINNED, error.code, error.message)
+
+
+def register_all() -> None:
+    """Make the handlers known."""
+    for kind, handler in (
+        ("vm.create", CreateVm()),
+        ("vm.start", StartVm()),
+        ("vm.shut_down", ShutDownVm()),
+        ("vm.expire", ExpireVm()),
+        ("vm.power_off", PowerOffVm()),
+        ("vm.restart", RestartVm()),
+        ("vm.delete", DeleteVm()),
+        ("vm.restore", RestoreVm()),
+        ("vm.destroy", DestroyVm()),
+    ):
+        register(kind, handler)

@@ -1,0 +1,143 @@
+"""Live migration. The row's host changes only when the hypervisors say where the VM runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compute.hypervisor.base import HypervisorError, MigrationProgress
+from compute.hypervisor.base import PowerState as Power
+from compute.models import VM, Host
+from compute.states.vms import VmStatus
+from compute.tasks.base import VmHandler, vm_of
+from compute.tasks.drivers import hypervisor_of, quietly, ref_of, told_plainly
+from compute.tasks.vms.lifecycle import ensure_network
+from compute.transitions import vms as transitions
+from scloud.jobs.handlers import Context, Step, register
+from scloud.lib.errors import HostError, ScloudError
+
+MIGRATION_LIMIT_S = 600.0
+_ALIVE = (Power.RUNNING, Power.PAUSED)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What both hosts say of the VM; None where one is silent."""
+
+    source: Power | None
+    destination: Power | None
+
+    @property
+    def arrived(self) -> bool:
+        """It runs there and is gone here: nothing less moves the row."""
+        return self.destination in _ALIVE and self.source == Power.ABSENT
+
+    @property
+    def stayed(self) -> bool:
+        """It runs here and not there."""
+        return self.source in _ALIVE and self.destination not in (*_ALIVE, None)
+
+
+def host_named(context: Context, end: str) -> Host:
+    """Return the ``source`` or ``destination`` of the job."""
+    return Host.objects.get(pk=context.payload[end])
+
+
+def look(vm: VM, source: Host, destination: Host) -> Ends:
+    """Ask both hosts."""
+    answers: list[Power | None] = []
+    for host in (source, destination):
+        try:
+            answers.append(hypervisor_of(host).observe(str(vm.uuid)).power_state)
+        except HypervisorError:
+            answers.append(None)
+    return Ends(*answers)
+
+
+class MigrateVm(VmHandler):
+    """Move it, look at both ends, then change the row."""
+
+    verb = "migrate_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("network", "Plugging the network", ensure_network, 1),
+            Step("move", "Moving the memory", self.ensure_moved, 8),
+            Step("look", "Looking at both hosts", self.ensure_arrived, 1),
+        )
+
+    def ensure_moved(self, context: Context) -> None:
+        """Move unless it is there already, whoever moved it."""
+        vm = vm_of(context.job)
+        source, destination = host_named(context, "source"), host_named(context, "destination")
+        if look(vm, source, destination).arrived:
+            return
+        driver, uuid = hypervisor_of(source), str(vm.uuid)
+
+        def report(progress: MigrationProgress) -> None:
+            context.progress(progress.percent / 100, f"{progress.remaining_mib} MiB to go")
+
+        with told_plainly():
+            if driver.migration_progress(uuid) is not None:
+                # Of a worker that is gone: its end cannot be waited for, so it is begun anew.
+                driver.abort_migration(uuid)
+            driver.migrate(
+                uuid, ref_of(destination), timeout_s=MIGRATION_LIMIT_S, on_progress=report
+            )
+
+    def ensure_arrived(self, context: Context) -> None:
+        """Raise unless the VM runs there and nowhere else."""
+        vm = vm_of(context.job)
+        source, destination = host_named(context, "source"), host_named(context, "destination")
+        ends = look(vm, source, destination)
+        if not ends.arrived:
+            raise HostError(
+                f"{vm.name} is {ends.destination or 'unknown'} on {destination.name} and "
+                f"{ends.source or 'unknown'} on {source.name}.",
+                code="migration_unclear",
+            )
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        transitions.complete(
+            vm,
+            context.job,
+            self.verb,
+            VmStatus.RUNNING,
+            host=host_named(context, "destination"),
+            destination=None,
+        )
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        source, destination = host_named(context, "source"), host_named(context, "destination")
+        quietly(lambda: hypervisor_of(source).abort_migration(str(vm.uuid)))
+        ends = look(vm, source, destination)
+        if ends.arrived:
+            context.result["host"] = destination.pk
+            context.result["true_status"] = VmStatus.RUNNING
+            return
+        if ends.stayed and ends.destination != Power.ABSENT:
+            # A definition that is switched off: what a broken attempt left there.
+            quietly(lambda: hypervisor_of(destination).undefine(str(vm.uuid)))
+        if ends.source in (Power.STOPPED, Power.CRASHED):
+            context.result["true_status"] = VmStatus.STOPPED
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        # Where a host is silent the row stays as it was; the reconciler looks again.
+        transitions.fail(
+            vm,
+            context.job,
+            self.verb,
+            context.result.get("true_status", vm.status),
+            error.code,
+            error.message,
+            host_id=context.result.get("host", vm.host_id),
+            destination=None,
+        )
+
+
+def register_all() -> None:
+    """Make the handler known."""
+    register("vm.migrate", MigrateVm())

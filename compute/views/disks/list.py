@@ -1,0 +1,249 @@
+"""The list of disks and the menu of one: in the list, and on the page of its VM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing.models.prices import MethodChoice
+from compute.models import VM, Disk
+from compute.queries import disks as queries
+from compute.rules import catalogue as catalog
+from compute.states import disks as disk_states
+from compute.states import vms as vm_states
+from compute.states.disks import DiskStatus
+from compute.views.common import disk_status, expiry, method_label, name_and_id, refusal
+from compute.views.vms import detail as vm_detail
+from scloud.tenancy.actor import Actor
+from scloud.web import ui
+from scloud.web.lists import (
+    BatchAction,
+    Column,
+    EmptyState,
+    Filter,
+    ListView,
+    PageAction,
+    RowAction,
+)
+
+# In the order of the menu; the number changes where a separator stands.
+MENU = (
+    ("attach_disk", 0),
+    ("detach_disk", 0),
+    ("expand_disk", 1),
+    ("clone_disk", 1),
+    ("create_snapshot", 2),
+    ("set_schedule", 2),
+    ("rename_disk", 3),
+    ("renew_disk", 3),
+    ("delete_disk", 4),
+)
+_SLUGS = {"create_snapshot": "snapshot", "set_schedule": "schedule"}
+
+
+def refused(disk: Disk, verb: str, actor: Actor) -> str:
+    """Return why the caller cannot use a verb on a disk now; empty when it can."""
+    right = "billing.renew_resource" if verb == "renew_disk" else f"compute.{verb}"
+    if not actor.allows(right):
+        return _("Your role does not include this.")
+    return disk_states.disk_refusal(disk, verb) or ""
+
+
+def row_actions(disk: Disk, vm: VM | None, actor: Actor) -> list[RowAction]:
+    """Return the menu of a disk, the impossible verbs with the reason."""
+    out: list[RowAction] = []
+    last = 0
+    for verb, group in MENU:
+        if verb == "set_schedule":
+            label, icon, danger = _("Scheduled snapshots"), "calendar-repeat", False
+            reason = (
+                ""
+                if actor.allows("compute.set_snapshot_schedule")
+                else refused(disk, "create_snapshot", actor)
+            )
+        else:
+            rule = disk_states.disk_rule(verb)
+            label, icon, danger = str(rule.label), rule.icon, rule.danger
+            reason = refused(disk, verb, actor)
+        slug = _SLUGS.get(verb, verb.removesuffix("_disk"))
+        url = reverse(f"disk-{slug}", args=[disk.pk])
+        out.append(
+            RowAction(label, url, icon=icon, danger=danger, reason=reason, separator=group != last)
+        )
+        last = group
+    return out
+
+
+def vm_buttons(vm: VM, actor: Actor) -> list[RowAction]:
+    """Return the buttons above the disks of a VM."""
+    rule = vm_states.vm_rule("attach_disk")
+    return [
+        RowAction(
+            _("Attach disk"),
+            reverse("vm-attach-disk", args=[vm.pk]),
+            icon=rule.icon,
+            reason=refusal(vm, "attach_disk", actor),
+        )
+    ]
+
+
+vm_detail.DISK_ACTIONS.append(row_actions)
+vm_detail.DISK_BUTTONS.append(vm_buttons)
+
+_SHOWN = (DiskStatus.UNBOUND, DiskStatus.BOUND, DiskStatus.EXPIRED, DiskStatus.FAILED)
+
+
+def _use(disk: Disk) -> str:
+    return _("System disk") if disk.is_system else _("Data disk")
+
+
+class DiskList(ListView):
+    """All disks of the tenant in the chosen region."""
+
+    kind = "disk"
+    permission = "compute.view_disk"
+    title = gettext_lazy("Disks")
+    search_placeholder = gettext_lazy("Search by name, remark or ID")
+    search_fields = ("id", "name", "remark", "vm__name")
+    default_sort = "-created"
+    has_row_menu = True
+    page_template = "compute/disks/list.html"
+    columns = (
+        name_and_id("disk-detail"),
+        Column(
+            "status",
+            gettext_lazy("Status"),
+            value=disk_status,
+            sort=("status", "task"),
+            export=lambda disk: str(disk_status(disk)),
+            nowrap=True,
+        ),
+        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True, default=False),
+        Column("use", gettext_lazy("Use"), value=_use, sort="is_system", nowrap=True),
+        Column(
+            "type",
+            gettext_lazy("Type"),
+            value=lambda disk: ui.two(disk.disk_type.alias, disk.disk_type.get_medium_display()),
+            sort="disk_type__alias",
+            export="disk_type.alias",
+        ),
+        Column(
+            "size",
+            gettext_lazy("Size"),
+            value="size_gib",
+            render=ui.size_gib,
+            sort="size_gib",
+            align="end",
+        ),
+        Column(
+            "vm",
+            gettext_lazy("VM / mount point"),
+            template="compute/disks/cell_vm.html",
+            sort=("vm__name", "target"),
+            export=lambda disk: f"{disk.vm.name} {disk.target}" if disk.vm else "",
+        ),
+        Column("model", gettext_lazy("Model"), value="vm.cluster.alias", default=False),
+        Column(
+            "snapshots",
+            gettext_lazy("Snapshots"),
+            value="snapshot_count",
+            sort="snapshot_count",
+            align="end",
+            default=False,
+        ),
+        Column(
+            "billing",
+            gettext_lazy("Billing"),
+            value=lambda disk: (
+                _("with the VM") if disk.is_system else method_label(disk.billing_method)
+            ),
+            sort="billing_method",
+            nowrap=True,
+        ),
+        Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
+        Column(
+            "expires", gettext_lazy("Expires"), value=expiry, sort="paid_until", export="paid_until"
+        ),
+        Column("tags", gettext_lazy("Tags"), render=ui.tags, default=False),
+        Column("remark", gettext_lazy("Remark"), default=False),
+    )
+    filters = (
+        Filter(
+            "status",
+            gettext_lazy("Status"),
+            choices=(*((s.value, s.label) for s in _SHOWN), ("busy", gettext_lazy("In progress"))),
+            apply=queries.by_state,
+        ),
+        Filter(
+            "use",
+            gettext_lazy("Use"),
+            choices=(("system", gettext_lazy("System disk")), ("data", gettext_lazy("Data disk"))),
+            apply=lambda rows, values: rows.filter(is_system__in=[v == "system" for v in values]),
+        ),
+        Filter(
+            "type",
+            gettext_lazy("Type"),
+            choices=lambda request: _type_choices(request),
+            lookup="disk_type__in",
+        ),
+        Filter(
+            "billing",
+            gettext_lazy("Billing"),
+            choices=MethodChoice.choices,
+            apply=lambda rows, values: rows.filter(billing_method__in=values),
+        ),
+        Filter(
+            "tag",
+            gettext_lazy("Tag"),
+            kind="text",
+            apply=lambda rows, values: rows.filter(tags__contains=values[:1]),
+        ),
+    )
+    batch_actions = (
+        BatchAction(
+            gettext_lazy("Delete"),
+            icon="trash",
+            url_name="disk-batch-delete",
+            danger=True,
+            permission="compute.delete_disk",
+        ),
+    )
+    page_actions = (
+        PageAction(
+            gettext_lazy("Create disk"),
+            "disk-create",
+            dialog=True,
+            permission="compute.create_disk",
+        ),
+    )
+    empty = EmptyState(
+        gettext_lazy("No disks yet"),
+        gettext_lazy(
+            "A data disk keeps its content when a VM goes, and moves from VM to VM. "
+            "The dialog shows the price before you pay."
+        ),
+        icon="database",
+        action_label=gettext_lazy("Create your first disk"),
+        action_url_name="disk-create",
+        action_permission="compute.create_disk",
+        dialog=True,
+    )
+
+    def get_queryset(self) -> QuerySet[Disk]:
+        """The region's disks with what a row shows."""
+        return queries.disks(self.request.region)
+
+    def row_actions(self, obj: Any) -> list[RowAction]:
+        """Everything that can be done with a disk."""
+        return row_actions(obj, None, self.actor)
+
+
+def _type_choices(request: Any) -> list[tuple[str, str]]:
+    if request.region is None:
+        return []
+    rows = catalog.disk_types(request.actor.tenant, request.region)
+    return [(one.pk, one.alias) for one in rows]

@@ -1,0 +1,477 @@
+"""The pages of one VM: tabs by URL, each with a part that stays live.
+
+Other apps add tabs and parts of the overview with :func:`register_tab` and
+:func:`register_section` (charts come that way), so this module need not know them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.functional import Promise
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing import money
+from billing.models import Charge
+from compute.models import VM
+from compute.queries import vms as queries
+from compute.states.vms import VmTask
+from compute.views.common import disk_status, expiry, method_label, os_icon, refusal, vm_status
+from compute.views.vms import verbs
+from network.queries.vpcs import nics_of
+from scloud.audit.models import Event, Operation
+from scloud.jobs.models import Job
+from scloud.resources import kinds
+from scloud.web import ui
+from scloud.web.activity import OperationsView, job_status
+from scloud.web.http import ConsoleRequest
+from scloud.web.icons import icon
+from scloud.web.status import StatusView, Tone
+from scloud.web.views import ConsoleView
+
+Text = str | Promise
+TIMELINE_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab of a VM's page; ``url_name`` takes the VM's id."""
+
+    key: str
+    label: Text
+    url_name: str
+    order: int = 100
+    permission: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the overview below the facts; ``context`` returns None to leave it out."""
+
+    key: str
+    template: str
+    context: Callable[[ConsoleRequest, VM], dict[str, Any] | None]
+    order: int = 100
+
+
+_tabs: dict[str, Tab] = {}
+_sections: dict[str, Section] = {}
+
+
+def register_tab(tab: Tab) -> None:
+    """Add a tab; the same key replaces the old one."""
+    _tabs[tab.key] = tab
+
+
+def register_section(section: Section) -> None:
+    """Add a part to the overview; the same key replaces the old one."""
+    _sections[section.key] = section
+
+
+register_tab(Tab("overview", gettext_lazy("Overview"), "vm-detail", 10))
+register_tab(Tab("disks", gettext_lazy("Disks"), "vm-disks", 20))
+register_tab(Tab("network", gettext_lazy("Network"), "vm-network", 40))
+register_tab(Tab("log", gettext_lazy("Operation log"), "vm-log", 80, permission="audit.view"))
+register_tab(Tab("events", gettext_lazy("Time line"), "vm-events", 90))
+
+
+class VmPage(ConsoleView):
+    """What every tab shows around its own content."""
+
+    tab: ClassVar[str] = "overview"
+
+    def frame_of(self, vm: VM) -> dict[str, Any]:
+        """Return the variables of ``compute/vm/page.html``."""
+        actor = self.request.actor
+        return {
+            "vm": vm,
+            "status": vm_status(vm),
+            "crumbs": [(_("Virtual machines"), reverse("vm-list")), (vm.name, "")],
+            "tabs": [
+                {
+                    "label": tab.label,
+                    "url": reverse(tab.url_name, args=[vm.pk]),
+                    "current": tab.key == self.tab,
+                }
+                for tab in sorted(_tabs.values(), key=lambda one: one.order)
+                if not tab.permission or actor.allows(tab.permission)
+            ],
+            **header_of(vm, self.request),
+        }
+
+
+def header_of(vm: VM, request: ConsoleRequest) -> dict[str, Any]:
+    """Return what the live head of the page shows."""
+    job: Job | None = None
+    if vm.task_job:
+        job = Job.objects.filter(pk=vm.task_job).first()
+    shown = verbs.buttons(vm, request.actor)
+    # A button that is possible now stands in the page; the others wait in the menu with a reason.
+    possible = [one for one in shown if not one.reason]
+    return {
+        "vm": vm,
+        "status": vm_status(vm),
+        "job": job if job is not None and job.is_active else None,
+        "main_actions": possible,
+        "more_actions": verbs.menu(vm, request.actor),
+        "menu_id": f"more-{vm.pk}",
+    }
+
+
+class VmTabView(VmPage):
+    """Base of the tabs: GET shows the page, ``?part=head`` or ``?part=body`` only that."""
+
+    permission = "compute.view_vm"
+    body_template: ClassVar[str]
+
+    def body_of(self, vm: VM) -> dict[str, Any]:
+        """Return the variables of the tab's own part."""
+        raise NotImplementedError
+
+    def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
+        """Show it."""
+        vm = queries.vm(vm_id)
+        part = request.GET.get("part", "")
+        if part == "head":
+            return self.render("compute/vm/head.html", header_of(vm, self.request))
+        if part == "body":
+            return self.render(self.body_template, {"vm": vm, **self.body_of(vm)})
+        return self.render(
+            "compute/vm/page.html",
+            {
+                **self.frame_of(vm),
+                **self.body_of(vm),
+                "body_template": self.body_template,
+                "sections": self.sections_of(vm),
+            },
+        )
+
+    def sections_of(self, vm: VM) -> list[dict[str, Any]]:
+        """Return the parts below the body; only the overview has some."""
+        return []
+
+
+class VmOverview(VmTabView):
+    """Facts and configuration."""
+
+    tab = "overview"
+    body_template = "compute/vm/overview.html"
+
+    def body_of(self, vm: VM) -> dict[str, Any]:
+        """Two columns of facts."""
+        row: Any = vm
+        actor = self.request.actor
+        first = row.nic_rows[0] if row.nic_rows else None
+        image = format_html("{} {}", icon(os_icon(vm.image.distribution)), vm.image.name)
+        basics: list[tuple[Text, Any] | tuple[Text, Any, Any]] = [
+            (_("Name"), _name(vm, actor.allows("compute.rename_vm"))),
+            (_("ID"), ui.ident(vm.pk)),
+            (_("Status"), vm_status(vm)),
+            (_("Private IP"), ui.idents(queries.private_ips(row))),
+            (_("VPC"), _linked("vpc", first and first["vpc_id"], first and first["vpc"])),
+            (
+                _("Subnet"),
+                _linked("subnet", first and first["subnet_id"], first and first["subnet"]),
+            ),
+            (_("Created"), ui.moment(vm.created_at)),
+            (_("Tags"), ui.tags(vm.tags)),
+            (_("Deletion protection"), _protection(vm, actor.allows("compute.protect_vm"))),
+        ]
+        size = [
+            (_("Model"), ui.two(vm.cluster.alias, vm.cluster.get_architecture_display())),
+            (_("Image"), image),
+            (_("Administrator"), ui.ident(vm.admin_account)),
+            (_("CPU"), f"{vm.vcpus} vCPU"),
+            (_("Memory"), ui.size_mib(vm.memory_mib)),
+            (_("GPU"), f"{vm.gpu_count} × {vm.cluster.gpu_type}" if vm.gpu_count else None),
+            (_("System disk"), ui.size_gib(queries.system_gib(row))),
+            (
+                _("Data disks"),
+                ui.size_gib(queries.data_gib(row)) if queries.data_gib(row) else None,
+            ),
+            (_("Hot upgrade"), _headroom(vm)),
+        ]
+        money_facts = [
+            (_("Billing"), method_label(row.billing_method)),
+            (_("Paid until"), ui.moment(row.paid_until)),
+            (_("Auto-renew"), row.auto_renew),
+        ]
+        return {
+            "basics": basics,
+            "size": size,
+            "money": money_facts,
+            "renew_reason": refusal(vm, "renew_vm", actor, "billing.renew_resource"),
+        }
+
+    def sections_of(self, vm: VM) -> list[dict[str, Any]]:
+        """What other apps add."""
+        out = []
+        for section in sorted(_sections.values(), key=lambda one: one.order):
+            context = section.context(self.request, vm)
+            if context is not None:
+                out.append({"template": section.template, "context": context})
+        return out
+
+
+def _name(vm: VM, may_rename: bool) -> SafeString:
+    if not may_rename:
+        return ui.two(vm.name, vm.remark)
+    return format_html(
+        '{} <button type="button" class="copy copy-always" hx-get="{}" hx-target="#dialog-slot"'
+        ' aria-haspopup="dialog" title="{}" aria-label="{}">{}</button>',
+        ui.two(vm.name, vm.remark),
+        reverse("vm-rename", args=[vm.pk]),
+        _("Name, remark and tags"),
+        _("Name, remark and tags"),
+        icon("pencil"),
+    )
+
+
+def _protection(vm: VM, may_change: bool) -> SafeString | str:
+    word = _("On") if vm.deletion_protected else _("Off")
+    if not may_change:
+        return word
+    return format_html(
+        '{} <button type="button" class="link-btn small" hx-get="{}" hx-target="#dialog-slot"'
+        ' aria-haspopup="dialog">{}</button>',
+        word,
+        reverse("vm-protect", args=[vm.pk]),
+        _("Change"),
+    )
+
+
+def _headroom(vm: VM) -> str:
+    if vm.max_vcpus > vm.vcpus or vm.max_memory_mib > vm.memory_mib:
+        return _("up to %(vcpus)d vCPU and %(memory)s without a restart") % {
+            "vcpus": vm.max_vcpus,
+            "memory": ui.size_mib(vm.max_memory_mib),
+        }
+    return _("not supported by its image")
+
+
+def _linked(kind: str, pk: str | None, name: str | None) -> SafeString | str | None:
+    """Return a link to another resource where it has a page."""
+    if not pk:
+        return None
+    url_name = next((k.url_name for k in kinds.all_kinds() if k.kind == kind), None)
+    url = ui_url(url_name, pk)
+    return ui.link(name or pk, url) if url else name or pk
+
+
+def ui_url(url_name: str | None, pk: str) -> str:
+    """Return a URL by name, empty when this installation has no such page."""
+    try:
+        return reverse(url_name, args=[pk]) if url_name else ""
+    except NoReverseMatch:
+        return ""
+
+
+# Verbs on disks: key of the registered function -> (disk, vm, actor) -> RowAction list.
+DISK_ACTIONS: list[Callable[..., Any]] = []
+DISK_BUTTONS: list[Callable[..., Any]] = []
+
+
+class VmDisks(VmTabView):
+    """The system disk and the data disks."""
+
+    tab = "disks"
+    body_template = "compute/vm/disks.html"
+
+    def body_of(self, vm: VM) -> dict[str, Any]:
+        """One row a disk; verbs come from what is registered in DISK_ACTIONS."""
+        rows = []
+        disks: Any = queries.disks_of(vm)
+        for disk in disks:
+            actions: list[Any] = []
+            for provide in DISK_ACTIONS:
+                actions += provide(disk, vm, self.request.actor)
+            rows.append(
+                {
+                    "disk": disk,
+                    "status": disk_status(disk),
+                    "medium": disk.disk_type.get_medium_display(),
+                    "billing": method_label(disk.billing_method),
+                    "expires": expiry(disk) if not disk.is_system else ui.NONE,
+                    "actions": actions,
+                    "menu_id": f"disk-{disk.pk}",
+                }
+            )
+        page_actions: list[Any] = []
+        for provide in DISK_BUTTONS:
+            page_actions += provide(vm, self.request.actor)
+        return {"rows": rows, "page_actions": page_actions}
+
+
+_NIC_TONES: dict[str, Tone] = {"applying": "busy", "available": "ok", "failed": "error"}
+
+
+class VmNetwork(VmTabView):
+    """NICs, addresses and security groups."""
+
+    tab = "network"
+    body_template = "compute/vm/network.html"
+
+    def body_of(self, vm: VM) -> dict[str, Any]:
+        """One row a NIC."""
+        rows = []
+        for nic in nics_of(vm.pk):
+            group = nic.security_group
+            rows.append(
+                {
+                    "nic": nic,
+                    "addresses": ui.idents(str(one.address) for one in nic.addresses.all()),
+                    "vpc": _linked("vpc", nic.subnet.vpc_id, nic.subnet.vpc.name)
+                    if nic.subnet
+                    else None,
+                    "subnet": _linked("subnet", nic.subnet_id, nic.subnet.name)
+                    if nic.subnet
+                    else None,
+                    "cidr": nic.subnet.cidr if nic.subnet else "",
+                    "gateway": nic.subnet.gateway if nic.subnet else "",
+                    "group": _linked("security_group", group.pk, group.name) if group else None,
+                    "status": StatusView(
+                        nic.status.label, _NIC_TONES[nic.status.value], nic.sync_error
+                    ),
+                }
+            )
+        return {"rows": rows}
+
+
+class VmLog(VmPage, OperationsView):
+    """The operation log, narrowed to one VM."""
+
+    tab = "log"
+    title = gettext_lazy("Operation log")
+    text = gettext_lazy("What was done with this VM, by whom, and what came of it.")
+    page_template = "compute/vm/log.html"
+
+    def get_queryset(self) -> QuerySet[Operation]:
+        """Entries that name this VM."""
+        operations: QuerySet[Operation] = Operation.objects.filter(
+            resources__contains=[{"id": queries.vm(self.kwargs["vm_id"]).pk}]
+        )
+        return operations
+
+    def page_context(self) -> dict[str, Any]:
+        """The page around the list."""
+        return self.frame_of(queries.vm(self.kwargs["vm_id"]))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of the time line."""
+
+    at: datetime
+    icon: str
+    css: str
+    title: str
+    detail: str | SafeString = ""
+    by: str = ""
+
+
+class VmEvents(VmTabView):
+    """Events, jobs and charges in one line of time, the newest first."""
+
+    tab = "events"
+    body_template = "compute/vm/events.html"
+
+    def body_of(self, vm: VM) -> dict[str, Any]:
+        """The last hundred moments."""
+        moments = [*_events(vm), *_jobs(vm), *_charges(vm)]
+        moments.sort(key=lambda moment: moment.at, reverse=True)
+        return {"moments": moments[:TIMELINE_ROWS], "most": TIMELINE_ROWS}
+
+
+_EVENT_WORDS: dict[str, Any] = {
+    "vm.created": gettext_lazy("Created"),
+    "vm.started": gettext_lazy("Started"),
+    "vm.stopped": gettext_lazy("Shut down"),
+    "vm.powered_off": gettext_lazy("Powered off"),
+    "vm.restarted": gettext_lazy("Restarted"),
+    "vm.running": gettext_lazy("Seen running"),
+    "vm.stopped_itself": gettext_lazy("Stopped by itself"),
+    "vm.renamed": gettext_lazy("Renamed"),
+    "vm.protected": gettext_lazy("Deletion protection changed"),
+    "vm.deleted": gettext_lazy("Moved to the recycle bin"),
+    "vm.restored": gettext_lazy("Restored"),
+    "vm.destroyed": gettext_lazy("Destroyed"),
+    "vm.expired": gettext_lazy("Expired"),
+    "vm.migrated": gettext_lazy("Migrated"),
+    "billing.expired": gettext_lazy("Paid time ran out"),
+}
+_TASKS = frozenset(f"vm.{task}" for task in VmTask.values)
+
+
+def _events(vm: VM) -> list[Moment]:
+    out = []
+    for event in Event.objects.filter(resource_id=vm.pk)[:TIMELINE_ROWS]:
+        if event.kind in _TASKS:
+            continue  # the job of the same moment says it better
+        failed = event.kind.endswith("_failed")
+        known = _EVENT_WORDS.get(event.kind)
+        words = event.kind.split(".", 1)[-1].replace("_", " ").capitalize()
+        out.append(
+            Moment(
+                at=event.at,
+                icon="alert-circle" if failed else "point",
+                css="failed" if failed else "done",
+                title=str(known) if known else words,
+                detail=str(event.data.get("message") or event.data.get("reason") or ""),
+            )
+        )
+    return out
+
+
+def _jobs(vm: VM) -> list[Moment]:
+    icons = {"ok": "circle-check", "error": "circle-x", "busy": "loader-2", "off": "circle-minus"}
+    css = {"ok": "done", "error": "failed", "busy": "active"}
+    out = []
+    for job in Job.objects.filter(target_id=vm.pk)[:TIMELINE_ROWS]:
+        tone = job_status(job).tone
+        link = format_html(
+            '<button type="button" class="link-btn" hx-get="{}" hx-target="#dialog-slot"'
+            ' aria-haspopup="dialog">{}</button>',
+            reverse("task-detail", args=[job.pk]),
+            _("Steps"),
+        )
+        said = job.error_message or str(job.get_status_display())
+        out.append(
+            Moment(
+                at=job.created_at,
+                icon=icons.get(tone, "circle-minus"),
+                css=css.get(tone, "pending"),
+                title=job.title,
+                detail=format_html("{} · {}", said, link),
+                by=job.created_by,
+            )
+        )
+    return out
+
+
+def _charges(vm: VM) -> list[Moment]:
+    out = []
+    for charge in Charge.objects.filter(resource_id=vm.pk).select_related("order"):
+        amount = money.from_minor(charge.amount_minor)
+        back = charge.amount_minor < 0 or charge.refunds_id is not None
+        period = format_html("{} – {}", ui.moment(charge.begin), ui.moment(charge.end))
+        title = _("Refund of %(amount)s") if back else _("Charge of %(amount)s")
+        out.append(
+            Moment(
+                at=charge.created_at,
+                icon="receipt-refund" if back else "receipt",
+                css="done",
+                title=title % {"amount": ui.money(abs(amount))},
+                detail=format_html("{} · {}", period, charge.order_id),
+                by=charge.order.actor,
+            )
+        )
+    return out

@@ -1,0 +1,337 @@
+"""The list of VMs, the name edited in its row, and the verbs on chosen rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing.models.prices import MethodChoice
+from compute.actions.vms import lifecycle
+from compute.models import VM
+from compute.queries import vms as queries
+from compute.states import vms as states
+from compute.states.vms import VmStatus
+from compute.views.common import configuration, expiry, method_label, refusal, vm_status
+from compute.views.forms import DeleteForm, InlineNameForm
+from compute.views.vms import verbs
+from scloud.lib import search
+from scloud.lib.errors import InvalidInput, ScloudError
+from scloud.web import http, ui
+from scloud.web.forms import add_error, errors_with_remedies
+from scloud.web.lists import (
+    BatchAction,
+    Column,
+    EmptyState,
+    Filter,
+    ListView,
+    PageAction,
+    RowAction,
+)
+from scloud.web.views import BatchView, ConsoleView
+
+_BUSY = "busy"
+_SHOWN = (VmStatus.RUNNING, VmStatus.STOPPED, VmStatus.EXPIRED, VmStatus.FAILED)
+
+
+def _by_state(rows: QuerySet[VM], values: list[str]) -> QuerySet[VM]:
+    """In flight is a state of its own for people; the others are where a VM stands idle."""
+    idle = rows.filter(status__in=[value for value in values if value != _BUSY], task="")
+    return idle | rows.exclude(task="") if _BUSY in values else idle
+
+
+class VmList(ListView):
+    """All VMs of the tenant in the chosen region."""
+
+    kind = "vm"
+    permission = "compute.view_vm"
+    title = gettext_lazy("Virtual machines")
+    search_placeholder = gettext_lazy("Search by name, remark, ID or IP")
+    default_sort = "-created"
+    has_row_menu = True
+    page_template = "compute/vm/list.html"
+    columns = (
+        Column(
+            "name",
+            gettext_lazy("Name / remark"),
+            template="compute/cells/name.html",
+            sort="name",
+            export="name",
+            main=True,
+        ),
+        Column(
+            "status",
+            gettext_lazy("Status"),
+            value=vm_status,
+            sort=("status", "task"),
+            export=lambda vm: str(vm_status(vm)),
+            nowrap=True,
+        ),
+        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True),
+        Column(
+            "ip",
+            gettext_lazy("Private IP"),
+            value=queries.private_ips,
+            render=ui.idents,
+            export=lambda vm: ", ".join(queries.private_ips(vm)),
+            nowrap=True,
+        ),
+        Column(
+            "network",
+            gettext_lazy("VPC / subnet"),
+            template="compute/cells/network.html",
+            export=lambda vm: " / ".join(
+                str(vm.nic_rows[0][key]) for key in ("vpc", "subnet") if vm.nic_rows
+            ),
+        ),
+        Column("model", gettext_lazy("Model"), value="cluster.alias", sort="cluster__alias"),
+        Column(
+            "configuration",
+            gettext_lazy("Configuration"),
+            template="compute/cells/configuration.html",
+            sort=("vcpus", "memory_mib"),
+            export=configuration,
+        ),
+        Column(
+            "image",
+            gettext_lazy("Image"),
+            value="image.name",
+            sort="image__name",
+            default=False,
+        ),
+        Column(
+            "system_gib",
+            gettext_lazy("System disk (GB)"),
+            value=queries.system_gib,
+            align="end",
+            default=False,
+        ),
+        Column(
+            "data_gib",
+            gettext_lazy("Data disks (GB)"),
+            value=queries.data_gib,
+            align="end",
+            default=False,
+        ),
+        Column(
+            "billing",
+            gettext_lazy("Billing"),
+            value=lambda vm: method_label(vm.billing_method),
+            sort="billing_method",
+            nowrap=True,
+        ),
+        Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
+        Column(
+            "expires",
+            gettext_lazy("Expires"),
+            value=expiry,
+            sort="paid_until",
+            export="paid_until",
+        ),
+        Column("tags", gettext_lazy("Tags"), render=ui.tags, default=False),
+        Column("remark", gettext_lazy("Remark"), default=False),
+    )
+    filters = (
+        Filter(
+            "status",
+            gettext_lazy("Status"),
+            choices=(*((s.value, s.label) for s in _SHOWN), (_BUSY, gettext_lazy("In progress"))),
+            apply=_by_state,
+        ),
+        Filter(
+            "cluster",
+            gettext_lazy("Model"),
+            choices=lambda request: _choices(request).clusters,
+        ),
+        Filter("image", gettext_lazy("Image"), choices=lambda request: _choices(request).images),
+        Filter(
+            "vpc",
+            gettext_lazy("VPC"),
+            choices=lambda request: _choices(request).vpcs,
+            apply=queries.in_vpcs,
+        ),
+        Filter(
+            "billing",
+            gettext_lazy("Billing"),
+            choices=MethodChoice.choices,
+            apply=queries.paid_by,
+        ),
+        Filter(
+            "tag",
+            gettext_lazy("Tag"),
+            kind="text",
+            apply=lambda rows, values: rows.filter(tags__contains=values[:1]),
+        ),
+    )
+    batch_actions = tuple(
+        BatchAction(
+            states.VM_RULES[rule].label,
+            icon=states.VM_RULES[rule].icon,
+            url_name="vm-batch-" + rule.removesuffix("_vm").replace("_", "-"),
+            danger=states.VM_RULES[rule].danger,
+            permission=states.VM_RULES[rule].permission,
+        )
+        for rule in ("start_vm", "shut_down_vm", "power_off_vm", "delete_vm")
+    )
+    page_actions = (
+        PageAction(gettext_lazy("Create VM"), "vm-create", permission="compute.create_vm"),
+    )
+    empty = EmptyState(
+        gettext_lazy("No virtual machines yet"),
+        gettext_lazy(
+            "A VM runs a system of your choice in a network of your own. The wizard shows the "
+            "price before you pay; nothing is charged until you press Buy now."
+        ),
+        icon="server-2",
+        action_label=gettext_lazy("Create your first VM"),
+        action_url_name="vm-create",
+        action_permission="compute.create_vm",
+    )
+
+    def get_queryset(self) -> QuerySet[VM]:
+        """The region's VMs with what a row shows."""
+        return queries.vms(self.request.region)
+
+    def match(self, model: type[Model]) -> search.Match:
+        """Search looks at addresses too, which are rows of another table."""
+        return queries.matching
+
+    def inline_actions(self, obj: Any) -> list[RowAction]:
+        """The screen, one click away."""
+        if refusal(obj, "open_vnc", self.actor):
+            return []
+        return [
+            RowAction(
+                label=_("VNC"),
+                url=reverse("vm-screen", args=[obj.pk]),
+                icon="screen-share",
+                how="tab",
+            )
+        ]
+
+    def row_actions(self, obj: Any) -> list[RowAction]:
+        """Everything that can be done with a VM."""
+        details = RowAction(
+            _("Details"), reverse("vm-detail", args=[obj.pk]), icon="list-details", how="link"
+        )
+        first, *rest = verbs.menu(obj, self.actor)
+        return [details, replace(first, separator=True), *rest]
+
+
+def _choices(request: Any) -> queries.FilterChoices:
+    """Return the choices of the filters, asked once per request."""
+    found: queries.FilterChoices | None = getattr(request, "_vm_filter_choices", None)
+    if found is None:
+        found = queries.filter_choices(request.actor.tenant, request.region)
+        request._vm_filter_choices = found
+    return found
+
+
+class VmName(ConsoleView):
+    """The name and remark of a VM, changed where they stand.
+
+    GET shows them, with ``?edit`` the two fields; POST saves. All answers replace the same place.
+    """
+
+    permission = "compute.view_vm"
+
+    def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
+        """Show the text or the fields."""
+        obj = queries.vm(vm_id)
+        if "edit" not in request.GET:
+            return self.render("compute/cells/name.html", {"obj": obj})
+        self.actor.require("compute.rename_vm")
+        form = InlineNameForm(initial={"name": obj.name, "remark": obj.remark})
+        return self.render("compute/cells/name_edit.html", {"obj": obj, "form": form})
+
+    def post(self, request: HttpRequest, vm_id: str) -> HttpResponse:
+        """Save, or show the fields again with what is wrong."""
+        obj = queries.vm(vm_id)
+        form = InlineNameForm(request.POST)
+        if form.is_valid():
+            try:
+                lifecycle.rename_vm(actor=self.actor, vm=obj, **form.cleaned_data)
+            except InvalidInput as error:
+                add_error(form, error)
+        if not form.is_valid():
+            errors = [e for name in ("name", "remark") for e in errors_with_remedies(form, name)]
+            return self.render(
+                "compute/cells/name_edit.html",
+                {"obj": obj, "form": form, "errors": errors},
+                status=422,
+            )
+        response = self.render("compute/cells/name.html", {"obj": queries.vm(vm_id)})
+        http.changed(response, "vm", vm_id)
+        return http.toast(response, _("Saved."))
+
+
+class VmBatch(BatchView):
+    """A verb on the chosen VMs."""
+
+    permission = "compute.view_vm"
+    live_kind = "vm"
+    rule: ClassVar[str]
+    max_objects = lifecycle.MAX_BATCH_VERB
+
+    def get_objects(self, ids: list[str]) -> list[Any]:
+        """The chosen VMs of the tenant."""
+        return list(queries.vms().filter(pk__in=ids))
+
+    def get_dialog_context(self, objects: list[Any]) -> dict[str, Any]:
+        """Say beforehand which of them will be refused."""
+        refused = [
+            f"{vm.name}: {reason}"
+            for vm in objects
+            if (reason := refusal(vm, self.rule, self.actor))
+        ]
+        return {"warnings": refused[:5] + ([f"+{len(refused) - 5}"] if len(refused) > 5 else [])}
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
+        """Call the action on one."""
+        (result,) = lifecycle.run_batch(actor=self.actor, verb=self.rule, vms=[obj], **data)
+        if isinstance(result.error, ScloudError):
+            raise result.error
+        return result.job
+
+
+BATCH_TEXTS: dict[str, Any] = {
+    "start_vm": gettext_lazy("The chosen VMs are started."),
+    "shut_down_vm": gettext_lazy("The operating systems of the chosen VMs are asked to shut down."),
+    "power_off_vm": gettext_lazy(
+        "Like pulling the plug: what has not been written to disk yet is lost."
+    ),
+    "restart_vm": gettext_lazy("The operating systems of the chosen VMs are asked to restart."),
+    "delete_vm": gettext_lazy(
+        "The chosen VMs are powered off and move to the recycle bin; their data disks are unbound "
+        "unless they are taken along."
+    ),
+}
+
+
+def _batch_view(rule: str, text: Any) -> type[VmBatch]:
+    known = states.VM_RULES[rule]
+    attributes = {
+        "rule": rule,
+        "title": known.label,
+        "verb": known.label,
+        "danger": known.danger,
+        "text": text,
+        "form_class": DeleteForm if rule == "delete_vm" else None,
+    }
+    return type("VmBatch", (VmBatch,), attributes)
+
+
+def batch_patterns() -> Sequence[URLPattern]:
+    """Return ``/vms/batch/<slug>/`` for every verb that several VMs can be given at once."""
+    out = []
+    for rule, text in BATCH_TEXTS.items():
+        slug = rule.removesuffix("_vm").replace("_", "-")
+        view = _batch_view(rule, text).as_view()
+        out.append(path(f"vms/batch/{slug}/", view, name=f"vm-batch-{slug}"))
+    return out

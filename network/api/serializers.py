@@ -1,0 +1,179 @@
+"""What the API reads and writes. The rules are the actions' own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from network.models import (
+    RuleAction,
+    RuleDirection,
+    RulePriority,
+    RuleProtocol,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+    Vpc,
+    cidr,
+)
+from network.rules import verbs
+from scloud.tenancy.actor import Actor
+
+# Longer than what is allowed, so that the action refuses with its own code and remedy.
+_GENEROUS = 300
+_COMMON = ("id", "region", "name", "remark", "status", "sync_error", "created_at")
+
+
+class AllowedActionsMixin(serializers.Serializer[Any]):
+    """``allowed_actions``: what the caller may try with it now."""
+
+    allowed_actions = serializers.SerializerMethodField()
+
+    def verbs_of(self, actor: Actor, row: Any) -> verbs.Verbs:
+        """Return the verbs of the row."""
+        raise NotImplementedError
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_allowed_actions(self, row: Any) -> list[str]:
+        """Return the verbs that nothing is known against."""
+        actor: Actor = self.context["view"].actor
+        return [verb for verb, reason in self.verbs_of(actor, row).items() if not reason]
+
+
+class VpcSerializer(AllowedActionsMixin, serializers.ModelSerializer[Vpc]):
+    """A VPC."""
+
+    status = serializers.CharField(read_only=True)
+    subnet_count = serializers.IntegerField(read_only=True)
+
+    class Meta:
+        model = Vpc
+        fields = (*_COMMON, "cidr", "is_default", "subnet_count", "allowed_actions")
+        read_only_fields = fields
+
+    def verbs_of(self, actor: Actor, row: Any) -> verbs.Verbs:
+        """Return the verbs of a VPC."""
+        return verbs.of_vpc(actor, row)
+
+
+class SubnetSerializer(AllowedActionsMixin, serializers.ModelSerializer[Subnet]):
+    """A subnet with how many of its addresses are free."""
+
+    status = serializers.CharField(read_only=True)
+    gateway = serializers.SerializerMethodField()
+    free_addresses = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Subnet
+        fields = (
+            *_COMMON,
+            "vpc",
+            "cidr",
+            "gateway",
+            "dns_servers",
+            "free_addresses",
+            "allowed_actions",
+        )
+        read_only_fields = fields
+
+    def get_gateway(self, subnet: Subnet) -> str:
+        """Return the gateway's address."""
+        return str(subnet.gateway)
+
+    def get_free_addresses(self, subnet: Subnet) -> int:
+        """Return how many addresses are free."""
+        held: int = subnet.address_count  # type: ignore[attr-defined]  # annotated by the query
+        return cidr.usable_addresses(subnet.network) - held
+
+    def verbs_of(self, actor: Actor, row: Any) -> verbs.Verbs:
+        """Return the verbs of a subnet."""
+        return verbs.of_subnet(actor, row)
+
+
+class RuleSerializer(serializers.ModelSerializer[SecurityGroupRule]):
+    """A rule of a security group."""
+
+    ports = serializers.CharField(read_only=True)
+
+    class Meta:
+        model = SecurityGroupRule
+        fields = (
+            "id",
+            "direction",
+            "protocol",
+            "ports",
+            "cidr",
+            "action",
+            "priority",
+            "description",
+            "created_at",
+        )
+        read_only_fields = fields
+
+
+class SecurityGroupSerializer(AllowedActionsMixin, serializers.ModelSerializer[SecurityGroup]):
+    """A security group."""
+
+    status = serializers.CharField(read_only=True)
+    rule_count = serializers.IntegerField(read_only=True)
+    nic_count = serializers.IntegerField(read_only=True)
+
+    class Meta:
+        model = SecurityGroup
+        fields = (*_COMMON, "is_default", "rule_count", "nic_count", "allowed_actions")
+        read_only_fields = fields
+
+    def verbs_of(self, actor: Actor, row: Any) -> verbs.Verbs:
+        """Return the verbs of a group."""
+        return verbs.of_security_group(actor, row)
+
+
+class NameInput(serializers.Serializer[Any]):
+    """A new name, and a new remark unless it is left out."""
+
+    name = serializers.CharField(max_length=_GENEROUS)
+    remark = serializers.CharField(max_length=_GENEROUS, allow_blank=True, required=False)
+
+
+class VpcInput(serializers.Serializer[Any]):
+    """A new VPC."""
+
+    region = serializers.CharField(max_length=_GENEROUS)
+    name = serializers.CharField(max_length=_GENEROUS)
+    cidr = serializers.CharField(max_length=_GENEROUS, help_text="Such as 10.0.0.0/16.")
+    remark = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
+
+
+class SubnetInput(serializers.Serializer[Any]):
+    """A new subnet."""
+
+    vpc = serializers.CharField(max_length=_GENEROUS)
+    name = serializers.CharField(max_length=_GENEROUS)
+    cidr = serializers.CharField(max_length=_GENEROUS, help_text="Such as 10.0.1.0/24.")
+    remark = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
+    dns_servers = serializers.ListField(
+        child=serializers.CharField(max_length=_GENEROUS), max_length=20, default=list
+    )
+
+
+class RuleInputSerializer(serializers.Serializer[Any]):
+    """A new rule, or what a rule is to be. ``ports``: ``22``, ``8000-8100``, or empty for all."""
+
+    direction = serializers.ChoiceField(choices=RuleDirection.choices)
+    protocol = serializers.ChoiceField(choices=RuleProtocol.choices)
+    cidr = serializers.CharField(max_length=_GENEROUS)
+    ports = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
+    action = serializers.ChoiceField(choices=RuleAction.choices, default=RuleAction.ACCEPT)
+    priority = serializers.ChoiceField(choices=RulePriority.choices, default=RulePriority.MEDIUM)
+    description = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
+
+
+class SecurityGroupInput(serializers.Serializer[Any]):
+    """A new security group with the rules it begins with."""
+
+    region = serializers.CharField(max_length=_GENEROUS)
+    name = serializers.CharField(max_length=_GENEROUS)
+    remark = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
+    rules = serializers.ListField(child=RuleInputSerializer(), default=list, max_length=1000)

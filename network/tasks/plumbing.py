@@ -1,0 +1,239 @@
+"""Making rows true on the fabric: for jobs, their sweeps and the reconciler, never for a request.
+
+Each thing is read and applied while an advisory lock of its own is held. So of two workers the
+later one always applies what it read later, and requests, which take row locks only, never wait
+for the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.db import connection, models, transaction
+from django.utils import timezone
+
+from network.fabric.base import TUNNELLED_MTU_BYTES, Changes, Fabric, Kind, PortObservation
+from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
+from network.tasks import specs
+from network.tasks.fabrics import errors_for_people, fabric_of
+from scloud.audit import events
+from scloud.lib.errors import HostError
+from scloud.lib.locks import advisory_key
+
+#: The code of a HostError for something that should be on the fabric and is not.
+MISSING = "fabric_missing"
+
+Row = TypeVar("Row", bound=FabricResource)
+
+
+@dataclass(frozen=True, slots=True)
+class NicSpec:
+    """What a VM's domain and the guest's network configuration need to know of a NIC."""
+
+    nic_id: str
+    index: int
+    device: str
+    port_uuid: str
+    mac: str
+    mtu_bytes: int
+    #: With prefix length, such as ``10.0.0.5/24``.
+    addresses: tuple[str, ...]
+    gateway: str | None
+    #: Networks that are reached through the gateway.
+    routes: tuple[str, ...]
+    dns: tuple[str, ...]
+
+
+def nic_specs(vm_id: str) -> list[NicSpec]:
+    """The VM's NICs by index; needs the tenant's scope."""
+    return [nic_spec(nic) for nic in _nics().filter(vm_id=vm_id, index__isnull=False)]
+
+
+def nic_spec(nic: Nic) -> NicSpec:
+    """One bound NIC."""
+    if nic.index is None:
+        raise ValueError(f"{nic.pk} is not bound")
+    subnet = nic.subnet
+    addresses: tuple[str, ...] = ()
+    if subnet is not None:
+        prefix = subnet.network.prefixlen
+        addresses = tuple(f"{held.address}/{prefix}" for held in nic.addresses.all())
+    return NicSpec(
+        nic_id=nic.pk,
+        index=nic.index,
+        device=nic.device,
+        port_uuid=str(nic.port_uuid),
+        mac=nic.mac,
+        mtu_bytes=TUNNELLED_MTU_BYTES,
+        addresses=addresses,
+        gateway=str(subnet.gateway) if subnet is not None else None,
+        routes=(subnet.vpc.cidr,) if subnet is not None else (),
+        dns=tuple(subnet.dns_servers) if subnet is not None else (),
+    )
+
+
+def ensure_nic_ports(nics: Sequence[Nic]) -> Changes:
+    """Make the NICs' ports, and all that they rest on, be there; return what was changed.
+
+    What they rest on is applied only where a change of it was not yet, or where it turns out to
+    be missing: the reconciler looks after the rest, and VMs of one subnet need not wait for each
+    other. For NICs of one region. Idempotent. Raises HostError (retryable).
+    """
+    rows = _nics().select_related("security_group")
+    fresh = list(rows.filter(pk__in=[nic.pk for nic in nics], port_wanted=True))
+    if not fresh:
+        return ()
+    fabric = fabric_of(fresh[0].region)
+    ids = [nic.pk for nic in fresh]
+    changes = _apply_beneath(fabric, fresh, everything=False)
+    try:
+        return changes + apply_nics(fabric, ids)
+    except HostError as error:
+        if error.code != MISSING:
+            raise
+    changes += _apply_beneath(fabric, fresh, everything=True)
+    return changes + apply_nics(fabric, ids)
+
+
+def _apply_beneath(fabric: Fabric, nics: Sequence[Nic], *, everything: bool) -> Changes:
+    """Apply VPCs, subnets and groups of NICs: all, or those with a change that was not applied."""
+    subnets = {nic.subnet.pk: nic.subnet for nic in nics if nic.subnet is not None}
+    vpcs = {subnet.vpc_id: subnet.vpc for subnet in subnets.values()}
+    groups = {nic.security_group.pk: nic.security_group for nic in nics if nic.security_group}
+    changes: Changes = ()
+    for rows, apply in (
+        (vpcs, apply_vpc),
+        (subnets, apply_subnet),
+        (groups, apply_security_group),
+    ):
+        for row in rows.values():
+            if everything or row.applied_generation < row.generation:
+                changes += apply(fabric, row.pk)
+    return changes
+
+
+def remove_nic_ports(nics: Sequence[Nic]) -> None:
+    """Take the NICs' ports away and see to it that nothing brings them back.
+
+    For NICs of one region that are about to be released. Idempotent. Raises HostError.
+    """
+    if not nics:
+        return
+    ids = [nic.pk for nic in nics]
+    # Before the lock and committed: who applies the NICs next finds that they are not wanted, and
+    # no request waits for the row while the network answers.
+    Nic.objects.filter(pk__in=ids, port_wanted=True).update(port_wanted=False)
+    with _held(ids), errors_for_people():
+        fabric_of(nics[0].region).delete_ports([str(nic.port_uuid) for nic in nics])
+
+
+def observe_nic(nic: Nic) -> PortObservation:
+    """Whether the NIC's port is there and up."""
+    with errors_for_people():
+        return fabric_of(nic.region).port_observation(str(nic.port_uuid))
+
+
+def apply_vpc(fabric: Fabric, vpc_id: str, *, dry_run: bool = False) -> Changes:
+    """Apply the VPC as it is now; nothing if it is gone."""
+
+    def ensure(vpc: Vpc) -> Changes:
+        return fabric.ensure_vpc(specs.vpc_spec(vpc), dry_run=dry_run)
+
+    return _apply(Vpc, vpc_id, ensure, dry_run=dry_run)
+
+
+def apply_subnet(fabric: Fabric, subnet_id: str, *, dry_run: bool = False) -> Changes:
+    """Apply the subnet as it is now; nothing if it is gone. Its VPC must have been applied."""
+
+    def ensure(subnet: Subnet) -> Changes:
+        return fabric.ensure_subnet(specs.subnet_spec(subnet), dry_run=dry_run)
+
+    return _apply(Subnet, subnet_id, ensure, dry_run=dry_run)
+
+
+def apply_security_group(fabric: Fabric, group_id: str, *, dry_run: bool = False) -> Changes:
+    """Apply the group's present rules; nothing if it is gone."""
+
+    def ensure(group: SecurityGroup) -> Changes:
+        return fabric.ensure_security_group(specs.security_group_spec(group), dry_run=dry_run)
+
+    return _apply(SecurityGroup, group_id, ensure, dry_run=dry_run)
+
+
+def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False) -> Changes:
+    """Apply the ports of these NICs in one go; those that are gone are left out."""
+    with _held(nic_ids), errors_for_people():
+        rows = _nics().filter(pk__in=nic_ids, port_wanted=True, subnet__isnull=False)
+        nics = list(rows.order_by("pk"))
+        changes = fabric.ensure_ports([specs.port_spec(nic) for nic in nics], dry_run=dry_run)
+        if not changes or not dry_run:
+            for nic in nics:
+                _mark_applied(nic)
+        return changes
+
+
+def remove_buried(fabric: Fabric, tombstone: Tombstone) -> None:
+    """Take away what the fabric still holds of a resource that is gone."""
+    with _held([tombstone.target_id]), errors_for_people():
+        kind = Kind(tombstone.kind)
+        if kind is Kind.VPC:
+            fabric.delete_vpc(tombstone.target_id)
+        elif kind is Kind.SUBNET:
+            fabric.delete_subnet(tombstone.target_id)
+        elif kind is Kind.SECURITY_GROUP:
+            fabric.delete_security_group(tombstone.target_id)
+        elif kind is Kind.SEGMENT:
+            fabric.delete_segment(tombstone.target_id)
+        else:
+            fabric.delete_ports([tombstone.target_id])
+        Tombstone.objects.filter(pk=tombstone.pk, removed_at=None).update(removed_at=timezone.now())
+
+
+def _nics() -> models.QuerySet[Nic]:
+    rows: models.QuerySet[Nic] = Nic.objects.select_related(
+        "region", "subnet", "subnet__vpc"
+    ).prefetch_related("addresses")
+    return rows
+
+
+@contextmanager
+def _held(ids: Iterable[str]) -> Iterator[None]:
+    """A transaction that holds the advisory locks of these things, taken in one order."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for one in sorted(ids):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [advisory_key(one)])
+        yield
+
+
+def _apply(
+    model: type[Row], pk: str, ensure: Callable[[Row], Changes], *, dry_run: bool
+) -> Changes:
+    """Read the row once its lock is held, apply it, and note that this was done."""
+    with _held([pk]), errors_for_people():
+        row: Row | None = model.objects.filter(pk=pk).first()
+        if row is None:
+            return ()
+        changes = ensure(row)
+        # A rehearsal that finds nothing to change has seen that the row is true.
+        if not changes or not dry_run:
+            _mark_applied(row)
+        return changes
+
+
+def _mark_applied(row: FabricResource) -> None:
+    """Note the generation that was read and applied, unless a later one was noted already."""
+    noted = (
+        type(row)
+        .objects.filter(pk=row.pk, applied_generation__lt=row.generation)
+        .update(applied_generation=row.generation, sync_error="")
+    )
+    if noted:
+        events.notify(
+            tenant_id=row.tenant_id,
+            kind=f"{row.KIND}.applied",
+            resource_kind=row.KIND,
+            resource_id=row.pk,
+        )
