@@ -87,15 +87,19 @@ def writes() -> Counts:
         return {str(name): tuple(counts) for name, *counts in cursor.fetchall()}
 
 
-def changed(before: dict[str, str], written: Counts) -> list[str]:
+def changed(before: dict[str, str], written: Counts | None = None) -> list[str]:
     """Return the tables whose content differs from before.
 
-    Only those are read that were written since ``written`` was counted: nearly every request
-    writes bookkeeping, nearly none anything else.
+    With ``written``, which was counted at that time, only those are read that were written since:
+    nearly every request writes bookkeeping, nearly none anything else.
     """
-    touched = [
-        name for name, counts in writes().items() if name in before and counts != written.get(name)
-    ]
+    touched = list(before)
+    if written is not None:
+        touched = [
+            name
+            for name, counts in writes().items()
+            if name in before and counts != written.get(name)
+        ]
     after = _digests(touched)
     return sorted(name for name in touched if before[name] != after[name])
 
