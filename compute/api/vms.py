@@ -76,10 +76,14 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
     types = catalog.disk_types(tenant, region)
 
     def group(field: str) -> SecurityGroup | None:
-        if not data.get(field):
+        groups = SecurityGroup.objects.filter(region=region)
+        if field not in data:
+            # Without a group a NIC is not filtered, so nobody gets that without asking for it.
+            return groups.filter(is_default=True).first()
+        if data[field] is None:
             return None
         return catalog.pick(
-            SecurityGroup.objects.filter(region=region),
+            groups,
             data[field],
             field=field,
             what="security group",

@@ -116,13 +116,13 @@ class GroupsForm(forms.Form):
         SecurityGroup.objects.none(),
         label=_("Internal security group"),
         required=False,
-        empty_label=_("None: everything is denied"),
+        empty_label=_("None: not filtered"),
     )
     external = forms.ModelChoiceField(
         SecurityGroup.objects.none(),
         label=_("External security group"),
         required=False,
-        empty_label=_("None"),
+        empty_label=_("None: not filtered"),
     )
 
     def __init__(self, *args: Any, groups: QuerySet[SecurityGroup], **kwargs: Any) -> None:

@@ -81,7 +81,7 @@ def create_security_group(
         is_default=is_default,
     )
     _check_room(0, len(rules))
-    rows = [_apply(SecurityGroupRule(tenant=tenant, group=group), one) for one in rules]
+    rows = [fill_rule(SecurityGroupRule(tenant=tenant, group=group), one) for one in rules]
     quotas.take(tenant, region, {"security_groups": 1}, group.pk)
     group.save(force_insert=True)
     SecurityGroupRule.objects.bulk_create(rows)
@@ -139,7 +139,7 @@ def add_rule(*, actor: Actor, group: SecurityGroup, rule: RuleInput) -> Security
     """
     row: SecurityGroup = locked(group)
     _check_room(SecurityGroupRule.objects.filter(group=row).count(), 1)
-    made = _apply(SecurityGroupRule(tenant=row.tenant, group=row), rule)
+    made = fill_rule(SecurityGroupRule(tenant=row.tenant, group=row), rule)
     _refuse_repeated(made)
     made.save(force_insert=True)
     audit.note(after={"rule": made.pk, "is": str(made)})
@@ -152,7 +152,7 @@ def edit_rule(*, actor: Actor, rule: SecurityGroupRule, values: RuleInput) -> Se
     """Change a rule; it acts at once on running VMs. Raises as :func:`add_rule`."""
     group, fresh = _locked_rule(rule)
     audit.note(before={"rule": fresh.pk, "is": str(fresh)})
-    _apply(fresh, values)
+    fill_rule(fresh, values)
     _refuse_repeated(fresh)
     fresh.save()
     audit.note(after={"rule": fresh.pk, "is": str(fresh)})
@@ -213,8 +213,8 @@ def _refuse_repeated(rule: SecurityGroupRule) -> None:
         )
 
 
-def _apply(row: SecurityGroupRule, values: RuleInput) -> SecurityGroupRule:
-    """Check what was written and put it into the row."""
+def fill_rule(row: SecurityGroupRule, values: RuleInput) -> SecurityGroupRule:
+    """Check what was written and put it into the row. Raises InvalidInput as :func:`add_rule`."""
     row.direction = _one_of(values.direction, RuleDirection.values, "direction")
     row.protocol = _one_of(values.protocol, RuleProtocol.values, "protocol")
     row.action = _one_of(values.action, RuleAction.values, "action")

@@ -183,9 +183,9 @@ class RuleSpec:
 class SecurityGroupSpec:
     """A stateful packet filter for the ports that are its members.
 
-    What no rule matches is denied in both directions. Replies to an accepted connection pass.
-    DHCP, ARP and IPv6 neighbour discovery always pass. A connection that a later set of rules
-    forbids is cut at its next packet.
+    What no rule matches is denied in both directions; a port without a group is not filtered.
+    Replies to an accepted connection pass. DHCP, ARP and IPv6 neighbour discovery always pass. A
+    connection that a later set of rules forbids is cut at its next packet.
     """
 
     id: str

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Final
 
+from django.utils.translation import gettext as _
+
 from scloud.lib.errors import Conflict, InvalidInput
 
 PRIVATE: Final = tuple(
@@ -114,6 +116,14 @@ def parse_remote(text: str, *, field: str = "cidr") -> IPv4Network | IPv6Network
     Raises InvalidInput (``cidr_invalid``).
     """
     cleaned = text.strip()
+    if "%" in cleaned:
+        # A zone names an interface of one machine (RFC 4007); no packet carries it.
+        raise InvalidInput(
+            _("“%(text)s” has a zone, which no packet carries.") % {"text": cleaned[:60]},
+            code="cidr_invalid",
+            field=field,
+            remedy=_("Leave out the “%” and what follows it."),
+        )
     try:
         return ip_network(cleaned)
     except ValueError as error:

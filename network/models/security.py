@@ -57,7 +57,10 @@ class RulePriority(models.TextChoices):
 
 
 class SecurityGroup(FabricResource):
-    """A stateful packet filter for NICs; what no rule matches is denied."""
+    """A stateful packet filter for NICs; what no rule matches is denied.
+
+    A NIC without a group is not filtered, only kept to its own addresses.
+    """
 
     KIND: ClassVar[str] = "security_group"
 

@@ -15,7 +15,7 @@ from network.fabric.base import (
     SubnetSpec,
     VpcSpec,
 )
-from network.models import Nic, SecurityGroup, Subnet, Vpc
+from network.models import Nic, SecurityGroup, SecurityGroupRule, Subnet, Vpc
 
 
 def vpc_spec(vpc: Vpc) -> VpcSpec:
@@ -37,21 +37,20 @@ def subnet_spec(subnet: Subnet) -> SubnetSpec:
 
 def security_group_spec(group: SecurityGroup) -> SecurityGroupSpec:
     """A group with its present rules."""
-    return SecurityGroupSpec(
-        id=group.pk,
-        rules=tuple(
-            RuleSpec(
-                id=rule.pk,
-                direction=Direction(rule.direction),
-                protocol=IpProtocol(rule.protocol),
-                remote=ip_network(rule.cidr),
-                action=RuleAction(rule.action),
-                priority=RulePriority(rule.priority),
-                port_min=rule.port_min,
-                port_max=rule.port_max,
-            )
-            for rule in group.rules.all()
-        ),
+    return SecurityGroupSpec(id=group.pk, rules=tuple(map(rule_spec, group.rules.all())))
+
+
+def rule_spec(rule: SecurityGroupRule) -> RuleSpec:
+    """One rule of a group."""
+    return RuleSpec(
+        id=rule.pk,
+        direction=Direction(rule.direction),
+        protocol=IpProtocol(rule.protocol),
+        remote=ip_network(rule.cidr),
+        action=RuleAction(rule.action),
+        priority=RulePriority(rule.priority),
+        port_min=rule.port_min,
+        port_max=rule.port_max,
     )
 
 

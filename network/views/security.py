@@ -54,7 +54,10 @@ class SecurityGroupListView(ListView):
 
     kind = "security_group"
     title = gettext_lazy("Security groups")
-    text = gettext_lazy("Stateful packet filters for VMs. What no rule matches is denied.")
+    text = gettext_lazy(
+        "Stateful packet filters for VMs. What no rule matches is denied. "
+        "A VM without a group is not filtered."
+    )
     permission = "network.view_security_group"
     columns = (
         name_column("security-group-detail"),

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from compute.models import VM
 from compute.states import vms as states
+from network.models import Nic, SecurityGroup
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
@@ -405,3 +406,25 @@ def test_a_reader_is_told_that_its_role_is_the_reason(
     rows = reader.get(f"/vms/{made['id']}").body["allowed_actions"]
     assert not any(row["allowed"] for row in rows)
     assert "Your role does not include it." in {row["reason"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("asked", "default"), [({}, True), ({"internal_security_group": None}, False)]
+)
+def test_an_order_that_names_no_group_gets_the_default_one_unless_it_says_none(
+    asked: dict[str, Any],
+    default: bool,
+    program: Program,
+    ready: Platform,
+    order: Order,
+    tenant: Tenant,
+) -> None:
+    body = order(ready)
+    del body["internal_security_group"]
+    body |= asked
+    body["quote_token"] = program.post("/vms/quote", body).body["token"]
+    assert program.post("/vms", body).status == 201
+    with scope(tenant=tenant):
+        group = SecurityGroup.objects.get(is_default=True)
+        (nic,) = Nic.objects.all()
+        assert (nic.security_group_id == group.pk) is default

@@ -395,7 +395,7 @@ class MakeImageInput(serializers.Serializer[Any]):
 
 
 class SecurityGroupsInput(serializers.Serializer[Any]):
-    """The groups from now on; null for none."""
+    """The groups from now on; null for none, which leaves the NIC unfiltered."""
 
     internal = serializers.CharField(max_length=20, allow_null=True)
     external = serializers.CharField(max_length=20, allow_null=True)

@@ -214,8 +214,18 @@ class VmOrderInput(serializers.Serializer[Any]):
         max_length=10,
         help_text="One per VM; empty text means automatic.",
     )
-    internal_security_group = serializers.CharField(max_length=20, required=False)
-    external_security_group = serializers.CharField(max_length=20, required=False)
+    internal_security_group = serializers.CharField(
+        max_length=20,
+        required=False,
+        allow_null=True,
+        help_text="Left out: the default group. null: none, and the NIC is not filtered.",
+    )
+    external_security_group = serializers.CharField(
+        max_length=20,
+        required=False,
+        allow_null=True,
+        help_text="Left out: the default group. null: none, and the NIC is not filtered.",
+    )
     name = serializers.CharField(max_length=200, default="host")
     names = serializers.ListField(
         child=serializers.CharField(max_length=200), required=False, max_length=10

@@ -363,13 +363,17 @@ class Draft:
     @cached_property
     def internal_group(self) -> SecurityGroup | None:
         """The group of the internal NIC; the default one at first, none if so chosen."""
-        first = self.groups[0] if self.fresh and self.groups else None
-        return self._pick(self.groups, "internal_group", _("security group"), first)
+        return self._group("internal_group")
 
     @cached_property
     def external_group(self) -> SecurityGroup | None:
-        """The group for external IPs."""
-        return self._pick(self.groups, "external_group", _("security group"), None)
+        """The group for external IPs; the default one at first, none if so chosen."""
+        return self._group("external_group")
+
+    def _group(self, name: str) -> SecurityGroup | None:
+        # Without a group a NIC is not filtered, so nobody gets that without choosing it.
+        first = self.groups[0] if self.fresh and self.groups else None
+        return self._pick(self.groups, name, _("security group"), first)
 
     @cached_property
     def count(self) -> int:

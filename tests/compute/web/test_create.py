@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from billing import ledger
 from compute.models import VM
-from network.models import PrivateAddress
+from network.models import PrivateAddress, SecurityGroup
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.billing.helpers import fund
@@ -255,3 +255,24 @@ def test_quota_is_shown_before_and_after(console: Client, ready: Platform, actor
     make_vm(ready, actor)
     html = console.get(reverse("vm-create")).content.decode()
     assert "1 → 2 of 50" in html
+
+
+def test_the_default_group_is_chosen_and_none_says_that_nothing_is_filtered(
+    console: Client, ready: Platform, tenant: Tenant
+) -> None:
+    html = console.get(reverse("vm-create")).content.decode()
+    with scope(tenant=tenant):
+        default = SecurityGroup.objects.get(is_default=True)
+    for name in ("internal_group", "external_group"):
+        select = re.search(rf'<select[^>]*name="{name}".*?</select>', html, re.DOTALL)
+        assert select, name
+        assert f'<option value="{default.pk}" selected>' in select.group()
+        assert "None: not filtered" in select.group()
+    assert "everything is denied" not in html
+    buy(console, internal_group="", external_group="")
+    with scope(tenant=tenant):
+        bought = VM.objects.get()
+        assert bought.internal_security_group == ""
+        assert bought.external_security_group == ""
+    shown = console.get(reverse("vm-network", args=[bought.pk])).content.decode()
+    assert "None: not filtered" in shown
