@@ -22,7 +22,7 @@ from network.models import (
     RuleProtocol,
     SecurityGroupRule,
 )
-from network.specs import rule_spec
+from network.tasks.specs import rule_spec
 from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
