@@ -1,8 +1,10 @@
 # Two commands do everything: make run, make test. README.md tells the rest.
 PY := .venv/bin/python
 SHELL := /bin/bash
+# Namespaces, bridges and the private PostgreSQL need root.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env)
 .DEFAULT_GOAL := help
-.PHONY: help install install-check install-tests database run stop clean test check fast lint types bench lock
+.PHONY: help install install-check install-tests database run stop clean test check fast lint types bare audit bench lock
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -17,15 +19,15 @@ install-tests: # What only the tests need, too
 	@scripts/install.sh tests
 
 run: install ## Start everything and print URL and logins
-	@$(PY) -m scloud.lab.stack up
+	@$(AS_ROOT) $(PY) -m scloud.lab.stack up
 
 stop: ## Stop everything that make run started
-	@if [ -x $(PY) ]; then $(PY) -m scloud.lab.stack down; fi
+	@if [ -x $(PY) ]; then $(AS_ROOT) $(PY) -m scloud.lab.stack down; fi
 
 clean: ## Stop, and remove all that was made (images stay in the cache)
-	@if [ -x $(PY) ]; then $(PY) -m scloud.lab.stack wipe; $(PY) -m scloud.lab down --name test --wipe; \
-	  $(PY) -m scloud.lab pg wipe; fi
-	rm -rf .scloud .venv .uv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache
+	@if [ -x $(PY) ]; then $(AS_ROOT) $(PY) -m scloud.lab.stack wipe; \
+	  $(AS_ROOT) $(PY) -m scloud.lab down --name test --wipe; $(AS_ROOT) $(PY) -m scloud.lab pg wipe; fi
+	$(AS_ROOT) rm -rf .scloud .venv .uv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache
 
 lint: install-check ## Style, imports, templates
 	$(PY) -m ruff check
@@ -42,16 +44,22 @@ check: lint types ## All checks that need no server
 	SCLOUD_HTTPS=1 $(PY) manage.py check --deploy --fail-level WARNING
 
 database: install-tests
-	@$(PY) -m scloud.lab pg up --no-fsync
+	@$(AS_ROOT) $(PY) -m scloud.lab pg up --no-fsync
 
 fast: database ## Tests that need no hypervisor and no browser
-	$(PY) -m pytest -q -m "not lab and not browser and not bench" -n 2
+	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not bench" -n 2
 
 test: check database ## All checks and all tests, on real hypervisors
-	scripts/test.sh
+	$(AS_ROOT) scripts/test.sh
+
+bare: ## A newcomer's walk in a minimal Debian, as root and as a user with sudo (half an hour)
+	scripts/bare.sh
+
+audit: install-check ## Known holes in what is locked; says so when it has no advisory data
+	@$(PY) scripts/audit.py
 
 bench: database ## Benchmarks; writes docs/benchmarks.md
-	$(PY) -m tests.bench
+	$(AS_ROOT) $(PY) -m tests.bench
 
 lock: install-check ## Pin what pyproject.toml names; UPGRADE=1 takes the newest releases
 	scripts/lock.sh $(if $(UPGRADE),--upgrade)

@@ -42,6 +42,8 @@ say "uv: installing the locked packages ($lock) into $venv"
 follow_pip_settings "$uv_venv/bin/python"
 [ -x "$venv/bin/python" ] || "$uv_venv/bin/uv" venv --quiet --clear --python "$python" "$venv"
 rm -f "$venv/.locked"
+# A user's environment is run by root, too (make run): nothing of root's may be left in it.
+if [ "$(id -u)" != 0 ]; then export UV_COMPILE_BYTECODE=1; fi
 "$uv_venv/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes \
     --build-constraints "$locks/build.txt" "$locks/$lock.txt"
 printf %s "$want" > "$venv/.locked"
