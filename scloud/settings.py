@@ -7,6 +7,8 @@ import django_stubs_ext
 import environ
 from csp.constants import NONE, SELF
 
+from scloud.lib import postgres
+
 # Lets classes such as ModelAdmin be written with their type argument at run time too.
 django_stubs_ext.monkeypatch()
 
@@ -115,11 +117,10 @@ DATABASES["default"].update(
         "CONN_MAX_AGE": 60,
         # A restarted database server must not break the first request after it.
         "CONN_HEALTH_CHECKS": True,
+        # A server that is gone, or slow, is not waited for longer than the process can afford.
         "OPTIONS": {
-            "connect_timeout": 5,
-            # Compiling a query costs more than running it: ours are short, and the planner's guess
-            # is far off where a row gathers arrays of others.
-            "options": "-c jit=off",
+            **DATABASES["default"].get("OPTIONS", {}),
+            **postgres.options(postgres.present_process()),
         },
         "TEST": {"NAME": env.str("SCLOUD_TEST_DB", default="test_scloud")},
     }
@@ -215,8 +216,9 @@ Q_CLUSTER = {
     "queue_limit": 1,
     "bulk": 1,
     "poll": 0.05,
-    "timeout": 7200,
-    "retry": 86_400,
+    # A job's end is its lease and its deadline; the library needs figures that are never reached.
+    "timeout": 30 * 86_400,
+    "retry": 60 * 86_400,
     "max_attempts": 1,
     "ack_failures": True,
     "recycle": 1_000_000,
@@ -264,11 +266,16 @@ SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = env.int("SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE", d
 # A proxy in front of the console may say where a request came from; nobody else may.
 SCLOUD_TRUSTED_PROXIES = env.list("SCLOUD_TRUSTED_PROXIES", default=[])
 SCLOUD_JOB_LEASE_S = env.float("SCLOUD_JOB_LEASE_S", default=15.0)
+# Of a machine's slots (SCLOUD_WORKERS): how many may copy data, and how many one tenant may have.
+SCLOUD_LONG_SLOTS = env.int("SCLOUD_LONG_SLOTS", default=max(1, Q_CLUSTER["workers"] * 4 // 10))
+SCLOUD_TENANT_SLOTS = env.int("SCLOUD_TENANT_SLOTS", default=max(1, Q_CLUSTER["workers"] // 2))
 SCLOUD_SWEEP_INTERVAL_S = env.float("SCLOUD_SWEEP_INTERVAL_S", default=1.0)
 # Images that tenants bring: how large the file and the disk in it may be, and which private
 # networks (such as 10.1.2.0/24) they may be downloaded from besides public addresses.
 SCLOUD_IMAGE_MAX_FILE_GIB = env.int("SCLOUD_IMAGE_MAX_FILE_GIB", default=100)
 SCLOUD_IMAGE_MAX_VIRTUAL_GIB = env.int("SCLOUD_IMAGE_MAX_VIRTUAL_GIB", default=500)
+# A download that brings less over a minute has stalled.
+SCLOUD_IMPORT_MIN_KIB_PER_S = env.int("SCLOUD_IMPORT_MIN_KIB_PER_S", default=16)
 SCLOUD_IMPORT_ALLOWED_NETWORKS = env.list("SCLOUD_IMPORT_ALLOWED_NETWORKS", default=[])
 SCLOUD_GUEST_TIME_ZONE = env.str("SCLOUD_GUEST_TIME_ZONE", default="Asia/Shanghai")
 
