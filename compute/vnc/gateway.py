@@ -24,8 +24,10 @@ from compute.vnc.news import connection_parameters, listen
 from compute.vnc.screen import Endpoint, ScreenOpener, ScreenUnavailable, TcpEnd, keep_watch
 from compute.vnc.threads import in_database_thread, in_host_thread
 from scloud.audit.events import CHANNEL as EVENTS
+from scloud.lib.backoff import Said
 
 log = logging.getLogger(__name__)
+said = Said(log)
 
 IDLE_TIMEOUT_S: Final = 300.0
 POLL_INTERVAL_S: Final = 2.0
@@ -342,7 +344,7 @@ class Lock:
                     log.error("another gateway has taken over")
                     return
             except (psycopg.Error, OSError) as error:
-                log.warning("waiting for the database: %s", error)
+                said.say("lock", "away", logging.WARNING, "waiting for the database: %s", error)
 
     async def give_back(self) -> None:
         """Let another gateway work."""
@@ -354,7 +356,7 @@ class Lock:
         try:
             return await self._acquire()
         except (psycopg.Error, OSError) as error:
-            log.warning("waiting for the database: %s", error)
+            said.say("lock", "away", logging.WARNING, "waiting for the database: %s", error)
             return False
 
     async def _acquire(self) -> bool:
@@ -367,13 +369,16 @@ class Lock:
             await connection.close()
             return False
         self._connection = connection
+        said.over("lock", "the database is back")
         return True
 
     async def _alive(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         try:
             await connection.execute("SELECT 1")
         except (psycopg.Error, OSError) as error:
-            log.warning("lost the connection that holds the lock: %s", error)
+            said.say(
+                "lock", "lost", logging.WARNING, "lost the connection with the lock: %s", error
+            )
             return False
         return True
 

@@ -29,11 +29,13 @@ from network.models import (
 )
 from network.tasks import plumbing
 from network.tasks.fabrics import errors_for_people, fabric_of
+from scloud.lib.backoff import Said
 from scloud.lib.errors import HostError
 from scloud.resources.models import Region
 from scloud.tenancy.scoping import scopes_disabled
 
 log = logging.getLogger(__name__)
+said = Said(log)
 KEEP_RESOLVED = timedelta(days=90)
 
 #: Younger changes belong to a job that is on its way.
@@ -209,7 +211,14 @@ def sweep() -> int:
         try:
             found = reconcile(region)
         except HostError as error:
-            log.warning("region %s is not reconciled: %s", region.pk, error.message)
+            said.say(
+                (region.pk, "region  is not reconciled"),
+                error.code,
+                logging.WARNING,
+                "region %s is not reconciled: %s",
+                region.pk,
+                error.message,
+            )
             continue
         record(region, found)
         seen += len(found)

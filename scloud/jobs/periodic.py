@@ -7,12 +7,17 @@ that does not answer holds up the lane that asks it, and never the bell.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from scloud.lib.backoff import Backoff, Said
+
 log = logging.getLogger(__name__)
+said = Said(log)
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 60.0
 
 
 class Lane(StrEnum):
@@ -34,6 +39,9 @@ class _Chore:
     run: Callable[[], object]
     lane: Lane
     due_at: float = 0.0
+    backoff: Backoff = field(
+        default_factory=lambda: Backoff(first_s=FIRST_RETRY_S, ceiling_s=LAST_RETRY_S)
+    )
 
 
 _chores: dict[str, _Chore] = {}
@@ -55,13 +63,30 @@ def run_due(lane: Lane) -> list[str]:
     for chore in list(_chores.values()):
         if chore.lane != lane or time.monotonic() < chore.due_at:
             continue
+        wait_s = chore.every_s
         try:
             chore.run()
-        except (DatabaseError, InterfaceError):
-            log.exception("chore %s: the database did not answer", chore.name)
+        except (DatabaseError, InterfaceError) as error:
+            wait_s = max(wait_s, chore.backoff.failed())
+            said.say(
+                chore.name,
+                "no database",
+                logging.ERROR,
+                "chore %s: the database did not answer: %s",
+                chore.name,
+                error,
+            )
             connection.close()
-        except Exception:
-            log.exception("chore %s failed", chore.name)
-        chore.due_at = time.monotonic() + chore.every_s
+        except Exception as error:
+            # What fails each time fails rarely, and is told with its traceback when it changes.
+            wait_s = max(wait_s, chore.backoff.failed())
+            if said.say(
+                chore.name, repr(error)[:200], logging.ERROR, "chore %s failed", chore.name
+            ):
+                log.exception("chore %s", chore.name)
+        else:
+            if chore.backoff.worked():
+                said.over(chore.name, "chore %s works again", chore.name)
+        chore.due_at = time.monotonic() + wait_s
         ran.append(chore.name)
     return ran

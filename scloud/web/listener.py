@@ -11,12 +11,14 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from scloud.audit.events import CHANNEL
+from scloud.lib.backoff import Backoff, Said
 
 log = logging.getLogger(__name__)
 
 EVERYBODY = "pages"
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 15.0
+said = Said(log)
 
 _tasks: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]]" = (
     weakref.WeakKeyDictionary()
@@ -39,10 +41,8 @@ def connection_options() -> dict[str, Any]:
         "port": "PORT",
     }
     options = {ours: database.get(theirs) for ours, theirs in names.items() if database.get(theirs)}
-    options["connect_timeout"] = 5
     # A listener only reads: without keep-alive it would not notice that the server is gone.
-    options.update(keepalives_idle=10, keepalives_interval=5, keepalives_count=3)
-    return options
+    return {**database.get("OPTIONS", {}), **options}
 
 
 async def pass_on(payload: str) -> None:
@@ -72,7 +72,7 @@ async def resync() -> None:
 
 async def listen() -> None:
     """Listen for ever; after a lost connection come back and let the pages resync."""
-    retry_s = FIRST_RETRY_S
+    backoff = Backoff(first_s=FIRST_RETRY_S, ceiling_s=LAST_RETRY_S)
     first = True
     while True:
         try:
@@ -81,7 +81,8 @@ async def listen() -> None:
             )
             async with connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
-                retry_s = FIRST_RETRY_S
+                backoff.worked()
+                said.over(CHANNEL, "The database's notifications are back")
                 if not first:
                     await resync()
                 first = False
@@ -89,9 +90,10 @@ async def listen() -> None:
                     await pass_on(notification.payload)
         except (psycopg.Error, OSError) as error:
             first = False
-            log.warning("Lost the database's notifications (%s); again in %.1f s", error, retry_s)
-        await asyncio.sleep(retry_s)
-        retry_s = min(retry_s * 2, LAST_RETRY_S)
+            said.say(
+                CHANNEL, "lost", logging.WARNING, "Lost the database's notifications: %s", error
+            )
+        await asyncio.sleep(backoff.failed())
 
 
 def ensure_listening() -> "asyncio.Task[None]":

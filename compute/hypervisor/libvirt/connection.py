@@ -27,10 +27,14 @@ from compute.hypervisor.base import (
     OperationTimeout,
     Refused,
 )
+from scloud.lib.backoff import Backoff
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 5.0
+# A host that comes back is found within the last of them.
+FIRST_RETRY_S = 0.25
+LAST_RETRY_S = 5.0
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 3
 DEFAULT_TCP_PORT = 16509
@@ -57,6 +61,8 @@ class Connection:
         self._lock = threading.Lock()
         self._conn: libvirt.virConnect | None = None
         self._failed_at = float("-inf")
+        self._backoff = Backoff(first_s=FIRST_RETRY_S, ceiling_s=LAST_RETRY_S)
+        self._again_at = float("-inf")
 
     def call(
         self,
@@ -97,13 +103,18 @@ class Connection:
             if self._failed_at > asked_at:
                 # Somebody tried while we waited: do not let a queue of threads try one by one.
                 raise HostUnreachable("The host does not answer.")
+            if asked_at < self._again_at:
+                # It failed a moment ago: what asks all the time must not connect all the time.
+                raise HostUnreachable("The host does not answer.")
             ensure_event_loop()
             try:
                 _knock(self._uri)
                 self._conn = bounded(lambda: _connect(self._uri), timeout_s=CONNECT_TIMEOUT_S)
             except (libvirt.libvirtError, OSError, OperationTimeout) as error:
                 self._failed_at = time.monotonic()
+                self._again_at = self._failed_at + self._backoff.failed()
                 raise HostUnreachable(f"The host does not answer: {error}") from error
+            self._backoff.worked()
             return self._conn
 
     def _drop(self, conn: libvirt.virConnect) -> None:
