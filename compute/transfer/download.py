@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import ipaddress
+import math
 import os
+import queue
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from scloud.lib.errors import HostError, InvalidInput, ScloudError
@@ -24,8 +29,12 @@ from scloud.lib.errors import HostError, InvalidInput, ScloudError
 MAX_URL = 1000
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
-CONNECT_TIMEOUT_S = 15.0
-READ_TIMEOUT_S = 60.0
+# From the look-up of the name to the end of the headers, for each address; and without a byte.
+ANSWER_S = 30.0
+RESOLVE_S = 15.0
+READ_TIMEOUT_S = 30.0
+# A download that brings less than its minimum over so many seconds has stalled.
+WINDOW_S = 60.0
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -95,10 +104,7 @@ def resolve(host: str, port: int, allowed: Sequence[str]) -> list[str]:
     All of them must be: a name that mixes a public with a private address is up to something.
     Raises HostError when the name cannot be resolved.
     """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise HostError(f"{host} cannot be resolved.", code="name_not_resolved") from error
+    found = _look_up(host, port)
     addresses = list(dict.fromkeys(str(entry[4][0]).split("%", 1)[0] for entry in found))
     for text in addresses:
         if not is_allowed(ipaddress.ip_address(text), allowed):
@@ -111,38 +117,117 @@ def resolve(host: str, port: int, allowed: Sequence[str]) -> list[str]:
     return addresses
 
 
+def _look_up(host: str, port: int) -> list[Any]:
+    """Ask the resolver, which has no limit of its own, for at most ``RESOLVE_S`` seconds."""
+    answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=RESOLVE_S)
+    except queue.Empty:
+        answer = TimeoutError("no answer")
+    if isinstance(answer, Exception):
+        raise HostError(f"{host} cannot be resolved.", code="name_not_resolved") from answer
+    return answer
+
+
+class _Reader(io.RawIOBase):
+    """What comes in, with a limit on each read that also ends at the socket's deadline."""
+
+    def __init__(self, sock: _Socket) -> None:
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.set_limit()
+        return self._sock.raw.recv_into(buffer)
+
+
+class _Socket:
+    """A socket for http.client whose reads together end at a deadline.
+
+    A time-out of a socket is one of each call: a peer that sends a byte a second never meets it.
+    """
+
+    def __init__(self, raw: socket.socket, end: float) -> None:
+        self.raw = raw
+        self.end = end
+
+    def set_limit(self) -> None:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        self.raw.settimeout(min(READ_TIMEOUT_S, left))
+
+    def sendall(self, data: Any) -> None:
+        self.set_limit()
+        self.raw.sendall(data)
+
+    def makefile(self, mode: str = "rb", *_given: Any, **_names: Any) -> io.BufferedReader:
+        """Return the side that http.client reads."""
+        if mode != "rb":
+            raise ValueError(mode)
+        return io.BufferedReader(_Reader(self), 65536)
+
+    def close(self) -> None:
+        self.raw.close()
+
+
 class _Connection(http.client.HTTPConnection):
     """Connects to the address that was judged, and speaks to the host by its name."""
 
-    def __init__(self, parts: SplitResult, address: str, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, parts: SplitResult, address: str, tls: ssl.SSLContext | None, end: float
+    ) -> None:
         port = parts.port or (443 if tls else 80)
-        super().__init__(parts.hostname or "", port, timeout=CONNECT_TIMEOUT_S)
+        super().__init__(parts.hostname or "", port, timeout=ANSWER_S)
         self._address = address
         self._tls = tls
+        self.link: _Socket | None = None
+        self._end = end
 
     def connect(self) -> None:
-        raw = socket.create_connection((self._address, self.port), CONNECT_TIMEOUT_S)
-        raw.settimeout(READ_TIMEOUT_S)
+        left = max(0.001, self._end - time.monotonic())
+        raw = socket.create_connection((self._address, self.port), left)
         try:
-            self.sock = self._tls.wrap_socket(raw, server_hostname=self.host) if self._tls else raw
+            # One limit for the whole handshake, whatever number of reads it takes.
+            raw.settimeout(max(0.001, self._end - time.monotonic()))
+            if self._tls:
+                raw = self._tls.wrap_socket(raw, server_hostname=self.host)
         except BaseException:
             raw.close()
             raise
+        self.link = _Socket(raw, self._end)
+        self.sock = self.link
 
 
-def _open(url: str, allowed: Sequence[str]) -> tuple[http.client.HTTPResponse, _Connection]:
+def _open(
+    url: str, allowed: Sequence[str], end: float
+) -> tuple[http.client.HTTPResponse, _Connection]:
     parts = urlsplit(check_url(url))
     tls = ssl.create_default_context() if parts.scheme == "https" else None
     port = parts.port or (443 if tls else 80)
     last: Exception | None = None
     for address in resolve(parts.hostname or "", port, allowed):
-        connection = _Connection(parts, address, tls)
+        # The headers too: they may come a byte at a time.
+        connection = _Connection(parts, address, tls, min(end, time.monotonic() + ANSWER_S))
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request(
                 "GET", path, headers={"User-Agent": "SCloud", "Accept-Encoding": "identity"}
             )
-            return connection.getresponse(), connection
+            response = connection.getresponse()
+            if connection.link is not None:
+                connection.link.end = end
+            return response, connection
         except ssl.SSLCertVerificationError as error:
             connection.close()
             raise ScloudError(
@@ -163,26 +248,35 @@ def fetch(
     *,
     max_bytes: int,
     allowed: Sequence[str] = (),
-    deadline_s: float = 7200.0,
+    deadline_s: float | None = None,
+    min_bytes_per_s: int = 0,
     report: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Fetched:
     """Download ``url`` into the new file ``target``; ``report`` gets bytes done and the total.
+
+    It ends by a stall and not by its duration: when nothing comes for ``READ_TIMEOUT_S`` seconds,
+    or less than ``min_bytes_per_s`` over ``WINDOW_S``. ``deadline_s`` bounds the whole where given.
 
     A file that is there is overwritten; after an error there is none. Raises InvalidInput
     (``url_invalid``, ``address_refused``, ``download_too_large``), ScloudError for an answer that
     is no file, HostError (retryable) for what may pass.
     """
-    end = time.monotonic() + deadline_s
+    end = math.inf if deadline_s is None else time.monotonic() + deadline_s
     place = url
     for _ in range(MAX_REDIRECTS + 1):
-        response, connection = _open(place, allowed)
+        response, connection = _open(place, allowed, end)
         try:
             if response.status in (301, 302, 303, 307, 308):
                 place = urljoin(place, response.getheader("Location") or "")
                 continue
             if response.status != 200:
                 _refuse_status(response.status)
-            return _save(response, target, max_bytes=max_bytes, end=end, report=report)
+            return _save(
+                response, target, max_bytes=max_bytes, least=min_bytes_per_s, report=report
+            )
+        except TimeoutError as error:
+            target.unlink(missing_ok=True)
+            raise HostError("The download stalled.", code="download_stalled") from error
         except (OSError, http.client.HTTPException) as error:
             target.unlink(missing_ok=True)
             raise HostError("The download broke off.", code="download_failed") from error
@@ -207,7 +301,7 @@ def _save(
     target: Path,
     *,
     max_bytes: int,
-    end: float,
+    least: int,
     report: Callable[[int, int | None], None],
 ) -> Fetched:
     length = response.getheader("Content-Length")
@@ -215,16 +309,20 @@ def _save(
     if total is not None and total > max_bytes:
         _too_large(max_bytes)
     digest, done, told = hashlib.sha256(), 0, 0.0
+    window_done, window_end = 0, time.monotonic() + WINDOW_S
     # Nobody else may have prepared a link at this place.
     target.unlink(missing_ok=True)
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:
-        while chunk := response.read(CHUNK_BYTES):
+        # What has come is looked at as it comes; a full chunk is not waited for.
+        while chunk := response.read1(CHUNK_BYTES):
             done += len(chunk)
             if done > max_bytes:
                 _too_large(max_bytes)
-            if time.monotonic() > end:
-                raise HostError("The download took too long.", code="download_failed")
+            if time.monotonic() > window_end:
+                if done - window_done < least * WINDOW_S:
+                    raise HostError("The download is too slow.", code="download_stalled")
+                window_done, window_end = done, time.monotonic() + WINDOW_S
             digest.update(chunk)
             file.write(chunk)
             if time.monotonic() - told > 1.0:
