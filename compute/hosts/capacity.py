@@ -9,6 +9,7 @@ from django.db.models import Count, Q, Sum
 
 from compute.hosts import placement
 from compute.models import VM, Cluster, Drift, Host, StoragePool
+from scloud.jobs import workers
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.tenancy.scoping import scopes_disabled
 
@@ -90,6 +91,7 @@ def front() -> dict[str, Any]:
         return {
             "clusters": clusters(),
             "jobs": jobs,
+            "unknown": workers.unknown(),
             "drift": Drift.objects.filter(repaired_at__isnull=True).count(),
             "silent_hosts": Host.objects.filter(unreachable_since__isnull=False).count(),
         }

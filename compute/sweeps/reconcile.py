@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from compute.hosts import gpu
 from compute.hypervisor.base import STARTING, DomainObservation, HostCapacity, HypervisorError
@@ -26,14 +27,18 @@ from compute.states.vms import VmStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import true_status
 from compute.tasks.drivers import hypervisor_of, storage_of
+from compute.tasks.vms.lifecycle import give_back_all, take_apart
 from compute.transitions import vms as transitions
 from scloud.audit import events
-from scloud.jobs import sweep
-from scloud.jobs.models import ACTIVE, Job
+from scloud.jobs.handlers import Context, handler_for, knows
+from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.jobs.runner import give_up
+from scloud.lib.backoff import Said
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
+said = Said(log)
 KEEP_REPAIRED = timedelta(days=90)
 
 
@@ -203,7 +208,15 @@ def take_off_surplus(vm: VM, domain: DomainObservation) -> None:
             try:
                 hypervisor_of(vm.host).detach_disk(str(vm.uuid), surplus)
             except HypervisorError as error:
-                log.warning("%s stays on %s: %s", surplus, vm.id, error.message)
+                said.say(
+                    (vm.id, surplus),
+                    error.code,
+                    logging.WARNING,
+                    "%s stays on %s: %s",
+                    surplus,
+                    vm.id,
+                    error.message,
+                )
                 continue
             note_repair("surplus_disk", vm.host.name, surplus, f"it still hung on {vm.name}")
 
@@ -213,7 +226,15 @@ def remove_leftover(host: Host, domain: DomainObservation, why: str) -> None:
     try:
         hypervisor_of(host).undefine(domain.uuid)
     except HypervisorError as error:
-        log.warning("%s on %s could not be removed: %s", domain.name, host.name, error.message)
+        said.say(
+            (host.pk, domain.name),
+            error.code,
+            logging.WARNING,
+            "%s on %s could not be removed: %s",
+            domain.name,
+            host.name,
+            error.message,
+        )
         return
     log.info("%s removed from %s: %s", domain.name, host.name, why)
     note_repair("leftover_domain", host.name, domain.name, why)
@@ -266,7 +287,14 @@ def reconcile_gpus() -> None:
             try:
                 gpu.record(host, hypervisor_of(host).pci_devices())
             except HypervisorError as error:
-                log.warning("no inventory of %s: %s", host.name, error.message)
+                said.say(
+                    (host.pk, "inventory"),
+                    error.code,
+                    logging.WARNING,
+                    "no inventory of %s: %s",
+                    host.name,
+                    error.message,
+                )
 
 
 def reconcile_pools() -> None:
@@ -307,7 +335,14 @@ def reconcile_pool(pool: StoragePool) -> None:
                 storage.delete_volume(volume_id)
                 note_repair("leftover_volume", pool.pk, volume_id, "its disk is gone")
             except StorageError as error:
-                log.warning("volume %s could not be removed: %s", volume_id, error.message)
+                said.say(
+                    volume_id,
+                    error.code,
+                    logging.WARNING,
+                    "volume %s could not be removed: %s",
+                    volume_id,
+                    error.message,
+                )
     kept = (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
     open_drift += [
         drift("missing_volume", pool.pk, disk.pk, "the disk's volume is not in the pool")
@@ -325,7 +360,14 @@ def reconcile_pool(pool: StoragePool) -> None:
                 storage.delete_image(image_id)
                 note_repair("leftover_image", pool.pk, image_id, "its image is gone")
             except StorageError as error:
-                log.warning("image %s could not be removed: %s", image_id, error.message)
+                said.say(
+                    image_id,
+                    error.code,
+                    logging.WARNING,
+                    "image %s could not be removed: %s",
+                    image_id,
+                    error.message,
+                )
     open_drift += [
         drift("missing_image", pool.pk, image.pk, "the image's file is not in the pool")
         for image in rows.values()
@@ -345,45 +387,68 @@ def _of_other_pools(pool: StoragePool) -> list[tuple[str, str, str]]:
 def land_stuck() -> int:
     """Land VMs whose task outlived its deadline: the second net under the jobs' own deadlines.
 
-    It catches what has no live job any more, whatever the reason.
+    It catches what has no live job any more, whatever the reason. A live job has a deadline of
+    its own, which moves with its progress and which the sweep of the jobs looks at; one of a kind
+    that this release does not know is left to a newer one. A job that ended without landing its
+    VM lands it now, with all that its handler gives back.
     """
     landed = 0
     with scopes_disabled():
         stuck = list(
             VM.objects.select_related("tenant", "host")
             .exclude(task="")
-            .filter(task_deadline__lt=timezone.now())[:50]
+            .filter(task_deadline__lt=timezone.now())
+            .exclude(task_job__in=Job.objects.filter(status__in=ACTIVE).values("pk"))
+            .order_by("task_deadline")[:50]
         )
     for vm in stuck:
-        with in_scope_of(vm.tenant):
-            job = Job.objects.filter(pk=vm.task_job).first()
-            if job is not None and job.is_active:
-                sweep.end_now(
-                    job,
-                    ScloudError("It did not end in time.", code="deadline_exceeded"),
-                )
-                landed += 1
-                continue
-            status = (
-                true_status(vm) if vm.status in (VmStatus.RUNNING, VmStatus.STOPPED) else vm.status
-            )
-            if vm.status == VmStatus.NEW:
-                status = VmStatus.FAILED
-            changed = VM.objects.filter(pk=vm.pk, task=vm.task, task_job=vm.task_job).update(
-                status=status,
-                task="",
-                task_job="",
-                task_deadline=None,
-                failure_code="deadline_exceeded",
-                failure="The operation did not end in time and was given up.",
-            )
-            if changed:
-                landed += 1
-                events.emit(
-                    tenant_id=vm.tenant_id,
-                    kind="vm.landed",
-                    resource_kind="vm",
-                    resource_id=vm.id,
-                    data={"status": status},
-                )
+        try:
+            with in_scope_of(vm.tenant):
+                landed += _land(vm)
+        except ScloudError as error:
+            # One VM's trouble is its own.
+            said.say(vm.pk, error.code, logging.WARNING, "%s: not landed: %s", vm.pk, error.message)
     return landed
+
+
+def _land(vm: VM) -> bool:
+    error = ScloudError(gettext("It did not end in time."), code="deadline_exceeded")
+    job = Job.objects.filter(pk=vm.task_job).first()
+    if job is not None and (job.is_active or not knows(job.kind)):
+        return False
+    if job is not None and job.status != JobStatus.SUCCEEDED:
+        handler = handler_for(job.kind)
+        context = Context(job, still_mine=lambda: True, report=lambda fraction, words: None)
+        give_up(context, handler, error)
+        with transaction.atomic():
+            handler.on_failure(context, error)
+        if not VM.objects.filter(pk=vm.pk, task_job=vm.task_job).exclude(task="").exists():
+            return True
+    elif vm.status == VmStatus.NEW:
+        # Its job is gone and will not give anything back.
+        try:
+            take_apart(vm)
+        except ScloudError as left:
+            said.say(vm.pk, left.code, logging.WARNING, "%s: %s", vm.pk, left.message)
+        with transaction.atomic():
+            give_back_all(vm, error.message)
+    status = true_status(vm) if vm.status in (VmStatus.RUNNING, VmStatus.STOPPED) else vm.status
+    if vm.status == VmStatus.NEW:
+        status = VmStatus.FAILED
+    changed = VM.objects.filter(pk=vm.pk, task=vm.task, task_job=vm.task_job).update(
+        status=status,
+        task="",
+        task_job="",
+        task_deadline=None,
+        failure_code="deadline_exceeded",
+        failure=gettext("The operation did not end in time and was given up."),
+    )
+    if changed:
+        events.emit(
+            tenant_id=vm.tenant_id,
+            kind="vm.landed",
+            resource_kind="vm",
+            resource_id=vm.id,
+            data={"status": status},
+        )
+    return bool(changed)

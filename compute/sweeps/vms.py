@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
-from billing import quotas
+from billing import quotas, services
 from billing.models import Subscription, SubscriptionStatus
 from compute.actions import disks, images, snapshots
 from compute.actions.vms import lifecycle
@@ -19,13 +20,16 @@ from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import VmStatus
 from compute.transitions import vms as transitions
 from compute.transitions.disks import begin_disk, move_image, tell_disk
+from scloud.jobs.handlers import knows
 from scloud.jobs.models import ACTIVE, Job
+from scloud.lib.backoff import Said
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings, Tenant
 from scloud.tenancy.scoping import scope, scopes_disabled
 
 log = logging.getLogger(__name__)
+said = Said(log)
 # How long a schedule waits for a busy disk before it passes the hour over.
 PATIENCE = timedelta(minutes=50)
 
@@ -44,7 +48,14 @@ def empty_bin() -> int:
         try:
             lifecycle.destroy_vm(actor=Actor.system(vm.tenant), vm=vm)
         except ScloudError as error:
-            log.warning("%s could not be destroyed: %s", vm.id, error.message)
+            said.say(
+                (vm.id, "could not be destroyed"),
+                error.code,
+                logging.WARNING,
+                "%s could not be destroyed: %s",
+                vm.id,
+                error.message,
+            )
     return len(due)
 
 
@@ -58,7 +69,14 @@ def vm_expired(tenant: Tenant, vm_id: str) -> None:
             transitions.begin(vm, "expire_vm", actor=Actor.system(tenant))
         except ScloudError as error:
             # Busy: what runs now ends first, and the sweep of expired VMs comes back to it.
-            log.info("%s is not shut down yet: %s", vm_id, error.message)
+            said.say(
+                (vm_id, "is not shut down yet"),
+                error.code,
+                logging.INFO,
+                "%s is not shut down yet: %s",
+                vm_id,
+                error.message,
+            )
 
 
 def vm_renewed(tenant: Tenant, vm_id: str) -> None:
@@ -79,7 +97,14 @@ def vm_overdue(tenant: Tenant, vm_id: str) -> None:
             VM.objects.filter(pk=vm_id).update(deletion_protected=False)
             lifecycle.delete_vm(actor=Actor.system(tenant), vm=vm, automatically=True)
         except ScloudError as error:
-            log.warning("%s could not be moved to the bin: %s", vm_id, error.message)
+            said.say(
+                (vm_id, "could not be moved to the bin"),
+                error.code,
+                logging.WARNING,
+                "%s could not be moved to the bin: %s",
+                vm_id,
+                error.message,
+            )
 
 
 # --- disks
@@ -120,7 +145,14 @@ def disk_overdue(tenant: Tenant, disk_id: str) -> None:
                     payload={"automatically": True},
                 )
         except ScloudError as error:
-            log.warning("%s could not be moved to the bin: %s", disk_id, error.message)
+            said.say(
+                (disk_id, "could not be moved to the bin"),
+                error.code,
+                logging.WARNING,
+                "%s could not be moved to the bin: %s",
+                disk_id,
+                error.message,
+            )
 
 
 def catch_up_expired() -> int:
@@ -184,7 +216,14 @@ def empty_disk_bin() -> int:
         try:
             disks.destroy_disk(actor=Actor.system(disk.tenant), disk=disk)
         except ScloudError as error:
-            log.warning("%s could not be destroyed: %s", disk.id, error.message)
+            said.say(
+                (disk.id, "could not be destroyed"),
+                error.code,
+                logging.WARNING,
+                "%s could not be destroyed: %s",
+                disk.id,
+                error.message,
+            )
     images_due = list(
         Image.objects.select_related("tenant").filter(
             status=ImageStatus.BINNED, destroy_at__lte=now
@@ -194,7 +233,14 @@ def empty_disk_bin() -> int:
         try:
             images.destroy_image(actor=Actor.system(image.tenant), image=image)
         except ScloudError as error:
-            log.warning("%s could not be destroyed: %s", image.id, error.message)
+            said.say(
+                (image.id, "could not be destroyed"),
+                error.code,
+                logging.WARNING,
+                "%s could not be destroyed: %s",
+                image.id,
+                error.message,
+            )
     return len(disks_due) + len(images_due)
 
 
@@ -209,10 +255,16 @@ def land_stuck_disks() -> int:
     landed = 0
     for disk in stuck:
         with scope(tenant=disk.tenant), transaction.atomic():
-            if Job.objects.filter(pk=disk.task_job, status__in=ACTIVE).exists():
-                # The sweep of the jobs ends it, and that lands the disk.
+            job = Job.objects.filter(pk=disk.task_job).first()
+            if job is not None and (job.is_active or not knows(job.kind)):
+                # The sweep of the jobs ends it, and that lands the disk; one of a kind that this
+                # release does not know is left to a newer one.
                 continue
             new = disk.status == DiskStatus.NEW
+            if new:
+                # It never came to be, and nobody else gives back what was paid for it.
+                services.refund_failed(disk.pk, gettext("It did not end in time."))
+                quotas.free(disk.pk)
             changed = Disk.objects.filter(
                 pk=disk.pk, task=disk.task, task_job=disk.task_job
             ).update(
@@ -224,6 +276,8 @@ def land_stuck_disks() -> int:
                 failure="The operation did not end in time and was given up.",
             )
             rows = Snapshot.objects.filter(disk=disk)
+            for snapshot in rows.filter(status=SnapshotStatus.CREATING):
+                quotas.free(snapshot.pk)
             rows.filter(status=SnapshotStatus.CREATING).update(status=SnapshotStatus.FAILED)
             rows.filter(status__in=[SnapshotStatus.ROLLING_BACK, SnapshotStatus.DELETING]).update(
                 status=SnapshotStatus.AVAILABLE
@@ -320,4 +374,11 @@ def _keep_to(schedule: SnapshotSchedule, now: datetime) -> None:
         try:
             snapshots.delete_snapshot(actor=Actor.system(schedule.tenant), snapshot=snapshot)
         except ScloudError as error:
-            log.info("%s is not deleted yet: %s", snapshot.pk, error.message)
+            said.say(
+                (snapshot.pk, "is not deleted yet"),
+                error.code,
+                logging.INFO,
+                "%s is not deleted yet: %s",
+                snapshot.pk,
+                error.message,
+            )

@@ -9,7 +9,7 @@ from compute.hypervisor.base import PowerState as Power
 from compute.hypervisor.cloudinit import files
 from compute.models import VM, Disk
 from compute.states.vms import VmStatus
-from compute.storage.base import Storage
+from compute.storage.base import Storage, VolumeBusy
 from compute.tasks.build import domain_spec, seed_spec
 from compute.tasks.drivers import hypervisor_of, storage_of, told_plainly
 from compute.transitions import vms as transitions
@@ -110,12 +110,19 @@ def true_status(vm: VM) -> str:
     return VmStatus.STOPPED
 
 
+# A copy that shows no progress for so long is given up; how long it takes in all does not matter.
+STALL_S = 1800.0
+# What storage says while somebody else has a volume open, a copy or a running VM.
+BUSY = frozenset({VolumeBusy.code})
+
+
 class VmHandler(Handler):
     """A job on a VM: on success it lands in ``lands_in``, on failure where it truly is."""
 
     verb = ""
     lands_in: str = VmStatus.RUNNING
     repeatable = False
+    waits_for = BUSY
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         """Return the steps."""

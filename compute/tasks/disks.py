@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from django.utils import timezone
 
@@ -15,13 +16,13 @@ from compute.rules import sizes
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
-from compute.tasks.base import host_of, pool_of
+from compute.tasks.base import STALL_S, host_of, pool_of
 from compute.tasks.build import attachment
 from compute.tasks.drivers import quietly, told_plainly
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from compute.transitions.bin import land_disk_in_bin
 from compute.transitions.disks import complete_disk, fail_disk
-from scloud.jobs.handlers import Context, Step, register
+from scloud.jobs.handlers import Context, Lane, Step, register
 from scloud.lib.errors import ScloudError
 
 
@@ -29,6 +30,11 @@ class CreateDisk(DiskHandler):
     """An empty volume, or a copy of another disk or of one of its snapshots."""
 
     verb = "create_disk"
+    stall_s = STALL_S
+
+    def lane_of(self, payload: dict[str, Any]) -> str:
+        """An empty disk is made at once; a copy takes its time."""
+        return Lane.LONG if payload.get("source") else Lane.SHORT
 
     def disk_steps(self) -> Sequence[Step]:
         return (Step("volume", "Making the disk", self.ensure_volume),)

@@ -13,13 +13,15 @@ from billing import quotas
 from compute.models import Image
 from compute.states.images import ImageStatus
 from compute.storage.base import ImageMissing
+from compute.tasks.base import STALL_S
 from compute.tasks.drivers import quietly, storage_of, told_plainly
 from compute.tasks.vms.changes import facts, fail_image, keep_facts
 from compute.transfer import staging
 from compute.transfer.download import fetch
 from compute.transitions.disks import move_image
-from scloud.jobs.handlers import Context, Handler, Step, register
+from scloud.jobs.handlers import Context, Handler, Lane, Step, register
 from scloud.jobs.models import Job
+from scloud.lib import lease
 from scloud.lib.errors import ScloudError
 
 COPY_BYTES = 4 * 1024**2
@@ -57,6 +59,8 @@ class ImportImage(Handler):
 
     max_attempts = 4
     repeatable = False
+    lane = Lane.LONG
+    stall_s = STALL_S
 
     def steps(self, job: Job) -> Sequence[Step]:
         return (
@@ -83,6 +87,7 @@ class ImportImage(Handler):
             path,
             max_bytes=staging.max_file_bytes(),
             allowed=settings.SCLOUD_IMPORT_ALLOWED_NETWORKS,
+            min_bytes_per_s=settings.SCLOUD_IMPORT_MIN_KIB_PER_S * 1024,
             report=report,
         )
 
@@ -132,6 +137,9 @@ def export_path(image: Image) -> Path:
 class ExportImage(Handler):
     """Lay a readable file ready: a second name of the pool's own file where that is possible."""
 
+    lane = Lane.LONG
+    stall_s = STALL_S
+
     def steps(self, job: Job) -> Sequence[Step]:
         return (Step("export", "Preparing the file", self.ensure_exported),)
 
@@ -154,7 +162,8 @@ class ExportImage(Handler):
             with source.open("rb") as reader, part.open("wb") as writer:
                 while chunk := reader.read(COPY_BYTES):
                     writer.write(chunk)
-                    context.progress(writer.tell() / total)
+                    lease.moving(writer.tell(), total)
+        context.guard()
         part.rename(target)
 
 

@@ -15,16 +15,18 @@ from compute.models import Disk, Snapshot
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
-from compute.tasks.base import host_of, pool_of
+from compute.tasks.base import STALL_S, host_of, pool_of
 from compute.tasks.drivers import quietly, told_plainly
 from compute.tasks.vms.changes import remember
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from compute.transitions.disks import move_snapshot
-from scloud.jobs.handlers import Context, Step, register
+from scloud.jobs.handlers import Context, Lane, Step, register
+from scloud.lib.backoff import Said
 from scloud.lib.errors import HostError, ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
+said = Said(log)
 THAW_TRIES = 5
 LEFTOVERS_FOR = timedelta(days=2)
 
@@ -138,6 +140,8 @@ class RollBackSnapshot(DiskHandler):
     """Set the content back; a repeated roll-back ends in the same content."""
 
     verb = "roll_back_snapshot"
+    lane = Lane.LONG
+    stall_s = STALL_S
 
     def disk_steps(self) -> Sequence[Step]:
         return (Step("roll_back", "Rolling the disk back", self.ensure_rolled_back),)
@@ -228,7 +232,14 @@ def sweep_leftovers() -> int:
                     drop(row.disk, row.pk)
                     removed += 1
             except ScloudError as error:
-                log.info("snapshot %s stays in its volume: %s", row.pk, error.message)
+                said.say(
+                    row.pk,
+                    error.code,
+                    logging.INFO,
+                    "snapshot %s stays in its volume: %s",
+                    row.pk,
+                    error.message,
+                )
     return removed
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
-from compute.tasks.base import host_of
+from compute.tasks.base import BUSY, host_of
 from compute.tasks.drivers import told_plainly
 from compute.transitions.disks import complete_disk, fail_disk
 from scloud.jobs.handlers import Context, Handler, Step
@@ -63,6 +63,7 @@ class DiskHandler(Handler):
 
     verb = ""
     repeatable = False
+    waits_for = BUSY
 
     def disk_steps(self) -> Sequence[Step]:
         """Return the steps."""

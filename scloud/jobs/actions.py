@@ -1,8 +1,11 @@
 """What administrators do with jobs."""
 
+from django.utils.translation import gettext
+
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs import service, sweep
+from scloud.jobs.handlers import knows
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
@@ -25,6 +28,12 @@ def cancel_job(*, actor: Actor, job: Job) -> None:
     deadline. Raises Conflict when the job has ended already.
     """
     audit.note(job, before={"status": job.status})
+    if not knows(job.kind):
+        raise Conflict(
+            gettext("This release does not know jobs of kind %(kind)s.") % {"kind": job.kind},
+            code="job_kind_unknown",
+            remedy=gettext("Cancel it with the release that queued it."),
+        )
     error = ScloudError(f"Cancelled by {actor.label}.", code="cancelled")
     if not sweep.end_now(job, error):
         raise Conflict("This job has ended already.", code="job_not_active")

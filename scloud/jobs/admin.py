@@ -43,12 +43,13 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
         "target_id",
         "tenant",
         "status",
+        "lane",
         "progress_percent",
         "attempt",
         "lease_owner",
         "error_code",
     )
-    list_filter = ("status", "kind", "created_at", "tenant")
+    list_filter = ("status", "lane", "kind", "created_at", "tenant")
     list_select_related = ("tenant",)
     search_fields = ("id", "title", "target_id", "error_code", "created_by")
     date_hierarchy = "created_at"

@@ -1,8 +1,26 @@
 """The one function that django-q2 calls."""
 
-from scloud.jobs import runner
+import logging
+
+from django.db import DatabaseError, InterfaceError, connection
+
+from scloud.jobs import runner, workers
+from scloud.lib.backoff import Said
+
+said = Said(logging.getLogger(__name__))
 
 
 def ring(job_id: str) -> str:
-    """Run the job if it is due. The answer is only for the log: the Job row is the truth."""
-    return runner.run(job_id)
+    """Do what has its turn; the id only names the job that the wake-up was sent for.
+
+    The answer is for the log: the Job row is the truth.
+    """
+    try:
+        workers.announce()
+        outcome = runner.serve()
+    except (DatabaseError, InterfaceError) as error:
+        said.say("database", "away", logging.ERROR, "the database did not answer: %s", error)
+        connection.close()
+        return "database away"
+    said.over("database")
+    return outcome

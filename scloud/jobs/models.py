@@ -5,6 +5,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from scloud.jobs.handlers import Lane
 from scloud.lib.ids import new_id
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import TenantManager
@@ -49,6 +50,14 @@ class Job(models.Model):
     max_attempts = models.PositiveIntegerField(default=5)
     lease_owner = models.CharField(max_length=80, blank=True)
     lease_until = models.DateTimeField(null=True)
+    # The defaults of the database serve releases that do not know the columns.
+    lane = models.CharField(
+        max_length=10, choices=Lane.choices, default=Lane.SHORT, db_default=Lane.SHORT
+    )
+    # Seconds from the first claim to the deadline, for jobs whose time in the queue counts not.
+    limit_s = models.PositiveIntegerField(null=True)
+    # Where a job that gave its slot back goes on: {"step": name, "memory": {...}}.
+    parked = models.JSONField(null=True)
     not_before = models.DateTimeField(default=timezone.now)
     rung_at = models.DateTimeField(default=timezone.now)
     deadline = models.DateTimeField()
@@ -83,6 +92,12 @@ class Job(models.Model):
                 condition=Q(status__in=["queued", "running"]),
                 name="job_active",
             ),
+            # What is due, for the choice of the next one.
+            models.Index(
+                fields=["not_before"],
+                condition=Q(status__in=["queued", "running"]),
+                name="job_due",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -92,3 +107,30 @@ class Job(models.Model):
     def is_active(self) -> bool:
         """True while it is queued or running."""
         return self.status in ACTIVE
+
+    @property
+    def is_parked(self) -> bool:
+        """True while it waits for something without a slot."""
+        return self.status == JobStatus.QUEUED and self.parked is not None
+
+
+class Turn(models.Model):
+    """When a tenant's job was last begun: of two tenants the one that waited longer comes first."""
+
+    # The tenant's id; empty for the platform itself.
+    owner = models.CharField(primary_key=True, max_length=40)
+    served_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.owner or 'platform'} {self.served_at}"
+
+
+class WorkerHost(models.Model):
+    """What the workers of one machine know, as they said last."""
+
+    name = models.CharField(primary_key=True, max_length=80)
+    kinds = models.JSONField(default=list)
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name

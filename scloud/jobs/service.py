@@ -5,11 +5,12 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from scloud.audit import events
-from scloud.jobs.handlers import handler_for
+from scloud.jobs.handlers import Lane, handler_for
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.lib.errors import Conflict, NotFound
 from scloud.tenancy.actor import Actor
@@ -17,6 +18,8 @@ from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 
 BELL = "scloud.jobs.bell.ring"
+# How long a copy may wait for its turn. Its own time begins when it does.
+QUEUES = timedelta(days=1)
 
 
 def ring(job_id: str) -> None:
@@ -54,6 +57,8 @@ def enqueue(
     """
     handler = handler_for(kind)
     now = timezone.now()
+    lane = handler.lane_of(payload or {})
+    long = lane == Lane.LONG
     job = Job(
         tenant=tenant,
         kind=kind,
@@ -63,8 +68,9 @@ def enqueue(
         payload=payload or {},
         exclusive=exclusive,
         max_attempts=handler.max_attempts,
-        not_before=now + timedelta(seconds=delay_s),
-        deadline=now + timedelta(seconds=deadline_s),
+        deadline=now + timedelta(seconds=deadline_s) + (QUEUES if long else timedelta()),
+        lane=lane,
+        limit_s=int(deadline_s) if long else None,
         created_by=actor.label if actor else "SCloud",
         steps=[
             {"name": step.name, "label": step.label, "state": "waiting"}
@@ -73,6 +79,9 @@ def enqueue(
             )
         ],
     )
+    # By the database's clock, as the workers look: one that is woken at once finds it due.
+    job.not_before = Now() + timedelta(seconds=delay_s)
+    job.rung_at = Now()
     try:
         with transaction.atomic():
             job.save(force_insert=True)
@@ -82,6 +91,7 @@ def enqueue(
             code="target_busy",
             remedy="Wait until it has ended and try again.",
         ) from error
+    job.not_before, job.rung_at = now + timedelta(seconds=delay_s), now
     ring(job.id)
     tell(job)
     return job
@@ -131,8 +141,8 @@ def retry(job_id: str) -> Job:
             Q(status=JobStatus.FAILED) | Q(status=JobStatus.CANCELLED), id=job_id
         ).update(
             status=JobStatus.QUEUED,
-            not_before=now,
-            rung_at=now,
+            not_before=Now(),
+            rung_at=Now(),
             deadline=now + (job.deadline - job.created_at),
             created_at=now,
             max_attempts=F("attempt") + handler_for(job.kind).max_attempts,
@@ -140,6 +150,7 @@ def retry(job_id: str) -> Job:
             error_message="",
             finished_at=None,
             lease_until=None,
+            parked=None,
         )
         if not changed:
             raise Conflict("Only a failed or cancelled job can be retried.", code="job_not_failed")

@@ -7,54 +7,74 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
-from scloud.jobs import runner
-from scloud.jobs.handlers import Context, handler_for
+from scloud.jobs import runner, workers
+from scloud.jobs.handlers import (
+    Context,
+    LeaseLostError,
+    handler_for,
+    knows,
+    registered_kinds,
+)
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.jobs.service import ring, tell
+from scloud.lib import lease
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
 
-RING_AGAIN_S = 5
-SILENT_S = 30
+RING_AGAIN_S = 60
+# Longer than a wake-up that was lost takes to be repeated.
+SILENT_S = 75
 KEEP_FINISHED = timedelta(days=90)
+# How long it is looked for jobs that a release without their handler has failed.
+REVIVE_FOR = timedelta(days=1)
 
 
 def ring_forgotten() -> int:
-    """Ring for due jobs that nobody claimed and for running ones whose lease ran out."""
-    now = timezone.now()
-    forgotten = Q(status=JobStatus.QUEUED, not_before__lte=now) | Q(
+    """Wake a worker for what has come due, and again for what nobody took; return how many.
+
+    What comes due (a retry, the end of a wait, a lease that ran out) is told at once. What was
+    told and not taken waits for its turn, or the wake-up was lost: it is repeated once a minute,
+    or a slow queue would fill with wake-ups.
+    """
+    now = Now()
+    due = Q(status=JobStatus.QUEUED, not_before__lte=now) | Q(
         status=JobStatus.RUNNING, lease_until__lt=now
+    )
+    untold = Q(status=JobStatus.QUEUED, rung_at__lt=F("not_before")) | Q(
+        status=JobStatus.RUNNING, rung_at__lt=F("lease_until")
     )
     with scopes_disabled():
         waiting = list(
-            Job.objects.filter(forgotten, deadline__gt=now)
-            .filter(
-                # A retry that has just come due is rung at once; one that was rung and not
-                # taken is rung again only after a while, or a slow queue would fill with bells.
-                Q(rung_at__lt=now - timedelta(seconds=RING_AGAIN_S))
-                | Q(rung_at__lt=F("not_before"))
-            )
+            Job.objects.filter(due, deadline__gt=now, kind__in=registered_kinds())
+            .filter(untold | Q(rung_at__lt=now - timedelta(seconds=RING_AGAIN_S)))
+            .order_by("not_before")
             .values_list("id", flat=True)[:500]
         )
         for job_id in waiting:
             with transaction.atomic():
-                Job.objects.filter(id=job_id).update(rung_at=now)
+                Job.objects.filter(id=job_id).update(rung_at=Now())
                 ring(job_id)
     return len(waiting)
 
 
 def end_overdue() -> int:
-    """Fail jobs past their deadline and let their handlers put things right."""
-    now = timezone.now()
+    """Fail jobs past their deadline and let their handlers put things right.
+
+    A kind that this release does not know is left to one that does: only its handler can give
+    back what the job had taken.
+    """
     with scopes_disabled():
         overdue = list(
-            Job.objects.select_related("tenant").filter(status__in=ACTIVE, deadline__lt=now)[:100]
+            Job.objects.select_related("tenant")
+            .filter(status__in=ACTIVE, deadline__lt=Now(), kind__in=registered_kinds())
+            .order_by("deadline")[:100]
         )
     for job in overdue:
         end_now(
@@ -69,21 +89,41 @@ def end_overdue() -> int:
 
 
 def end_now(job: Job, error: ScloudError) -> bool:
-    """Fail an active job from outside of its worker; False when it ended meanwhile."""
+    """Fail an active job from outside of its worker.
+
+    False when it ended meanwhile, or when this release does not know its kind.
+    """
+    if not knows(job.kind):
+        return False
     with in_scope_of(job.tenant):
         # Taking the fencing token first stops the worker, if one is left, from writing.
         taken = Job.objects.filter(id=job.id, attempt=job.attempt, status__in=ACTIVE).update(
             attempt=F("attempt") + 1,
             status=JobStatus.RUNNING,
             lease_owner="sweep",
-            lease_until=timezone.now() + timedelta(seconds=settings.SCLOUD_JOB_LEASE_S * 2),
+            lease_until=Now() + timedelta(seconds=settings.SCLOUD_JOB_LEASE_S * 2),
         )
         if not taken:
             return False
         job.refresh_from_db()
         handler = handler_for(job.kind)
-        context = Context(job, still_mine=lambda: True, report=lambda fraction, words: None)
-        runner.give_up(context, handler, error)
+
+        def mine() -> bool:
+            row = Job.objects.filter(id=job.id, attempt=job.attempt, status=JobStatus.RUNNING)
+            if connection.in_atomic_block:
+                # No lock on the row while a host is asked: a request may need it.
+                return bool(row.exists())
+            # A long clean-up keeps the job, or a worker would begin it in the middle.
+            return bool(
+                row.update(lease_until=Now() + timedelta(seconds=settings.SCLOUD_JOB_LEASE_S * 2))
+            )
+
+        context = Context(job, still_mine=mine, report=lambda fraction, words: None)
+        try:
+            with lease.held(context.guard):
+                runner.give_up(context, handler, error)
+        except LeaseLostError:
+            return False
         with transaction.atomic():
             ended = Job.objects.filter(
                 id=job.id, attempt=job.attempt, status=JobStatus.RUNNING
@@ -94,6 +134,7 @@ def end_now(job: Job, error: ScloudError) -> bool:
                 error_remedy=error.remedy or "",
                 finished_at=timezone.now(),
                 lease_until=None,
+                parked=None,
             )
             if not ended:
                 return False
@@ -101,6 +142,39 @@ def end_now(job: Job, error: ScloudError) -> bool:
             job.status = JobStatus.FAILED
             tell(job)
     return True
+
+
+def revive_unknown() -> int:
+    """Queue again what a release without the handler has failed; return how many.
+
+    Such a job was never begun and nothing was given back for it. Where its target has another
+    job by now, its own handler ends it properly.
+    """
+    revived = 0
+    with scopes_disabled():
+        failed = list(
+            Job.objects.select_related("tenant").filter(
+                status=JobStatus.FAILED,
+                error_code="unknown_job_kind",
+                kind__in=registered_kinds(),
+                finished_at__gt=timezone.now() - REVIVE_FOR,
+            )[:100]
+        )
+        for job in failed:
+            row = Job.objects.filter(pk=job.pk, attempt=job.attempt, status=JobStatus.FAILED)
+            back = {"error_code": "", "error_message": "", "finished_at": None}
+            deadline = timezone.now() + max(timedelta(minutes=5), job.deadline - job.created_at)
+            try:
+                with transaction.atomic():
+                    if not row.update(
+                        status=JobStatus.QUEUED, not_before=Now(), deadline=deadline, **back
+                    ):
+                        continue
+                    ring(job.pk)
+            except IntegrityError:
+                continue
+            revived += 1
+    return revived
 
 
 def forget_finished() -> int:
@@ -129,7 +203,10 @@ def restart_silent_workers() -> bool:
     with scopes_disabled():
         oldest = (
             Job.objects.filter(
-                status=JobStatus.QUEUED, not_before__lt=now - timedelta(seconds=SILENT_S)
+                status=JobStatus.QUEUED,
+                not_before__lt=now - timedelta(seconds=SILENT_S),
+                # What its workers do not know is not what they are silent about.
+                kind__in=workers.kinds_here(),
             )
             .order_by("not_before")
             .first()

@@ -12,6 +12,7 @@ from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
 from compute.storage.base import ImageInfo, StorageError
 from compute.tasks.base import (
+    STALL_S,
     VmHandler,
     define,
     host_of,
@@ -23,7 +24,7 @@ from compute.tasks.drivers import quietly, storage_of, told_plainly
 from compute.tasks.vms.lifecycle import ensure_network, ensure_off
 from compute.transitions import disks as disk_transitions
 from compute.transitions import vms as transitions
-from scloud.jobs.handlers import Context, Step, register
+from scloud.jobs.handlers import Context, Lane, Step, register
 from scloud.lib.errors import HostError, ScloudError
 
 AGENT_PATIENCE_S = 15.0
@@ -190,6 +191,7 @@ class ReinstallVm(VmHandler):
 
     verb = "reinstall_vm"
     lands_in = VmStatus.STOPPED
+    stall_s = STALL_S
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
@@ -263,6 +265,8 @@ class MakeImage(VmHandler):
 
     verb = "make_image"
     lands_in = VmStatus.STOPPED
+    lane = Lane.LONG
+    stall_s = STALL_S
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (Step("copy", "Copying the system disk", self.ensure_copied, 1),)

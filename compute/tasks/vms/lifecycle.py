@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from django.utils import timezone
@@ -36,6 +37,7 @@ from scloud.jobs.handlers import Context, Step, register
 from scloud.lib.errors import HostError, ScloudError
 
 SHUTDOWN_LIMIT_S = 120.0
+ASK_AGAIN_S = 10.0
 
 
 def ensure_disks(context: Context) -> None:
@@ -77,17 +79,16 @@ def ensure_shut_down(context: Context) -> None:
     vm = vm_of(context.job)
     host = host_of(vm)
     uuid = str(vm.uuid)
-    asked = 0
 
     def off() -> bool:
-        nonlocal asked
         with told_plainly():
             if host.observe(uuid).power_state in (Power.STOPPED, Power.ABSENT, Power.CRASHED):
                 return True
-            if asked % 40 == 0:
-                # Again every ten seconds: a guest that is still booting drops the first ones.
+            since_s = time.time() - context.memory.get("asked_at", 0.0)
+            if not 0 <= since_s < ASK_AGAIN_S:
+                # Again and again: a guest that is still booting drops the first ones.
+                context.memory["asked_at"] = time.time()
                 host.shutdown(uuid)
-        asked += 1
         return False
 
     if not context.wait_until(off, timeout_s=SHUTDOWN_LIMIT_S, poll_s=0.25):
@@ -314,15 +315,19 @@ class DeleteVm(VmHandler):
         with told_plainly():
             if host.observe(uuid).power_state != Power.RUNNING:
                 return
-            try:
-                ready = host.agent_ready(uuid)
-            except AgentUnavailable:
-                ready = False
-            if ready:
+            if "asked_at" not in context.memory:
+                try:
+                    ready = host.agent_ready(uuid)
+                except AgentUnavailable:
+                    ready = False
+                if not ready:
+                    return
+                context.memory["asked_at"] = time.time()
                 host.shutdown(uuid)
-                context.wait_until(
-                    lambda: host.observe(uuid).power_state != Power.RUNNING, timeout_s=10
-                )
+            # A guest that is half-way down has no agent any more, and is waited for all the same.
+            context.wait_until(
+                lambda: host.observe(uuid).power_state != Power.RUNNING, timeout_s=10
+            )
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)

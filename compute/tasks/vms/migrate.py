@@ -9,11 +9,11 @@ from compute.hypervisor.base import HypervisorError, MigrationProgress
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Host
 from compute.states.vms import VmStatus
-from compute.tasks.base import VmHandler, vm_of
+from compute.tasks.base import STALL_S, VmHandler, vm_of
 from compute.tasks.drivers import hypervisor_of, quietly, ref_of, told_plainly
 from compute.tasks.vms.lifecycle import ensure_network
 from compute.transitions import vms as transitions
-from scloud.jobs.handlers import Context, Step, register
+from scloud.jobs.handlers import Context, Lane, Step, register
 from scloud.lib.errors import HostError, ScloudError
 
 MIGRATION_LIMIT_S = 600.0
@@ -58,6 +58,8 @@ class MigrateVm(VmHandler):
     """Move it, look at both ends, then change the row."""
 
     verb = "migrate_vm"
+    lane = Lane.LONG
+    stall_s = STALL_S
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -10,7 +11,7 @@ from django.utils import timezone
 from billing.models import Order, QuotaClaim, Subscription
 from compute.actions import snapshots
 from compute.actions.vms import changes, lifecycle
-from compute.models import Disk, Image, Snapshot
+from compute.models import VM, Disk, Image, Snapshot
 from compute.storage.base import StorageUnavailable
 from compute.sweeps import reconcile
 from compute.sweeps import vms as sweeps
@@ -18,11 +19,13 @@ from compute.tasks.snapshots import sweep_leftovers
 from network.actions.security import create_security_group, delete_security_group
 from network.models import Nic
 from scloud.audit.models import Event
+from scloud.jobs import sweep
 from scloud.jobs.actions import cancel_job, retry_job
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
 from tests.compute.box import Box
+from tests.compute.factories import buy_vms
 from tests.compute.tasks.test_disks import attached, ready
 
 
@@ -77,9 +80,8 @@ def test_a_disk_whose_job_is_gone_is_landed(box: Box) -> None:
     snapshot = Snapshot.objects.create(
         tenant=disk.tenant, region=disk.region, name="s", disk=disk, size_gib=10
     )
-    late = timezone.now() - timedelta(seconds=1)
     Disk.objects.filter(pk=disk.pk).update(
-        task="snapshotting", task_job="job-gone00000", task_deadline=late
+        task="snapshotting", task_job="job-gone00000", task_deadline=late()
     )
     assert sweeps.land_stuck_disks() == 1
     disk.refresh_from_db()
@@ -87,6 +89,74 @@ def test_a_disk_whose_job_is_gone_is_landed(box: Box) -> None:
     assert (disk.status, disk.task, disk.failure_code) == ("unbound", "", "deadline_exceeded")
     assert snapshot.status == "failed"
     assert sweeps.land_stuck_disks() == 0
+
+
+def late() -> Any:
+    return timezone.now() - timedelta(seconds=1)
+
+
+def test_a_vm_whose_job_is_of_a_newer_release_is_left_alone(box: Box) -> None:
+    (vm,) = buy_vms(box.platform, box.actor)
+    VM.objects.filter(pk=vm.pk).update(task_deadline=late())
+    Job.objects.filter(pk=vm.task_job).update(kind="vm.newer", deadline=late())
+    assert sweep.end_overdue() == 0
+    assert reconcile.land_stuck() == 0
+    vm.refresh_from_db()
+    assert (vm.status, vm.task) == ("new", "creating")
+    assert QuotaClaim.objects.filter(resource_id=vm.pk).exists()
+    assert not Order.objects.filter(kind="refund").exists()
+    # Also when an older release has failed it meanwhile, as those did that knew no better.
+    Job.objects.filter(pk=vm.task_job).update(status="failed", error_code="unknown_job_kind")
+    assert reconcile.land_stuck() == 0
+    # The release that knows it runs it after all.
+    Job.objects.filter(pk=vm.task_job).update(kind="vm.create", finished_at=timezone.now())
+    assert sweep.revive_unknown() == 1
+    box.run()
+    vm.refresh_from_db()
+    assert vm.status == "running"
+    box.assert_nothing_orphaned()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_never_came_to_be_gives_back_what_it_took(box: Box, gone: bool) -> None:
+    """The job ended without its handler, or its row is gone."""
+    (vm,) = buy_vms(box.platform, box.actor)
+    paid = Order.objects.count()
+    VM.objects.filter(pk=vm.pk).update(task_deadline=late())
+    rows = Job.objects.filter(pk=vm.task_job)
+    if gone:
+        rows.delete()
+    else:
+        rows.update(status="failed", error_code="unknown_job_kind", finished_at=late())
+    assert reconcile.land_stuck() == 1
+    vm.refresh_from_db()
+    assert (vm.status, vm.task) == ("failed", "")
+    assert not QuotaClaim.objects.filter(resource_id=vm.pk).exists()
+    assert Order.objects.count() > paid
+    assert not Nic.objects.filter(vm_id=vm.pk).exists()
+    assert reconcile.land_stuck() == 0
+    box.assert_nothing_orphaned()
+
+
+def test_a_disk_that_never_came_to_be_gives_back_what_it_took(box: Box) -> None:
+    disk = ready(box)
+    Disk.objects.filter(pk=disk.pk).update(
+        status="new", task="creating", task_job="job-gone00000", task_deadline=late()
+    )
+    assert QuotaClaim.objects.filter(resource_id=disk.pk).exists()
+    paid = Order.objects.count()
+    assert sweeps.land_stuck_disks() == 1
+    assert not QuotaClaim.objects.filter(resource_id=disk.pk).exists()
+    assert Order.objects.count() > paid
+
+
+def test_a_job_that_makes_progress_is_not_landed_by_its_vms_first_deadline(box: Box) -> None:
+    (vm,) = buy_vms(box.platform, box.actor)
+    VM.objects.filter(pk=vm.pk).update(task_deadline=late())
+    assert reconcile.land_stuck() == 0
+    box.run()
+    vm.refresh_from_db()
+    assert vm.status == "running"
 
 
 def test_a_task_with_a_live_job_is_left_to_it(box: Box) -> None:

@@ -9,11 +9,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, connection
 
-from scloud.jobs import periodic, sweep
+from scloud.jobs import periodic, sweep, workers
 from scloud.jobs.periodic import Lane
+from scloud.lib.backoff import Backoff, Said
 from scloud.tenancy import housekeeping, ratelimit
 
 log = logging.getLogger(__name__)
+said = Said(log)
 
 # Any number will do, as long as every sweeper uses the same.
 LOCK = 7_352_001
@@ -28,6 +30,8 @@ class Command(BaseCommand):
         periodic.register("jobs.ring", 1, sweep.ring_forgotten, Lane.BELL)
         periodic.register("jobs.watchdog", 10, sweep.restart_silent_workers, Lane.BELL)
         periodic.register("jobs.overdue", 2, sweep.end_overdue, Lane.DEADLINES)
+        periodic.register("jobs.revive", 60, sweep.revive_unknown, Lane.DEADLINES)
+        periodic.register("jobs.unknown", 60, workers.tell_unknown)
         periodic.register("jobs.forget", 3600, sweep.forget_finished)
         periodic.register("ratelimit.forget", 600, ratelimit.forget_old_windows)
         periodic.register("sign_ins.forget", 3600, housekeeping.forget_sign_ins)
@@ -46,6 +50,7 @@ class Command(BaseCommand):
 
     def lead(self, leading: threading.Event) -> None:
         """Hold the lock, or wait for it, and look after the bell meanwhile."""
+        backoff = Backoff(first_s=settings.SCLOUD_SWEEP_INTERVAL_S, ceiling_s=15.0)
         while True:
             try:
                 # The lock belongs to the connection: if that breaks, so does the leadership.
@@ -56,7 +61,8 @@ class Command(BaseCommand):
                 ):
                     leading.clear()
                     connection.close()
-                    connection.connect()
+                    # Not connect(): that lets the driver's own errors through.
+                    connection.ensure_connection()
                     with connection.cursor() as cursor:
                         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
                         row = cursor.fetchone()
@@ -64,11 +70,17 @@ class Command(BaseCommand):
                         leading.set()
                 if leading.is_set():
                     periodic.run_due(Lane.BELL)
-            except (DatabaseError, InterfaceError):
-                log.exception("the database did not answer")
+                said.over("database", "the database is back")
+                wait_s = settings.SCLOUD_SWEEP_INTERVAL_S
+                backoff.worked()
+            except (DatabaseError, InterfaceError) as error:
+                said.say(
+                    "database", "away", logging.ERROR, "the database did not answer: %s", error
+                )
                 connection.close()
                 leading.clear()
-            time.sleep(settings.SCLOUD_SWEEP_INTERVAL_S)
+                wait_s = backoff.failed()
+            time.sleep(wait_s)
 
 
 def run_lane(lane: Lane, leading: threading.Event, ending: threading.Event) -> None:

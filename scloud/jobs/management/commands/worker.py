@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
+from scloud.jobs.leases import leases
 from scloud.jobs.sweep import worker_pid_file
 
 
@@ -21,4 +22,5 @@ class Command(BaseCommand):
         if os.getpgrp() != os.getpid():
             os.setpgrp()
         path.write_text(str(os.getpid()))
+        leases.may_end_process = True
         call_command("qcluster")
