@@ -629,8 +629,9 @@ class Hypervisor(Protocol):
         """Move the running domain to `destination` without stopping it; disks must be shared.
 
         On return it runs there, is defined there and gone here. If it already runs there and not
-        here, that succeeds. Any failure or `timeout_s` ends the attempt with the domain running
-        here, unless the source host itself was lost. Screen sessions end; a new VNC password is
+        here, that succeeds. Any failure, or `timeout_s` in which the memory that is left to move
+        became no less, ends the attempt with the domain running here, unless the source host
+        itself was lost. Screen sessions end; a new VNC password is
         needed. Raises `DomainNotRunning`, `Refused` (host devices, incompatible CPU...).
         `on_progress` is called about once a second in the caller's thread.
         """

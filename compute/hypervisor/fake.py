@@ -48,6 +48,7 @@ from compute.hypervisor.base import (
 )
 from compute.storage.base import GIB, FileSource, VolumeMissing
 from compute.storage.fake import FakeVolume, find_path
+from scloud.lib.lease import publishes
 
 _MEMORY_STEP_MIB = 2
 _FIRST_VNC_PORT = 5900
@@ -216,6 +217,7 @@ class FakeHypervisor:
 
     # -- definition and power ------------------------------------------------------------------
 
+    @publishes
     def define(self, spec: DomainSpec) -> None:
         with self._call("define"):
             others = self.host.domains.values()
@@ -226,6 +228,7 @@ class FakeHypervisor:
             else:
                 self.host.domains[spec.uuid] = FakeDomain(spec)
 
+    @publishes
     def undefine(self, uuid: str) -> None:
         with self._call("undefine"):
             if uuid in self.host.domains:
@@ -234,6 +237,7 @@ class FakeHypervisor:
                     self._stop(domain, "powered off")
                 del self.host.domains[uuid]
 
+    @publishes
     def start(self, uuid: str) -> None:
         with self._call("start"):
             domain = self._domain(uuid)
@@ -269,6 +273,7 @@ class FakeHypervisor:
             if volume is not None:
                 volume.users.add(user)
 
+    @publishes
     def shutdown(self, uuid: str) -> None:
         with self._call("shutdown"):
             domain = self.host.domains.get(uuid)
@@ -278,12 +283,14 @@ class FakeHypervisor:
             if booted and not self.host.faults.ignores_acpi and domain.stops_at is None:
                 domain.stops_at = time.monotonic() + self.host.shutdown_s
 
+    @publishes
     def reboot(self, uuid: str) -> None:
         with self._call("reboot"):
             domain = self._live(uuid)
             if time.monotonic() >= domain.agent_at and not self.host.faults.ignores_acpi:
                 self._boot_again(domain)
 
+    @publishes
     def reset(self, uuid: str) -> None:
         with self._call("reset"):
             self._boot_again(self._live(uuid))
@@ -293,6 +300,7 @@ class FakeHypervisor:
         domain.boots += 1
         domain.frozen = False
 
+    @publishes
     def power_off(self, uuid: str) -> None:
         with self._call("power_off"):
             if uuid in self.host.domains:
@@ -322,6 +330,7 @@ class FakeHypervisor:
                 return False
             return True
 
+    @publishes
     def set_password(
         self, uuid: str, account: str, password: str, *, encrypted: bool = False
     ) -> None:
@@ -347,6 +356,7 @@ class FakeHypervisor:
             used = 2 * GIB
             return (GuestFilesystem("/", "vda1", "ext4", _size(root), used, (root.id,)),)
 
+    @publishes
     def freeze(self, uuid: str) -> int:
         with self._call("freeze"):
             domain = self._agent(uuid)
@@ -359,6 +369,7 @@ class FakeHypervisor:
         with self._call("thaw"):
             self._agent(uuid).frozen = False
 
+    @publishes
     def run(
         self, uuid: str, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 30.0
     ) -> CommandResult:
@@ -388,6 +399,7 @@ class FakeHypervisor:
 
     # -- changes to a running or stopped domain --------------------------------------------------
 
+    @publishes
     def attach_disk(self, uuid: str, disk: DiskAttachment) -> str:
         with self._call("attach_disk"):
             domain = self._domain(uuid)
@@ -402,6 +414,7 @@ class FakeHypervisor:
             domain.spec = _with_disk(domain.spec, disk)
             return target
 
+    @publishes
     def detach_disk(self, uuid: str, disk_id: str, *, timeout_s: float = 15.0) -> None:
         with self._call("detach_disk"):
             domain = self._domain(uuid)
@@ -416,6 +429,7 @@ class FakeHypervisor:
                     volume.users.discard(f"{self.host.ref.uri}/{uuid}")
             domain.spec = _without_disk(domain.spec, disk_id)
 
+    @publishes
     def resize_disk(self, uuid: str, disk_id: str, *, size_gib: int) -> None:
         with self._call("resize_disk"):
             volume = _volume(_disk(_running(self._live(uuid)), disk_id))
@@ -425,6 +439,7 @@ class FakeHypervisor:
                 raise ShrinkRefused("A disk can only grow.")
             volume.size_bytes = size_gib * GIB
 
+    @publishes
     def set_disk_limits(self, uuid: str, disk_id: str, limits: DiskLimits) -> None:
         with self._call("set_disk_limits"):
             domain = self._domain(uuid)
@@ -432,6 +447,7 @@ class FakeHypervisor:
             if domain.running is not None:
                 domain.running = _with_limits(domain.running, disk_id, limits)
 
+    @publishes
     def set_cpu_limits(self, uuid: str, *, shares: int, quota_percent: int | None) -> None:
         with self._call("set_cpu_limits"):
             domain = self._domain(uuid)
@@ -439,6 +455,7 @@ class FakeHypervisor:
             if domain.running is not None:
                 domain.running = _with_cpu_limits(domain.running, shares, quota_percent)
 
+    @publishes
     def attach_nic(self, uuid: str, nic: NicSpec) -> None:
         with self._call("attach_nic"):
             domain = self._domain(uuid)
@@ -446,6 +463,7 @@ class FakeHypervisor:
             if domain.running is not None:
                 domain.running = _with_nic(domain.running, nic)
 
+    @publishes
     def detach_nic(self, uuid: str, mac: str, *, timeout_s: float = 15.0) -> None:
         with self._call("detach_nic"):
             domain = self._domain(uuid)
@@ -455,6 +473,7 @@ class FakeHypervisor:
                 domain.running = _without_nic(domain.running, mac)
             domain.spec = _without_nic(domain.spec, mac)
 
+    @publishes
     def set_nic_link(self, uuid: str, mac: str, *, up: bool) -> None:
         with self._call("set_nic_link"):
             domain = self._domain(uuid)
@@ -473,6 +492,7 @@ class FakeHypervisor:
                 memory_step_mib=_MEMORY_STEP_MIB,
             )
 
+    @publishes
     def hot_upgrade(self, uuid: str, *, vcpus: int, memory_mib: int) -> None:
         with self._call("hot_upgrade"):
             domain = self._live(uuid)
@@ -491,12 +511,14 @@ class FakeHypervisor:
 
     # -- snapshots of disks of running domains ----------------------------------------------------
 
+    @publishes
     def snapshot_disk(self, uuid: str, disk_id: str, name: str) -> None:
         with self._call("snapshot_disk"):
             volume = _volume(_disk(_running(self._live(uuid)), disk_id))
             if volume is not None:
                 volume.take_snapshot(name)
 
+    @publishes
     def delete_disk_snapshot(self, uuid: str, disk_id: str, name: str) -> None:
         with self._call("delete_disk_snapshot"):
             volume = _volume(_disk(_running(self._live(uuid)), disk_id))
@@ -505,6 +527,7 @@ class FakeHypervisor:
 
     # -- migration and screen ----------------------------------------------------------------------
 
+    @publishes
     def migrate(
         self,
         uuid: str,
@@ -544,6 +567,7 @@ class FakeHypervisor:
         with self._call("migration_progress"):
             return None
 
+    @publishes
     def abort_migration(self, uuid: str) -> None:
         with self._call("abort_migration"):
             return
@@ -552,6 +576,7 @@ class FakeHypervisor:
         with self._call("vnc_endpoint"):
             return VncEndpoint(self.host.ref.address, self._live(uuid).vnc_port)
 
+    @publishes
     def set_vnc_password(self, uuid: str, password: str, *, valid_until: datetime) -> None:
         if not 1 <= len(password) <= MAX_VNC_PASSWORD_LENGTH or not password.isascii():
             raise ValueError("A VNC password has 1 to 8 ASCII characters.")

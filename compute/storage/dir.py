@@ -46,14 +46,14 @@ from compute.storage.base import (
     VolumeInfo,
     VolumeMissing,
 )
+from scloud.lib import lease
+from scloud.lib.lease import publishes
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _SEED_FILE = re.compile(r"[a-z-]{1,32}")
 _BACKING = re.compile(r"\.\./images/([a-z0-9-]+)\.qcow2")
 _CHUNK_BYTES = 4 * 1024**2
 _LOCK_TIMEOUT_S = 30.0
-_COPY_FLOOR_S = 300.0
-_COPY_BYTES_PER_S = 5 * 1024**2
 _F_OFD_GETLK = 36
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -144,6 +144,7 @@ class DirectoryStorage:
     def probe_image(self, path: Path, *, max_virtual_gib: int = 500) -> ImageProbe:
         return probe.probe(path, max_virtual_gib=max_virtual_gib)
 
+    @publishes
     def import_image(
         self,
         image_id: str,
@@ -162,6 +163,7 @@ class DirectoryStorage:
             self._convert(source_path, made, found.format, size_bytes=found.virtual_bytes)
             return self._publish_image(image_id, made, folder)
 
+    @publishes
     def image_from_volume(
         self, image_id: str, volume_id: str, *, snapshot: str | None = None
     ) -> ImageInfo:
@@ -207,6 +209,7 @@ class DirectoryStorage:
         self.image_info(image_id)
         return self._image(image_id)
 
+    @publishes
     def delete_image(self, image_id: str) -> None:
         self._ready()
         with self._image_lock(exclusive=True):
@@ -221,6 +224,7 @@ class DirectoryStorage:
 
     # -- volumes -----------------------------------------------------------------------------
 
+    @publishes
     def create_volume(self, volume_id: str, *, size_gib: int, image_id: str | None = None) -> None:
         self._ready()
         if self._volume(volume_id).exists():
@@ -229,6 +233,7 @@ class DirectoryStorage:
             return
         self._make_volume(volume_id, size_gib=size_gib, image_id=image_id)
 
+    @publishes
     def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
         self._ready()
         self._require_idle(volume_id)
@@ -248,9 +253,11 @@ class DirectoryStorage:
             made.chmod(0o600)
             _publish(made, self._volume(volume_id))
 
+    @publishes
     def clone_volume(self, volume_id: str, *, source_volume_id: str) -> None:
         self._copy_to_new_volume(volume_id, source_volume_id, snapshot=None)
 
+    @publishes
     def volume_from_snapshot(self, volume_id: str, *, source_volume_id: str, snapshot: str) -> None:
         self._copy_to_new_volume(volume_id, source_volume_id, snapshot=snapshot)
 
@@ -290,11 +297,14 @@ class DirectoryStorage:
         argv = ["qemu-img", "convert", "-q", "-f", source_format, "-O", "qcow2", *options]
         helper.run(
             [*argv, str(source.absolute()), str(target)],
-            timeout_s=_COPY_FLOOR_S + size_bytes / _COPY_BYTES_PER_S,
+            stall_s=helper.COPY_STALL_S,
+            growing=target,
+            total_bytes=size_bytes,
             # Tables and reference counts take less than a hundredth of the data.
             max_file_bytes=size_bytes + size_bytes // 64 + 64 * 1024**2,
         )
 
+    @publishes
     def resize_volume(self, volume_id: str, *, size_gib: int) -> None:
         info = self.volume_info(volume_id)
         wanted = size_gib * GIB
@@ -309,6 +319,7 @@ class DirectoryStorage:
         helper.run(["qemu-img", "resize", "-q", "-f", "qcow2", path, str(size_bytes)])
         _sync_file(self._volume(volume_id))
 
+    @publishes
     def delete_volume(self, volume_id: str) -> None:
         self._ready()
         with contextlib.suppress(VolumeMissing):
@@ -367,17 +378,20 @@ class DirectoryStorage:
 
     # -- snapshots of volumes ------------------------------------------------------------------
 
+    @publishes
     def create_snapshot(self, volume_id: str, name: str) -> None:
         self._require_idle(volume_id)
         if name not in self._snapshot_names(volume_id):
             self._snapshot("-c", volume_id, name)
 
+    @publishes
     def delete_snapshot(self, volume_id: str, name: str) -> None:
         with contextlib.suppress(VolumeMissing):
             self._require_idle(volume_id)
             if name in self._snapshot_names(volume_id):
                 self._snapshot("-d", volume_id, name)
 
+    @publishes
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
         self._require_idle(volume_id)
         self._require_snapshot(volume_id, name)
@@ -413,12 +427,13 @@ class DirectoryStorage:
         options = f"driver=qcow2,file.driver=file,file.filename={str(path).replace(',', ',,')}"
         helper.run(
             ["qemu-img", "snapshot", "-q", verb, _checked(name), "--image-opts", options],
-            timeout_s=120.0,
+            stall_s=helper.COPY_STALL_S,
         )
         _sync_file(path)
 
     # -- seeds ---------------------------------------------------------------------------------
 
+    @publishes
     def write_seed(self, vm_id: str, files: Mapping[str, str]) -> DiskSource:
         for name in files:
             if not _SEED_FILE.fullmatch(name):
@@ -449,6 +464,7 @@ class DirectoryStorage:
             _publish(made, place)
         return FileSource(path=str(place), format="raw")
 
+    @publishes
     def delete_seed(self, vm_id: str) -> None:
         self._ready()
         self._seed(vm_id).unlink(missing_ok=True)
@@ -484,10 +500,13 @@ def _header(path: Path) -> qcow2.Qcow2Header:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+    digest, done = hashlib.sha256(), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
+            done += len(chunk)
+            # No share of a total: it is a second round over what was counted already.
+            lease.moving(done)
     return digest.hexdigest()
 
 
@@ -515,6 +534,8 @@ def _abandoned(folder: Path, older_than_s: float) -> bool:
 def _publish(made: Path, place: Path) -> None:
     """Put a finished file in its place: on the medium first, then visible, both for good."""
     _sync_file(made)
+    # What took hours to make is not put in the place of what another worker made meanwhile.
+    lease.confirm()
     made.rename(place)
     _sync_folder(place.parent)
 

@@ -34,6 +34,7 @@ from compute.storage.base import (
     VolumeInfo,
     VolumeMissing,
 )
+from scloud.lib.lease import publishes
 
 _PREFIX = "/fake-storage"
 _KEPT_BYTES = 4096
@@ -144,6 +145,7 @@ class FakeStorage:
         with self._call("probe_image"):
             return probe.probe(path, max_virtual_gib=max_virtual_gib)
 
+    @publishes
     def import_image(
         self,
         image_id: str,
@@ -179,6 +181,7 @@ class FakeStorage:
         self.images[image_id] = _Image(info, content, path)
         return info
 
+    @publishes
     def image_from_volume(
         self, image_id: str, volume_id: str, *, snapshot: str | None = None
     ) -> ImageInfo:
@@ -203,6 +206,7 @@ class FakeStorage:
                 raise ImageMissing(f"Image {image_id} has no file.")
             return path
 
+    @publishes
     def delete_image(self, image_id: str) -> None:
         with self._call("delete_image"):
             users = [v for v in self.volumes.values() if v.image_id == image_id]
@@ -217,6 +221,7 @@ class FakeStorage:
 
     # -- volumes -----------------------------------------------------------------------------
 
+    @publishes
     def create_volume(self, volume_id: str, *, size_gib: int, image_id: str | None = None) -> None:
         with self._call("create_volume", writes=True):
             if volume_id in self.volumes:
@@ -225,6 +230,7 @@ class FakeStorage:
                 return
             self.volumes[volume_id] = self._fresh(volume_id, size_gib, image_id)
 
+    @publishes
     def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
         with self._call("rebuild_volume", writes=True):
             if volume_id in self.volumes:
@@ -240,10 +246,12 @@ class FakeStorage:
             volume.content = image.content
         return volume
 
+    @publishes
     def clone_volume(self, volume_id: str, *, source_volume_id: str) -> None:
         with self._call("clone_volume", writes=True):
             self._copy(volume_id, source_volume_id, None)
 
+    @publishes
     def volume_from_snapshot(self, volume_id: str, *, source_volume_id: str, snapshot: str) -> None:
         with self._call("volume_from_snapshot", writes=True):
             self._copy(volume_id, source_volume_id, snapshot)
@@ -261,6 +269,7 @@ class FakeStorage:
         self._require_idle(volume_id)
         return volume.content
 
+    @publishes
     def resize_volume(self, volume_id: str, *, size_gib: int) -> None:
         with self._call("resize_volume", writes=True):
             volume = self._volume(volume_id)
@@ -270,6 +279,7 @@ class FakeStorage:
                 self._require_idle(volume_id)
                 volume.size_bytes = size_gib * GIB
 
+    @publishes
     def delete_volume(self, volume_id: str) -> None:
         with self._call("delete_volume"):
             if volume_id in self.volumes:
@@ -303,17 +313,20 @@ class FakeStorage:
 
     # -- snapshots of volumes ------------------------------------------------------------------
 
+    @publishes
     def create_snapshot(self, volume_id: str, name: str) -> None:
         with self._call("create_snapshot", writes=True):
             self._require_idle(volume_id)
             self._volume(volume_id).take_snapshot(name)
 
+    @publishes
     def delete_snapshot(self, volume_id: str, name: str) -> None:
         with self._call("delete_snapshot"):
             if volume_id in self.volumes:
                 self._require_idle(volume_id)
                 self._volume(volume_id).drop_snapshot(name)
 
+    @publishes
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
         with self._call("rollback_snapshot", writes=True):
             self._require_idle(volume_id)
@@ -326,11 +339,13 @@ class FakeStorage:
 
     # -- seeds ---------------------------------------------------------------------------------
 
+    @publishes
     def write_seed(self, vm_id: str, files: Mapping[str, str]) -> DiskSource:
         with self._call("write_seed", writes=True):
             self.seeds[vm_id] = dict(files)
             return FileSource(path=f"{_PREFIX}/{self.location}/seeds/{vm_id}", format="raw")
 
+    @publishes
     def delete_seed(self, vm_id: str) -> None:
         with self._call("delete_seed"):
             self.seeds.pop(vm_id, None)

@@ -1,6 +1,8 @@
 """Helper programs (`qemu-img`, `genisoimage`), always with bounds and explicit formats."""
 
 import subprocess
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +13,13 @@ from compute.storage.base import (
     StorageTimeout,
     VolumeBusy,
 )
+from scloud.lib import lease
 
-QUICK_TIMEOUT_S = 30.0
+QUICK_STALL_S = 30.0
+COPY_STALL_S = 900.0
+"""A copy's last act is to bring it to the medium: the kernel writes then and the helper waits."""
+
+_POLL_S = 0.25
 MEMORY_BYTES = 4 * 1024**3
 """Address space of a helper. QEMU maps generously; a hostile file must not take the machine."""
 
@@ -29,12 +36,21 @@ class HelperFailed(StorageError):
 def run(
     argv: Sequence[str],
     *,
-    timeout_s: float = QUICK_TIMEOUT_S,
+    stall_s: float = QUICK_STALL_S,
+    timeout_s: float | None = None,
+    growing: Path | None = None,
+    total_bytes: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
     cpu_s: int | None = None,
     max_file_bytes: int | None = None,
 ) -> bytes:
-    """Run a helper and return its output; it dies with us, at its bound, or at its limits.
+    """Run a helper and return its output; it dies with us, when it stalls, or at its limits.
+
+    It stalls when for ``stall_s`` seconds neither it nor a child of it reads, writes or computes,
+    so that a large file on a slow disk has the time that it needs; ``timeout_s`` bounds the whole
+    for files that nobody vouches for. ``growing`` is the file that it writes, which tells how far
+    it is of ``total_bytes``. What an error of the caller's runner (a job that was taken over)
+    leaves running is ended here.
 
     The death signal matters: a helper that outlives a killed worker would write into files that
     another worker believes to own.
@@ -45,25 +61,96 @@ def run(
     if max_file_bytes is not None:
         limits.append(f"--fsize={max_file_bytes}")
     command = ["setpriv", "--pdeathsig", "KILL", "--", "prlimit", *limits, "--", *argv]
-    try:
-        result = subprocess.run(
+    with (
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdout=output,
+            stderr=errors,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StorageTimeout(f"{argv[0]} did not finish within {timeout_s:g} seconds.") from error
-    if result.returncode == 0:
-        return result.stdout
-    text = result.stderr.decode("utf-8", "replace").strip()
+        ) as process,
+    ):
+        try:
+            _watch(process, argv[0], stall_s, timeout_s, growing, total_bytes)
+        finally:
+            if process.poll() is None:
+                process.kill()
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode == 0:
+            return output.read()
+        text = errors.read().decode("utf-8", "replace").strip()
     if "No space left on device" in text or "Disk quota exceeded" in text:
         raise StorageFull("The storage pool is full.")
     if "lock" in text and "Failed to get" in text:
         raise VolumeBusy("The volume is in use by a running VM.")
-    raise HelperFailed(f"{Path(argv[0]).name} failed ({result.returncode}): {text[-500:]}")
+    raise HelperFailed(f"{Path(argv[0]).name} failed ({process.returncode}): {text[-500:]}")
+
+
+def _watch(
+    process: subprocess.Popen[bytes],
+    name: str,
+    stall_s: float,
+    timeout_s: float | None,
+    growing: Path | None,
+    total_bytes: int | None,
+) -> None:
+    """Wait for the end; raise StorageTimeout when the process stalls or takes too long."""
+    began = moved_at = time.monotonic()
+    seen = 0
+    pause_s = 0.005
+    while True:
+        try:
+            process.wait(pause_s)
+        except subprocess.TimeoutExpired:
+            pass
+        else:
+            return
+        # Most helpers end in a few milliseconds; those that do not are looked at now and then.
+        pause_s = min(_POLL_S, pause_s * 2)
+        now = time.monotonic()
+        if timeout_s is not None and now - began > timeout_s:
+            raise StorageTimeout(f"{name} did not finish within {timeout_s:g} seconds.")
+        if pause_s < _POLL_S:
+            continue
+        work = work_of(process.pid)
+        if work != seen:
+            seen, moved_at = work, now
+            lease.moving(_size(growing), total_bytes)
+        elif now - moved_at > stall_s:
+            raise StorageTimeout(f"{name} made no progress for {stall_s:g} seconds.")
+
+
+def _size(path: Path | None) -> int:
+    """Return how much of the file is there, in bytes; a sparse one may be less than its length."""
+    try:
+        return 0 if path is None else path.stat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def work_of(pid: int) -> int:
+    """Return a figure that grows while the process or a descendant of it does anything.
+
+    The sum of what they have read and written, in bytes, and of their processor time, in ticks.
+    """
+    done = 0
+    pids = [pid]
+    while pids:
+        one = Path(f"/proc/{pids.pop()}")
+        try:
+            for line in (one / "io").read_text().splitlines():
+                done += int(line.partition(":")[2])
+            # The name, in brackets, may hold anything: the figures are behind it.
+            figures = (one / "stat").read_text().rpartition(")")[2].split()
+            done += int(figures[11]) + int(figures[12])
+            for task in (one / "task").iterdir():
+                pids += [int(child) for child in (task / "children").read_text().split()]
+        except (OSError, ValueError):
+            continue
+    return done
 
 
 def inspect(argv: Sequence[str]) -> bytes:

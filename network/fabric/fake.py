@@ -27,6 +27,7 @@ from network.fabric.base import (
     UnownedRow,
     VpcSpec,
 )
+from scloud.lib.lease import publishes
 
 Spec = VpcSpec | SubnetSpec | SegmentSpec | SecurityGroupSpec | PortSpec
 
@@ -86,18 +87,21 @@ class FakeFabric:
             raise FabricInUse(f"{kind} {thing_id} is still used by {len(users)}")
         del self.world.things[self.owner, kind, thing_id]
 
+    @publishes
     def ensure_vpc(self, spec: VpcSpec, *, dry_run: bool = False) -> Changes:
         """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_vpc {spec.id}")
             return self._put(Kind.VPC, spec.id, spec, dry_run)
 
+    @publishes
     def delete_vpc(self, vpc_id: str) -> None:
         """Forget it, unless a subnet names it."""
         with self.world.lock:
             self._begin(f"delete_vpc {vpc_id}")
             self._drop(Kind.VPC, vpc_id, lambda s: isinstance(s, SubnetSpec) and s.vpc_id == vpc_id)
 
+    @publishes
     def ensure_subnet(self, spec: SubnetSpec, *, dry_run: bool = False) -> Changes:
         """Keep the specification."""
         with self.world.lock:
@@ -105,30 +109,35 @@ class FakeFabric:
             self._need(Kind.VPC, spec.vpc_id)
             return self._put(Kind.SUBNET, spec.id, spec, dry_run)
 
+    @publishes
     def delete_subnet(self, subnet_id: str) -> None:
         """Forget it, unless a port names it."""
         with self.world.lock:
             self._begin(f"delete_subnet {subnet_id}")
             self._drop(Kind.SUBNET, subnet_id, lambda s: _is_on(s, subnet_id))
 
+    @publishes
     def ensure_segment(self, spec: SegmentSpec, *, dry_run: bool = False) -> Changes:
         """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_segment {spec.id}")
             return self._put(Kind.SEGMENT, spec.id, spec, dry_run)
 
+    @publishes
     def delete_segment(self, segment_id: str) -> None:
         """Forget it, unless a port names it."""
         with self.world.lock:
             self._begin(f"delete_segment {segment_id}")
             self._drop(Kind.SEGMENT, segment_id, lambda s: _is_on(s, segment_id))
 
+    @publishes
     def ensure_security_group(self, spec: SecurityGroupSpec, *, dry_run: bool = False) -> Changes:
         """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_security_group {spec.id}")
             return self._put(Kind.SECURITY_GROUP, spec.id, spec, dry_run)
 
+    @publishes
     def delete_security_group(self, security_group_id: str) -> None:
         """Forget it, unless a port is a member."""
         with self.world.lock:
@@ -139,6 +148,7 @@ class FakeFabric:
                 lambda s: isinstance(s, PortSpec) and s.security_group_id == security_group_id,
             )
 
+    @publishes
     def ensure_ports(self, specs: Sequence[PortSpec], *, dry_run: bool = False) -> Changes:
         """Keep the specifications, all or none."""
         with self.world.lock:
@@ -152,6 +162,7 @@ class FakeFabric:
             changes = [self._put(Kind.PORT, spec.name, spec, dry_run) for spec in specs]
             return tuple(change for one in changes for change in one)
 
+    @publishes
     def delete_ports(self, names: Sequence[str]) -> None:
         """Forget them."""
         with self.world.lock:

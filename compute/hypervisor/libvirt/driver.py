@@ -35,6 +35,7 @@ from compute.hypervisor.libvirt import agent, devices, growth, migration, screen
 from compute.hypervisor.libvirt.build import build_domain, random_vnc_password
 from compute.hypervisor.libvirt.host import Host, xml_of
 from compute.hypervisor.libvirt.parse import DomainXml, is_starting_up, observation, pci_device
+from scloud.lib.lease import publishes
 
 START_TIMEOUT_S = 60.0
 START_SETTLES_S = 15.0
@@ -110,6 +111,7 @@ class LibvirtHypervisor:
 
     # -- definition and power ------------------------------------------------------------------
 
+    @publishes
     def define(self, spec: DomainSpec) -> None:
         domain = build_domain(spec, self._host.traits(), vnc_password=random_vnc_password())
         text = domain.to_xml()
@@ -120,6 +122,7 @@ class LibvirtHypervisor:
 
         self._host.call(work)
 
+    @publishes
     def undefine(self, uuid: str) -> None:
         self.power_off(uuid)
 
@@ -131,6 +134,7 @@ class LibvirtHypervisor:
         self._host.call(work)
         self._xml_cache.pop(uuid, None)
 
+    @publishes
     def start(self, uuid: str) -> None:
         def work(domain: libvirt.virDomain) -> None:
             state = _settled_state(domain)
@@ -146,6 +150,7 @@ class LibvirtHypervisor:
 
         self._host.with_domain(uuid, work, timeout_s=START_TIMEOUT_S)
 
+    @publishes
     def shutdown(self, uuid: str) -> None:
         self._ask(
             uuid,
@@ -154,6 +159,7 @@ class LibvirtHypervisor:
             ),
         )
 
+    @publishes
     def reboot(self, uuid: str) -> None:
         self._host.with_domain(uuid, lambda domain: None, running=True)
         self._ask(
@@ -183,9 +189,11 @@ class LibvirtHypervisor:
         with contextlib.suppress(OperationTimeout):
             self._host.call(work, timeout_s=ASK_TIMEOUT_S, giving_up_breaks=False)
 
+    @publishes
     def reset(self, uuid: str) -> None:
         self._host.with_domain(uuid, lambda domain: domain.reset(0), running=True)
 
+    @publishes
     def power_off(self, uuid: str) -> None:
         def work(conn: libvirt.virConnect) -> None:
             domain = self._host.find(conn, uuid)
@@ -266,6 +274,7 @@ class LibvirtHypervisor:
     def agent_ready(self, uuid: str, *, timeout_s: float = 2.0) -> bool:
         return agent.ready(self._host, uuid, timeout_s=timeout_s)
 
+    @publishes
     def set_password(
         self, uuid: str, account: str, password: str, *, encrypted: bool = False
     ) -> None:
@@ -277,12 +286,14 @@ class LibvirtHypervisor:
     def filesystems(self, uuid: str) -> tuple[GuestFilesystem, ...]:
         return agent.filesystems(self._host, uuid)
 
+    @publishes
     def freeze(self, uuid: str) -> int:
         return agent.freeze(self._host, uuid)
 
     def thaw(self, uuid: str) -> None:
         agent.thaw(self._host, uuid)
 
+    @publishes
     def run(
         self, uuid: str, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 30.0
     ) -> CommandResult:
@@ -293,44 +304,56 @@ class LibvirtHypervisor:
 
     # -- changes to a running or stopped domain --------------------------------------------------
 
+    @publishes
     def attach_disk(self, uuid: str, disk: DiskAttachment) -> str:
         return devices.attach_disk(self._host, uuid, disk)
 
+    @publishes
     def detach_disk(self, uuid: str, disk_id: str, *, timeout_s: float = 15.0) -> None:
         devices.detach_disk(self._host, uuid, disk_id, timeout_s=timeout_s)
 
+    @publishes
     def resize_disk(self, uuid: str, disk_id: str, *, size_gib: int) -> None:
         devices.resize_disk(self._host, uuid, disk_id, size_gib=size_gib)
 
+    @publishes
     def set_disk_limits(self, uuid: str, disk_id: str, limits: DiskLimits) -> None:
         devices.set_disk_limits(self._host, uuid, disk_id, limits)
 
+    @publishes
     def set_cpu_limits(self, uuid: str, *, shares: int, quota_percent: int | None) -> None:
         growth.set_cpu_limits(self._host, uuid, shares=shares, quota_percent=quota_percent)
 
+    @publishes
     def attach_nic(self, uuid: str, nic: NicSpec) -> None:
         devices.attach_nic(self._host, uuid, nic)
 
+    @publishes
     def detach_nic(self, uuid: str, mac: str, *, timeout_s: float = 15.0) -> None:
         devices.detach_nic(self._host, uuid, mac, timeout_s=timeout_s)
 
+    @publishes
     def set_nic_link(self, uuid: str, mac: str, *, up: bool) -> None:
         devices.set_nic_link(self._host, uuid, mac, up=up)
 
     def growth_headroom(self, uuid: str) -> GrowthHeadroom:
         return growth.headroom(self._host, uuid)
 
+    @publishes
     def hot_upgrade(self, uuid: str, *, vcpus: int, memory_mib: int) -> None:
         growth.hot_upgrade(self._host, uuid, vcpus=vcpus, memory_mib=memory_mib)
 
     # -- snapshots, migration, screen --------------------------------------------------------------
 
+    @publishes
     def snapshot_disk(self, uuid: str, disk_id: str, name: str) -> None:
         snapshots.create(self._host, uuid, disk_id, name)
 
+    @publishes
     def delete_disk_snapshot(self, uuid: str, disk_id: str, name: str) -> None:
         snapshots.delete(self._host, uuid, disk_id, name)
 
+    @publishes
     def migrate(
         self,
         uuid: str,
@@ -346,12 +369,14 @@ class LibvirtHypervisor:
     def migration_progress(self, uuid: str) -> MigrationProgress | None:
         return migration.progress(self._host, uuid)
 
+    @publishes
     def abort_migration(self, uuid: str) -> None:
         migration.abort(self._host, uuid)
 
     def vnc_endpoint(self, uuid: str) -> VncEndpoint:
         return screen.endpoint(self._host, uuid)
 
+    @publishes
     def set_vnc_password(self, uuid: str, password: str, *, valid_until: datetime) -> None:
         screen.set_password(self._host, uuid, password, valid_until)
 

@@ -23,6 +23,8 @@ from compute.hypervisor.libvirt.host import Host
 from compute.hypervisor.libvirt.parse import DomainXml
 
 _POLL_S = 0.25
+# Not a limit of the migration: the thread that waits for libvirt's call is not kept for ever.
+MAX_MIGRATION_S = 7 * 86_400.0
 _REPORT_S = 1.0
 _ABORT_TIMEOUT_S = 30.0
 
@@ -104,7 +106,8 @@ def _wait(
             host.with_domain(
                 uuid,
                 lambda domain: _move(domain, destination),
-                timeout_s=timeout_s + 2 * _ABORT_TIMEOUT_S,
+                # Ended from here, when it makes no progress any more.
+                timeout_s=MAX_MIGRATION_S,
                 giving_up_breaks=False,
             )
         except Exception as error:  # handed to the caller's thread
@@ -115,19 +118,24 @@ def _wait(
     threading.Thread(target=move, name="libvirt-migrate", daemon=True).start()
     deadline = time.monotonic() + timeout_s
     report_at = 0.0
+    least_mib: int | None = None
     while not done.wait(_POLL_S):
         now = time.monotonic()
-        if on_progress is not None and now >= report_at:
+        if now >= report_at:
             report_at = now + _REPORT_S
             with contextlib.suppress(HypervisorError):
                 if (state := progress(host, uuid)) is not None:
-                    on_progress(state)
+                    if least_mib is None or state.remaining_mib < least_mib:
+                        # Large memory takes long; what counts is that it becomes less.
+                        least_mib, deadline = state.remaining_mib, now + timeout_s
+                    if on_progress is not None:
+                        on_progress(state)
         if now > deadline:
             with contextlib.suppress(HypervisorError):
                 abort(host, uuid)
             done.wait(_ABORT_TIMEOUT_S)
             if errors or not done.is_set():
-                raise OperationTimeout(f"The migration did not end within {timeout_s:g} seconds.")
+                raise OperationTimeout(f"The migration made no progress for {timeout_s:g} seconds.")
             return
     if errors:
         raise errors[0]

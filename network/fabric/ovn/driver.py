@@ -38,6 +38,7 @@ from network.fabric.base import (
 from network.fabric.ovn.matches import group_acls, port_group_name, port_meter
 from network.fabric.ovn.rows import Editor, Marks
 from network.fabric.ovn.session import Columns, Session
+from scloud.lib.lease import publishes
 
 NB_COLUMNS: Final[Columns] = {
     "Logical_Router": ("name", "ports", "external_ids"),
@@ -94,6 +95,7 @@ class OvnFabric:
 
     # VPCs ---------------------------------------------------------------------------------------
 
+    @publishes
     def ensure_vpc(self, spec: VpcSpec, *, dry_run: bool = False) -> Changes:
         """A router without ports."""
         marks = self._marks.ids(Kind.VPC, spec.id)
@@ -103,6 +105,7 @@ class OvnFabric:
 
         return self._run(edit, dry_run=dry_run)
 
+    @publishes
     def delete_vpc(self, vpc_id: str) -> None:
         """Remove the router unless a subnet's gateway is on it."""
 
@@ -119,6 +122,7 @@ class OvnFabric:
 
     # Subnets ------------------------------------------------------------------------------------
 
+    @publishes
     def ensure_subnet(self, spec: SubnetSpec, *, dry_run: bool = False) -> Changes:
         """Switch, gateway, their link and the DHCP options, in one transaction."""
         marks = self._marks.ids(Kind.SUBNET, spec.id, vpc=spec.vpc_id)
@@ -159,6 +163,7 @@ class OvnFabric:
 
         return self._run(edit, dry_run=dry_run)
 
+    @publishes
     def delete_subnet(self, subnet_id: str) -> None:
         """Remove all rows of the subnet unless a NIC's port is on its switch."""
 
@@ -187,6 +192,7 @@ class OvnFabric:
 
     # Segments -----------------------------------------------------------------------------------
 
+    @publishes
     def ensure_segment(self, spec: SegmentSpec, *, dry_run: bool = False) -> Changes:
         """A switch with one localnet port."""
         marks = self._marks.ids(Kind.SEGMENT, spec.id)
@@ -208,12 +214,14 @@ class OvnFabric:
 
         return self._run(edit, dry_run=dry_run)
 
+    @publishes
     def delete_segment(self, segment_id: str) -> None:
         """Remove the switch unless a NIC's port is on it."""
         self._run(lambda rows: self._drop_switch(rows, segment_id, Kind.SEGMENT))
 
     # Security groups ----------------------------------------------------------------------------
 
+    @publishes
     def ensure_security_group(self, spec: SecurityGroupSpec, *, dry_run: bool = False) -> Changes:
         """The port group with exactly the ACLs of the rules."""
         marks = self._marks.ids(Kind.SECURITY_GROUP, spec.id)
@@ -238,6 +246,7 @@ class OvnFabric:
 
         return self._run(edit, dry_run=dry_run)
 
+    @publishes
     def delete_security_group(self, security_group_id: str) -> None:
         """Remove the port group unless a port is a member; its ACLs go with it."""
 
@@ -254,6 +263,7 @@ class OvnFabric:
 
     # Ports --------------------------------------------------------------------------------------
 
+    @publishes
     def ensure_ports(self, specs: Sequence[PortSpec], *, dry_run: bool = False) -> Changes:
         """All ports with their DHCP, group and meters in one transaction."""
 
@@ -326,6 +336,7 @@ class OvnFabric:
             if row.uuid not in wanted and row.external_ids.get("scloud:port") == port_name:
                 rows.unlink(switch, "qos_rules", row, label=port_name)
 
+    @publishes
     def delete_ports(self, names: Sequence[str]) -> None:
         """Take the ports off their switches; rows that nothing refers to vanish by themselves."""
 

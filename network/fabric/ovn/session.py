@@ -17,6 +17,8 @@ from ovsdbapp.backend.ovs_idl import command, connection, transaction
 from ovsdbapp.schema.ovn_northbound import impl_idl
 
 from network.fabric.base import FabricRefused, FabricUnreachable
+from scloud.lib import lease
+from scloud.lib.backoff import Backoff
 
 Result = TypeVar("Result")
 Columns = dict[str, Sequence[str]]
@@ -67,6 +69,8 @@ class Session:
         self._lock = threading.Lock()
         self._api: Any = None
         self._pid = 0
+        self._backoff = Backoff(first_s=0.25, ceiling_s=5.0)
+        self._again_at = float("-inf")
 
     def transact(self, work: Callable[[Any], Result]) -> Result:
         """Run ``work(txn)`` and commit what it wrote, or raise and leave everything as it was.
@@ -79,6 +83,7 @@ class Session:
                 check_error=True, log_errors=False
             )
             done = txn.add(_Work(api, work))
+            lease.confirm()
             try:
                 txn.commit()
             except exceptions.TimeoutException as error:
@@ -140,8 +145,16 @@ class Session:
         with self._lock:
             if self._api is None or self._pid != os.getpid():
                 # After a fork the parent's thread is not here, only its memory: start over.
-                self._api = self._open()
+                if self._pid == os.getpid() and time.monotonic() < self._again_at:
+                    # It failed a moment ago: what asks all the time must not dial all the time.
+                    raise FabricUnreachable(f"{self._address} does not answer")
                 self._pid = os.getpid()
+                try:
+                    self._api = self._open()
+                except FabricUnreachable:
+                    self._again_at = time.monotonic() + self._backoff.failed()
+                    raise
+                self._backoff.worked()
             return self._api
 
     def _open(self) -> Any:

@@ -23,6 +23,7 @@ from compute.storage.base import (
     VolumeDamaged,
 )
 from compute.storage.dir import DirectoryStorage
+from scloud.lib import lease
 
 MIB = 1024**2
 Again = Callable[[DirectoryStorage, Path], object]
@@ -176,6 +177,62 @@ def test_a_helper_that_hangs_is_stopped_at_its_bound() -> None:
     with pytest.raises(ImageRefused) as refusal:
         helper.inspect(["qemu-img", "info", "/none"])
     assert refusal.value.reason == "corrupt"
+
+
+def test_a_helper_that_does_nothing_stalls_and_one_that_works_has_its_time(
+    tmp_path: Path,
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(StorageTimeout) as stalled:
+        helper.run(["sleep", "60"], stall_s=0.5)
+    assert "made no progress" in stalled.value.message
+    assert time.monotonic() - started < 10
+    # Four times as long as the stall: by a child, a little at a time.
+    target = tmp_path / "out"
+    script = f"for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2; echo x >> {target}; done"
+    helper.run(["sh", "-c", script], stall_s=1.0)
+    assert target.read_text().count("x") == 10
+
+
+def test_a_copy_tells_how_far_it_is_and_stops_when_the_job_is_lost(tmp_path: Path) -> None:
+    class Lost(Exception):
+        pass
+
+    told: list[tuple[int, int | None]] = []
+    pid = tmp_path / "pid"
+    target = tmp_path / "out"
+
+    def moving(done: int, total: int | None) -> None:
+        told.append((done, total))
+        if done:
+            raise Lost
+
+    script = f"echo $$ > {pid}; while :; do head -c 65536 /dev/zero >> {target}; sleep 0.05; done"
+    with lease.held(moving=moving), pytest.raises(Lost):
+        helper.run(["sh", "-c", script], stall_s=20, growing=target, total_bytes=10**9)
+    assert told[-1][0] >= 65536
+    assert told[-1][1] == 10**9
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+def test_nothing_takes_its_place_when_the_job_was_lost_while_it_was_made(
+    pool: DirectoryStorage, root: Path
+) -> None:
+    class Lost(Exception):
+        pass
+
+    asked: list[int] = []
+
+    def confirm() -> None:
+        asked.append(len(list((root / "work").glob("*/volume.qcow2"))))
+        if asked[-1]:
+            raise Lost
+
+    with lease.held(confirm), pytest.raises(Lost):
+        pool.create_volume("disk-1", size_gib=1)
+    # Once before it began, and once when the file was ready to be renamed.
+    assert asked == [0, 1]
+    assert pool.list_volumes() == ()
 
 
 # -- killed workers --------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Programs that the tests with a cut network run in a namespace of their own."""

@@ -1,0 +1,53 @@
+"""Run one job whose step publishes again and again, until its worker knows that it lost the job.
+
+Prints ``published <time>`` and ``believed <time>`` lines, and last the outcome of the run.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+
+def main() -> None:
+    """Run the job that is named."""
+    import django
+
+    django.setup()
+    from scloud.jobs import runner
+    from scloud.jobs.handlers import Context, Handler, LeaseLostError, Step, register
+    from scloud.jobs.models import Job
+    from scloud.lib import lease
+
+    class Publisher(Handler):
+        def steps(self, job: Job) -> Sequence[Step]:
+            return (Step("publish", "Publishing", self.publish),)
+
+        def publish(self, context: Context) -> None:
+            def believe() -> None:
+                while True:
+                    try:
+                        context.check()
+                    except LeaseLostError:
+                        return
+                    print("believed", time.time(), flush=True)
+                    time.sleep(0.05)
+
+            watch = threading.Thread(target=believe)
+            watch.start()
+            try:
+                while True:
+                    lease.confirm()
+                    print("published", time.time(), flush=True)
+                    time.sleep(0.05)
+            finally:
+                watch.join()
+
+    register("test.publish", Publisher())
+    print("outcome", runner.run(sys.argv[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
