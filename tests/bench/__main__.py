@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from tests.bench import (
     create,
     download,
+    fairness,
     installation,
     jobs,
     lists,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "batch": create.run_batch,
     "snapshots": snapshots.run,
     "jobs": jobs.run,
+    "fairness": fairness.run,
     "lists": lists.run,
     "download": download.run,
     "screen": screen.run,
@@ -57,6 +59,8 @@ HOW = """\
   the next one.
 - **jobs**: from the commit that queued a job to the first step in a real worker, queued one at a
   time at random moments.
+- **fairness**: as jobs, but another tenant has queued 50 jobs that wait as a shutdown does which
+  the guest ignores, and 20 downloads from a server that sends a byte a second.
 - **lists**: Django's test client in process with the production settings, so the whole request but
   for the network; queries are counted in requests of their own.
 - **download**: over HTTP from the console's server (daphne); the memory is the kernel's own peak

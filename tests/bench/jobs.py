@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 from uuid import uuid4
 
 from tests.bench import installation
@@ -41,8 +42,8 @@ def run(quick: bool) -> list[Row]:
     ]
 
 
-def latency_s(timeout_s: float = 20) -> float:
-    """Queue one job and return how long it waited, in seconds."""
+def latency_s(timeout_s: float = 20, tenant: Any = None) -> float:
+    """Queue one job of a tenant and return how long it waited, in seconds."""
     from django.db import transaction
 
     from scloud.jobs import service
@@ -52,7 +53,7 @@ def latency_s(timeout_s: float = 20) -> float:
     with transaction.atomic():
         job = service.enqueue(
             kind=KIND,
-            tenant=None,
+            tenant=tenant,
             title="Tick",
             target_kind="bench",
             target_id=uuid4().hex,

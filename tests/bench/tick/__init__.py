@@ -1,1 +1,1 @@
-"""A job that only writes down when it was started."""
+"""Jobs without hosts, for measuring how jobs get their turn."""

@@ -1,4 +1,4 @@
-"""Registers the job in the benchmark's own process and in its workers."""
+"""Registers the jobs in the benchmark's own process and in its workers."""
 
 from django.apps import AppConfig
 
@@ -10,8 +10,9 @@ class TickConfig(AppConfig):
     label = "bench_tick"
 
     def ready(self) -> None:
-        """Make the job known; its module needs the models to be loaded."""
+        """Make the jobs known; their module needs the models to be loaded."""
         from scloud.jobs.handlers import register
-        from tests.bench.tick.handler import KIND, Tick
+        from tests.bench.tick.handler import handlers
 
-        register(KIND, Tick())
+        for kind, handler in handlers().items():
+            register(kind, handler)
