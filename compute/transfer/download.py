@@ -178,7 +178,7 @@ class _Socket:
         return io.BufferedReader(_Reader(self), 65536)
 
     def close(self) -> None:
-        self.raw.close()
+        """Nothing yet: http.client calls it as soon as the headers of a last answer are read."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -208,6 +208,12 @@ class _Connection(http.client.HTTPConnection):
         self.link = _Socket(raw, self._end)
         self.sock = self.link
 
+    def hang_up(self) -> None:
+        """Close the socket, whatever of the answer was read."""
+        self.close()
+        if self.link is not None:
+            self.link.raw.close()
+
 
 def _open(
     url: str, allowed: Sequence[str], end: float
@@ -229,13 +235,13 @@ def _open(
                 connection.link.end = end
             return response, connection
         except ssl.SSLCertVerificationError as error:
-            connection.close()
+            connection.hang_up()
             raise ScloudError(
                 f"The certificate of {parts.hostname} is not valid: {error.verify_message}.",
                 code="certificate_invalid",
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
+            connection.hang_up()
             last = error
     raise HostError(
         f"{parts.hostname} does not answer ({type(last).__name__}).", code="download_failed"
@@ -285,7 +291,7 @@ def fetch(
             raise
         finally:
             response.close()
-            connection.close()
+            connection.hang_up()
     raise ScloudError("The URL redirects too often.", code="too_many_redirects")
 
 

@@ -318,7 +318,7 @@ def newer(enqueue: Enqueue) -> Job:
 
 
 def test_nothing_is_done_about_a_kind_of_a_newer_release(
-    newer: Job, script: Script, rings: list[str], actor: Actor
+    newer: Job, script: Script, rings: list[str]
 ) -> None:
     assert sweep.ring_forgotten() == 0
     assert sweep.end_overdue() == 0
@@ -327,7 +327,7 @@ def test_nothing_is_done_about_a_kind_of_a_newer_release(
     assert (row.status, row.attempt, row.error_code) == ("queued", 0, "")
     assert sweep.restart_silent_workers() is False
     with pytest.raises(Conflict) as refusal:
-        cancel_job(actor=actor, job=newer)
+        cancel_job(actor=Actor.system(None), job=newer)
     assert refusal.value.code == "job_kind_unknown"
     assert (script.calls, rings) == ([], [])
 

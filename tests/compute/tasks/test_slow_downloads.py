@@ -165,6 +165,18 @@ def test_less_than_the_minimum_is_a_stall_and_more_is_none_however_long_it_takes
     assert fetch(place, tmp_path / "out", min_bytes_per_s=2).size_bytes == 40
 
 
+def test_an_answer_that_ends_with_its_connection_is_read_to_its_end(
+    serve: Callable[[Talk], str], tmp_path: Path
+) -> None:
+    def talk(peer: socket.socket, over: threading.Event) -> None:
+        peer.recv(65536)
+        peer.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+        over.wait(0.2)
+        peer.sendall(b"x" * 100_000)
+
+    assert fetch(serve(talk), tmp_path / "out").size_bytes == 100_000
+
+
 def test_what_comes_is_reported_before_a_chunk_is_full(
     serve: Callable[[Talk], str], tmp_path: Path
 ) -> None:

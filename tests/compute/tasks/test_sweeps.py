@@ -135,6 +135,7 @@ def test_what_never_came_to_be_gives_back_what_it_took(box: Box, gone: bool) -> 
     assert Order.objects.count() > paid
     assert not Nic.objects.filter(vm_id=vm.pk).exists()
     assert reconcile.land_stuck() == 0
+    box.run()
     box.assert_nothing_orphaned()
 
 
