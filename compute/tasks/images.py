@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from compute.tasks.base import STALL_S
 from compute.tasks.drivers import quietly, storage_of, told_plainly
 from compute.tasks.vms.changes import facts, fail_image, keep_facts
 from compute.transfer import staging
-from compute.transfer.download import fetch
+from compute.transfer.download import Partial, Paused, fetch
 from compute.transitions.disks import move_image
 from scloud.jobs.handlers import Context, Handler, Lane, Step, register
 from scloud.jobs.models import Job
@@ -25,6 +26,7 @@ from scloud.lib import lease
 from scloud.lib.errors import ScloudError
 
 COPY_BYTES = 4 * 1024**2
+PAUSE_S = 2.0
 
 
 def image_of(context: Context) -> Image:
@@ -82,9 +84,30 @@ class ImportImage(Handler):
             of = f" of {total / 1024**2:.0f}" if total else ""
             context.progress(fraction, f"{done / 1024**2:.0f}{of} MB downloaded")
 
+        begun = context.memory.pop("partial", None)
+        try:
+            self.fetch(image, path, None if begun is None else Partial(**begun), report)
+        except Paused as pause:
+            # A dripping server must not keep others from their turn.
+            context.memory["partial"] = asdict(pause.partial)
+            context.park(PAUSE_S)
+
+    def fetch(
+        self,
+        image: Image,
+        path: Path,
+        partial: Partial | None,
+        report: Callable[[int, int | None], None],
+    ) -> None:
+        """Download it, or the rest of it."""
+        if partial is not None and (not path.exists() or path.stat().st_size < partial.done_bytes):
+            # Another worker's machine, or the sweep of old files.
+            partial = None
         fetch(
             image.import_source,
             path,
+            takes_turns=True,
+            partial=partial,
             max_bytes=staging.max_file_bytes(),
             allowed=settings.SCLOUD_IMPORT_ALLOWED_NETWORKS,
             min_bytes_per_s=settings.SCLOUD_IMPORT_MIN_KIB_PER_S * 1024,

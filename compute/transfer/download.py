@@ -7,7 +7,6 @@ nothing. The same holds for each redirection.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import io
 import ipaddress
@@ -35,6 +34,8 @@ RESOLVE_S = 15.0
 READ_TIMEOUT_S = 30.0
 # A download that brings less than its minimum over so many seconds has stalled.
 WINDOW_S = 60.0
+# One that brings less lets others have a turn after each window, where it can be gone on with.
+SLOW_BYTES_PER_S = 256 * 1024
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -44,7 +45,22 @@ class Fetched:
     """A finished download."""
 
     size_bytes: int
-    sha256: str
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The beginning of a file that was fetched, and what its server calls this version of it."""
+
+    done_bytes: int
+    validator: str
+
+
+class Paused(Exception):
+    """A slow download stopped after its turn; the file holds what came so far."""
+
+    def __init__(self, partial: Partial) -> None:
+        super().__init__(partial.done_bytes)
+        self.partial = partial
 
 
 def check_url(url: str, *, field: str = "url") -> str:
@@ -216,7 +232,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _open(
-    url: str, allowed: Sequence[str], end: float
+    url: str, allowed: Sequence[str], end: float, partial: Partial | None
 ) -> tuple[http.client.HTTPResponse, _Connection]:
     parts = urlsplit(check_url(url))
     tls = ssl.create_default_context() if parts.scheme == "https" else None
@@ -227,9 +243,12 @@ def _open(
         connection = _Connection(parts, address, tls, min(end, time.monotonic() + ANSWER_S))
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request(
-                "GET", path, headers={"User-Agent": "SCloud", "Accept-Encoding": "identity"}
-            )
+            headers = {"User-Agent": "SCloud", "Accept-Encoding": "identity"}
+            if partial is not None:
+                # The rest if it is still the same file, else the whole.
+                headers["Range"] = f"bytes={partial.done_bytes}-"
+                headers["If-Range"] = partial.validator
+            connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             if connection.link is not None:
                 connection.link.end = end
@@ -256,6 +275,8 @@ def fetch(
     allowed: Sequence[str] = (),
     deadline_s: float | None = None,
     min_bytes_per_s: int = 0,
+    takes_turns: bool = False,
+    partial: Partial | None = None,
     report: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Fetched:
     """Download ``url`` into the new file ``target``; ``report`` gets bytes done and the total.
@@ -263,23 +284,35 @@ def fetch(
     It ends by a stall and not by its duration: when nothing comes for ``READ_TIMEOUT_S`` seconds,
     or less than ``min_bytes_per_s`` over ``WINDOW_S``. ``deadline_s`` bounds the whole where given.
 
-    A file that is there is overwritten; after an error there is none. Raises InvalidInput
+    With ``takes_turns`` a slow one stops after a window with :class:`Paused`, if its server can go
+    on later; its ``partial`` is to be given then.
+
+    A file that is there is overwritten, unless it is the ``partial`` one; after an error there is
+    none. Raises InvalidInput
     (``url_invalid``, ``address_refused``, ``download_too_large``), ScloudError for an answer that
     is no file, HostError (retryable) for what may pass.
     """
     end = math.inf if deadline_s is None else time.monotonic() + deadline_s
     place = url
     for _ in range(MAX_REDIRECTS + 1):
-        response, connection = _open(place, allowed, end)
+        response, connection = _open(place, allowed, end, partial)
         try:
             if response.status in (301, 302, 303, 307, 308):
                 place = urljoin(place, response.getheader("Location") or "")
                 continue
-            if response.status != 200:
+            if response.status != 200 and not (response.status == 206 and partial is not None):
                 _refuse_status(response.status)
             return _save(
-                response, target, max_bytes=max_bytes, least=min_bytes_per_s, report=report
+                response,
+                target,
+                max_bytes=max_bytes,
+                least=min_bytes_per_s,
+                turns=takes_turns,
+                partial=partial if response.status == 206 else None,
+                report=report,
             )
+        except Paused:
+            raise
         except TimeoutError as error:
             target.unlink(missing_ok=True)
             raise HostError("The download stalled.", code="download_stalled") from error
@@ -308,18 +341,31 @@ def _save(
     *,
     max_bytes: int,
     least: int,
+    turns: bool,
+    partial: Partial | None,
     report: Callable[[int, int | None], None],
 ) -> Fetched:
     length = response.getheader("Content-Length")
     total = int(length) if length is not None and length.isdigit() else None
+    done, told = 0, 0.0
+    if partial is None:
+        # Nobody else may have prepared a link at this place.
+        target.unlink(missing_ok=True)
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    else:
+        done = partial.done_bytes
+        if not (response.getheader("Content-Range") or "").startswith(f"bytes {done}-"):
+            raise HostError("The download broke off.", code="download_failed")
+        total = None if total is None else done + total
+        handle = os.open(target, os.O_WRONLY | os.O_NOFOLLOW)
     if total is not None and total > max_bytes:
+        os.close(handle)
         _too_large(max_bytes)
-    digest, done, told = hashlib.sha256(), 0, 0.0
-    window_done, window_end = 0, time.monotonic() + WINDOW_S
-    # Nobody else may have prepared a link at this place.
-    target.unlink(missing_ok=True)
-    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    validator = _validator(response) if turns else ""
+    window_done, window_end = done, time.monotonic() + WINDOW_S
     with os.fdopen(handle, "wb") as file:
+        file.truncate(done)
+        file.seek(done)
         # What has come is looked at as it comes; a full chunk is not waited for.
         while chunk := response.read1(CHUNK_BYTES):
             done += len(chunk)
@@ -328,8 +374,11 @@ def _save(
             if time.monotonic() > window_end:
                 if done - window_done < least * WINDOW_S:
                     raise HostError("The download is too slow.", code="download_stalled")
+                slow = done - window_done < SLOW_BYTES_PER_S * WINDOW_S
+                if validator and slow:
+                    file.write(chunk)
+                    raise Paused(Partial(done, validator))
                 window_done, window_end = done, time.monotonic() + WINDOW_S
-            digest.update(chunk)
             file.write(chunk)
             if time.monotonic() - told > 1.0:
                 told = time.monotonic()
@@ -338,7 +387,15 @@ def _save(
         os.fsync(file.fileno())
     if total is not None and done != total:
         raise HostError("The download broke off.", code="download_failed")
-    return Fetched(done, digest.hexdigest())
+    return Fetched(done)
+
+
+def _validator(response: http.client.HTTPResponse) -> str:
+    """Return what names this version of the file, if its server can send the rest of it later."""
+    tag = response.getheader("ETag") or ""
+    ranges = response.status == 206 or response.getheader("Accept-Ranges") == "bytes"
+    # A weak one says that two versions mean the same, not that their bytes are.
+    return tag if ranges and tag.startswith('"') and tag.isascii() and len(tag) <= 200 else ""
 
 
 def _too_large(max_bytes: int) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from compute.actions import images
 from compute.transfer import download
+from scloud.jobs import runner
+from scloud.jobs.models import Job
 from scloud.lib.errors import HostError
+from tests.compute.box import Box
+from tests.compute.tasks.test_images import facts
 
 Talk = Callable[[socket.socket, threading.Event], None]
 
@@ -175,6 +182,53 @@ def test_an_answer_that_ends_with_its_connection_is_read_to_its_end(
         peer.sendall(b"x" * 100_000)
 
     assert fetch(serve(talk), tmp_path / "out").size_bytes == 100_000
+
+
+def test_a_slow_download_lets_others_have_a_turn_and_goes_on_where_it_was(
+    box: Box,
+    serve: Callable[[Talk], str],
+    tmp_path: Path,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(download, "WINDOW_S", 0.3)
+    settings.MEDIA_ROOT = tmp_path / "media"
+    settings.SCLOUD_IMPORT_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    settings.SCLOUD_IMPORT_MIN_KIB_PER_S = 1
+    source = tmp_path / "sound.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(source), "1G"], check=True)
+    content = source.read_bytes()
+    asked: list[int] = []
+
+    def talk(peer: socket.socket, over: threading.Event) -> None:
+        lines = peer.recv(65536).decode().splitlines()
+        given = dict(line.split(": ", 1) for line in lines[1:] if line)
+        start = int(given.get("Range", "bytes=0-")[6:-1])
+        assert not start or given["If-Range"] == '"one"'
+        asked.append(start)
+        status = f"206 Partial\r\nContent-Range: bytes {start}-{len(content) - 1}/{len(content)}"
+        peer.sendall(
+            f'HTTP/1.1 {status if start else "200 OK"}\r\nETag: "one"\r\n'
+            f"Accept-Ranges: bytes\r\nContent-Length: {len(content) - start}\r\n\r\n".encode()
+        )
+        for at in range(start, len(content), 16384):
+            if over.wait(0.1):
+                return
+            peer.sendall(content[at : at + 16384])
+
+    image = images.import_image_url(
+        actor=box.actor, facts=facts(box), url=f"http://{serve(talk)}/x", sha256=None
+    )
+    job = Job.objects.get(target_id=image.pk)
+    assert (job.lane, runner.run(job.pk)) == ("long", "waiting")
+    job.refresh_from_db()
+    assert job.parked["memory"]["partial"]["done_bytes"] > 0
+    box.run()
+    image.refresh_from_db()
+    assert (image.status, image.failure) == ("available", "")
+    assert asked[0] == 0
+    assert len(asked) > 1
+    assert asked == sorted(set(asked))
 
 
 def test_what_comes_is_reported_before_a_chunk_is_full(
