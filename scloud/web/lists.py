@@ -351,9 +351,9 @@ class ListView(ConsoleView):
         )
 
     def export_response(self) -> HttpResponseBase:
-        """Return everything that the filter shows as a workbook."""
+        """Return everything that the filter shows as a workbook, with all columns of the list."""
         state = self.state()
-        columns = [column for column in self.visible_columns() if column.exported]
+        columns = [column for column in self.columns if column.exported]
         return export.workbook_response(
             queryset=self.sorted(self.narrowed(state), state),
             columns=[
@@ -361,6 +361,8 @@ class ListView(ConsoleView):
             ],
             name=self.kind,
             tenant=self.actor.tenant,
+            user=str(self.request.user.pk),
+            progress="progress" in self.request.GET,
             asynchronous=isinstance(self.request, ASGIRequest),
         )
 

@@ -1,6 +1,7 @@
 // Entry of every page: menus, dialog, toasts, lists, live rows, search, theme, navigation.
 import { $, $$, on, setCookie, text } from "./dom.js";
 import { startDialog } from "./dialog.js";
+import { startDownloads } from "./download.js";
 import { startLists } from "./list.js";
 import { startLive } from "./live.js";
 import { startMenus } from "./menu.js";
@@ -83,6 +84,7 @@ startToasts();
 startMenus();
 startDialog();
 startLists();
+startDownloads();
 startCopy();
 startSearch();
 startNav();

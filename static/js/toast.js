@@ -2,7 +2,8 @@ import { $, $$, on } from "./dom.js";
 
 const SHOWN_MS = { ok: 5000, info: 6000, warn: 9000, error: 0 };
 
-function expose() {
+/** Draw the box of toasts again after one was added or removed. */
+export function expose() {
   // A manual popover lies above open dialogs, so a refusal is seen there as well.
   const box = $("#toasts");
   if (!box) return null;

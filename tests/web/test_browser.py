@@ -1,8 +1,12 @@
 """The console in a real browser: keyboard, dialogs, live rows, narrow screens."""
 
+import io
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -192,3 +196,50 @@ def test_every_text_has_the_contrast_of_wcag_aa(page: Page, console_url: str, sc
         if (high + 0.05) / (low + 0.05) < 4.5:
             poor.append((text, round((high + 0.05) / (low + 0.05), 2)))
     assert poor == []
+
+
+def make_many(make_job: Callable[..., Job], count: int) -> None:
+    one = make_job(title="Start web", status="succeeded")
+    with scope(tenant=one.tenant):
+        fields = [field.attname for field in Job._meta.concrete_fields if field.name != "id"]
+        values = {name: getattr(one, name) for name in fields}
+        Job.objects.bulk_create([Job(**values) for _ in range(count - 1)], batch_size=5000)
+
+
+def test_a_download_tells_how_far_it_is_and_ends_as_a_file(
+    page: Page, console_url: str, make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    make_many(make_job, 20_000)
+    page.goto(f"{console_url}/tasks/")
+    with page.expect_download(timeout=60_000) as coming:
+        page.get_by_label("Download as .xlsx").click()
+        told = page.locator("#toasts [data-download-text]")
+        expect(told).to_contain_text(re.compile("^[0-9,]+ of 20,000 rows$"), timeout=30_000)
+    expect(told).not_to_be_attached()
+    book = tmp_path / coming.value.suggested_filename
+    coming.value.save_as(book)
+    sheet = openpyxl.load_workbook(io.BytesIO(book.read_bytes()), read_only=True).worksheets[0]
+    assert sum(1 for _ in sheet.iter_rows(values_only=True)) == 20_001
+
+
+def test_a_download_can_be_cancelled(
+    page: Page, console_url: str, make_job: Callable[..., Job]
+) -> None:
+    make_many(make_job, 20_000)
+    page.goto(f"{console_url}/tasks/")
+    came: list[str] = []
+    page.on("download", lambda download: came.append(download.suggested_filename))
+    page.get_by_label("Download as .xlsx").click()
+    expect(page.locator("#toasts [data-download-text]")).to_contain_text(
+        "of 20,000 rows", timeout=30_000
+    )
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#toasts .toast")).to_have_count(0)
+    # The user may begin two others at once: the one that was cancelled does not count any more.
+    for _ in range(2):
+        page.get_by_label("Download as .xlsx").click()
+    expect(page.locator("#toasts [data-download-text]")).to_have_count(2)
+    for _ in range(2):
+        page.locator("[data-download-cancel]").first.click()
+    expect(page.locator("#toasts .toast")).to_have_count(0)
+    assert came == []

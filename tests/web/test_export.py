@@ -1,9 +1,18 @@
 """The workbook of a list."""
 
+import asyncio
+import contextlib
 import io
-from collections.abc import Callable
+import json
+import re
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import openpyxl
@@ -12,7 +21,10 @@ from django.test import Client
 
 from scloud.jobs.models import Job
 from scloud.tenancy.models import Tenant
-from scloud.web.export import ExportColumn, workbook
+from scloud.tenancy.scoping import scopes_disabled
+from scloud.web import export, lists
+from scloud.web.activity import TasksView
+from scloud.web.export import ExportColumn, write_workbook
 
 
 def read(content: bytes) -> list[tuple[Any, ...]]:
@@ -20,9 +32,19 @@ def read(content: bytes) -> list[tuple[Any, ...]]:
     return [tuple(cell.value for cell in row) for row in book.worksheets[0].iter_rows()]
 
 
+def sheet_xml(content: bytes) -> str:
+    with zipfile.ZipFile(io.BytesIO(content)) as book:
+        return book.read("xl/worksheets/sheet1.xml").decode()
+
+
+def made(values: Iterable[Any]) -> bytes:
+    file = io.BytesIO()
+    write_workbook(iter(values), [ExportColumn("Value", lambda value: value)], "test", file)
+    return file.getvalue()
+
+
 def written(*values: Any) -> list[Any]:
-    columns = [ExportColumn("Value", lambda value: value)]
-    rows = read(b"".join(workbook(iter(values), columns, "test")))
+    rows = read(made(values))
     assert rows[0] == ("Value",)
     return [row[0] for row in rows[1:]]
 
@@ -43,18 +65,20 @@ def test_the_workbook_holds_exactly_what_the_filter_shows(
     assert titles == [f"Job {number:02d}" for number in range(23, 0, -2)]
 
 
-def test_the_workbook_has_the_columns_that_the_user_chose(
+def test_the_workbook_has_all_columns_whatever_the_user_chose_to_see(
     console: Client, make_job: Callable[..., Job]
 ) -> None:
     make_job()
     console.cookies["scloud_cols_job"] = "created_by.id"
     rows = read(b"".join(console.get("/tasks/?export=xlsx")))
-    assert rows[0] == ("Task", "Started by", "ID")
+    labels = tuple(str(column.label) for column in TasksView.columns if column.exported)
+    assert len(labels) > 3
+    assert rows[0] == labels
 
 
 def test_numbers_dates_and_truth_values_keep_their_type() -> None:
     moment = datetime(2026, 11, 22, 9, 30, 15, tzinfo=UTC)
-    values = written(7, Decimal("1234.50"), 2.5, True, date(2026, 1, 2), moment, None, "")
+    values = written(7, Decimal("1234.50"), 2.5, True, date(2026, 1, 2), moment, None, "", "end")
     assert values[0] == 7
     assert values[1] == pytest.approx(1234.5)
     assert values[2] == 2.5
@@ -63,6 +87,7 @@ def test_numbers_dates_and_truth_values_keep_their_type() -> None:
     assert abs(values[5] - datetime(2026, 11, 22, 9, 30, 15)) < timedelta(seconds=1)
     assert values[6] is None
     assert values[7] is None
+    assert values[8] == "end"
 
 
 @pytest.mark.parametrize(
@@ -70,12 +95,31 @@ def test_numbers_dates_and_truth_values_keep_their_type() -> None:
     ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", '=HYPERLINK("http://x","y")', "=cmd|' /C calc'!A0"],
 )
 def test_text_that_looks_like_a_formula_stays_text(text: str) -> None:
-    content = b"".join(workbook(iter([text]), [ExportColumn("V", lambda v: v)], "t"))
+    content = made([text])
     cell = openpyxl.load_workbook(io.BytesIO(content)).worksheets[0]["A2"]
     assert cell.value == text
-    # openpyxl reads inline text that begins with "=" as text as well: there is no <f> element.
-    assert cell.quotePrefix is True
-    assert b"<f>" not in content
+    assert cell.data_type == "s"
+    assert cell.quotePrefix
+    assert cell.number_format == "@"
+    assert "<f" not in sheet_xml(content)
+
+
+@pytest.mark.parametrize("text", ["#N/A", "#REF!", "#DIV/0!"])
+def test_text_that_looks_like_an_error_stays_text(text: str) -> None:
+    content = made([text])
+    cell = openpyxl.load_workbook(io.BytesIO(content)).worksheets[0]["A2"]
+    assert (cell.value, cell.data_type) == (text, "s")
+
+
+@pytest.mark.parametrize(
+    "text", ["_x0041_", "a_x0041_x0042_b", "=_x003D_", "_x000D_\n_x000a_", "_x41_", "__x0041__"]
+)
+def test_text_that_looks_like_an_escape_comes_back_unchanged(text: str) -> None:
+    content = made([text])
+    assert read(content)[1:] == [(text,)]
+    # What the format says of every piece of text: such an escape stands for the character.
+    escapes = re.findall(r"<t[^>]*>[^<]*_x[0-9A-Fa-f]{4}_[^<]*</t>", sheet_xml(content))
+    assert escapes == []
 
 
 def test_characters_that_xml_cannot_hold_are_left_out() -> None:
@@ -96,8 +140,151 @@ def test_a_workbook_without_rows_has_its_heading() -> None:
     assert written() == []
 
 
-def test_the_rows_are_written_piece_by_piece() -> None:
-    columns = [ExportColumn("V", str)]
-    pieces = workbook(iter(range(200_000)), columns, "t")
-    largest = max(len(piece) for piece in pieces)
-    assert largest < 1_000_000
+def test_more_rows_than_a_sheet_holds_go_to_further_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "MAX_ROWS", 3)
+    book = openpyxl.load_workbook(io.BytesIO(made(range(7))))
+    assert book.sheetnames == ["test", "test (2)", "test (3)"]
+    found = [[cell.value for cell in sheet["A"]] for sheet in book.worksheets]
+    assert found == [["Value", 0, 1, 2], ["Value", 3, 4, 5], ["Value", 6]]
+
+
+def test_a_writing_that_is_given_up_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def give_up(rows: int) -> None:
+        assert list(tmp_path.iterdir())
+        raise export.Cancelled
+
+    with pytest.raises(export.Cancelled):
+        write_workbook(iter(range(5)), [ExportColumn("V", str)], "t", io.BytesIO(), give_up)
+    assert list(tmp_path.iterdir()) == []
+
+
+def framed(content: bytes) -> tuple[list[dict[str, Any]], bytes]:
+    """The lines of progress, and the file behind them."""
+    lines = []
+    while not lines or not {"file", "error"} & set(lines[-1]):
+        line, _, content = content.partition(b"\n")
+        lines.append(json.loads(line))
+    return lines, content
+
+
+def test_with_progress_the_file_follows_the_figures(
+    console: Client, make_job: Callable[..., Job]
+) -> None:
+    for _ in range(3):
+        make_job()
+    response = console.get("/tasks/?export=xlsx&progress=1")
+    assert response["Content-Type"] == "application/vnd.scloud.download"
+    lines, content = framed(b"".join(response))
+    assert lines[-2] == {"rows": 3, "total": 3}
+    assert lines[-1]["bytes"] == len(content)
+    assert lines[-1]["file"].startswith("scloud-job-")
+    assert len(read(content)) == 4
+
+
+def test_with_progress_a_defect_is_told_behind_the_headers(
+    console: Client, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_job()
+
+    def broken(obj: Any) -> Any:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(lists.Column, "export_value", staticmethod(broken))
+    content = b"".join(console.get("/tasks/?export=xlsx&progress=1"))
+    lines, rest = framed(content)
+    assert rest == b""
+    assert lines[-1]["error"]["code"] == "internal_error"
+    assert b"secret" not in content
+
+
+def test_a_user_prepares_two_downloads_at_a_time(
+    console: Client, make_job: Callable[..., Job]
+) -> None:
+    make_job()
+    held = [console.get("/tasks/?export=xlsx") for _ in range(2)]
+    refused = console.get("/tasks/?export=xlsx", headers={"HX-Request": "true"})
+    assert refused.status_code == 429
+    assert "2 downloads" in refused.headers["HX-Trigger"]
+    # One that nobody reads any more does not count, nor does one that has been read.
+    held.pop()
+    b"".join(held[0])
+    again = [console.get("/tasks/?export=xlsx") for _ in range(2)]
+    assert [one.status_code for one in again] == [200, 200]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_console_process_tells_how_far_the_worker_thread_is(
+    make_job: Callable[..., Job], tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_job(title="One")
+    monkeypatch.setattr(export, "REPORT_EVERY_S", 0.01)
+    go_on = threading.Event()
+    names = []
+
+    def title(job: Job) -> str:
+        names.append(threading.current_thread().name)
+        assert go_on.wait(30)
+        return job.title
+
+    async def take() -> list[bytes]:
+        with scopes_disabled():
+            response = export.workbook_response(
+                queryset=Job.objects.all(), columns=[ExportColumn("Task", title)], name="job",
+                tenant=tenant, user="1", progress=True, asynchronous=True,
+            )  # fmt: skip
+        pieces = []
+        async for piece in response:
+            pieces.append(piece)
+            if json.loads(pieces[0]) and len(pieces) == 2:
+                go_on.set()
+        return pieces
+
+    pieces = asyncio.run(take())
+    lines, content = framed(b"".join(pieces))
+    # Figures came while the first row was still being written.
+    assert lines[1]["rows"] == 0
+    assert names[0].startswith("download")
+    assert read(content) == [("Task",), ("One",)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_browser_that_goes_away_ends_the_writing(
+    make_job: Callable[..., Job], tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_job()
+    make_job()
+    monkeypatch.setattr(export, "REPORT_EVERY_S", 0.01)
+    monkeypatch.setattr(export, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone, seen = threading.Event(), []
+
+    def title(job: Job) -> str:
+        seen.append(job.pk)
+        assert gone.wait(30)
+        return job.title
+
+    async def leave() -> None:
+        with scopes_disabled():
+            response = export.workbook_response(
+                queryset=Job.objects.all(), columns=[ExportColumn("Task", title)], name="job",
+                tenant=tenant, user="1", progress=True, asynchronous=True,
+            )  # fmt: skip
+        async with contextlib.aclosing(aiter(response)) as content:
+            async for _ in content:
+                if seen:
+                    break
+        gone.set()
+
+    asyncio.run(leave())
+    # The thread is free again when this comes back.
+    export._threads.submit(int).result(30)
+    for _ in range(300):
+        if not list(tmp_path.iterdir()):
+            break
+        time.sleep(0.1)
+    assert list(tmp_path.iterdir()) == []
+    assert len(seen) == 1
