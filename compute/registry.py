@@ -10,6 +10,7 @@ from billing import hooks
 from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
+from compute.models import Host
 from compute.queries import vms as queries
 from compute.sweeps import reconcile
 from compute.sweeps import vms as sweeps
@@ -20,6 +21,7 @@ from compute.vnc import leases, tickets
 from network.rules import usage
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
+from scloud.lib import destinations
 from scloud.resources import kinds
 
 
@@ -96,6 +98,7 @@ def register_all() -> None:
             view_permission="compute.view_image",
         )
     )
+    destinations.register_platform_addresses(lambda: Host.objects.values_list("address", flat=True))
     usage.register("VMs", queries.vms_naming)
     hooks.register(
         "disk",

@@ -277,6 +277,10 @@ SCLOUD_IMAGE_MAX_VIRTUAL_GIB = env.int("SCLOUD_IMAGE_MAX_VIRTUAL_GIB", default=5
 # A download that brings less over a minute has stalled.
 SCLOUD_IMPORT_MIN_KIB_PER_S = env.int("SCLOUD_IMPORT_MIN_KIB_PER_S", default=16)
 SCLOUD_IMPORT_ALLOWED_NETWORKS = env.list("SCLOUD_IMPORT_ALLOWED_NETWORKS", default=[])
+SCLOUD_IMPORT_PORTS = [int(port) for port in env.list("SCLOUD_IMPORT_PORTS", default=[80, 443])]
+# Networks of the platform itself that no URL of a tenant may lead to, public ones included; the
+# hosts' management addresses are known without being named here.
+SCLOUD_PLATFORM_NETWORKS = env.list("SCLOUD_PLATFORM_NETWORKS", default=[])
 SCLOUD_GUEST_TIME_ZONE = env.str("SCLOUD_GUEST_TIME_ZONE", default="Asia/Shanghai")
 
 LOGGING = {

@@ -17,13 +17,13 @@ from compute.rules.validation import check_remark
 from compute.states.disks import DiskStatus
 from compute.states.images import ImageStatus, image_rule
 from compute.transfer import staging
-from compute.transfer.download import check_url
 from compute.transitions.disks import guard_image, move_image
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
 from scloud.jobs import service as jobs
 from scloud.jobs.models import Job
+from scloud.lib import destinations
 from scloud.lib.errors import Conflict, Forbidden, InvalidInput
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -163,11 +163,11 @@ def import_image_url(
 ) -> Image:
     """Begin to download and import an image; return it (*Importing*).
 
-    Raises InvalidInput (``url_invalid``), QuotaExceeded. The job fails with ``address_refused``
+    Raises InvalidInput (``url_invalid``, ``url_port``), QuotaExceeded. The job fails with ``address_refused``
     for an address inside the platform.
     """
     image = _new_image(actor, facts, sha256)
-    image.import_source = check_url(url)
+    image.import_source = destinations.configured().check_url(url)
     return _begin_import(actor, image)
 
 

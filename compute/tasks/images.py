@@ -22,7 +22,7 @@ from compute.transfer.download import Partial, Paused, fetch
 from compute.transitions.disks import move_image
 from scloud.jobs.handlers import Context, Handler, Lane, Step, register
 from scloud.jobs.models import Job
-from scloud.lib import lease
+from scloud.lib import destinations, lease
 from scloud.lib.errors import ScloudError
 
 COPY_BYTES = 4 * 1024**2
@@ -109,7 +109,7 @@ class ImportImage(Handler):
             takes_turns=True,
             partial=partial,
             max_bytes=staging.max_file_bytes(),
-            allowed=settings.SCLOUD_IMPORT_ALLOWED_NETWORKS,
+            destinations=destinations.configured(),
             min_bytes_per_s=settings.SCLOUD_IMPORT_MIN_KIB_PER_S * 1024,
             report=report,
         )

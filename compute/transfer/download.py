@@ -9,35 +9,29 @@ from __future__ import annotations
 
 import http.client
 import io
-import ipaddress
 import math
 import os
-import queue
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from typing import Any, NoReturn
+from urllib.parse import SplitResult, urlsplit
 
+from scloud.lib.destinations import Destinations
 from scloud.lib.errors import HostError, InvalidInput, ScloudError
 
-MAX_URL = 1000
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
 # From the look-up of the name to the end of the headers, for each address; and without a byte.
 ANSWER_S = 30.0
-RESOLVE_S = 15.0
 READ_TIMEOUT_S = 30.0
 # A download that brings less than its minimum over so many seconds has stalled.
 WINDOW_S = 60.0
 # One that brings less lets others have a turn after each window, where it can be gone on with.
 SLOW_BYTES_PER_S = 256 * 1024
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True)
@@ -61,96 +55,6 @@ class Paused(Exception):
     def __init__(self, partial: Partial) -> None:
         super().__init__(partial.done_bytes)
         self.partial = partial
-
-
-def check_url(url: str, *, field: str = "url") -> str:
-    """Return the URL; InvalidInput unless it is a plain http or https one without credentials."""
-    cleaned = url.strip()
-    try:
-        parts = urlsplit(cleaned)
-        port = parts.port
-    except ValueError as error:
-        raise InvalidInput("This is not a URL.", code="url_invalid", field=field) from error
-    if (
-        len(cleaned) > MAX_URL
-        or not cleaned.isascii()
-        or not cleaned.isprintable()
-        or " " in cleaned
-        or parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or port == 0
-    ):
-        raise InvalidInput(
-            "Give an http or https URL.",
-            code="url_invalid",
-            field=field,
-            remedy="Such as https://example.org/image.qcow2.",
-        )
-    if parts.username is not None or parts.password is not None:
-        raise InvalidInput(
-            "The URL must not hold a user name or password.", code="url_credentials", field=field
-        )
-    return cleaned
-
-
-def is_allowed(address: Address, allowed: Sequence[str]) -> bool:
-    """Tell whether the platform may connect to an address: a public one, or one of ``allowed``.
-
-    ``allowed`` are networks such as ``192.0.2.0/24`` that an administrator named. Addresses that
-    carry another one inside are judged by that one too.
-    """
-    networks = [ipaddress.ip_network(one, strict=False) for one in allowed]
-    if any(address.version == net.version and address in net for net in networks):
-        return True
-    inner: Address | None = None
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address.teredo is not None:
-            inner = address.teredo[1]
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if inner is not None:
-        return is_allowed(inner, allowed)
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def resolve(host: str, port: int, allowed: Sequence[str]) -> list[str]:
-    """Return the addresses of a host; InvalidInput (``address_refused``) if one is not allowed.
-
-    All of them must be: a name that mixes a public with a private address is up to something.
-    Raises HostError when the name cannot be resolved.
-    """
-    found = _look_up(host, port)
-    addresses = list(dict.fromkeys(str(entry[4][0]).split("%", 1)[0] for entry in found))
-    for text in addresses:
-        if not is_allowed(ipaddress.ip_address(text), allowed):
-            raise InvalidInput(
-                f"{host} is not a public address.",
-                code="address_refused",
-                field="url",
-                remedy="Use a public address, or ask the operators to allow this one.",
-            )
-    return addresses
-
-
-def _look_up(host: str, port: int) -> list[Any]:
-    """Ask the resolver, which has no limit of its own, for at most ``RESOLVE_S`` seconds."""
-    answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    threading.Thread(target=ask, name="resolve", daemon=True).start()
-    try:
-        answer = answers.get(timeout=RESOLVE_S)
-    except queue.Empty:
-        answer = TimeoutError("no answer")
-    if isinstance(answer, Exception):
-        raise HostError(f"{host} cannot be resolved.", code="name_not_resolved") from answer
-    return answer
 
 
 class _Reader(io.RawIOBase):
@@ -232,13 +136,13 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _open(
-    url: str, allowed: Sequence[str], end: float, partial: Partial | None
+    url: str, destinations: Destinations, end: float, partial: Partial | None
 ) -> tuple[http.client.HTTPResponse, _Connection]:
-    parts = urlsplit(check_url(url))
+    parts = urlsplit(destinations.check_url(url))
     tls = ssl.create_default_context() if parts.scheme == "https" else None
     port = parts.port or (443 if tls else 80)
     last: Exception | None = None
-    for address in resolve(parts.hostname or "", port, allowed):
+    for address in destinations.resolve(parts.hostname or "", port):
         # The headers too: they may come a byte at a time.
         connection = _Connection(parts, address, tls, min(end, time.monotonic() + ANSWER_S))
         try:
@@ -272,7 +176,7 @@ def fetch(
     target: Path,
     *,
     max_bytes: int,
-    allowed: Sequence[str] = (),
+    destinations: Destinations,
     deadline_s: float | None = None,
     min_bytes_per_s: int = 0,
     takes_turns: bool = False,
@@ -288,17 +192,17 @@ def fetch(
     on later; its ``partial`` is to be given then.
 
     A file that is there is overwritten, unless it is the ``partial`` one; after an error there is
-    none. Raises InvalidInput
-    (``url_invalid``, ``address_refused``, ``download_too_large``), ScloudError for an answer that
-    is no file, HostError (retryable) for what may pass.
+    none. Raises InvalidInput (``url_invalid``, ``url_port``, ``address_refused``,
+    ``download_too_large``), ScloudError for an answer that is no file, HostError (retryable) for
+    what may pass.
     """
     end = math.inf if deadline_s is None else time.monotonic() + deadline_s
     place = url
     for _ in range(MAX_REDIRECTS + 1):
-        response, connection = _open(place, allowed, end, partial)
+        response, connection = _open(place, destinations, end, partial)
         try:
             if response.status in (301, 302, 303, 307, 308):
-                place = urljoin(place, response.getheader("Location") or "")
+                place = _next(place, response, destinations)
                 continue
             if response.status != 200 and not (response.status == 206 and partial is not None):
                 _refuse_status(response.status)
@@ -328,7 +232,14 @@ def fetch(
     raise ScloudError("The URL redirects too often.", code="too_many_redirects")
 
 
-def _refuse_status(status: int) -> None:
+def _next(place: str, response: http.client.HTTPResponse, destinations: Destinations) -> str:
+    location = response.getheader("Location")
+    if not location:
+        _refuse_status(response.status)
+    return destinations.redirect(place, location)
+
+
+def _refuse_status(status: int) -> NoReturn:
     message = f"The server answered {status}."
     if status >= 500 or status == 429:
         raise HostError(message, code="download_failed")

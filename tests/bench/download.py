@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import tempfile
 import time
 import zipfile
@@ -85,10 +86,12 @@ def await_page(port: int, cookie: str, timeout_s: float = 60) -> None:
 
 
 def fetch(port: int, cookie: str, file: IO[bytes]) -> float:
-    """Download the workbook into a file; return the seconds that it took."""
+    """Download the workbook into a file as the console's page does; return the seconds it took."""
     began = time.perf_counter()
-    answer = _get(port, cookie, "/vms/?export=xlsx")
+    answer = _get(port, cookie, "/vms/?export=xlsx&progress=1")
     assert answer.status == 200, answer.status
+    while "file" not in (line := json.loads(answer.readline())):
+        assert "error" not in line, line
     while piece := answer.read(64 * 1024):
         file.write(piece)
     return time.perf_counter() - began

@@ -9,6 +9,7 @@ from typing import Any
 from compute.transfer import download
 from scloud.jobs.handlers import Context, Handler, Lane, Step
 from scloud.jobs.models import Job
+from scloud.lib.destinations import Destinations, networks
 
 KIND = "bench.tick"
 STUCK = "bench.stuck"
@@ -55,7 +56,9 @@ class Dripping(Handler):
                 context.payload["url"],
                 Path(folder) / "image",
                 max_bytes=1024**3,
-                allowed=["127.0.0.0/8"],
+                destinations=Destinations(
+                    allowed=networks(["127.0.0.0/8"]), ports=frozenset(range(1, 65536))
+                ),
                 report=lambda done, total: context.check(),
             )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import socket
 import subprocess
 import threading
@@ -25,6 +24,7 @@ from compute.sweeps import vms as sweeps
 from compute.tasks.images import export_path, sweep_staging
 from compute.transfer import download, staging
 from scloud.jobs.models import Job
+from scloud.lib.destinations import Destinations, networks
 from scloud.lib.errors import Conflict, Forbidden, HostError, InvalidInput, ScloudError
 from scloud.resources import kinds
 from scloud.tenancy.actor import Actor
@@ -234,14 +234,18 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(settings: Any) -> Iterator[Server]:
     server = Server()
+    settings.SCLOUD_IMPORT_PORTS = [server.server.server_port]
     yield server
     server.close()
 
 
 def fetch(url: str, target: Path, **changes: Any) -> download.Fetched:
-    values: dict[str, Any] = {"max_bytes": 10_000_000, "allowed": ["127.0.0.0/8"]}
+    places = Destinations(
+        allowed=networks(changes.pop("allowed", ["127.0.0.0/8"])), ports=frozenset(range(1, 65536))
+    )
+    values: dict[str, Any] = {"max_bytes": 10_000_000, "destinations": places}
     return download.fetch(url, target, **{**values, **changes})
 
 
@@ -388,14 +392,59 @@ def test_a_name_with_one_private_address_is_refused(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(InvalidInput):
-        download.resolve("mixed.test", 80, [])
+        Destinations().resolve("mixed.test", 80)
 
 
-def test_public_addresses_are_allowed() -> None:
-    for text in ("93.184.216.34", "2606:4700::1111"):
-        assert download.is_allowed(ipaddress.ip_address(text), [])
-    assert download.is_allowed(ipaddress.ip_address("10.1.2.3"), ["10.1.0.0/16"])
-    assert not download.is_allowed(ipaddress.ip_address("10.2.2.3"), ["10.1.0.0/16"])
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        (b"/with space.img", "/with%20space.img"),
+        ("/größe/日本.img?n=ü".encode(), "/gr%C3%B6%C3%9Fe/%E6%97%A5%E6%9C%AC.img?n=%C3%BC"),
+        (b"/latin-\xe9.img", "/latin-%E9.img"),
+        (b"/kept%20as%2fit-is.img", "/kept%20as%2fit-is.img"),
+        (b"  relative.img ", "/folder/relative.img"),
+    ],
+)
+def test_a_redirection_is_followed_as_browsers_do_it(
+    server: Server, tmp_path: Path, location: bytes, path: str
+) -> None:
+    server.serve(path, b"found")
+    url = server.redirect("/folder/out", location.decode("latin-1"))
+    assert fetch(url, tmp_path / "out").size_bytes == 5
+    assert server.seen == ["/folder/out", path]
+
+
+def test_a_redirection_to_another_port_is_refused(server: Server, box: Box) -> None:
+    url = server.redirect("/out", "http://127.0.0.1:5432/")
+    image = run(box, images.import_image_url(actor=box.actor, facts=facts(box), url=url))
+    assert (image.status, server.seen) == ("failed", ["/out"])
+    assert "Port 5432" in image.failure
+
+
+def test_a_redirection_to_nowhere_is_told(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(ScloudError) as refused:
+        fetch(server.status("/out", 302), tmp_path / "out")
+    assert refused.value.code == "download_refused"
+
+
+def test_other_ports_are_refused_at_once(box: Box) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        images.import_image_url(
+            actor=box.actor, facts=facts(box), url="https://example.org:22/image.qcow2"
+        )
+    assert (refused.value.code, refused.value.field) == ("url_port", "url")
+    assert refused.value.numbers == {"port": 22, "allowed": [80, 443]}
+
+
+def test_the_hosts_of_the_platform_are_refused_even_where_their_network_is_allowed(
+    box: Box, settings: Any
+) -> None:
+    host = box.platform.hosts[0]
+    settings.SCLOUD_IMPORT_ALLOWED_NETWORKS = [f"{host.address}/24"]
+    url = f"http://{host.address}/image.qcow2"
+    image = run(box, images.import_image_url(actor=box.actor, facts=facts(box), url=url))
+    assert image.status == "failed"
+    assert "not a public address" in image.failure
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,7 @@ def test_an_image_from_a_url_boots(real_platform: RealPlatform, settings: Any) -
             """Keep the test's output clean."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    settings.SCLOUD_IMPORT_PORTS = [server.server_port]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -17,6 +17,8 @@ from compute.actions import images
 from compute.transfer import download
 from scloud.jobs import runner
 from scloud.jobs.models import Job
+from scloud.lib import destinations
+from scloud.lib.destinations import Destinations, networks
 from scloud.lib.errors import HostError
 from tests.compute.box import Box
 from tests.compute.tasks.test_images import facts
@@ -81,7 +83,9 @@ def fetch(place: str, target: Path, scheme: str = "http", **values: object) -> d
         f"{scheme}://{place}/x",
         target,
         max_bytes=10 * 1024**2,
-        allowed=["127.0.0.0/8"],
+        destinations=Destinations(
+            allowed=networks(["127.0.0.0/8"]), ports=frozenset(range(1, 65536))
+        ),
         **values,  # type: ignore[arg-type]  # as the callers give them
     )
 
@@ -145,12 +149,12 @@ def test_silence_ends(
 
 def test_a_resolver_that_is_silent_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     over = threading.Event()
-    monkeypatch.setattr(download, "RESOLVE_S", 0.3)
-    monkeypatch.setattr(download.socket, "getaddrinfo", lambda *_a, **_k: over.wait(60))
+    monkeypatch.setattr(destinations, "RESOLVE_S", 0.3)
+    monkeypatch.setattr(destinations.socket, "getaddrinfo", lambda *_a, **_k: over.wait(60))
     try:
         began = time.monotonic()
         with pytest.raises(HostError) as error:
-            download.resolve("silent.test", 80, [])
+            Destinations().resolve("silent.test", 80)
         assert error.value.code == "name_not_resolved"
         assert time.monotonic() - began < 5
     finally:
@@ -194,6 +198,7 @@ def test_a_slow_download_lets_others_have_a_turn_and_goes_on_where_it_was(
     monkeypatch.setattr(download, "WINDOW_S", 0.3)
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.SCLOUD_IMPORT_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    settings.SCLOUD_IMPORT_PORTS = range(1, 65536)
     settings.SCLOUD_IMPORT_MIN_KIB_PER_S = 1
     source = tmp_path / "sound.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(source), "1G"], check=True)
