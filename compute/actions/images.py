@@ -163,8 +163,8 @@ def import_image_url(
 ) -> Image:
     """Begin to download and import an image; return it (*Importing*).
 
-    Raises InvalidInput (``url_invalid``, ``url_port``), QuotaExceeded. The job fails with ``address_refused``
-    for an address inside the platform.
+    Raises InvalidInput (``url_invalid``, ``url_port``), QuotaExceeded. The job fails with
+    ``address_refused`` for an address inside the platform.
     """
     image = _new_image(actor, facts, sha256)
     image.import_source = destinations.configured().check_url(url)

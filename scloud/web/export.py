@@ -102,7 +102,8 @@ def _text(sheet: Any, text: str) -> Any:
         return clean or None
     parts = _ESCAPE.split(clean)
     # In pieces of rich text no piece looks like an escape, and every reader joins them again.
-    cell = WriteOnlyCell(sheet, CellRichText(*parts) if len(parts) > 1 else clean)
+    content: Any = CellRichText(*parts) if len(parts) > 1 else clean
+    cell = WriteOnlyCell(sheet, content)
     # Never a formula or an error value, whatever it looks like.
     cell.data_type = "s"
     if guarded:
