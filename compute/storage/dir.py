@@ -46,6 +46,7 @@ from compute.storage.base import (
     VolumeInfo,
     VolumeMissing,
 )
+from compute.storage.sandbox import Seen
 from scloud.lib import lease
 from scloud.lib.lease import publishes
 
@@ -160,7 +161,8 @@ class DirectoryStorage:
             raise ImageRefused("The file's checksum is not the expected one.", reason="checksum")
         with self._workspace(f"image-{image_id}") as folder:
             made = folder / "image.qcow2"
-            self._convert(source_path, made, found.format, size_bytes=found.virtual_bytes)
+            source = Seen(source_path, probe.IMAGE_NAME)
+            self._convert([source], made, found.format, size_bytes=found.virtual_bytes)
             return self._publish_image(image_id, made, folder)
 
     @publishes
@@ -169,6 +171,11 @@ class DirectoryStorage:
     ) -> ImageInfo:
         with contextlib.suppress(ImageMissing):
             return self.image_info(image_id)
+        if snapshot is None:
+            # QEMU reads zeros where a file was cut off. Tables of a volume that a running domain
+            # has open change while one looks.
+            self._require_idle(volume_id)
+            probe.check_metadata(self._seen(volume_id))
         with self._workspace(f"image-{image_id}") as folder:
             made = folder / "image.qcow2"
             self._copy_volume(volume_id, made, snapshot=snapshot)
@@ -176,6 +183,7 @@ class DirectoryStorage:
 
     def _publish_image(self, image_id: str, made: Path, folder: Path) -> ImageInfo:
         """Give a finished file its place. The facts come first: an image has them always."""
+        probe.check_metadata((Seen(made, probe.IMAGE_NAME),))
         info = ImageInfo(
             image_id=image_id,
             virtual_bytes=_header(made).virtual_bytes,
@@ -281,12 +289,22 @@ class DirectoryStorage:
             # has zeros behind, which is what a grown disk shows as well.
             self._require_snapshot(volume_id, snapshot)
         self._convert(
-            self._volume(volume_id), target, "qcow2", size_bytes=size_bytes, snapshot=snapshot
+            self._seen(volume_id), target, "qcow2", size_bytes=size_bytes, snapshot=snapshot
         )
+
+    def _seen(self, volume_id: str, *, writable: bool = False) -> list[Seen]:
+        """Return what a helper needs to open a volume: first itself, then what it rests on."""
+        volume = self._volume(volume_id)
+        seen = [Seen(volume, f"/pool/volumes/{volume.name}", writable)]
+        image_id = self.volume_info(volume_id).image_id
+        if image_id is not None:
+            image = self._image(image_id)
+            seen.append(Seen(image, f"/pool/images/{image.name}"))
+        return seen
 
     def _convert(
         self,
-        source: Path,
+        sources: list[Seen],
         target: Path,
         source_format: str,
         *,
@@ -295,8 +313,13 @@ class DirectoryStorage:
     ) -> None:
         options = [] if snapshot is None else ["-U", "-l", f"snapshot.name={snapshot}"]
         argv = ["qemu-img", "convert", "-q", "-f", source_format, "-O", "qcow2", *options]
+        # The helper may fill the file but not make one.
+        with _space():
+            target.touch(mode=0o600)
+        made = Seen(target, "/made", writable=True)
         helper.run(
-            [*argv, str(source.absolute()), str(target)],
+            [*argv, sources[0].name, made.name],
+            files=(*sources, made),
             stall_s=helper.COPY_STALL_S,
             growing=target,
             total_bytes=size_bytes,
@@ -315,8 +338,10 @@ class DirectoryStorage:
             self._resize(volume_id, wanted)
 
     def _resize(self, volume_id: str, size_bytes: int) -> None:
-        path = str(self._volume(volume_id))
-        helper.run(["qemu-img", "resize", "-q", "-f", "qcow2", path, str(size_bytes)])
+        seen = self._seen(volume_id, writable=True)
+        helper.run(
+            ["qemu-img", "resize", "-q", "-f", "qcow2", seen[0].name, str(size_bytes)], files=seen
+        )
         _sync_file(self._volume(volume_id))
 
     @publishes
@@ -422,14 +447,15 @@ class DirectoryStorage:
             raise SnapshotMissing(f"Volume {volume_id} has no snapshot {name}.")
 
     def _snapshot(self, verb: str, volume_id: str, name: str) -> None:
-        path = self._volume(volume_id)
+        seen = self._seen(volume_id, writable=True)
         # 7.2's `snapshot` takes no -f; --image-opts says the format instead.
-        options = f"driver=qcow2,file.driver=file,file.filename={str(path).replace(',', ',,')}"
+        options = f"driver=qcow2,file.driver=file,file.filename={seen[0].name}"
         helper.run(
             ["qemu-img", "snapshot", "-q", verb, _checked(name), "--image-opts", options],
             stall_s=helper.COPY_STALL_S,
+            files=seen,
         )
-        _sync_file(path)
+        _sync_file(self._volume(volume_id))
 
     # -- seeds ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from compute.storage import sandbox
 from compute.storage.base import (
     ImageRefused,
     StorageError,
@@ -25,6 +26,8 @@ MEMORY_BYTES = 4 * 1024**3
 
 INSPECT_MEMORY_BYTES = 1024**3
 INSPECT_CPU_S = 20
+INSPECT_BYTES_PER_S = 200 * 1024**2
+"""Looking at a file takes longer the larger it is: so much at least is read in a second."""
 
 
 class HelperFailed(StorageError):
@@ -43,6 +46,8 @@ def run(
     memory_bytes: int = MEMORY_BYTES,
     cpu_s: int | None = None,
     max_file_bytes: int | None = None,
+    files: Sequence[sandbox.Seen] = (),
+    accept: Sequence[int] = (0,),
 ) -> bytes:
     """Run a helper and return its output; it dies with us, when it stalls, or at its limits.
 
@@ -52,6 +57,10 @@ def run(
     it is of ``total_bytes``. What an error of the caller's runner (a job that was taken over)
     leaves running is ended here.
 
+    With ``files`` it is shut in (see :mod:`compute.storage.sandbox`) and sees nothing else; so must
+    run whatever opens what a tenant made. ``accept`` are the exit codes of a success. Raises
+    SandboxMissing, StorageTimeout, StorageFull, VolumeBusy, HelperFailed.
+
     The death signal matters: a helper that outlives a killed worker would write into files that
     another worker believes to own.
     """
@@ -60,7 +69,11 @@ def run(
         limits.append(f"--cpu={cpu_s}")
     if max_file_bytes is not None:
         limits.append(f"--fsize={max_file_bytes}")
-    command = ["setpriv", "--pdeathsig", "KILL", "--", "prlimit", *limits, "--", *argv]
+    shut_in = list(argv)
+    if files:
+        limits += [f"--nofile={sandbox.OPEN_FILES}", f"--nproc={sandbox.TASKS}"]
+        shut_in = sandbox.wrapped(argv, files)
+    command = ["setpriv", "--pdeathsig", "KILL", "--", "prlimit", *limits, "--", *shut_in]
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
@@ -79,9 +92,11 @@ def run(
                 process.kill()
         output.seek(0)
         errors.seek(0)
-        if process.returncode == 0:
+        if process.returncode in accept:
             return output.read()
         text = errors.read().decode("utf-8", "replace").strip()
+    if files and text.startswith("bwrap: "):
+        raise sandbox.SandboxMissing(text.removeprefix("bwrap: ")[:200])
     if "No space left on device" in text or "Disk quota exceeded" in text:
         raise StorageFull("The storage pool is full.")
     if "lock" in text and "Failed to get" in text:
@@ -153,14 +168,26 @@ def work_of(pid: int) -> int:
     return done
 
 
-def inspect(argv: Sequence[str]) -> bytes:
-    """Run a helper on a file that nobody vouches for: little memory, little time."""
+def inspect(
+    argv: Sequence[str],
+    files: Sequence[sandbox.Seen],
+    *,
+    file_bytes: int,
+    accept: Sequence[int] = (0,),
+) -> bytes:
+    """Run a helper on files that nobody vouches for: little memory, little time.
+
+    Raises ImageRefused (``bomb``, ``corrupt``), SandboxMissing.
+    """
+    cpu_s = INSPECT_CPU_S + file_bytes // INSPECT_BYTES_PER_S
     try:
         return run(
             argv,
-            timeout_s=INSPECT_CPU_S + 10,
+            timeout_s=cpu_s + 10.0,
             memory_bytes=INSPECT_MEMORY_BYTES,
-            cpu_s=INSPECT_CPU_S,
+            cpu_s=cpu_s,
+            files=files,
+            accept=accept,
         )
     except StorageTimeout as error:
         raise ImageRefused("The image takes too long to inspect.", reason="bomb") from error

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oslo_utils.imageutils import format_inspector
 
+from compute.storage import qcow2
 from compute.storage.base import ImageRefused, StorageRef, open_storage
 from compute.storage.dir import DirectoryStorage
 
@@ -137,6 +139,95 @@ def cut_off(folder: Path) -> Path:
     return path
 
 
+def filled(path: Path) -> Path:
+    """A QCOW2 file with 8 MiB of data in a disk of 10."""
+    raw = path.with_suffix(".source")
+    raw.write_bytes(os.urandom(8 * MIB) + bytes(2 * MIB))
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, path)
+    return path
+
+
+def cut_in_half(folder: Path) -> Path:
+    """All tables are there, half of the data is not."""
+    path = filled(folder / "x.qcow2")
+    os.truncate(path, path.stat().st_size // 2)
+    return path
+
+
+def cut_at_the_end(folder: Path) -> Path:
+    """Two of a hundred clusters are missing."""
+    path = filled(folder / "x.qcow2")
+    os.truncate(path, path.stat().st_size - 2 * CLUSTER)
+    return path
+
+
+def damaged_table(folder: Path) -> Path:
+    """An entry leads to where another cluster is counted as its own."""
+    path = filled(folder / "x.qcow2")
+    data = path.read_bytes()
+    (l1_offset,) = struct.unpack_from(">Q", data, 40)
+    (l2_offset,) = struct.unpack_from(">Q", data, l1_offset)
+    l2_offset &= 0x00FFFFFFFFFFFE00
+    return patch(path, l2_offset + 8, data[l2_offset : l2_offset + 8])
+
+
+def wild_table(folder: Path) -> Path:
+    """The table of tables points far behind the end of the file."""
+    path = filled(folder / "x.qcow2")
+    (l1_offset,) = struct.unpack_from(">Q", path.read_bytes(), 40)
+    return patch(path, l1_offset, struct.pack(">Q", (1 << 63) | (1 << 40)))
+
+
+def partitioned(folder: Path, label: str) -> Path:
+    """A raw disk of 16 MiB with a partition that fills it."""
+    path, sectors = folder / "x.raw", 16 * MIB // 512
+    path.write_bytes(bytes(16 * MIB))
+    kind = 0xEE if label == "gpt" else 0x83
+    first = 1 if label == "gpt" else 2048
+    entry = struct.pack("<B3sB3sII", 0x80, bytes(3), kind, bytes(3), first, sectors - first)
+    patch(path, 446, entry + bytes(48) + b"\x55\xaa")
+    if label == "gpt":
+        header = struct.pack("<8sIIIIQQ", b"EFI PART", 0x10000, 92, 0, 0, 1, sectors - 1)
+        patch(path, 512, header)
+    return path
+
+
+def cut_mbr_disk(folder: Path) -> Path:
+    """The last sector of the partition is missing."""
+    path = partitioned(folder, "dos")
+    os.truncate(path, 16 * MIB - 512)
+    return path
+
+
+def cut_gpt_disk(folder: Path) -> Path:
+    """The second header of the partition table is missing."""
+    path = partitioned(folder, "gpt")
+    os.truncate(path, 16 * MIB - 512)
+    return path
+
+
+def fixed_vhd(folder: Path) -> Path:
+    """Looks like a raw disk up to its last sector."""
+    qemu_img("create", "-q", "-f", "vpc", "-o", "subformat=fixed", folder / "x.vhd", "10M")
+    return folder / "x.vhd"
+
+
+def data_file_without_its_bit(folder: Path) -> Path:
+    """Names a data file in an extension, but does not say so in its features."""
+    path = create(folder / "x.qcow2")
+    name = b"/etc/passwd"
+    extension = struct.pack(">II", 0x44415441, len(name)) + name.ljust(16, b"\0")
+    (header_bytes,) = struct.unpack_from(">I", path.read_bytes(), 100)
+    return patch(path, header_bytes, extension + bytes(8))
+
+
+def l1_table_behind_the_end(folder: Path) -> Path:
+    """The first table begins where the file ends."""
+    path = create(folder / "x.qcow2")
+    end = -(-path.stat().st_size // CLUSTER) * CLUSTER
+    return patch(path, 40, struct.pack(">Q", end))
+
+
 def marked_corrupt(folder: Path) -> Path:
     """QEMU itself has found it damaged."""
     return patch(create(folder / "x.qcow2"), 72, struct.pack(">Q", 2))
@@ -226,6 +317,15 @@ def pipe(folder: Path) -> Path:
         (snapshot_bomb, "bomb"),
         (shared_cluster_bomb, "bomb"),
         (cut_off, "corrupt"),
+        (cut_in_half, "corrupt"),
+        (cut_at_the_end, "corrupt"),
+        (damaged_table, "corrupt"),
+        (wild_table, "corrupt"),
+        (cut_mbr_disk, "corrupt"),
+        (cut_gpt_disk, "corrupt"),
+        (fixed_vhd, "unknown_format"),
+        (data_file_without_its_bit, "external_data"),
+        (l1_table_behind_the_end, "corrupt"),
         (marked_corrupt, "corrupt"),
         (unknown_feature, "corrupt"),
         (unknown_version, "corrupt"),
@@ -304,3 +404,72 @@ def test_a_raw_disk_that_holds_a_qcow2_inside_is_not_opened_as_one(
     assert pool.probe_image(outer).format == "raw"
     pool.import_image("image-1", outer)
     qemu_img("compare", "-f", "raw", "-F", "qcow2", outer, pool.export_image("image-1"))
+
+
+@pytest.mark.parametrize("label", ["dos", "gpt"])
+def test_a_whole_disk_with_partitions_is_taken(
+    pool: DirectoryStorage, tmp_path: Path, label: str
+) -> None:
+    path = partitioned(tmp_path, label)
+    assert pool.import_image("image-1", path).virtual_bytes == 16 * MIB
+
+
+def test_the_boot_sector_of_a_file_system_is_no_partition_table(
+    pool: DirectoryStorage, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.raw"
+    path.write_bytes(b"\xeb\x3c\x90" + b"\xaa" * 507 + b"\x55\xaa" + bytes(MIB))
+    assert pool.probe_image(path).format == "raw"
+
+
+def test_an_l1_table_may_end_with_the_file_but_not_a_byte_later(tmp_path: Path) -> None:
+    with create(tmp_path / "x.qcow2").open("rb") as file:
+        header = qcow2.read_header(file)
+    end = header.l1_offset + header.l1_entries * 8
+    assert header.refcount_table_offset < header.l1_offset
+    qcow2.check_tables(header, end)
+    with pytest.raises(ImageRefused, match="tables lie outside"):
+        qcow2.check_tables(header, end - 1)
+
+
+def test_a_data_file_is_found_by_its_extension_alone(tmp_path: Path) -> None:
+    with data_file_without_its_bit(tmp_path).open("rb") as file:
+        assert qcow2.read_header(file).external_data
+
+
+def test_clusters_that_nothing_uses_are_no_damage(pool: DirectoryStorage, tmp_path: Path) -> None:
+    path = filled(tmp_path / "x.qcow2")
+    data = path.read_bytes()
+    (l1_offset,) = struct.unpack_from(">Q", data, 40)
+    (l2_offset,) = struct.unpack_from(">Q", data, l1_offset)
+    patch(path, l2_offset & 0x00FFFFFFFFFFFE00, bytes(8))
+    done = subprocess.run(
+        ["qemu-img", "check", "-f", "qcow2", path], check=False, capture_output=True
+    )
+    assert done.returncode == 3
+    assert pool.import_image("image-1", path).virtual_bytes == 10 * MIB
+
+
+def test_two_inspectors_must_agree(
+    pool: DirectoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = create(tmp_path / "x.qcow2")
+    monkeypatch.setattr(format_inspector.QcowInspector, "virtual_size", 1)
+    with pytest.raises(ImageRefused, match="ambiguous"):
+        pool.probe_image(path)
+    monkeypatch.setattr(format_inspector.VHDInspector, "format_match", True)
+    with pytest.raises(ImageRefused, match="qcow2, vhd") as refused:
+        pool.probe_image(path)
+    assert refused.value.reason == "unknown_format"
+
+
+def test_an_image_is_not_made_of_a_damaged_volume(pool: DirectoryStorage, tmp_path: Path) -> None:
+    pool.import_image("image-1", filled(tmp_path / "x.qcow2"))
+    pool.create_volume("disk-1", size_gib=1, image_id="image-1")
+    pool.image_from_volume("image-2", "disk-1")
+    cut = cut_in_half(tmp_path)
+    (tmp_path / "pool" / "volumes" / "disk-1.qcow2").write_bytes(cut.read_bytes())
+    with pytest.raises(ImageRefused) as refused:
+        pool.image_from_volume("image-3", "disk-1")
+    assert refused.value.reason == "corrupt"
+    assert [one.image_id for one in pool.list_images()] == ["image-1", "image-2"]

@@ -1,0 +1,171 @@
+"""Helpers that open tenants' files are shut in, or do not run at all."""
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from compute.storage import helper, sandbox
+from compute.storage.base import ImageRefused, StorageRef, open_storage
+from compute.storage.sandbox import Seen
+
+GIB = 1024**3
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Seen:
+    """A file that only its owner may read."""
+    path = tmp_path / "given"
+    path.write_text("content")
+    path.chmod(0o600)
+    return Seen(path, "/image")
+
+
+def shell(script: str, *files: Seen) -> str:
+    """Run a script shut in; its output."""
+    return helper.run(["/bin/sh", "-c", script], files=files).decode()
+
+
+def test_the_helper_is_another_user_and_sees_the_file_alone(given: Seen) -> None:
+    (given.path.parent / "neighbour").write_text("secret")
+    assert shell("id -u; id -g", given).split() == ["65534", "65534"]
+    assert shell("cat /image", given) == "content"
+    seen = shell("ls /", given).split()
+    assert set(seen) <= {"bin", "dev", "image", "lib", "lib32", "lib64", "sbin", "usr"}
+    assert shell(f"ls {given.path.parent} 2>/dev/null || echo none", given) == "none\n"
+    assert "sda" not in shell("ls /dev", given)
+    assert shell("env", given).split("PWD")[0].count("=") <= 4
+
+
+def test_the_helper_has_no_network(given: Seen) -> None:
+    listing = shell("ip -o link", given).splitlines()
+    assert [line.split(":")[1].strip() for line in listing] == ["lo"]
+
+
+def test_the_helper_has_no_right_but_to_open_what_it_is_given(given: Seen) -> None:
+    rights = shell("setpriv --dump", given)
+    assert "no_new_privs: 1" in rights
+    for kind in ("Inheritable capabilities", "Ambient capabilities", "Capability bounding set"):
+        assert f"{kind}: dac_read_search\n" in rights
+
+
+def test_the_helper_writes_only_where_it_may(given: Seen, tmp_path: Path) -> None:
+    assert shell("echo x 2>/dev/null > /image || echo refused", given) == "refused\n"
+    assert shell("echo x 2>/dev/null > /new || echo refused", given) == "refused\n"
+    target = tmp_path / "target"
+    target.touch(mode=0o600)
+    shell("echo written > /made", given, Seen(target, "/made", writable=True))
+    assert target.read_text() == "written\n"
+    assert target.stat().st_uid == os.geteuid()
+    assert given.path.read_text() == "content"
+
+
+def test_the_helper_has_limits(given: Seen, tmp_path: Path) -> None:
+    with pytest.raises(helper.HelperFailed, match="memory exhausted"):
+        helper.run(
+            ["dd", "if=/dev/zero", "of=/dev/null", "bs=3G", "count=1"],
+            memory_bytes=GIB,
+            files=[given],
+        )
+    with pytest.raises(helper.HelperFailed):
+        helper.run(["/bin/sh", "-c", "while :; do :; done"], cpu_s=1, files=[given])
+    target = tmp_path / "target"
+    target.touch()
+    with pytest.raises(helper.HelperFailed):
+        helper.run(
+            ["dd", "if=/dev/zero", "of=/made", "bs=1M", "count=10"],
+            max_file_bytes=1024**2,
+            files=[Seen(target, "/made", writable=True)],
+        )
+    assert target.stat().st_size <= 1024**2
+
+
+def test_nothing_of_the_helper_outlives_its_time(given: Seen, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.touch()
+    script = "while :; do echo x >> /made; sleep 0.05; done"
+    with pytest.raises(helper.StorageTimeout):
+        helper.run(
+            ["/bin/sh", "-c", script], timeout_s=1.0, files=[Seen(target, "/made", writable=True)]
+        )
+    size = target.stat().st_size
+    assert size > 0
+    time.sleep(0.3)
+    assert target.stat().st_size == size
+
+
+def test_without_root_the_helper_is_shut_in_as_well(
+    given: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller's own files, in a user namespace of the kernel."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    given.path.parent.chmod(0o711)
+    for folder in given.path.parents:
+        if folder.stat().st_uid == 0 and folder.stat().st_mode & 0o001 == 0:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    os.chown(given.path, 65534, 65534)
+    argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]
+    command = sandbox.wrapped(["/bin/sh", "-c", "cat /image; ls -d /tmp || ip -o link"], [given])
+    done = subprocess.run([*argv, *command], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("content")
+    assert done.stdout.count(": lo:") == 1
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_without_a_sandbox_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Seen
+) -> None:
+    monkeypatch.setattr(sandbox, "PATH", str(tmp_path))
+    with pytest.raises(sandbox.SandboxMissing, match="Install bubblewrap"):
+        helper.run(["/bin/sh", "-c", "echo ran"], files=[given])
+    root = tmp_path / "pool"
+    root.mkdir()
+    image = tmp_path / "x.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "10M"], check=True)
+    pool = open_storage(StorageRef("dir", str(root)))
+    with pytest.raises(sandbox.SandboxMissing):
+        pool.import_image("image-1", image)
+    assert pool.list_images() == ()
+
+
+def test_a_sandbox_that_the_kernel_refuses_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Seen
+) -> None:
+    broken = tmp_path / "bwrap"
+    broken.write_text(
+        "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n"
+    )
+    broken.chmod(0o755)
+    monkeypatch.setattr(sandbox, "PATH", str(tmp_path))
+    with pytest.raises(sandbox.SandboxMissing, match="No permissions to create new namespace"):
+        helper.run(["/bin/true"], files=[given])
+
+
+def test_messages_of_helpers_name_no_place_of_the_platform(tmp_path: Path) -> None:
+    root = tmp_path / "pool"
+    root.mkdir()
+    image = tmp_path / "x.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "10M"], check=True)
+    with image.open("r+b") as file:
+        # A refcount order that QEMU refuses and the header's reader does not look at.
+        file.seek(96)
+        file.write(b"\0\0\0\x1f")
+    with pytest.raises(ImageRefused) as refused:
+        open_storage(StorageRef("dir", str(root))).import_image("image-1", image)
+    assert str(tmp_path) not in refused.value.message
+    assert "/image" in refused.value.message
+
+
+def test_several_helpers_run_side_by_side(given: Seen) -> None:
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(shell("cat /image", given))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["content"] * 8
