@@ -61,10 +61,18 @@ def wrapped(argv: Sequence[str], files: Sequence[Seen]) -> list[str]:
     bubblewrap = shutil.which("bwrap", path=PATH)
     if bubblewrap is None:
         raise SandboxMissing("bwrap was not found")
+    root = os.geteuid() == 0
     command = [
+        # Not bubblewrap's own: whose first process waits for ever for one that was killed early.
+        # The first process of this namespace dies with its parent, and all others with it.
+        "unshare",
+        *(() if root else ("--user", "--map-current-user")),
+        "--pid",
+        "--fork",
+        "--kill-child=KILL",
+        "--",
         bubblewrap,
         "--unshare-net",
-        "--unshare-pid",
         "--unshare-ipc",
         "--unshare-uts",
         "--unshare-cgroup-try",
@@ -88,7 +96,7 @@ def wrapped(argv: Sequence[str], files: Sequence[Seen]) -> list[str]:
         option = "--bind" if file.writable else "--ro-bind"
         command += [option, str(file.path.absolute()), file.name]
     command += ["--remount-ro", "/", "--"]
-    if os.geteuid() == 0:
+    if root:
         right = "dac_override" if any(file.writable for file in files) else "dac_read_search"
         command += [
             "setpriv",

@@ -175,7 +175,7 @@ def test_a_helper_that_hangs_is_stopped_at_its_bound() -> None:
         helper.run(["sleep", "60"], timeout_s=0.2)
     assert time.monotonic() - started < 5
     with pytest.raises(ImageRefused) as refusal:
-        helper.inspect(["qemu-img", "info", "/none"])
+        helper.inspect(["qemu-img", "info", "/none"], (), file_bytes=0)
     assert refusal.value.reason == "corrupt"
 
 
