@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from scloud.lib.ids import new_id
-from scloud.tenancy.models import Tenant, User
+from scloud.tenancy.models import ApiKey, Tenant, User
 from scloud.tenancy.scoping import TenantManager
 
 
@@ -68,8 +68,10 @@ class VncLease(models.Model):
     id = models.CharField(primary_key=True, max_length=20, default=vnc_lease_id, editable=False)
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
     vm = models.ForeignKey("compute.VM", models.CASCADE, related_name="+")
-    # Empty when a key of the API asked for it on behalf of a user who is gone since.
+    # Empty when the user is gone since: then nobody may use it any more.
     user = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    # The key of the API that asked for it; empty when the console did.
+    api_key = models.ForeignKey(ApiKey, models.CASCADE, null=True, related_name="+")
     address = models.CharField(max_length=45)
     port = models.PositiveIntegerField()
     password_box = models.TextField(blank=True, editable=False)

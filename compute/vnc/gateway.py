@@ -11,9 +11,11 @@ import contextlib
 import logging
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final, Protocol
 
 import psycopg
@@ -34,10 +36,30 @@ POLL_INTERVAL_S: Final = 2.0
 CHECK_INTERVAL_S: Final = 15.0
 CLIENT_HANDSHAKE_TIMEOUT_S: Final = 20.0
 DEAD_PEER_TIMEOUT_S: Final = 60
-# A scanner that opens the port must not keep the real client out, nor guess for long.
-MAX_HANDSHAKES: Final = 4
+# A scanner that opens the port must keep no other client out. Handshakes are bounded per source
+# and for all; the newest one takes the place of the oldest of the source that holds most, so that
+# idle sockets, however many, only push out each other.
+MAX_HANDSHAKES_OF_SOURCE: Final = 4
+MAX_HANDSHAKES: Final = 64
+# Of one source for one lease; the lease itself goes on for others.
 MAX_WRONG_PASSWORDS: Final = 5
+MAX_SOURCES_REMEMBERED: Final = 4096
+# Rights that cannot be confirmed for so many checks are none.
+CHECK_FAILURES_ALLOWED: Final = 4
 _LOCK_KEY: Final = 0x53434C56  # "SCLV": one gateway at a time
+
+
+def source_of(peer: str) -> str:
+    """Return who counts as one source: an IPv4 address, or an IPv6 network of one site (/64)."""
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ip_network((address, 64), strict=False))
+    return str(address)
 
 
 @dataclass(eq=False)
@@ -49,10 +71,13 @@ class Door:
     password: str = field(repr=False)
     expires_at: float  # on the monotonic clock
     server: asyncio.Server | None = None
-    wrong_passwords: int = 0
+    # What an event may be about for the rights to be looked at again.
+    concerns: frozenset[str] = frozenset()
+    wrong_passwords: Counter[str] = field(default_factory=Counter)
     # A connection that was accepted just before may still arrive after the port was shut.
     is_shut: bool = False
-    handshakes: set[asyncio.Task[None]] = field(default_factory=set)
+    # In the order of their arrival, with their sources.
+    handshakes: dict[asyncio.Task[None], str] = field(default_factory=dict)
     # The client that gave the right password; from then on the port is shut.
     session: asyncio.Task[None] | None = None
     recheck: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,7 +88,7 @@ class Door:
         if self.server is not None:
             self.server.close()
             self.server = None
-        for task in self.handshakes:
+        for task in list(self.handshakes):
             if task is not self.session:
                 task.cancel()
 
@@ -83,8 +108,8 @@ class Book(Protocol):
     async def closed(self, lease_id: str, reason: str) -> None:
         """Note the end."""
 
-    async def screen_is_on(self, vm_id: str) -> bool:
-        """Tell whether the VM still runs."""
+    async def ending(self, lease_id: str) -> str:
+        """Tell why the client may not see the screen (any more); empty when it may."""
 
 
 class LeaseBook:
@@ -108,10 +133,9 @@ class LeaseBook:
         """Note the end."""
         await in_database_thread(partial(leases.mark_closed, lease_id, reason=reason))
 
-    async def screen_is_on(self, vm_id: str) -> bool:
-        """Tell whether the VM still runs."""
-        state = await in_database_thread(partial(screens.look, vm_id))
-        return state is not None and state.running
+    async def ending(self, lease_id: str) -> str:
+        """Tell why the client may not see the screen (any more); empty when it may."""
+        return await in_database_thread(partial(leases.ending, lease_id))
 
 
 class Gateway:
@@ -167,6 +191,11 @@ class Gateway:
             vm_id=str(lease.vm_id),
             password=leases.password_of(lease),
             expires_at=time.monotonic() + lifetime_s,
+            concerns=frozenset(
+                str(one)
+                for one in (lease.vm_id, lease.user_id, lease.api_key_id, lease.tenant_id)
+                if one is not None
+            ),
         )
         loop = asyncio.get_running_loop()
 
@@ -185,14 +214,34 @@ class Gateway:
             self.doors.pop(lease.pk, None)
 
     def _arrived(self, door: Door, client: TcpEnd) -> None:
-        if door.is_shut or len(door.handshakes) >= MAX_HANDSHAKES or door.session is not None:
+        peer = client.transport.get_extra_info("peername") or ("",)
+        source = source_of(str(peer[0]))
+        if (
+            door.is_shut
+            or door.session is not None
+            or door.wrong_passwords[source] >= MAX_WRONG_PASSWORDS
+        ):
             client.close()
             return
-        task = asyncio.get_running_loop().create_task(self._serve(door, client))
-        door.handshakes.add(task)
-        task.add_done_callback(door.handshakes.discard)
+        self._make_room(door, source)
+        task = asyncio.get_running_loop().create_task(self._serve(door, client, source))
+        door.handshakes[task] = source
+        task.add_done_callback(lambda done: door.handshakes.pop(done, None))
 
-    async def _serve(self, door: Door, client: TcpEnd) -> None:
+    def _make_room(self, door: Door, source: str) -> None:
+        """End the oldest handshake of a source that holds too many, or of the one with most."""
+        held = Counter(door.handshakes.values())
+        crowded = ""
+        if held[source] >= MAX_HANDSHAKES_OF_SOURCE:
+            crowded = source
+        elif len(door.handshakes) >= MAX_HANDSHAKES:
+            crowded = held.most_common(1)[0][0]
+        if crowded:
+            oldest = next(task for task, other in door.handshakes.items() if other == crowded)
+            del door.handshakes[oldest]
+            oldest.cancel()
+
+    async def _serve(self, door: Door, client: TcpEnd, source: str) -> None:
         peer = client.transport.get_extra_info("peername") or ("",)
         try:
             keep_watch(client.transport.get_extra_info("socket"), timeout_s=DEAD_PEER_TIMEOUT_S)
@@ -206,25 +255,29 @@ class Gateway:
             door.shut()
             await self._carry(door, client)
         except rfb.WrongPassword:
-            await self._wrong_password(door, str(peer[0]))
+            self._wrong_password(door, source)
         except (rfb.ProtocolError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             log.info("client %s of %s: %s", peer[0], door.lease_id, error or type(error).__name__)
         finally:
             client.close()
 
-    async def _wrong_password(self, door: Door, peer: str) -> None:
-        door.wrong_passwords += 1
-        log.warning("wrong password from %s for %s (%d)", peer, door.lease_id, door.wrong_passwords)
-        if door.wrong_passwords >= MAX_WRONG_PASSWORDS and door.session is None:
-            self.doors.pop(door.lease_id, None)
-            if door.server is not None:
-                door.server.close()
-                door.server = None
-            await self._book.closed(door.lease_id, "Too many wrong passwords.")
+    def _wrong_password(self, door: Door, source: str) -> None:
+        """Count it for its source only: a stranger must not be able to end somebody's lease.
+
+        Eight random characters are not guessed in five minutes, from however many addresses.
+        """
+        if len(door.wrong_passwords) >= MAX_SOURCES_REMEMBERED:
+            door.wrong_passwords.clear()
+        door.wrong_passwords[source] += 1
+        count = door.wrong_passwords[source]
+        log.warning("wrong password from %s for %s (%d)", source, door.lease_id, count)
 
     async def _carry(self, door: Door, client: TcpEnd) -> None:
         reason = "The gateway stopped."
         try:
+            if refused := await self._book.ending(door.lease_id):
+                reason = refused
+                return
             screen = await self._opener.open(door.vm_id)
             try:
                 reason = await self._pipe(door, client, screen)
@@ -255,6 +308,7 @@ class Gateway:
             return "The client left."
 
         async def watch() -> str:
+            failures = 0
             while True:
                 left = last_input + self._idle_timeout_s - time.monotonic()
                 if left <= 0:
@@ -263,11 +317,17 @@ class Gateway:
                     await asyncio.wait_for(door.recheck.wait(), min(left, CHECK_INTERVAL_S))
                 door.recheck.clear()
                 try:
-                    if not await self._book.screen_is_on(door.vm_id):
-                        return "The VM is not running any more."
+                    if refused := await self._book.ending(door.lease_id):
+                        return refused
                 except Exception:
-                    # The idle limit bounds what happens without the database.
-                    log.exception("could not check %s", door.vm_id)
+                    # A database that restarts must not take the screens along, but a right that
+                    # cannot be confirmed for long is none.
+                    log.exception("could not check %s", door.lease_id)
+                    failures += 1
+                    if failures >= CHECK_FAILURES_ALLOWED:
+                        return "The right to this screen is unconfirmed."
+                else:
+                    failures = 0
 
         tasks = [asyncio.create_task(part()) for part in (to_client, to_screen, watch)]
         try:
@@ -287,7 +347,7 @@ class Gateway:
             self.wake.set()
             return
         for door in self.doors.values():
-            if payload.get("resource_id") == door.vm_id:
+            if payload.get("resource_id") in door.concerns:
                 door.recheck.set()
 
     async def _drop_all(self) -> None:

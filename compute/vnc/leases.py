@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from compute.models import VM
 from compute.models.vnc import VncLease, VncLeaseState
+from compute.vnc import screens
 from compute.vnc.rfb import new_password
 from scloud.audit.events import emit
 from scloud.lib.crypto import box
@@ -25,6 +26,7 @@ CHANNEL: Final = "scloud_vnc_leases"
 LIFETIME_S: Final = 300
 KEEP: Final = timedelta(days=183)
 DEFAULT_PORTS: Final = "15900-16899"
+PERMISSION: Final = "compute.get_vnc_information"
 _PORT_ATTEMPTS: Final = 20
 _WAITING: Final = (VncLeaseState.REQUESTED, VncLeaseState.LISTENING)
 
@@ -65,6 +67,7 @@ def issue(*, actor: Actor, vm: VM) -> VncInformation:
         tenant_id=vm.tenant_id,
         vm=vm,
         user=actor.user,
+        api_key=actor.api_key,
         address=settings.SCLOUD_VNC_GATEWAY_ADDRESS,
         password_box=_cipher().encrypt(password.encode()).decode(),
         created_at=now,
@@ -190,6 +193,40 @@ def mark_connected(lease_id: str, *, client_ip: str | None) -> bool:
         if won:
             _tell(VncLease.objects.get(pk=lease_id), "vm.vnc_opened", {})
         return bool(won)
+
+
+def _holder(lease: VncLease) -> Actor | None:
+    """Return who asked for the lease, as whom they are today; None if that is nobody."""
+    user, key = lease.user, lease.api_key
+    if user is None or not user.is_active or not lease.tenant.is_active:
+        return None
+    if user.tenant_id is None:
+        return Actor.administrator(user, lease.tenant) if user.is_staff else None
+    if user.tenant_id != lease.tenant_id:
+        return None
+    if key is not None and not (
+        key.is_usable and key.user_id == user.pk and key.tenant_id == lease.tenant_id
+    ):
+        return None
+    via = "api" if key is not None else "console"
+    return Actor(tenant=lease.tenant, user=user, api_key=key, role=user.role, via=via)
+
+
+def ending(lease_id: str) -> str:
+    """Tell why the client of a lease may not see the screen (any more); empty when it may."""
+    with scopes_disabled():
+        lease = (
+            VncLease.objects.select_related("tenant", "user", "api_key").filter(pk=lease_id).first()
+        )
+    if lease is None or lease.state == VncLeaseState.CLOSED:
+        return "The lease was closed."
+    holder = _holder(lease)
+    if holder is None or not holder.allows(PERMISSION):
+        return "The right to this screen has ended."
+    state = screens.look(lease.vm_id)
+    if state is None or not state.running:
+        return "The VM is not running any more."
+    return ""
 
 
 def mark_closed(lease_id: str, *, reason: str) -> None:

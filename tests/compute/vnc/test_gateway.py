@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,8 +28,11 @@ from compute.vnc.gateway import Gateway, LeaseBook
 from compute.vnc.leases import VncInformation
 from compute.vnc.screen import ScreenOpener
 from compute.vnc.threads import in_database_thread
+from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.scoping import scopes_disabled
+from scloud.tenancy.models import ApiKey, Tenant, User
+from scloud.tenancy.permissions import Role
+from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.compute.factories import settle
 from tests.compute.vnc.screens import SERVER_INIT, running_screen
 
@@ -48,11 +52,15 @@ class Client:
         self.dialled.append(self)
 
     @classmethod
-    async def dial(cls, information: VncInformation) -> "Client":
-        """Connect, when the gateway has opened the port."""
+    async def dial(cls, information: VncInformation, *, source: str = "127.0.0.1") -> "Client":
+        """Connect from an address of this machine, when the gateway has opened the port."""
         for _ in range(200):
             try:
-                return cls(*await asyncio.open_connection(information.address, information.port))
+                return cls(
+                    *await asyncio.open_connection(
+                        information.address, information.port, local_addr=(source, 0)
+                    )
+                )
             except OSError:
                 await asyncio.sleep(0.05)
         raise AssertionError("the port was never opened")
@@ -165,33 +173,147 @@ def test_a_client_with_a_wrong_password_is_told_and_the_right_one_still_gets_in(
     play(story)
 
 
-def test_guessing_closes_the_port(information: VncInformation) -> None:
+def test_guessing_shuts_out_its_source_and_nobody_else(information: VncInformation) -> None:
     async def story() -> None:
         async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
             for number in range(gateway_module.MAX_WRONG_PASSWORDS):
-                stranger = await Client.dial(information)
+                stranger = await Client.dial(information, source="127.0.0.9")
                 with pytest.raises(rfb.WrongPassword):
                     await rfb.pass_security(stranger, stranger, password=f"guess{number}")
-            assert await until(information, "closed") == "Too many wrong passwords."
-            with pytest.raises(OSError, match=r"refused|failed"):
-                await asyncio.open_connection(information.address, information.port)
-            assert screen.sessions == 0
+            shut_out = await Client.dial(information, source="127.0.0.9")
+            assert await shut_out.is_closed()
+            assert (await state_of(information))[0] == "listening"
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            assert screen.sessions == 1
 
     play(story)
 
 
+@pytest.mark.parametrize("sources", [1, 40])
 def test_those_who_open_the_port_and_say_nothing_do_not_keep_the_client_out(
-    information: VncInformation, monkeypatch: pytest.MonkeyPatch
+    information: VncInformation, sources: int
 ) -> None:
-    monkeypatch.setattr(gateway_module, "CLIENT_HANDSHAKE_TIMEOUT_S", 0.5)
-
     async def story() -> None:
-        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
-            silent = [await Client.dial(information) for _ in range(10)]
-            await asyncio.sleep(0.8)
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            for number in range(160):
+                await Client.dial(information, source=f"127.0.1.{1 + number % sources}")
+            door = gateway.doors[information.lease_id]
+            # At once: none of the silent ones has run into its time limit yet.
             client = await Client.dial(information)
             await client.log_in(information.password)
-            assert all([await one.is_closed() for one in silent])
+            assert screen.sessions == 1
+            assert len(door.handshakes) <= gateway_module.MAX_HANDSHAKES
+
+    play(story)
+
+
+def test_a_client_that_is_typing_its_password_is_not_pushed_out_by_others(
+    information: VncInformation,
+) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            client = await Client.dial(information)
+            assert await client.readexactly(12) == rfb.VERSION
+            for _ in range(100):
+                await Client.dial(information, source="127.0.0.9")
+            await client.write(rfb.VERSION + b"\2")
+            assert await client.readexactly(2) == b"\1\2"
+            challenge = await client.readexactly(rfb.CHALLENGE_BYTES)
+            await client.write(rfb.answer_challenge(information.password, challenge))
+            assert await client.readexactly(4) == bytes(4)
+            await until(information, "connected")
+            assert screen.sessions <= 1
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("peer", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_one_site_is_one_source(peer: str, source: str) -> None:
+    assert gateway_module.source_of(peer) == source
+
+
+def lose_role(actor: Actor) -> None:
+    User.objects.filter(pk=actor.user.pk).update(role=Role.READONLY)  # type: ignore[union-attr]  # a person
+
+
+def lose_account(actor: Actor) -> None:
+    User.objects.filter(pk=actor.user.pk).update(is_active=False)  # type: ignore[union-attr]  # a person
+
+
+def lose_tenant(actor: Actor) -> None:
+    Tenant.objects.filter(pk=actor.tenant.pk).update(is_active=False)  # type: ignore[union-attr]  # has one
+
+
+def move_away(actor: Actor) -> None:
+    elsewhere = Tenant.objects.create(name="Elsewhere")
+    User.objects.filter(pk=actor.user.pk).update(tenant=elsewhere)  # type: ignore[union-attr]  # a person
+
+
+def revoke_key(actor: Actor) -> None:
+    ApiKey.objects.update(revoked_at=timezone.now())
+
+
+def narrow_key(actor: Actor) -> None:
+    ApiKey.objects.update(scopes=["compute.view_vm"])
+
+
+@pytest.mark.parametrize(
+    "loss", [lose_role, lose_account, lose_tenant, move_away, revoke_key, narrow_key]
+)
+def test_an_open_session_ends_with_the_right_to_it(
+    vm: VM, actor: Actor, loss: Callable[[Actor], None]
+) -> None:
+    assert actor.user is not None
+    with scope(tenant=actor.tenant):
+        key, _secret = apikeys.issue(user=actor.user, name="program")
+    by_key = replace(actor, api_key=key, via="api")
+    information = get_vnc_information(actor=by_key, vm=vm)
+
+    def lose() -> None:
+        with scopes_disabled():
+            loss(actor)
+
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            await until(information, "connected")
+            # What concerns others is not looked at, what concerns the user is.
+            await in_database_thread(lose)
+            gateway.hear("scloud_events", {"resource_id": str(actor.user.pk)})  # type: ignore[union-attr]  # a person
+            assert await client.is_closed()
+            assert await until(information, "closed") == "The right to this screen has ended."
+
+    play(story)
+
+
+def test_a_lease_is_worth_nothing_once_the_right_is_gone(
+    information: VncInformation, actor: Actor
+) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            await until(information, "listening")
+
+            def lose() -> None:
+                with scopes_disabled():
+                    lose_role(actor)
+
+            await in_database_thread(lose)
+            client = await Client.dial(information)
+            await rfb.pass_security(client, client, password=information.password)
+            assert await client.is_closed()
+            assert await until(information, "closed") == "The right to this screen has ended."
+            assert screen.sessions == 0
 
     play(story)
 
