@@ -32,6 +32,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
+from scloud.lib.decimals import plain
 from scloud.lib.errors import InvalidInput
 
 INTERNAL_DECIMALS: Final = 6
@@ -275,7 +276,7 @@ def price_lines(
                 f"The quantity of {item.sku} must be above 0.",
                 code="quantity_not_positive",
                 field=item.sku,
-                numbers={"quantity": str(item.quantity)},
+                numbers={"quantity": plain(item.quantity)},
             )
     found = discounts or {}
     return tuple(

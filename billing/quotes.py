@@ -19,6 +19,7 @@ from django.utils import timezone
 from billing import catalog, ledger, money, pricing
 from billing.models import PriceList
 from billing.pricing import Item, Line, Method
+from scloud.lib.decimals import plain
 from scloud.lib.errors import InvalidInput, StaleQuote
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
@@ -48,7 +49,7 @@ class QuoteItem:
 
     def as_snapshot(self) -> dict[str, str]:
         """The item as a subscription keeps it."""
-        return {"sku": self.sku, "quantity": str(Decimal(self.quantity)), "label": self.label}
+        return {"sku": self.sku, "quantity": plain(self.quantity), "label": self.label}
 
 
 def items_of(snapshot: Sequence[dict[str, str]]) -> list[QuoteItem]:
@@ -107,7 +108,7 @@ class Quote:
                     "part": entry.item.part,
                     "label": entry.item.label,
                     "sku": entry.line.sku,
-                    "quantity": str(entry.line.quantity.normalize()),
+                    "quantity": plain(entry.line.quantity),
                     "unit_price": str(entry.line.unit_price),
                     "discount": str(entry.line.discount),
                     "amount": str(entry.line.amount),

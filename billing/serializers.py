@@ -16,7 +16,7 @@ from billing.models import (
     QuotaRequest,
     Subscription,
 )
-from scloud.rest.fields import WholeNumber
+from scloud.rest.fields import PlainDecimal, PlainQuantity, WholeNumber
 
 
 @extend_schema_field({"type": "string", "format": "decimal"})
@@ -52,6 +52,8 @@ class OrderLineSerializer(serializers.ModelSerializer[OrderLine]):
     """One SKU of a charge with the figures that explain its amount."""
 
     amount = MinorUnitsField(source="amount_minor")
+    quantity = PlainQuantity(max_digits=18, decimal_places=6)
+    periods = PlainQuantity(max_digits=12, decimal_places=6)
 
     class Meta:
         model = OrderLine
@@ -64,6 +66,7 @@ class ChargeSerializer(serializers.ModelSerializer[Charge]):
     amount = MinorUnitsField(source="amount_minor")
     gift = MinorUnitsField(source="gift_minor")
     price_list_version = serializers.IntegerField(source="price_list.version")
+    periods = PlainQuantity(max_digits=12, decimal_places=6)
     lines = OrderLineSerializer(many=True)
 
     class Meta:
@@ -204,7 +207,7 @@ class QuoteShape(serializers.Serializer[Any]):
 class RechargeInput(serializers.Serializer[Any]):
     """An amount in whole currency units."""
 
-    amount = serializers.DecimalField(max_digits=20, decimal_places=6)
+    amount = PlainDecimal(max_digits=20, decimal_places=6)
 
 
 class QuotaShape(serializers.Serializer[Any]):

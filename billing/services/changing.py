@@ -29,6 +29,7 @@ from billing.services.common import (
     tell,
     tenant_of,
 )
+from scloud.lib.decimals import plain
 from scloud.lib.errors import InvalidInput
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -73,9 +74,9 @@ class ChangeQuote:
             "lines": [
                 {
                     "sku": entry.line.sku,
-                    "quantity": str(entry.line.quantity.normalize()),
+                    "quantity": plain(entry.line.quantity),
                     "unit_price": str(entry.line.unit_price),
-                    "periods": str(entry.line.periods),
+                    "periods": plain(entry.line.periods),
                     "discount": str(entry.line.discount),
                     "amount": str(entry.line.amount),
                     "from": entry.begin.isoformat(),

@@ -19,6 +19,7 @@ from billing.pricing import DURATIONS, Method
 from billing.views.common import amount, tenant_of
 from scloud.lib.errors import NotFound
 from scloud.web import ui
+from scloud.web.forms import PlainDecimalField
 from scloud.web.views import ActionView, PostView
 
 
@@ -135,7 +136,7 @@ class AutoRenewView(PostView):
 class RechargeForm(forms.Form):
     """An amount. ``key`` keeps a form that is sent twice from recharging twice."""
 
-    amount = forms.DecimalField(label=gettext_lazy("Amount"), initial=Decimal(1000))
+    amount = PlainDecimalField(label=gettext_lazy("Amount"), initial=Decimal(1000))
     key = forms.CharField(widget=forms.HiddenInput, max_length=40)
 
 

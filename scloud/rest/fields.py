@@ -1,8 +1,11 @@
 """Fields of serializers that are stricter than DRF's."""
 
+from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
+
+from scloud.lib.decimals import is_plain, plain
 
 
 class WholeNumber(serializers.IntegerField):
@@ -13,3 +16,21 @@ class WholeNumber(serializers.IntegerField):
         if isinstance(data, str) and not data.isascii():
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class PlainDecimal(serializers.DecimalField):
+    """An amount in plain digits; Python would take exponents and the digits of every script."""
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        """Return the number. Raises DRF's ValidationError."""
+        if not is_plain(data):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class PlainQuantity(serializers.DecimalField):
+    """A number for reading: ``"40"``, neither ``"4E+1"`` nor ``"40.000000"``."""
+
+    def to_representation(self, value: Any) -> str:
+        """Return the text."""
+        return plain(Decimal(value))

@@ -43,6 +43,20 @@ def test_a_disk_is_quoted_and_bought_once_per_key(program: Program, things: Thin
         assert Disk.objects.filter(name="logs").count() == 1
 
 
+def test_quantities_are_plain_numbers_in_quotes_and_orders(
+    program: Program, things: Things
+) -> None:
+    order = {**ORDER, "size_gib": 40}
+    quoted = program.post("/disks/quote", order)
+    assert [line["quantity"] for line in quoted.body["lines"]] == ["40"]
+    answer = program.post("/disks", {**order, "quote_token": quoted.body["token"]})
+    assert answer.status == 201, answer.body
+    newest = program.get("/billing/orders").body["results"][0]
+    charges = program.get(f"/billing/orders/{newest['id']}").body["charges"]
+    lines = [line for charge in charges for line in charge["lines"]]
+    assert [(line["quantity"], line["periods"]) for line in lines] == [("40", "1")]
+
+
 def test_sizes_and_types_that_are_not_offered_are_refused_by_name(
     program: Program, things: Things
 ) -> None:
