@@ -2,11 +2,13 @@
 
 from decimal import Decimal
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from compute.hypervisor import uris
 from scloud.lib.ids import new_id
 from scloud.resources.models import Region, slug_validator
 from scloud.tenancy.models import Tenant
@@ -134,6 +136,12 @@ class Host(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse addresses with which libvirt would run programs."""
+        problem = uris.problem_of(self.uri)
+        if problem:
+            raise ValidationError({"uri": ValidationError(problem, code="uri_invalid")})
 
 
 class Spec(models.Model):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import libvirt
 
+from compute.hypervisor import uris
 from compute.hypervisor.base import (
     AgentRefused,
     AgentUnavailable,
@@ -174,6 +175,9 @@ def _knock(uri: str) -> None:
 
 
 def _connect(uri: str) -> libvirt.virConnect:
+    if problem := uris.problem_of(uri):
+        # The row may have been written past the admin's form.
+        raise HostUnreachable(f"The host's URI is not used: {problem}")
     conn = libvirt.open(uri)
     # Local sockets without keep-alive support are fine: a dead local daemon closes its socket.
     with contextlib.suppress(libvirt.libvirtError):
