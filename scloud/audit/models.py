@@ -1,4 +1,8 @@
-"""What people did (operations) and what happened (events). Both are append-only."""
+"""What people did (operations) and what happened (events). Both are append-only.
+
+Triggers in the database guard the operations, their seals and the record of what was pruned,
+whatever code or person writes to them (migration 0002; see docs/adr, number 7).
+"""
 
 from django.db import models
 from django.utils import timezone
@@ -25,15 +29,50 @@ class Operation(models.Model):
     error_message = models.TextField(blank=True)
     request_id = models.CharField(max_length=20, blank=True)
     at = models.DateTimeField(default=timezone.now)
+    # The number of the seal that holds it; written once, by the sweep.
+    batch = models.BigIntegerField(null=True, editable=False)
 
     objects = TenantManager()
 
     class Meta:
         ordering = ["-at", "-id"]
-        indexes = [models.Index(fields=["tenant", "-at"], name="operation_tenant_at")]
+        indexes = [
+            models.Index(fields=["tenant", "-at"], name="operation_tenant_at"),
+            models.Index(fields=["batch"], name="operation_batch"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.verb} by {self.actor}"
+
+
+class Seal(models.Model):
+    """One batch of the operation log: a hash over its entries and over the batch before."""
+
+    number = models.BigIntegerField(primary_key=True)
+    count = models.PositiveIntegerField()
+    # Of the entries; what may be pruned is decided by the youngest.
+    last_at = models.DateTimeField()
+    # How the hash is computed (scloud/audit/sealing.py), so that it may change later.
+    form = models.PositiveSmallIntegerField()
+    previous_hash = models.CharField(max_length=64, blank=True)
+    hash = models.CharField(max_length=64)
+    sealed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"batch {self.number}"
+
+
+class Pruning(models.Model):
+    """The record that the entries of a batch were deleted at the end of their retention."""
+
+    seal = models.OneToOneField(Seal, models.PROTECT, primary_key=True, related_name="pruning")
+    pruned_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"pruning of batch {self.seal_id}"
 
 
 class Event(models.Model):
