@@ -41,7 +41,7 @@ types: install-check ## mypy strict
 
 check: lint types ## All checks that need no server
 	$(PY) manage.py makemigrations --check --dry-run
-	SCLOUD_HTTPS=1 $(PY) manage.py check --deploy --fail-level WARNING
+	SCLOUD_HTTPS=1 SCLOUD_PROXY=none $(PY) manage.py check --deploy --fail-level WARNING
 
 database: install-tests
 	@$(AS_ROOT) $(PY) -m scloud.lab pg up --no-fsync

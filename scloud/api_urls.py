@@ -1,11 +1,12 @@
 """The API's URLs: every app brings its own part; the schema describes them all."""
 
 from django.urls import URLPattern, URLResolver, include, path
-from drf_spectacular.views import SpectacularJSONAPIView
+
+from scloud.rest.schema import SchemaView
 
 APPS = ("billing.api_urls", "network.api.urls", "compute.api.urls")
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("openapi.json", SchemaView.as_view(), name="openapi"),
     *(path("", include(name)) for name in APPS),
 ]

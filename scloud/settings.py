@@ -49,7 +49,6 @@ CSRF_TRUSTED_ORIGINS = env.list("SCLOUD_TRUSTED_ORIGINS", default=[])
 SCLOUD_HTTPS = env.bool("SCLOUD_HTTPS", default=False)
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -79,6 +78,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "scloud.web.middleware.ProxyMiddleware",
+    "scloud.web.middleware.BodyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -201,6 +202,8 @@ STORAGES = {
         else "scloud.web.static_assets.HashedStaticStorage"
     },
 }
+# Bodies of requests; scloud/lib/bodies.py says which views take more.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 MEDIA_ROOT = SCLOUD_STATE_DIR / "uploads"
 
 # Tests and development have no collected files; whitenoise then looks where they come from.
@@ -263,8 +266,11 @@ SCLOUD_CURRENCY_DECIMALS = env.int("SCLOUD_CURRENCY_DECIMALS", default=2)
 SCLOUD_BILLING_TIME_ZONE = env.str("SCLOUD_BILLING_TIME_ZONE", default="Asia/Shanghai")
 SCLOUD_API_REQUESTS_PER_MINUTE = env.int("SCLOUD_API_REQUESTS_PER_MINUTE", default=600)
 SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = env.int("SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE", default=20)
-# A proxy in front of the console may say where a request came from; nobody else may.
+# A proxy in front of the console may say where a request came from; nobody else may. Without a
+# word about proxies a request that went through one is refused: all would count as one caller.
 SCLOUD_TRUSTED_PROXIES = env.list("SCLOUD_TRUSTED_PROXIES", default=[])
+SCLOUD_PROXY = env.str("SCLOUD_PROXY", default="trusted" if SCLOUD_TRUSTED_PROXIES else "none")
+SCLOUD_PROXY_SAID = "SCLOUD_PROXY" in env.ENVIRON or bool(SCLOUD_TRUSTED_PROXIES)
 SCLOUD_JOB_LEASE_S = env.float("SCLOUD_JOB_LEASE_S", default=15.0)
 # Of a machine's slots (SCLOUD_WORKERS): how many may copy data, and how many one tenant may have.
 SCLOUD_LONG_SLOTS = env.int("SCLOUD_LONG_SLOTS", default=max(1, Q_CLUSTER["workers"] * 4 // 10))
@@ -289,11 +295,17 @@ LOGGING = {
     "formatters": {
         "plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "filters": {"outage": {"()": "scloud.lib.outage.OneLine"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain",
+            "filters": ["outage"],
+        }
+    },
     "root": {"handlers": ["console"], "level": env.str("SCLOUD_LOG_LEVEL", default="INFO")},
     "loggers": {
         "django.request": {"level": "ERROR"},
-        "daphne": {"level": "WARNING"},
         "django-q": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
     },

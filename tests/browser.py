@@ -56,20 +56,20 @@ def console_url(console_state: Path, django_db_setup: None) -> Iterator[str]:
         "SCLOUD_DEBUG": "1",
         "SCLOUD_STATE_DIR": str(tmp_path),
     }
-    log = (tmp_path / "daphne.log").open("wb")
+    log = (tmp_path / "console.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "daphne", "-p", str(port), "scloud.asgi:application"],
+        [sys.executable, "-m", "scloud.serve", "--listen", f"127.0.0.1:{port}"],
         cwd=Path(__file__).parents[1],
         env=environment,
         stdout=log,
         stderr=log,
     )
     try:
-        for _ in range(300):
+        for _ in range(1200):
             if process.poll() is not None or answers(port):
                 break
             time.sleep(0.1)
-        assert answers(port), (tmp_path / "daphne.log").read_text()
+        assert answers(port), (tmp_path / "console.log").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

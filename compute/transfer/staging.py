@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from scloud.lib.errors import InvalidInput
 
@@ -45,35 +46,57 @@ def max_file_bytes() -> int:
     return int(settings.SCLOUD_IMAGE_MAX_FILE_GIB) * 1024**3
 
 
+class Stage:
+    """A file on its way in, written once, where it stays until it is imported."""
+
+    def __init__(self) -> None:
+        self._part = folder() / f"upload-{secrets.token_hex(12)}.part"
+        self._digest, self.size_bytes, self._limit = hashlib.sha256(), 0, max_file_bytes()
+        handle = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(handle, "wb")
+
+    def write(self, chunk: bytes) -> None:
+        """Add to it. Raises InvalidInput (``upload_too_large``)."""
+        self.size_bytes += len(chunk)
+        if self.size_bytes > self._limit:
+            raise InvalidInput(
+                _("The file is larger than the %(gib)d GB allowed.")
+                % {"gib": self._limit // 1024**3},
+                code="upload_too_large",
+                field="file",
+                numbers={"max_bytes": self._limit},
+            )
+        self._digest.update(chunk)
+        self._file.write(chunk)
+
+    def finish(self) -> Staged:
+        """Make it a complete upload."""
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        whole = self._part.with_suffix(".image")
+        self._part.rename(whole)
+        return Staged(whole, self.size_bytes, self._digest.hexdigest())
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
 def stage(chunks: Iterable[bytes]) -> Staged:
     """Write an upload to the disk while it comes in, and return it with its checksum.
 
     Raises InvalidInput (``upload_too_large``); nothing is left then.
     """
-    part = folder() / f"upload-{secrets.token_hex(12)}.part"
-    digest, size, limit = hashlib.sha256(), 0, max_file_bytes()
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    place = Stage()
     try:
-        with os.fdopen(handle, "wb") as file:
-            for chunk in chunks:
-                size += len(chunk)
-                if size > limit:
-                    raise InvalidInput(
-                        f"The file is larger than the {limit // 1024**3} GB allowed.",
-                        code="upload_too_large",
-                        field="file",
-                        numbers={"max_bytes": limit},
-                    )
-                digest.update(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        whole = part.with_suffix(".image")
-        part.rename(whole)
+        for chunk in chunks:
+            place.write(chunk)
+        return place.finish()
     except BaseException:
-        part.unlink(missing_ok=True)
+        place.discard()
         raise
-    return Staged(whole, size, digest.hexdigest())
 
 
 def check_staged(path: Path) -> Path:

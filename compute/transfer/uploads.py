@@ -10,13 +10,19 @@ from urllib.parse import quote
 
 from asgiref.sync import sync_to_async
 from django.core import signing
-from django.http import StreamingHttpResponse
+from django.core.exceptions import RequestDataTooBig
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler
+from django.db import connection
+from django.http import HttpRequest, StreamingHttpResponse, UnreadablePostError
+from django.utils.translation import gettext as _
 
 from compute.models import Image, StoragePool
 from compute.rules import catalogue as catalog
 from compute.tasks.images import export_path
 from compute.transfer import staging
-from scloud.lib.errors import Conflict, InvalidInput
+from scloud.lib.bodies import BodyRule
+from scloud.lib.errors import Conflict, InvalidInput, TooLarge
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 
@@ -35,7 +41,13 @@ class Upload:
 
 def receive(tenant: Tenant, chunks: Iterable[bytes]) -> Upload:
     """Write an upload down. Raises InvalidInput (``upload_too_large``, ``upload_empty``)."""
-    staged = staging.stage(chunks)
+    if not connection.in_atomic_block:
+        connection.close()  # hours may go by; the connection is worth more elsewhere
+    return accept(tenant, staging.stage(chunks))
+
+
+def accept(tenant: Tenant, staged: staging.Staged) -> Upload:
+    """Give a complete file to a tenant. Raises InvalidInput (``upload_empty``)."""
     if not staged.size_bytes:
         staged.path.unlink(missing_ok=True)
         raise InvalidInput(
@@ -66,9 +78,95 @@ def path_of(tenant: Tenant, token: str) -> Path:
 
 
 def read_all(stream: Any) -> Iterator[bytes]:
-    """Yield a request's body piece by piece."""
-    while piece := stream.read(CHUNK_BYTES):
-        yield piece
+    """Yield a request's body piece by piece.
+
+    Raises InvalidInput (``upload_interrupted``, ``upload_too_large``).
+    """
+    try:
+        while piece := stream.read(CHUNK_BYTES):
+            yield piece
+    except UnreadablePostError as error:
+        raise InvalidInput(
+            _("The upload did not arrive as a whole."),
+            code="upload_interrupted",
+            field="file",
+            remedy=_("Upload the file again."),
+        ) from error
+    except RequestDataTooBig as error:
+        limit = staging.max_file_bytes()
+        raise TooLarge(
+            _("The file is larger than the %(gib)d GB allowed.") % {"gib": limit // 1024**3},
+            code="upload_too_large",
+            field="file",
+            numbers={"max_bytes": limit},
+        ) from error
+
+
+class StagedFile(UploadedFile[bytes]):
+    """A file of a form that already lies where it stays; closed without an owner it is removed."""
+
+    def __init__(self, staged: staging.Staged, name: str, content_type: str) -> None:
+        super().__init__(None, name, content_type, staged.size_bytes)
+        self._staged: staging.Staged | None = staged
+
+    def take(self) -> staging.Staged:
+        """Return the file, which from now on is the caller's."""
+        assert self._staged is not None
+        staged, self._staged = self._staged, None
+        return staged
+
+    def close(self) -> None:
+        """Called at the end of the request."""
+        if self._staged is not None:
+            self._staged.path.unlink(missing_ok=True)
+            self._staged = None
+
+
+class StagingHandler(FileUploadHandler):
+    """Writes the files of a form to their place while they come in."""
+
+    _stage: staging.Stage | None = None
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Begin a file."""
+        super().new_file(*args, **kwargs)
+        if not connection.in_atomic_block:
+            connection.close()  # as in receive()
+        self._stage = staging.Stage()
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Write a piece. Raises RequestDataTooBig, as Django does for forms."""
+        assert self._stage is not None
+        try:
+            self._stage.write(raw_data)
+        except InvalidInput as error:
+            raise RequestDataTooBig(error.message) from error
+
+    def file_complete(self, file_size: int) -> StagedFile:
+        """End a file."""
+        assert self._stage is not None
+        staged, self._stage = self._stage.finish(), None
+        return StagedFile(staged, self.file_name or "", self.content_type or "")
+
+    def upload_interrupted(self) -> None:
+        """Leave nothing of a file that did not come to its end; called after each request."""
+        if self._stage is not None:
+            self._stage.discard()
+            self._stage = None
+
+
+def of_api() -> BodyRule:
+    """Return what the API's upload takes: the bytes of a file."""
+    return BodyRule(staging.max_file_bytes, streamed_type="application/octet-stream")
+
+
+def of_form() -> BodyRule:
+    """Return what the console's upload takes: a form with a file."""
+
+    def handler(request: HttpRequest) -> FileUploadHandler:
+        return StagingHandler(request)
+
+    return BodyRule(staging.max_file_bytes, streamed_type="multipart/form-data", handler=handler)
 
 
 def pool_for(tenant: Tenant, region: Region, disk_type_id: str = "") -> StoragePool:

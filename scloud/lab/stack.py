@@ -109,8 +109,7 @@ def supervisor_config(stack: Stack) -> str:
     """Return supervisord's configuration."""
     python = BIN / "python"
     commands = {
-        "console": f"{BIN / 'daphne'} -b 127.0.0.1 -p {stack.console_port} "
-        "--no-server-name scloud.asgi:application",
+        "console": f"{python} -m scloud.serve --listen 127.0.0.1:{stack.console_port}",
         "vnc": f"{python} -m compute.vnc proxy",
         "gateway": f"{python} -m compute.vnc gateway",
         "worker": f"{python} manage.py worker",

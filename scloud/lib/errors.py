@@ -62,6 +62,13 @@ class Unauthenticated(ScloudError):
     default_code = "unauthenticated"
 
 
+class LengthRequired(InvalidInput):
+    """The request has to say how long its body is."""
+
+    http_status = 411
+    default_code = "length_required"
+
+
 class InsufficientBalance(ScloudError):
     """The account cannot pay for it."""
 
@@ -120,6 +127,14 @@ class HostError(ScloudError):
 
     http_status = 502
     default_code = "host_error"
+    retryable = True
+
+
+class Unavailable(ScloudError):
+    """The platform cannot serve for a moment; ``retry_after_s`` in ``numbers`` says how long."""
+
+    http_status = 503
+    default_code = "unavailable"
     retryable = True
 
 

@@ -62,6 +62,8 @@ def process_name(argv: Sequence[str], environment: Mapping[str, str]) -> str:
     words = list(argv[1:2])
     if program in ("daphne", "uvicorn", "gunicorn", "hypercorn") or words == ["runserver"]:
         return "console"
+    if path.endswith("scloud/serve.py"):
+        return "console"
     if path.endswith("compute/vnc/__main__.py"):
         return "gateway" if words == ["gateway"] else "vnc"
     if words in (["worker"], ["qcluster"]):

@@ -8,7 +8,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
-from scloud.lib.errors import NotFound, ScloudError, TooLarge, TooManyRequests
+from scloud.lib.errors import NotFound, ScloudError, TooLarge
 
 
 def _first(detail: Any, path: str = "") -> tuple[str, str, str]:
@@ -58,8 +58,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         exc = exceptions.PermissionDenied()
     if isinstance(exc, ScloudError):
         headers = {}
-        if isinstance(exc, TooManyRequests) and exc.numbers:
-            headers["Retry-After"] = str(exc.numbers.get("retry_after_s", 60))
+        if exc.numbers and "retry_after_s" in exc.numbers:
+            headers["Retry-After"] = str(exc.numbers["retry_after_s"])
         return Response(exc.as_dict(), status=exc.http_status, headers=headers)
     response = drf_handler(exc, context)
     if response is None or not isinstance(exc, exceptions.APIException):

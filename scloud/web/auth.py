@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
 from scloud.audit.models import Operation
+from scloud.lib.bodies import BodyRule
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.tenancy import lockout, ratelimit
 from scloud.tenancy.clientip import client_ip
@@ -73,6 +74,9 @@ def write_login(user: User, ip: str | None, verb: str, error: ScloudError | None
 @method_decorator([never_cache, sensitive_post_parameters("password")], name="dispatch")
 class LoginView(View):
     """The login page."""
+
+    # Nobody is known yet: an address, a password and where to go next.
+    body_rule = BodyRule(lambda: 64 * 1024)
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Show the form, or go on when somebody is signed in."""

@@ -2,19 +2,35 @@
 
 import asyncio
 import contextlib
-from typing import Any
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
+from scloud.lib.outage import outage_of
 from scloud.tenancy.middleware import SEEN_KEY
 from scloud.tenancy.models import PlatformSettings, User
 from scloud.web import listener
 
+log = logging.getLogger(__name__)
+
 SIGNED_OUT = 4401
+TOO_MANY: Final = 4429
+# RFC 6455's registry: the server is overloaded or away, try again later.
+TRY_AGAIN_LATER: Final = 1013
+POLICY: Final = 1008
 CHECK_S = 30.0
+# Pages that one person may have open at once, in one console process.
+MAX_PER_USER: Final = 20
+# Pages send nothing; a few messages are forgiven.
+MAX_MESSAGES: Final = 10
+
+_open: Counter[int] = Counter()
 
 
 def still_valid(user_id: int, session_key: str | None) -> bool:
@@ -31,11 +47,52 @@ def still_valid(user_id: int, session_key: str | None) -> bool:
     return User.objects.filter(pk=user_id, is_active=True, tenant__is_active=True).exists()
 
 
+class Guarded:
+    """Answers a websocket that opens while the database is away: come back later."""
+
+    def __init__(self, application: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one websocket."""
+        accepted = False
+
+        async def watched(message: Any) -> None:
+            nonlocal accepted
+            accepted = accepted or message["type"] == "websocket.accept"
+            await send(message)
+
+        try:
+            await self._application(scope, receive, watched)
+        except Exception as error:
+            outage = outage_of(error)
+            if outage is None:
+                raise
+            log.warning("a websocket was turned away: %s", outage.message)
+            with contextlib.suppress(OSError):
+                if not accepted:
+                    # Only an open websocket can be told why it is closed.
+                    await send({"type": "websocket.accept"})
+                await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
+
+
 class EventsConsumer(AsyncJsonWebsocketConsumer):
     """Only for signed-in users of a tenant; only their tenant's events; nothing is received."""
 
     groups_joined: tuple[str, ...] = ()
     watch: "asyncio.Task[None] | None" = None
+    counted: int | None = None
+    received = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one page; however that ends, it no longer counts."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self.counted is not None:
+                _open[self.counted] -= 1
+                if not _open[self.counted]:
+                    del _open[self.counted]
 
     async def connect(self) -> None:
         """Join the tenant's group, or say that nobody is signed in."""
@@ -45,6 +102,11 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
         if not isinstance(user, User) or user.tenant_id is None:
             await self.close(code=SIGNED_OUT)
             return
+        if _open[user.pk] >= MAX_PER_USER:
+            await self.close(code=TOO_MANY)
+            return
+        self.counted = user.pk
+        _open[user.pk] += 1
         listener.ensure_listening()
         self.groups_joined = (listener.group_of(user.tenant_id), listener.EVERYBODY)
         for group in self.groups_joined:
@@ -61,8 +123,13 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
         for group in self.groups_joined:
             await self.channel_layer.group_discard(group, self.channel_name)
 
-    async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Ignore what pages send: the socket carries events in one direction."""
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+    ) -> None:
+        """Ignore what pages send, unread: the socket carries events in one direction."""
+        self.received += 1
+        if self.received > MAX_MESSAGES:
+            await self.close(code=POLICY)
 
     async def page_event(self, message: dict[str, Any]) -> None:
         """Pass an event of the group to the page."""
@@ -71,7 +138,16 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
     async def _watch_session(self, user_id: int, session_key: str | None) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
-            if not await database_sync_to_async(still_valid)(user_id, session_key):
+            try:
+                valid = await database_sync_to_async(still_valid)(user_id, session_key)
+            except Exception as error:
+                if outage_of(error) is None:
+                    raise
+                # Events come from the database too: the page comes back when it does.
+                self.watch = None
+                await self.close(code=TRY_AGAIN_LATER)
+                return
+            if not valid:
                 self.watch = None
                 await self.close(code=SIGNED_OUT)
                 return

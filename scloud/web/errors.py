@@ -1,7 +1,9 @@
 """Errors as HTML: a toast for a part of a page, a page of its own otherwise."""
 
+import sys
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
 from django.template.loader import render_to_string
@@ -13,8 +15,9 @@ from scloud.lib.errors import (
     InvalidInput,
     NotFound,
     ScloudError,
-    TooManyRequests,
+    TooLarge,
 )
+from scloud.lib.outage import outage_of
 from scloud.web.http import toast
 
 _TITLES = {
@@ -22,9 +25,11 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     409: "Not possible now",
+    413: "Too large",
     429: "Too many requests",
     500: "Something broke on our side",
     502: "A host did not answer",
+    503: "Unavailable",
 }
 
 
@@ -34,7 +39,7 @@ def response(request: HttpRequest, error: ScloudError) -> HttpResponse:
         # What does not even reach a view of the API is answered in the API's form all the same.
         return _with_retry(JsonResponse(error.as_dict(), status=error.http_status), error)
     htmx = getattr(request, "htmx", None)
-    if htmx:
+    if htmx or (htmx is None and request.headers.get("HX-Request") == "true"):
         answer = HttpResponse(status=error.http_status)
         answer.headers["HX-Reswap"] = "none"
         toast(answer, error.message, level="error", remedy=error.remedy or "")
@@ -43,10 +48,9 @@ def response(request: HttpRequest, error: ScloudError) -> HttpResponse:
 
 
 def _with_retry(answer: HttpResponse, error: ScloudError) -> HttpResponse:
-    if isinstance(error, TooManyRequests) and error.numbers:
-        seconds = error.numbers.get("retry_after_s")
-        if seconds is not None:
-            answer.headers["Retry-After"] = str(seconds)
+    seconds = (error.numbers or {}).get("retry_after_s")
+    if seconds is not None:
+        answer.headers["Retry-After"] = str(seconds)
     return answer
 
 
@@ -61,6 +65,11 @@ def page(request: HttpRequest, error: ScloudError, *, status: int | None = None)
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Django's handler400."""
+    if isinstance(exception, RequestDataTooBig):
+        return response(
+            request,
+            TooLarge(_("The request is too large."), remedy=_("Send a smaller file or less text.")),
+        )
     return response(request, InvalidInput(_("The server did not understand this request.")))
 
 
@@ -81,7 +90,13 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500. Touches no database: that may be the cause."""
+    """Django's handler500. Touches no database: that may be the cause.
+
+    It is called while the error is being handled, so it can tell a database that is away.
+    """
+    outage = outage_of(sys.exc_info()[1])
+    if outage is not None:
+        return unavailable(request, outage)
     if request.path.startswith("/api/"):
         defect = InternalError(_("Something broke on our side."), remedy=_("Try again later."))
         return JsonResponse(defect.as_dict(), status=500)
@@ -95,6 +110,21 @@ def server_error(request: HttpRequest) -> HttpResponse:
             remedy=_("Try again in a moment. Nothing was half done."),
         )
     return HttpResponse(render_to_string("errors/500.html"), status=500)
+
+
+def unavailable(request: HttpRequest, error: ScloudError) -> HttpResponse:
+    """Return the answer while the database is away; touches no database."""
+    if request.path.startswith("/api/"):
+        answer: HttpResponse = JsonResponse(error.as_dict(), status=error.http_status)
+    elif request.headers.get("HX-Request") == "true":
+        answer = HttpResponse(status=error.http_status)
+        answer.headers["HX-Reswap"] = "none"
+        toast(answer, error.message, level="error", remedy=error.remedy or "")
+    else:
+        text = render_to_string("errors/503.html", {"error": error})
+        answer = HttpResponse(text, status=error.http_status)
+    answer.headers["Cache-Control"] = "no-store"
+    return _with_retry(answer, error)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -1,18 +1,90 @@
 """Region, time zone and language of the signed-in user; headers of console pages."""
 
+import logging
 import zoneinfo
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext as _
 
-from scloud.lib.errors import ScloudError
+from scloud.lib import bodies
+from scloud.lib.errors import ScloudError, Unavailable
+from scloud.tenancy.clientip import is_forwarded
 from scloud.tenancy.models import User
 from scloud.web import errors
+from scloud.web.http import login_redirect
 from scloud.web.regions import current_region
+
+log = logging.getLogger(__name__)
+
+
+class ProxyMiddleware:
+    """Refuses what an unannounced proxy passes on, rather than let all callers share one limit."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not settings.SCLOUD_PROXY_SAID and is_forwarded(request):
+            peer = request.META.get("REMOTE_ADDR", "")
+            log.error("a proxy at %s passes requests on; set SCLOUD_TRUSTED_PROXIES", peer)
+            error = Unavailable(
+                _("This installation does not know the proxy in front of it."),
+                code="proxy_unknown",
+                remedy=_(
+                    "The operator has to set SCLOUD_TRUSTED_PROXIES to its address, or "
+                    "SCLOUD_PROXY=none to ignore what it says."
+                ),
+            )
+            return errors.unavailable(request, error)
+        return self.get_response(request)
+
+
+class BodyMiddleware:
+    """Refuses bodies that are too large, and lets files of a form come in only from known people.
+
+    It stands before the middleware that compares CSRF tokens, which reads the whole form.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        refusal = getattr(request, "body_refusal", None)
+        if isinstance(refusal, ScloudError):
+            return errors.response(request, refusal)
+        try:
+            return self.get_response(request)
+        finally:
+            handler = getattr(request, "body_handler", None)
+            if handler is not None:
+                handler.upload_interrupted()
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Look at the caller of a view that streams the files of a form, then let them in."""
+        rule = bodies.rule_of(view, request.method or "")
+        if rule.handler is None or not rule.streams(request.content_type or ""):
+            return None
+        actor = getattr(request, "actor", None)
+        if actor is None:
+            return login_redirect(request)
+        permission = getattr(getattr(view, "view_class", None), "permission", "")
+        try:
+            if permission:
+                actor.require(permission)
+        except ScloudError as error:
+            return errors.response(request, error)
+        request.body_handler = rule.handler(request)  # type: ignore[attr-defined]  # for __call__
+        request.upload_handlers = [request.body_handler]  # type: ignore[attr-defined]  # as above
+        return None
 
 
 class ConsoleMiddleware:

@@ -92,6 +92,22 @@ def test_the_schema_is_served_to_anybody(client: Client, db: None) -> None:
     assert json.loads(response.content)["info"]["title"] == "SCloud API"
 
 
+def test_the_schema_is_made_once_and_not_sent_to_who_has_it(
+    client: Client, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.get("/api/v1/openapi.json")
+
+    def again(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the document was made again")
+
+    monkeypatch.setattr("scloud.rest.schema.SchemaGenerator", again)
+    second = client.get("/api/v1/openapi.json")
+    assert second.content == first.content
+    assert "max-age" in second["Cache-Control"]
+    known = client.get("/api/v1/openapi.json", headers={"If-None-Match": first["ETag"]})
+    assert (known.status_code, known.content) == (304, b"")
+
+
 def test_every_url_of_the_api_is_in_the_schema(schema: dict[str, Any]) -> None:
     from tests.isolation.routes import all_routes
 

@@ -63,7 +63,7 @@ HOW = """\
   the guest ignores, and 20 downloads from a server that sends a byte a second.
 - **lists**: Django's test client in process with the production settings, so the whole request but
   for the network; queries are counted in requests of their own.
-- **download**: over HTTP from the console's server (daphne); the memory is the kernel's own peak
+- **download**: over HTTP from the console's server; the memory is the kernel's own peak
   figure of that process; the rows in the workbook are counted.
 - **screen**: the same flood of bytes through the proxy and through websockify in turns.
 """.splitlines()

@@ -18,7 +18,7 @@ GOAL_MB = 150.0
 
 
 def run(quick: bool) -> list[Row]:
-    """Download the list of VMs from daphne and look at the time, the memory and the rows."""
+    """Download the list of VMs from the console's server: time, memory and rows."""
     installation.database()
     from django.conf import settings
     from django.test import Client
@@ -32,10 +32,10 @@ def run(quick: bool) -> list[Row]:
     browser.force_login(crowd.user)
     cookie = f"{settings.SESSION_COOKIE_NAME}={browser.cookies[settings.SESSION_COOKIE_NAME].value}"
     port = installation.stack().console_port
-    daphne = str(installation.ROOT / ".venv" / "bin" / "daphne")
+    python = str(installation.ROOT / ".venv" / "bin" / "python")
     with (
         installation.process(
-            daphne, "-b", "127.0.0.1", "-p", str(port), "scloud.asgi:application"
+            python, "-m", "scloud.serve", "--listen", f"127.0.0.1:{port}"
         ) as server,
         tempfile.TemporaryFile() as file,
     ):

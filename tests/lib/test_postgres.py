@@ -11,6 +11,7 @@ from scloud.lib import postgres
     ("argv", "process"),
     [
         (["/x/bin/daphne", "-b", "127.0.0.1", "scloud.asgi:application"], "console"),
+        (["/x/scloud/serve.py", "--listen", "127.0.0.1:8000"], "console"),
         (["manage.py", "runserver"], "console"),
         (["manage.py", "worker"], "worker"),
         (["manage.py", "sweeper"], "sweeper"),

@@ -19,10 +19,11 @@ from django_scopes.exceptions import ScopeError
 from compute.states import disks as disk_states
 from compute.states import vms as vm_states
 from scloud.lib.errors import Forbidden, TooManyRequests, Unauthenticated
+from scloud.serve import refuse_bad_settings
 from scloud.tenancy import apikeys, housekeeping, lockout, ratelimit
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.backends import EmailBackend
-from scloud.tenancy.clientip import client_ip
+from scloud.tenancy.clientip import check_proxies, client_ip
 from scloud.tenancy.middleware import SEEN_KEY
 from scloud.tenancy.models import (
     ApiKey,
@@ -382,3 +383,75 @@ def test_rows_have_names(user: User, tenant: Tenant) -> None:
     assert str(PlatformSettings()) == "Platform settings"
     assert PlatformSettings.load().bin_retention == timedelta(seconds=360_000)
     assert tenant.pk.startswith("tenant-")
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "found"),
+    [
+        ("unknown", "198.51.100.1"),
+        ("203.0.113.9, unknown", "198.51.100.1"),
+        ("_hidden", "198.51.100.1"),
+        ("203.0.113.9:4711", "203.0.113.9"),
+        ("[2001:db8::7]:4711", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("fe80::1%eth0", "198.51.100.1"),
+        ("203.0.113.9, 198.51.100.2", "203.0.113.9"),
+        ("\x00", "198.51.100.1"),
+        ("1" * 5000, "198.51.100.1"),
+    ],
+)
+def test_what_a_proxy_wrote_is_an_address_or_nothing(
+    client: Client, rf: RequestFactory, settings: Any, db: None, forwarded: str, found: str
+) -> None:
+    settings.SCLOUD_TRUSTED_PROXIES = ["198.51.100.1", "198.51.100.2"]
+    settings.SCLOUD_PROXY_SAID = True
+    behind = {"REMOTE_ADDR": "198.51.100.1", "HTTP_X_FORWARDED_FOR": forwarded}
+    assert client_ip(rf.get("/", **behind)) == found  # type: ignore[arg-type]  # WSGI's own keys
+    form = {"email": "nobody@a.test", "password": "wrong"}
+    assert client.post("/login/", form, **behind).status_code == 422  # type: ignore[arg-type]  # as above
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+@pytest.mark.parametrize("path", ["/login/", "/admin/login/", "/api/v1/vms", "/static/x.css"])
+def test_an_unannounced_proxy_is_refused_rather_than_shared(
+    client: Client, settings: Any, header: str, path: str
+) -> None:
+    answer = client.get(path, headers={header: "for=203.0.113.9"})
+    assert answer.status_code == 503
+    assert "proxy_unknown" in answer.content.decode()
+
+
+def test_an_announced_or_ignored_proxy_is_let_through(
+    client: Client, settings: Any, db: None
+) -> None:
+    settings.SCLOUD_PROXY_SAID = True
+    answer = client.get("/login/", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({}, []),
+        ({"SCLOUD_HTTPS": True}, ["scloud.E004"]),
+        ({"SCLOUD_HTTPS": True, "SCLOUD_PROXY_SAID": True}, []),
+        ({"SCLOUD_PROXY": "maybe"}, ["scloud.E002"]),
+        ({"SCLOUD_PROXY": "trusted"}, ["scloud.E003"]),
+        ({"SCLOUD_PROXY": "trusted", "SCLOUD_TRUSTED_PROXIES": ["192.0.2.1"]}, []),
+        ({"SCLOUD_TRUSTED_PROXIES": ["proxy.example.com"]}, ["scloud.E001"]),
+        ({"SCLOUD_TRUSTED_PROXIES": ["192.0.2.0/24"]}, ["scloud.E001"]),
+    ],
+)
+def test_settings_that_make_all_callers_one_are_refused(
+    settings: Any, values: dict[str, Any], found: list[str]
+) -> None:
+    for name, value in values.items():
+        setattr(settings, name, value)
+    assert [one.id for one in check_proxies()] == found
+
+
+def test_the_console_does_not_start_with_them(settings: Any) -> None:
+    settings.SCLOUD_PROXY = "trusted"
+    with pytest.raises(SystemExit, match="names no proxy"):
+        refuse_bad_settings()

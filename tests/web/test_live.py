@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, connections, transaction
 from django.test import Client
+from websockets import ConnectionClosed, Origin
+from websockets.sync.client import connect
 
+from scloud import serve
 from scloud.asgi import application
 from scloud.audit import events
 from scloud.tenancy.middleware import SEEN_KEY
@@ -221,3 +225,69 @@ def test_a_session_is_valid_until_it_is_idle_or_its_user_is_gone(
 def test_nonsense_on_the_channel_is_dropped(payload: str, caplog: Any) -> None:
     asyncio.run(listener.pass_on(payload))
     assert "is not an event" in caplog.text
+
+
+# --- limits
+
+
+def test_one_person_has_so_many_pages_open_and_others_are_not_held_up(
+    user: User, tenant: Tenant, make_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "MAX_PER_USER", 2)
+    mine = [page_of(user) for _ in range(4)]
+    other = page_of(make_user(tenant, "operator"))
+
+    async def test() -> None:
+        for page in mine[:2]:
+            assert (await page.connect(timeout=10))[0]
+            assert await page.receive_nothing(timeout=0.1)
+        await mine[2].connect(timeout=10)
+        closed = await mine[2].receive_output(timeout=10)
+        assert (closed["type"], closed["code"]) == ("websocket.close", consumers.TOO_MANY)
+        assert (await other.connect(timeout=10))[0]
+        assert await other.receive_nothing(timeout=0.1)
+        # A page that is closed makes room.
+        await mine[0].disconnect()
+        assert (await mine[3].connect(timeout=10))[0]
+        assert await mine[3].receive_nothing(timeout=0.1)
+        for page in (mine[1], mine[3], other):
+            await page.disconnect()
+        assert not consumers._open
+
+    in_loop(test)
+
+
+def test_a_page_that_talks_is_cut_off(user: User) -> None:
+    page = page_of(user)
+
+    async def test() -> None:
+        assert (await page.connect(timeout=10))[0]
+        for _ in range(consumers.MAX_MESSAGES):
+            await page.send_to(text_data="this is no JSON")
+        assert await page.receive_nothing(timeout=0.2)
+        await page.send_to(text_data="{}")
+        closed = await page.receive_output(timeout=10)
+        assert (closed["type"], closed["code"]) == ("websocket.close", consumers.POLICY)
+        await page.disconnect()
+
+    in_loop(test)
+
+
+def test_the_server_takes_no_large_message(
+    console_url: str, console_state: Path, user: User, settings: Any
+) -> None:
+    # The process has a secret key of its own, which signs sessions.
+    settings.SECRET_KEY = (console_state / "secret_key").read_text().strip()
+    client = Client()
+    client.force_login(user)
+    cookie = f"scloud_session={client.cookies['scloud_session'].value}"
+    address = console_url.replace("http://", "ws://") + "/ws/events"
+    with connect(
+        address, additional_headers={"Cookie": cookie}, origin=Origin(console_url)
+    ) as page:
+        page.send("a" * (serve.MAX_MESSAGE_BYTES + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            page.recv(timeout=20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+    connections.close_all()
