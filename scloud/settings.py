@@ -63,6 +63,7 @@ INSTALLED_APPS = [
     "csp",
     "scloud.tenancy",
     "scloud.audit",
+    "scloud.accounts",
     "scloud.jobs",
     "scloud.resources",
     "scloud.web",

@@ -19,8 +19,8 @@ from compute.vnc import proxy, screens, tickets
 from compute.vnc.proxy import Ending, Refused, Scope, Session
 from compute.vnc.threads import in_database_thread
 from scloud.audit.events import emit
+from scloud.tenancy import sessions
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.middleware import SEEN_KEY
 from scloud.tenancy.models import PlatformSettings, Tenant, User, UserSession
 from scloud.tenancy.scoping import in_scope_of
 
@@ -74,18 +74,21 @@ def _session_ending(grant: Grant, *, input_seen: bool) -> Ending | None:
     actor = _actor(user, grant.tenant, grant.ip)
     if actor is None or not actor.allows(PERMISSION):
         return Ending(proxy.CLOSED_RIGHTS, "Your role no longer includes the screen of this VM.")
+    limits = PlatformSettings.load()
+    if sessions.is_too_old(store, limits):
+        return Ending(proxy.CLOSED_RIGHTS, "You were signed out.")
     now = timezone.now()
-    idle_s = now.timestamp() - float(store.get(SEEN_KEY) or 0.0)
+    idle_s = now.timestamp() - float(store.get(sessions.SEEN_KEY) or 0.0)
     if input_seen:
         # Whoever types into a VM is not idle, although no page is loaded.
         if idle_s > _SEEN_AGAIN_S:
-            store[SEEN_KEY] = now.timestamp()
+            store[sessions.SEEN_KEY] = now.timestamp()
             try:
                 store.save()
             except UpdateError:
                 return Ending(proxy.CLOSED_RIGHTS, "You were signed out.")
             UserSession.objects.filter(session_key=grant.session_key).update(last_seen_at=now)
-    elif idle_s > PlatformSettings.load().idle_logout_min * 60:
+    elif idle_s > limits.idle_logout_min * 60:
         return Ending(proxy.CLOSED_RIGHTS, "Nobody used the screen for a while.")
     return None
 

@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin import ModelAdmin as DjangoModelAdmin
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import resolve_url
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from scloud.accounts import signin
 from scloud.adminsite import panels
+from scloud.adminsite.passwords import PasswordChangeView
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput
 
@@ -61,6 +68,38 @@ class ScloudAdminSite(AdminSite):
         return bool(user.is_active and getattr(user, "is_staff", False)) and (
             getattr(user, "tenant_id", None) is None
         )
+
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """There is one login page; this address leads to it and takes no password itself."""
+        if self.has_permission(request):
+            return HttpResponseRedirect(reverse("admin:index", current_app=self.name))
+        if request.user.is_authenticated:
+            # The login page would send them back here.
+            raise PermissionDenied
+        target = request.GET.get(REDIRECT_FIELD_NAME) or request.POST.get(REDIRECT_FIELD_NAME)
+        return redirect_to_login(target or reverse("admin:index", current_app=self.name))
+
+    def logout(  # type: ignore[override]  # Django's own redirects, too, whatever its stub says
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """End the session as the console does."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        signin.sign_out(request)
+        return HttpResponseRedirect(resolve_url("login"))
+
+    def password_change(  # type: ignore[override]  # as above
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The administrator's own password, changed as in the console."""
+        response = PasswordChangeView.as_view(
+            extra_context={**self.each_context(request), **(extra_context or {})},
+            success_url=reverse("admin:password_change_done", current_app=self.name),
+        )(request)
+        assert isinstance(response, HttpResponse)
+        return response
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

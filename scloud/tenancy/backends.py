@@ -21,7 +21,7 @@ class EmailBackend(ModelBackend):
         email = username or kwargs.get("email")
         if email is None or password is None:
             return None
-        user = User.objects.select_related("tenant").filter(email__iexact=email).first()
+        user = User.objects.by_email(email)
         if user is None:
             # The same work as for a known address, so that time does not tell which exist.
             User().set_password(password)

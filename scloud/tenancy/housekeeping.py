@@ -8,9 +8,10 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from scloud.tenancy.models import LoginAttempt, UserSession
+from scloud.tenancy.models import LoginAttempt, SignInWait, UserSession
 
 KEEP_ATTEMPTS: Final = timedelta(days=183)
+KEEP_WAITS: Final = timedelta(hours=1)
 
 
 def forget_sign_ins() -> int:
@@ -23,4 +24,5 @@ def forget_sign_ins() -> int:
         session_key__in=Session.objects.values("session_key")
     ).delete()
     attempts, _ = LoginAttempt.objects.filter(at__lt=timezone.now() - KEEP_ATTEMPTS).delete()
+    SignInWait.objects.filter(since__lt=timezone.now() - KEEP_WAITS).delete()
     return int(sessions + attempts)

@@ -2,18 +2,15 @@
 
 import secrets
 from collections.abc import Callable
-from datetime import timedelta
 
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 
+from scloud.tenancy import sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
-from scloud.tenancy.models import PlatformSettings, User, UserSession
+from scloud.tenancy.models import User
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
-
-SEEN_KEY = "seen_at"
 
 
 def actor_of(request: HttpRequest, user: User) -> Actor:
@@ -36,14 +33,19 @@ class TenancyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.actor = None  # type: ignore[attr-defined]  # set for all views, see typings
+        if (
+            sessions.carries_session(request)
+            and isinstance(request.user, User)
+            and sessions.has_run_out(request)
+        ):
+            # Whatever the way: the API takes the console's session, too.
+            sessions.end(str(request.session.session_key))
+            logout(request)
         if request.path.startswith("/api/"):
             # Authentication there knows the tenant only later and opens the scope itself.
             return self.get_response(request)
         user = request.user
         if not isinstance(user, User):
-            return self.get_response(request)
-        if self._idle_too_long(request):
-            logout(request)
             return self.get_response(request)
         if user.tenant is None:
             if user.is_staff and request.path.startswith("/admin/"):
@@ -58,19 +60,3 @@ class TenancyMiddleware:
             response = self.get_response(request)
             render = getattr(response, "render", None)
             return render() if callable(render) else response
-
-    def _idle_too_long(self, request: HttpRequest) -> bool:
-        """Tell whether the session was idle past the limit, and note that it is alive."""
-        now = timezone.now()
-        last = request.session.get(SEEN_KEY)
-        limit = timedelta(minutes=PlatformSettings.load().idle_logout_min)
-        if last is not None and now.timestamp() - float(last) > limit.total_seconds():
-            return True
-        # Pages fetch by themselves what was pushed to them: that is not somebody being there.
-        passive = request.headers.get("X-Scloud-Passive") == "1"
-        if last is None or (not passive and now.timestamp() - float(last) > 30):
-            request.session[SEEN_KEY] = now.timestamp()
-            UserSession.objects.filter(session_key=request.session.session_key).update(
-                last_seen_at=now, ip=client_ip(request)
-            )
-        return False

@@ -1,5 +1,6 @@
 """Tenants, their users, API keys, and the platform's switches."""
 
+import unicodedata
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -40,11 +41,33 @@ class Tenant(models.Model):
         return self.name
 
 
+def canonical_email(email: str) -> str:
+    """Return the one spelling of an address that counts."""
+    return unicodedata.normalize("NFC", email.strip()).lower()
+
+
 class UserManager(BaseUserManager["User"]):
     """Users are found by e-mail, whatever its case."""
 
+    def by_email(self, email: str) -> "User | None":
+        """Return the user with an address.
+
+        PostgreSQL compares upper-case forms, and the dotless i of Turkish has that of an i: what
+        it finds is looked at again, so that nobody is found by somebody else's address.
+        """
+        wanted = canonical_email(email)
+        users = self.select_related("tenant")
+        exact = users.filter(email=wanted).first()
+        if exact is not None:
+            return exact
+        alike = users.filter(email__iexact=wanted)
+        return next((user for user in alike if canonical_email(user.email) == wanted), None)
+
     def get_by_natural_key(self, username: str | None) -> "User":
-        return self.get(email__iexact=username)
+        user = self.by_email(username or "")
+        if user is None:
+            raise self.model.DoesNotExist
+        return user
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Create a tenant's user."""
@@ -138,15 +161,41 @@ class UserSession(models.Model):
 
 
 class LoginAttempt(models.Model):
-    """A sign-in that was tried; five failures in a row lock the account for a while."""
+    """A password that was tried (see lockout.py). It counts as wrong until it is known better."""
 
     email = models.CharField(max_length=254, db_index=True)
     ip = models.GenericIPAddressField(null=True)
     succeeded = models.BooleanField()
     at = models.DateTimeField(default=timezone.now, db_index=True)
+    # Whose password, whatever the spelling; from where: an address, a network or a known browser.
+    account = models.CharField(max_length=270, blank=True, db_default="")
+    source = models.CharField(max_length=80, blank=True, db_default="")
+    known_browser = models.BooleanField(db_default=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "-at"], name="login_attempt_account_at")]
 
     def __str__(self) -> str:
         return f"{self.email} {'ok' if self.succeeded else 'failed'}"
+
+
+class SignInWait(models.Model):
+    """A source that was asked to wait, because strangers guess an account's password.
+
+    Who has waited is let in for one attempt, whatever the others do meanwhile.
+    """
+
+    account = models.CharField(max_length=270)
+    source = models.CharField(max_length=80)
+    since = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["account", "source"], name="sign_in_wait_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} waits for {self.account}"
 
 
 class RateCounter(models.Model):
@@ -184,6 +233,13 @@ class PlatformSettings(models.Model):
     refund_unused = models.BooleanField(_("refund unused paid time on destroy"), default=True)
     idle_logout_min = models.PositiveIntegerField(
         _("idle logout (min)"), default=15, validators=[MinValueValidator(1)]
+    )
+    session_lifetime_h = models.PositiveIntegerField(
+        _("sessions end after (h)"),
+        default=12,
+        db_default=12,
+        validators=[MinValueValidator(1)],
+        help_text=_("However busy they are."),
     )
     login_lockout = models.BooleanField(_("lock after 5 failed logins"), default=True)
 

@@ -9,12 +9,10 @@ from typing import Any, Final
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.contrib.sessions.backends.db import SessionStore
-from django.utils import timezone
 
 from scloud.lib.outage import outage_of
-from scloud.tenancy.middleware import SEEN_KEY
-from scloud.tenancy.models import PlatformSettings, User
+from scloud.tenancy import sessions
+from scloud.tenancy.models import User
 from scloud.web import listener
 
 log = logging.getLogger(__name__)
@@ -33,18 +31,10 @@ MAX_MESSAGES: Final = 10
 _open: Counter[int] = Counter()
 
 
-def still_valid(user_id: int, session_key: str | None) -> bool:
-    """Tell whether the session still exists, is not idle too long, and its user is active."""
-    if not session_key:
-        return False
-    session = SessionStore(session_key).load()
-    if str(session.get("_auth_user_id", "")) != str(user_id):
-        return False
-    seen = session.get(SEEN_KEY)
-    idle_s = PlatformSettings.load().idle_logout_min * 60
-    if seen is not None and timezone.now().timestamp() - float(seen) > idle_s:
-        return False
-    return User.objects.filter(pk=user_id, is_active=True, tenant__is_active=True).exists()
+def still_valid(user_id: int, tenant_id: str, session_key: str | None) -> bool:
+    """Tell whether the session still lives and its user still belongs to the tenant."""
+    user = sessions.user_of(session_key)
+    return user is not None and (user.pk, user.tenant_id) == (user_id, tenant_id)
 
 
 class Guarded:
@@ -99,7 +89,12 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
         await self.accept()
         # Channels keeps anything there: a user, an anonymous one, nothing.
         user: Any = self.scope.get("user")
-        if not isinstance(user, User) or user.tenant_id is None:
+        session_key = getattr(self.scope.get("session"), "session_key", None)
+        if (
+            not isinstance(user, User)
+            or user.tenant_id is None
+            or not await database_sync_to_async(still_valid)(user.pk, user.tenant_id, session_key)
+        ):
             await self.close(code=SIGNED_OUT)
             return
         if _open[user.pk] >= MAX_PER_USER:
@@ -111,8 +106,7 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
         self.groups_joined = (listener.group_of(user.tenant_id), listener.EVERYBODY)
         for group in self.groups_joined:
             await self.channel_layer.group_add(group, self.channel_name)
-        session_key = getattr(self.scope.get("session"), "session_key", None)
-        self.watch = asyncio.create_task(self._watch_session(user.pk, session_key))
+        self.watch = asyncio.create_task(self._watch_session(user.pk, user.tenant_id, session_key))
 
     async def disconnect(self, code: int) -> None:
         """Leave the groups."""
@@ -135,11 +129,11 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
         """Pass an event of the group to the page."""
         await self.send_json(message["event"])
 
-    async def _watch_session(self, user_id: int, session_key: str | None) -> None:
+    async def _watch_session(self, user_id: int, tenant_id: str, session_key: str | None) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
             try:
-                valid = await database_sync_to_async(still_valid)(user_id, session_key)
+                valid = await database_sync_to_async(still_valid)(user_id, tenant_id, session_key)
             except Exception as error:
                 if outage_of(error) is None:
                     raise

@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth import update_session_auth_hash
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
@@ -16,9 +15,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import View
 
+from scloud.accounts import actions as account
+from scloud.accounts import devices, signin
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.models import ApiKey, User, UserSession
-from scloud.web import account, http, ui
+from scloud.web import http, ui
 from scloud.web.auth import safe_next
 from scloud.web.forms import add_error
 from scloud.web.lists import Column, EmptyState, ListView, PageAction, RowAction
@@ -114,20 +115,15 @@ class PasswordView(ActionView):
     success_text = gettext_lazy("Password changed; other sessions were ended.")
 
     def perform(self, obj: Any, data: dict[str, Any]) -> None:
-        account.change_password(
-            actor=self.actor,
-            current=data["current"],
-            new=data["new"],
-            keep_session=self.request.session.session_key,
+        signin.change_password(
+            self.request, actor=self.actor, current=data["current"], new=data["new"]
         )
-        old_key = self.request.session.session_key
-        self.request.user.refresh_from_db()
-        update_session_auth_hash(self.request, self.request.user)
-        self.request.session.save()
-        # The key was cycled; the list of sessions must follow.
-        UserSession.objects.filter(session_key=old_key).update(
-            session_key=self.request.session.session_key
-        )
+
+    def succeeded(self, obj: Any, result: Any) -> HttpResponse:
+        response = super().succeeded(obj, result)
+        # The browser was known by the old password.
+        devices.remember(self.request, response, self.request.user)
+        return response
 
 
 class RevokeSessionView(ActionView):

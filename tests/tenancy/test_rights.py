@@ -24,18 +24,19 @@ from scloud.tenancy import apikeys, housekeeping, lockout, ratelimit
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.backends import EmailBackend
 from scloud.tenancy.clientip import check_proxies, client_ip
-from scloud.tenancy.middleware import SEEN_KEY
 from scloud.tenancy.models import (
     ApiKey,
     LoginAttempt,
     PlatformSettings,
     RateCounter,
+    SignInWait,
     Tenant,
     User,
     UserSession,
 )
 from scloud.tenancy.permissions import GRANTS, Role, matches, role_allows
 from scloud.tenancy.scoping import in_scope_of, scope, scopes_disabled
+from scloud.tenancy.sessions import SEEN_KEY
 from tests.fixtures import PASSWORD
 
 # --- roles
@@ -234,32 +235,58 @@ def test_passwords_are_kept_with_argon2(db: None, settings: Any) -> None:
 # --- lockout
 
 
+def _fails(account: str, source: str = "192.0.2.1", *, known_browser: bool = False) -> LoginAttempt:
+    return lockout.begin(
+        account=account, email="a@b.test", ip=None, source=source, known_browser=known_browser
+    )
+
+
 def test_five_failures_in_a_row_lock_for_a_quarter_of_an_hour(db: None) -> None:
-    for _ in range(4):
-        lockout.record("A@b.test", "192.0.2.1", succeeded=False)
-    lockout.check("a@b.test")
-    lockout.record("a@b.test", None, succeeded=False)
+    for _ in range(5):
+        _fails("a")
     with pytest.raises(TooManyRequests) as refusal:
-        lockout.check("A@B.test")
+        _fails("a")
     assert refusal.value.code == "account_locked"
     numbers = refusal.value.numbers or {}
     assert 0 < numbers["retry_after_s"] <= 901
-    lockout.check("other@b.test")
+    _fails("b")
+    _fails("a", "192.0.2.2")
     LoginAttempt.objects.update(at=timezone.now() - lockout.LOCK - timedelta(seconds=1))
-    lockout.check("a@b.test")
+    _fails("a")
 
 
 def test_a_success_among_them_does_not_lock(db: None) -> None:
     for number in range(6):
-        lockout.record("a@b.test", None, succeeded=number == 3)
-    lockout.check("a@b.test")
+        attempt = _fails("a")
+        if number == 3:
+            lockout.succeeded(attempt)
+    _fails("a")
 
 
 def test_the_lock_can_be_switched_off(db: None) -> None:
     PlatformSettings.objects.create(pk=1, login_lockout=False)
     for _ in range(9):
-        lockout.record("a@b.test", None, succeeded=False)
-    lockout.check("a@b.test")
+        _fails("a")
+
+
+@pytest.mark.parametrize(
+    ("ip", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("unknown", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_a_source_is_an_address_or_the_network_of_one_customer(ip: str | None, source: str) -> None:
+    assert lockout.source_of(ip) == source
+
+
+def test_an_account_is_a_user_or_an_address_in_one_spelling(user: User) -> None:
+    assert lockout.account_of("whatever", user) == f"user:{user.pk}"
+    assert lockout.account_of(" Nobody@B.test ", None) == "email:nobody@b.test"
 
 
 # --- rate limits
@@ -296,13 +323,18 @@ def test_sign_ins_are_forgotten_when_nobody_needs_them(db: None, user: User) -> 
 
     lives, _ran_out = signed_in(timedelta(hours=1)), signed_in(timedelta(hours=-1))
     UserSession.objects.create(session_key="ended", user=user)
-    lockout.record(user.email, None, succeeded=True)
+    lockout.succeeded(_fails("a"))
+    SignInWait.objects.create(account="a", source="now")
+    SignInWait.objects.create(
+        account="a", source="then", since=timezone.now() - housekeeping.KEEP_WAITS * 2
+    )
     long_ago = timezone.now() - housekeeping.KEEP_ATTEMPTS - timedelta(hours=1)
     LoginAttempt.objects.create(email=user.email, succeeded=False, at=long_ago)
     assert housekeeping.forget_sign_ins() == 3
     assert [one.session_key for one in UserSession.objects.all()] == [lives]
     assert Session.objects.get().session_key == lives
     assert LoginAttempt.objects.get().succeeded
+    assert str(SignInWait.objects.get()) == "now waits for a"
 
 
 # --- where somebody comes from

@@ -9,7 +9,6 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, connections, transaction
 from django.test import Client
 from websockets import ConnectionClosed, Origin
@@ -18,9 +17,9 @@ from websockets.sync.client import connect
 from scloud import serve
 from scloud.asgi import application
 from scloud.audit import events
-from scloud.tenancy.middleware import SEEN_KEY
 from scloud.tenancy.models import PlatformSettings, Tenant, User
 from scloud.tenancy.scoping import scope
+from scloud.tenancy.sessions import SEEN_KEY, STARTED_KEY
 from scloud.web import consumers, listener
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,13 +50,11 @@ def in_loop(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def page_of(user: User | None) -> WebsocketCommunicator:
-    """Return the websocket of a page that a user has open."""
+def page_of(user: User | None, **data: Any) -> WebsocketCommunicator:
+    """Return the websocket of a page that a user has open; ``data`` is put into the session."""
     headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
     if user is not None:
-        client = Client()
-        client.force_login(user)
-        cookie = f"scloud_session={client.cookies['scloud_session'].value}"
+        cookie = f"scloud_session={session_of(user, **data)}"
         headers.append((b"cookie", cookie.encode()))
     return WebsocketCommunicator(application, "/ws/events", headers=headers)
 
@@ -201,24 +198,47 @@ def test_the_socket_closes_when_the_session_ends(
 
 
 def session_of(user: User, **data: Any) -> str:
-    session = SessionStore()
-    session.update({"_auth_user_id": str(user.pk), **data})
-    session.create()
+    client = Client()
+    client.force_login(user)
+    session = client.session
+    session.update(data)
+    session.save()
     return str(session.session_key)
 
 
-def test_a_session_is_valid_until_it_is_idle_or_its_user_is_gone(
-    user: User, make_user: Callable[..., User], tenant: Tenant
+def test_a_session_is_valid_until_it_is_over_or_its_user_is_gone(
+    user: User, make_user: Callable[..., User], tenant: Tenant, other_tenant: Tenant
 ) -> None:
     key = session_of(user)
-    assert consumers.still_valid(user.pk, key)
-    assert not consumers.still_valid(user.pk, None)
-    assert not consumers.still_valid(user.pk, "no-such-session")
-    assert not consumers.still_valid(make_user(tenant, "finance").pk, key)
-    PlatformSettings.objects.create(idle_logout_min=15)
-    assert not consumers.still_valid(user.pk, session_of(user, **{SEEN_KEY: 1_000_000}))
+    assert consumers.still_valid(user.pk, tenant.pk, key)
+    assert not consumers.still_valid(user.pk, tenant.pk, None)
+    assert not consumers.still_valid(user.pk, tenant.pk, "no-such-session")
+    assert not consumers.still_valid(user.pk, other_tenant.pk, key)
+    assert not consumers.still_valid(make_user(tenant, "finance").pk, tenant.pk, key)
+    PlatformSettings.objects.create(idle_logout_min=15, session_lifetime_h=12)
+    for past in ({SEEN_KEY: 1_000_000}, {STARTED_KEY: 1_000_000}):
+        assert not consumers.still_valid(user.pk, tenant.pk, session_of(user, **past))
     User.objects.filter(pk=user.pk).update(is_active=False)
-    assert not consumers.still_valid(user.pk, key)
+    assert not consumers.still_valid(user.pk, tenant.pk, key)
+
+
+def test_a_new_password_ends_what_the_page_hears(user: User, tenant: Tenant) -> None:
+    key = session_of(user)
+    user.set_password("another good passphrase")
+    user.save()
+    assert not consumers.still_valid(user.pk, tenant.pk, key)
+
+
+@pytest.mark.parametrize("what", [SEEN_KEY, STARTED_KEY])
+def test_a_session_that_is_over_opens_no_websocket(user: User, what: str) -> None:
+    page = page_of(user, **{what: 1_000_000})
+
+    async def test() -> None:
+        await page.connect(timeout=10)
+        message = await page.receive_output(timeout=5)
+        assert message == {"type": "websocket.close", "code": consumers.SIGNED_OUT}
+
+    in_loop(test)
 
 
 @pytest.mark.parametrize("payload", ["", "x", "[]", "{}", '"vm"', "null", '{"kind": "x"}'])

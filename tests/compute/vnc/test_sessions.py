@@ -17,10 +17,10 @@ from compute.states.vms import VmStatus
 from compute.vnc import proxy
 from scloud.audit.events import emit
 from scloud.audit.models import Event
-from scloud.tenancy.middleware import SEEN_KEY
 from scloud.tenancy.models import User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scopes_disabled
+from scloud.tenancy.sessions import SEEN_KEY, STARTED_KEY
 from tests.compute.factories import Platform, settle
 from tests.compute.vnc.conftest import Site, log_in
 
@@ -215,6 +215,22 @@ def test_typing_into_the_screen_keeps_the_session_signed_in(
     assert socket.recv(5) == KEY
     recheck(site)
     wait_for(lambda: timezone.now().timestamp() - seen_at(console) < 60)
+
+
+def test_typing_does_not_make_a_session_older_than_any_may_get(
+    site: Site, console: Client, ticket_path: Callable[[], str]
+) -> None:
+    socket = site.dial(console, ticket_path())
+    log_in(socket)
+    store = SessionStore(console.session.session_key)
+    store[STARTED_KEY] = (timezone.now() - timedelta(hours=13)).timestamp()
+    store.save()
+    socket.send(KEY)
+    socket.recv(5)
+    recheck(site)
+    code, reason = closing(socket)
+    assert code == proxy.CLOSED_RIGHTS
+    assert reason == "You were signed out."
 
 
 def test_a_screen_that_nobody_uses_ends_with_the_idle_limit(

@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="command line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        user = User.objects.filter(email__iexact=options["email"]).first()
+        user = User.objects.by_email(options["email"])
         if user is None or user.tenant is None:
             raise CommandError(f"There is no tenant's user {options['email']}.")
         with in_scope_of(user.tenant):

@@ -1,6 +1,6 @@
 """What people change about their own account: profile, password, sessions, API keys.
 
-The doors are open to every role, because the account is one's own; only API keys need a right.
+Every role may, because the account is one's own; only API keys need a right.
 """
 
 from datetime import datetime, timedelta
@@ -14,17 +14,22 @@ from django.utils.translation import gettext as _
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
-from scloud.lib.errors import Conflict, InvalidInput, NotFound
-from scloud.tenancy import apikeys
+from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
+from scloud.tenancy import apikeys, lockout, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, User, UserSession
 from scloud.tenancy.permissions import GRANTS
-from scloud.web.auth import end_session
 
 MAX_KEYS = 20
 
 
-def _log(actor: Actor, verb: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+def _log(
+    actor: Actor,
+    verb: str,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    error: ScloudError | None = None,
+) -> None:
     Operation.objects.create(
         tenant=actor.tenant,
         actor=actor.label,
@@ -34,7 +39,9 @@ def _log(actor: Actor, verb: str, before: dict[str, Any], after: dict[str, Any])
         verb=verb,
         before=before,
         after=after,
-        succeeded=True,
+        succeeded=error is None,
+        error_code=error.code if error else "",
+        error_message=error.message if error else "",
         request_id=actor.request_id,
     )
 
@@ -65,22 +72,42 @@ def update_profile(*, actor: Actor, values: dict[str, str]) -> User:
     return user
 
 
-def change_password(*, actor: Actor, current: str, new: str, keep_session: str | None) -> None:
-    """Set a new password and end the caller's other sessions."""
+def change_password(*, actor: Actor, current: str, new: str, keep_session: str | None) -> User:
+    """Set a new password, end the caller's other sessions, and return the caller.
+
+    The present password is a password that can be guessed, so guesses are counted as those of a
+    sign-in are, and logged. Raises InvalidInput (``wrong_password``, ``weak_password``) and
+    TooManyRequests (``account_locked``).
+    """
     user = _me(actor)
-    if not user.check_password(current):
-        raise InvalidInput(
-            _("This is not your current password."), code="wrong_password", field="current"
-        )
     try:
-        password_validation.validate_password(new, user)
-    except ValidationError as error:
-        raise InvalidInput(" ".join(error.messages), code="weak_password", field="new") from error
+        attempt = lockout.begin(
+            account=f"password:{user.pk}",
+            email=user.email,
+            ip=actor.ip,
+            source="signed in",
+            # Whoever asks is signed in already; strangers cannot delay them.
+            known_browser=True,
+        )
+        if not user.check_password(current):
+            raise InvalidInput(
+                _("This is not your current password."), code="wrong_password", field="current"
+            )
+        lockout.succeeded(attempt)
+        try:
+            password_validation.validate_password(new, user)
+        except ValidationError as error:
+            raise InvalidInput(
+                " ".join(error.messages), code="weak_password", field="new"
+            ) from error
+    except ScloudError as refusal:
+        _log(actor, "tenancy.change_password", {}, {}, refusal)
+        raise
     user.set_password(new)
     user.save(update_fields=["password"])
-    for session in UserSession.objects.filter(user=user).exclude(session_key=keep_session or ""):
-        end_session(session.session_key)
+    sessions.end_all(user, keep=keep_session)
     _log(actor, "tenancy.change_password", {}, {})
+    return user
 
 
 def revoke_session(*, actor: Actor, session_key: str) -> None:
@@ -89,7 +116,7 @@ def revoke_session(*, actor: Actor, session_key: str) -> None:
     session = UserSession.objects.filter(user=user, session_key=session_key).first()
     if session is None:
         raise NotFound(_("This session does not exist any more."))
-    end_session(session.session_key)
+    sessions.end(session.session_key)
     _log(actor, "tenancy.revoke_session", {"ip": session.ip, "browser": session.user_agent}, {})
 
 

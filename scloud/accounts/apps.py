@@ -1,0 +1,8 @@
+"""Accounts of people."""
+
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    name = "scloud.accounts"
+    label = "accounts"

@@ -1,0 +1,90 @@
+"""The one way in: every form that takes a password comes here, the console's and the admin's.
+
+Each attempt is limited per source, counted per account, and written into the operation log; each
+success has a session that its owner sees and can end.
+"""
+
+from django.conf import settings
+from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from scloud.accounts import actions, devices
+from scloud.audit.models import Operation
+from scloud.lib.errors import InvalidInput, ScloudError
+from scloud.tenancy import lockout, ratelimit, sessions
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.clientip import client_ip
+from scloud.tenancy.models import User, UserSession
+from scloud.tenancy.scoping import scopes_disabled
+
+
+def _write(user: User, ip: str | None, verb: str, error: ScloudError | None = None) -> None:
+    """Write a sign-in or sign-out into the operation log of the user's tenant."""
+    with scopes_disabled():
+        Operation.objects.create(
+            tenant=user.tenant,
+            actor=user.email,
+            user_id=user.pk,
+            via="console" if user.tenant_id else "admin",
+            ip=ip,
+            verb=verb,
+            succeeded=error is None,
+            error_code=error.code if error else "",
+            error_message=error.message if error else "",
+        )
+
+
+def sign_in(request: HttpRequest, *, email: str, password: str) -> User:
+    """Sign somebody in. The answer to a wrong address and to a wrong password is the same.
+
+    Raises InvalidInput (``login_failed``) and TooManyRequests (``too_many_requests``,
+    ``account_locked``, ``sign_in_delayed``).
+    """
+    ip = client_ip(request)
+    source = lockout.source_of(ip)
+    ratelimit.hit(f"login:{source}", limit=settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE)
+    claimed = User.objects.by_email(email)
+    browser = devices.name_of(request, claimed)
+    attempt = lockout.begin(
+        account=lockout.account_of(email, claimed),
+        email=email,
+        ip=ip,
+        source=f"browser:{browser}" if browser else source,
+        known_browser=browser is not None,
+    )
+    user = authenticate(request, username=email, password=password)
+    if not isinstance(user, User):
+        refusal = InvalidInput(
+            _("The e-mail address or the password is wrong."), code="login_failed"
+        )
+        if claimed is not None:
+            _write(claimed, ip, "tenancy.sign_in", refusal)
+        raise refusal
+    lockout.succeeded(attempt)
+    login(request, user)
+    sessions.begin(request, user, ip)
+    _write(user, ip, "tenancy.sign_in")
+    return user
+
+
+def sign_out(request: HttpRequest) -> None:
+    """End the session of the request, if there is one."""
+    if isinstance(request.user, User):
+        UserSession.objects.filter(session_key=request.session.session_key).delete()
+        _write(request.user, client_ip(request), "tenancy.sign_out")
+    logout(request)
+
+
+def change_password(request: HttpRequest, *, actor: Actor, current: str, new: str) -> User:
+    """Set a new password of the signed-in person; this session goes on, all others end.
+
+    Raises what :func:`scloud.accounts.actions.change_password` raises.
+    """
+    old_key = request.session.session_key
+    user = actions.change_password(actor=actor, current=current, new=new, keep_session=old_key)
+    update_session_auth_hash(request, user)
+    request.session.save()
+    # The key was cycled; the list of sessions must follow.
+    UserSession.objects.filter(session_key=old_key).update(session_key=request.session.session_key)
+    return user

@@ -1,0 +1,111 @@
+"""How long a browser's session lives. One rule for pages, API, websockets and screens."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.http import HttpRequest
+from django.utils import timezone
+
+from scloud.tenancy.clientip import client_ip
+from scloud.tenancy.models import PlatformSettings, User, UserSession
+
+# Keys of a session: when somebody was last there, and when they signed in (both in Unix time, s).
+SEEN_KEY: Final = "seen_at"
+STARTED_KEY: Final = "signed_in_at"
+# How often the life of a session is written down.
+_SEEN_AGAIN_S: Final = 30.0
+
+
+def begin(request: HttpRequest, user: User, ip: str | None) -> None:
+    """Write down the session that ``login()`` has just made, so that its owner sees it."""
+    request.session[STARTED_KEY] = request.session[SEEN_KEY] = timezone.now().timestamp()
+    # login() has cycled the key; saving makes sure that there is one to remember.
+    request.session.save()
+    UserSession.objects.update_or_create(
+        session_key=request.session.session_key,
+        defaults={
+            "user": user,
+            "ip": ip,
+            "user_agent": request.headers.get("User-Agent", "")[:300],
+            "last_seen_at": timezone.now(),
+        },
+    )
+
+
+def end(session_key: str) -> None:
+    """Make a browser's session invalid at once."""
+    Session.objects.filter(session_key=session_key).delete()
+    UserSession.objects.filter(session_key=session_key).delete()
+
+
+def end_all(user: User, *, keep: str | None = None) -> int:
+    """End the sessions of a user, but for the one with the key ``keep``; return how many."""
+    keys = list(
+        UserSession.objects.filter(user=user)
+        .exclude(session_key=keep or "")
+        .values_list("session_key", flat=True)
+    )
+    for key in keys:
+        end(key)
+    return len(keys)
+
+
+def is_idle(session: SessionBase, limits: PlatformSettings) -> bool:
+    """Tell whether nobody was there for too long."""
+    return _is_past(session.get(SEEN_KEY), timedelta(minutes=limits.idle_logout_min))
+
+
+def is_too_old(session: SessionBase, limits: PlatformSettings) -> bool:
+    """Tell whether a session is older than any may get, however busy it is."""
+    return _is_past(session.get(STARTED_KEY), timedelta(hours=limits.session_lifetime_h))
+
+
+def _is_past(at: Any, span: timedelta) -> bool:
+    return at is not None and timezone.now().timestamp() - float(at) > span.total_seconds()
+
+
+def has_run_out(request: HttpRequest) -> bool:
+    """Tell whether the session of a signed-in request is over; else note that it is alive."""
+    session = request.session
+    limits = PlatformSettings.load()
+    if is_idle(session, limits) or is_too_old(session, limits):
+        return True
+    now = timezone.now()
+    last = session.get(SEEN_KEY)
+    if session.get(STARTED_KEY) is None:
+        session[STARTED_KEY] = now.timestamp()
+    # Pages fetch by themselves what was pushed to them: that is not somebody being there.
+    passive = request.headers.get("X-Scloud-Passive") == "1"
+    if last is None or (not passive and now.timestamp() - float(last) > _SEEN_AGAIN_S):
+        session[SEEN_KEY] = now.timestamp()
+        UserSession.objects.filter(session_key=session.session_key).update(
+            last_seen_at=now, ip=client_ip(request)
+        )
+    return False
+
+
+def carries_session(request: HttpRequest) -> bool:
+    """Tell whether a request came with a session's cookie at all."""
+    return settings.SESSION_COOKIE_NAME in request.COOKIES
+
+
+def user_of(session_key: str | None) -> User | None:
+    """Return the user of a living session, for what outlasts a request: websockets.
+
+    None when it was ended or is over, when the password was changed, and when the user or the
+    tenant may not sign in any more.
+    """
+    if not session_key:
+        return None
+    request: Any = HttpRequest()
+    request.session = SessionStore(session_key)
+    limits = PlatformSettings.load()
+    if is_idle(request.session, limits) or is_too_old(request.session, limits):
+        return None
+    user = get_user(request)
+    return user if isinstance(user, User) else None
