@@ -20,7 +20,9 @@ from billing import catalog, ledger, money, pricing
 from billing.models import PriceList
 from billing.pricing import Item, Line, Method
 from scloud.lib.decimals import plain
+from scloud.lib import keys
 from scloud.lib.errors import InvalidInput, StaleQuote
+from scloud.lib.keys import Purpose
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
@@ -238,6 +240,7 @@ def sign(tenant: Tenant, content: dict[str, Any], found: Basis, total: Decimal) 
             "total": str(total),
             "nonce": secrets.token_urlsafe(18),
         },
+        key=keys.ring(Purpose.QUOTES)[0],
         salt=_SALT,
     )
 
@@ -258,12 +261,15 @@ class Token:
 def read(token: str) -> Token:
     """Open a token. Raises InvalidInput ``quote_invalid`` for anything we did not sign."""
     expired = False
+    first, *old = keys.ring(Purpose.QUOTES)
     try:
         try:
-            data = signing.loads(token, salt=_SALT, max_age=QUOTE_LIFETIME)
+            data = signing.loads(
+                token, key=first, fallback_keys=old, salt=_SALT, max_age=QUOTE_LIFETIME
+            )
         except signing.SignatureExpired:
             expired = True
-            data = signing.loads(token, salt=_SALT)
+            data = signing.loads(token, key=first, fallback_keys=old, salt=_SALT)
     except signing.BadSignature:
         raise InvalidInput(
             "This quote was not made by this platform.",

@@ -10,7 +10,7 @@ from billing import hooks
 from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
-from compute.models import Host
+from compute.models import GuestLogin, Host, VncLease
 from compute.queries import vms as queries
 from compute.sweeps import reconcile
 from compute.sweeps import vms as sweeps
@@ -23,6 +23,7 @@ from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.lib import destinations
 from scloud.resources import kinds
+from scloud.tenancy import sealed
 
 
 def _living(rows: QuerySet[Any]) -> QuerySet[Any]:
@@ -45,6 +46,8 @@ def register_all() -> None:
     for tasks in (lifecycle, changes, migrate, disks, snapshots, images, limits):
         tasks.register_all()
     console.register()
+    sealed.register(GuestLogin, "sealed_hash", "sealed_pending")
+    sealed.register(VncLease, "password_box")
     kinds.register(
         kinds.Kind(
             kind="vm",

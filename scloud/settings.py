@@ -36,13 +36,32 @@ def _secret_key() -> str:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_urlsafe(48))
+        _new_rings()
     except FileExistsError:
         pass
     return path.read_text().strip()
 
 
+def _new_rings() -> None:
+    """Give a new installation a key for each purpose; older ones get theirs by rotate_keys."""
+    import secrets
+
+    folder = SCLOUD_STATE_DIR / "keys"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for purpose in ("sealing", "quotes", "digests"):
+        with (folder / purpose).open("x") as file:
+            (folder / purpose).chmod(0o600)
+            file.write(secrets.token_urlsafe(48) + "\n")
+
+
 SECRET_KEY = _secret_key()
 SECRET_KEY_FALLBACKS = env.list("SCLOUD_OLD_SECRET_KEYS", default=[])
+# The key of each purpose, and behind it the old ones that are still accepted (see lib/keys.py).
+SCLOUD_KEYS = {
+    "sealing": env.list("SCLOUD_SEALING_KEYS", default=[]),
+    "quotes": env.list("SCLOUD_QUOTE_KEYS", default=[]),
+    "digests": env.list("SCLOUD_DIGEST_KEYS", default=[]),
+}
 
 ALLOWED_HOSTS = env.list("SCLOUD_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("SCLOUD_TRUSTED_ORIGINS", default=[])

@@ -16,9 +16,9 @@ from billing.orders import ChargeDraft, OrderDraft, ResourceRef, charge
 from billing.pricing import Method
 from billing.quotes import QuoteItem
 from billing.services.common import (
+    payer_of,
     refuse_used,
     tell,
-    tenant_of,
 )
 from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
@@ -49,7 +49,7 @@ def purchase(
     (``numbers`` needed, balance, missing), Conflict ``quote_used``, InvalidInput. Nothing has been
     written then.
     """
-    tenant = tenant_of(actor)
+    tenant = payer_of(actor)
     wanted = quotes.parse_method(method)
     count = _bundle_count(items, resources)
     now = timezone.now()

@@ -21,13 +21,13 @@ from billing.pricing import DifferenceLine, Item, Method, PaidLine
 from billing.quotes import QuoteItem, items_of
 from billing.services.common import (
     open_charges,
+    payer_of,
     ref_of,
     refund_of,
     refuse_used,
     require_active,
     subscription_of,
     tell,
-    tenant_of,
 )
 from scloud.lib.decimals import plain
 from scloud.lib.errors import InvalidInput
@@ -148,7 +148,7 @@ def upgrade(
     instant of the quote, so the figure that was confirmed is the figure that is charged. Raises
     StaleQuote, InsufficientBalance, Conflict, NotFound.
     """
-    tenant = tenant_of(actor)
+    tenant = payer_of(actor)
     token = quotes.read(quote_token)
     with scope(tenant=tenant):
         account = ledger.lock_account(tenant)

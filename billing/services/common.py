@@ -15,6 +15,7 @@ from scloud.audit.events import emit
 from scloud.lib.errors import Conflict, InvalidInput, NotFound
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
+from scloud.tenancy.permissions import SPEND
 from scloud.tenancy.scoping import scope, scopes_disabled
 
 
@@ -66,6 +67,13 @@ def tenant_of(actor: Actor) -> Tenant:
     if actor.tenant is None:
         raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
     return actor.tenant
+
+
+def payer_of(actor: Actor) -> Tenant:
+    """Return whose money is about to be spent. Raises Forbidden unless the caller may spend it."""
+    tenant = tenant_of(actor)
+    actor.require(SPEND)
+    return tenant
 
 
 def refuse_used(nonce: str) -> None:

@@ -19,12 +19,12 @@ from billing.orders import ChargeDraft, OrderDraft, charge
 from billing.pricing import Method
 from billing.quotes import Quote, items_of
 from billing.services.common import (
+    payer_of,
     ref_of,
     refuse_used,
     require_open,
     subscription_of,
     tell,
-    tenant_of,
 )
 from scloud.audit.events import emit
 from scloud.tenancy.actor import Actor
@@ -72,7 +72,7 @@ def renew(*, actor: Actor, resource_id: str, periods: int, quote_token: str) -> 
     The new time follows the paid time; of an expired resource it begins now, and the hook
     ``renewed`` tells its owner. Raises StaleQuote, InsufficientBalance, Conflict, NotFound.
     """
-    tenant = tenant_of(actor)
+    tenant = payer_of(actor)
     token = quotes.read(quote_token)
     with scope(tenant=tenant):
         account = ledger.lock_account(tenant)

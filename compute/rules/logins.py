@@ -1,22 +1,15 @@
 """Keeping the hash of a guest's password, sealed with the site's key."""
 
-from cryptography.fernet import MultiFernet
-from django.conf import settings
-
 from compute.models import VM, GuestLogin
-from scloud.lib import crypto
+from scloud.lib import crypto, keys
 
 # No crypt(3) hash begins so.
 PLAIN = "plain:"
 
 
-def _box() -> MultiFernet:
-    return crypto.box([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS])
-
-
 def keep_hash(vm: VM, password: str | None) -> None:
     """Keep the hash of a new VM's password; without a password nothing can log in by one."""
-    sealed = _box().encrypt(crypto.sha512_crypt(password).encode()) if password else b""
+    sealed = keys.box().encrypt(crypto.sha512_crypt(password).encode()) if password else b""
     GuestLogin.objects.update_or_create(
         vm=vm, defaults={"tenant_id": vm.tenant_id, "sealed_hash": sealed, "sealed_pending": b""}
     )
@@ -29,7 +22,7 @@ def keep_pending(vm: VM, password: str, *, plain: bool = False) -> None:
     agent takes no hash (Windows).
     """
     content = PLAIN + password if plain else crypto.sha512_crypt(password)
-    sealed = _box().encrypt(content.encode())
+    sealed = keys.box().encrypt(content.encode())
     GuestLogin.objects.update_or_create(
         vm=vm, defaults={"tenant_id": vm.tenant_id, "sealed_pending": sealed}
     )
@@ -40,7 +33,7 @@ def open_hash(vm: VM) -> str | None:
     row = GuestLogin.objects.filter(vm=vm).first()
     if row is None or not row.sealed_hash:
         return None
-    return _box().decrypt(bytes(row.sealed_hash)).decode()
+    return keys.box().decrypt(bytes(row.sealed_hash)).decode()
 
 
 def open_pending(vm: VM) -> str | None:
@@ -51,7 +44,7 @@ def open_pending(vm: VM) -> str | None:
     row = GuestLogin.objects.filter(vm=vm).first()
     if row is None or not row.sealed_pending:
         return None
-    return _box().decrypt(bytes(row.sealed_pending)).decode()
+    return keys.box().decrypt(bytes(row.sealed_pending)).decode()
 
 
 def settle_pending(vm: VM, *, accept: bool) -> None:

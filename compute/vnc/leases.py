@@ -16,7 +16,7 @@ from compute.models.vnc import VncLease, VncLeaseState
 from compute.vnc import screens
 from compute.vnc.rfb import new_password
 from scloud.audit.events import emit
-from scloud.lib.crypto import box
+from scloud.lib import keys
 from scloud.lib.errors import NoCapacity
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
@@ -50,10 +50,6 @@ def port_range() -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def _cipher() -> Any:
-    return box([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS])
-
-
 def issue(*, actor: Actor, vm: VM) -> VncInformation:
     """Write a lease and wake the gateway. The action around it checks right and state.
 
@@ -69,7 +65,7 @@ def issue(*, actor: Actor, vm: VM) -> VncInformation:
         user=actor.user,
         api_key=actor.api_key,
         address=settings.SCLOUD_VNC_GATEWAY_ADDRESS,
-        password_box=_cipher().encrypt(password.encode()).decode(),
+        password_box=keys.box().encrypt(password.encode()).decode(),
         created_at=now,
         expires_at=now + timedelta(seconds=LIFETIME_S),
     )
@@ -114,7 +110,7 @@ def wake_gateway(lease_id: str) -> None:
 
 def password_of(lease: VncLease) -> str:
     """Return the password of a lease that waits."""
-    return str(_cipher().decrypt(lease.password_box.encode()).decode())
+    return str(keys.box().decrypt(lease.password_box.encode()).decode())
 
 
 def _closing(reason: str) -> dict[str, Any]:

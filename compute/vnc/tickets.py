@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
 from compute.models import VM
 from compute.models.vnc import VncTicket
-from scloud.lib.crypto import digest
+from scloud.lib import keys
 from scloud.lib.errors import Unauthenticated
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
@@ -28,13 +27,9 @@ class IssuedTicket:
     expires_at: datetime
 
 
-def _keyed(value: str, key: str) -> str:
-    return digest(f"vnc:{value}", key)
-
-
 def session_digest(session_key: str) -> str:
     """Return what a ticket keeps of the browser session that asked for it."""
-    return _keyed(session_key, settings.SECRET_KEY)
+    return keys.digest(f"vnc:{session_key}")
 
 
 def issue(*, actor: Actor, vm: VM, session_key: str | None) -> IssuedTicket:
@@ -54,7 +49,7 @@ def issue(*, actor: Actor, vm: VM, session_key: str | None) -> IssuedTicket:
         tenant_id=vm.tenant_id,
         vm=vm,
         user=actor.user,
-        token_digest=_keyed(token, settings.SECRET_KEY),
+        token_digest=keys.digest(f"vnc:{token}"),
         session_digest=session_digest(session_key),
         ip=actor.ip,
         created_at=now,
@@ -70,11 +65,10 @@ def claim(*, token: str, vm_id: str, user_id: int, session_key: str) -> VncTicke
     in foreign hands is neither accepted nor used up.
     """
     now = timezone.now()
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     with scopes_disabled():
         fitting = VncTicket.objects.filter(
-            token_digest__in=[_keyed(token, key) for key in keys],
-            session_digest__in=[_keyed(session_key, key) for key in keys],
+            token_digest__in=keys.digests(f"vnc:{token}"),
+            session_digest__in=keys.digests(f"vnc:{session_key}"),
             vm_id=vm_id,
             user_id=user_id,
         )

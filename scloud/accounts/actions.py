@@ -14,13 +14,14 @@ from django.utils.translation import gettext as _
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
-from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
+from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError, Unauthenticated
 from scloud.tenancy import apikeys, lockout, sessions
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import ApiKey, User, UserSession
-from scloud.tenancy.permissions import GRANTS
+from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
+from scloud.tenancy.permissions import GRANTS, SPEND, role_allows
 
 MAX_KEYS = 20
+MAX_KEY_DAYS = 3650
 
 
 def _log(
@@ -130,15 +131,37 @@ def known_scopes(role: str) -> list[str]:
             out.append(f"{area}.*")
         if patterns:
             out.append(f"{area}.view*")
+    if role_allows(role, SPEND):
+        out.append(SPEND)
     return out
+
+
+def _person(actor: Actor) -> User:
+    """Return the person; a key may not make a key that can do more, or be used from elsewhere."""
+    if actor.user is None or actor.api_key is not None:
+        raise Unauthenticated(
+            _("API keys are made and changed by people who are signed in, not by keys."),
+            code="person_needed",
+            remedy=_("Sign in to the console."),
+        )
+    return actor.user
 
 
 @action("tenancy.manage_api_keys")
 def create_api_key(
-    *, actor: Actor, name: str, scopes: list[str], expires_in_days: int | None
+    *,
+    actor: Actor,
+    name: str,
+    scopes: list[str],
+    expires_in_days: int | None = None,
+    never_expires: bool = False,
+    networks: list[str] | None = None,
 ) -> tuple[ApiKey, str]:
-    """Return a new key of the caller and its secret, which is shown this once only."""
-    user = _me(actor)
+    """Return a new key of the caller and its secret, which is shown this once only.
+
+    Without ``expires_in_days`` it lives as long as the platform's settings say.
+    """
+    user = _person(actor)
     cleaned = name.strip()
     if not 1 <= len(cleaned) <= 60:
         raise InvalidInput(_("A name has 1 to 60 characters."), field="name")
@@ -156,16 +179,88 @@ def create_api_key(
             remedy=_("Revoke one that is not used any more."),
             numbers={"limit": MAX_KEYS, "used": usable},
         )
-    expires_at: datetime | None = None
-    if expires_in_days is not None:
-        expires_at = timezone.now() + timedelta(days=expires_in_days)
-    key, secret = apikeys.issue(user=user, name=cleaned, scopes=scopes, expires_at=expires_at)
-    audit.note(key, after={"scopes": scopes, "expires_at": str(expires_at or "")})
+    key, secret = apikeys.issue(
+        user=user,
+        name=cleaned,
+        scopes=scopes,
+        expires_at=_expiry(expires_in_days, never_expires),
+        networks=networks,
+    )
+    audit.note(
+        key,
+        after={
+            "scopes": scopes,
+            "expires_at": str(key.expires_at or ""),
+            "networks": key.networks,
+        },
+    )
     return key, secret
+
+
+def _expiry(days: int | None, never: bool) -> datetime | None:
+    if never:
+        return None
+    if days is None:
+        days = PlatformSettings.load().api_key_days
+    if not 1 <= days <= MAX_KEY_DAYS:
+        raise InvalidInput(
+            _("A key lives for 1 to %(limit)s days.") % {"limit": MAX_KEY_DAYS},
+            field="expires_in_days",
+            numbers={"limit": MAX_KEY_DAYS, "given": days},
+        )
+    return timezone.now() + timedelta(days=days)
+
+
+@action("tenancy.manage_api_keys")
+def set_key_networks(*, actor: Actor, key: ApiKey, networks: list[str]) -> ApiKey:
+    """Say from where a key may be used; an empty list means from everywhere.
+
+    People change their own keys, administrators of the platform everybody's.
+    """
+    if not actor.is_platform and key.user_id != _person(actor).pk:
+        raise NotFound(_("There is no key %(id)s.") % {"id": key.pk})
+    found = apikeys.check_networks(networks)
+    audit.note(key, before={"networks": key.networks}, after={"networks": found})
+    key.networks = found
+    key.save(update_fields=["networks"])
+    return key
 
 
 @action("tenancy.manage_api_keys")
 def revoke_api_key(*, actor: Actor, key: ApiKey) -> None:
     """Make a key useless at once. Revoking it again changes nothing."""
+    if not actor.is_platform and key.user_id != _person(actor).pk:
+        raise NotFound(_("There is no key %(id)s.") % {"id": key.pk})
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
     audit.note(key)
+
+
+# --- what administrators do with somebody's account
+
+
+@action("platform.reset_password")
+def reset_password(*, actor: Actor, user: User, password: str) -> None:
+    """Set somebody's password: their sessions end and their keys are revoked.
+
+    It is done when somebody has left, or when the account may be in wrong hands.
+    """
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    _shut_out(user)
+
+
+@action("platform.move_user")
+def move_user(*, actor: Actor, user: User, to: Tenant | None) -> None:
+    """Move somebody to another tenant (None: to the platform); no session and no key goes along.
+
+    ``actor`` acts on the tenant that the user leaves.
+    """
+    audit.note(before={"tenant": user.tenant_id}, after={"tenant": to.pk if to else None})
+    user.tenant = to
+    user.save(update_fields=["tenant"])
+    _shut_out(user)
+
+
+def _shut_out(user: User) -> None:
+    ended, revoked = sessions.end_all(user), apikeys.revoke_all(user)
+    audit.note(after={"user": user.email, "ended_sessions": ended, "revoked_keys": revoked})

@@ -3,14 +3,15 @@
 import secrets
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from scloud.lib.errors import ScloudError
-from scloud.tenancy import apikeys
+from scloud.lib.errors import Unauthenticated
+from scloud.tenancy import apikeys, lockout, ratelimit
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.middleware import actor_of
@@ -25,16 +26,21 @@ class ApiKeyAuthentication(BaseAuthentication):
         scheme, _, secret = header.partition(" ")
         if scheme.lower() != "bearer":
             return None
+        ip = client_ip(request._request)
         try:
-            key = apikeys.lookup(secret.strip())
-        except ScloudError as error:
+            key = apikeys.lookup(secret.strip(), ip)
+        except Unauthenticated as error:
+            # Whoever tries secrets is slowed down as callers are; there is no actor to count by.
+            ratelimit.hit(
+                f"api-guess:{lockout.source_of(ip)}", limit=settings.SCLOUD_API_REQUESTS_PER_MINUTE
+            )
             raise AuthenticationFailed(error.message, code=error.code) from error
         actor = Actor(
             tenant=key.tenant,
             user=key.user,
             api_key=key,
             role=key.user.role,
-            ip=client_ip(request._request),
+            ip=ip,
             via="api",
             request_id=secrets.token_hex(6),
         )

@@ -1,6 +1,5 @@
 """Idempotency keys: the second POST with the same key gets the first one's answer."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,13 +7,16 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scloud.lib import keys
 from scloud.lib.errors import Conflict, InvalidInput, ScloudError
 from scloud.lib.locks import advisory_key
 from scloud.rest.models import IdempotentRequest
+from scloud.tenancy.actor import Actor, noting_rights
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 
@@ -25,7 +27,7 @@ KEEP = timedelta(days=1)
 def forget_old() -> int:
     """Delete answers that are no longer kept; return how many."""
     with scopes_disabled():
-        deleted, _ = IdempotentRequest.objects.filter(_old()).delete()
+        deleted, _rows = IdempotentRequest.objects.filter(_old()).delete()
     return int(deleted)
 
 
@@ -33,9 +35,14 @@ def _old() -> Q:
     return Q(created_at__lt=timezone.now() - KEEP)
 
 
-def _digest(request: Request) -> str:
+def _digests(request: Request) -> list[str]:
+    """Return the request's digests, the one by the present key first.
+
+    They are keyed: a request may hold a password, which a bare digest would let anybody guess who
+    sees the table.
+    """
     content = json.dumps([request.method, request.path, request.data], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return keys.digests(f"idempotency:{content}")
 
 
 def lock_of(tenant: Tenant, key: str) -> int:
@@ -43,8 +50,11 @@ def lock_of(tenant: Tenant, key: str) -> int:
     return advisory_key(f"idempotency {tenant.pk} {key}")
 
 
-def once(request: Request, tenant: Tenant, answer: Callable[[], Response]) -> Response:
-    """Answer a POST, once per key.
+def once(request: Request, actor: Actor, answer: Callable[[], Response]) -> Response:
+    """Answer a POST, once per caller and key.
+
+    The stored answer is given to the caller who got it first, and only while they still have the
+    rights that the work needed; to everybody else the key is a new one.
 
     The work and the memory of its answer are one transaction, so either both are there or neither.
     An advisory lock of that transaction keeps a second request with the key out meanwhile; it goes
@@ -52,7 +62,7 @@ def once(request: Request, tenant: Tenant, answer: Callable[[], Response]) -> Re
     the key as well: nothing was done, and the caller may try again with the same one.
 
     Raises Conflict (``idempotency_key_in_use``) while the first one is still running, InvalidInput
-    when the key was used for something else.
+    when the key was used for something else, Forbidden when a right was lost.
     """
     key = request.headers.get(HEADER, "")
     if not key:
@@ -61,21 +71,23 @@ def once(request: Request, tenant: Tenant, answer: Callable[[], Response]) -> Re
         raise InvalidInput(
             f"{HEADER} may have at most 120 printable characters.", field=HEADER, code="invalid_key"
         )
-    digest = _digest(request)
+    digests = _digests(request)
     with transaction.atomic():
-        outcome = _alone(tenant, key, digest, answer)
+        outcome = _alone(actor, key, digests, answer)
     if isinstance(outcome, ScloudError):
         raise outcome
     return outcome
 
 
 def _alone(
-    tenant: Tenant, key: str, digest: str, answer: Callable[[], Response]
+    actor: Actor, key: str, digests: list[str], answer: Callable[[], Response]
 ) -> Response | ScloudError:
     """Do it, or find the answer that was given; a refusal is returned, so that nothing rolls back.
 
     The action has taken its work back by itself then; its entry in the operation log is to stay.
     """
+    tenant = actor.tenant
+    assert tenant is not None
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [lock_of(tenant, key)])
         taken = cursor.fetchone()
@@ -85,24 +97,36 @@ def _alone(
             code="idempotency_key_in_use",
             remedy="Repeat the request in a few seconds.",
         )
-    rows = IdempotentRequest.objects.filter(key=key)
+    rows = IdempotentRequest.objects.filter(key=key, caller__in=[actor.caller, ""])
     rows.filter(_old()).delete()
     earlier = rows.first()
     if earlier is None:
         try:
-            response = answer()
+            with noting_rights() as rights:
+                response = answer()
         except ScloudError as error:
             return error
         body = json.loads(JSONRenderer().render(response.data) or b"null")
         IdempotentRequest.objects.create(
             tenant=tenant,
             key=key,
-            request_digest=digest,
+            caller=actor.caller,
+            rights=sorted(rights),
+            request_digest=digests[0],
             status=response.status_code,
             body=body,
         )
         return response
-    if earlier.request_digest != digest:
+    if not earlier.caller:
+        # Kept by an older version: whose answer it is is not known. The work is not done again.
+        raise Conflict(
+            _("This Idempotency-Key was used before the platform was upgraded."),
+            code="idempotency_answer_lost",
+            remedy=_("Look whether the work was done; use a new key for a new request."),
+        )
+    for right in earlier.rights or []:
+        actor.require(right)
+    if earlier.request_digest not in digests:
         raise InvalidInput(
             "This Idempotency-Key was used for another request.",
             code="idempotency_key_reused",

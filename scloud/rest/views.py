@@ -67,7 +67,7 @@ class ActorMixin(APIView):
 
     def once(self, answer: Callable[[], Response]) -> Response:
         """Answer a POST once per Idempotency-Key."""
-        return idempotency.once(self.request, self.tenant, answer)
+        return idempotency.once(self.request, self.actor, answer)
 
 
 class ResourceViewSet(

@@ -1,10 +1,28 @@
 """Who does something: a user in the console, an API key, an administrator, or the platform."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
 
 from scloud.lib.errors import Forbidden
 from scloud.tenancy.models import ApiKey, Tenant, User
-from scloud.tenancy.permissions import matches, role_allows
+from scloud.tenancy.permissions import SPEND, matches, role_allows
+
+_noted: ContextVar[set[str] | None] = ContextVar("scloud_noted_rights", default=None)
+
+
+@contextmanager
+def noting_rights() -> Iterator[set[str]]:
+    """Yield a set that is filled with the rights that are asked for, and had, meanwhile."""
+    rights: set[str] = set()
+    token = _noted.set(rights)
+    try:
+        yield rights
+    finally:
+        _noted.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +80,26 @@ class Actor:
     def require(self, permission: str) -> None:
         """Raise Forbidden unless the caller may use the verb."""
         if not self.allows(permission):
+            if permission == SPEND and self.role is not None and role_allows(self.role, SPEND):
+                raise Forbidden(
+                    _("This API key may not spend money."),
+                    code="spending_not_allowed",
+                    remedy=_("Use a key with the scope %(scope)s.") % {"scope": SPEND},
+                    numbers={"permission": permission, "role": self.role},
+                )
             raise Forbidden(
                 f"Your role does not include {permission}.",
                 code="forbidden",
                 remedy="Ask the owner of the account for a role that includes it.",
                 numbers={"permission": permission, "role": self.role},
             )
+        noted = _noted.get()
+        if noted is not None:
+            noted.add(permission)
+
+    @property
+    def caller(self) -> str:
+        """Return who calls: a key, or a person; the same person with two keys is two callers."""
+        if self.api_key is not None:
+            return f"key:{self.api_key.pk}"
+        return f"user:{self.user.pk}" if self.user is not None else self.via

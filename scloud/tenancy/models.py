@@ -120,6 +120,10 @@ class ApiKey(models.Model):
     user = models.ForeignKey(User, models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=60)
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    # The fingerprint of the site's key that made the digest; empty when it is not known.
+    digest_key = models.CharField(max_length=16, blank=True, db_default="", editable=False)
+    # From where it may be used, such as 192.0.2.0/24; an empty list means from everywhere.
+    networks = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
     # Patterns like those of roles; a key never allows more than its user's role does.
     scopes = models.JSONField(default=list)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -240,6 +244,13 @@ class PlatformSettings(models.Model):
         db_default=12,
         validators=[MinValueValidator(1)],
         help_text=_("However busy they are."),
+    )
+    api_key_days = models.PositiveIntegerField(
+        _("API keys expire after (days)"),
+        default=90,
+        db_default=90,
+        validators=[MinValueValidator(1), MaxValueValidator(3650)],
+        help_text=_("Unless the person who makes one chooses something else."),
     )
     login_lockout = models.BooleanField(_("lock after 5 failed logins"), default=True)
 

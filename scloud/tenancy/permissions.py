@@ -14,6 +14,10 @@ class Role(models.TextChoices):
     READONLY = "readonly", _("Read-only")
 
 
+# What costs money needs this beside the right to the verb itself. Roles that may buy have it; an API
+# key with scopes has it only if it was given to the key.
+SPEND = "billing.spend"
+
 # An operator buys and runs resources but does not see the books; finance sees and pays for
 # everything but runs nothing.
 GRANTS: dict[str, tuple[str, ...]] = {
@@ -38,6 +42,7 @@ GRANTS: dict[str, tuple[str, ...]] = {
         "jobs.*",
         "tenancy.manage_api_keys",
         "billing.quote",
+        SPEND,
         "billing.view_quota",
         "billing.request_quota",
     ),

@@ -18,7 +18,7 @@ from django.views import View
 from scloud.accounts import actions as account
 from scloud.accounts import devices, signin
 from scloud.lib.errors import NotFound, ScloudError
-from scloud.tenancy.models import ApiKey, User, UserSession
+from scloud.tenancy.models import ApiKey, PlatformSettings, User, UserSession
 from scloud.web import http, ui
 from scloud.web.auth import safe_next
 from scloud.web.forms import add_error
@@ -218,6 +218,11 @@ class ApiKeysView(ListView):
             gettext_lazy("Scopes"),
             render=lambda scopes: ui.tags(scopes or [_("all of your role")]),
         ),
+        Column(
+            "networks",
+            gettext_lazy("Allowed from"),
+            render=lambda networks: ui.tags(networks or [_("everywhere")]),
+        ),
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
         Column("expires", gettext_lazy("Expires"), value="expires_at", sort="expires_at"),
         Column("used", gettext_lazy("Last used"), value="last_used_at", sort="last_used_at"),
@@ -240,17 +245,43 @@ class ApiKeysView(ListView):
         reason = _("It is revoked already.") if obj.revoked_at else ""
         return [
             RowAction(
+                _("Allowed from"),
+                reverse("api-key-networks", args=[obj.pk]),
+                icon="network",
+                reason=reason,
+            ),
+            RowAction(
                 _("Revoke"),
                 reverse("api-key-revoke", args=[obj.pk]),
                 icon="ban",
                 danger=True,
                 reason=reason,
-            )
+            ),
         ]
 
 
+class NetworksField(forms.CharField):
+    """Addresses and networks, separated by white space or commas."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            label=gettext_lazy("Allowed from"),
+            required=False,
+            max_length=4000,
+            widget=forms.Textarea(attrs={"rows": 3, "placeholder": "192.0.2.0/24"}),
+            help_text=gettext_lazy(
+                "Addresses or networks, one per line. Empty means from everywhere."
+            ),
+            **kwargs,
+        )
+
+    def to_python(self, value: Any) -> Any:
+        """Return the parts; whether they are networks is checked by the action."""
+        return super().to_python(value).replace(",", " ").split()
+
+
 class ApiKeyForm(forms.Form):
-    """A new key's name, life time and scopes."""
+    """A new key's name, life time, scopes and networks."""
 
     name = forms.CharField(label=gettext_lazy("Name"), max_length=60)
     expires_in_days = forms.TypedChoiceField(
@@ -258,20 +289,27 @@ class ApiKeyForm(forms.Form):
         required=False,
         coerce=int,
         empty_value=None,
-        initial="90",
-        choices=(
-            ("30", gettext_lazy("in 30 days")),
-            ("90", gettext_lazy("in 90 days")),
-            ("365", gettext_lazy("in a year")),
-            ("", gettext_lazy("never")),
-        ),
+        choices=lambda: [
+            (
+                "",
+                _("after the usual time: in %(days)s days")
+                % {"days": PlatformSettings.load().api_key_days},
+            ),
+            ("30", _("in 30 days")),
+            ("365", _("in a year")),
+            ("0", _("never")),
+        ],
     )
     scopes = forms.MultipleChoiceField(
         label=gettext_lazy("Scopes"),
         required=False,
-        help_text=gettext_lazy("Nothing chosen means everything that your role may do."),
+        help_text=gettext_lazy(
+            "Nothing chosen means everything that your role may do. Whatever costs money needs "
+            "billing.spend or billing.* as well."
+        ),
         widget=forms.CheckboxSelectMultiple,
     )
+    networks = NetworksField()
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -296,7 +334,11 @@ class ApiKeyCreateView(ActionView):
         if not form.is_valid():
             return self.show(None, form, status=422)
         try:
-            key, secret = account.create_api_key(actor=self.actor, **form.cleaned_data)
+            data = dict(form.cleaned_data)
+            # "never" is a choice of its own, so that leaving it out is not.
+            never = data["expires_in_days"] == 0
+            data["expires_in_days"] = data["expires_in_days"] or None
+            key, secret = account.create_api_key(actor=self.actor, never_expires=never, **data)
         except ScloudError as error:
             add_error(form, error)
             return self.show(None, form, status=422)
@@ -305,22 +347,48 @@ class ApiKeyCreateView(ActionView):
         return http.changed(self.render(template, context), "key", key.pk)
 
 
-class ApiKeyRevokeView(ActionView):
-    """The dialog that revokes a key."""
+class OwnKeyView(ActionView):
+    """A dialog about one of the caller's keys."""
 
     permission = "tenancy.manage_api_keys"
-    title = gettext_lazy("Revoke API key")
-    text = gettext_lazy("Programs that use it are refused from this moment on.")
-    verb = gettext_lazy("Revoke")
-    danger = True
     live_kind = "key"
-    success_text = gettext_lazy("Key revoked.")
 
     def get_object(self) -> ApiKey:
         key = ApiKey.objects.filter(user=self.request.user, pk=self.kwargs["key_id"]).first()
         if not isinstance(key, ApiKey):
             raise NotFound(f"There is no key {self.kwargs['key_id']}.")
         return key
+
+
+class ApiKeyNetworksForm(forms.Form):
+    """From where a key may be used."""
+
+    networks = NetworksField()
+
+
+class ApiKeyNetworksView(OwnKeyView):
+    """The dialog that says from where a key may be used."""
+
+    title = gettext_lazy("Allow an API key from")
+    verb = gettext_lazy("Save")
+    form_class = ApiKeyNetworksForm
+    success_text = gettext_lazy("Saved.")
+
+    def get_form_kwargs(self, obj: ApiKey) -> dict[str, Any]:
+        return {"initial": {"networks": "\n".join(obj.networks)}}
+
+    def perform(self, obj: ApiKey, data: dict[str, Any]) -> None:
+        account.set_key_networks(actor=self.actor, key=obj, networks=data["networks"])
+
+
+class ApiKeyRevokeView(OwnKeyView):
+    """The dialog that revokes a key."""
+
+    title = gettext_lazy("Revoke API key")
+    text = gettext_lazy("Programs that use it are refused from this moment on.")
+    verb = gettext_lazy("Revoke")
+    danger = True
+    success_text = gettext_lazy("Key revoked.")
 
     def perform(self, obj: ApiKey, data: dict[str, Any]) -> None:
         account.revoke_api_key(actor=self.actor, key=obj)

@@ -26,6 +26,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api-keys/", profile.ApiKeysView.as_view(), name="api-keys"),
     path("api-keys/create/", profile.ApiKeyCreateView.as_view(), name="api-key-create"),
     path(
+        "api-keys/<str:key_id>/networks/",
+        profile.ApiKeyNetworksView.as_view(),
+        name="api-key-networks",
+    ),
+    path(
         "api-keys/<str:key_id>/revoke/", profile.ApiKeyRevokeView.as_view(), name="api-key-revoke"
     ),
     path("styleguide/", pages.StyleguideView.as_view(), name="styleguide"),

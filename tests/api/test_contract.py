@@ -23,6 +23,7 @@ from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
 from scloud.rest import idempotency
 from scloud.rest.models import IdempotentRequest
+from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, RateCounter, Tenant, User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
@@ -320,11 +321,11 @@ def test_a_crash_frees_the_key_and_takes_the_work_back(tenant: Tenant, db: None)
 
     with scope(tenant=tenant):
         with pytest.raises(RuntimeError):
-            idempotency.once(Request(http), tenant, work)
+            idempotency.once(Request(http), Actor.system(tenant), work)
         assert not RateCounter.objects.exists()
         assert not IdempotentRequest.objects.exists()
         with pytest.raises(Conflict):
-            idempotency.once(Request(http), tenant, _refuse)
+            idempotency.once(Request(http), Actor.system(tenant), _refuse)
         assert not IdempotentRequest.objects.exists()
 
 

@@ -138,6 +138,9 @@ _CONSOLE: dict[str, Known] = {
             "post": Write("tenancy.manage_api_keys", {"name": "robot", "expires_in_days": "30"})
         }
     ),
+    "api-key-networks": own(
+        "key", "tenancy.manage_api_keys", {"networks": "192.0.2.0/24"}, "key_id"
+    ),
     "api-key-revoke": own("key", "tenancy.manage_api_keys", {}, "key_id"),
     "styleguide": Known(unlisted=True),
     "styleguide-dialog": Known(
@@ -252,6 +255,12 @@ _CONSOLE: dict[str, Known] = {
 
 _API: dict[str, Known] = {
     "openapi": Known(public=True),
+    "api-api-key-list": Known(writes={"post": Write("tenancy.manage_api_keys", {"name": "robot"})}),
+    "api-api-key-detail": Known({"pk": "key"}),
+    "api-api-key-set-networks": own(
+        "key", "tenancy.manage_api_keys", {"networks": ["192.0.2.0/24"]}
+    ),
+    "api-api-key-revoke": own("key", "tenancy.manage_api_keys"),
     "api-account": Known(),
     "api-recharge": Known(writes={"post": Write("billing.recharge", {"amount": "10.00"})}),
     "api-prices": Known(),

@@ -1,0 +1,159 @@
+"""People and their API keys in Django admin."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.password_validation import validate_password
+from django.http import HttpRequest
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+
+from scloud.accounts.actions import move_user, reset_password, revoke_api_key, set_key_networks
+from scloud.lib.errors import InvalidInput
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import Button, ButtonAdmin, ModelAdmin, administrator
+from scloud.tenancy.apikeys import check_networks
+from scloud.tenancy.models import ApiKey, User
+
+
+class UserForm(forms.ModelForm[User]):
+    """A user; the password is set by typing a new one."""
+
+    new_password = forms.CharField(
+        label=_("New password"),
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=_("Empty keeps the present one. A new one ends sessions and revokes API keys."),
+    )
+
+    class Meta:
+        model = User
+        fields = ("email", "full_name", "tenant", "role", "is_active", "is_staff", "time_zone")
+
+    def clean_email(self) -> str:
+        """Addresses are kept in lower case."""
+        return str(self.cleaned_data["email"]).lower()
+
+    def clean(self) -> dict[str, Any]:
+        """Check the password by the platform's rules; a new user needs one."""
+        data = super().clean() or {}
+        password = data.get("new_password")
+        if password:
+            try:
+                validate_password(password, self.instance)
+            except forms.ValidationError as error:
+                self.add_error("new_password", error)
+        elif self.instance._state.adding:
+            self.add_error("new_password", _("A new user needs a password."))
+        if data.get("is_staff") and data.get("tenant"):
+            self.add_error("is_staff", _("A platform administrator belongs to no tenant."))
+        if not data.get("is_staff") and not data.get("tenant"):
+            self.add_error("tenant", _("Choose the tenant, or make it an administrator."))
+        return data
+
+
+@admin.register(User)
+class UserAdmin(ModelAdmin):
+    """People: tenants' users and platform administrators."""
+
+    form = UserForm
+    list_display = ("email", "full_name", "tenant", "role", "is_active", "is_staff", "last_login")
+    list_filter = ("role", "is_active", "is_staff", "tenant")
+    list_select_related = ("tenant",)
+    search_fields = ("email", "full_name", "tenant__name")
+    autocomplete_fields = ("tenant",)
+    readonly_fields = ("last_login", "created_at")
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Keep what is a column; a move and a new password have consequences, so actions do them.
+
+        Administrators may do everything in the admin.
+        """
+        password = form.cleaned_data.get("new_password")
+        obj.is_superuser = obj.is_staff
+        if not change:
+            obj.set_password(password)
+            super().save_model(request, obj, form, change)
+            return
+        before, after = User.objects.select_related("tenant").get(pk=obj.pk).tenant, obj.tenant
+        obj.tenant = before
+        super().save_model(request, obj, form, change)
+        if before != after:
+            move_user(actor=administrator(request, before), user=obj, to=after)
+        if password:
+            reset_password(actor=administrator(request, after), user=obj, password=password)
+
+
+class ApiKeyForm(forms.ModelForm[ApiKey]):
+    """From where a key may be used: the one thing that is changed here."""
+
+    allowed_from = forms.CharField(
+        label=_("Allowed from"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text=_("Addresses or networks, one per line. Empty means from everywhere."),
+    )
+
+    class Meta:
+        model = ApiKey
+        fields: tuple[str, ...] = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["allowed_from"].initial = "\n".join(self.instance.networks)
+
+    def clean_allowed_from(self) -> list[str]:
+        """Return the networks."""
+        try:
+            return check_networks(self.cleaned_data["allowed_from"].split())
+        except InvalidInput as error:
+            raise forms.ValidationError(f"{error.message} {error.remedy or ''}") from error
+
+
+def _revoke(actor: Actor, key: ApiKey) -> str:
+    revoke_api_key(actor=actor, key=key)
+    return _now("%(key)s is revoked.") % {"key": key}
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ButtonAdmin):
+    """Keys of users: only a digest of each is kept."""
+
+    form = ApiKeyForm
+    buttons = (
+        Button(
+            "revoke",
+            _("Revoke"),
+            _revoke,
+            reason=lambda key: _now("It is revoked already.") if key.revoked_at else "",
+            confirm=_("Programs that use it are refused from this moment on."),
+            batch=True,
+        ),
+    )
+    list_display = (
+        "name", "id", "tenant", "user", "networks", "expires_at", "revoked_at", "last_used_at"
+    )  # fmt: skip
+    list_filter = ("tenant", ("revoked_at", admin.EmptyFieldListFilter))
+    list_select_related = ("tenant", "user")
+    search_fields = ("name", "id", "user__email")
+    readonly_fields = (
+        "id", "tenant", "user", "name", "scopes", "expires_at", "revoked_at", "last_used_at",
+        "created_at",
+    )  # fmt: skip
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Only its user may see a key's secret, so only they make one."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Keys are revoked; the log speaks of them."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        """Change the networks as the console does."""
+        set_key_networks(
+            actor=administrator(request, obj.tenant),
+            key=obj,
+            networks=form.cleaned_data["allowed_from"],
+        )
