@@ -100,6 +100,6 @@ def _in_file(path: Path) -> list[str]:
     stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
     known = _read.get(path)
     if known is None or known[0] != stamp:
-        known = (stamp, path.read_text().split())
+        known = (stamp, [line for line in path.read_text().splitlines() if line])
         _read[path] = known
     return known[1]

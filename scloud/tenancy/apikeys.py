@@ -59,7 +59,7 @@ def issue(
     user: User,
     name: str,
     scopes: list[str] | None = None,
-    expires_at: datetime | None | _Usual = USUAL,
+    expires_at: datetime | _Usual | None = USUAL,
     networks: list[str] | None = None,
 ) -> tuple[ApiKey, str]:
     """Return a new key and its secret, which is shown this once only.

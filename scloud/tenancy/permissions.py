@@ -14,8 +14,8 @@ class Role(models.TextChoices):
     READONLY = "readonly", _("Read-only")
 
 
-# What costs money needs this beside the right to the verb itself. Roles that may buy have it; an API
-# key with scopes has it only if it was given to the key.
+# What costs money needs this beside the right to the verb itself. Roles that may buy have it; an
+# API key with scopes has it only if it was given to the key.
 SPEND = "billing.spend"
 
 # An operator buys and runs resources but does not see the books; finance sees and pays for

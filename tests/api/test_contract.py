@@ -1,5 +1,6 @@
 """What programs rely on: the schema, the form of errors, idempotency, limits, allowed actions."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -226,6 +227,74 @@ def test_a_key_cannot_be_used_for_something_else(
     program.post("/vpcs", {"region": "box", "name": "n", "cidr": "10.9.0.0/16"}, key="k").error(
         400, "idempotency_key_reused"
     )
+
+
+def test_another_caller_never_gets_the_stored_answer(
+    program: Program, ready: Platform, user: User, make_user: Callable[..., User], tenant: Tenant
+) -> None:
+    """Neither a colleague nor another key of the same person."""
+    assert program.post("/vpcs", _vpc("a"), key="k").status == 201
+    for other in (program_of(make_user(tenant, "operator")), program_of(user)):
+        answer = other.post("/vpcs", _vpc("a"), key="k")
+        assert "Idempotent-Replay" not in answer.headers
+        assert answer.status == 409, answer.body  # done anew: the name is taken
+    reader = program_of(make_user(tenant, "readonly"))
+    reader.post("/vpcs", _vpc("a"), key="k").error(403, "forbidden")
+    assert program.post("/vpcs", _vpc("a"), key="k").headers["Idempotent-Replay"] == "true"
+
+
+def test_who_has_lost_the_right_gets_no_stored_answer(
+    program: Program, ready: Platform, order: Order, user: User, tenant: Tenant
+) -> None:
+    body = order(ready)
+    body["quote_token"] = program.post("/vms/quote", body).body["token"]
+    assert program.post("/vms", body, key="k").status == 201
+    with scope(tenant=tenant):
+        kept = IdempotentRequest.objects.get()
+        assert kept.caller.startswith("key:key-")
+        assert kept.rights is not None
+        assert {"compute.create_vm", "billing.spend"} <= set(kept.rights)
+    User.objects.filter(pk=user.pk).update(role=Role.READONLY)
+    program.post("/vms", body, key="k").error(403, "forbidden")
+    User.objects.filter(pk=user.pk).update(role=Role.OWNER)
+    with scope(tenant=tenant):
+        ApiKey.objects.update(scopes=["compute.*"])
+    program.post("/vms", body, key="k").error(403, "spending_not_allowed")
+    with scope(tenant=tenant):
+        ApiKey.objects.update(scopes=["compute.*", "billing.spend"])
+    assert program.post("/vms", body, key="k").headers["Idempotent-Replay"] == "true"
+
+
+def test_the_digest_of_a_request_cannot_be_guessed(
+    ready: Platform, user: User, tenant: Tenant, settings: Any
+) -> None:
+    """It covers passwords; whoever reads the table has no key to try them with."""
+    settings.SCLOUD_KEYS = {"digests": ["first"]}
+    program = program_of(user)
+    assert program.post("/vpcs", _vpc("a"), key="k").status == 201
+    content = json.dumps(["POST", "/api/v1/vpcs", _vpc("a")], sort_keys=True)
+    with scope(tenant=tenant):
+        kept = IdempotentRequest.objects.get(key="k").request_digest
+    assert kept != hashlib.sha256(content.encode()).hexdigest()
+    # A new key of the site is no other request.
+    settings.SCLOUD_KEYS = {"digests": ["second", "first"]}
+    assert program.post("/vpcs", _vpc("a"), key="k").headers["Idempotent-Replay"] == "true"
+
+
+def test_work_of_an_older_version_is_not_done_again_and_its_answer_not_told(
+    program: Program, ready: Platform, tenant: Tenant
+) -> None:
+    content = json.dumps(["POST", "/api/v1/vpcs", _vpc("a")], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    with connection.cursor() as cursor:
+        # As that version writes: it knows neither caller nor rights.
+        cursor.execute(
+            "INSERT INTO rest_idempotentrequest (tenant_id, key, request_digest, status, body,"
+            " created_at) VALUES (%s, 'k', %s, 201, '{\"id\": \"vpc-secret\"}', now())",
+            [tenant.pk, digest],
+        )
+    error = program.post("/vpcs", _vpc("a"), key="k").error(409, "idempotency_answer_lost")
+    assert "secret" not in str(error)
 
 
 def test_a_refusal_frees_the_key(

@@ -83,9 +83,9 @@ def test_neither_token_nor_session_is_kept(vm: VM, actor: Actor) -> None:
 def test_a_ticket_of_the_former_site_key_is_still_good(
     vm: VM, actor: Actor, user: User, settings: Any
 ) -> None:
+    settings.SCLOUD_KEYS = {"digests": ["the old one"]}
     ticket = open_vnc(actor=actor, vm=vm, session_key=SESSION)
-    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
-    settings.SECRET_KEY = "the new one"
+    settings.SCLOUD_KEYS = {"digests": ["the new one", "the old one"]}
     assert claim(ticket, vm, user)
 
 

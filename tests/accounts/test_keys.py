@@ -1,0 +1,353 @@
+"""API keys: where from, how long, for what, and what ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from importlib import import_module
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+
+from billing import services
+from scloud.audit.models import Operation
+from scloud.lib.errors import Forbidden, InvalidInput, Unauthenticated
+from scloud.tenancy import apikeys
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
+from scloud.tenancy.permissions import Role
+from scloud.tenancy.scoping import in_scope_of, scopes_disabled
+from tests.api.client import Program, program_of
+from tests.fixtures import PASSWORD
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def boss(db: None) -> Client:
+    """An administrator of the platform, in the administration."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss@platform.test", PASSWORD))
+    return client
+
+
+def key_of(user: User, **more: Any) -> tuple[ApiKey, str]:
+    with in_scope_of(user.tenant):
+        return apikeys.issue(user=user, name="k", **more)
+
+
+def change_user(boss: Client, user: User, **changes: Any) -> int:
+    data = {
+        "email": user.email,
+        "full_name": user.full_name,
+        "tenant": user.tenant_id,
+        "role": user.role,
+        "is_active": "on",
+        "time_zone": user.time_zone,
+        "new_password": "",
+        **changes,
+    }
+    return boss.post(f"/admin/tenancy/user/{user.pk}/change/", data).status_code
+
+
+# --- moves and resets
+
+
+def test_a_key_of_a_user_who_is_elsewhere_is_refused(user: User, other_tenant: Tenant) -> None:
+    """However the user came there."""
+    _key, secret = key_of(user)
+    program = Program(secret)
+    assert program.get("/vms").status == 200
+    User.objects.filter(pk=user.pk).update(tenant=other_tenant)
+    program.get("/vms").error(401, "invalid_api_key")
+    with pytest.raises(Unauthenticated):
+        apikeys.lookup(secret)
+
+
+def test_moving_a_user_revokes_the_keys_and_ends_the_sessions(
+    boss: Client, user: User, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    _key, secret = key_of(user)
+    browser = Client()
+    browser.post("/login/", {"email": user.email, "password": PASSWORD})
+    assert change_user(boss, user, tenant=other_tenant.pk, full_name="Ada") == 302
+    user.refresh_from_db()
+    assert (user.tenant, user.full_name) == (other_tenant, "Ada")
+    with scopes_disabled():
+        assert ApiKey.objects.get().revoked_at is not None
+        entry = Operation.objects.get(verb="platform.move_user")
+    assert (entry.tenant_id, entry.actor) == (tenant.pk, "boss@platform.test")
+    assert entry.before == {"tenant": tenant.pk}
+    assert entry.after == {
+        "tenant": other_tenant.pk, "user": user.email, "ended_sessions": 1, "revoked_keys": 1
+    }  # fmt: skip
+    assert browser.get("/profile/").status_code == 302
+    # Coming back brings nothing back.
+    assert change_user(boss, user, tenant=tenant.pk) == 302
+    Program(secret).get("/vms").error(401, "invalid_api_key")
+
+
+def test_an_administrators_reset_of_the_password_revokes_the_keys(boss: Client, user: User) -> None:
+    _key, secret = key_of(user)
+    browser = Client()
+    browser.post("/login/", {"email": user.email, "password": PASSWORD})
+    assert change_user(boss, user, new_password="short") == 200
+    assert Program(secret).get("/vms").status == 200
+    assert change_user(boss, user, new_password="another good passphrase") == 302
+    user.refresh_from_db()
+    assert user.check_password("another good passphrase")
+    Program(secret).get("/vms").error(401, "invalid_api_key")
+    assert browser.get("/profile/").status_code == 302
+    assert not UserSession.objects.filter(user=user).exists()
+    with scopes_disabled():
+        entry = Operation.objects.get(verb="platform.reset_password")
+    assert "passphrase" not in str(entry.__dict__)
+
+
+def test_other_changes_of_a_user_leave_the_keys_alone(boss: Client, user: User) -> None:
+    _key, secret = key_of(user)
+    assert change_user(boss, user, full_name="Ada", role=Role.OPERATOR) == 302
+    assert Program(secret).get("/vms").status == 200
+
+
+def test_an_administrator_makes_a_user_who_can_sign_in(boss: Client, tenant: Tenant) -> None:
+    data = {
+        "email": "New@Acme.test",
+        "tenant": tenant.pk,
+        "role": Role.OWNER,
+        "is_active": "on",
+        "time_zone": "UTC",
+        "new_password": "another good passphrase",
+    }
+    assert boss.post("/admin/tenancy/user/add/", data).status_code == 302
+    assert User.objects.get(email="new@acme.test").check_password("another good passphrase")
+
+
+# --- spending
+
+
+def test_spending_needs_a_scope_of_its_own(user: User, tenant: Tenant) -> None:
+    def actor(scopes: list[str], role: str = Role.OWNER) -> Actor:
+        key, _secret = key_of(user, scopes=scopes)
+        return Actor(tenant=tenant, user=user, api_key=key, role=role, via="api")
+
+    with pytest.raises(Forbidden) as refusal:
+        actor(["compute.*", "billing.view*"]).require("billing.spend")
+    assert refusal.value.code == "spending_not_allowed"
+    for scopes in ([], ["billing.spend"], ["billing.*"], ["compute.*", "billing.spend"]):
+        actor(scopes).require("billing.spend")
+    # The scope gives nothing that the role has not.
+    with pytest.raises(Forbidden) as refusal:
+        actor(["billing.spend"], Role.READONLY).require("billing.spend")
+    assert refusal.value.code == "forbidden"
+    assert not actor(["billing.spend"]).allows("compute.create_vm")
+
+
+@pytest.mark.parametrize(
+    "spend",
+    [
+        lambda actor: services.purchase(
+            actor=actor, region=None, items=[], method="hour", periods=1, resources=[],
+            quote_token="",
+        ),
+        lambda actor: services.upgrade(actor=actor, resource_id="vm-1", items=[], quote_token=""),
+        lambda actor: services.renew(actor=actor, resource_id="vm-1", periods=1, quote_token=""),
+    ],
+)  # fmt: skip
+def test_whatever_takes_money_asks_for_it(
+    user: User, tenant: Tenant, spend: Callable[[Actor], Any]
+) -> None:
+    key, _secret = key_of(user, scopes=["compute.*"])
+    poor = Actor(tenant=tenant, user=user, api_key=key, role=user.role, via="api")
+    with in_scope_of(tenant), pytest.raises(Forbidden) as refusal:
+        spend(poor)
+    assert refusal.value.code == "spending_not_allowed"
+
+
+def test_keys_from_before_keep_what_they_could(user: User) -> None:
+    migration = import_module("scloud.tenancy.migrations.0004_spending_scope")
+    cases: dict[str, tuple[list[str], list[str]]] = {
+        "all": ([], []),
+        "runs": (["compute.*"], ["compute.*", "billing.spend"]),
+        "looks": (["compute.view*"], ["compute.view*"]),
+        "pays": (["network.*", "billing.*"], ["network.*", "billing.*"]),
+    }
+    keys = {name: key_of(user, scopes=before)[0] for name, (before, _) in cases.items()}
+    with scopes_disabled():
+        migration.give_spending(apps, None)
+        for name, (_, after) in cases.items():
+            assert ApiKey.objects.get(pk=keys[name].pk).scopes == after, name
+
+
+# --- how long
+
+
+def test_a_key_expires_unless_somebody_says_otherwise(user: User, console: Client) -> None:
+    PlatformSettings.objects.create(pk=1, api_key_days=30)
+    key, _secret = key_of(user)
+    assert key.expires_at is not None
+    assert abs(key.expires_at - timezone.now() - timedelta(days=30)) < timedelta(minutes=1)
+    assert key_of(user, expires_at=None)[0].expires_at is None
+    console.post("/api-keys/create/", {"name": "left out"})
+    console.post("/api-keys/create/", {"name": "never", "expires_in_days": "0"})
+    console.post("/api-keys/create/", {"name": "year", "expires_in_days": "365"})
+    with in_scope_of(user.tenant):
+        left = {
+            key.name: round((key.expires_at - timezone.now()) / timedelta(days=1))
+            if key.expires_at
+            else None
+            for key in ApiKey.objects.exclude(name="k")
+        }
+    assert left == {"left out": 30, "never": None, "year": 365}
+
+
+def test_the_command_line_says_how_long_where_from_and_for_what(user: User) -> None:
+    def issue(*options: str) -> ApiKey:
+        out = StringIO()
+        call_command("issue_api_key", user.email, *options, stdout=out)
+        return apikeys.lookup(out.getvalue().strip(), "192.0.2.1")
+
+    assert issue().expires_at is not None
+    assert issue("--days", "0").expires_at is None
+    key = issue("--days", "2", "--scope", "compute.*", "--network", "192.0.2.0/24")
+    assert key.expires_at is not None
+    assert key.expires_at < timezone.now() + timedelta(days=3)
+    assert (key.scopes, key.networks) == (["compute.*"], ["192.0.2.0/24"])
+    for wrong in (("--days", "-1"), ("--network", "here")):
+        with pytest.raises(CommandError):
+            issue(*wrong)
+
+
+# --- where from
+
+
+@pytest.mark.parametrize(
+    ("networks", "ip", "allowed"),
+    [
+        ([], None, True),
+        (["192.0.2.0/24"], "192.0.2.255", True),
+        (["192.0.2.0/24"], "::ffff:192.0.2.255", True),
+        (["192.0.2.0/24"], "192.0.3.1", False),
+        (["192.0.2.7"], "192.0.2.7", True),
+        (["192.0.2.7"], "192.0.2.8", False),
+        (["2001:db8::/64", "192.0.2.7"], "2001:db8::5", True),
+        (["2001:db8::/64"], "2001:db8:1::5", False),
+        (["0.0.0.0/0"], "2001:db8::5", False),
+        (["0.0.0.0/0"], None, False),
+        (["0.0.0.0/0"], "unknown", False),
+    ],
+)
+def test_a_key_is_good_from_its_networks_only(
+    user: User, networks: list[str], ip: str | None, allowed: bool
+) -> None:
+    _key, secret = key_of(user, networks=networks)
+    if allowed:
+        assert apikeys.lookup(secret, ip)
+        return
+    with pytest.raises(Forbidden) as refusal:
+        apikeys.lookup(secret, ip)
+    assert refusal.value.code == "address_not_allowed"
+    assert refusal.value.numbers == {"address": ip}
+
+
+@pytest.mark.parametrize("text", ["", "here", "192.0.2.1/24", "192.0.2.0/33", "1.2.3", "::/129"])
+def test_what_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        apikeys.check_networks([text])
+    assert (refusal.value.code, refusal.value.field) == ("network_invalid", "networks")
+
+
+def test_networks_are_kept_once_and_not_without_end() -> None:
+    assert apikeys.check_networks([" 192.0.2.7", "192.0.2.7/32"]) == ["192.0.2.7/32"]
+    with pytest.raises(InvalidInput) as refusal:
+        apikeys.check_networks([f"192.0.2.{number}" for number in range(51)])
+    assert refusal.value.numbers == {"limit": 50, "given": 51}
+
+
+def test_the_api_refuses_a_key_from_elsewhere(user: User) -> None:
+    _key, secret = key_of(user, networks=["192.0.2.0/24"])
+    program = Program(secret)
+    error = program.get("/vms").error(403, "address_not_allowed")
+    assert error["numbers"] == {"address": HERE}
+    # A proxy that is not trusted cannot speak for the caller.
+    spoof = Client(headers={"X-Forwarded-For": "192.0.2.1", "Authorization": f"Bearer {secret}"})
+    assert spoof.get("/api/v1/vms").status_code == 403
+
+
+def test_people_say_from_where_in_the_console(
+    console: Client, user: User, tenant: Tenant, make_user: Callable[..., User]
+) -> None:
+    data = {"name": "k", "networks": "192.0.2.0/24,\n 127.0.0.1"}
+    page = console.post("/api-keys/create/", data).content.decode()
+    secret = page.split('data-copy="')[1].split('"')[0]
+    assert Program(secret).get("/vms").status == 200
+    with in_scope_of(tenant):
+        key = ApiKey.objects.get()
+    assert key.networks == ["192.0.2.0/24", "127.0.0.1/32"]
+    assert "192.0.2.0/24" in console.get("/api-keys/").content.decode()
+    where = f"/api-keys/{key.pk}/networks/"
+    assert "127.0.0.1/32" in console.get(where).content.decode()
+    refused = console.post(where, {"networks": "nonsense"})
+    assert refused.status_code == 422
+    assert "nonsense is neither an address nor a network." in refused.content.decode()
+    assert console.post(where, {"networks": "192.0.2.0/24"}).status_code in {204, 302}
+    Program(secret).get("/vms").error(403, "address_not_allowed")
+    colleague = Client()
+    colleague.force_login(make_user(tenant, "operator"))
+    assert colleague.post(where, {"networks": ""}).status_code == 404
+
+
+def test_programs_of_people_do_the_same_by_the_api(user: User, tenant: Tenant) -> None:
+    person = Client()
+    person.force_login(user)
+
+    def post(path: str, body: dict[str, Any]) -> Any:
+        return person.post(f"/api/v1/api-keys{path}", body, content_type="application/json")
+
+    made = post("", {"name": "robot", "scopes": ["compute.*"], "networks": ["127.0.0.1"]})
+    assert made.status_code == 201
+    key, program = made.json(), Program(made.json()["secret"])
+    assert key["networks"] == ["127.0.0.1/32"]
+    assert key["expires_at"] is not None
+    listed = program.get("/api-keys")
+    # Managing keys is a right of its own, which the scopes leave out.
+    listed.error(403, "forbidden")
+    whole = program_of(user)
+    assert {row["name"] for row in whole.get("/api-keys").body["results"]} == {"robot", "program"}
+    assert "secret" not in str(whole.get("/api-keys").body)
+    whole.post("/api-keys", {"name": "more"}).error(401, "person_needed")
+    one = f"/{key['id']}"
+    for path, body in ((f"{one}/set-networks", {"networks": []}), (f"{one}/revoke", {})):
+        whole.post(f"/api-keys{path}", body).error(401, "person_needed")
+    assert post(f"{one}/set-networks", {"networks": ["x"]}).json()["code"] == "network_invalid"
+    changed = post(f"{one}/set-networks", {"networks": ["192.0.2.0/24"]})
+    assert changed.json()["networks"] == ["192.0.2.0/24"]
+    assert program.get("/vms").status == 403
+    assert post(f"{one}/revoke", {}).json()["revoked_at"] is not None
+    program.get("/vms").error(401, "invalid_api_key")
+
+
+def test_administrators_say_from_where_and_revoke(boss: Client, user: User, tenant: Tenant) -> None:
+    key, secret = key_of(user)
+    page = f"/admin/tenancy/apikey/{key.pk}"
+    assert key.digest not in boss.get(f"{page}/change/").content.decode()
+    assert boss.post(f"{page}/change/", {"allowed_from": "nonsense"}).status_code == 200
+    assert boss.post(f"{page}/change/", {"allowed_from": "192.0.2.0/24"}).status_code == 302
+    Program(secret).get("/vms").error(403, "address_not_allowed")
+    assert boss.post(f"{page}/do/revoke/").status_code == 302
+    Program(secret).get("/vms").error(401, "invalid_api_key")
+    with in_scope_of(tenant):
+        verbs = Operation.objects.values_list("via", "verb", "after")
+        assert ("admin", "tenancy.manage_api_keys", {"networks": ["192.0.2.0/24"]}) in verbs
+
+
+def test_guesses_of_secrets_are_limited_per_source(db: None, settings: Any) -> None:
+    settings.SCLOUD_API_REQUESTS_PER_MINUTE = 3
+    answers = [Program(f"sck_{number}").get("/vms").status for number in range(6)]
+    assert set(answers) == {401, 429}
+    assert answers[:3] == [401] * 3
