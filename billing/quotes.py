@@ -261,7 +261,8 @@ class Token:
 def read(token: str) -> Token:
     """Open a token. Raises InvalidInput ``quote_invalid`` for anything we did not sign."""
     expired = False
-    first, *old = keys.ring(Purpose.QUOTES)
+    first, *rest = keys.ring(Purpose.QUOTES)
+    old: list[str | bytes] = [*rest]
     try:
         try:
             data = signing.loads(

@@ -1,6 +1,6 @@
 """API keys in the API. A key may look at its user's keys; people make and change them."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -16,6 +16,11 @@ from scloud.rest.views import ResourceViewSet
 from scloud.tenancy.models import ApiKey
 
 
+_SHOWN: Final = (
+    "id", "name", "scopes", "networks", "expires_at", "revoked_at", "last_used_at", "created_at"
+)  # fmt: skip
+
+
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
     """A key without its secret."""
 
@@ -24,11 +29,8 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
 
     class Meta:
         model = ApiKey
-        fields = (
-            "id", "name", "scopes", "networks", "expires_at", "revoked_at", "last_used_at",
-            "created_at",
-        )  # fmt: skip
-        read_only_fields = fields
+        fields: tuple[str, ...] = _SHOWN
+        read_only_fields: tuple[str, ...] = _SHOWN
 
 
 class NewApiKeySerializer(ApiKeySerializer):
@@ -37,7 +39,7 @@ class NewApiKeySerializer(ApiKeySerializer):
     secret = serializers.CharField(read_only=True)
 
     class Meta(ApiKeySerializer.Meta):
-        fields = (*ApiKeySerializer.Meta.fields, "secret")
+        fields = (*_SHOWN, "secret")
         read_only_fields = fields
 
 

@@ -37,9 +37,9 @@ def reseal() -> Report:
     accepted, first = keys.box(), crypto.box(keys.ring(Purpose.SEALING)[:1])
     with scopes_disabled():
         for (label, field), model in sorted(_columns.items()):
-            rows = model._default_manager.exclude(
-                **{field: model._meta.get_field(field).get_default()}
-            )
+            column = model._meta.get_field(field)
+            assert isinstance(column, models.Field)
+            rows = model._default_manager.exclude(**{field: column.get_default()})
             for pk, sealed in rows.values_list("pk", field).iterator():
                 token = bytes(sealed) if not isinstance(sealed, str) else sealed.encode()
                 if _opens(first, token):
@@ -48,7 +48,7 @@ def reseal() -> Report:
                 try:
                     fresh = accepted.rotate(token)
                 except InvalidToken:
-                    report.unreadable.append(f"{label} {pk}")
+                    report.unreadable.append(f"{label}.{field} {pk}")
                     continue
                 value: Any = fresh.decode() if isinstance(sealed, str) else fresh
                 report.resealed += rows.filter(pk=pk, **{field: sealed}).update(**{field: value})

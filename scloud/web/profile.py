@@ -277,7 +277,7 @@ class NetworksField(forms.CharField):
 
     def to_python(self, value: Any) -> Any:
         """Return the parts; whether they are networks is checked by the action."""
-        return super().to_python(value).replace(",", " ").split()
+        return (super().to_python(value) or "").replace(",", " ").split()
 
 
 class ApiKeyForm(forms.Form):

@@ -217,7 +217,7 @@ def test_a_quote_outlives_a_new_key_and_dies_with_the_old_one(
     assert refusal.value.code == "quote_invalid"
 
 
-def test_the_key_of_the_sessions_signs_no_quote_any_more(settings: Any) -> None:
+def test_the_key_of_the_sessions_signs_no_quote_any_more(db: None) -> None:
     rotate("--new", "--drop-old")
     forged = signing.dumps({"total": "0"}, salt=quotes._SALT)
     with pytest.raises(InvalidInput):
