@@ -15,7 +15,6 @@ from scloud.rest.inputs import valid
 from scloud.rest.views import ResourceViewSet
 from scloud.tenancy.models import ApiKey
 
-
 _SHOWN: Final = (
     "id", "name", "scopes", "networks", "expires_at", "revoked_at", "last_used_at", "created_at"
 )  # fmt: skip

@@ -16,8 +16,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from billing import quotes
-from compute import logins
 from compute.models import GuestLogin
+from compute.rules import logins
 from compute.vnc import leases, tickets
 from scloud.lib import crypto, keys
 from scloud.lib.errors import InvalidInput, Unauthenticated
