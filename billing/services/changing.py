@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from billing import ledger, money, pricing, quotes
 from billing.models import (
+    Charge,
     Order,
     OrderKind,
     OrderLine,
@@ -197,10 +198,14 @@ def cancel_upgrade(
     items_before: Sequence[QuoteItem],
     reason: str,
     order: Order | None = None,
+    since: datetime | None = None,
 ) -> Order | None:
     """Take back a change that failed: its money comes back, the next period costs as before.
 
-    ``order`` is what :func:`upgrade` returned. Safe to repeat.
+    ``order`` is what :func:`upgrade` returned, ``since`` the instant of the change where it cost
+    nothing. What was renewed in the meantime paid for the new size: it is given back as well and
+    paid again for the old one, for the same time and at the same prices. Returns the refund.
+    Safe to repeat.
     """
     with scope(tenant=tenant):
         account = ledger.lock_account(tenant)
@@ -208,19 +213,85 @@ def cancel_upgrade(
         Subscription.objects.filter(pk=subscription.pk).update(
             lines=[item.as_snapshot() for item in items_before]
         )
-        if order is None:
+        rows = open_charges(tenant, resource_id)
+        changed = [row for row in rows if order is not None and row.order_id == order.pk]
+        instant = since if order is None else order.created_at
+        paid_again = (
+            []
+            if instant is None
+            else _renewed_dearer(subscription, items_before, rows, since=instant)
+        )
+        given_back = [*changed, *(row for row, _draft in paid_again)]
+        if not given_back:
             return None
-        rows = [row for row in open_charges(tenant, resource_id) if row.order_id == order.pk]
-        return give_back(
+        now = timezone.now()
+        refund = give_back(
             account,
-            [refund_of(row, None) for row in rows],
+            [refund_of(row, None) for row in given_back],
             region=subscription.region,
             method=Method(subscription.method),
             reason=reason[:300],
             actor=Actor.system(tenant).label,
-            key=f"cancel:{order.pk}",
-            now=timezone.now(),
+            key=f"cancel:{order.pk if order is not None else given_back[0].pk}",
+            now=now,
         )
+        for _row, draft in paid_again:
+            charge(account, draft, now=now)
+    return refund
+
+
+def _renewed_dearer(
+    subscription: Subscription,
+    items: Sequence[QuoteItem],
+    rows: Sequence[Charge],
+    *,
+    since: datetime,
+) -> list[tuple[Charge, OrderDraft]]:
+    """Renewals paid since ``since`` that cost more than ``items`` would have cost, each with the
+    order that pays its time for ``items``.
+
+    When a renewal was written says its ledger transaction: an order carries the instant at which
+    the sweep began.
+    """
+    renewals = set(
+        Order.objects.filter(
+            kind=OrderKind.RENEWAL,
+            transactions__created_at__gte=since,
+            charges__in=[row.pk for row in rows],
+        ).values_list("pk", flat=True)
+    )
+    found = []
+    for row in rows:
+        if row.order_id not in renewals:
+            continue
+        method = Method(row.method)
+        prices = quotes.basis(
+            subscription.tenant, subscription.region, [i.sku for i in items], row.priced_at
+        )
+        lines = quotes.price_items(prices, items, method, int(row.periods))
+        if money.to_minor(pricing.total(lines)) >= row.amount_minor:
+            continue
+        draft = OrderDraft(
+            kind=OrderKind.RENEWAL,
+            region=subscription.region,
+            method=method,
+            price_list=prices.price_list,
+            priced_at=row.priced_at,
+            actor=Actor.system(subscription.tenant).label,
+            note=f"Instead of {row.order_id}",
+            charges=[
+                ChargeDraft(
+                    resource=ref_of(subscription),
+                    begin=row.begin,
+                    end=row.end,
+                    anchor_day=row.anchor_day,
+                    periods=row.periods,
+                    lines=[(item.label, line) for item, line in zip(items, lines, strict=True)],
+                )
+            ],
+        )
+        found.append((row, draft))
+    return found
 
 
 def _change(subscription: Subscription, items: Sequence[QuoteItem], at: datetime) -> _Change:

@@ -6,6 +6,7 @@ from billing.quotes import items_of
 from billing.services import QuoteItem
 from compute.models import VM, Cluster, Disk, Image
 from compute.rules import catalogue as catalog
+from scloud.jobs.models import Job
 
 # A VM whose image supports hot upgrades is born with room to grow to this many times its size,
 # bounded by the largest size of its model.
@@ -62,8 +63,9 @@ def lines_of(vm_or_disk: VM | Disk) -> list[dict[str, str]]:
     return lines
 
 
-def take_back(vm_or_disk: VM | Disk, payload: dict[str, object], reason: str) -> None:
-    """Undo the payment of a change that failed; ``payload`` is its job's."""
+def take_back(vm_or_disk: VM | Disk, job: Job, reason: str) -> None:
+    """Undo the payment of a change whose ``job`` failed."""
+    payload = job.payload
     lines = payload.get("lines_before")
     if not isinstance(lines, list):
         return
@@ -74,4 +76,5 @@ def take_back(vm_or_disk: VM | Disk, payload: dict[str, object], reason: str) ->
         items_before=items_of(lines),
         reason=reason,
         order=order,
+        since=job.created_at,
     )

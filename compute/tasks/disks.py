@@ -250,7 +250,7 @@ class ExpandDisk(DiskHandler):
             return
         disk = disk_of(context)
         payer = disk.vm if disk.is_system and disk.vm is not None else disk
-        sizes.take_back(payer, context.payload, error.message)
+        sizes.take_back(payer, context.job, error.message)
         quotas.resize(disk.tenant, disk.region, {"disk_gib": disk.size_gib}, payer.pk)
         super().on_failure(context, error)
 

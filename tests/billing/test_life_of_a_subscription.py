@@ -11,13 +11,14 @@ from billing import hooks, pricelists, quotas, quotes, services
 from billing.hooks import SubscriptionHooks
 from billing.models import Charge, Order, PriceList, Subscription, SubscriptionStatus
 from billing.pricing import Method
+from billing.replay import replay
 from billing.services import QuoteItem
 from scloud.lib.errors import Conflict, InsufficientBalance, InvalidInput, NotFound, StaleQuote
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings, Tenant
 from tests.billing.conftest import ITEMS, PRICES
-from tests.billing.helpers import balances
+from tests.billing.helpers import balances, fund
 
 pytestmark = pytest.mark.usefixtures("prices", "scoped")
 
@@ -270,14 +271,93 @@ def test_a_free_change_is_taken_back_too(buy: Buy, actor: Actor, tenant: Tenant)
     assert subscription().lines[0]["quantity"] == "2"
 
 
+def cancel(tenant: Tenant, order: Order | None, since: datetime | None = None) -> Order | None:
+    return services.cancel_upgrade(
+        tenant=tenant,
+        resource_id="vm-a",
+        items_before=ITEMS,
+        reason="host failed",
+        order=order,
+        since=since,
+    )
+
+
+def test_a_renewal_during_an_upgrade_that_failed_pays_for_the_old_size(
+    buy: Buy, actor: Actor, tenant: Tenant, at: Callable[[datetime], None]
+) -> None:
+    """What is paid in the end is what two months of the old size cost, pocket by pocket."""
+    fund(tenant, gift="200")
+    start = datetime(2026, 4, 1, tzinfo=UTC)
+    at(start)
+    buy("vm-a", cash="1000")
+    at(start + timedelta(days=14))
+    before = balances(tenant)
+    order = change(actor, BIGGER)
+    at(start + timedelta(days=14, minutes=1))
+    assert renewal(actor).total_minor == 18000
+    at(start + timedelta(days=14, minutes=2))
+    for _ in range(2):
+        cancel(tenant, order)
+    assert sum(balances(tenant)) == sum(before) - 12000
+    assert balances(tenant)[1] == 0
+    found = subscription()
+    assert (found.lines[0]["quantity"], found.paid_until) == ("2", start.replace(month=6))
+    # The paid month is one of the old size: growing pays for all of it, ending gives it back.
+    assert services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=BIGGER).total == Decimal(
+        "92.00"
+    )
+    assert list(replay(tenant, start, start.replace(year=2027))) == []
+    services.refund_unused("vm-a", start.replace(month=5))
+    assert sum(balances(tenant)) == sum(before)
+
+
+def test_an_hour_renewed_during_a_free_upgrade_that_failed_pays_for_the_old_size(
+    buy: Buy, actor: Actor, tenant: Tenant
+) -> None:
+    buy("vm-a", method=Method.HOUR)
+    before = balances(tenant)
+    assert change(actor, BIGGER) is None
+    since = timezone.now()
+    assert renewal(actor).total_minor == 36
+    for _ in range(2):
+        cancel(tenant, None, since)
+    assert balances(tenant) == (before[0] - 24, before[1])
+
+
+def test_a_sweep_that_began_before_the_upgrade_is_seen_to_have_renewed_after_it(
+    buy: Buy, actor: Actor, tenant: Tenant
+) -> None:
+    buy("vm-a")
+    began = subscription().paid_until
+    before = balances(tenant)
+    order = change(actor, BIGGER)
+    assert order is not None
+    renewed = services.renew_due(tenant=tenant, resource_id="vm-a", now=began)
+    assert renewed is not None
+    assert renewed.total_minor == 18000
+    cancel(tenant, order)
+    assert balances(tenant) == (before[0] - 12000, before[1])
+
+
+def test_a_renewal_that_cost_less_during_a_downgrade_that_failed_stays(
+    buy: Buy, actor: Actor, tenant: Tenant
+) -> None:
+    """Nobody is charged afterwards for what the platform did not manage to do."""
+    buy("vm-a")
+    change(actor, SMALLER)
+    since = timezone.now()
+    renewal(actor)
+    before = balances(tenant)
+    assert cancel(tenant, None, since) is None
+    assert balances(tenant) == before
+
+
 # --- refunds
 
 
 def test_a_failed_creation_gives_everything_back_once(
     buy: Buy, tenant: Tenant, region: Region
 ) -> None:
-    from tests.billing.helpers import fund
-
     fund(tenant, gift="50")
     buy("vm-a", "vm-b", cash="1000")
     quotas.take(tenant, region, {"vms": 1, "vcpu": 2}, "vm-a")

@@ -104,7 +104,7 @@ class SizeHandler(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         before = context.payload["before"]
-        sizes.take_back(vm, context.payload, error.message)
+        sizes.take_back(vm, context.job, error.message)
         quotas.resize(
             vm.tenant, vm.region, sizes.size_quota(before["vcpus"], before["memory_mib"]), vm.pk
         )
