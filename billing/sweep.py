@@ -7,19 +7,24 @@ of its own and under the account's lock, so sweeps may overlap, stop anywhere an
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from django.utils import timezone
 
 from billing import services
 from billing.models import Subscription, SubscriptionStatus
+from scloud.jobs.rows import Rota, each
 from scloud.lib.errors import InsufficientBalance, ScloudError
+from scloud.recovery import freezing
 from scloud.tenancy.models import PlatformSettings
 from scloud.tenancy.scoping import scopes_disabled
 
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 500
+_due = Rota("paid_until", BATCH)
+_late = Rota("expired_at", BATCH)
 
 
 @dataclass
@@ -40,45 +45,48 @@ def run(now: datetime | None = None) -> SweepReport:
     """
     at = now or timezone.now()
     report = SweepReport()
+    # Money taken for time to come does no harm to a database that was restored; what would be
+    # switched off or thrown away for want of money may have been paid.
+    frozen = freezing.is_frozen()
     with scopes_disabled():
-        due = list(
-            Subscription.objects.select_related("tenant")
-            .filter(status=SubscriptionStatus.ACTIVE, paid_until__lte=at)
-            .order_by("paid_until")[:BATCH]
+        due = _due.take(
+            Subscription.objects.select_related("tenant").filter(
+                status=SubscriptionStatus.ACTIVE, paid_until__lte=at
+            )
         )
         limit = at - timedelta(days=PlatformSettings.load().expired_grace_days)
-        late = list(
-            Subscription.objects.select_related("tenant")
-            .filter(
-                status=SubscriptionStatus.EXPIRED,
-                expired_at__lte=limit,
-                overdue_at__isnull=True,
-                in_bin=False,
+        late = (
+            []
+            if frozen
+            else _late.take(
+                Subscription.objects.select_related("tenant").filter(
+                    status=SubscriptionStatus.EXPIRED,
+                    expired_at__lte=limit,
+                    overdue_at__isnull=True,
+                    in_bin=False,
+                )
             )
-            .order_by("expired_at")[:BATCH]
         )
-    for subscription in due:
-        try:
-            _renew_or_expire(subscription, at, report)
-        except Exception:
-            logger.exception("sweep of %s failed", subscription.resource_id)
-            report.failed.append(subscription.resource_id)
-    for subscription in late:
-        try:
-            if services.mark_overdue(
-                tenant=subscription.tenant,
-                resource_id=subscription.resource_id,
-                now=at,
-                expired_before=limit,
-            ):
-                report.overdue.append(subscription.resource_id)
-        except Exception:
-            logger.exception("handing over %s failed", subscription.resource_id)
-            report.failed.append(subscription.resource_id)
+
+    def hand_over(subscription: Subscription) -> None:
+        if services.mark_overdue(
+            tenant=subscription.tenant,
+            resource_id=subscription.resource_id,
+            now=at,
+            expired_before=limit,
+        ):
+            report.overdue.append(subscription.resource_id)
+
+    done = each(due, partial(_renew_or_expire, at=at, report=report, frozen=frozen), "a renewal")
+    done += each(late, hand_over, "handing over what stayed expired")
+    gone_through = {row.pk for row in done}
+    report.failed += [row.resource_id for row in [*due, *late] if row.pk not in gone_through]
     return report
 
 
-def _renew_or_expire(subscription: Subscription, at: datetime, report: SweepReport) -> None:
+def _renew_or_expire(
+    subscription: Subscription, at: datetime, report: SweepReport, frozen: bool
+) -> None:
     tenant, resource_id = subscription.tenant, subscription.resource_id
     try:
         # The platform may have stood still for several periods in which the resource ran on.
@@ -91,5 +99,5 @@ def _renew_or_expire(subscription: Subscription, at: datetime, report: SweepRepo
         logger.error("cannot renew %s: %s", resource_id, error.message)
         report.failed.append(resource_id)
         return
-    if services.expire_due(tenant=tenant, resource_id=resource_id, now=at):
+    if not frozen and services.expire_due(tenant=tenant, resource_id=resource_id, now=at):
         report.expired.append(resource_id)

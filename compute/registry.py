@@ -12,7 +12,7 @@ from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
 from compute.models import GuestLogin, Host, VncLease
 from compute.queries import vms as queries
-from compute.sweeps import reconcile
+from compute.sweeps import reconcile, schedules
 from compute.sweeps import vms as sweeps
 from compute.tasks import disks, images, limits, snapshots
 from compute.tasks.vms import changes, lifecycle, migrate
@@ -22,6 +22,7 @@ from network.rules import usage
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.lib import destinations
+from scloud.recovery import freezing
 from scloud.resources import kinds
 from scloud.tenancy import sealed
 
@@ -115,6 +116,9 @@ def register_all() -> None:
             expired=sweeps.vm_expired, renewed=sweeps.vm_renewed, overdue=sweeps.vm_overdue
         ),
     )
+    freezing.expect_report("hosts")
+    freezing.expect_report("pools")
+    freezing.on_release(sweeps.give_the_bin_time)
     periodic.register("compute.hosts", 5, reconcile.reconcile_hosts, Lane.HOSTS)
     periodic.register("compute.pools", 60, reconcile.reconcile_pools, Lane.POOLS)
     periodic.register("compute.forget", 3600, reconcile.forget_repaired)
@@ -131,4 +135,6 @@ def register_all() -> None:
     periodic.register("compute.expired", 30, sweeps.catch_up_expired)
     periodic.register("compute.vnc_leases", 60, leases.sweep)
     periodic.register("compute.vnc_tickets", 600, tickets.sweep)
-    periodic.register("compute.schedules", 20, sweeps.run_schedules)
+    periodic.register("compute.books", 60, sweeps.agree_with_the_books)
+    periodic.register("compute.schedules", 20, schedules.run_schedules)
+    periodic.register("compute.keep_snapshots", 20, schedules.keep_to_schedules)

@@ -10,6 +10,7 @@ from network.sweeps import reconcile
 from network.tasks import sync as tasks
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
+from scloud.recovery import freezing
 from scloud.resources import kinds
 from scloud.web import nav
 
@@ -19,6 +20,7 @@ RECONCILE_EVERY_S: Final = 60.0
 def register_all() -> None:
     """Called once, when the app is ready."""
     tasks.register_handlers()
+    freezing.expect_report("network")
     periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep, Lane.NETWORK)
     periodic.register("network.forget", 3600, reconcile.forget_resolved)
     nav.register(

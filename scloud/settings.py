@@ -83,6 +83,7 @@ INSTALLED_APPS = [
     "scloud.tenancy",
     "scloud.audit",
     "scloud.accounts",
+    "scloud.recovery",
     "scloud.jobs",
     "scloud.resources",
     "scloud.web",

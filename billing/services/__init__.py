@@ -17,6 +17,7 @@ from billing.services.renewing import (
     renew,
     renew_due,
     set_in_bin,
+    status_for_landing,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "renew",
     "renew_due",
     "set_in_bin",
+    "status_for_landing",
     "subscription_of",
     "upgrade",
 ]

@@ -251,6 +251,22 @@ def _renewal_content(subscription: Subscription, periods: int) -> dict[str, Any]
     }
 
 
+def status_for_landing(tenant: Tenant, resource_id: str) -> str | None:
+    """The status of a resource's subscription, which stays so until the transaction ends.
+
+    For a job that is about to write down what became of a resource: it takes the account's lock,
+    as every renewal and expiry does. None for a resource that pays nothing.
+    """
+    with scope(tenant=tenant):
+        ledger.lock_account(tenant)
+        found: str | None = (
+            Subscription.objects.filter(tenant=tenant, resource_id=resource_id)
+            .values_list("status", flat=True)
+            .first()
+        )
+    return found
+
+
 def set_in_bin(resource_id: str, in_bin: bool) -> None:
     """Say whether a resource lies in the recycle bin: there it is not renewed by itself."""
     with scopes_disabled():

@@ -43,6 +43,13 @@ def _check_limit(disk: Disk) -> None:
         )
 
 
+def check_room(disk: Disk) -> None:
+    """Raise Conflict (``too_many_snapshots``) or QuotaExceeded if there is no room for one more."""
+    _check_limit(disk)
+    if PlatformSettings.load().quota_enabled:
+        quotas.check(disk.tenant, disk.region, {"snapshots": 1})
+
+
 @action("compute.create_snapshot")
 def create_snapshot(
     *,

@@ -1,8 +1,12 @@
 """When a snapshot schedule is due next, and which of its snapshots it forgets. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
+
+# A weekly schedule may meet a day without its hour, and no zone does that two weeks in a row.
+LOOK_AHEAD_DAYS: Final = 29
 
 
 def next_run(
@@ -10,22 +14,24 @@ def next_run(
 ) -> datetime:
     """Return the first full hour after ``after`` that the schedule names, in UTC.
 
-    An hour that the zone leaves out in spring is passed over. Raises ValueError for a schedule
-    that names no hour or no day.
+    An hour or a day that the zone leaves out is passed over, and of an hour that it has twice the
+    first counts. Raises ValueError for a schedule that names no hour or no day.
     """
     if not hours or not weekdays:
         raise ValueError("A schedule needs an hour and a day.")
     zone = ZoneInfo(time_zone)
     local = after.astimezone(zone)
-    for day in range(9):
+    for day in range(LOOK_AHEAD_DAYS):
         date = (local + timedelta(days=day)).date()
         if date.weekday() not in weekdays:
             continue
         for hour in sorted(hours):
-            due = datetime(date.year, date.month, date.day, hour, tzinfo=zone).astimezone(
-                ZoneInfo("UTC")
-            )
-            if due > after and due.astimezone(zone).hour == hour:
+            clock = datetime(date.year, date.month, date.day, hour, tzinfo=zone)
+            due = clock.astimezone(UTC)
+            # What the clocks leave out comes back as another time.
+            if due > after and due.astimezone(zone).replace(tzinfo=None) == clock.replace(
+                tzinfo=None
+            ):
                 return due
     raise ValueError("The schedule is never due.")
 

@@ -32,14 +32,18 @@ from compute.transitions import vms as transitions
 from scloud.audit import events
 from scloud.jobs.handlers import Context, handler_for, knows
 from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.jobs.rows import Rota, each
 from scloud.jobs.runner import give_up
 from scloud.lib.backoff import Said
 from scloud.lib.errors import ScloudError
+from scloud.recovery import freezing
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
 said = Said(log)
 KEEP_REPAIRED = timedelta(days=90)
+FROZEN = "sweeps are frozen after a restore"
+_stuck = Rota("task_deadline", 50)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def reconcile_hosts() -> None:
     with scopes_disabled():
         hosts = list(Host.objects.select_related("cluster"))
     if not hosts:
+        freezing.reported("hosts")
         return
     with ThreadPoolExecutor(max_workers=min(16, len(hosts))) as pool:
         answers = list(pool.map(ask_host, hosts))
@@ -75,6 +80,7 @@ def reconcile_hosts() -> None:
         for answer in answers:
             record_host(answer)
         reconcile_domains([answer for answer in answers if answer.capacity is not None])
+    freezing.reported("hosts")
 
 
 def record_host(answer: HostAnswer) -> None:
@@ -115,21 +121,35 @@ def reconcile_domains(answers: list[HostAnswer]) -> None:
     busy = set(
         Job.objects.filter(status__in=ACTIVE, target_kind="vm").values_list("target_id", flat=True)
     )
+    idle = []
+    at: dict[str, list[tuple[Host, DomainObservation]]] = {}
     for vm in vms:
-        places = seen.pop(str(vm.uuid), [])
-        if vm.task or vm.id in busy:
-            continue
-        open_drift += reconcile_vm(vm, places, answered)
+        at[vm.pk] = seen.pop(str(vm.uuid), [])
+        if not vm.task and vm.id not in busy:
+            idle.append(vm)
+    each(
+        idle,
+        lambda vm: open_drift.extend(reconcile_vm(vm, at[vm.pk], answered)),
+        "comparing a VM with the hosts",
+    )
     for uuid, places in seen.items():
         for host, domain in places:
             if uuid in gone:
-                remove_leftover(host, domain, f"{domain.name} was destroyed")
+                open_drift += remove_leftover(host, domain, f"{domain.name} was destroyed")
             else:
                 open_drift.append(
                     drift("unknown_domain", host.name, domain.name, "no VM has this domain")
                 )
     close_drift(
-        ("unknown_domain", "missing_domain", "second_domain", "unfinished_start"), open_drift
+        (
+            "unknown_domain",
+            "missing_domain",
+            "second_domain",
+            "unfinished_start",
+            "leftover_domain",
+            "surplus_disk",
+        ),
+        open_drift,
     )
 
 
@@ -148,11 +168,11 @@ def reconcile_vm(
                     drift("second_domain", host.name, vm.id, f"{vm.name} runs where it should not")
                 )
             else:
-                remove_leftover(host, domain, f"{vm.name} is not on {host.name}")
+                left += remove_leftover(host, domain, f"{vm.name} is not on {host.name}")
         if vm.status not in (VmStatus.RUNNING, VmStatus.STOPPED):
             for domain in home:
                 if vm.host is not None and vm.status != VmStatus.EXPIRED:
-                    remove_leftover(vm.host, domain, f"{vm.name} is {vm.status}")
+                    left += remove_leftover(vm.host, domain, f"{vm.name} is {vm.status}")
             return left
         if vm.host_id is None or vm.host_id not in answered:
             return left
@@ -161,7 +181,7 @@ def reconcile_vm(
             # migration ended while nobody could see it.
             return follow(vm, *elsewhere[0])
         if home:
-            take_off_surplus(vm, home[0])
+            left += take_off_surplus(vm, home[0])
             transitions.observe(vm, str(home[0].power_state.value), reason=home[0].reason)
             if home[0].reason == STARTING and vm.host is not None:
                 left.append(
@@ -196,10 +216,21 @@ def follow(vm: VM, host: Host, domain: DomainObservation) -> list[tuple[str, str
     return []
 
 
-def take_off_surplus(vm: VM, domain: DomainObservation) -> None:
-    """Detach disks that hang on the domain and, after the rows, on something else or nothing."""
+def take_off_surplus(vm: VM, domain: DomainObservation) -> list[tuple[str, str, str]]:
+    """Detach disks that hang on the domain and, after the rows, on something else or nothing.
+
+    Returns what stays different, because the sweeps are frozen.
+    """
     rows = set(Disk.objects.filter(vm=vm).values_list("pk", flat=True))
-    for surplus in {disk.id for disk in domain.disks} - rows:
+    surplus_ids = sorted({disk.id for disk in domain.disks} - rows)
+    if surplus_ids and vm.host is not None and freezing.is_frozen():
+        return [
+            drift(
+                "surplus_disk", vm.host.name, one, f"it hangs on {vm.name}; not taken off: {FROZEN}"
+            )
+            for one in surplus_ids
+        ]
+    for surplus in surplus_ids:
         with transaction.atomic():
             # While the row is held nobody begins to attach the disk anywhere.
             disk = Disk.objects.select_for_update().filter(pk=surplus, task="").first()
@@ -219,10 +250,16 @@ def take_off_surplus(vm: VM, domain: DomainObservation) -> None:
                 )
                 continue
             note_repair("surplus_disk", vm.host.name, surplus, f"it still hung on {vm.name}")
+    return []
 
 
-def remove_leftover(host: Host, domain: DomainObservation, why: str) -> None:
-    """Take a domain off a host where no row wants it any more."""
+def remove_leftover(host: Host, domain: DomainObservation, why: str) -> list[tuple[str, str, str]]:
+    """Take a domain off a host where no row wants it any more.
+
+    Returns what stays different, because the sweeps are frozen.
+    """
+    if freezing.is_frozen():
+        return [drift("leftover_domain", host.name, domain.name, f"{why}; not removed: {FROZEN}")]
     try:
         hypervisor_of(host).undefine(domain.uuid)
     except HypervisorError as error:
@@ -235,9 +272,10 @@ def remove_leftover(host: Host, domain: DomainObservation, why: str) -> None:
             host.name,
             error.message,
         )
-        return
+        return []
     log.info("%s removed from %s: %s", domain.name, host.name, why)
     note_repair("leftover_domain", host.name, domain.name, why)
+    return []
 
 
 def drift(kind: str, place: str, resource_id: str, detail: str) -> tuple[str, str, str]:
@@ -283,28 +321,36 @@ def forget_repaired() -> int:
 def reconcile_gpus() -> None:
     """Take the inventory of the accelerators of clusters that have some."""
     with scopes_disabled():
-        for host in Host.objects.exclude(cluster__gpu_type="").filter(unreachable_since=None):
-            try:
-                gpu.record(host, hypervisor_of(host).pci_devices())
-            except HypervisorError as error:
-                said.say(
-                    (host.pk, "inventory"),
-                    error.code,
-                    logging.WARNING,
-                    "no inventory of %s: %s",
-                    host.name,
-                    error.message,
-                )
+        rows = Host.objects.exclude(cluster__gpu_type="").filter(unreachable_since=None)
+        each(list(rows), _record_gpus, "the inventory of a host")
+
+
+def _record_gpus(host: Host) -> None:
+    try:
+        gpu.record(host, hypervisor_of(host).pci_devices())
+    except HypervisorError as error:
+        said.say(
+            (host.pk, "inventory"),
+            error.code,
+            logging.WARNING,
+            "no inventory of %s: %s",
+            host.name,
+            error.message,
+        )
 
 
 def reconcile_pools() -> None:
     """Measure the pools and remove volumes, images and temporary files that no row wants."""
     with scopes_disabled():
-        for pool in StoragePool.objects.all():
-            try:
-                reconcile_pool(pool)
-            except StorageError as error:
-                StoragePool.objects.filter(pk=pool.pk).update(last_error=error.message[:300])
+        each(list(StoragePool.objects.all()), _reconcile_or_tell, "comparing a pool")
+    freezing.reported("pools")
+
+
+def _reconcile_or_tell(pool: StoragePool) -> None:
+    try:
+        reconcile_pool(pool)
+    except StorageError as error:
+        StoragePool.objects.filter(pk=pool.pk).update(last_error=error.message[:300])
 
 
 def reconcile_pool(pool: StoragePool) -> None:
@@ -319,6 +365,7 @@ def reconcile_pool(pool: StoragePool) -> None:
     )
     storage.sweep_temporary()
     open_drift: list[tuple[str, str, str]] = []
+    frozen = freezing.is_frozen()
     volumes = {info.volume_id for info in storage.list_volumes()}
     disks: dict[str, Any] = {
         disk.pk: disk
@@ -331,6 +378,10 @@ def reconcile_pool(pool: StoragePool) -> None:
                 drift("unknown_volume", pool.pk, volume_id, "no disk has this volume")
             )
         elif disk.status in (DiskStatus.DESTROYED, DiskStatus.FAILED) and not disk.task:
+            if frozen:
+                detail = f"its disk is gone; not removed: {FROZEN}"
+                open_drift.append(drift("leftover_volume", pool.pk, volume_id, detail))
+                continue
             try:
                 storage.delete_volume(volume_id)
                 note_repair("leftover_volume", pool.pk, volume_id, "its disk is gone")
@@ -356,6 +407,10 @@ def reconcile_pool(pool: StoragePool) -> None:
         if image is None:
             open_drift.append(drift("unknown_image", pool.pk, image_id, "no image has this file"))
         elif image.status in (ImageStatus.DESTROYED, ImageStatus.FAILED):
+            if frozen:
+                detail = f"its image is gone; not removed: {FROZEN}"
+                open_drift.append(drift("leftover_image", pool.pk, image_id, detail))
+                continue
             try:
                 storage.delete_image(image_id)
                 note_repair("leftover_image", pool.pk, image_id, "its image is gone")
@@ -374,7 +429,14 @@ def reconcile_pool(pool: StoragePool) -> None:
         if image.pk not in images and image.status == ImageStatus.AVAILABLE
     ]
     close_drift(
-        ("unknown_volume", "missing_volume", "unknown_image", "missing_image"),
+        (
+            "unknown_volume",
+            "missing_volume",
+            "leftover_volume",
+            "unknown_image",
+            "missing_image",
+            "leftover_image",
+        ),
         [*open_drift, *_of_other_pools(pool)],
     )
 
@@ -392,23 +454,22 @@ def land_stuck() -> int:
     that this release does not know is left to a newer one. A job that ended without landing its
     VM lands it now, with all that its handler gives back.
     """
-    landed = 0
     with scopes_disabled():
-        stuck = list(
+        stuck = _stuck.take(
             VM.objects.select_related("tenant", "host")
             .exclude(task="")
             .filter(task_deadline__lt=timezone.now())
             .exclude(task_job__in=Job.objects.filter(status__in=ACTIVE).values("pk"))
-            .order_by("task_deadline")[:50]
         )
-    for vm in stuck:
-        try:
-            with in_scope_of(vm.tenant):
-                landed += _land(vm)
-        except ScloudError as error:
-            # One VM's trouble is its own.
-            said.say(vm.pk, error.code, logging.WARNING, "%s: not landed: %s", vm.pk, error.message)
-    return landed
+    landed: list[str] = []
+
+    def land(vm: VM) -> None:
+        with in_scope_of(vm.tenant):
+            if _land(vm):
+                landed.append(vm.pk)
+
+    each(stuck, land, "landing a VM")
+    return len(landed)
 
 
 def _land(vm: VM) -> bool:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.utils.translation import gettext as _
+
+from billing import services
+from billing.models import SubscriptionStatus
 from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.hypervisor.cloudinit import files
@@ -105,7 +109,7 @@ def true_status(vm: VM) -> str:
     power = observed(vm)
     if power in (Power.RUNNING, Power.PAUSED):
         return VmStatus.RUNNING
-    if power is None:
+    if power is None or vm.status == VmStatus.EXPIRED:
         return VmStatus(vm.status)
     return VmStatus.STOPPED
 
@@ -114,6 +118,37 @@ def true_status(vm: VM) -> str:
 STALL_S = 1800.0
 # What storage says while somebody else has a volume open, a copy or a running VM.
 BUSY = frozenset({VolumeBusy.code})
+
+
+def paid_status(vm: VM, status: str) -> str:
+    """Return where a VM lands that its job would land in ``status``: expired only while unpaid.
+
+    Within the transaction that lands it: a renewal that was paid meanwhile found the VM busy and
+    changed nothing.
+    """
+    if status != VmStatus.EXPIRED:
+        return status
+    paid = services.status_for_landing(vm.tenant, vm.pk) == SubscriptionStatus.ACTIVE
+    return VmStatus.STOPPED if paid else VmStatus.EXPIRED
+
+
+def refuse_if_paid(context: Context, resource: VM | Disk) -> None:
+    """End the job of a resource that was to go to the bin unpaid, and was renewed meanwhile.
+
+    Raises ScloudError (``renewed_meanwhile``). For jobs that people ordered it does nothing.
+    """
+    if not context.payload.get("automatically"):
+        return
+    if services.subscription_of(resource.tenant, resource.pk).status == SubscriptionStatus.ACTIVE:
+        raise renewed_meanwhile(resource)
+
+
+def renewed_meanwhile(resource: VM | Disk) -> ScloudError:
+    """The reason why an automatic deletion ends without one."""
+    return ScloudError(
+        _("%(name)s was renewed before it went to the recycle bin.") % {"name": resource.name},
+        code="renewed_meanwhile",
+    )
 
 
 class VmHandler(Handler):
@@ -133,7 +168,7 @@ class VmHandler(Handler):
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
-        transitions.complete(vm, context.job, self.verb, self.lands_in)
+        transitions.complete(vm, context.job, self.verb, paid_status(vm, self.lands_in))
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         # Asked here, outside the transaction that ends the job: no lock waits on a host.
@@ -141,5 +176,5 @@ class VmHandler(Handler):
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
-        status = context.result.get("true_status", vm.status)
+        status = paid_status(vm, context.result.get("true_status", vm.status))
         transitions.fail(vm, context.job, self.verb, status, error.code, error.message)

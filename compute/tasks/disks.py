@@ -16,7 +16,7 @@ from compute.rules import sizes
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
-from compute.tasks.base import STALL_S, host_of, pool_of
+from compute.tasks.base import STALL_S, host_of, pool_of, refuse_if_paid, renewed_meanwhile
 from compute.tasks.build import attachment
 from compute.tasks.drivers import quietly, told_plainly
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
@@ -73,8 +73,8 @@ class CreateDisk(DiskHandler):
         quotas.free(new)
         fail_disk(new, context.job, self.verb, error.code, error.message, DiskStatus.FAILED)
         if source := context.payload.get("source"):
-            # Nothing happened to the source.
-            complete_disk(source, context.job, self.source_verb(context))
+            # Nothing happened to the source, and there is nothing to read at it.
+            fail_disk(source, context.job, self.source_verb(context), "", "")
 
 
 class AttachDisk(DiskHandler):
@@ -284,6 +284,7 @@ class DeleteDisk(DiskHandler):
     def ensure_detached(self, context: Context) -> None:
         """Pull it from its VM; the row forgets the VM only then."""
         disk = disk_of(context)
+        refuse_if_paid(context, disk)
         vm = disk.vm
         if vm is None:
             return
@@ -294,11 +295,20 @@ class DeleteDisk(DiskHandler):
 
     def ensure_no_snapshots(self, context: Context) -> None:
         """Erase them from the volume."""
-        erase_snapshots(disk_of(context))
+        disk = disk_of(context)
+        refuse_if_paid(context, disk)
+        erase_snapshots(disk)
 
     def on_success(self, context: Context) -> None:
         disk = disk_of(context)
         automatically = bool(context.payload.get("automatically"))
+        if automatically and services.status_for_landing(disk.tenant, disk.pk) == "active":
+            # Paid after the last look.
+            error = renewed_meanwhile(disk)
+            fail_disk(
+                disk.pk, context.job, self.verb, error.code, error.message, DiskStatus.UNBOUND
+            )
+            return
         land_disk_in_bin(disk, context.job, automatically=automatically)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:

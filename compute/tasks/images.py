@@ -24,6 +24,7 @@ from scloud.jobs.handlers import Context, Handler, Lane, Step, register
 from scloud.jobs.models import Job
 from scloud.lib import destinations, lease
 from scloud.lib.errors import ScloudError
+from scloud.recovery import freezing
 
 COPY_BYTES = 4 * 1024**2
 PAUSE_S = 2.0
@@ -229,6 +230,9 @@ class DestroyImage(Handler):
 
 def sweep_staging() -> int:
     """Remove uploads that were never imported and exports that nobody fetched."""
+    if freezing.is_frozen():
+        # A restored database does not know what was uploaded since.
+        return 0
     keep = frozenset(
         file_of(image).name for image in Image.objects.filter(status=ImageStatus.IMPORTING)
     )

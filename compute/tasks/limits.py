@@ -17,6 +17,7 @@ from compute.tasks.drivers import hypervisor_of
 from scloud.jobs import service as jobs
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
+from scloud.jobs.rows import each
 from scloud.lib.errors import Conflict, HostError
 
 DEADLINE_S = 3600.0
@@ -116,39 +117,50 @@ def _differs(now: str, applied: str) -> Q:
 
 def apply_changed_limits() -> int:
     """Queue a job for each disk type and cluster whose limits changed; return how many."""
-    queued = 0
-    for disk_type in DiskType.objects.filter(
+    disk_types = DiskType.objects.filter(
         _differs("iops_limit", "applied_iops_limit")
         | _differs("throughput_limit_mbps", "applied_throughput_limit_mbps")
-    ):
-        queued += _enqueue(
-            "disk_type.apply_limits",
-            f"Apply the limits of {disk_type.alias}",
-            "disk_type",
-            disk_type.pk,
-            {
-                "iops": disk_type.iops_limit,
-                "throughput_mbps": disk_type.throughput_limit_mbps,
-            },
-        )
-    for cluster in Cluster.objects.filter(
+    )
+    clusters = Cluster.objects.filter(
         _differs("cpu_shares_per_vcpu", "applied_cpu_shares_per_vcpu")
         | _differs("cpu_quota_percent", "applied_cpu_quota_percent")
-    ):
-        queued += _enqueue(
-            "cluster.apply_limits",
-            f"Apply the CPU limits of {cluster.alias}",
-            "cluster",
-            cluster.pk,
-            {
-                "shares": cluster.cpu_shares_per_vcpu,
-                "quota_percent": cluster.cpu_quota_percent,
-            },
+    )
+    queued: list[str] = []
+
+    def of_disk_type(disk_type: DiskType) -> None:
+        queued.extend(
+            _enqueue(
+                "disk_type.apply_limits",
+                f"Apply the limits of {disk_type.alias}",
+                "disk_type",
+                disk_type.pk,
+                {
+                    "iops": disk_type.iops_limit,
+                    "throughput_mbps": disk_type.throughput_limit_mbps,
+                },
+            )
         )
-    return queued
+
+    def of_cluster(cluster: Cluster) -> None:
+        queued.extend(
+            _enqueue(
+                "cluster.apply_limits",
+                f"Apply the CPU limits of {cluster.alias}",
+                "cluster",
+                cluster.pk,
+                {
+                    "shares": cluster.cpu_shares_per_vcpu,
+                    "quota_percent": cluster.cpu_quota_percent,
+                },
+            )
+        )
+
+    each(list(disk_types), of_disk_type, "changed limits of a disk type")
+    each(list(clusters), of_cluster, "changed limits of a cluster")
+    return len(queued)
 
 
-def _enqueue(kind: str, title: str, target: str, pk: str, payload: dict[str, object]) -> int:
+def _enqueue(kind: str, title: str, target: str, pk: str, payload: dict[str, object]) -> list[str]:
     try:
         jobs.enqueue(
             kind=kind,
@@ -161,8 +173,8 @@ def _enqueue(kind: str, title: str, target: str, pk: str, payload: dict[str, obj
         )
     except Conflict:
         # One is on its way; if it applies an older figure, the next round sees it.
-        return 0
-    return 1
+        return []
+    return [pk]
 
 
 def register_all() -> None:

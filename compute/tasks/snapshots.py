@@ -21,14 +21,17 @@ from compute.tasks.vms.changes import remember
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from compute.transitions.disks import move_snapshot
 from scloud.jobs.handlers import Context, Lane, Step, register
+from scloud.jobs.rows import Rota, each
 from scloud.lib.backoff import Said
 from scloud.lib.errors import HostError, ScloudError
+from scloud.recovery import freezing
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
 said = Said(log)
 THAW_TRIES = 5
 LEFTOVERS_FOR = timedelta(days=2)
+_leftovers = Rota("created_at", 200)
 
 
 def snapshot_of(context: Context) -> Snapshot:
@@ -213,19 +216,23 @@ def sweep_leftovers() -> int:
 
     A host that was silent when a job ended is why there may be some.
     """
+    if freezing.is_frozen():
+        return 0
     removed = 0
     since = timezone.now() - LEFTOVERS_FOR
     with scopes_disabled():
-        rows = list(
+        rows = _leftovers.take(
             Snapshot.objects.select_related("disk", "disk__pool", "disk__vm__host", "tenant")
             .filter(
                 Q(status=SnapshotStatus.FAILED) | Q(status=SnapshotStatus.DESTROYED),
                 Q(destroyed_at__gte=since) | Q(destroyed_at=None, created_at__gte=since),
                 disk__task="",
             )
-            .exclude(disk__status=DiskStatus.DESTROYED)[:200]
+            .exclude(disk__status=DiskStatus.DESTROYED)
         )
-    for row in rows:
+
+    def remove(row: Snapshot) -> None:
+        nonlocal removed
         with in_scope_of(row.tenant):
             try:
                 if row.pk in names_in(row.disk):
@@ -240,6 +247,8 @@ def sweep_leftovers() -> int:
                     row.pk,
                     error.message,
                 )
+
+    each(rows, remove, "removing what a snapshot left")
     return removed
 
 

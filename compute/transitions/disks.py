@@ -9,6 +9,8 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from billing import services
+from billing.models import SubscriptionStatus
 from compute.models import VM, Disk, Image, Snapshot
 from compute.states import disks as disk_states
 from compute.states import images as image_states
@@ -127,6 +129,19 @@ def tell_disk(disk: Disk, kind: str, **data: Any) -> None:
         )
 
 
+def paid_standing(disk: Disk | None, status: str | None) -> str | None:
+    """Return where a disk lands that its job would land in ``status`` (None: where it stands).
+
+    Expired only while it is unpaid: a renewal that was paid meanwhile found the disk busy and
+    changed nothing. Within the transaction that lands it.
+    """
+    if disk is None or (status or disk.status) != DiskStatus.EXPIRED:
+        return status
+    if services.status_for_landing(disk.tenant, disk.pk) != SubscriptionStatus.ACTIVE:
+        return status
+    return DiskStatus.BOUND if disk.vm_id else DiskStatus.UNBOUND
+
+
 def complete_disk(
     disk_id: str, job: Job, verb: str, status: str | None = None, **columns: Any
 ) -> bool:
@@ -135,10 +150,10 @@ def complete_disk(
     False when the job is no longer the disk's.
     """
     rule = disk_states.disk_rule(verb)
-    if status is not None:
-        columns["status"] = status
     with transaction.atomic():
-        before = Disk.objects.filter(pk=disk_id).first()
+        before = Disk.objects.select_related("tenant").filter(pk=disk_id).first()
+        if (landing := paid_standing(before, status)) is not None:
+            columns["status"] = landing
         changed = Disk.objects.filter(pk=disk_id, task_job=job.id, task=rule.task).update(
             task="", task_job="", task_deadline=None, failure_code="", failure="", **columns
         )
@@ -158,10 +173,10 @@ def fail_disk(
 ) -> bool:
     """Land a disk where it truly is after a job that failed, with the reason visible."""
     rule = disk_states.disk_rule(verb)
-    if status is not None:
-        columns["status"] = status
     with transaction.atomic():
-        before = Disk.objects.filter(pk=disk_id).first()
+        before = Disk.objects.select_related("tenant").filter(pk=disk_id).first()
+        if (landing := paid_standing(before, status)) is not None:
+            columns["status"] = landing
         changed = Disk.objects.filter(pk=disk_id, task_job=job.id, task=rule.task).update(
             task="",
             task_job="",

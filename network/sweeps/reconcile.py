@@ -29,8 +29,10 @@ from network.models import (
 )
 from network.tasks import plumbing
 from network.tasks.fabrics import errors_for_people, fabric_of
+from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
 from scloud.lib.errors import HostError
+from scloud.recovery import freezing
 from scloud.resources.models import Region
 from scloud.tenancy.scoping import scopes_disabled
 
@@ -107,6 +109,12 @@ def _look(
     except HostError as error:
         yield _drift(DriftProblem.DIFFERS, kind, target_id, error.message)
         return
+    except Exception as error:
+        # Of this row alone: the others of the region are looked at all the same.
+        log.exception("%s %s could not be compared", kind.value, target_id)
+        detail = f"It could not be compared ({type(error).__name__})."
+        yield _drift(DriftProblem.DIFFERS, kind, target_id, detail)
+        return
     if changes:
         yield _drift(DriftProblem.DIFFERS, kind, target_id, "; ".join(changes), repaired=repair)
 
@@ -116,7 +124,7 @@ def _look_at_nics(fabric: Fabric, ids: Sequence[str], repair: bool) -> Iterator[
     try:
         if not plumbing.apply_nics(fabric, ids, dry_run=True):
             return
-    except HostError:
+    except Exception:
         log.info("looking at %d NICs one by one", len(ids))
     for pk in ids:
         yield from _look(Kind.PORT, pk, repair, partial(plumbing.apply_nics, fabric, [pk]))
@@ -207,9 +215,13 @@ def sweep() -> int:
     A region whose fabric does not answer is logged and looked at again the next time.
     """
     seen = 0
-    for region in Region.objects.exclude(ovn_nb=""):
+    # A database that was restored knows an old network: somebody reads the report first.
+    repair = not freezing.is_frozen()
+
+    def look(region: Region) -> None:
+        nonlocal seen
         try:
-            found = reconcile(region)
+            found = reconcile(region, repair=repair)
         except HostError as error:
             said.say(
                 (region.pk, "region  is not reconciled"),
@@ -219,7 +231,10 @@ def sweep() -> int:
                 region.pk,
                 error.message,
             )
-            continue
+            return
         record(region, found)
         seen += len(found)
+
+    each(list(Region.objects.exclude(ovn_nb="")), look, "comparing a region's network")
+    freezing.reported("network")
     return seen

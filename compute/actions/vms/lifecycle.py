@@ -27,8 +27,9 @@ from scloud.tenancy.actor import Actor
 def start_vm(*, actor: Actor, vm: VM) -> Job:
     """Start a stopped VM. One whose host cannot take it now goes to another. Raises Conflict."""
     transitions.guard_vm(vm, "start_vm")
+    placed = vm.host is None
     host = vm.host or _place_again(vm)
-    return transitions.begin(vm, "start_vm", actor=actor, host=host)
+    return transitions.begin(vm, "start_vm", actor=actor, payload={"placed": placed}, host=host)
 
 
 @action("compute.shut_down_vm")
@@ -58,6 +59,11 @@ def delete_vm(
     One whose creation failed is forgotten at once (no job): nothing of it is left that could be
     restored. Raises Conflict (``vm_state``), also while deletion protection is on.
     """
+    protected = automatically and vm.deletion_protected
+    if protected:
+        # What is not paid is not kept; it is protected again if the deletion comes to nothing.
+        VM.objects.filter(pk=vm.pk).update(deletion_protected=False)
+        vm.deletion_protected = False
     transitions.guard_vm(vm, "delete_vm")
     if vm.status == VmStatus.FAILED:
         transitions.discard(vm)
@@ -71,7 +77,10 @@ def delete_vm(
             along.append(disk.pk)
             audit.note(disk)
     return transitions.begin(
-        vm, "delete_vm", actor=actor, payload={"automatically": automatically, "disks": along}
+        vm,
+        "delete_vm",
+        actor=actor,
+        payload={"automatically": automatically, "disks": along, "protected": protected},
     )
 
 

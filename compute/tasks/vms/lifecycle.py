@@ -21,7 +21,10 @@ from compute.tasks.base import (
     host_of,
     nics_of,
     observed,
+    paid_status,
     pool_of,
+    refuse_if_paid,
+    renewed_meanwhile,
     start_and_watch,
     system_disk_of,
     vm_of,
@@ -215,6 +218,27 @@ class StartVm(VmHandler):
         if observed(vm) != Power.RUNNING:
             define(vm)
 
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        super().before_failure(context, error)
+        vm = vm_of(context.job)
+        if self.leaves(context) and vm.host is not None:
+            quietly(lambda: host_of(vm).undefine(str(vm.uuid)))
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        columns: dict[str, object] = {}
+        if self.leaves(context):
+            gpu.release(vm)
+            columns["host"] = None
+        status = context.result.get("true_status", vm.status)
+        transitions.fail(vm, context.job, self.verb, status, error.code, error.message, **columns)
+
+    @staticmethod
+    def leaves(context: Context) -> bool:
+        """Tell whether the VM leaves the host that it was given for this start alone."""
+        stopped = context.result.get("true_status") == VmStatus.STOPPED
+        return bool(context.payload.get("placed")) and stopped
+
 
 class ShutDownVm(VmHandler):
     """Ask the guest and wait."""
@@ -295,10 +319,20 @@ class DeleteVm(VmHandler):
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
             Step("shut_down", "Asking the guest to shut down", self.politely, 2),
-            Step("unmount", "Switching off", ensure_off, 1),
-            Step("undefine", "Removing the machine from its host", ensure_undefined, 1),
+            Step("unmount", "Switching off", self.ensure_switched_off, 1),
+            Step("undefine", "Removing the machine from its host", self.ensure_taken_off, 1),
             Step("snapshots", "Erasing snapshots", self.ensure_no_snapshots, 1),
         )
+
+    def ensure_switched_off(self, context: Context) -> None:
+        """Switch it off, unless it was paid again meanwhile."""
+        refuse_if_paid(context, vm_of(context.job))
+        ensure_off(context)
+
+    def ensure_taken_off(self, context: Context) -> None:
+        """Remove it from its host, unless it was paid again meanwhile."""
+        refuse_if_paid(context, vm_of(context.job))
+        ensure_undefined(context)
 
     def ensure_no_snapshots(self, context: Context) -> None:
         """The data disks that go along lose their snapshots."""
@@ -309,6 +343,7 @@ class DeleteVm(VmHandler):
     def politely(self, context: Context) -> None:
         """Let the guest write its caches; a deaf one is switched off after ten seconds."""
         vm = vm_of(context.job)
+        refuse_if_paid(context, vm)
         if vm.host is None:
             return
         host, uuid = host_of(vm), str(vm.uuid)
@@ -331,12 +366,30 @@ class DeleteVm(VmHandler):
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
+        automatically = bool(context.payload.get("automatically"))
+        if automatically and services.status_for_landing(vm.tenant, vm.pk) == "active":
+            # Paid after the last look: it has no machine any more, and its start places it anew.
+            gpu.release(vm)
+            self.keep(context, VmStatus.STOPPED, renewed_meanwhile(vm), host=None)
+            return
         land_in_bin(
             vm,
             context.job,
-            automatically=bool(context.payload.get("automatically")),
+            automatically=automatically,
             disks=context.payload.get("disks", []),
         )
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        status = paid_status(vm, context.result.get("true_status", vm.status))
+        self.keep(context, status, error)
+
+    def keep(self, context: Context, status: str, error: ScloudError, **columns: object) -> None:
+        """Leave the VM out of the bin, protected as it was."""
+        if context.payload.get("protected"):
+            columns["deletion_protected"] = True
+        vm = vm_of(context.job)
+        transitions.fail(vm, context.job, self.verb, status, error.code, error.message, **columns)
 
 
 class RestoreVm(VmHandler):
@@ -372,6 +425,8 @@ class RestoreVm(VmHandler):
         vm = vm_of(context.job)
         free_quota(vm)
         gpu.release(vm)
+        # In the bin nothing renews by itself.
+        services.set_in_bin(vm.id, True)
         transitions.fail(
             vm, context.job, self.verb, VmStatus.BINNED, error.code, error.message, host=None
         )

@@ -11,7 +11,7 @@ from compute.actions import disks, snapshots
 from compute.actions.disks import DiskOrder
 from compute.actions.vms import changes, lifecycle
 from compute.models import Snapshot, SnapshotSchedule
-from compute.sweeps import vms as sweeps
+from compute.sweeps import schedules
 from network.actions.security import create_security_group
 from network.models import Nic, SecurityGroup
 from scloud.lab.probe import Probe
@@ -142,10 +142,10 @@ def test_a_schedule_takes_snapshots_and_keeps_as_many_as_it_should(
     )
     for _ in range(2):
         SnapshotSchedule.objects.update(next_run_at=timezone.now())
-        assert sweeps.run_schedules() == 1
+        assert schedules.run_schedules() == 1
         platform.run_jobs()
         # Old ones go when the new one is there.
-        sweeps.run_schedules()
+        schedules.keep_to_schedules()
         platform.run_jobs()
     kept = Snapshot.objects.filter(disk=disk, status="available")
     assert [one["name"] for one in look(path_of(platform, disk))["snapshots"]] == [

@@ -14,7 +14,7 @@ from compute.actions.vms import lifecycle
 from compute.hypervisor.base import OperationTimeout
 from compute.models import VM, Disk, Snapshot, SnapshotSchedule
 from compute.rules.schedules import next_run, to_forget
-from compute.sweeps import vms as sweeps
+from compute.sweeps import schedules
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.tenancy.models import PlatformSettings
 from tests.compute.box import Box, points_of
@@ -242,9 +242,9 @@ def test_a_schedule_takes_snapshots_and_keeps_the_newest(box: Box, disk: Disk) -
     by_hand = take(box, disk, "mine")
     for _ in range(3):
         make_due(one)
-        assert sweeps.run_schedules() == 1
+        assert schedules.run_schedules() == 1
         box.run()
-        sweeps.run_schedules()
+        schedules.keep_to_schedules()
         box.run()
     kept = Snapshot.objects.filter(disk=disk, status="available")
     assert kept.filter(schedule=one).count() == 2
@@ -259,12 +259,12 @@ def test_a_busy_disk_is_waited_for(box: Box, disk: Disk) -> None:
     one = schedule(box, disk)
     make_due(one)
     snapshots.create_snapshot(actor=box.actor, disk=disk, name="mine")
-    sweeps.run_schedules()
+    schedules.run_schedules()
     one.refresh_from_db()
     assert one.last_error
     assert one.next_run_at < timezone.now()
     box.run()
-    sweeps.run_schedules()
+    schedules.run_schedules()
     box.run()
     assert Snapshot.objects.filter(schedule=one, status="available").count() == 1
 
