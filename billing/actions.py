@@ -7,6 +7,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import ledger, money, pricelists, quotas, services
 from billing.models import (
@@ -23,12 +24,14 @@ from billing.models import (
 from scloud.audit.action import action, note
 from scloud.audit.events import emit
 from scloud.lib.errors import Conflict, Forbidden, InvalidInput
+from scloud.lib.text import unix_lines
 from scloud.resources import kinds
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 
 MAX_RECHARGE: Final = Decimal(10_000_000)
 MAX_QUOTA: Final = 10**9
+MAX_REASON: Final = 1000
 
 
 @action("billing.recharge")
@@ -157,7 +160,7 @@ def request_quota(
                 item=item,
                 limit_wanted=limit_wanted,
                 limit_before=current,
-                reason=reason[:1000],
+                reason=_reason(reason),
                 requested_by=actor.label,
             )
     except IntegrityError:
@@ -168,6 +171,18 @@ def request_quota(
         ) from None
     note(request, before={"limit": current}, after={"limit_wanted": limit_wanted})
     return request
+
+
+def _reason(text: str) -> str:
+    cleaned = unix_lines(text).strip()
+    if len(cleaned) > MAX_REASON:
+        raise InvalidInput(
+            _("At most %(max)d characters are allowed here.") % {"max": MAX_REASON},
+            code="text_too_long",
+            field="reason",
+            numbers={"max": MAX_REASON, "length": len(cleaned)},
+        )
+    return cleaned
 
 
 @action("platform.decide_quota_request")

@@ -134,6 +134,26 @@ def check(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
             )
 
 
+def check_wanted(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
+    """Raise QuotaExceeded as :func:`take` would now; takes no lock, promises nothing."""
+    if PlatformSettings.load().quota_enabled:
+        check(tenant, region, asked)
+
+
+def check_growth(
+    tenant: Tenant, region: Region, amounts: Mapping[str, int], resource_id: str
+) -> None:
+    """Raise QuotaExceeded as :func:`resize` would now; takes no lock, promises nothing."""
+    with scopes_disabled():
+        held = dict(
+            QuotaClaim.objects.filter(tenant=tenant, resource_id=resource_id).values_list(
+                "item", "amount"
+            )
+        )
+    grown = {item: amount - held.get(item, 0) for item, amount in amounts.items()}
+    check_wanted(tenant, region, grown)
+
+
 def free(resource_id: str, items: Sequence[str] | None = None) -> None:
     """Give back the claims of a resource (all, or only those of ``items``). Takes no lock."""
     with scopes_disabled():

@@ -16,7 +16,7 @@ from billing.models import (
     QuotaRequest,
     Subscription,
 )
-from scloud.rest.fields import PlainDecimal, PlainQuantity, WholeNumber
+from scloud.rest.fields import Lines, PlainDecimal, PlainQuantity, WholeNumber
 
 
 @extend_schema_field({"type": "string", "format": "decimal"})
@@ -244,7 +244,7 @@ class QuotaRequestInput(serializers.Serializer[Any]):
     region = serializers.CharField(max_length=30)
     item = serializers.ChoiceField(choices=QuotaItem.choices)
     limit_wanted = WholeNumber(min_value=1, max_value=10**9)
-    reason = serializers.CharField(max_length=1000, required=False, allow_blank=True, default="")
+    reason = Lines(max_length=1000, required=False, allow_blank=True, default="")
 
 
 class PriceShape(serializers.Serializer[Any]):

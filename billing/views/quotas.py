@@ -17,6 +17,7 @@ from billing.views.common import tenant_of
 from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
 from scloud.web import ui
+from scloud.web.forms import LinesField
 from scloud.web.lists import (
     Column,
     EmptyState,
@@ -94,7 +95,7 @@ class QuotaRequestForm(forms.Form):
 
     item = forms.ChoiceField(label=gettext_lazy("Quota"), choices=QuotaItem.choices)
     limit_wanted = forms.IntegerField(label=gettext_lazy("Limit wanted"), min_value=1)
-    reason = forms.CharField(
+    reason = LinesField(
         label=gettext_lazy("Reason"),
         required=False,
         max_length=1000,

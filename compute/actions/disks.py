@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from billing.quotes import Quote
@@ -28,6 +29,7 @@ from scloud.lib.errors import Conflict, InvalidInput, NotFound
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import in_scope_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,22 +57,45 @@ def _items(order: DiskOrder) -> list[QuoteItem]:
     return [catalog.disk_item(order.disk_type, order.size_gib, system=False)]
 
 
-def _check(order: DiskOrder) -> None:
-    if order.disk_type.region_id != order.region.pk or not order.disk_type.enabled:
+def check_order(
+    tenant: Tenant, order: DiskOrder, source: Disk | Snapshot | None = None
+) -> DiskOrder:
+    """Return the order as it is stored; raise what quote and purchase both refuse.
+
+    ``source`` is the disk or the snapshot whose content the new disk gets. Takes no lock.
+    """
+    if not catalog.disk_types(tenant, order.region).filter(pk=order.disk_type.pk).exists():
         raise InvalidInput(
-            "This disk type is not offered here.", code="disk_type_unknown", field="disk_type"
+            _("This disk type is not offered here."), code="disk_type_unknown", field="disk_type"
         )
     catalog.check_disk_size(order.disk_type, order.size_gib, system=False, field="size_gib")
-    check_name(order.name)
-    check_remark(order.remark)
+    if isinstance(source, Snapshot):
+        guard_disk(fresh_disk(source.disk), "create_disk_from_snapshot")
+        if source.status != SnapshotStatus.AVAILABLE:
+            raise Conflict(
+                f"{source.name} is {source.get_status_display().lower()}.", code="snapshot_state"
+            )
+        _like(source.disk, order)
+    elif source is not None:
+        guard_disk(fresh_disk(source), "clone_disk")
+        _like(source, order)
+    return replace(
+        order,
+        name=check_name(order.name),
+        remark=check_remark(order.remark),
+        tags=check_tags(list(order.tags)),
+    )
 
 
-def quote_disk(*, actor: Actor, order: DiskOrder) -> Quote:
-    """Return the price of a data disk; changes nothing. Raises InvalidInput."""
+def quote_disk(*, actor: Actor, order: DiskOrder, source: Disk | Snapshot | None = None) -> Quote:
+    """Return the price of a data disk; changes nothing. Raises what its purchase raises."""
     actor.require("billing.quote")
-    _check(order)
+    tenant = _tenant(actor)
+    with in_scope_of(tenant):
+        check_order(tenant, order, source)
+        quotas.check_wanted(tenant, order.region, disk_quota(order.size_gib))
     return services.quote(
-        tenant=_tenant(actor),
+        tenant=tenant,
         region=order.region,
         items=_items(order),
         method=order.method,
@@ -79,11 +104,12 @@ def quote_disk(*, actor: Actor, order: DiskOrder) -> Quote:
     )
 
 
-def _buy(actor: Actor, order: DiskOrder, quote_token: str) -> Disk:
+def _buy(
+    actor: Actor, order: DiskOrder, quote_token: str, source: Disk | Snapshot | None = None
+) -> Disk:
     """Pay, take the quota and write the row; the caller begins its job."""
     tenant = _tenant(actor)
-    _check(order)
-    tags = check_tags(list(order.tags))
+    order = check_order(tenant, order, source)
     new = disk_id()
     services.purchase(
         actor=actor,
@@ -102,7 +128,7 @@ def _buy(actor: Actor, order: DiskOrder, quote_token: str) -> Disk:
         region=order.region,
         name=order.name,
         remark=order.remark,
-        tags=tags,
+        tags=list(order.tags),
         disk_type=order.disk_type,
         pool=order.disk_type.pool,
         size_gib=order.size_gib,
@@ -123,10 +149,6 @@ def create_disk(*, actor: Actor, order: DiskOrder, quote_token: str) -> Disk:
 
     Raises InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded.
     """
-    if not catalog.disk_types(_tenant(actor), order.region).filter(pk=order.disk_type.pk).exists():
-        raise InvalidInput(
-            "This disk type is not offered here.", code="disk_type_unknown", field="disk_type"
-        )
     disk = _buy(actor, order, quote_token)
     begin_disk(disk, "create_disk", actor=actor)
     return fresh_disk(disk)
@@ -153,9 +175,7 @@ def clone_disk(*, actor: Actor, disk: Disk, order: DiskOrder, quote_token: str) 
 
     Raises Conflict (``disk_state``), and what :func:`create_disk` raises.
     """
-    guard_disk(fresh_disk(disk), "clone_disk")
-    _like(disk, order)
-    new = _buy(actor, order, quote_token)
+    new = _buy(actor, order, quote_token, disk)
     job = begin_disk(new, "create_disk", actor=actor, payload={"source": disk.pk})
     begin_disk(disk, "clone_disk", actor=actor, job=job)
     return fresh_disk(new)
@@ -170,13 +190,7 @@ def create_disk_from_snapshot(
     Raises Conflict (``disk_state``, ``snapshot_state``), and what :func:`create_disk` raises.
     """
     source = fresh_disk(snapshot.disk)
-    guard_disk(source, "create_disk_from_snapshot")
-    if snapshot.status != SnapshotStatus.AVAILABLE:
-        raise Conflict(
-            f"{snapshot.name} is {snapshot.get_status_display().lower()}.", code="snapshot_state"
-        )
-    _like(source, order)
-    new = _buy(actor, order, quote_token)
+    new = _buy(actor, order, quote_token, snapshot)
     job = begin_disk(
         new, "create_disk", actor=actor, payload={"source": source.pk, "snapshot": snapshot.pk}
     )
@@ -252,8 +266,10 @@ def quote_expansion(*, actor: Actor, disk: Disk, size_gib: int) -> ChangeQuote:
     """Price growing a disk; changes nothing. Raises InvalidInput, Conflict for an expired one."""
     actor.require("billing.quote")
     disk = fresh_disk(disk)
+    guard_disk(disk, "expand_disk")
     _check_growth(disk, size_gib)
     payer, items = _growth(disk, size_gib)
+    quotas.check_growth(disk.tenant, disk.region, {"disk_gib": size_gib}, payer.pk)
     return services.quote_upgrade(tenant=disk.tenant, resource_id=payer.pk, items=items)
 
 

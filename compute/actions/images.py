@@ -7,13 +7,14 @@ from pathlib import Path
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import quotas
 from compute.actions.vms.changes import check_image_name
 from compute.models import Disk, Image, StoragePool
 from compute.models.image import OsFamily, image_id
 from compute.models.platform import Architecture
-from compute.rules.validation import check_remark
+from compute.rules.validation import check_account, check_remark
 from compute.states.disks import DiskStatus
 from compute.states.images import ImageStatus, image_rule
 from compute.transfer import staging
@@ -31,6 +32,7 @@ from scloud.tenancy.models import PlatformSettings
 from scloud.tenancy.scoping import scopes_disabled
 
 ACCOUNTS = {"windows": "administrator", "ubuntu": "ubuntu"}
+WORD_MAX = 30
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -86,20 +88,19 @@ def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
         raise InvalidInput(
             "A SHA-256 checksum has 64 hexadecimal digits.", code="sha256_invalid", field="sha256"
         )
-    distribution = given.distribution.strip().lower()[:30]
-    if not distribution.isprintable() or not given.version.isprintable():
-        raise InvalidInput(
-            "Only printable characters are allowed.",
-            code="distribution_invalid",
-            field="distribution",
-        )
+    distribution, version = given.distribution.strip().lower(), given.version.strip()
+    for name, text in (("distribution", distribution), ("version", version)):
+        if not text.isprintable() or len(text) > WORD_MAX:
+            raise InvalidInput(
+                _("At most %(max)d printable characters are allowed here.") % {"max": WORD_MAX},
+                code=f"{name}_invalid",
+                field=name,
+                numbers={"max": WORD_MAX, "length": len(text)},
+            )
     account = given.admin_account.strip() or ACCOUNTS.get(
         "windows" if given.os_family == OsFamily.WINDOWS else distribution, "root"
     )
-    if not account.isascii() or not account.replace("-", "").replace("_", "").isalnum():
-        raise InvalidInput(
-            "An account has letters, digits, - or _.", code="account_invalid", field="admin_account"
-        )
+    check_account(account, os_family=given.os_family)
     return Image(
         id=image_id(),
         tenant=actor.tenant,
@@ -109,9 +110,9 @@ def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
         remark=check_remark(given.remark),
         os_family=given.os_family,
         distribution=distribution,
-        version=given.version[:30],
+        version=version,
         architecture=given.architecture,
-        admin_account=account[:32],
+        admin_account=account,
         min_disk_gib=given.min_disk_gib,
         supports_hot_upgrade=given.supports_hot_upgrade,
         status=ImageStatus.IMPORTING,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Sequence
 
 from django.utils import timezone
@@ -19,6 +18,7 @@ from scloud.audit import events
 from scloud.audit.action import action
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput
+from scloud.lib.text import time_zones
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings
 
@@ -46,8 +46,7 @@ def _check_limit(disk: Disk) -> None:
 def check_room(disk: Disk) -> None:
     """Raise Conflict (``too_many_snapshots``) or QuotaExceeded if there is no room for one more."""
     _check_limit(disk)
-    if PlatformSettings.load().quota_enabled:
-        quotas.check(disk.tenant, disk.region, {"snapshots": 1})
+    quotas.check_wanted(disk.tenant, disk.region, {"snapshots": 1})
 
 
 @action("compute.create_snapshot")
@@ -190,7 +189,7 @@ def set_snapshot_schedule(
         raise InvalidInput("Choose hours from 0 to 23.", code="hours_invalid", field="hours")
     if not weekdays or weekdays[0] < 0 or weekdays[-1] > 6:
         raise InvalidInput("Choose days of the week.", code="weekdays_invalid", field="weekdays")
-    if time_zone not in zoneinfo.available_timezones():
+    if time_zone not in time_zones():
         raise InvalidInput("Unknown time zone.", code="time_zone_unknown", field="time_zone")
     limit = PlatformSettings.load().snapshots_per_disk
     # For a moment there is one more than are kept.

@@ -128,15 +128,25 @@ class DiskViewSet(ResourceViewSet):
         return data
 
     @extend_schema(
-        request=shapes.DiskOrderInput,
+        request=shapes.DiskQuoteInput,
         responses=QuoteShape,
         examples=[OpenApiExample("A disk", value=ORDER_EXAMPLE, request_only=True)],
     )
     @action(detail=False, methods=["post"])
     def quote(self, request: Request) -> Response:
         """Say what a disk costs; its token buys exactly that within ten minutes."""
-        order = disk_order(self.tenant, valid(shapes.DiskOrderInput, request))
-        return Response(verbs.quote_disk(actor=self.actor, order=order).as_dict())
+        data = valid(shapes.DiskQuoteInput, request)
+        order = disk_order(self.tenant, data)
+        source: Disk | Snapshot | None = None
+        if data.get("snapshot"):
+            rows = Snapshot.objects.select_related("disk")
+            source = catalog.pick(rows, data["snapshot"], field="snapshot", what="snapshot")
+        elif data.get("disk"):
+            source = catalog.pick(
+                queries.disks(binned=True), data["disk"], field="disk", what="disk"
+            )
+        found = verbs.quote_disk(actor=self.actor, order=order, source=source)
+        return Response(found.as_dict())
 
     @extend_schema(
         request=shapes.DiskPurchaseInput,

@@ -97,16 +97,16 @@ class VmInputVerbs(ResourceViewSet):
 
         return self.once(answer)
 
-    def _quoted(self, request: Request) -> Response:
+    def _quoted(self, request: Request, verb: str) -> Response:
         vm = self.get_object()
         spec = spec_of(vm, valid(shapes.VmSizeInput, request))
-        return Response(changes.quote_size(actor=self.actor, vm=vm, spec=spec).as_dict())
+        return Response(changes.quote_size(actor=self.actor, vm=vm, spec=spec, verb=verb).as_dict())
 
     @extend_schema(**SIZE_QUOTE)
     @action(detail=True, methods=["post"], url_path="modify/quote")
     def quote_modification(self, request: Request, pk: str) -> Response:
         """Say what another size costs now and per period; changes nothing."""
-        return self._quoted(request)
+        return self._quoted(request, "modify_vm")
 
     @extend_schema(**SIZE_PURCHASE)
     @action(detail=True, methods=["post"])
@@ -118,7 +118,7 @@ class VmInputVerbs(ResourceViewSet):
     @action(detail=True, methods=["post"], url_path="hot-upgrade/quote")
     def quote_hot_upgrade(self, request: Request, pk: str) -> Response:
         """Say what growing a running VM costs now and per period; changes nothing."""
-        return self._quoted(request)
+        return self._quoted(request, "hot_upgrade_vm")
 
     @extend_schema(**SIZE_PURCHASE)
     @action(detail=True, methods=["post"], url_path="hot-upgrade")

@@ -1,47 +1,38 @@
 """Checking what people and programs send: names, passwords, keys, user data."""
 
-import base64
-import binascii
 import re
-import struct
 
-from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 from compute.models.image import OsFamily
+from compute.rules import sshkeys
 from scloud.lib.errors import InvalidInput
-from scloud.resources.models import name_validator
+from scloud.lib.text import composed, is_name, unix_lines
 
 PASSWORD_MIN, PASSWORD_MAX = 8, 30
 SPECIALS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 USER_DATA_MAX_BYTES = 16_384
 MAX_SSH_KEYS = 10
-KEY_TYPES = frozenset(
-    {
-        "ssh-ed25519",
-        "ssh-rsa",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-    }
-)
-TAG = re.compile(r"\A[\w.\-]{1,30}(=[\w.\-/ ]{0,29})?\Z")
+SSH_KEY_MAX = 8192
+TAG_KEY_MAX, TAG_VALUE_MAX = 30, 29
+# Accounts as useradd and Windows take them.
+LINUX_ACCOUNT = re.compile(r"\A[a-z_][a-z0-9_-]{0,31}\Z")
+WINDOWS_ACCOUNT_MAX = 20
+WINDOWS_REFUSES = frozenset('"/\\[]:;|=,+*?<>@')
 MAX_TAGS = 20
 
 
 def check_name(name: str, *, field: str = "name") -> str:
     """Return the name; InvalidInput unless it is 1 to 30 letters, digits or ``-_.``."""
-    try:
-        name_validator(name)
-    except ValidationError as error:
+    name = composed(name)
+    if not is_name(name):
         raise InvalidInput(
-            "A name has 1 to 30 letters of any script, digits or - _ .",
+            _("A name has 1 to 30 letters of any script, digits or - _ ."),
             code="name_invalid",
             field=field,
-            remedy="Leave out spaces and other signs.",
+            remedy=_("Leave out spaces and other signs."),
             numbers={"min": 1, "max": 30, "length": len(name)},
-        ) from error
+        )
     return name
 
 
@@ -51,9 +42,7 @@ def batch_names(name: str, count: int) -> list[str]:
     Raises InvalidInput when they become longer than 30 characters.
     """
     names = [name] if count == 1 else [f"{name}-{number}" for number in range(1, count + 1)]
-    for one in names:
-        check_name(one)
-    return names
+    return [check_name(one) for one in names]
 
 
 def check_remark(remark: str, *, field: str = "remark") -> str:
@@ -70,7 +59,7 @@ def check_remark(remark: str, *, field: str = "remark") -> str:
 
 def check_tags(tags: list[str], *, field: str = "tags") -> list[str]:
     """Return the tags without repetition; each is ``word`` or ``key=value``."""
-    unique = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+    unique = list(dict.fromkeys(composed(tag.strip()) for tag in tags if tag.strip()))
     if len(unique) > MAX_TAGS:
         raise InvalidInput(
             f"At most {MAX_TAGS} tags.",
@@ -79,13 +68,44 @@ def check_tags(tags: list[str], *, field: str = "tags") -> list[str]:
             numbers={"max": MAX_TAGS, "asked": len(unique)},
         )
     for tag in unique:
-        if not TAG.match(tag):
+        if not _is_tag(tag):
             raise InvalidInput(
                 "A tag is a word or key=value of letters, digits and - _ .",
                 code="tag_invalid",
                 field=field,
             )
     return unique
+
+
+def _is_tag(tag: str) -> bool:
+    key, equals, value = tag.partition("=")
+    plain = value.replace("/", "-").replace(" ", "-")
+    return is_name(key, longest=TAG_KEY_MAX) and (
+        not equals or not value or is_name(plain, longest=TAG_VALUE_MAX)
+    )
+
+
+def check_account(account: str, *, os_family: str, field: str = "admin_account") -> str:
+    """Return a login name of a guest; InvalidInput unless its system takes it as one."""
+    if os_family == OsFamily.WINDOWS:
+        fits = (
+            1 <= len(account) <= WINDOWS_ACCOUNT_MAX
+            and account.isprintable()
+            and not WINDOWS_REFUSES & set(account)
+            and account.strip(". ") == account
+        )
+        words = _('An account of Windows has 1 to 20 characters, without "/\\[]:;|=,+*?<>@.')
+    else:
+        fits = LINUX_ACCOUNT.match(account) is not None
+        words = _(
+            "An account has 1 to 32 lower-case letters, digits, - or _, and begins with a letter "
+            "or _."
+        )
+    if not fits:
+        raise InvalidInput(
+            words, code="account_invalid", field=field, numbers={"length": len(account)}
+        )
+    return account
 
 
 def check_password(password: str, *, os_family: str, account: str, field: str = "password") -> str:
@@ -135,41 +155,82 @@ def check_password(password: str, *, os_family: str, account: str, field: str = 
 
 
 def check_ssh_keys(text: str, *, field: str = "ssh_public_key") -> str:
-    """Return OpenSSH public keys, one a line; InvalidInput for anything else."""
-    keys = [line.strip() for line in text.splitlines() if line.strip()]
+    """Return OpenSSH public keys, one a line; InvalidInput, naming the key, for anything else."""
+    keys = [line.strip(" \t") for line in unix_lines(text).split("\n")]
+    keys = [key.replace("\t", " ") for key in keys if key]
     if len(keys) > MAX_SSH_KEYS:
         raise InvalidInput(
-            f"At most {MAX_SSH_KEYS} keys.",
+            _("At most %(max)d keys.") % {"max": MAX_SSH_KEYS},
             code="too_many_keys",
             field=field,
             numbers={"max": MAX_SSH_KEYS, "asked": len(keys)},
         )
-    for key in keys:
-        parts = key.split(None, 2)
-        if len(parts) < 2 or parts[0] not in KEY_TYPES or not _names_its_type(*parts[:2]):
-            raise InvalidInput(
-                "This is not an OpenSSH public key.",
-                code="ssh_key_invalid",
-                field=field,
-                remedy="Paste the content of a .pub file, such as ~/.ssh/id_ed25519.pub.",
-            )
-        if len(key) > 8192 or not key.isprintable():
-            raise InvalidInput("The key is too long.", code="ssh_key_invalid", field=field)
+    if any(line.startswith("-----BEGIN") and "PRIVATE" in line for line in keys):
+        raise InvalidInput(
+            _("This is a private key, which nobody else should ever see."),
+            code="ssh_key_private",
+            field=field,
+            remedy=_pub_file(),
+        )
+    for number, key in enumerate(keys, start=1):
+        _check_ssh_key(key, number, field)
     return "\n".join(keys)
 
 
-def _names_its_type(kind: str, body: str) -> bool:
-    """Tell whether the key's body is base64 and begins with its own type (RFC 4253, 6.6)."""
+def _check_ssh_key(key: str, number: int, field: str) -> None:
+    odd = next((one for one in key if one != " " and not one.isprintable()), None)
+    if odd is not None:
+        raise InvalidInput(
+            _("Key %(number)d has a character in it that cannot be seen (%(character)s).")
+            % {"number": number, "character": f"U+{ord(odd):04X}"},
+            code="ssh_key_white_space",
+            field=field,
+            remedy=_("Paste the key as one line, with plain blanks between its parts."),
+            numbers={"key": number},
+        )
+    if len(key) > SSH_KEY_MAX:
+        raise InvalidInput(
+            _("Key %(number)d has %(length)d characters; at most %(max)d are possible.")
+            % {"number": number, "length": len(key), "max": SSH_KEY_MAX},
+            code="ssh_key_too_long",
+            field=field,
+            numbers={"key": number, "length": len(key), "max": SSH_KEY_MAX},
+        )
+    parts = key.split(None, 2)
+    if len(parts) < 2 or parts[0] not in sshkeys.TYPES:
+        raise _no_key(number, field)
     try:
-        raw = base64.b64decode(body, validate=True)
-        (length,) = struct.unpack(">I", raw[:4])
-    except (binascii.Error, struct.error):
-        return False
-    return raw[4 : 4 + length] == kind.encode() and len(raw) > 4 + length
+        sshkeys.check(*parts[:2])
+    except sshkeys.CutOffError as error:
+        named = f"{number} ({parts[2][:60]})" if len(parts) > 2 else str(number)
+        raise InvalidInput(
+            _("Key %(name)s is cut off: its end is missing.") % {"name": named},
+            code="ssh_key_cut_off",
+            field=field,
+            remedy=_("Paste the whole key as one line, without line breaks."),
+            numbers={"key": number},
+        ) from error
+    except ValueError as error:
+        raise _no_key(number, field) from error
+
+
+def _no_key(number: int, field: str) -> InvalidInput:
+    return InvalidInput(
+        _("Key %(number)d is not an OpenSSH public key.") % {"number": number},
+        code="ssh_key_invalid",
+        field=field,
+        remedy=_pub_file(),
+        numbers={"key": number},
+    )
+
+
+def _pub_file() -> str:
+    return _("Paste the content of a .pub file, such as ~/.ssh/id_ed25519.pub.")
 
 
 def check_user_data(text: str, *, field: str = "user_data") -> str:
     """Return cloud-init user data: a cloud-config or a script, at most 16 KiB."""
+    text = unix_lines(text)
     if not text.strip():
         return ""
     size = len(text.encode())

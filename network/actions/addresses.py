@@ -65,6 +65,17 @@ def check(subnet: Subnet, text: str) -> None:
     _refuse_taken(subnet, [_chosen(subnet, text)])
 
 
+def check_all(subnet: Subnet, asked: Sequence[str], *, field: str = "address") -> None:
+    """Raise as :func:`allocate` would for these addresses, naming ``field``; takes no lock."""
+    try:
+        named = [_chosen(subnet, text) for text in asked]
+        _refuse_repeated(named)
+        _refuse_taken(subnet, named)
+    except (InvalidInput, Conflict) as error:
+        error.field = field
+        raise
+
+
 def _chosen(subnet: Subnet, text: str) -> IPv4Address:
     try:
         address = IPv4Address(text.strip())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, TypeVar
 
-from django.core.exceptions import ValidationError
 from django.db import connection, models
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from network.fabric.base import Kind
 from network.models import FabricResource, Tombstone
@@ -15,7 +15,8 @@ from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.jobs import service as jobs
 from scloud.lib.errors import InvalidInput, NotFound
-from scloud.resources.models import Region, name_validator
+from scloud.lib.text import composed, is_name, unix_lines
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 
@@ -27,22 +28,20 @@ JOB_DEADLINE_S = 300.0
 
 def checked_name(name: str) -> str:
     """The name without spaces around it. Raises InvalidInput (``invalid_name``)."""
-    cleaned = name.strip()
-    try:
-        name_validator(cleaned)
-    except ValidationError as error:
+    cleaned = composed(name.strip())
+    if not is_name(cleaned):
         raise InvalidInput(
-            "A name has 1 to 30 letters, digits or - _ .",
+            _("A name has 1 to 30 letters, digits or - _ ."),
             code="invalid_name",
             field="name",
-            remedy="Shorten the name or leave other characters out.",
-        ) from error
+            remedy=_("Shorten the name or leave other characters out."),
+        )
     return cleaned
 
 
 def checked_text(text: str, *, field: str, longest: int = REMARK_LENGTH) -> str:
     """A free text without spaces around it. Raises InvalidInput (``text_invalid``)."""
-    cleaned = text.strip()
+    cleaned = unix_lines(text).strip()
     if len(cleaned) > longest or "\x00" in cleaned:
         raise InvalidInput(
             f"At most {longest} characters are allowed here.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+
+from django.utils.translation import gettext as _
 
 from billing import quotas
 from network.actions.common import (
@@ -28,6 +30,8 @@ from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 
 MOST_DNS_SERVERS = 3
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
+_RESERVED = IPv4Network("240.0.0.0/4")
 
 
 @action("network.create_vpc")
@@ -46,7 +50,7 @@ def create_vpc(
     and QuotaExceeded.
     """
     tenant = tenant_of(actor)
-    network = ranges.parse_ipv4_network(cidr)
+    network = ranges.parse_ipv4_network(cidr, check=ranges.check_vpc_range)
     ranges.check_vpc_range(network)
     vpc = Vpc(
         id=new_id("vpc"),
@@ -105,14 +109,15 @@ def create_subnet(
     ``dns_invalid``), Conflict (``cidr_overlaps``), NotFound and QuotaExceeded.
     """
     tenant = tenant_of(actor)
-    network = ranges.parse_ipv4_network(cidr)
+    network = ranges.parse_ipv4_network(
+        cidr, check=lambda meant: ranges.check_subnet_range(meant, vpc.network, _ranges_of(vpc))
+    )
     subnet_id = new_id("subnet")
-    dns = _checked_dns(dns_servers)
+    dns = _checked_dns(dns_servers, network)
     quotas.take(tenant, vpc.region, {"subnets": 1}, subnet_id)
     # The lock keeps a second subnet of the same range, and the VPC's deletion, waiting.
     row: Vpc = locked(vpc)
-    others = [one.network for one in Subnet.objects.filter(vpc=row)]
-    ranges.check_subnet_range(network, row.network, others)
+    ranges.check_subnet_range(network, row.network, _ranges_of(row))
     subnet = Subnet(
         id=subnet_id,
         tenant=row.tenant,
@@ -158,7 +163,11 @@ def delete_subnet(*, actor: Actor, subnet: Subnet) -> None:
     bury_and_remove(row, Kind.SUBNET, actor=actor, title=f"Delete subnet {row.name}")
 
 
-def _checked_dns(servers: Sequence[str]) -> list[str]:
+def _ranges_of(vpc: Vpc) -> list[IPv4Network]:
+    return [one.network for one in Subnet.objects.filter(vpc=vpc)]
+
+
+def _checked_dns(servers: Sequence[str], network: IPv4Network) -> list[str]:
     cleaned = [text.strip() for text in servers if text.strip()]
     if len(cleaned) > MOST_DNS_SERVERS:
         raise InvalidInput(
@@ -167,11 +176,34 @@ def _checked_dns(servers: Sequence[str]) -> list[str]:
             field="dns_servers",
             numbers={"max": MOST_DNS_SERVERS, "given": len(cleaned)},
         )
+    return list(dict.fromkeys(_checked_server(text, network) for text in cleaned))
+
+
+def _checked_server(text: str, network: IPv4Network) -> str:
+    """An address that a guest can send to and get an answer from."""
     try:
-        return [str(IPv4Address(text)) for text in cleaned]
+        address = IPv4Address(text)
     except AddressValueError as error:
         raise InvalidInput(
-            f"A DNS server is not an IPv4 address: {error}.",
+            _("“%(text)s” is not an IPv4 address.") % {"text": text[:60]},
             code="dns_invalid",
             field="dns_servers",
+            remedy=_("Write the address of a DNS server, such as 192.0.2.53."),
         ) from error
+    useless = (
+        address.is_multicast
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_unspecified
+        or address in _THIS_NETWORK
+        or address in _RESERVED
+        or address in (network.network_address, network.broadcast_address)
+    )
+    if useless:
+        raise InvalidInput(
+            _("No DNS server can answer at %(address)s.") % {"address": address},
+            code="dns_unusable",
+            field="dns_servers",
+            remedy=_("Write the address of a DNS server that the VMs can reach."),
+        )
+    return str(address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Final
 
@@ -19,10 +19,16 @@ NARROWEST_MASK: Final = 29
 RESERVED_ADDRESSES: Final = 3
 
 
-def parse_ipv4_network(text: str, *, field: str = "cidr") -> IPv4Network:
+def parse_ipv4_network(
+    text: str,
+    *,
+    field: str = "cidr",
+    check: Callable[[IPv4Network], None] = lambda _network: None,
+) -> IPv4Network:
     """Read ``10.0.0.0/16``. Raises InvalidInput (``cidr_invalid``) for anything else.
 
-    A range with host bits is refused with the range that was probably meant.
+    A range with host bits is refused with the range that was probably meant, if ``check``, which
+    raises for what would be refused next, lets that one pass.
     """
     cleaned = text.strip()
     try:
@@ -38,6 +44,8 @@ def parse_ipv4_network(text: str, *, field: str = "cidr") -> IPv4Network:
         )
     # 10.0.0.0/255.255.0.0 is understood too, but stored in one way only.
     if IPv4Address(cleaned.split("/")[0]) != loose.network_address:
+        # What cannot be had anyway is refused for that reason, and not offered.
+        check(loose)
         raise InvalidInput(
             f"{cleaned} does not begin at the start of its range.",
             code="cidr_invalid",

@@ -15,6 +15,7 @@ from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
 from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError, Unauthenticated
+from scloud.lib.text import time_zones
 from scloud.tenancy import apikeys, lockout, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
@@ -56,6 +57,10 @@ def _me(actor: Actor) -> User:
 def update_profile(*, actor: Actor, values: dict[str, str]) -> User:
     """Change name, time zone, language and theme of the caller."""
     user = _me(actor)
+    if values.get("time_zone", user.time_zone) not in {*time_zones(), user.time_zone}:
+        raise InvalidInput(
+            _("There is no time zone of this name."), code="time_zone_unknown", field="time_zone"
+        )
     allowed = ("full_name", "time_zone", "language", "theme")
     before = {name: getattr(user, name) for name in allowed if name in values}
     after = {name: values[name] for name in allowed if name in values}

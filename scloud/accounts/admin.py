@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scloud.accounts.actions import move_user, reset_password, revoke_api_key, set_key_networks
 from scloud.lib.errors import InvalidInput
+from scloud.lib.text import time_zones
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import Button, ButtonAdmin, ModelAdmin, administrator
 from scloud.tenancy.apikeys import check_networks
@@ -34,6 +35,13 @@ class UserForm(forms.ModelForm[User]):
     def clean_email(self) -> str:
         """Addresses are kept in lower case."""
         return str(self.cleaned_data["email"]).lower()
+
+    def clean_time_zone(self) -> str:
+        """Only zones that exist."""
+        zone = str(self.cleaned_data["time_zone"])
+        if zone not in time_zones():
+            raise forms.ValidationError(_("There is no time zone of this name."))
+        return zone
 
     def clean(self) -> dict[str, Any]:
         """Check the password by the platform's rules; a new user needs one."""

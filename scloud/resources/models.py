@@ -4,19 +4,25 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from scloud.lib.text import is_name
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import TenantManager
 
-name_validator = RegexValidator(
-    r"\A[\w.\-]{1,30}\Z",
-    _("1 to 30 letters, digits or - _ . are allowed."),
-    code="invalid_name",
-)
+
+def name_validator(name: str) -> None:
+    """Raise ValidationError unless the name is 1 to 30 letters of any script, digits, - _ ."""
+    if not is_name(name):
+        raise ValidationError(
+            _("1 to 30 letters, digits or - _ . are allowed."), code="invalid_name"
+        )
+
+
 slug_validator = RegexValidator(
     r"\A[a-z0-9][a-z0-9-]{0,29}\Z", _("Lower-case letters, digits and - are allowed.")
 )

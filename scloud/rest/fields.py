@@ -6,6 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from scloud.lib.decimals import is_plain, plain
+from scloud.lib.text import unix_lines
 
 
 class WholeNumber(serializers.IntegerField):
@@ -34,3 +35,11 @@ class PlainQuantity(serializers.DecimalField):
     def to_representation(self, value: Any) -> str:
         """Return the text."""
         return plain(Decimal(value))
+
+
+class Lines(serializers.CharField):
+    """A text of several lines, whose ends count as one character each."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text. Raises DRF's ValidationError."""
+        return unix_lines(super().to_internal_value(data))

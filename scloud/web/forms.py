@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from scloud.lib.decimals import is_plain
 from scloud.lib.errors import ScloudError
+from scloud.lib.text import unix_lines
 
 _CLASSES: tuple[tuple[type[forms.Widget], str], ...] = (
     (forms.CheckboxInput, ""),
@@ -31,6 +32,15 @@ class PlainDecimalField(forms.DecimalField):
         if value not in self.empty_values and not is_plain(value):
             raise ValidationError(self.error_messages["invalid"], code="invalid")
         return super().to_python(value)
+
+
+class LinesField(forms.CharField):
+    """A text of several lines, whose ends count as one character each."""
+
+    def to_python(self, value: Any) -> str | None:
+        """Return the text before its length is looked at."""
+        found = super().to_python(value)
+        return unix_lines(found) if isinstance(found, str) else found
 
 
 class RemedyError(ValidationError):

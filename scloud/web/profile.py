@@ -1,6 +1,5 @@
 """Profile, sessions and API keys."""
 
-import zoneinfo
 from typing import Any
 
 from django import forms
@@ -18,6 +17,7 @@ from django.views import View
 from scloud.accounts import actions as account
 from scloud.accounts import devices, signin
 from scloud.lib.errors import NotFound, ScloudError
+from scloud.lib.text import time_zones
 from scloud.tenancy.models import ApiKey, PlatformSettings, User, UserSession
 from scloud.web import http, ui
 from scloud.web.auth import safe_next
@@ -29,7 +29,7 @@ from scloud.web.views import ActionView, ConsoleView
 
 
 def _zones() -> list[tuple[str, str]]:
-    return [(name, name.replace("_", " ")) for name in sorted(zoneinfo.available_timezones())]
+    return [(name, name.replace("_", " ")) for name in sorted(time_zones())]
 
 
 class ProfileForm(forms.Form):

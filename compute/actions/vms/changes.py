@@ -12,6 +12,7 @@ from compute.rules import sizes
 from compute.rules.logins import keep_pending
 from compute.rules.validation import check_password, check_remark, check_ssh_keys
 from compute.states.images import ImageStatus
+from compute.states.vms import VmStatus
 from compute.transitions import vms as transitions
 from network.actions.common import still_there
 from network.actions.nics import assign_security_group
@@ -21,6 +22,7 @@ from scloud.audit import events
 from scloud.audit.action import action
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput, NoCapacity
+from scloud.lib.text import composed
 from scloud.tenancy.actor import Actor
 
 
@@ -40,18 +42,54 @@ def reset_password(*, actor: Actor, vm: VM, password: str) -> Job:
 # --- size
 
 
-def quote_size(*, actor: Actor, vm: VM, spec: Spec) -> ChangeQuote:
-    """Price another size for a VM, for modifying it and for a hot upgrade; changes nothing.
+def quote_size(*, actor: Actor, vm: VM, spec: Spec, verb: str = "") -> ChangeQuote:
+    """Price another size for a VM; changes nothing.
 
-    Raises InvalidInput as the change does, Conflict for an expired VM.
+    ``verb`` is ``modify_vm`` or ``hot_upgrade_vm``; without it, it is the one that the VM's state
+    allows. Raises what that verb raises, but for hosts that have no room at the moment.
     """
     actor.require("billing.quote")
-    _check_spec(vm, spec)
+    _check_size(
+        vm, spec, verb or ("hot_upgrade_vm" if vm.status == VmStatus.RUNNING else "modify_vm")
+    )
+    quotas.check_growth(vm.tenant, vm.region, _size_quota(vm, spec), vm.pk)
     return services.quote_upgrade(
         tenant=vm.tenant,
         resource_id=vm.pk,
         items=sizes.vm_items(vm, vcpus=spec.vcpus, memory_mib=spec.memory_mib),
     )
+
+
+def _size_quota(vm: VM, spec: Spec) -> dict[str, int]:
+    """What is held until the change has happened: what shrinks is given back then."""
+    return sizes.size_quota(max(vm.vcpus, spec.vcpus), max(vm.memory_mib, spec.memory_mib))
+
+
+def _check_size(vm: VM, spec: Spec, verb: str) -> None:
+    """Raise what quote and change both refuse."""
+    transitions.guard_vm(vm, verb)
+    _check_spec(vm, spec)
+    if verb == "hot_upgrade_vm":
+        _check_hot_upgrade(vm, spec)
+
+
+def _check_hot_upgrade(vm: VM, spec: Spec) -> None:
+    if spec.vcpus < vm.vcpus or spec.memory_mib < vm.memory_mib:
+        raise InvalidInput(
+            "A running VM can only grow.",
+            code="hot_upgrade_shrinks",
+            field="spec",
+            remedy="Choose a larger size, or shut the VM down and modify its configuration.",
+        )
+    if spec.vcpus > vm.max_vcpus or spec.memory_mib > vm.max_memory_mib:
+        raise Conflict(
+            f"Without a restart {vm.name} can grow to {vm.max_vcpus} vCPU and "
+            f"{vm.max_memory_mib / 1024:g} GiB.",
+            code="headroom_exceeded",
+            field="spec",
+            remedy="Choose a smaller size, or shut the VM down and modify its configuration.",
+            numbers={"max_vcpus": vm.max_vcpus, "max_memory_mib": vm.max_memory_mib},
+        )
 
 
 def _check_spec(vm: VM, spec: Spec) -> None:
@@ -74,12 +112,7 @@ def _pay_for_size(actor: Actor, vm: VM, spec: Spec, quote_token: str) -> dict[st
         quote_token=quote_token,
     )
     # What shrinks is given back when the change has happened, so that it can be undone.
-    quotas.resize(
-        vm.tenant,
-        vm.region,
-        sizes.size_quota(max(vm.vcpus, spec.vcpus), max(vm.memory_mib, spec.memory_mib)),
-        vm.pk,
-    )
+    quotas.resize(vm.tenant, vm.region, _size_quota(vm, spec), vm.pk)
     audit.note(vm, before={"size": vm.spec_label}, after={"size": str(spec)})
     return {
         "lines_before": lines,
@@ -102,8 +135,7 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
     One whose host has no room for it goes to another host. Raises Conflict (``vm_state``),
     InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity.
     """
-    transitions.guard_vm(vm, "modify_vm")
-    _check_spec(vm, spec)
+    _check_size(vm, spec, "modify_vm")
     payload = _pay_for_size(actor, vm, spec, quote_token)
     host: Host | None = vm.host
     refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
@@ -142,24 +174,7 @@ def hot_upgrade_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job
     Raises Conflict (``vm_state``, ``headroom_exceeded``), InvalidInput (``hot_upgrade_shrinks``),
     StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity when its host has no room.
     """
-    transitions.guard_vm(vm, "hot_upgrade_vm")
-    _check_spec(vm, spec)
-    if spec.vcpus < vm.vcpus or spec.memory_mib < vm.memory_mib:
-        raise InvalidInput(
-            "A running VM can only grow.",
-            code="hot_upgrade_shrinks",
-            field="spec",
-            remedy="Choose a larger size, or shut the VM down and modify its configuration.",
-        )
-    if spec.vcpus > vm.max_vcpus or spec.memory_mib > vm.max_memory_mib:
-        raise Conflict(
-            f"Without a restart {vm.name} can grow to {vm.max_vcpus} vCPU and "
-            f"{vm.max_memory_mib / 1024:g} GiB.",
-            code="headroom_exceeded",
-            field="spec",
-            remedy="Choose a smaller size, or shut the VM down and modify its configuration.",
-            numbers={"max_vcpus": vm.max_vcpus, "max_memory_mib": vm.max_memory_mib},
-        )
+    _check_size(vm, spec, "hot_upgrade_vm")
     payload = _pay_for_size(actor, vm, spec, quote_token)
     refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
     if refusal is not None:
@@ -256,7 +271,7 @@ def check_reinstall(vm: VM, image: Image) -> None:
 
 def check_image_name(name: str) -> str:
     """Return an image's name; InvalidInput unless it is 1 to 60 printable characters."""
-    cleaned = name.strip()
+    cleaned = composed(name.strip())
     if not 1 <= len(cleaned) <= 60 or not cleaned.isprintable():
         raise InvalidInput(
             "An image's name has 1 to 60 characters.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from billing.quotes import Quote
@@ -27,6 +29,7 @@ from compute.rules.validation import (
 from compute.states.images import ImageStatus
 from compute.tasks.build import DATA_TARGETS, SYSTEM_TARGET
 from compute.transitions import vms as transitions
+from network.actions import addresses
 from network.actions.common import still_there
 from network.actions.nics import NicRequest, create_nics
 from network.models import SecurityGroup, Subnet
@@ -36,6 +39,7 @@ from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import in_scope_of
 
 MAX_BATCH = 10
 
@@ -102,9 +106,16 @@ def vm_quota(vcpus: int, memory_mib: int, gpu_count: int) -> dict[str, int]:
 def quote_vms(*, actor: Actor, order: VmOrder) -> Quote:
     """Return the price of an order; changes nothing. Raises InvalidInput as the purchase does."""
     actor.require("billing.quote")
-    _check_sizes(order)
+    tenant = _tenant(actor)
+    with in_scope_of(tenant):
+        check_order(order, complete=False)
+        quotas.check_wanted(
+            tenant,
+            order.region,
+            {item: amount * order.count for item, amount in quota_of(order).items()},
+        )
     return services.quote(
-        tenant=_tenant(actor),
+        tenant=tenant,
         region=order.region,
         items=items_of(order),
         method=order.method,
@@ -117,6 +128,41 @@ def _tenant(actor: Actor) -> Tenant:
     if actor.tenant is None:
         raise InvalidInput("A VM belongs to a tenant.", code="tenant_missing")
     return actor.tenant
+
+
+def check_order(order: VmOrder, *, complete: bool = True) -> VmOrder:
+    """Return the order as it is stored; raise what quote and purchase both refuse.
+
+    An order that is not ``complete`` may still lack the password and the key. Takes no lock: that
+    an address, quota or host is still free when it is bought is seen then.
+    """
+    _check_sizes(order)
+    names = _check_words(order, complete=complete)
+    _check_network(order)
+    return replace(
+        order,
+        names=names,
+        remark=check_remark(order.remark),
+        tags=check_tags(list(order.tags)),
+        ssh_public_key=check_ssh_keys(order.ssh_public_key),
+        user_data=check_user_data(order.user_data),
+    )
+
+
+def _check_network(order: VmOrder) -> None:
+    """Check that groups and addresses fit the region and the subnet."""
+    for name, group in (
+        ("internal_security_group", order.internal_group),
+        ("external_security_group", order.external_group),
+    ):
+        if group is not None and group.region_id != order.region.pk:
+            raise InvalidInput(
+                _("Security group %(name)s is in another region.") % {"name": group.name},
+                code="region_differs",
+                field=name,
+            )
+    asked = [address.strip() for address in order.private_ips if address.strip()]
+    addresses.check_all(order.subnet, asked, field="private_ips")
 
 
 def _check_sizes(order: VmOrder) -> None:
@@ -188,8 +234,8 @@ def _check_sizes(order: VmOrder) -> None:
         )
 
 
-def _check_words(order: VmOrder) -> list[str]:
-    """Check names, login and texts; return the names of the batch."""
+def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
+    """Check names and login; return the names of the batch."""
     if order.names:
         if len(order.names) != order.count:
             raise InvalidInput(
@@ -201,17 +247,13 @@ def _check_words(order: VmOrder) -> list[str]:
         names = [check_name(one, field="names") for one in order.names]
     else:
         names = batch_names(order.name, order.count)
-    check_remark(order.remark)
-    check_tags(list(order.tags))
-    check_ssh_keys(order.ssh_public_key)
-    check_user_data(order.user_data)
     if order.password:
         check_password(
             order.password,
             os_family=order.image.os_family,
             account=order.image.admin_account,
         )
-    elif not order.ssh_public_key.strip():
+    elif complete and not order.ssh_public_key.strip():
         raise InvalidInput(
             "Give a password or an SSH public key, or nobody can log in.",
             code="login_missing",
@@ -236,11 +278,11 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
     ``address_taken``); nothing has changed then.
     """
     tenant = _tenant(actor)
-    _check_sizes(order)
-    names = _check_words(order)
-    ids = [vm_id() for _ in names]
-    system_ids = [disk_id() for _ in names]
-    data_ids = [disk_id() for _ in names] if order.data_disk_type is not None else []
+    order = check_order(order)
+    names = list(order.names)
+    ids = [vm_id() for _one in names]
+    system_ids = [disk_id() for _one in names]
+    data_ids = [disk_id() for _one in names] if order.data_disk_type is not None else []
     resources = [
         ResourceRef("vm", one, name, catalog.MAIN) for one, name in zip(ids, names, strict=True)
     ] + [
@@ -270,7 +312,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             NicRequest(
                 vm_id=one,
                 index=0,
-                address=(order.private_ips[number] or None) if order.private_ips else None,
+                address=(order.private_ips[number].strip() or None) if order.private_ips else None,
                 security_group=order.internal_group,
             )
             for number, one in enumerate(ids)
@@ -297,7 +339,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             region=order.region,
             name=name,
             remark=order.remark,
-            tags=check_tags(list(order.tags)),
+            tags=list(order.tags),
             cluster=order.cluster,
             host=hosts[number],
             image=order.image,
@@ -307,7 +349,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             max_memory_mib=max_memory_mib,
             gpu_count=order.gpu_count,
             admin_account=order.image.admin_account,
-            ssh_public_key=check_ssh_keys(order.ssh_public_key),
+            ssh_public_key=order.ssh_public_key,
             user_data=order.user_data,
             internal_security_group=order.internal_group.pk if order.internal_group else "",
             external_security_group=order.external_group.pk if order.external_group else "",

@@ -13,7 +13,7 @@ from compute.models import Disk, Image, Snapshot, SnapshotSchedule
 from compute.queries import disks as queries
 from compute.states import disks as disk_states
 from compute.states import images as image_states
-from scloud.rest.fields import WholeNumber
+from scloud.rest.fields import Lines, WholeNumber
 from scloud.tenancy.actor import Actor
 
 METHODS = ["hour", "month", "year"]
@@ -234,6 +234,17 @@ class DiskOrderInput(DiskCopyInput):
     size_gib = WholeNumber(min_value=1, max_value=100_000)
 
 
+class DiskQuoteInput(DiskOrderInput):
+    """What a data disk would cost; a copy names what its content comes from."""
+
+    disk = serializers.CharField(
+        max_length=20, required=False, help_text="The disk that is to be cloned."
+    )
+    snapshot = serializers.CharField(
+        max_length=20, required=False, help_text="The snapshot that the disk is to be made from."
+    )
+
+
 class DiskPurchaseInput(DiskOrderInput):
     """A data disk that is bought at exactly the quoted price."""
 
@@ -371,7 +382,7 @@ class ReinstallInput(serializers.Serializer[Any]):
     password = serializers.CharField(
         max_length=200, required=False, write_only=True, trim_whitespace=False
     )
-    ssh_public_key = serializers.CharField(max_length=100_000, required=False, allow_blank=True)
+    ssh_public_key = Lines(max_length=100_000, required=False, allow_blank=True)
 
 
 class VmSizeInput(serializers.Serializer[Any]):

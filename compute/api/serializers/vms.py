@@ -12,7 +12,7 @@ from compute.queries import vms as queries
 from compute.states import vms as states
 from scloud.jobs.models import Job
 from scloud.resources.models import Region
-from scloud.rest.fields import WholeNumber
+from scloud.rest.fields import Lines, WholeNumber
 from scloud.tenancy.actor import Actor
 
 
@@ -78,7 +78,7 @@ class AllowedAction(serializers.Serializer[Any]):
 
     verb = serializers.CharField()
     allowed = serializers.BooleanField()
-    reason = serializers.CharField(allow_null=True)
+    reason = Lines(allow_null=True)
 
 
 class VmSerializer(serializers.ModelSerializer[VM]):
@@ -237,10 +237,8 @@ class VmOrderInput(serializers.Serializer[Any]):
     password = serializers.CharField(
         max_length=200, required=False, write_only=True, trim_whitespace=False
     )
-    ssh_public_key = serializers.CharField(max_length=100_000, default="", allow_blank=True)
-    user_data = serializers.CharField(
-        max_length=100_000, default="", allow_blank=True, trim_whitespace=False
-    )
+    ssh_public_key = Lines(max_length=100_000, default="", allow_blank=True)
+    user_data = Lines(max_length=100_000, default="", allow_blank=True, trim_whitespace=False)
     billing_method = serializers.ChoiceField(choices=["hour", "month", "year"], default="hour")
     periods = WholeNumber(min_value=1, max_value=1000, default=1)
     count = WholeNumber(min_value=1, max_value=1000, default=1)

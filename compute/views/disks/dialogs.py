@@ -214,7 +214,7 @@ class DiskClone(DiskAction, PricedView):
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:
         """The price of the copy."""
         order = order_of(obj.region, obj.disk_type, data)
-        return verbs.quote_disk(actor=self.actor, order=order)
+        return verbs.quote_disk(actor=self.actor, order=order, source=obj)
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Buy it."""

@@ -321,7 +321,7 @@ class SnapshotCreateDisk(SnapshotAction, PricedView):
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:
         """The price of the disk."""
         order = order_of(obj.region, obj.disk.disk_type, data)
-        return disk_verbs.quote_disk(actor=self.actor, order=order)
+        return disk_verbs.quote_disk(actor=self.actor, order=order, source=obj)
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Buy it."""

@@ -115,6 +115,7 @@ class ChangeSize(VmAction):
             error: ScloudError = NotFound("There is no other size to choose.")
             return {"quote": None, "quote_error": error}
         try:
-            return {"quote": quote_size(actor=self.actor, vm=obj, spec=spec), "quote_error": None}
+            found = quote_size(actor=self.actor, vm=obj, spec=spec, verb=self.rule)
+            return {"quote": found, "quote_error": None}
         except ScloudError as refused:
             return {"quote": None, "quote_error": refused}

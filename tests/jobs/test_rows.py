@@ -1,0 +1,64 @@
+"""How sweeps go through rows."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection
+
+from scloud.jobs.rows import Rota, each
+from scloud.tenancy.models import Tenant
+
+pytestmark = pytest.mark.django_db
+
+
+def tenants(count: int) -> list[Tenant]:
+    return [Tenant.objects.create(name=f"Tenant {number}") for number in range(count)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), IntegrityError("x"), ValueError("x")])
+def test_an_error_of_one_row_harms_that_row(error: Exception) -> None:
+    rows = tenants(3)
+    seen = []
+
+    def run(row: Tenant) -> None:
+        seen.append(row)
+        if row == rows[0]:
+            raise error
+
+    assert each(rows, run, "a test") == rows[1:]
+    assert seen == rows
+
+
+def test_a_database_that_is_away_ends_the_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = tenants(2)
+    seen = []
+
+    def run(row: Tenant) -> None:
+        seen.append(row)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(type(connection), "is_usable", lambda _self: False)
+    monkeypatch.setattr(connection, "in_atomic_block", False)
+    with pytest.raises(OperationalError):
+        each(rows, run, "a test")
+    assert seen == rows[:1]
+
+
+def test_every_row_has_its_turn_whatever_becomes_of_the_others() -> None:
+    Tenant.objects.all().delete()
+    rows = tenants(5)
+    rota = Rota("created_at", 2)
+    turns = [rota.take(Tenant.objects.all()) for _ in range(5)]
+    assert [len(batch) for batch in turns] == [2] * 5
+    assert [row for batch in turns for row in batch] == rows + rows
+
+
+def test_no_row_is_taken_twice_in_one_batch() -> None:
+    Tenant.objects.all().delete()
+    rows = tenants(3)
+    rota = Rota("created_at", 10)
+    assert rota.take(Tenant.objects.all()) == rows
+    assert rota.take(Tenant.objects.all()) == rows
+    assert rota.take(Tenant.objects.none()) == []
