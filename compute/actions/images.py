@@ -53,6 +53,9 @@ class ImageFacts:
     admin_account: str = ""
     min_disk_gib: int = 1
     supports_hot_upgrade: bool = False
+    accepts_user_data: bool = True
+    accepts_ssh_keys: bool = True
+    position: int = 0
     remark: str = ""
 
 
@@ -115,6 +118,9 @@ def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
         admin_account=account,
         min_disk_gib=given.min_disk_gib,
         supports_hot_upgrade=given.supports_hot_upgrade,
+        accepts_user_data=given.accepts_user_data,
+        accepts_ssh_keys=given.accepts_ssh_keys,
+        position=given.position,
         status=ImageStatus.IMPORTING,
         import_sha256=checksum,
     )

@@ -43,7 +43,7 @@ def disk_types(tenant: Tenant, region: Region) -> QuerySet[DiskType]:
 
 def images(tenant: Tenant, region: Region | None = None) -> QuerySet[Image]:
     """Return the base images and the tenant's own: the only way to read images for a tenant."""
-    rows = Image.objects.filter(Q(tenant=None) | Q(tenant=tenant)).exclude(
+    rows = Image.objects.filter(Q(tenant=None, withdrawn_at=None) | Q(tenant=tenant)).exclude(
         status=ImageStatus.DESTROYED
     )
     return rows.filter(region=region) if region is not None else rows

@@ -4,7 +4,7 @@ import re
 
 from django.utils.translation import gettext as _
 
-from compute.models.image import OsFamily
+from compute.models.image import Image, OsFamily
 from compute.rules import sshkeys
 from scloud.lib.errors import InvalidInput
 from scloud.lib.text import composed, is_name, unix_lines
@@ -226,6 +226,24 @@ def _no_key(number: int, field: str) -> InvalidInput:
 
 def _pub_file() -> str:
     return _("Paste the content of a .pub file, such as ~/.ssh/id_ed25519.pub.")
+
+
+def check_understood(image: Image, *, user_data: str, ssh_public_key: str) -> None:
+    """Raise InvalidInput for what the system of an image would do nothing with."""
+    if user_data.strip() and not image.accepts_user_data:
+        raise InvalidInput(
+            _("%(image)s does nothing with user data.") % {"image": image.name},
+            code="user_data_unsupported",
+            field="user_data",
+            remedy=_("Leave it empty, or choose an image that runs cloud-init."),
+        )
+    if ssh_public_key.strip() and not image.accepts_ssh_keys:
+        raise InvalidInput(
+            _("%(image)s takes no SSH public key.") % {"image": image.name},
+            code="ssh_key_unsupported",
+            field="ssh_public_key",
+            remedy=_("Leave it empty and give a password."),
+        )
 
 
 def check_user_data(text: str, *, field: str = "user_data") -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
-from django.db import IntegrityError, OperationalError, connection
+from django.db import IntegrityError, OperationalError
 
 from scloud.jobs.rows import Rota, each
 from scloud.tenancy.models import Tenant
@@ -39,8 +41,8 @@ def test_a_database_that_is_away_ends_the_round(
         seen.append(row)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(type(connection), "is_usable", lambda _self: False)
-    monkeypatch.setattr(connection, "in_atomic_block", False)
+    away = SimpleNamespace(in_atomic_block=False, is_usable=lambda: False)
+    monkeypatch.setattr("scloud.jobs.rows.connection", away)
     with pytest.raises(OperationalError):
         each(rows, run, "a test")
     assert seen == rows[:1]

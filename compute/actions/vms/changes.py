@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
 from billing import quotas, services
 from billing.services import ChangeQuote
 from compute.hosts import placement
@@ -10,7 +12,7 @@ from compute.models.image import OsFamily, image_id
 from compute.rules import catalogue as catalog
 from compute.rules import sizes
 from compute.rules.logins import keep_pending
-from compute.rules.validation import check_password, check_remark, check_ssh_keys
+from compute.rules.validation import check_password, check_remark, check_ssh_keys, check_understood
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
 from compute.transitions import vms as transitions
@@ -21,7 +23,7 @@ from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
 from scloud.jobs.models import Job
-from scloud.lib.errors import Conflict, InvalidInput, NoCapacity
+from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NoCapacity
 from scloud.lib.text import composed
 from scloud.tenancy.actor import Actor
 
@@ -212,6 +214,9 @@ def reinstall_vm(
     """
     transitions.guard_vm(vm, "reinstall_vm")
     check_reinstall(vm, image)
+    # What the VM was ordered with goes into its new disk as well.
+    keys = vm.ssh_public_key if ssh_public_key is None else ssh_public_key
+    check_understood(image, user_data=vm.user_data, ssh_public_key=keys)
     if password:
         check_password(password, os_family=image.os_family, account=image.admin_account)
         keep_pending(vm, password)
@@ -283,16 +288,19 @@ def check_image_name(name: str) -> str:
 
 
 @action("compute.make_image")
-def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "") -> Image:
-    """Begin to make an own image from a stopped VM's system disk; return it (*Making*).
+def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool = False) -> Image:
+    """Begin to make an image from a stopped VM's system disk; return it (*Making*).
 
-    Raises Conflict (``vm_state``), InvalidInput, QuotaExceeded.
+    It is the VM's tenant's own; with ``base``, for administrators, one of the platform's that all
+    tenants see. Raises Forbidden, Conflict (``vm_state``), InvalidInput, QuotaExceeded.
     """
     transitions.guard_vm(vm, "make_image")
+    if base and not actor.is_platform:
+        raise Forbidden(_("Base images are the platform's."), code="base_image")
     disk = sizes.system_disk(vm)
     image = Image(
         id=image_id(),
-        tenant=vm.tenant,
+        tenant=None if base else vm.tenant,
         region=vm.region,
         pool=disk.pool,
         name=check_image_name(name),
@@ -304,16 +312,22 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "") -> Image:
         admin_account=vm.admin_account,
         min_disk_gib=disk.size_gib,
         supports_hot_upgrade=vm.image.supports_hot_upgrade,
+        accepts_user_data=vm.image.accepts_user_data,
+        accepts_ssh_keys=vm.image.accepts_ssh_keys,
         base_image=vm.image if vm.image.is_base else vm.image.base_image,
         status=ImageStatus.MAKING,
     )
-    quotas.take(vm.tenant, vm.region, {"images": 1}, image.pk)
+    if not base:
+        quotas.take(vm.tenant, vm.region, {"images": 1}, image.pk)
     image.save(force_insert=True)
     audit.note(image)
     audit.note(vm)
     transitions.begin(vm, "make_image", actor=actor, payload={"image": image.pk})
     events.emit(
-        tenant_id=vm.tenant_id, kind="image.making", resource_kind="image", resource_id=image.pk
+        tenant_id=image.tenant_id,
+        kind="image.making",
+        resource_kind="image",
+        resource_id=image.pk,
     )
     return image
 

@@ -24,6 +24,7 @@ from compute.rules.validation import (
     check_remark,
     check_ssh_keys,
     check_tags,
+    check_understood,
     check_user_data,
 )
 from compute.states.images import ImageStatus
@@ -138,6 +139,7 @@ def check_order(order: VmOrder, *, complete: bool = True) -> VmOrder:
     """
     _check_sizes(order)
     names = _check_words(order, complete=complete)
+    check_understood(order.image, user_data=order.user_data, ssh_public_key=order.ssh_public_key)
     _check_network(order)
     return replace(
         order,
@@ -197,6 +199,10 @@ def _check_sizes(order: VmOrder) -> None:
             code="architecture_differs",
             field="image",
             remedy="Choose an image of the model's architecture.",
+        )
+    if order.image.withdrawn_at is not None:
+        raise InvalidInput(
+            _("The image is not offered any more."), code="image_not_available", field="image"
         )
     if order.image.status != ImageStatus.AVAILABLE:
         raise InvalidInput(

@@ -165,6 +165,8 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
             "size_bytes",
             "sha256",
             "supports_hot_upgrade",
+            "accepts_user_data",
+            "accepts_ssh_keys",
             "status",
             "failure",
             "created_at",

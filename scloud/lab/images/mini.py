@@ -89,7 +89,7 @@ ETC = {
 }
 SCRIPTS = ["agent", "serial-login", "chpasswd", "shutdown"]
 RC_SCRIPTS = ["rc", "rc.late", "rc.down", "devices", "hotplug", "grow-root", "seed"]
-RC_FILES = ["inittab", "flatten.awk"]
+RC_FILES = ["inittab", "flatten.awk", "parts.awk"]
 
 
 def recipe_hash() -> str:

@@ -471,6 +471,7 @@ def test_an_expired_disk_is_pulled_and_binned_after_its_grace(box: Box) -> None:
     sweeps.disk_renewed(disk.tenant, disk.pk)
     disk.refresh_from_db()
     assert disk.status == "bound"
+    Subscription.objects.filter(resource_id=disk.pk).update(status="expired")
     sweeps.disk_expired(disk.tenant, disk.pk)
     sweeps.disk_overdue(disk.tenant, disk.pk)
     box.run()

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from billing.models import Order, QuotaClaim
+from billing.models import Order, QuotaClaim, Subscription
 from compute.actions.vms import lifecycle
 from compute.models import VM
 from compute.transitions.vms import begin
 from scloud.audit.models import Operation
+from scloud.jobs.models import Job
 from scloud.lib.errors import Forbidden
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
@@ -49,7 +50,7 @@ VERBS: dict[str, tuple[str, Callable[[Box, VM], object], str]] = {
     ),
     "vm.expire": (
         "running",
-        lambda box, vm: begin(vm, "expire_vm", actor=Actor.system(vm.tenant)),
+        lambda box, vm: expire(vm),
         "expired",
     ),
     "vm.delete": (
@@ -68,6 +69,12 @@ VERBS: dict[str, tuple[str, Callable[[Box, VM], object], str]] = {
         "destroyed",
     ),
 }
+
+
+def expire(vm: VM) -> Job:
+    """Begin what the books begin when paid time is over."""
+    Subscription.objects.filter(resource_id=vm.pk).update(status="expired")
+    return begin(vm, "expire_vm", actor=Actor.system(vm.tenant))
 
 
 def prepare(box: Box, status: str) -> VM:

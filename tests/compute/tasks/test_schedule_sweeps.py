@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from billing.models import QuotaLimit
+from billing.models import QuotaLimit, Subscription
 from compute.actions.vms import lifecycle
 from compute.models import Disk, Snapshot, SnapshotSchedule
 from compute.sweeps import schedules
@@ -88,6 +88,7 @@ def test_a_vm_in_the_bin_or_expired_refuses_nothing_every_hour(box: Box, verb: s
     else:
         from compute.sweeps import vms as sweeps
 
+        Subscription.objects.update(status="expired")
         sweeps.vm_expired(vm.tenant, vm.pk)
     box.run()
     before = Operation.objects.count()
