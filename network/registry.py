@@ -6,12 +6,14 @@ from typing import Final
 
 from django.utils.translation import gettext_lazy as _
 
+from network.actions import defaults
 from network.sweeps import reconcile
 from network.tasks import sync as tasks
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.recovery import freezing
 from scloud.resources import kinds
+from scloud.tenancy import welcome
 from scloud.web import nav
 
 RECONCILE_EVERY_S: Final = 60.0
@@ -20,6 +22,7 @@ RECONCILE_EVERY_S: Final = 60.0
 def register_all() -> None:
     """Called once, when the app is ready."""
     tasks.register_handlers()
+    welcome.register(defaults.welcome)
     freezing.expect_report("network")
     periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep, Lane.NETWORK)
     periodic.register("network.forget", 3600, reconcile.forget_resolved)

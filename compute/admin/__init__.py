@@ -1,5 +1,5 @@
 """The administrators' pages of compute; Django finds them here."""
 
-from compute.admin import platform
+from compute.admin import images, platform
 
-__all__ = ["platform"]
+__all__ = ["images", "platform"]

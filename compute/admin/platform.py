@@ -31,7 +31,6 @@ from compute.models import (
     DiskType,
     Drift,
     Host,
-    Image,
     Snapshot,
     Spec,
     StoragePool,
@@ -245,49 +244,6 @@ class DiskTypeAdmin(ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Prices and volumes go by the id and the pool."""
         return ("id", "region", "pool") if obj is not None else ()
-
-
-@admin.register(Image)
-class ImageAdmin(ModelAdmin):
-    """Base images and the tenants' own; the file itself comes by the import."""
-
-    list_display = (
-        "name",
-        "id",
-        "region",
-        "tenant",
-        "os_family",
-        "distribution",
-        "version",
-        "architecture",
-        "status",
-        "supports_hot_upgrade",
-    )
-    list_filter = ("status", "region", "os_family", "architecture", "tenant")
-    list_select_related = ("region", "tenant")
-    search_fields = ("name", "id", "distribution")
-    readonly_fields = (
-        "id",
-        "tenant",
-        "region",
-        "pool",
-        "status",
-        "size_bytes",
-        "sha256",
-        "base_image",
-        "failure",
-        "binned_at",
-        "destroy_at",
-        "destroyed_at",
-    )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """A row without its file would be of no use."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """VMs may use its file as their backing."""
-        return False
 
 
 def _vm_button(verb: str, action: Callable[..., Any]) -> Button:

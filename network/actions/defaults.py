@@ -71,6 +71,12 @@ def ensure_tenant_defaults(tenant: Tenant, region: Region) -> Defaults:
     return Defaults(vpc=vpc, subnet=subnet, security_group=group)
 
 
+def welcome(tenant: Tenant) -> None:
+    """Make the tenant's default network be there in each region that takes resources."""
+    for region in Region.objects.filter(enabled=True):
+        ensure_tenant_defaults(tenant, region)
+
+
 def _create_vpc(actor: Actor, region: Region) -> Vpc:
     try:
         with transaction.atomic():

@@ -6,7 +6,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from scloud.resources.models import Region
+from scloud.tenancy.admin import greet
 from scloud.tenancy.admintools import ModelAdmin
+from scloud.tenancy.models import Tenant
 
 
 @admin.register(Region)
@@ -17,6 +19,13 @@ class RegionAdmin(ModelAdmin):
     list_editable = ("position",)
     list_filter = ("enabled",)
     search_fields = ("name", "id")
+
+    def save_model(self, request: HttpRequest, obj: Region, form: Any, change: bool) -> None:
+        """In a new region every tenant gets what it starts with."""
+        super().save_model(request, obj, form, change)
+        if not change and obj.enabled:
+            for tenant in Tenant.objects.filter(is_active=True):
+                greet(self, request, tenant)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """The id stands in every resource of the region."""

@@ -2,16 +2,28 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from scloud.lib.errors import ScloudError
+from scloud.tenancy import welcome
 from scloud.tenancy.admintools import ModelAdmin, ReadOnlyAdmin
 from scloud.tenancy.models import LoginAttempt, PlatformSettings, Tenant, UserSession
 
 if admin.site.is_registered(Group):
     admin.site.unregister(Group)
+
+
+def greet(page: ModelAdmin, request: HttpRequest, tenant: Tenant) -> None:
+    """Give a tenant what it starts with; say so where that fails, and keep the tenant."""
+    try:
+        with transaction.atomic():
+            welcome.welcome(tenant)
+    except ScloudError as error:
+        page.message_user(request, f"{tenant}: {error.message}", messages.ERROR)
 
 
 @admin.register(Tenant)
@@ -22,6 +34,12 @@ class TenantAdmin(ModelAdmin):
     list_filter = ("is_active",)
     search_fields = ("name", "id")
     readonly_fields = ("id", "created_at")
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        """A new tenant gets what every tenant starts with."""
+        super().save_model(request, obj, form, change)
+        if not change:
+            greet(self, request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """A tenant has books, which are never deleted: deactivate it."""
