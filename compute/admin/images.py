@@ -163,6 +163,31 @@ def _only_base(image: Image) -> str:
     return "" if image.is_base else _("It is a tenant's own image.")
 
 
+def _facts_of(image: Image) -> base_images.ChangedFacts:
+    return base_images.ChangedFacts(
+        **{name: getattr(image, name) for name in base_images.ChangedFacts.__dataclass_fields__}
+    )
+
+
+class ChangeForm(forms.ModelForm[Image]):
+    """The facts of an image, checked as the action checks them."""
+
+    class Meta:
+        model = Image
+        fields = tuple(base_images.ChangedFacts.__dataclass_fields__)
+
+    def clean(self) -> dict[str, Any]:
+        """Put what the action would refuse next to its field."""
+        data = super().clean() or {}
+        if not self.errors:
+            wanted = {n: data.get(n, getattr(self.instance, n)) for n in self.Meta.fields}
+            try:
+                base_images.check_facts(self.instance, base_images.ChangedFacts(**wanted))
+            except ScloudError as error:
+                self.add_error(error.field if error.field in self.fields else None, error.message)
+        return data
+
+
 @admin.register(Image)
 class ImageAdmin(ButtonAdmin):
     """Base images and the tenants' own."""
@@ -239,6 +264,7 @@ class ImageAdmin(ButtonAdmin):
             confirm=gettext_lazy("It goes to the recycle bin, unless something rests on it."),
         ),
     )
+    form = ChangeForm
     change_form_template = "admin/scloud/image_change_form.html"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -260,10 +286,6 @@ class ImageAdmin(ButtonAdmin):
         base_images.change_image(
             actor=administrator(request, None), image=fresh, facts=_facts_of(obj)
         )
-
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        """A form that says at its fields what the action would refuse."""
-        return super().get_form(request, obj, form=ChangeForm, **kwargs)
 
     def add_view(
         self,
@@ -324,28 +346,3 @@ class ImageAdmin(ButtonAdmin):
             "back": back,
         }
         return TemplateResponse(request, "admin/scloud/image_form.html", context)
-
-
-def _facts_of(image: Image) -> base_images.ChangedFacts:
-    return base_images.ChangedFacts(
-        **{name: getattr(image, name) for name in base_images.ChangedFacts.__dataclass_fields__}
-    )
-
-
-class ChangeForm(forms.ModelForm[Image]):
-    """The facts of an image, checked as the action checks them."""
-
-    class Meta:
-        model = Image
-        fields = tuple(base_images.ChangedFacts.__dataclass_fields__)
-
-    def clean(self) -> dict[str, Any]:
-        """Put what the action would refuse next to its field."""
-        data = super().clean() or {}
-        if not self.errors:
-            wanted = {**{n: getattr(self.instance, n) for n in self.Meta.fields}, **data}
-            try:
-                base_images.check_facts(self.instance, base_images.ChangedFacts(**wanted))
-            except ScloudError as error:
-                self.add_error(error.field if error.field in self.fields else None, error.message)
-        return data
