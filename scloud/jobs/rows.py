@@ -28,7 +28,7 @@ said = Said(log)
 def each(rows: Iterable[Row], run: Callable[[Row], object], what: str) -> list[Row]:
     """Call ``run`` with each row and return those for which it did not raise.
 
-    Whatever one raises is logged once as ``what`` with the row's id and keeps none of the others from
+    Whatever one raises is logged once, as ``what`` with the row's id, and keeps no other from
     its turn. Only a database that is away ends the round: it would fail for every row.
     """
     done = []

@@ -21,12 +21,14 @@ from scloud.jobs.handlers import (
     registered_kinds,
 )
 from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.jobs.rows import Rota, each
 from scloud.jobs.service import ring, tell
 from scloud.lib import lease
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
+_overdue = Rota("deadline", 100)
 
 RING_AGAIN_S = 60
 # Longer than a wake-up that was lost takes to be repeated.
@@ -55,13 +57,16 @@ def ring_forgotten() -> int:
             Job.objects.filter(due, deadline__gt=now, kind__in=registered_kinds())
             .filter(untold | Q(rung_at__lt=now - timedelta(seconds=RING_AGAIN_S)))
             .order_by("not_before")
-            .values_list("id", flat=True)[:500]
+            .only("id")[:500]
         )
-        for job_id in waiting:
-            with transaction.atomic():
-                Job.objects.filter(id=job_id).update(rung_at=Now())
-                ring(job_id)
+        each(waiting, _ring_again, "waking a worker")
     return len(waiting)
+
+
+def _ring_again(job: Job) -> None:
+    with transaction.atomic():
+        Job.objects.filter(id=job.id).update(rung_at=Now())
+        ring(job.id)
 
 
 def end_overdue() -> int:
@@ -71,21 +76,24 @@ def end_overdue() -> int:
     back what the job had taken.
     """
     with scopes_disabled():
-        overdue = list(
-            Job.objects.select_related("tenant")
-            .filter(status__in=ACTIVE, deadline__lt=Now(), kind__in=registered_kinds())
-            .order_by("deadline")[:100]
+        overdue = _overdue.take(
+            Job.objects.select_related("tenant").filter(
+                status__in=ACTIVE, deadline__lt=Now(), kind__in=registered_kinds()
+            )
         )
-    for job in overdue:
-        end_now(
-            job,
-            ScloudError(
-                f"{job.title} did not end in time.",
-                code="deadline_exceeded",
-                remedy="Look at the state of the resource and try again.",
-            ),
-        )
+    each(overdue, _end_overdue, "ending an overdue job")
     return len(overdue)
+
+
+def _end_overdue(job: Job) -> None:
+    end_now(
+        job,
+        ScloudError(
+            f"{job.title} did not end in time.",
+            code="deadline_exceeded",
+            remedy="Look at the state of the resource and try again.",
+        ),
+    )
 
 
 def end_now(job: Job, error: ScloudError) -> bool:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from django.db import IntegrityError, OperationalError
+from django.utils import timezone
 
+from scloud.jobs import sweep
+from scloud.jobs.models import Job
 from scloud.jobs.rows import Rota, each
+from scloud.lib.errors import ScloudError
 from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scopes_disabled
 
 pytestmark = pytest.mark.django_db
 
@@ -64,3 +70,33 @@ def test_no_row_is_taken_twice_in_one_batch() -> None:
     assert rota.take(Tenant.objects.all()) == rows
     assert rota.take(Tenant.objects.all()) == rows
     assert rota.take(Tenant.objects.none()) == []
+
+
+def test_a_job_that_cannot_be_ended_keeps_no_other_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = timezone.now()
+    jobs = [
+        Job.objects.create(
+            kind="test.overdue",
+            title=f"Job {number}",
+            target_kind="x",
+            target_id=f"x-{number}",
+            max_attempts=1,
+            deadline=now - timedelta(minutes=10 - number),
+        )
+        for number in range(2)
+    ]
+    ended = []
+
+    def end(job: Job, error: ScloudError) -> bool:
+        if job == jobs[0]:
+            raise RuntimeError("of this job alone")
+        ended.append(job)
+        return True
+
+    monkeypatch.setattr(sweep, "registered_kinds", lambda: ["test.overdue"])
+    monkeypatch.setattr(sweep, "end_now", end)
+    with scopes_disabled():
+        sweep.end_overdue()
+    assert ended == [jobs[1]]
