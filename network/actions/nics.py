@@ -41,9 +41,9 @@ def create_nics(*, subnet: Subnet, requests: Sequence[NicRequest]) -> list[Nic]:
             raise InvalidInput(
                 f"Security group {group.name} is in another region.",
                 code="region_differs",
-                field="security_group",
+                field="internal_security_group",
             )
-    still_there(SecurityGroup, list(groups), field="security_group")
+    still_there(SecurityGroup, list(groups), field="internal_security_group")
     chosen = addresses.allocate(subnet, [one.address or None for one in requests])
     nics = []
     for request, address in zip(requests, chosen, strict=True):
@@ -86,9 +86,9 @@ def assign_security_group(nic: Nic, group: SecurityGroup | None, *, actor: Actor
             raise InvalidInput(
                 f"Security group {group.name} is in another region.",
                 code="region_differs",
-                field="security_group",
+                field="internal",
             )
-        still_there(SecurityGroup, [group.pk], field="security_group")
+        still_there(SecurityGroup, [group.pk], field="internal")
     if fresh.security_group_id == (group.pk if group else None):
         return fresh
     audit.note(before={"nic": fresh.pk, "security_group": fresh.security_group_id})

@@ -348,16 +348,16 @@ def change_security_groups(
     Raises Conflict (``vm_state``), NotFound, InvalidInput (``region_differs``).
     """
     transitions.guard_vm(vm, "change_security_groups")
-    for group in (internal, external):
+    for field, group in (("internal", internal), ("external", external)):
         if group is None:
             continue
         if group.region_id != vm.region_id:
             raise InvalidInput(
                 f"Security group {group.name} is in another region.",
                 code="region_differs",
-                field="security_group",
+                field=field,
             )
-        still_there(SecurityGroup, [group.pk], field="security_group")
+        still_there(SecurityGroup, [group.pk], field=field)
     audit.note(
         vm,
         before={"internal": vm.internal_security_group, "external": vm.external_security_group},

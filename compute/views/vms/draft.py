@@ -52,7 +52,8 @@ FIELD_OF = {
     "address": "private_ips",
     "names": "name",
     "billing_method": "method",
-    "security_group": "internal_group",
+    "internal_security_group": "internal_group",
+    "external_security_group": "external_group",
 }
 FIELDS = (
     "cluster",
