@@ -19,8 +19,8 @@ from django.utils import timezone
 from billing import catalog, ledger, money, pricing
 from billing.models import PriceList
 from billing.pricing import Item, Line, Method
-from scloud.lib.decimals import plain
 from scloud.lib import keys
+from scloud.lib.decimals import plain
 from scloud.lib.errors import InvalidInput, StaleQuote
 from scloud.lib.keys import Purpose
 from scloud.resources.models import Region

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compute', '0001_initial'),
+        ('compute', '0002_vnc_lease_key'),
     ]
 
     operations = [
