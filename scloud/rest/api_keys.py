@@ -100,7 +100,13 @@ class ApiKeyViewSet(ResourceViewSet):
         key, secret = actions.create_api_key(actor=self.actor, **valid(ApiKeyInput, request))
         return Response({**self.get_serializer(key).data, "secret": secret}, status=201)
 
-    @extend_schema(request=NetworksInput, responses={200: ApiKeySerializer})
+    @extend_schema(
+        request=NetworksInput,
+        responses={200: ApiKeySerializer},
+        examples=[
+            OpenApiExample("One network", value={"networks": ["192.0.2.0/24"]}, request_only=True)
+        ],
+    )
     @action(detail=True, methods=["post"], url_path="set-networks")
     def set_networks(self, request: Request, pk: str) -> Response:
         """Say from where a key may be used."""

@@ -22,13 +22,15 @@ class Known:
     """What the tests know of a URL.
 
     ``params`` maps each parameter to the name of a sample, or to a plain word after ``=``.
-    ``public`` URLs answer anybody; ``unlisted`` ones exist on demonstrations only.
+    ``public`` URLs answer anybody; ``unlisted`` ones exist on demonstrations only; ``person`` ones
+    of the API take a session, and change nothing for a key.
     """
 
     params: dict[str, str] = field(default_factory=dict)
     writes: dict[str, Write] = field(default_factory=dict)
     public: bool = False
     unlisted: bool = False
+    person: bool = False
 
     @property
     def owned(self) -> bool:

@@ -255,12 +255,18 @@ _CONSOLE: dict[str, Known] = {
 
 _API: dict[str, Known] = {
     "openapi": Known(public=True),
-    "api-api-key-list": Known(writes={"post": Write("tenancy.manage_api_keys", {"name": "robot"})}),
-    "api-api-key-detail": Known({"pk": "key"}),
-    "api-api-key-set-networks": own(
-        "key", "tenancy.manage_api_keys", {"networks": ["192.0.2.0/24"]}
+    "api-api-key-list": Known(
+        writes={"post": Write("tenancy.manage_api_keys", {"name": "robot"})}, person=True
     ),
-    "api-api-key-revoke": own("key", "tenancy.manage_api_keys"),
+    "api-api-key-detail": Known({"pk": "key"}, person=True),
+    "api-api-key-set-networks": Known(
+        {"pk": "key"},
+        {"post": Write("tenancy.manage_api_keys", {"networks": ["192.0.2.0/24"]})},
+        person=True,
+    ),
+    "api-api-key-revoke": Known(
+        {"pk": "key"}, {"post": Write("tenancy.manage_api_keys")}, person=True
+    ),
     "api-account": Known(),
     "api-recharge": Known(writes={"post": Write("billing.recharge", {"amount": "10.00"})}),
     "api-prices": Known(),
