@@ -83,26 +83,28 @@ mkdir -p "$work"
 network=""
 finish() {
     [ -z "$network" ] || kill "$network" 2>/dev/null || true
-    # Back to where this script came from, or the groups cannot be removed.
-    for directory in "$groups" "$groups"/*/; do
-        [ ! -e "${directory%/}/scloud-bare/cgroup.procs" ] || {
-            echo $$ >"${directory%/}/cgroup.procs"
-            find "${directory%/}/scloud-bare" -depth -type d -exec rmdir {} \; 2>/dev/null || true
-        }
-    done
     rm -rf --one-file-system "$work"
+    # Last: a group that has just written to disk stays busy for a moment.
+    for directory in "$groups" "$groups"/*/; do
+        [ ! -e "${directory%/}/scloud-bare" ] ||
+            find "${directory%/}/scloud-bare" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+    done
 }
 trap finish EXIT
 
 enter_group() { # all that is started from here on is in a group of its own
     if [ -e $groups/cgroup.controllers ]; then
         mkdir -p $groups/scloud-bare
+        # A group counts as one process, and this one is a whole machine.
+        [ ! -e $groups/scloud-bare/cpu.weight ] || echo 800 >$groups/scloud-bare/cpu.weight
         echo $$ >$groups/scloud-bare/cgroup.procs
         return
     fi
     for controller in $controllers; do
         [ -e "$groups/$controller/cgroup.procs" ] || continue
         mkdir -p "$groups/$controller/scloud-bare"
+        # A group counts as one process, and this one is a whole machine.
+        [ "$controller" != cpu ] || echo 8192 >$groups/cpu/scloud-bare/cpu.shares
         if [ "$controller" = cpuset ]; then
             cat $groups/cpuset/cpuset.cpus >$groups/cpuset/scloud-bare/cpuset.cpus
             cat $groups/cpuset/cpuset.mems >$groups/cpuset/scloud-bare/cpuset.mems

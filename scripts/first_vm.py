@@ -32,7 +32,7 @@ def main() -> None:
             for host in hosts
         )
 
-    wait_for("the guest agent of the VM", agent_answers, timeout_s=180, every_s=1)
+    wait_for("the guest agent of the VM", agent_answers, timeout_s=600, every_s=1)
     answered = time.monotonic() - started
     print(f"VM {vm_id} ran after {running:.0f} s, its agent answered after {answered:.0f} s")
 
