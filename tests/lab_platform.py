@@ -20,6 +20,7 @@ from compute.management import seeding
 from compute.models import VM, Cluster, DiskType, Host, Image, Spec, StoragePool
 from compute.storage.base import Storage
 from compute.sweeps import reconcile
+from compute.sweeps.reconcile import Rounds
 from compute.tasks.drivers import hypervisor_of, storage_of
 from network.fabric.base import Kind
 from network.models import SecurityGroup, Subnet
@@ -184,7 +185,7 @@ def _seed(lab: Lab, image: str) -> RealPlatform:
         image, image, Path(images.ensure(image)), image, "1", image_id=IMAGE_IDS[image]
     )
     base = seeding.seed_images(seeded, [file])[0]
-    reconcile.reconcile_hosts()
+    reconcile.reconcile_hosts(Rounds(patience_s=60))
     tenant, user = seeding.seed_tenant(
         name="Acme",
         email="owner@acme.test",

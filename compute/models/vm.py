@@ -56,6 +56,9 @@ class VM(Resource, Binnable):
         max_length=10, choices=PowerState.choices, default=PowerState.UNKNOWN, editable=False
     )
     observed_at = models.DateTimeField(null=True, editable=False)
+    # Counts the changes of status, task, job, host and destination. A trigger counts, so that no
+    # writer can forget it; see ``compute.transitions.vms.observe``.
+    revision = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     failure_code = models.CharField(max_length=60, blank=True, editable=False)
     failure = models.CharField(max_length=500, blank=True, editable=False)
 
@@ -65,6 +68,8 @@ class VM(Resource, Binnable):
     deletion_protected = models.BooleanField(_("deletion protection"), default=False)
     internal_security_group = models.CharField(max_length=20, blank=True)
     external_security_group = models.CharField(max_length=20, blank=True)
+    # The guest's own, given at creation and reinstallation: a rename of the VM leaves it alone.
+    hostname = models.CharField(max_length=63, blank=True, db_default="", editable=False)
     # Cloud-init does its first-boot work anew when this changes (reinstall).
     seed_generation = models.PositiveIntegerField(default=1)
 

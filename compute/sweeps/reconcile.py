@@ -7,9 +7,9 @@ removed only when a row says that it is really gone; what no row knows is report
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -48,39 +48,95 @@ _stuck = Rota("task_deadline", 50)
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """What one host said, or why it said nothing."""
+    """What one host said, or why it said nothing.
+
+    ``revisions`` are those of all VMs before the host was asked: of a VM whose revision is another
+    one by now, the answer says nothing.
+    """
 
     host: Host
     capacity: HostCapacity | None = None
     domains: tuple[DomainObservation, ...] = ()
     error: str = ""
+    revisions: Mapping[str, int] = field(default_factory=dict)
+
+    def speaks_of(self, vm: VM) -> bool:
+        """Whether the VM is still as it was when the host was asked."""
+        return self.revisions.get(vm.pk) == vm.revision
 
 
-def ask_host(host: Host) -> HostAnswer:
+def ask_host(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
     """Ask one host for its capacity and all its domains."""
     try:
         driver = hypervisor_of(host)
-        return HostAnswer(host, driver.capacity(), driver.observe_all())
+        return HostAnswer(host, driver.capacity(), driver.observe_all(), revisions=revisions)
     except HypervisorError as error:
         return HostAnswer(host, error=error.message)
+
+
+def _ask_in_thread(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
+    try:
+        return ask_host(host, revisions)
     finally:
         connection.close()
 
 
-def reconcile_hosts() -> None:
+class Rounds:
+    """Asks hosts round by round; one that takes its time is waited for in later rounds.
+
+    A host is asked again only after it answered or its call failed, so a silent one costs one
+    thread and holds up nobody.
+    """
+
+    def __init__(self, *, patience_s: float = 2.0, threads: int = 64) -> None:
+        self._patience_s = patience_s
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="ask-host")
+        self._asked: dict[str, Future[HostAnswer]] = {}
+
+    def ask(self, hosts: list[Host]) -> list[HostAnswer]:
+        """Return what is known after ``patience_s``: answers of this round and late ones."""
+        wanted = {host.pk: host for host in hosts}
+        for pk in self._asked.keys() - wanted.keys():
+            if self._asked[pk].done():
+                del self._asked[pk]
+        free = [pk for pk in wanted if pk not in self._asked]
+        if free:
+            # Read before anybody is asked: that is what makes an answer comparable.
+            revisions = dict(
+                VM.objects.exclude(status=VmStatus.DESTROYED).values_list("pk", "revision")
+            )
+            for pk in free:
+                self._asked[pk] = self._threads.submit(_ask_in_thread, wanted[pk], revisions)
+        wait([self._asked[pk] for pk in wanted], timeout=self._patience_s)
+        done = [pk for pk in wanted if self._asked[pk].done()]
+        return [self._asked.pop(pk).result() for pk in done]
+
+
+_rounds = Rounds()
+
+
+def reconcile_hosts(rounds: Rounds | None = None) -> None:
     """Ask all hosts at once, then bring power states, capacities and drift up to date."""
     with scopes_disabled():
         hosts = list(Host.objects.select_related("cluster"))
-    if not hosts:
-        freezing.reported("hosts")
-        return
-    with ThreadPoolExecutor(max_workers=min(16, len(hosts))) as pool:
-        answers = list(pool.map(ask_host, hosts))
-    with scopes_disabled():
+        answers = (rounds or _rounds).ask(hosts)
         for answer in answers:
             record_host(answer)
         reconcile_domains([answer for answer in answers if answer.capacity is not None])
-    freezing.reported("hosts")
+    if len(answers) == len(hosts):
+        freezing.reported("hosts")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A domain on a host that answered."""
+
+    answer: HostAnswer
+    domain: DomainObservation
+
+    @property
+    def host(self) -> Host:
+        return self.answer.host
 
 
 def record_host(answer: HostAnswer) -> None:
@@ -105,11 +161,11 @@ def record_host(answer: HostAnswer) -> None:
 
 def reconcile_domains(answers: list[HostAnswer]) -> None:
     """Compare the domains of the hosts that answered with the VMs that should be there."""
-    seen: dict[str, list[tuple[Host, DomainObservation]]] = {}
+    seen: dict[str, list[Place]] = {}
     for answer in answers:
         for domain in answer.domains:
-            seen.setdefault(domain.uuid, []).append((answer.host, domain))
-    answered = {answer.host.pk for answer in answers}
+            seen.setdefault(domain.uuid, []).append(Place(answer, domain))
+    answered = {answer.host.pk: answer for answer in answers}
     vms = list(VM.objects.select_related("tenant", "host").exclude(status=VmStatus.DESTROYED))
     gone = {
         str(uuid)
@@ -122,18 +178,19 @@ def reconcile_domains(answers: list[HostAnswer]) -> None:
         Job.objects.filter(status__in=ACTIVE, target_kind="vm").values_list("target_id", flat=True)
     )
     idle = []
-    at: dict[str, list[tuple[Host, DomainObservation]]] = {}
+    at: dict[str, list[Place]] = {}
     for vm in vms:
         at[vm.pk] = seen.pop(str(vm.uuid), [])
-        if not vm.task and vm.id not in busy:
+        if not vm.task and vm.id not in busy and speak_of(vm, at[vm.pk], answered):
             idle.append(vm)
-    each(
+    compared = each(
         idle,
         lambda vm: open_drift.extend(reconcile_vm(vm, at[vm.pk], answered)),
         "comparing a VM with the hosts",
     )
     for uuid, places in seen.items():
-        for host, domain in places:
+        for place in places:
+            host, domain = place.host, place.domain
             if uuid in gone:
                 open_drift += remove_leftover(host, domain, f"{domain.name} was destroyed")
             else:
@@ -150,18 +207,29 @@ def reconcile_domains(answers: list[HostAnswer]) -> None:
             "surplus_disk",
         ),
         open_drift,
+        places=[answer.host.name for answer in answers],
+        # Nothing was learned of these: what was reported of them stays.
+        unknown={vm.pk for vm in vms} - {vm.pk for vm in compared},
     )
 
 
+def speak_of(vm: VM, places: list[Place], answered: Mapping[str, HostAnswer]) -> bool:
+    """Whether all that was said of a VM was asked after the VM's last change."""
+    home = answered.get(vm.host_id or "")
+    asked = [place.answer for place in places] + ([home] if home else [])
+    return all(answer.speaks_of(vm) for answer in asked)
+
+
 def reconcile_vm(
-    vm: VM, places: list[tuple[Host, DomainObservation]], answered: set[str]
+    vm: VM, places: list[Place], answered: Mapping[str, HostAnswer]
 ) -> list[tuple[str, str, str]]:
     """Bring one idle VM in line with what the hosts say of it; return what stays different."""
     with in_scope_of(vm.tenant):
-        home = [domain for host, domain in places if host.pk == vm.host_id]
-        elsewhere = [(host, domain) for host, domain in places if host.pk != vm.host_id]
+        home = [place.domain for place in places if place.host.pk == vm.host_id]
+        elsewhere = [place for place in places if place.host.pk != vm.host_id]
         left = []
-        for host, domain in elsewhere:
+        for place in elsewhere:
+            host, domain = place.host, place.domain
             if domain.power_state == Power.RUNNING:
                 # Never switched off by ourselves: somebody must look which copy is the true one.
                 left.append(
@@ -176,13 +244,15 @@ def reconcile_vm(
             return left
         if vm.host_id is None or vm.host_id not in answered:
             return left
-        if not home and len(elsewhere) == 1 and elsewhere[0][1].power_state == Power.RUNNING:
+        if not home and len(elsewhere) == 1 and elsewhere[0].domain.power_state == Power.RUNNING:
             # It runs in one place, and where the row looks for it the host does not know it: a
             # migration ended while nobody could see it.
-            return follow(vm, *elsewhere[0])
+            return follow(vm, elsewhere[0])
         if home:
             left += take_off_surplus(vm, home[0])
-            transitions.observe(vm, str(home[0].power_state.value), reason=home[0].reason)
+            transitions.observe(
+                vm, str(home[0].power_state.value), revision=vm.revision, reason=home[0].reason
+            )
             if home[0].reason == STARTING and vm.host is not None:
                 left.append(
                     drift(
@@ -194,7 +264,12 @@ def reconcile_vm(
                     )
                 )
         else:
-            transitions.observe(vm, Power.ABSENT.value, reason="The host does not know the VM.")
+            transitions.observe(
+                vm,
+                Power.ABSENT.value,
+                revision=vm.revision,
+                reason="The host does not know the VM.",
+            )
             if vm.host is not None:
                 left.append(
                     drift(
@@ -207,12 +282,21 @@ def reconcile_vm(
         return left
 
 
-def follow(vm: VM, host: Host, domain: DomainObservation) -> list[tuple[str, str, str]]:
+def follow(vm: VM, place: Place) -> list[tuple[str, str, str]]:
     """Let the row of an idle VM follow to the only host on which it is."""
-    moved = VM.objects.filter(pk=vm.pk, host=vm.host_id, task="").update(host=host)
-    if moved:
-        note_repair("moved_domain", host.name, vm.id, f"{vm.name} was found running here")
-        transitions.observe(vm, str(domain.power_state.value), reason=domain.reason)
+    with transaction.atomic():
+        moved = VM.objects.filter(pk=vm.pk, host=vm.host_id, revision=vm.revision, task="").update(
+            host=place.host
+        )
+        if moved:
+            note_repair("moved_domain", place.host.name, vm.id, f"{vm.name} was found running here")
+            transitions.observe(
+                vm,
+                str(place.domain.power_state.value),
+                # Its own change of the host, in this very transaction.
+                revision=vm.revision + 1,
+                reason=place.domain.reason,
+            )
     return []
 
 
@@ -304,10 +388,23 @@ def note_repair(kind: str, place: str, resource_id: str, detail: str) -> None:
     )
 
 
-def close_drift(kinds: Iterable[str], still_open: list[tuple[str, str, str]]) -> None:
-    """Mark the differences of these kinds that are gone as repaired."""
+def close_drift(
+    kinds: Iterable[str],
+    still_open: list[tuple[str, str, str]],
+    *,
+    places: Iterable[str] | None = None,
+    unknown: Collection[str] = (),
+) -> None:
+    """Mark the differences of these kinds that are gone as repaired.
+
+    Only those of ``places`` (all, if None) that answered, and none of the resources in ``unknown``,
+    of which nothing was learned this time.
+    """
     keep = set(still_open)
-    for row in Drift.objects.filter(kind__in=list(kinds), repaired_at=None):
+    rows = Drift.objects.filter(kind__in=list(kinds), repaired_at=None)
+    if places is not None:
+        rows = rows.filter(place__in=list(places))
+    for row in rows.exclude(resource_id__in=list(unknown)):
         if (row.kind, row.place, row.resource_id) not in keep:
             Drift.objects.filter(pk=row.pk).update(repaired_at=timezone.now())
 

@@ -8,6 +8,7 @@ from compute.hosts import gpu
 from compute.hypervisor.base import DiskAttachment, DiskLimits, DomainSpec, NicSpec
 from compute.hypervisor.cloudinit import SeedNic, SeedSpec
 from compute.models import VM, Disk
+from compute.rules.hostnames import hostname_for
 from compute.rules.logins import open_hash
 from compute.storage.base import DiskSource
 from network.tasks import plumbing
@@ -68,7 +69,8 @@ def seed_spec(vm: VM, disks: Sequence[Disk], nics: Sequence[plumbing.NicSpec]) -
     keys = tuple(line.strip() for line in vm.ssh_public_key.splitlines() if line.strip())
     return SeedSpec(
         instance_id=f"{vm.id}-{vm.seed_generation}",
-        hostname=hostname_of(vm),
+        # Empty where a worker of an earlier version created the VM.
+        hostname=vm.hostname or hostname_for(vm.name, vm.id),
         account=vm.admin_account,
         password_hash=open_hash(vm),
         ssh_keys=keys,
@@ -87,11 +89,3 @@ def seed_spec(vm: VM, disks: Sequence[Disk], nics: Sequence[plumbing.NicSpec]) -
         data_disk_serials=tuple(disk.id for disk in disks if disk.format_at_boot),
         user_data=vm.user_data,
     )
-
-
-def hostname_of(vm: VM) -> str:
-    """Return the guest's host name: the VM's name as RFC 1123 allows it, else its id."""
-    name = vm.name.lower().replace("_", "-").replace(".", "-").strip("-")
-    if name and name.isascii() and all(char.isalnum() or char == "-" for char in name):
-        return name
-    return vm.id

@@ -155,11 +155,13 @@ def discard(vm: VM) -> None:
     events.emit(tenant_id=vm.tenant_id, kind="vm.destroyed", resource_kind="vm", resource_id=vm.id)
 
 
-def observe(vm: VM, power: str, *, reason: str = "") -> bool:
+def observe(vm: VM, power: str, *, revision: int, reason: str = "") -> bool:
     """Write down what the hypervisor says of an idle VM; return whether its status changed.
 
-    A VM that shut itself down is stopped, one that an operator started by hand is running. Absence
-    is an alarm and never a reason to forget a VM: the status becomes *stopped*, with the reason.
+    ``revision`` is the VM's as it was *before* the hypervisor was asked: the answer says nothing of
+    a VM that has changed since, and is dropped. A VM that shut itself down is stopped, one that an
+    operator started by hand is running. Absence is an alarm and never a reason to forget a VM: the
+    status becomes *stopped*, with the reason.
     """
     now = timezone.now()
     status = {
@@ -169,7 +171,9 @@ def observe(vm: VM, power: str, *, reason: str = "") -> bool:
         PowerState.CRASHED: VmStatus.STOPPED,
         PowerState.ABSENT: VmStatus.STOPPED,
     }.get(PowerState(power))
-    rows = VM.objects.filter(pk=vm.pk, task="", status__in=[VmStatus.RUNNING, VmStatus.STOPPED])
+    rows = VM.objects.filter(
+        pk=vm.pk, revision=revision, task="", status__in=[VmStatus.RUNNING, VmStatus.STOPPED]
+    )
     if status is None or status == vm.status:
         rows.update(power_state=power, observed_at=now)
         return False

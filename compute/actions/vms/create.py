@@ -16,6 +16,7 @@ from compute.models.disk import disk_id
 from compute.models.vm import vm_id
 from compute.rules import catalogue as catalog
 from compute.rules import sizes
+from compute.rules.hostnames import hostname_for
 from compute.rules.logins import keep_hash
 from compute.rules.validation import (
     batch_names,
@@ -344,6 +345,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             tenant=tenant,
             region=order.region,
             name=name,
+            hostname=hostname_for(name, ids[number]),
             remark=order.remark,
             tags=list(order.tags),
             cluster=order.cluster,

@@ -11,6 +11,7 @@ from billing import quotas, services
 from compute.actions.vms.create import vm_quota
 from compute.hosts import gpu, placement
 from compute.models import VM, Disk, Host
+from compute.rules.hostnames import hostname_for
 from compute.rules.validation import check_name, check_remark, check_tags
 from compute.states.vms import VmStatus
 from compute.transitions import vms as transitions
@@ -136,6 +137,8 @@ def rename_vm(
         raise NotFound(f"There is no VM {vm.id}.")
     before = {"name": vm.name, "remark": vm.remark, "tags": list(vm.tags)}
     if name is not None:
+        # A VM of an earlier version: its guest goes on being called as it is now.
+        vm.hostname = vm.hostname or hostname_for(vm.name, vm.id)
         vm.name = check_name(name)
     if remark is not None:
         vm.remark = check_remark(remark)
@@ -143,7 +146,7 @@ def rename_vm(
         vm.tags = check_tags(list(tags))
     after = {"name": vm.name, "remark": vm.remark, "tags": list(vm.tags)}
     if after != before:
-        vm.save(update_fields=["name", "remark", "tags"])
+        vm.save(update_fields=["name", "hostname", "remark", "tags"])
         audit.note(vm, before=before, after=after)
         events.emit(
             tenant_id=vm.tenant_id, kind="vm.renamed", resource_kind="vm", resource_id=vm.id

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from compute.management import seeding
 from compute.sweeps import reconcile
+from compute.sweeps.reconcile import Rounds
 from scloud.tenancy.models import User
 
 IMAGES = {
@@ -42,7 +43,7 @@ class Command(BaseCommand):
         ]
         for image in seeding.seed_images(platform, files):
             self.stdout.write(f"image {image.name}: {image.pk}")
-        reconcile.reconcile_hosts()
+        reconcile.reconcile_hosts(Rounds(patience_s=60))
         if not User.objects.filter(email=options["admin"]).exists():
             User.objects.create_superuser(options["admin"], options["admin_password"])
         tenant, _ = seeding.seed_tenant(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from billing import quotas
 from compute.models import VM, Disk, Host, Image
 from compute.rules import sizes
+from compute.rules.hostnames import hostname_for
 from compute.rules.logins import PLAIN, open_pending, settle_pending
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
@@ -223,6 +224,8 @@ class ReinstallVm(VmHandler):
             "image": image,
             "admin_account": image.admin_account,
             "seed_generation": vm.seed_generation + 1,
+            # A new system: it is called what the VM is called now.
+            "hostname": hostname_for(vm.name, vm.id),
             "max_vcpus": max_vcpus,
             "max_memory_mib": max_memory_mib,
         }

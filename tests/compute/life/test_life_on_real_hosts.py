@@ -26,6 +26,7 @@ def test_a_vm_is_bought_started_stopped_binned_restored_and_destroyed(
     assert "10.0.0.2/24" in addresses
     assert platform.guest(vm, "hostname") == "web"
 
+    lifecycle.rename_vm(actor=platform.actor, vm=vm, name="shop")
     for verb, status in (
         (lifecycle.shut_down_vm, "stopped"),
         (lifecycle.start_vm, "running"),
