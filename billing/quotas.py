@@ -3,19 +3,35 @@
 What is used is the sum of the claims, so nothing can drift: a claim lives and dies with its
 resource. Taking locks one row per tenant and region (after the account, before addresses);
 freeing takes no lock.
+
+Some items are metered instead: what is used is counted anew from the rows that hold it, which
+live in other apps (see :func:`register_meter`). Whoever adds to such rows calls :func:`require`
+first in the same transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import F, Q, Sum
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from billing.models import DEFAULT_LIMITS, QuotaAnchor, QuotaClaim, QuotaItem, QuotaLimit
 from scloud.lib.errors import InvalidInput, QuotaExceeded
 from scloud.resources.models import Region
 from scloud.tenancy.models import PlatformSettings, Tenant
 from scloud.tenancy.scoping import scopes_disabled
+
+Meter = Callable[[Tenant, Region], int]
+_meters: dict[str, Meter] = {}
+
+
+def register_meter(item: str, meter: Meter) -> None:
+    """Count what is used of an item by a function of tenant and region instead of by claims.
+
+    It is called with scopes disabled.
+    """
+    _meters[str(item)] = meter
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ def limits(tenant: Tenant, region: Region) -> dict[str, int]:
 
 def usage(tenant: Tenant, region: Region) -> dict[str, Usage]:
     """Used and limit of every item, in the order in which people read them."""
-    used = _used(tenant, region)
+    used = _used(tenant, region, QuotaItem.values)
     allowed = limits(tenant, region)
     return {
         item.value: Usage(item.value, str(item.label), used.get(item.value, 0), allowed[item.value])
@@ -78,7 +94,7 @@ def take_many(
     asked: dict[str, int] = {}
     for _resource_id, amounts in claims:
         for item, amount in amounts.items():
-            if item not in DEFAULT_LIMITS or amount < 0:
+            if item not in DEFAULT_LIMITS or item in _meters or amount < 0:
                 raise InvalidInput(f"{item}: {amount} is no quota claim.", code="quota_invalid")
             asked[item] = asked.get(item, 0) + amount
     with scopes_disabled():
@@ -112,9 +128,21 @@ def take_many(
         QuotaClaim.objects.bulk_create(fresh.values())
 
 
+def require(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
+    """Raise QuotaExceeded unless so much is left; nobody else gets it before the commit.
+
+    For metered items, of which nothing is claimed: until the transaction ends the anchor row
+    stays locked, and afterwards the caller's rows count.
+    """
+    with scopes_disabled():
+        _lock(tenant, region)
+        if PlatformSettings.load().quota_enabled:
+            check(tenant, region, asked)
+
+
 def check(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
     """Raise QuotaExceeded for the first item of which more is asked than is left."""
-    used = _used(tenant, region)
+    used = _used(tenant, region, asked)
     allowed = limits(tenant, region)
     for item, amount in asked.items():
         if amount > 0 and used.get(item, 0) + amount > allowed[item]:
@@ -123,7 +151,7 @@ def check(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
                 f"The quota of {label} is {allowed[item]}: {used.get(item, 0)} are used and "
                 f"{amount} more were asked for.",
                 field=item,
-                remedy="Free some, ask for less, or request a higher quota on the quotas page.",
+                remedy=_remedy(item),
                 numbers={
                     "quota": item,
                     "limit": allowed[item],
@@ -189,13 +217,22 @@ def resize(tenant: Tenant, region: Region, amounts: Mapping[str, int], resource_
                     rows.delete()
 
 
-def _used(tenant: Tenant, region: Region) -> dict[str, int]:
+def _remedy(item: str) -> str:
+    if item == QuotaItem.BIN_GIB:
+        return _("Destroy something in the recycle bin first, or request a higher quota.")
+    return _("Free some, ask for less, or request a higher quota on the quotas page.")
+
+
+def _used(tenant: Tenant, region: Region, items: Iterable[str]) -> dict[str, int]:
     with scopes_disabled():
-        return dict(
+        claimed = dict(
             QuotaClaim.objects.filter(tenant=tenant, region=region)
             .values_list("item")
             .annotate(Sum("amount"))
         )
+        # Meters ask the database each: only those that somebody wants to know.
+        metered = {item: _meters[item](tenant, region) for item in items if item in _meters}
+    return {**claimed, **metered}
 
 
 def _lock(tenant: Tenant, region: Region) -> None:

@@ -12,6 +12,7 @@ from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
 from compute.models import GuestLogin, Host, VncLease
 from compute.queries import vms as queries
+from compute.rules import storage
 from compute.sweeps import reconcile, schedules
 from compute.sweeps import vms as sweeps
 from compute.tasks import disks, images, limits, snapshots
@@ -103,6 +104,7 @@ def register_all() -> None:
         )
     )
     destinations.register_platform_addresses(lambda: Host.objects.values_list("address", flat=True))
+    storage.register()
     usage.register("VMs", queries.vms_naming)
     hooks.register(
         "disk",

@@ -304,6 +304,9 @@ SCLOUD_IMAGE_MAX_VIRTUAL_GIB = env.int("SCLOUD_IMAGE_MAX_VIRTUAL_GIB", default=5
 # A download that brings less over a minute has stalled.
 SCLOUD_IMPORT_MIN_KIB_PER_S = env.int("SCLOUD_IMPORT_MIN_KIB_PER_S", default=16)
 SCLOUD_IMPORT_ALLOWED_NETWORKS = env.list("SCLOUD_IMPORT_ALLOWED_NETWORKS", default=[])
+# How many uploads of a tenant may wait for their import; together they are as large as one file
+# may be.
+SCLOUD_UPLOADS_WAITING = env.int("SCLOUD_UPLOADS_WAITING", default=5)
 SCLOUD_IMPORT_PORTS = [int(port) for port in env.list("SCLOUD_IMPORT_PORTS", default=[80, 443])]
 # Networks of the platform itself that no URL of a tenant may lead to, public ones included; the
 # hosts' management addresses are known without being named here.

@@ -30,6 +30,8 @@ class QuotaItem(models.TextChoices):
     DISK_GIB = "disk_gib", _("Disk space (GiB)")
     SNAPSHOTS = "snapshots", _("Snapshots")
     IMAGES = "images", _("Images")
+    IMAGE_GIB = "image_gib", _("Image storage (GB)")
+    BIN_GIB = "bin_gib", _("Recycle bin (GB)")
     EIPS = "eips", _("External IPs")
     BANDWIDTH_MBPS = "bandwidth_mbps", _("Bandwidth (Mb/s)")
     VPCS = "vpcs", _("VPCs")
@@ -47,6 +49,8 @@ DEFAULT_LIMITS: dict[str, int] = {
     QuotaItem.DISK_GIB: 20_000,
     QuotaItem.SNAPSHOTS: 200,
     QuotaItem.IMAGES: 50,
+    QuotaItem.IMAGE_GIB: 2_000,
+    QuotaItem.BIN_GIB: 5_000,
     QuotaItem.EIPS: 50,
     QuotaItem.BANDWIDTH_MBPS: 5_000,
     QuotaItem.VPCS: 20,

@@ -15,6 +15,7 @@ from compute.models import VM, Disk, DiskType, Snapshot
 from compute.models.disk import disk_id
 from compute.rules import catalogue as catalog
 from compute.rules import sizes
+from compute.rules.storage import require_bin
 from compute.rules.validation import check_name, check_remark, check_tags
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
@@ -309,13 +310,15 @@ def expand_disk(*, actor: Actor, disk: Disk, size_gib: int, quote_token: str) ->
 def delete_disk(*, actor: Actor, disk: Disk, automatically: bool = False) -> Job | None:
     """Move an unbound disk to the recycle bin; its snapshots are erased.
 
-    One whose creation failed is forgotten at once (no job). Raises Conflict (``disk_state``).
+    One whose creation failed is forgotten at once (no job). Raises Conflict (``disk_state``),
+    QuotaExceeded when the bin has no room for it.
     """
     disk = fresh_disk(disk)
     guard_disk(disk, "delete_disk")
     if disk.status == DiskStatus.FAILED:
         move_disk(disk, "delete_disk", DiskStatus.DESTROYED, destroyed_at=timezone.now())
         return None
+    require_bin(actor, disk.tenant, disk.region, disk.size_gib, automatically=automatically)
     if not Snapshot.objects.filter(disk=disk).exclude(status=SnapshotStatus.DESTROYED).exists():
         # Nothing to do on the pool: the row alone goes to the bin.
         land_disk_in_bin(disk, automatically=automatically)

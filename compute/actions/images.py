@@ -10,10 +10,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing import quotas
+from billing.models import QuotaItem
 from compute.actions.vms.changes import check_image_name
 from compute.models import Disk, Image, StoragePool
 from compute.models.image import OsFamily, image_id
 from compute.models.platform import Architecture
+from compute.rules.storage import require_bin, whole_gib
 from compute.rules.validation import check_account, check_remark
 from compute.states.disks import DiskStatus
 from compute.states.images import ImageStatus, image_rule
@@ -128,6 +130,8 @@ def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
 
 def _begin_import(actor: Actor, image: Image) -> Image:
     if image.tenant is not None:
+        storage_gib = {QuotaItem.IMAGE_GIB.value: whole_gib(image.size_bytes)}
+        quotas.require(image.tenant, image.region, storage_gib)
         quotas.take(image.tenant, image.region, {"images": 1}, image.pk)
     image.save(force_insert=True)
     audit.note(image, after={"name": image.name})
@@ -160,7 +164,8 @@ def import_image_file(
     for no tenant makes a base image. Raises InvalidInput, QuotaExceeded.
     """
     image = _new_image(actor, facts, sha256)
-    image.import_source = str(staging.check_staged(path))
+    staged = staging.check_staged(path)
+    image.import_source, image.size_bytes = str(staged), staged.stat().st_size
     return _begin_import(actor, image)
 
 
@@ -248,10 +253,11 @@ def _changed(image: Image) -> Conflict:
 def delete_image(*, actor: Actor, image: Image) -> Image:
     """Move an image to the recycle bin; one that failed is forgotten at once.
 
-    Raises Conflict (``image_state``, ``image_in_use``), Forbidden for base images.
+    Raises Conflict (``image_state``, ``image_in_use``), QuotaExceeded (the bin is full), Forbidden
+    for base images.
     """
     _own(actor, image)
-    image.refresh_from_db(fields=["status"])
+    image.refresh_from_db(fields=["status", "size_bytes"])
     guard_image(image, "delete_image")
     now = timezone.now()
     if image.status == ImageStatus.FAILED:
@@ -264,6 +270,9 @@ def delete_image(*, actor: Actor, image: Image) -> Image:
         )
     else:
         _refuse_used(image)
+        if image.tenant is not None:
+            size_gib = whole_gib(image.size_bytes)
+            require_bin(actor, image.tenant, image.region, size_gib)
         quotas.free(image.pk)
         done = move_image(
             image,
@@ -287,6 +296,8 @@ def restore_image(*, actor: Actor, image: Image) -> Image:
     image.refresh_from_db(fields=["status"])
     guard_image(image, "restore_image")
     if image.tenant is not None:
+        storage_gib = {QuotaItem.IMAGE_GIB.value: whole_gib(image.size_bytes)}
+        quotas.require(image.tenant, image.region, storage_gib)
         quotas.take(image.tenant, image.region, {"images": 1}, image.pk)
     if not move_image(
         image,

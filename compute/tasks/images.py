@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from billing import quotas
 from compute.models import Image
+from compute.rules.storage import GIB, reserve_image, whole_gib
 from compute.states.images import ImageStatus
 from compute.storage.base import ImageMissing
 from compute.tasks.base import STALL_S
@@ -84,6 +85,8 @@ class ImportImage(Handler):
             fraction = done / total if total else 0.5
             of = f" of {total / 1024**2:.0f}" if total else ""
             context.progress(fraction, f"{done / 1024**2:.0f}{of} MB downloaded")
+            # In whole GB ahead, so that it is asked for once in a while only.
+            reserve_image(image, max(total or 0, whole_gib(done) * GIB))
 
         begun = context.memory.pop("partial", None)
         try:
@@ -125,6 +128,8 @@ class ImportImage(Handler):
                 expected_sha256=image.import_sha256 or None,
                 max_virtual_gib=int(settings.SCLOUD_IMAGE_MAX_VIRTUAL_GIB),
             )
+        # What came compressed takes more now.
+        reserve_image(image, info.stored_bytes)
         keep_facts(context, info)
 
     def ensure_tidy(self, context: Context) -> None:

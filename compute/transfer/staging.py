@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -13,9 +14,10 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from scloud.lib.errors import InvalidInput
+from scloud.lib.errors import InvalidInput, QuotaExceeded
 
 KEEP_S = 24 * 3600.0
+LOOK_EVERY_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,55 @@ def max_file_bytes() -> int:
 
 
 class Stage:
-    """A file on its way in, written once, where it stays until it is imported."""
+    """A file on its way in, written once, where it stays until it is imported.
 
-    def __init__(self) -> None:
-        self._part = folder() / f"upload-{secrets.token_hex(12)}.part"
+    ``owner`` is the id of the tenant whose it is. The uploads of an owner that wait, but for the
+    names in ``imported``, are limited in number and together to the size of the largest file
+    allowed. Raises QuotaExceeded (``uploads_waiting``); nothing is left then.
+    """
+
+    def __init__(self, owner: str = "", imported: frozenset[str] = frozenset()) -> None:
+        mark = f"{owner}." if owner else ""
+        self._owner, self._imported, self._looked_at = owner, imported, 0
+        self._part = folder() / f"upload-{mark}{secrets.token_hex(12)}.part"
         self._digest, self.size_bytes, self._limit = hashlib.sha256(), 0, max_file_bytes()
         handle = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(handle, "wb")
+        try:
+            # Others may come in at the same time: all are seen once each has its file.
+            self._check_waiting()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _check_waiting(self) -> None:
+        if not self._owner:
+            return
+        # The size of the own file lacks what the system has not been given yet.
+        found = {**waiting(self._owner), self._part.name: self.size_bytes}
+        sizes = [size for name, size in found.items() if name not in self._imported]
+        most, most_bytes = int(settings.SCLOUD_UPLOADS_WAITING), self._limit
+        if len(sizes) > most or sum(sizes) > most_bytes:
+            raise QuotaExceeded(
+                _("%(count)d uploads (%(size)d GB) wait; %(most)d (%(most_size)d GB) are allowed.")
+                % {
+                    "count": len(sizes) - 1,
+                    "size": -(-sum(sizes) // 1024**3),
+                    "most": most,
+                    "most_size": most_bytes // 1024**3,
+                },
+                code="uploads_waiting",
+                field="file",
+                remedy=_("Import them first; what is not imported goes after a day."),
+                numbers={"waiting": len(sizes) - 1, "limit": most, "max_bytes": most_bytes},
+            )
 
     def write(self, chunk: bytes) -> None:
-        """Add to it. Raises InvalidInput (``upload_too_large``)."""
+        """Add to it. Raises InvalidInput (``upload_too_large``), QuotaExceeded."""
         self.size_bytes += len(chunk)
+        if self.size_bytes - self._looked_at > LOOK_EVERY_BYTES:
+            self._looked_at = self.size_bytes
+            self._check_waiting()
         if self.size_bytes > self._limit:
             raise InvalidInput(
                 _("The file is larger than the %(gib)d GB allowed.")
@@ -84,12 +124,24 @@ class Stage:
         self._part.unlink(missing_ok=True)
 
 
-def stage(chunks: Iterable[bytes]) -> Staged:
+def waiting(owner: str) -> dict[str, int]:
+    """Return the uploads of an owner, complete or coming in, with their bytes, by name."""
+    found = {}
+    for path in folder().glob(f"upload-{owner}.*"):
+        with contextlib.suppress(FileNotFoundError):
+            found[path.name] = path.stat().st_size
+    return found
+
+
+def stage(
+    chunks: Iterable[bytes], *, owner: str = "", imported: frozenset[str] = frozenset()
+) -> Staged:
     """Write an upload to the disk while it comes in, and return it with its checksum.
 
-    Raises InvalidInput (``upload_too_large``); nothing is left then.
+    ``owner`` and ``imported`` as for :class:`Stage`. Raises InvalidInput (``upload_too_large``),
+    QuotaExceeded; nothing is left then.
     """
-    place = Stage()
+    place = Stage(owner, imported)
     try:
         for chunk in chunks:
             place.write(chunk)

@@ -19,10 +19,11 @@ from django.utils.translation import gettext as _
 
 from compute.models import Image, StoragePool
 from compute.rules import catalogue as catalog
+from compute.states.images import ImageStatus
 from compute.tasks.images import export_path
 from compute.transfer import staging
 from scloud.lib.bodies import BodyRule
-from scloud.lib.errors import Conflict, InvalidInput, TooLarge
+from scloud.lib.errors import Conflict, InvalidInput, QuotaExceeded, TooLarge
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 
@@ -39,11 +40,22 @@ class Upload:
     sha256: str
 
 
+def imported_files(tenant: Tenant) -> frozenset[str]:
+    """Return the names of the uploads that a tenant's imports are working on."""
+    sources = Image.objects.filter(tenant=tenant, status=ImageStatus.IMPORTING)
+    return frozenset(Path(one).name for one in sources.values_list("import_source", flat=True))
+
+
 def receive(tenant: Tenant, chunks: Iterable[bytes]) -> Upload:
-    """Write an upload down. Raises InvalidInput (``upload_too_large``, ``upload_empty``)."""
+    """Write an upload down.
+
+    Raises InvalidInput (``upload_too_large``, ``upload_empty``), QuotaExceeded
+    (``uploads_waiting``).
+    """
+    imported = imported_files(tenant)
     if not connection.in_atomic_block:
         connection.close()  # hours may go by; the connection is worth more elsewhere
-    return accept(tenant, staging.stage(chunks))
+    return accept(tenant, staging.stage(chunks, owner=tenant.pk, imported=imported))
 
 
 def accept(tenant: Tenant, staged: staging.Staged) -> Upload:
@@ -103,14 +115,22 @@ def read_all(stream: Any) -> Iterator[bytes]:
 
 
 class StagedFile(UploadedFile[bytes]):
-    """A file of a form that already lies where it stays; closed without an owner it is removed."""
+    """A file of a form that already lies where it stays; closed without an owner it is removed.
 
-    def __init__(self, staged: staging.Staged, name: str, content_type: str) -> None:
-        super().__init__(None, name, content_type, staged.size_bytes)
-        self._staged: staging.Staged | None = staged
+    ``staged`` is the refusal where there was no room for the file, which is gone then.
+    """
+
+    def __init__(
+        self, staged: staging.Staged | QuotaExceeded, name: str, content_type: str, size: int
+    ) -> None:
+        super().__init__(None, name, content_type, size)
+        self._refused = staged if isinstance(staged, QuotaExceeded) else None
+        self._staged = None if isinstance(staged, QuotaExceeded) else staged
 
     def take(self) -> staging.Staged:
-        """Return the file, which from now on is the caller's."""
+        """Return the file, which from now on is the caller's. Raises QuotaExceeded."""
+        if self._refused is not None:
+            raise self._refused
         assert self._staged is not None
         staged, self._staged = self._staged, None
         return staged
@@ -126,27 +146,43 @@ class StagingHandler(FileUploadHandler):
     """Writes the files of a form to their place while they come in."""
 
     _stage: staging.Stage | None = None
+    _refused: QuotaExceeded | None = None
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
-        """Begin a file."""
+        """Begin a file. A refusal waits for the view, which knows how to tell it."""
         super().new_file(*args, **kwargs)
+        actor = getattr(self.request, "actor", None)
+        tenant: Tenant | None = getattr(actor, "tenant", None)
+        imported = imported_files(tenant) if tenant is not None else frozenset[str]()
         if not connection.in_atomic_block:
             connection.close()  # as in receive()
-        self._stage = staging.Stage()
+        self._refused = None
+        try:
+            self._stage = staging.Stage(tenant.pk if tenant is not None else "", imported)
+        except QuotaExceeded as error:
+            self._refused = error
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         """Write a piece. Raises RequestDataTooBig, as Django does for forms."""
+        if self._refused is not None:
+            return
         assert self._stage is not None
         try:
             self._stage.write(raw_data)
+        except QuotaExceeded as error:
+            self._stage.discard()
+            self._stage, self._refused = None, error
         except InvalidInput as error:
             raise RequestDataTooBig(error.message) from error
 
     def file_complete(self, file_size: int) -> StagedFile:
         """End a file."""
+        name, content_type = self.file_name or "", self.content_type or ""
+        if self._refused is not None:
+            return StagedFile(self._refused, name, content_type, file_size)
         assert self._stage is not None
         staged, self._stage = self._stage.finish(), None
-        return StagedFile(staged, self.file_name or "", self.content_type or "")
+        return StagedFile(staged, name, content_type, staged.size_bytes)
 
     def upload_interrupted(self) -> None:
         """Leave nothing of a file that did not come to its end; called after each request."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from billing import quotas, services
+from billing.models import QuotaItem
 from billing.services import ChangeQuote
 from compute.hosts import placement
 from compute.models import VM, Host, Image, Spec
@@ -318,6 +319,7 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
         status=ImageStatus.MAKING,
     )
     if not base:
+        quotas.require(vm.tenant, vm.region, {QuotaItem.IMAGE_GIB.value: 1})
         quotas.take(vm.tenant, vm.region, {"images": 1}, image.pk)
     image.save(force_insert=True)
     audit.note(image)

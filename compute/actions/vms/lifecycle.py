@@ -12,6 +12,8 @@ from compute.actions.vms.create import vm_quota
 from compute.hosts import gpu, placement
 from compute.models import VM, Disk, Host
 from compute.rules.hostnames import hostname_for
+from compute.rules.sizes import system_disk
+from compute.rules.storage import require_bin
 from compute.rules.validation import check_name, check_remark, check_tags
 from compute.states.vms import VmStatus
 from compute.transitions import vms as transitions
@@ -58,7 +60,8 @@ def delete_vm(
     """Move a VM to the recycle bin; its data disks are unbound, or go to the bin as well.
 
     One whose creation failed is forgotten at once (no job): nothing of it is left that could be
-    restored. Raises Conflict (``vm_state``), also while deletion protection is on.
+    restored. Raises Conflict (``vm_state``), also while deletion protection is on, and
+    QuotaExceeded when the bin has no room for its disks.
     """
     protected = automatically and vm.deletion_protected
     if protected:
@@ -70,13 +73,16 @@ def delete_vm(
         transitions.discard(vm)
         return None
     along: list[str] = []
+    size_gib = system_disk(vm).size_gib
     if delete_disks:
         actor.require("compute.delete_disk")
         for disk in Disk.objects.filter(vm=vm, is_system=False):
             if disk.task:
                 raise Conflict(f"{disk.name} is busy.", code="disk_state")
             along.append(disk.pk)
+            size_gib += disk.size_gib
             audit.note(disk)
+    require_bin(actor, vm.tenant, vm.region, size_gib, automatically=automatically)
     return transitions.begin(
         vm,
         "delete_vm",

@@ -9,6 +9,7 @@ from compute.models import VM, Disk, Host, Image
 from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
 from compute.rules.logins import PLAIN, open_pending, settle_pending
+from compute.rules.storage import reserve_image
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
 from compute.storage.base import ImageInfo, StorageError
@@ -284,6 +285,7 @@ class MakeImage(VmHandler):
         disk = system_disk_of(vm_of(context.job))
         with told_plainly():
             info = storage_of(image.pool).image_from_volume(image.pk, disk.id)
+        reserve_image(image, info.stored_bytes)
         keep_facts(context, info)
 
     def on_success(self, context: Context) -> None:

@@ -1,0 +1,101 @@
+"""Storage of a tenant's images and recycle bin, in GB; each thing counts as one at least."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet, Sum, Value
+from django.db.models.functions import Greatest
+
+from billing import quotas
+from billing.models import QuotaItem
+from compute.models import VM, Disk, Image
+from compute.states.disks import DiskStatus, DiskTask
+from compute.states.images import ImageStatus
+from compute.states.vms import VmStatus, VmTask
+from scloud.jobs.models import Job
+from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+
+GIB = 1024**3
+# What takes storage of the images' quota, and what that of the bin.
+KEPT = (ImageStatus.IMPORTING, ImageStatus.MAKING, ImageStatus.AVAILABLE)
+BINNED = (ImageStatus.BINNED, ImageStatus.DELETING)
+
+
+def whole_gib(size_bytes: int) -> int:
+    """Return a size in GB, rounded up, 1 at least."""
+    return max(1, -(-size_bytes // GIB))
+
+
+def _total(rows: QuerySet[Any], field: str) -> int:
+    found: int | None = rows.aggregate(total=Sum(field))["total"]
+    return found or 0
+
+
+def _images_gib(tenant: Tenant, region: Region, statuses: Iterable[str]) -> int:
+    rows = Image.objects.filter(tenant=tenant, region=region, status__in=statuses)
+    # Integers divide towards zero.
+    each = Greatest((F("size_bytes") + Value(GIB - 1)) / Value(GIB), Value(1))
+    return _total(rows.annotate(gib=each), "gib")
+
+
+def image_gib(tenant: Tenant, region: Region) -> int:
+    """Return what a tenant's images take, those that are being made or imported included."""
+    return _images_gib(tenant, region, KEPT)
+
+
+def bin_gib(tenant: Tenant, region: Region) -> int:
+    """Return what lies in a tenant's recycle bin or is on its way there.
+
+    A VM counts with its system disk; disks count with the size that was bought.
+    """
+    disks = Disk.objects.filter(tenant=tenant, region=region)
+    system = disks.filter(is_system=True)
+    loose = disks.filter(is_system=False)
+    deleting = VM.objects.filter(tenant=tenant, region=region, task=VmTask.DELETING)
+    jobs = Job.objects.filter(pk__in=deleting.values("task_job"))
+    along = [disk for job in jobs for disk in job.payload.get("disks", [])]
+    return (
+        _total(system.filter(vm__status=VmStatus.BINNED), "size_gib")
+        + _total(system.filter(vm__in=deleting), "size_gib")
+        + _total(loose.filter(status=DiskStatus.BINNED), "size_gib")
+        + _total(loose.exclude(status=DiskStatus.BINNED).filter(task=DiskTask.DELETING), "size_gib")
+        + _total(loose.filter(pk__in=along).exclude(status=DiskStatus.BINNED), "size_gib")
+        + _images_gib(tenant, region, BINNED)
+    )
+
+
+def require_bin(
+    actor: Actor, tenant: Tenant, region: Region, size_gib: int, *, automatically: bool = False
+) -> None:
+    """Raise QuotaExceeded unless the recycle bin has room for so many GB.
+
+    What the platform itself moves there (the end of a grace period) always finds room.
+    """
+    if not automatically and not actor.is_platform:
+        quotas.require(tenant, region, {QuotaItem.BIN_GIB.value: size_gib})
+
+
+def reserve_image(image: Image, size_bytes: int) -> None:
+    """Count an image with so many bytes from now on, where it was counted with fewer.
+
+    Raises QuotaExceeded; the image counts as before then.
+    """
+    if size_bytes <= image.size_bytes:
+        return
+    more = whole_gib(size_bytes) - whole_gib(image.size_bytes)
+    with transaction.atomic():
+        if image.tenant is not None and more:
+            quotas.require(image.tenant, image.region, {QuotaItem.IMAGE_GIB.value: more})
+        Image.objects.filter(pk=image.pk).update(size_bytes=size_bytes)
+    image.size_bytes = size_bytes
+
+
+def register() -> None:
+    """Make the meters known."""
+    quotas.register_meter(QuotaItem.IMAGE_GIB.value, image_gib)
+    quotas.register_meter(QuotaItem.BIN_GIB.value, bin_gib)
