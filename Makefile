@@ -4,7 +4,8 @@ SHELL := /bin/bash
 # Namespaces, bridges and the private PostgreSQL need root.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env)
 .DEFAULT_GOAL := help
-.PHONY: help install install-check install-tests database run stop clean test check fast lint types bare audit bench lock
+.PHONY: help install install-check install-tests database run stop clean test check fast lint lint-now types \
+  bare audit mutants bench lock
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -13,10 +14,10 @@ install: ## Install what the product needs (apt, Python, npm)
 	@scripts/install.sh
 
 install-check: # Linters, type checker and test tools, too
-	@scripts/install.sh check
+	@scripts/timed.sh "packages of checks" scripts/install.sh check
 
 install-tests: # What only the tests need, too
-	@scripts/install.sh tests
+	@scripts/timed.sh "packages of tests" scripts/install.sh tests
 
 run: install ## Start everything and print URL and logins
 	@$(AS_ROOT) $(PY) -m scloud.lab.stack up
@@ -30,6 +31,9 @@ clean: ## Stop, and remove all that was made (images stay in the cache)
 	$(AS_ROOT) rm -rf .scloud .venv .uv node_modules static/vendor staticfiles .mypy_cache .ruff_cache .pytest_cache
 
 lint: install-check ## Style, imports, templates
+	@scripts/timed.sh "style, imports, templates" $(MAKE) --no-print-directory lint-now
+
+lint-now:
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	.venv/bin/lint-imports
@@ -37,7 +41,7 @@ lint: install-check ## Style, imports, templates
 	.venv/bin/djlint --lint templates
 
 types: install-check ## mypy strict
-	$(PY) -m mypy
+	@scripts/timed.sh types $(PY) -m mypy
 
 check: lint types ## All checks that need no server
 	$(PY) manage.py makemigrations --check --dry-run
@@ -47,7 +51,7 @@ database: install-tests
 	@$(AS_ROOT) $(PY) -m scloud.lab pg up --no-fsync
 
 fast: database ## Tests that need no hypervisor and no browser
-	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not bench" -n 2
+	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not bench" -n 2 --dist worksteal --durations 15
 
 test: check database ## All checks and all tests, on real hypervisors
 	$(AS_ROOT) scripts/test.sh
@@ -57,6 +61,9 @@ bare: ## A newcomer's walk in a minimal Debian, as root and as a user with sudo 
 
 audit: install-check ## Known holes in what is locked; says so when it has no advisory data
 	@$(PY) scripts/audit.py
+
+mutants: database ## Change the core in small ways; the tests must notice (SAMPLE=200 SEED=1)
+	$(AS_ROOT) $(PY) scripts/mutants.py --sample $(or $(SAMPLE),200) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))
 
 bench: database ## Benchmarks; writes docs/benchmarks.md
 	$(AS_ROOT) $(PY) -m tests.bench

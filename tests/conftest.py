@@ -1,8 +1,9 @@
 """Fixtures that all tests share."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
+from django.test import override_settings
 from playwright.sync_api import expect
 
 # Long enough for a machine that runs guests meanwhile; a page that is ready costs no time.
@@ -11,16 +12,22 @@ expect.set_options(timeout=20_000)
 pytest_plugins = [
     "tests.database",
     "tests.fixtures",
+    "tests.stage",
     "tests.browser",
     "tests.lab_fixture",
     "tests.lab_platform",
 ]
 
 
-@pytest.fixture(autouse=True)
-def _fast_password_hashes(settings: Any) -> None:
-    """Argon2 is slow on purpose; the tests that are about it ask for it."""
-    settings.PASSWORD_HASHERS = [
-        "django.contrib.auth.hashers.MD5PasswordHasher",
-        "django.contrib.auth.hashers.Argon2PasswordHasher",
-    ]
+@pytest.fixture(scope="session", autouse=True)
+def _settings_of_tests() -> Iterator[None]:
+    """What tests that are not about it set otherwise than the product."""
+    # Argon2 is slow on purpose.
+    hashers = ["MD5PasswordHasher", "Argon2PasswordHasher"]
+    with override_settings(
+        PASSWORD_HASHERS=[f"django.contrib.auth.hashers.{name}" for name in hashers],
+        # The thread that renews leases does not see a job in a test's transaction, and would take
+        # it for lost when a busy machine makes the test slow.
+        SCLOUD_JOB_LEASE_S=600.0,
+    ):
+        yield

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.apps import apps
 from django.conf import settings
@@ -25,6 +26,8 @@ from pytest_django import DjangoDbBlocker
 
 # Held while a template is looked for or made: the workers of a run start together.
 LOCK = 0x5C10_7E57
+
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 
 def migrations_digest() -> str:
@@ -43,15 +46,23 @@ def migrations_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def _execute(cursor: Any, statement: str, *names: str) -> None:
+def _execute(cursor: Cursor, statement: str, *names: str) -> None:
     cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @contextmanager
-def _server() -> Iterator[Any]:
-    """A cursor on the server, outside of every test database."""
-    with connection.creation._nodb_cursor() as cursor:
-        yield cursor
+def _server() -> Iterator[Cursor]:
+    """A cursor on the server, outside of every test database and every transaction."""
+    given = connection.settings_dict
+    with psycopg.connect(
+        host=given["HOST"],
+        port=given["PORT"] or None,
+        user=given["USER"],
+        password=given["PASSWORD"] or None,
+        dbname="postgres",
+        autocommit=True,
+    ) as plain:
+        yield plain.cursor()
 
 
 def _use(name: str) -> None:

@@ -1,9 +1,10 @@
-"""The part of libvirt's Python binding that the driver uses; the binding ships no types."""
+"""The part of libvirt's Python binding that the driver and its tests use; the binding ships no types."""
 
 from collections.abc import Callable
 from typing import Any
 
 class libvirtError(Exception):
+    err: tuple[Any, ...] | None
     def get_error_code(self) -> int: ...
     def get_error_message(self) -> str | None: ...
 
@@ -50,6 +51,7 @@ class virDomain:
 
 class virConnect:
     def close(self) -> int: ...
+    def defineXML(self, xml: str) -> virDomain: ...
     def defineXMLFlags(self, xml: str, flags: int = 0) -> virDomain: ...
     def domainListGetStats(
         self, doms: list[virDomain], stats: int = 0, flags: int = 0
@@ -64,6 +66,7 @@ class virConnect:
     def getMemoryStats(self, cellNum: int, flags: int = 0) -> dict[str, int]: ...
     def getVersion(self) -> int: ...
     def isAlive(self) -> int: ...
+    def listAllDomains(self, flags: int = 0) -> list[virDomain]: ...
     def listAllDevices(self, flags: int = 0) -> list[virNodeDevice]: ...
     def lookupByUUIDString(self, uuidstr: str) -> virDomain: ...
     def setKeepAlive(self, interval: int, count: int) -> int: ...
@@ -125,6 +128,7 @@ VIR_DOMAIN_XML_MIGRATABLE: int
 VIR_DOMAIN_XML_SECURE: int
 VIR_ERR_AGENT_UNRESPONSIVE: int
 VIR_ERR_AGENT_UNSYNCED: int
+VIR_ERR_ARGUMENT_UNSUPPORTED: int
 VIR_ERR_INTERNAL_ERROR: int
 VIR_ERR_INVALID_CONN: int
 VIR_ERR_NO_CONNECT: int
@@ -134,6 +138,8 @@ VIR_ERR_OPERATION_INVALID: int
 VIR_ERR_OPERATION_TIMEOUT: int
 VIR_ERR_RPC: int
 VIR_ERR_SYSTEM_ERROR: int
+VIR_ERR_XML_ERROR: int
+VIR_FROM_QEMU: int
 VIR_MIGRATE_ABORT_ON_ERROR: int
 VIR_MIGRATE_AUTO_CONVERGE: int
 VIR_MIGRATE_LIVE: int

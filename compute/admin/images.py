@@ -180,7 +180,9 @@ class ChangeForm(forms.ModelForm[Image]):
         """Put what the action would refuse next to its field."""
         data = super().clean() or {}
         if not self.errors:
-            wanted = {n: data.get(n, getattr(self.instance, n)) for n in self.Meta.fields}
+            # Not Meta.fields: the admin adds what it shows and does not edit.
+            names = base_images.ChangedFacts.__dataclass_fields__
+            wanted = {name: data.get(name, getattr(self.instance, name)) for name in names}
             try:
                 base_images.check_facts(self.instance, base_images.ChangedFacts(**wanted))
             except ScloudError as error:

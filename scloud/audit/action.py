@@ -66,7 +66,8 @@ def _write(actor: Actor, verb: str, notes: _Notes, error: ScloudError | None) ->
         after=notes.after,
         succeeded=error is None,
         error_code=error.code if error else "",
-        error_message=error.message if error else "",
+        # PostgreSQL keeps no NUL, which a refusal may quote from what was sent.
+        error_message=error.message.replace("\x00", "") if error else "",
         request_id=actor.request_id,
     )
 

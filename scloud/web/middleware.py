@@ -75,6 +75,8 @@ class BodyMiddleware:
             return None
         actor = getattr(request, "actor", None)
         if actor is None:
+            if request.user.is_authenticated:
+                return errors.no_tenant(request)
             return login_redirect(request)
         permission = getattr(getattr(view, "view_class", None), "permission", "")
         try:

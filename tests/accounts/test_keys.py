@@ -17,6 +17,7 @@ from django.utils import timezone
 from billing import services
 from scloud.audit.models import Operation
 from scloud.lib.errors import Forbidden, InvalidInput, Unauthenticated
+from scloud.resources.models import Region
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
@@ -152,7 +153,7 @@ def test_spending_needs_a_scope_of_its_own(user: User, tenant: Tenant) -> None:
     "spend",
     [
         lambda actor: services.purchase(
-            actor=actor, region=None, items=[], method="hour", periods=1, resources=[],
+            actor=actor, region=Region(), items=[], method="hour", periods=1, resources=[],
             quote_token="",
         ),
         lambda actor: services.upgrade(actor=actor, resource_id="vm-1", items=[], quote_token=""),
@@ -323,8 +324,9 @@ def test_programs_of_people_do_the_same_by_the_api(user: User, tenant: Tenant) -
     assert "secret" not in str(whole.get("/api-keys").body)
     whole.post("/api-keys", {"name": "more"}).error(401, "person_needed")
     one = f"/{key['id']}"
-    for path, body in ((f"{one}/set-networks", {"networks": []}), (f"{one}/revoke", {})):
-        whole.post(f"/api-keys{path}", body).error(401, "person_needed")
+    bodies: dict[str, dict[str, Any]] = {"set-networks": {"networks": []}, "revoke": {}}
+    for verb, body in bodies.items():
+        whole.post(f"/api-keys{one}/{verb}", body).error(401, "person_needed")
     assert post(f"{one}/set-networks", {"networks": ["x"]}).json()["code"] == "network_invalid"
     changed = post(f"{one}/set-networks", {"networks": ["192.0.2.0/24"]})
     assert changed.json()["networks"] == ["192.0.2.0/24"]

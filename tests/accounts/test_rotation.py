@@ -165,6 +165,7 @@ def test_what_no_key_opens_is_named_and_left_alone(platform: Platform, actor: Ac
 
 
 def test_an_old_api_key_follows_at_its_next_use(user: User) -> None:
+    assert user.tenant is not None
     secret = "sck_of-an-old-installation"
     with in_scope_of(user.tenant):
         ApiKey.objects.create(

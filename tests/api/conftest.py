@@ -7,20 +7,13 @@ from typing import Any
 
 import pytest
 
-from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant, User
 from tests.api.client import Program, program_of
 from tests.billing.helpers import fund
 from tests.compute.box import box, fabric, make_box
-from tests.compute.factories import PASSWORD, Platform, give_network, make_platform
+from tests.compute.factories import PASSWORD, Platform, give_network
 
 __all__ = ["box", "fabric", "make_box"]
-
-
-@pytest.fixture
-def platform(region: Region) -> Platform:
-    """Two hosts with room, sizes, an image and prices."""
-    return make_platform(region)
 
 
 @pytest.fixture

@@ -173,6 +173,7 @@ def test_tenants_that_race_for_the_same_hosts_do_not_lock_each_other_out(
     """Two accounts, two subnets, the same hosts: an order of locks that is not one would hang."""
     fund(other_tenant, cash="1000")
     network = ensure_tenant_defaults(other_tenant, rich.region)
+    assert network.subnet is not None
     mine = order(rich)
     theirs = {
         **mine,

@@ -13,18 +13,11 @@ from compute.models import VM, Disk, Image, Snapshot
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from scloud.jobs.models import ACTIVE, Job, JobStatus
-from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.api.client import Program, program_of
-from tests.compute.factories import Platform, make_platform, make_vm
-
-
-@pytest.fixture
-def platform(region: Region) -> Platform:
-    """Two hosts with room, sizes, an image and prices."""
-    return make_platform(region)
+from tests.compute.factories import Platform, make_vm
 
 
 @pytest.fixture

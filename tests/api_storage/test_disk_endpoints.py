@@ -147,11 +147,13 @@ def test_a_disk_grows_at_the_quoted_price(program: Program, things: Things) -> N
     quoted = program.post(path + "/quote", {"size_gib": 40})
     assert quoted.status == 200, quoted.body
     assert quoted.body["per_period"] > quoted.body["per_period_before"]
+    program.post(path + "/quote", {"size_gib": 10}).error(400, "shrink_refused", "size_gib")
     program.post(path, {"size_gib": 40, "quote_token": "made-up"}).error(400, "quote_invalid")
     answer = program.post(path, {"size_gib": 40, "quote_token": quoted.body["token"]})
     assert answer.status == 202, answer.body
     assert fresh(things.disk).task == "expanding"
-    program.post(path + "/quote", {"size_gib": 10}).error(400, "shrink_refused", "size_gib")
+    # A quote refuses what the purchase would refuse.
+    program.post(path + "/quote", {"size_gib": 50}).error(409, "disk_state")
 
 
 def test_a_clone_is_bought_like_a_disk(program: Program, things: Things) -> None:

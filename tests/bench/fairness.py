@@ -9,10 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from tests.bench import installation
 from tests.bench.rows import Row, p95, spread
+
+if TYPE_CHECKING:
+    from scloud.tenancy.models import Tenant
 
 GOAL_S = 1.0
 STUCK_JOBS, DRIPPING_JOBS = 50, 20
@@ -80,7 +84,7 @@ def stuff(tenant: object, url: str) -> None:
             )
 
 
-def wakes(tenant: object) -> float:
+def wakes(tenant: Tenant) -> float:
     """Return how often the waiting jobs were looked at, on average; all must have had a turn."""
     from scloud.jobs.models import Job
     from tests.bench.tick.handler import STUCK

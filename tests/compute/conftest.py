@@ -3,15 +3,8 @@
 import pytest
 
 from compute.models import VM
-from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
-from tests.compute.factories import Platform, make_platform, make_vm
-
-
-@pytest.fixture
-def platform(region: Region) -> Platform:
-    """Two hosts with room, sizes, an image and prices."""
-    return make_platform(region)
+from tests.compute.factories import Platform, make_vm
 
 
 @pytest.fixture

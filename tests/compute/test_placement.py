@@ -47,4 +47,5 @@ def test_hosts_that_stay_silent_take_nothing(platform: Platform, tenant: Tenant)
     with pytest.raises(NoCapacity) as refused:
         names(platform, tenant)
     assert "not answering: 2 hosts" in refused.value.message
+    assert refused.value.numbers is not None
     assert refused.value.numbers["refused"] == {"unreachable": 2}

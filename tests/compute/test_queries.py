@@ -1,5 +1,7 @@
 """Reads of VMs: what a row shows, what is found, what is not, and in how many queries."""
 
+from typing import Any
+
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
@@ -21,7 +23,7 @@ def test_a_row_shows_disks_addresses_network_and_billing(platform: Platform, act
         data_disk_gib=100,
     )
     with scope(tenant=actor.tenant):
-        row = queries.vms(platform.region).get()
+        row: Any = queries.vms(platform.region).get()
         assert row.pk == vm.pk
         assert queries.system_gib(row) == 40
         assert queries.data_gib(row) == 100
@@ -57,7 +59,8 @@ def test_filters_by_vpc_and_billing_method(platform: Platform, actor: Actor) -> 
     make_vm(platform, actor, name="a", method="hour")
     monthly = make_vm(platform, actor, name="b", method="month")
     with scope(tenant=actor.tenant):
-        vpc = queries.vms()[0].nic_rows[0]["vpc_id"]
+        row: Any = queries.vms()[0]
+        vpc = row.nic_rows[0]["vpc_id"]
         assert queries.in_vpcs(queries.vms(), [vpc]).count() == 2
         assert queries.in_vpcs(queries.vms(), ["vpc-none00000"]).count() == 0
         assert queries.paid_by(queries.vms(), ["month"]).get().pk == monthly.pk

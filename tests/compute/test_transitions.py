@@ -94,6 +94,11 @@ def test_only_a_failed_vm_is_forgotten(platform: Platform, actor: Actor) -> None
     assert kinds_of(vm)[0] == "vm.destroyed"
 
 
+def latest(vm: VM) -> int:
+    """The VM's revision as the database counts it."""
+    return VM.objects.values_list("revision", flat=True).get(pk=vm.pk)
+
+
 @pytest.mark.parametrize(
     ("power", "status", "event", "code"),
     [
@@ -106,7 +111,9 @@ def test_what_the_host_says_becomes_the_status(
     running: VM, power: str, status: str, event: str, code: str
 ) -> None:
     with scope(tenant=running.tenant):
-        assert transitions.observe(running, power, reason="so it is") is True
+        assert (
+            transitions.observe(running, power, revision=latest(running), reason="so it is") is True
+        )
         running.refresh_from_db()
     assert (running.status, running.power_state) == (status, power)
     assert (running.failure_code, running.failure) == (code, "so it is")
@@ -116,14 +123,14 @@ def test_what_the_host_says_becomes_the_status(
 def test_a_vm_that_an_operator_started_by_hand_is_running(platform: Platform, actor: Actor) -> None:
     vm = make_vm(platform, actor, VmStatus.STOPPED)
     with scope(tenant=vm.tenant):
-        assert transitions.observe(vm, PowerState.RUNNING) is True
+        assert transitions.observe(vm, PowerState.RUNNING, revision=latest(vm)) is True
     assert kinds_of(vm)[0] == "vm.running"
 
 
 @pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.PAUSED, PowerState.UNKNOWN])
 def test_nothing_new_is_only_written_down(running: VM, power: str) -> None:
     with scope(tenant=running.tenant):
-        assert transitions.observe(running, power) is False
+        assert transitions.observe(running, power, revision=latest(running)) is False
         running.refresh_from_db()
     assert (running.status, running.power_state) == (VmStatus.RUNNING, power)
 
@@ -131,7 +138,7 @@ def test_nothing_new_is_only_written_down(running: VM, power: str) -> None:
 def test_an_observation_of_a_busy_vm_changes_nothing(running: VM, actor: Actor) -> None:
     with scope(tenant=running.tenant):
         transitions.begin(running, "shut_down_vm", actor=actor)
-        assert transitions.observe(running, PowerState.STOPPED) is False
+        assert transitions.observe(running, PowerState.STOPPED, revision=latest(running)) is False
         running.refresh_from_db()
     assert running.status == VmStatus.RUNNING
 

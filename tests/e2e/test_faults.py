@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def test_a_killed_process_costs_time_and_nothing_else(
         (f"/vms/{vm_id}/start", "POST", "running"),
         (f"/vms/{vm_id}", "DELETE", "binned"),
     ):
-        answer = during(kill, lambda path=path, method=method: api.stubborn(method, path), 0.15)
+        answer = during(kill, partial(api.stubborn, method, path), 0.15)
         assert answer.status == 202, answer
         vm = api.settled(vm_id, timeout_s=240)
         assert (vm["status"], vm["failure"]) == (status, ""), vm

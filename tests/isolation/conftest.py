@@ -1,13 +1,17 @@
-"""Two tenants on one platform."""
+"""Two tenants on one platform, furnished once for all tests of a file."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from scloud.tenancy.models import Tenant, User
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.permissions import Role
 from tests.compute.factories import Platform, make_platform
-from tests.isolation.world import Caller, furnish, make_caller
+from tests.fixtures import new_user
+from tests.isolation.world import Caller, furnish, make_caller, quote_anew
 
 
 @pytest.fixture(autouse=True)
@@ -18,32 +22,55 @@ def _room_for_many_requests(settings: Any) -> None:
     settings.SCLOUD_DEMO = True
 
 
-@pytest.fixture
-def platform(region: Any) -> Platform:
-    """Two hosts with room for both tenants."""
-    return make_platform(region)
+@dataclass(frozen=True)
+class World:
+    """Who is there; every test starts from these rows."""
+
+    platform: Platform
+    owner: Caller
+    intruder: Caller
+    colleagues: dict[str, Caller]
+
+
+@pytest.fixture(scope="module")
+def world(module_transaction: Callable[[], Any]) -> World:
+    """Two hosts with room, and two tenants with one of everything."""
+    with module_transaction():
+        return _make_world()
+
+
+def _make_world() -> World:
+    platform = make_platform(Region.objects.create(id="box", name="Box"))
+    callers: list[Caller] = []
+    for name, mark in (("Acme", "zebra"), ("Rival", "mouse")):
+        tenant = Tenant.objects.create(name=name)
+        user = new_user(tenant)
+        callers.append(make_caller(user, furnish(platform, tenant, user, mark), mark))
+    owner, intruder = callers
+    assert owner.user.tenant is not None
+    colleagues = {
+        str(role): make_caller(
+            new_user(owner.user.tenant, role, f"{role}2@acme.test"), owner.samples, "zebra"
+        )
+        for role in Role
+    }
+    return World(platform, owner, intruder, colleagues)
 
 
 @pytest.fixture
-def owner(platform: Platform, tenant: Tenant, user: User) -> Caller:
+def owner(world: World, db: None) -> Caller:
     """The owner of the tenant that has one of everything."""
-    return make_caller(user, furnish(platform, tenant, user, "zebra"), "zebra")
+    return world.owner.anew(**quote_anew(world.platform, world.owner))
 
 
 @pytest.fixture
-def colleague(
-    owner: Caller, tenant: Tenant, make_user: Callable[..., User]
-) -> Callable[..., Caller]:
-    """Return a function that makes a user of the same tenant with a role."""
-
-    def make(role: str) -> Caller:
-        return make_caller(make_user(tenant, role, f"{role}2@acme.test"), owner.samples, "zebra")
-
-    return make
+def colleague(world: World, owner: Caller) -> Callable[[str], Caller]:
+    """Return a function that returns the user of the same tenant with a role."""
+    quotes = {name: value for name, value in owner.samples.items() if name.endswith("_token")}
+    return lambda role: world.colleagues[role].anew(**quotes)
 
 
 @pytest.fixture
-def intruder(platform: Platform, other_tenant: Tenant, make_user: Callable[..., User]) -> Caller:
+def intruder(world: World, db: None) -> Caller:
     """The owner of another tenant that has one of everything too."""
-    stranger = make_user(other_tenant)
-    return make_caller(stranger, furnish(platform, other_tenant, stranger, "mouse"), "mouse")
+    return world.intruder.anew(**quote_anew(world.platform, world.intruder))

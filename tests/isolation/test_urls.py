@@ -10,12 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import Client
 
+from compute.models import Snapshot
+from scloud.resources.models import Region
+from scloud.tenancy.models import ApiKey, LoginAttempt, Tenant
 from scloud.tenancy.permissions import Role, role_allows
+from scloud.tenancy.scoping import scopes_disabled
 from tests.isolation.known import OPEN, Known
 from tests.isolation.routes import KNOWN, Route, all_routes
-from tests.isolation.world import Caller, Platform, address, fill, fingerprint, send
+from tests.isolation.world import Caller, address, changed, fill, fingerprint, send, writes
 
 # Asking for the middle of the other tenant's data by a word that only stands there.
 MARK = "zebra"
@@ -33,6 +38,30 @@ def listed(wrong: list[Any]) -> str:
 
 def body_for(route: Route, known: Known, method: str, samples: dict[str, str]) -> object:
     return fill(known.writes[method].body, samples) if method in known.writes else {}
+
+
+def test_what_a_request_writes_is_seen(owner: Caller) -> None:
+    """The tests below hang on this: no write outside of the bookkeeping may escape them."""
+    before = fingerprint("tenancy_apikey")
+    with scopes_disabled():
+        changes: dict[str, Callable[[], object]] = {
+            "tenancy_tenant": lambda: Tenant.objects.filter(name="Acme").update(name="Zoo"),
+            "resources_region": lambda: Region.objects.create(id="new", name="New"),
+            "compute_snapshot": lambda: Snapshot.objects.all().delete(),
+            "tenancy_apikey": lambda: ApiKey.objects.update(name="other"),
+        }
+        for table, change in changes.items():
+            for kept in (True, False):
+                mark, written = transaction.savepoint(), writes()
+                change()
+                if not kept:
+                    transaction.savepoint_rollback(mark)
+                assert changed(before, written) == ([table] if kept else [])
+                if kept:
+                    transaction.savepoint_rollback(mark)
+        written = writes()
+        LoginAttempt.objects.create(email="x@y.test", succeeded=False)
+        assert changed(before, written) == [], "bookkeeping that is not named does not count"
 
 
 def test_every_url_is_known() -> None:
@@ -86,7 +115,7 @@ def test_public_urls_tell_nothing_and_change_nothing_for_nobody(owner: Caller) -
 
 def test_what_belongs_to_another_tenant_does_not_exist(owner: Caller, intruder: Caller) -> None:
     before = fingerprint()
-    wrong = []
+    wrong: list[Any] = []
     tried = 0
     for route, known in known_routes():
         if not known.owned:
@@ -286,7 +315,7 @@ def test_without_the_csrf_token_nothing_happens(owner: Caller) -> None:
     assert not wrong, listed(wrong)
 
 
-def test_administrators_of_the_platform_have_no_console(owner: Caller, platform: Platform) -> None:
+def test_administrators_of_the_platform_have_no_console(owner: Caller) -> None:
     from scloud.tenancy.models import User
 
     client = Client()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http.cookies import SimpleCookie
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +27,7 @@ from compute.models import VM, Disk, Image, Snapshot
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import VmStatus
-from network.actions import RuleInput, add_rule, create_security_group, create_vpc
+from network.actions import RuleInput, add_rule, create_security_group, create_subnet, create_vpc
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
@@ -112,6 +114,15 @@ class Caller:
     samples: dict[str, str]
     secret: str
     console: Client = field(default_factory=Client)
+
+    def anew(self, **samples: str) -> Caller:
+        """Return a caller of its own for a test, signed in as this one, with further samples."""
+        console = Client()
+        console.cookies = SimpleCookie(
+            {name: morsel.value for name, morsel in self.console.cookies.items()}
+        )
+        user = copy(self.user)
+        return Caller(user, {**self.samples, **samples}, self.secret, console)
 
 
 @dataclass
@@ -281,11 +292,6 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             limit_wanted=5000,
             reason=f"{mark}-reason",
         )
-        quote = quote_vms(actor=actor, order=make_order(platform, tenant))
-        renewals = [
-            services.quote_renewal(tenant=tenant, resource_id=one.pk, periods=1).token
-            for one in (vm, binned)
-        ]
         return {
             "vm": vm.pk,
             "stopped_vm": stopped.pk,
@@ -311,11 +317,72 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             "cluster": platform.cluster.pk,
             "base_image": platform.image.pk,
             "disk_type": platform.disk_type.pk,
-            "quote_token": quote.token,
-            "renewal_token": renewals[0],
-            "binned_renewal_token": renewals[1],
             "uuid": str(uuid4()),
         }
+
+
+def quote_anew(platform: Platform, caller: Caller) -> dict[str, str]:
+    """Return the samples that are quotes: they grow stale after ten minutes."""
+    user = caller.user
+    assert user.tenant is not None
+    actor = Actor(tenant=user.tenant, user=user, role=user.role, via="console", ip="192.0.2.7")
+    with scope(tenant=user.tenant):
+        quote = quote_vms(actor=actor, order=make_order(platform, user.tenant))
+        renewals = {
+            name: services.quote_renewal(
+                tenant=user.tenant, resource_id=caller.samples[vm], periods=1
+            ).token
+            for name, vm in (("renewal_token", "vm"), ("binned_renewal_token", "binned_vm"))
+        }
+    return {"quote_token": quote.token, **renewals}
+
+
+def furnish_more(platform: Platform, owner: User, mark: str) -> None:
+    """Give a furnished tenant more of what lists show."""
+    tenant = owner.tenant
+    assert tenant is not None
+    actor = Actor(tenant=tenant, user=owner, role=owner.role, via="console", ip="192.0.2.7")
+    with scope(tenant=tenant):
+        for number in range(2):
+            vm = make_vm(platform, actor, name=f"{mark}-vm-{number}")
+            furnish_disks(platform, actor, vm, f"{mark}-{number}")
+            binned = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-binned-{number}")
+            services.set_in_bin(binned.pk, True)
+            VM.objects.filter(pk=binned.pk).update(
+                status=VmStatus.BINNED,
+                host=None,
+                binned_at=timezone.now(),
+                destroy_at=timezone.now() + timedelta(days=3),
+            )
+            vpc = create_vpc(
+                actor=actor,
+                region=platform.region,
+                name=f"{mark}-vpc-{number}",
+                cidr="10.89.0.0/16",
+            )
+            create_subnet(actor=actor, vpc=vpc, name=f"{mark}-subnet", cidr="10.89.1.0/24")
+            group = create_security_group(
+                actor=actor, region=platform.region, name=f"{mark}-group-{number}", rules=()
+            )
+            for cidr in ("192.0.2.0/25", "192.0.2.128/25"):
+                add_rule(
+                    actor=actor,
+                    group=group,
+                    rule=RuleInput(
+                        direction="in", protocol="tcp", ports="22", cidr=cidr, description=mark
+                    ),
+                )
+            for status in ("available", "binned"):
+                Image.objects.create(
+                    tenant=tenant,
+                    region=platform.region,
+                    pool=platform.pool,
+                    name=f"{mark}-image-{number}-{status}",
+                    distribution="debian",
+                    status=status,
+                    binned_at=timezone.now() if status == "binned" else None,
+                )
+            apikeys.issue(user=owner, name=f"{mark}-key-{number}")
 
 
 def furnish_disks(platform: Platform, actor: Actor, vm: VM, mark: str) -> dict[str, str]:

@@ -34,20 +34,24 @@ class Script(Handler):
             Step("second", "Do the second", lambda context: self._do("second", context), weight=3),
         ]
 
+    def _work(self, name: str, context: Context) -> None:
+        if name in self.works:
+            self.works[name](context)
+
     def _do(self, name: str, context: Context) -> None:
         self.calls.append(name)
-        self.works.get(name, lambda _: None)(context)
+        self._work(name, context)
 
     def on_success(self, context: Context) -> None:
         self.calls.append("success")
-        self.works.get("success", lambda _: None)(context)
+        self._work("success", context)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         self.calls.append(f"failure {error.code}")
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         self.calls.append("clean up")
-        self.works.get("clean up", lambda _: None)(context)
+        self._work("clean up", context)
 
 
 @pytest.fixture

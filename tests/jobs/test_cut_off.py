@@ -130,7 +130,8 @@ def island() -> Iterator[Island]:
 
 def line_of(child: subprocess.Popen[str]) -> list[str]:
     assert child.stdout is not None
-    return child.stdout.readline().split()
+    line: str = child.stdout.readline()
+    return line.split()
 
 
 def test_a_database_that_became_a_black_hole_hangs_nothing_longer_than_15_s(

@@ -126,7 +126,7 @@ def test_nothing_is_published_when_the_database_does_not_answer(
     def work(_context: Context) -> None:
         Driver().start()
         monkeypatch.setattr(leases.leases, "confirm", away)
-        monkeypatch.setattr(runner.connection, "close", lambda: None)
+        monkeypatch.setattr("scloud.jobs.runner.connection.close", lambda: None)
         Driver().start()
 
     script.works["first"] = work

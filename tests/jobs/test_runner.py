@@ -266,7 +266,7 @@ def test_a_heartbeat_without_a_database_is_no_catastrophe(
     book = leases.Leases()
     book.hold(job.id, 1, leases.clock())
     monkeypatch.setattr(leases, "scopes_disabled", broken)
-    monkeypatch.setattr(leases.connection, "close", lambda: closed.append(True))
+    monkeypatch.setattr("scloud.jobs.leases.connection.close", lambda: closed.append(True))
     book.beat(job.id, 1)
     assert closed == [True]
     assert book.believed(job.id, 1)
@@ -354,7 +354,7 @@ def test_without_a_database_the_lease_is_left_to_run_out(
     caplog: Any,
     kind: type[Exception],
 ) -> None:
-    monkeypatch.setattr(runner.connection, "close", lambda: None)
+    monkeypatch.setattr("scloud.jobs.runner.connection.close", lambda: None)
     script.works["first"] = raising(kind("the connection is closed"))
     job = enqueue()
     assert runner.run(job.id) == "database away"
@@ -477,7 +477,7 @@ def test_a_worker_told_to_die_kills_itself_once(tmp_path: Path) -> None:
 
 def test_a_fault_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kills: list[int] = []
-    monkeypatch.setattr(faults.os, "kill", lambda pid, signal: kills.append(signal))
+    monkeypatch.setattr("scloud.jobs.faults.os.kill", lambda pid, signal: kills.append(signal))
     faults.reach("a")
     monkeypatch.setenv("SCLOUD_FAULT", "a")
     faults.reach("b")

@@ -19,6 +19,7 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from scloud.jobs import periodic, runner, sweep
+from scloud.jobs.handlers import Context
 from scloud.jobs.management.commands import sweeper, worker
 from scloud.jobs.models import Job
 from scloud.jobs.periodic import Lane
@@ -93,11 +94,12 @@ def test_a_worker_that_is_still_at_it_loses_to_the_deadline(
     enqueue: Enqueue, script: Script
 ) -> None:
     job = enqueue()
-    script.works["first"] = lambda _context: (
-        change(job, deadline=ago(1)),
-        sweep.end_overdue(),
-        None,
-    )[-1]
+
+    def too_long(_context: Context) -> None:
+        change(job, deadline=ago(1))
+        sweep.end_overdue()
+
+    script.works["first"] = too_long
     assert runner.run(job.id) == "lost"
     assert fresh(job).status == "failed"
     assert script.calls == ["first", "clean up", "failure deadline_exceeded"]
@@ -238,7 +240,7 @@ def test_chores_run_when_they_are_due_and_failures_are_their_own(
     chores: list[str], monkeypatch: pytest.MonkeyPatch, caplog: Any, db: None
 ) -> None:
     closed: list[bool] = []
-    monkeypatch.setattr(periodic.connection, "close", lambda: closed.append(True))
+    monkeypatch.setattr("scloud.jobs.periodic.connection.close", lambda: closed.append(True))
 
     def no_database() -> None:
         raise DatabaseError("away")
@@ -280,7 +282,7 @@ def test_the_sweeper_runs_the_chores_and_outlives_the_database(
 
     monkeypatch.setattr(periodic, "run_due", run_due)
     monkeypatch.setattr(sweeper, "run_lane", lambda *given: None)
-    monkeypatch.setattr(sweeper.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("scloud.jobs.management.commands.sweeper.time.sleep", lambda seconds: None)
     with pytest.raises(Enough):
         call_command("sweeper")
     assert chores == ["round 0", "round 1", "round 2", "round 3"]
@@ -339,7 +341,7 @@ def test_a_second_sweeper_waits(chores: list[str], monkeypatch: pytest.MonkeyPat
             raise Enough
 
     monkeypatch.setattr(periodic, "run_due", lambda lane: chores.append("swept"))
-    monkeypatch.setattr(sweeper.time, "sleep", sleep)
+    monkeypatch.setattr("scloud.jobs.management.commands.sweeper.time.sleep", sleep)
     monkeypatch.setattr(sweeper, "run_lane", lambda *given: None)
     other = psycopg.connect(
         host=settings["HOST"], port=settings["PORT"], user=settings["USER"],
@@ -362,11 +364,11 @@ def test_the_worker_writes_its_pid_and_leads_its_group(
     called: list[str] = []
     groups: list[bool] = []
     monkeypatch.setattr(worker, "call_command", called.append)
-    monkeypatch.setattr(worker.os, "setpgrp", lambda: groups.append(True))
-    monkeypatch.setattr(worker.os, "getpgrp", lambda: 1)
+    monkeypatch.setattr("os.setpgrp", lambda: groups.append(True))
+    monkeypatch.setattr("os.getpgrp", lambda: 1)
     worker.Command().handle()
     assert sweep.worker_pid_file().read_text() == str(os.getpid())
-    monkeypatch.setattr(worker.os, "getpgrp", os.getpid)
+    monkeypatch.setattr("os.getpgrp", os.getpid)
     worker.Command().handle()
     assert called == ["qcluster", "qcluster"]
     assert groups == [True]

@@ -90,7 +90,7 @@ def test_a_wait_ends_by_its_own_limit_however_often_it_was_woken(
 ) -> None:
     monkeypatch.setattr(handlers, "KEEPS_SLOT_S", 0.0)
     now = [1000.0]
-    monkeypatch.setattr(handlers.time, "time", lambda: now[0])
+    monkeypatch.setattr("scloud.jobs.handlers.time.time", lambda: now[0])
     answers: list[bool] = []
     script.works["first"] = lambda context: answers.append(
         context.wait_until(lambda: False, timeout_s=120, poll_s=0.001)
@@ -158,11 +158,15 @@ def test_what_is_busy_is_waited_for_without_using_up_tries(
     assert runner.run(again.id) == "failed"
 
 
+def wait_in_vain(context: Context) -> None:
+    context.wait_until(lambda: False, timeout_s=60)
+
+
 def test_a_superseded_wait_is_over(
     enqueue: Enqueue, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handlers, "KEEPS_SLOT_S", 0.0)
-    script.works["first"] = lambda context: context.wait_until(lambda: False, timeout_s=60)
+    script.works["first"] = wait_in_vain
     job = enqueue()
     assert runner.run(job.id) == "waiting"
     assert service.supersede(job.id, "Pushed aside.")
@@ -178,7 +182,7 @@ def test_the_end_of_a_wait_is_told_once_and_a_lost_wake_up_once_a_minute(
     enqueue: Enqueue, script: Script, monkeypatch: pytest.MonkeyPatch, rings: list[str]
 ) -> None:
     monkeypatch.setattr(handlers, "KEEPS_SLOT_S", 0.0)
-    script.works["first"] = lambda context: context.wait_until(lambda: False, timeout_s=60)
+    script.works["first"] = wait_in_vain
     job = enqueue()
     assert runner.run(job.id) == "waiting"
     change(job, not_before=timezone.now() - timedelta(milliseconds=1), rung_at=ago(1))
@@ -231,7 +235,7 @@ def test_whose_turn_was_longest_ago_comes_first(
 ) -> None:
     """One slot: the tenants take turns, though one of them was first with all of its jobs."""
     order: list[str] = []
-    script.works["first"] = lambda context: order.append(context.job.tenant_id)
+    script.works["first"] = lambda context: order.append(str(context.job.tenant_id))
     queue(4, "a")
     queue(2, "b", tenant=other_tenant)
     runner.serve()

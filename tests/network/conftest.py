@@ -8,6 +8,8 @@ import pytest
 
 from network.actions import Defaults, ensure_tenant_defaults
 from network.fabric import fake
+from network.models.base import FabricResource
+from network.states.resources import Status
 from network.tasks import fabrics
 from scloud.jobs import runner
 from scloud.jobs.models import ACTIVE, Job
@@ -32,6 +34,11 @@ def world(region: Region, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.Worl
     fabrics.close_all()
     yield world
     fabrics.close_all()
+
+
+def status_of(row: FabricResource) -> Status:
+    """Return the status as it is at this moment; the type checker takes an attribute for fixed."""
+    return row.status
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from network.tasks import fabrics, plumbing
 from scloud.lib.errors import HostError
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
+from tests.network.conftest import status_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scoped")]
 RunJobs = Callable[[], list[str]]
@@ -54,7 +55,7 @@ def test_a_port_is_made_with_all_that_it_rests_on(world: fake.World, nic: Nic) -
     assert (spec.security_group_id, spec.vm_id) == (nic.security_group_id, "vm-1")
     assert plumbing.ensure_nic_ports([nic]) == ()
     nic.refresh_from_db()
-    assert nic.status == Status.AVAILABLE
+    assert status_of(nic) == Status.AVAILABLE
 
 
 @pytest.mark.parametrize("kind", [Kind.SUBNET, Kind.SECURITY_GROUP])
@@ -65,6 +66,7 @@ def test_what_a_port_rests_on_and_vanished_comes_back(
     plumbing.remove_nic_ports([nic])
     Nic.objects.filter(pk=nic.pk).update(port_wanted=True)
     rests_on = nic.subnet_id if kind is Kind.SUBNET else nic.security_group_id
+    assert rests_on is not None
     del world.things[nic.region_id, kind, rests_on]
     assert plumbing.ensure_nic_ports([nic])
     assert (nic.region_id, kind, rests_on) in world.things
@@ -104,13 +106,13 @@ def test_changing_the_group_reaches_the_port(
     run_jobs()
     change_security_group(actor=actor, nic=nic, group=None)
     nic.refresh_from_db()
-    assert nic.status == Status.APPLYING
+    assert status_of(nic) == Status.APPLYING
     assert run_jobs() == ["succeeded"]
     spec = port_in(world, nic)
     assert spec is not None
     assert spec.security_group_id is None
     nic.refresh_from_db()
-    assert nic.status == Status.AVAILABLE
+    assert status_of(nic) == Status.AVAILABLE
     assert change_security_group(actor=actor, nic=nic, group=None).generation == nic.generation
 
 
@@ -170,7 +172,7 @@ def test_only_what_has_a_tombstone_is_removed(
     assert {drift.problem for drift in reconcile.reconcile(region)} == {"unknown", "foreign"}
     Tombstone.objects.update(buried_at=timezone.now() - timedelta(minutes=5))
 
-    found = {drift.problem: drift for drift in reconcile.reconcile(region)}
+    found = {str(drift.problem): drift for drift in reconcile.reconcile(region)}
 
     assert found["left_over"].target_id == str(nic.port_uuid)
     assert found["left_over"].repaired
@@ -234,7 +236,7 @@ def test_the_sweep_clears_a_failure_that_is_no_more(
     run_jobs()
     Vpc.objects.update(generation=2, sync_error="nobody answers")
     vpc = Vpc.objects.get()
-    assert vpc.status == Status.FAILED
+    assert status_of(vpc) == Status.FAILED
     assert reconcile.reconcile(region) == []
     vpc.refresh_from_db()
     assert (vpc.sync_error, vpc.applied_generation) == ("", 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -31,6 +32,7 @@ from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NotFound, Quota
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
+from tests.network.conftest import status_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scoped")]
 RunJobs = Callable[[], list[str]]
@@ -40,11 +42,11 @@ def test_a_vpc_is_made_and_applied_by_its_job(
     actor: Actor, region: Region, world: fake.World, run_jobs: RunJobs
 ) -> None:
     vpc = create_vpc(actor=actor, region=region, name="office", cidr="172.16.0.0/20")
-    assert vpc.status == Status.APPLYING
+    assert status_of(vpc) == Status.APPLYING
     assert world.calls == []
     assert run_jobs() == ["succeeded"]
     vpc.refresh_from_db()
-    assert vpc.status == Status.AVAILABLE
+    assert status_of(vpc) == Status.AVAILABLE
     assert (region.pk, Kind.VPC, vpc.pk) in world.things
     operation = Operation.objects.get(verb="network.create_vpc")
     assert operation.succeeded
@@ -63,7 +65,7 @@ def test_a_subnet_is_made_and_applied_with_its_vpc(
     spec = world.things[region.pk, Kind.SUBNET, subnet.pk]
     assert str(spec.cidr) == "172.16.1.0/24"  # type: ignore[union-attr]  # it is a SubnetSpec
     subnet.refresh_from_db()
-    assert subnet.status == Status.AVAILABLE
+    assert status_of(subnet) == Status.AVAILABLE
 
 
 def test_the_subnets_job_may_run_before_the_vpcs(
@@ -92,10 +94,9 @@ def test_the_subnets_job_may_run_before_the_vpcs(
 def test_a_bad_vpc_is_refused_and_leaves_nothing(
     actor: Actor, region: Region, values: dict[str, str], code: str, field: str
 ) -> None:
+    given: dict[str, Any] = {"name": "office", "cidr": "10.0.0.0/16", **values}
     with pytest.raises(InvalidInput) as refused:
-        create_vpc(
-            actor=actor, region=region, **{"name": "office", "cidr": "10.0.0.0/16", **values}
-        )
+        create_vpc(actor=actor, region=region, **given)
     assert (refused.value.code, refused.value.field) == (code, field)
     assert not Vpc.objects.exists()
     assert not Job.objects.exists()
@@ -118,7 +119,7 @@ def test_the_quota_of_vpcs_holds(actor: Actor, region: Region) -> None:
     assert refused.value.numbers is not None
     assert refused.value.numbers["limit"] == 20
     assert Vpc.objects.count() == 20
-    delete_vpc(actor=actor, vpc=Vpc.objects.first())
+    delete_vpc(actor=actor, vpc=Vpc.objects.all()[0])
     create_vpc(actor=actor, region=region, name="again", cidr="10.0.0.0/16")
 
 
@@ -238,7 +239,7 @@ def test_a_fabric_that_is_away_shows_on_the_row_and_not_in_the_request(
     Job.objects.update(max_attempts=2, not_before=vpc.created_at)
     assert run_jobs() == ["failed"]
     vpc.refresh_from_db()
-    assert vpc.status == Status.FAILED
+    assert status_of(vpc) == Status.FAILED
     assert "nobody answers" in vpc.sync_error
     assert Job.objects.get().error_code == "fabric_unreachable"
 

@@ -227,8 +227,8 @@ def test_the_server_stops_a_chunked_form_of_a_stranger(console_url: str) -> None
 
 @pytest.fixture
 def secret(console_url: str, console_state: Path, user: User, settings: Any) -> str:
-    """A key of the owner that the process knows: it has a secret key of its own."""
-    settings.SECRET_KEY = (console_state / "secret_key").read_text().strip()
+    """A key of the owner that the process knows: it has keys of its own."""
+    settings.SCLOUD_STATE_DIR = console_state
     return program_of(user).secret
 
 

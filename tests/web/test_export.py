@@ -9,11 +9,11 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import openpyxl
 import pytest
@@ -164,7 +164,7 @@ def test_a_writing_that_is_given_up_leaves_no_file(
 
 def framed(content: bytes) -> tuple[list[dict[str, Any]], bytes]:
     """The lines of progress, and the file behind them."""
-    lines = []
+    lines: list[dict[str, Any]] = []
     while not lines or not {"file", "error"} & set(lines[-1]):
         line, _, content = content.partition(b"\n")
         lines.append(json.loads(line))
@@ -273,10 +273,13 @@ def test_a_browser_that_goes_away_ends_the_writing(
                 queryset=Job.objects.all(), columns=[ExportColumn("Task", title)], name="job",
                 tenant=tenant, user="1", progress=True, asynchronous=True,
             )  # fmt: skip
-        async with contextlib.aclosing(aiter(response)) as content:
+        content = cast(AsyncGenerator[bytes, None], aiter(response))
+        async with contextlib.aclosing(content):
             async for _ in content:
                 if seen:
                     break
+        # The response wraps the content: the loop closes what is inside at its next turns.
+        await asyncio.sleep(0.2)
         gone.set()
 
     asyncio.run(leave())

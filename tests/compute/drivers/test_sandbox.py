@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compute.storage import helper, sandbox
-from compute.storage.base import ImageRefused, StorageRef, open_storage
+from compute.storage.base import ImageRefused, StorageRef, StorageTimeout, open_storage
 from compute.storage.sandbox import Seen
 
 GIB = 1024**3
@@ -87,7 +87,7 @@ def test_nothing_of_the_helper_outlives_its_time(given: Seen, tmp_path: Path) ->
     target = tmp_path / "target"
     target.touch()
     script = "while :; do echo x >> /made; sleep 0.05; done"
-    with pytest.raises(helper.StorageTimeout):
+    with pytest.raises(StorageTimeout):
         helper.run(
             ["/bin/sh", "-c", script], timeout_s=1.0, files=[Seen(target, "/made", writable=True)]
         )

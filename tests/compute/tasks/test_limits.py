@@ -138,6 +138,7 @@ def test_a_start_that_libvirt_never_ended_is_told_until_it_is_freed(box: Box) ->
     assert "restart libvirt" in Job.objects.get(pk=job.pk).error_remedy
     reconcile.reconcile_hosts()
     drift = Drift.objects.get(kind="unfinished_start", repaired_at=None)
+    assert vm.host is not None
     assert (drift.place, drift.resource_id) == (vm.host.name, vm.pk)
 
     box.domain(vm).reason = ""

@@ -12,6 +12,7 @@ from billing.models import QuotaLimit, Subscription
 from compute.actions.vms import lifecycle
 from compute.models import Disk, Snapshot, SnapshotSchedule
 from compute.sweeps import schedules
+from compute.transitions.disks import fresh_disk
 from scloud.audit.models import Operation
 from scloud.jobs.rows import Rota
 from tests.compute.box import Box
@@ -66,12 +67,11 @@ def test_a_disk_that_cannot_be_read_harms_no_other_retention(
             make_due(one)
         schedules.run_schedules()
         box.run()
-    real = schedules.fresh_disk
 
     def broken(disk: Disk) -> Disk:
         if disk.pk == first.disk_id:
             raise RuntimeError("of this row alone")
-        return real(disk)
+        return fresh_disk(disk)
 
     monkeypatch.setattr(schedules, "fresh_disk", broken)
     schedules.keep_to_schedules()

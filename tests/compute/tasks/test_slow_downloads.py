@@ -150,7 +150,7 @@ def test_silence_ends(
 def test_a_resolver_that_is_silent_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     over = threading.Event()
     monkeypatch.setattr(destinations, "RESOLVE_S", 0.3)
-    monkeypatch.setattr(destinations.socket, "getaddrinfo", lambda *_a, **_k: over.wait(60))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: over.wait(60))
     try:
         began = time.monotonic()
         with pytest.raises(HostError) as error:
@@ -227,6 +227,7 @@ def test_a_slow_download_lets_others_have_a_turn_and_goes_on_where_it_was(
     job = Job.objects.get(target_id=image.pk)
     assert (job.lane, runner.run(job.pk)) == ("long", "waiting")
     job.refresh_from_db()
+    assert job.parked is not None
     assert job.parked["memory"]["partial"]["done_bytes"] > 0
     box.run()
     image.refresh_from_db()

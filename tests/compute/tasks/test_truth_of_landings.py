@@ -33,7 +33,7 @@ def renew(box: Box, resource: VM | Disk) -> None:
 
 def renewed_at(box: Box, resource: VM | Disk, point: str) -> None:
     """Run the jobs; the resource is renewed while one of them passes the point."""
-    passed = []
+    passed: list[str] = []
 
     def hook(reached: str) -> None:
         if reached == point and not passed:

@@ -134,7 +134,7 @@ def test_life_cycle_columns_cannot_be_posted(operator: Client, vm: VM, platform:
         {
             "name": "renamed",
             "cluster": host.cluster_id,
-            "uri": host.uri,
+            "uri": "qemu+tcp://192.0.2.9/system",
             "address": host.address,
             "reserved_memory_mib": "1024",
             "state": "down",

@@ -311,13 +311,14 @@ def test_a_connection_that_becomes_forbidden_is_cut(site: Site) -> None:
     guarded.serve(80)
     held = other.probe.popen(sys.executable, "-c", HOLD, guarded.address, "80")
     other.servers.append(held)
-    assert held.stdin is not None
-    assert held.stdout is not None
+    to_it, from_it = held.stdin, held.stdout
+    assert to_it is not None
+    assert from_it is not None
 
     def say() -> str:
-        held.stdin.write("x\n")
-        held.stdin.flush()
-        return str(held.stdout.readline().strip())
+        to_it.write("x\n")
+        to_it.flush()
+        return str(from_it.readline().strip())
 
     assert say() == "alive"
     site.fabric.ensure_security_group(replace(group, rules=(OUT_ALL,)))

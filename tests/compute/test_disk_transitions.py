@@ -1,0 +1,219 @@
+"""Disks, snapshots and images: each transition is one compare-and-swap that may come too late."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from compute.actions.disks import DiskOrder, create_disk, quote_disk
+from compute.models import VM, Disk, Image, Snapshot
+from compute.states.disks import DiskStatus, DiskTask
+from compute.states.images import ImageStatus
+from compute.states.snapshots import SnapshotStatus
+from compute.states.vms import VmStatus
+from compute.transitions import bin as bin_transitions
+from compute.transitions import disks as transitions
+from compute.transitions import vms as vm_transitions
+from scloud.audit.models import Event
+from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.lib.errors import Conflict
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
+from tests.compute.factories import Platform, make_vm
+
+pytestmark = pytest.mark.usefixtures("scoped")
+
+
+def bought(platform: Platform, actor: Actor, **columns: Any) -> Disk:
+    """Buy a disk that lies unbound afterwards, or as the columns say."""
+    order = DiskOrder(
+        region=platform.region, disk_type=platform.disk_type, size_gib=20, name="data"
+    )
+    token = quote_disk(actor=actor, order=order).token
+    made = create_disk(actor=actor, order=order, quote_token=token)
+    Job.objects.filter(status__in=ACTIVE).update(status=JobStatus.SUCCEEDED)
+    idle = {"status": DiskStatus.UNBOUND, "task": "", "task_job": "", "task_deadline": None}
+    Disk.objects.filter(pk=made.pk).update(**{**idle, **columns})
+    found: Disk = Disk.objects.get(pk=made.pk)
+    return found
+
+
+@pytest.fixture
+def vm(platform: Platform, actor: Actor) -> VM:
+    """A running VM."""
+    return make_vm(platform, actor)
+
+
+@pytest.fixture
+def disk(vm: VM, platform: Platform, actor: Actor) -> Disk:
+    """An unbound disk; the account was filled for the VM."""
+    return bought(platform, actor)
+
+
+def snapshot_of(disk: Disk) -> Snapshot:
+    found: Snapshot = Snapshot.objects.create(
+        tenant=disk.tenant,
+        region=disk.region,
+        disk=disk,
+        name="s",
+        size_gib=disk.size_gib,
+        status=SnapshotStatus.AVAILABLE,
+    )
+    return found
+
+
+def change(disk: Disk, **columns: Any) -> None:
+    """Write columns; a task comes with its deadline."""
+    if columns.get("task"):
+        columns["task_deadline"] = timezone.now() + timedelta(hours=1)
+    Disk.objects.filter(pk=disk.pk).update(**columns)
+
+
+def kinds_of(resource_id: str) -> list[str]:
+    return list(Event.objects.filter(resource_id=resource_id).values_list("kind", flat=True))
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        {"status": DiskStatus.EXPIRED},
+        {"task": DiskTask.EXPANDING},
+        {"vm": "the VM"},
+    ],
+    ids=["status", "task", "vm"],
+)
+def test_a_disk_that_changes_between_guard_and_swap_is_not_begun(
+    disk: Disk,
+    vm: VM,
+    actor: Actor,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: dict[str, Any],
+) -> None:
+    columns = {name: vm if name == "vm" else value for name, value in meanwhile.items()}
+    monkeypatch.setattr(
+        transitions,
+        "guard_disk",
+        lambda disk, verb: change(disk, **columns),
+    )
+    with pytest.raises(Conflict) as refused:
+        transitions.begin_disk(disk, "delete_disk", actor=actor)
+    assert refused.value.code == "disk_state"
+    assert "somebody else" in refused.value.message
+    assert Disk.objects.get(pk=disk.pk).task_job == ""
+
+
+def test_a_verb_that_takes_effect_at_once_loses_to_a_task_that_began(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        transitions,
+        "guard_disk",
+        lambda disk, verb: change(disk, task=DiskTask.DELETING),
+    )
+    with pytest.raises(Conflict, match="somebody else"):
+        transitions.move_disk(disk, "rename_disk", DiskStatus.FAILED)
+    assert Disk.objects.get(pk=disk.pk).status == DiskStatus.UNBOUND
+
+
+@pytest.mark.parametrize("ending", ["complete", "fail"])
+def test_a_job_that_is_no_longer_the_disks_lands_nothing(
+    disk: Disk, actor: Actor, ending: str
+) -> None:
+    job = transitions.begin_disk(disk, "delete_disk", actor=actor)
+    Disk.objects.filter(pk=disk.pk).update(task_job="job-of-other")
+    before = kinds_of(disk.pk)
+    if ending == "complete":
+        landed = transitions.complete_disk(disk.pk, job, "delete_disk", DiskStatus.BINNED)
+    else:
+        landed = transitions.fail_disk(
+            disk.pk, job, "delete_disk", "gone", "It is gone.", DiskStatus.FAILED
+        )
+    assert landed is False
+    row = Disk.objects.get(pk=disk.pk)
+    assert (row.status, row.task_job, row.failure) == (DiskStatus.UNBOUND, "job-of-other", "")
+    assert kinds_of(disk.pk) == before
+
+
+def test_a_failed_verb_of_a_bound_disk_is_told_of_the_disk_and_of_its_vm(
+    disk: Disk, vm: VM, actor: Actor
+) -> None:
+    Disk.objects.filter(pk=disk.pk).update(vm=vm, target="vdb", status=DiskStatus.BOUND)
+    job = transitions.begin_disk(disk, "detach_disk", actor=actor)
+    assert (job.target_kind, job.target_id) == ("vm", vm.pk)
+    assert transitions.fail_disk(disk.pk, job, "detach_disk", "deaf", "The guest did not answer.")
+    row = Disk.objects.get(pk=disk.pk)
+    assert (row.status, row.task, row.task_job) == (DiskStatus.BOUND, "", "")
+    assert (row.failure_code, row.failure) == ("deaf", "The guest did not answer.")
+    assert kinds_of(disk.pk)[0].endswith("_failed")
+    assert kinds_of(vm.pk)[0] == kinds_of(disk.pk)[0]
+
+
+def test_a_snapshot_and_an_image_move_only_from_where_they_are_expected(
+    disk: Disk, platform: Platform, tenant: Tenant
+) -> None:
+    snapshot = snapshot_of(disk)
+    creating, available = SnapshotStatus.CREATING, SnapshotStatus.AVAILABLE
+    assert transitions.move_snapshot(snapshot, creating, SnapshotStatus.DESTROYED) is False
+    assert kinds_of(snapshot.pk) == []
+    assert transitions.move_snapshot(snapshot, available, SnapshotStatus.DESTROYED) is True
+    assert kinds_of(snapshot.pk) == ["snapshot.destroyed"]
+
+    image = Image.objects.create(
+        tenant=tenant,
+        region=platform.region,
+        pool=platform.pool,
+        name="golden",
+        distribution="debian",
+        status=ImageStatus.AVAILABLE,
+    )
+    moved = transitions.move_image(image, ImageStatus.BINNED, ImageStatus.DESTROYED, "image.x")
+    assert moved is False
+    assert Image.objects.get(pk=image.pk).status == ImageStatus.AVAILABLE
+    assert kinds_of(image.pk) == []
+    assert transitions.move_image(image, ImageStatus.AVAILABLE, ImageStatus.BINNED, "image.binned")
+    assert Image.objects.get(pk=image.pk).status == ImageStatus.BINNED
+    assert kinds_of(image.pk) == ["image.binned"]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"task": DiskTask.EXPANDING}, {"status": DiskStatus.BINNED}, {"status": DiskStatus.DESTROYED}],
+    ids=["busy", "binned", "destroyed"],
+)
+def test_a_disk_that_is_busy_or_gone_does_not_land_in_the_bin(
+    disk: Disk, columns: dict[str, Any]
+) -> None:
+    change(disk, **columns)
+    with pytest.raises(Conflict) as refused:
+        bin_transitions.land_disk_in_bin(disk, automatically=False)
+    assert refused.value.code == "disk_state"
+
+
+def test_a_vm_lands_in_the_bin_with_the_disks_named_and_leaves_the_others(
+    vm: VM, disk: Disk, platform: Platform, actor: Actor
+) -> None:
+    on_vm = {"vm": vm, "status": DiskStatus.BOUND}
+    expired = bought(platform, actor, **{**on_vm, "target": "vdb", "status": DiskStatus.EXPIRED})
+    kept = bought(platform, actor, **{**on_vm, "target": "vdc"})
+    Disk.objects.filter(pk=disk.pk).update(**on_vm, target="vdd")
+    snapshot = snapshot_of(disk)
+    job = vm_transitions.begin(vm, "delete_vm", actor=actor)
+    bin_transitions.land_in_bin(vm, job, automatically=True, disks=[disk.pk])
+
+    vm.refresh_from_db()
+    assert (vm.status, vm.host, vm.task, vm.binned_automatically) == (
+        VmStatus.BINNED, None, "", True,
+    )  # fmt: skip
+    assert vm.binned_at is not None
+    assert vm.destroy_at is not None
+    assert vm.destroy_at > vm.binned_at
+    rows = {row.pk: row for row in Disk.objects.filter(is_system=False)}
+    assert {row.vm_id for row in rows.values()} == {None}
+    assert rows[disk.pk].status == DiskStatus.BINNED
+    assert rows[disk.pk].binned_automatically
+    assert rows[kept.pk].status == DiskStatus.UNBOUND
+    assert rows[expired.pk].status == DiskStatus.EXPIRED
+    assert Snapshot.objects.get(pk=snapshot.pk).status == SnapshotStatus.DESTROYED
