@@ -13,7 +13,7 @@ status=0
 say "fast tests, on PostgreSQL only"
 $py -m coverage erase
 scripts/timed.sh "fast tests" $py -m pytest -q -m "not lab and not browser and not bench" \
-    -n 2 --dist worksteal --cov --cov-report= --junitxml "$report/fast.xml" --durations 25 \
+    -n 2 --cov --cov-report= --junitxml "$report/fast.xml" --durations 25 \
     || status=1
 say "tests on real hypervisors, with real guests, OVN and a browser"
 scripts/timed.sh "tests on real hosts" $py -m pytest -q -m "(lab or browser) and not bench" \

@@ -115,8 +115,8 @@ def django_db_setup(
     with django_db_blocker.unblock():
         _use(before)
         with _server() as cursor:
-            # Not by force: a connection that a test left open is a mistake of that test.
-            _execute(cursor, "DROP DATABASE {}", mine)
+            # By force: threads that the product keeps may still hold a connection.
+            _execute(cursor, "DROP DATABASE {} WITH (FORCE)", mine)
 
 
 @pytest.fixture(scope="session", autouse=True)

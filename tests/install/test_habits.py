@@ -24,7 +24,14 @@ def commands_of(target: str) -> list[str]:
         if not name.startswith("install")
         for command in commands_of(name)
     ]
-    own = [line.strip().replace("$(PY)", ".venv/bin/python") for line in match[2].splitlines()]
+    own = []
+    for line in match[2].splitlines():
+        # What is timed is the command behind the name of its part.
+        command = re.sub(r"^@scripts/timed.sh (\"[^\"]*\"|\S+) ", "", line.strip())
+        if command.startswith("$(MAKE)"):
+            own += commands_of(command.split()[-1])
+        else:
+            own.append(command.replace("$(PY)", ".venv/bin/python"))
     return before + own
 
 

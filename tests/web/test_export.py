@@ -9,11 +9,11 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import openpyxl
 import pytest
@@ -273,13 +273,18 @@ def test_a_browser_that_goes_away_ends_the_writing(
                 queryset=Job.objects.all(), columns=[ExportColumn("Task", title)], name="job",
                 tenant=tenant, user="1", progress=True, asynchronous=True,
             )  # fmt: skip
-        content = cast(AsyncGenerator[bytes, None], aiter(response))
-        async with contextlib.aclosing(content):
-            async for _ in content:
-                if seen:
-                    break
-        # The response wraps the content: the loop closes what is inside at its next turns.
-        await asyncio.sleep(0.2)
+
+        async def read() -> None:
+            async for _ in response:
+                pass
+
+        # As the server does it when the browser is gone.
+        reading = asyncio.create_task(read())
+        while not seen:
+            await asyncio.sleep(0.01)
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
         gone.set()
 
     asyncio.run(leave())

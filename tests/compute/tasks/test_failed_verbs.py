@@ -30,7 +30,14 @@ from tests.compute.tasks.test_snapshots import take
 
 TABLES: tuple[Any, ...] = (VM, Disk, Image, Snapshot, Nic, GuestLogin, GpuDevice, Subscription)
 # What a failure is told by, and what counts observations and generations.
-TOLD = {"failure", "failure_code", "observed_at", "power_state", "applied_generation"}
+TOLD = {
+    "failure",
+    "failure_code",
+    "observed_at",
+    "power_state",
+    "applied_generation",
+    "revision",
+}
 
 
 def picture(box: Box) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from billing import quotas
-from billing.models import QuotaClaim, QuotaItem, QuotaLimit
+from billing.models import QuotaClaim, QuotaItem, QuotaLimit, Subscription
 from compute.actions import disks, images
 from compute.actions.vms import changes, lifecycle
 from compute.models import VM, Disk, Image
@@ -231,6 +232,9 @@ def test_the_end_of_a_grace_period_finds_room_in_a_full_bin(box: Box) -> None:
     limit(QuotaItem.BIN_GIB, 0)
     vm = box.vm()
     VM.objects.filter(pk=vm.pk).update(status="expired")
+    Subscription.objects.filter(resource_id=vm.pk).update(
+        status="expired", overdue_at=timezone.now()
+    )
     sweeps.vm_overdue(tenant_of(box), vm.pk)
     box.run()
     vm.refresh_from_db()
