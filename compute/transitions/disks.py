@@ -270,10 +270,3 @@ def move_image(image: Image, expected: str, status: str, kind: str, **columns: A
                 data={"status": status},
             )
     return bool(changed)
-
-
-def bound_or_not(disk: Disk) -> str:
-    """Return where a whole disk stands: bound, unbound, or expired as before."""
-    if disk.status == DiskStatus.EXPIRED:
-        return DiskStatus.EXPIRED
-    return DiskStatus.BOUND if disk.vm_id else DiskStatus.UNBOUND

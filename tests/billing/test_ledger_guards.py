@@ -100,6 +100,20 @@ def test_a_cached_balance_that_lies_is_found(tenant: Tenant) -> None:
     assert (found.pocket, found.cached_minor, found.entries_minor) == ("cash", 999, 100)
 
 
+def test_entries_that_do_not_add_up_are_found(tenant: Tenant) -> None:
+    with transaction.atomic():
+        LedgerEntry.objects.create(
+            transaction=moved(tenant, "k", 100),
+            tenant=tenant,
+            pocket=Pocket.CASH,
+            amount_minor=100,
+        )
+        found = {one.pocket: one.entries_minor for one in ledger.imbalances(tenant)}
+        # The guard would refuse it at the commit.
+        transaction.set_rollback(True)
+    assert found == {"cash": 100, "all": 100}
+
+
 def test_nothing_to_move_writes_nothing(tenant: Tenant) -> None:
     account = ledger.lock_account(tenant)
     nothing = ledger.post(

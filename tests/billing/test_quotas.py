@@ -103,6 +103,7 @@ def test_with_the_switch_off_claims_are_kept_but_not_checked(
     PlatformSettings.objects.create(quota_enabled=False)
     QuotaLimit.objects.create(item="vms", limit=0)
     quotas.take(tenant, region, {"vms": 1}, "vm-a")
+    quotas.check_wanted(tenant, region, {"vms": 1})
     assert used(tenant, region, "vms") == 1
 
 
