@@ -116,6 +116,8 @@ def test_a_key_is_made_copied_and_revoked_from_the_keyboard(
     more = page.get_by_role("button", name="Actions of ci")
     more.focus()
     page.keyboard.press("Enter")
+    expect(page.get_by_role("menuitem").first).to_be_focused()
+    page.keyboard.press("End")
     expect(page.get_by_role("menuitem", name="Revoke")).to_be_focused()
     page.keyboard.press("Enter")
     # What destroys is not the default.
