@@ -70,6 +70,8 @@ def wrapped(argv: Sequence[str], files: Sequence[Seen]) -> list[str]:
         "--pid",
         "--fork",
         "--kill-child=KILL",
+        # bubblewrap looks itself up by its number, which means nothing in the /proc outside.
+        "--mount-proc",
         "--",
         bubblewrap,
         "--unshare-net",

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -113,6 +114,30 @@ def test_without_root_the_helper_is_shut_in_as_well(
     assert done.stdout.startswith("content")
     assert done.stdout.count(": lo:") == 1
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_the_helper_runs_where_few_processes_are(given: Seen) -> None:
+    """As in a container: the numbers that a new process space begins with are free outside."""
+    script = f"""
+import os
+from pathlib import Path
+from compute.storage import helper
+from compute.storage.sandbox import Seen
+assert not Path("/proc/2").exists(), os.listdir("/proc")
+files = [Seen(Path({str(given.path)!r}), "/image")]
+print(helper.run(["/bin/cat", "/image"], files=files).decode())
+"""
+    # The second process of this process space has ended when the script begins.
+    first = 'read x; "$@"'
+    space = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", f"/bin/true; {first}", "sh"]
+    done = subprocess.run(
+        [*space, sys.executable, "-c", script],
+        input="\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "content"), done.stderr
 
 
 def test_without_a_sandbox_nothing_runs(
