@@ -11,10 +11,16 @@ from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
 from compute.models import GuestLogin, Host, VncLease
-from compute.queries import vms as queries
+from compute.queries import vms as vm_queries
 from compute.rules import storage
-from compute.sweeps import reconcile, schedules
-from compute.sweeps import vms as sweeps
+from compute.sweeps import bin as bin_sweeps
+from compute.sweeps import disks as disk_sweeps
+from compute.sweeps import drift, pools, reconcile, schedules, subscriptions
+from compute.sweeps import hosts as host_sweeps
+from compute.sweeps import images as image_sweeps
+from compute.sweeps import limits as limit_sweeps
+from compute.sweeps import snapshots as snapshot_sweeps
+from compute.sweeps import vms as vm_sweeps
 from compute.tasks import disks, images, limits, snapshots
 from compute.tasks.vms import changes, lifecycle, migrate
 from compute.views import shell as console
@@ -105,38 +111,43 @@ def register_all() -> None:
     )
     destinations.register_platform_addresses(lambda: Host.objects.values_list("address", flat=True))
     storage.register()
-    usage.register("VMs", queries.vms_naming)
+    usage.register("VMs", vm_queries.vms_naming)
     hooks.register(
         "disk",
         hooks.SubscriptionHooks(
-            expired=sweeps.disk_expired, renewed=sweeps.disk_renewed, overdue=sweeps.disk_overdue
+            expired=disk_sweeps.disk_expired,
+            renewed=disk_sweeps.disk_renewed,
+            overdue=disk_sweeps.disk_overdue,
         ),
     )
     hooks.register(
         "vm",
         hooks.SubscriptionHooks(
-            expired=sweeps.vm_expired, renewed=sweeps.vm_renewed, overdue=sweeps.vm_overdue
+            expired=vm_sweeps.vm_expired, renewed=vm_sweeps.vm_renewed, overdue=vm_sweeps.vm_overdue
         ),
     )
     freezing.expect_report("hosts")
     freezing.expect_report("pools")
-    freezing.on_release(sweeps.give_the_bin_time)
+    freezing.on_release(bin_sweeps.give_the_bin_time)
     periodic.register("compute.hosts", 5, reconcile.reconcile_hosts, Lane.HOSTS)
-    periodic.register("compute.pools", 60, reconcile.reconcile_pools, Lane.POOLS)
-    periodic.register("compute.forget", 3600, reconcile.forget_repaired)
-    periodic.register("compute.stuck", 5, reconcile.land_stuck, Lane.DEADLINES)
-    periodic.register("compute.bin", 30, sweeps.empty_bin)
-    periodic.register("compute.disk_bin", 30, sweeps.empty_disk_bin)
-    periodic.register("compute.gpus", 30, reconcile.reconcile_gpus, Lane.DEVICES)
-    periodic.register("compute.limits", 10, limits.apply_changed_limits)
-    periodic.register("compute.snapshot_leftovers", 120, snapshots.sweep_leftovers, Lane.DEVICES)
-    periodic.register("compute.staging", 600, images.sweep_staging, Lane.POOLS)
-    periodic.register("compute.stuck_disks", 10, sweeps.land_stuck_disks, Lane.DEADLINES)
-    periodic.register("compute.stuck_images", 60, sweeps.land_stuck_images, Lane.DEADLINES)
-    periodic.register("compute.overdue", 30, sweeps.catch_up_overdue)
-    periodic.register("compute.expired", 30, sweeps.catch_up_expired)
+    periodic.register("compute.pools", 60, pools.reconcile_pools, Lane.POOLS)
+    periodic.register("compute.forget", 3600, drift.forget_repaired)
+    periodic.register("compute.stuck", 5, vm_sweeps.land_stuck, Lane.DEADLINES)
+    periodic.register("compute.bin", 30, vm_sweeps.empty_bin)
+    periodic.register("compute.disk_bin", 30, disk_sweeps.empty_disk_bin)
+    periodic.register("compute.image_bin", 30, image_sweeps.empty_image_bin)
+    periodic.register("compute.gpus", 30, host_sweeps.reconcile_gpus, Lane.DEVICES)
+    periodic.register("compute.limits", 10, limit_sweeps.apply_changed_limits)
+    periodic.register(
+        "compute.snapshot_leftovers", 120, snapshot_sweeps.sweep_leftovers, Lane.DEVICES
+    )
+    periodic.register("compute.staging", 600, image_sweeps.sweep_staging, Lane.POOLS)
+    periodic.register("compute.stuck_disks", 10, disk_sweeps.land_stuck_disks, Lane.DEADLINES)
+    periodic.register("compute.stuck_images", 60, image_sweeps.land_stuck_images, Lane.DEADLINES)
+    periodic.register("compute.overdue", 30, subscriptions.catch_up_overdue)
+    periodic.register("compute.expired", 30, subscriptions.catch_up_expired)
     periodic.register("compute.vnc_leases", 60, leases.sweep)
     periodic.register("compute.vnc_tickets", 600, tickets.sweep)
-    periodic.register("compute.books", 60, sweeps.agree_with_the_books)
+    periodic.register("compute.books", 60, subscriptions.agree_with_the_books)
     periodic.register("compute.schedules", 20, schedules.run_schedules)
     periodic.register("compute.keep_snapshots", 20, schedules.keep_to_schedules)

@@ -3,10 +3,12 @@
 from django.urls import URLPattern, path
 
 from compute.views import bin as recycle
-from compute.views.disks import detail as storage_detail
+from compute.views.disks import detail as disk_detail
 from compute.views.disks import dialogs as disk_dialogs
-from compute.views.images import list as images
-from compute.views.snapshots import list as snapshots
+from compute.views.images import detail as image_detail
+from compute.views.images import dialogs as image_dialogs
+from compute.views.snapshots import detail as snapshot_detail
+from compute.views.snapshots import dialogs as snapshot_dialogs
 from compute.views.vms import create as vm_create
 from compute.views.vms import detail as vm_detail
 from compute.views.vms import disks as vm_disks
@@ -29,10 +31,16 @@ urlpatterns: list[URLPattern] = [
     path("vms/<str:vm_id>/log/", vm_detail.VmLog.as_view(), name="vm-log"),
     path("vms/<str:vm_id>/events/", vm_detail.VmEvents.as_view(), name="vm-events"),
     *disk_dialogs.url_patterns(),
-    *snapshots.url_patterns(),
-    *images.url_patterns(),
+    *snapshot_dialogs.url_patterns(),
+    *image_dialogs.url_patterns(),
     # After those: their lists and dialogs have words where these have an id.
-    *storage_detail.url_patterns(),
+    path("disks/<str:disk_id>/", disk_detail.DiskDetail.as_view(), name="disk-detail"),
+    path(
+        "snapshots/<str:snapshot_id>/",
+        snapshot_detail.SnapshotDetail.as_view(),
+        name="snapshot-detail",
+    ),
+    path("images/<str:image_id>/", image_detail.ImageDetail.as_view(), name="image-detail"),
     path("bin/", recycle.BinList.as_view(), name="bin"),
     path("bin/<str:kind>/", recycle.BinList.as_view(), name="bin-kind"),
     path(

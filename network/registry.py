@@ -7,8 +7,8 @@ from typing import Final
 from django.utils.translation import gettext_lazy as _
 
 from network.actions import defaults
-from network.sweeps import reconcile
-from network.tasks import sync as tasks
+from network.sweeps import jobs, reconcile
+from network.tasks import sync
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.recovery import freezing
@@ -21,7 +21,8 @@ RECONCILE_EVERY_S: Final = 60.0
 
 def register_all() -> None:
     """Called once, when the app is ready."""
-    tasks.register_handlers()
+    sync.register_handlers()
+    jobs.register_handlers()
     welcome.register(defaults.welcome)
     freezing.expect_report("network")
     periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep, Lane.NETWORK)

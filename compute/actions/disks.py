@@ -13,13 +13,14 @@ from billing.quotes import Quote
 from billing.services import ChangeQuote, QuoteItem, ResourceRef
 from compute.models import VM, Disk, DiskType, Snapshot
 from compute.models.disk import disk_id
-from compute.rules import catalogue as catalog
+from compute.queries import catalogue
+from compute.rules import catalogue as rules_catalogue
 from compute.rules import sizes
 from compute.rules.storage import require_bin
+from compute.rules.targets import DATA_TARGETS
 from compute.rules.validation import check_name, check_remark, check_tags
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
-from compute.tasks.build import DATA_TARGETS
 from compute.transitions import vms as transitions
 from compute.transitions.bin import land_disk_in_bin
 from compute.transitions.disks import begin_disk, fresh_disk, guard_disk, move_disk, tell_disk
@@ -55,7 +56,7 @@ def _tenant(actor: Actor) -> Tenant:
 
 
 def _items(order: DiskOrder) -> list[QuoteItem]:
-    return [catalog.disk_item(order.disk_type, order.size_gib, system=False)]
+    return [rules_catalogue.disk_item(order.disk_type, order.size_gib, system=False)]
 
 
 def check_order(
@@ -65,11 +66,11 @@ def check_order(
 
     ``source`` is the disk or the snapshot whose content the new disk gets. Takes no lock.
     """
-    if not catalog.disk_types(tenant, order.region).filter(pk=order.disk_type.pk).exists():
+    if not catalogue.disk_types(tenant, order.region).filter(pk=order.disk_type.pk).exists():
         raise InvalidInput(
             _("This disk type is not offered here."), code="disk_type_unknown", field="disk_type"
         )
-    catalog.check_disk_size(order.disk_type, order.size_gib, system=False, field="size_gib")
+    rules_catalogue.check_disk_size(order.disk_type, order.size_gib, system=False, field="size_gib")
     if isinstance(source, Snapshot):
         guard_disk(fresh_disk(source.disk), "create_disk_from_snapshot")
         if source.status != SnapshotStatus.AVAILABLE:
@@ -119,7 +120,7 @@ def _buy(
         items=_items(order),
         method=order.method,
         periods=order.periods,
-        resources=[ResourceRef("disk", new, order.name, catalog.MAIN)],
+        resources=[ResourceRef("disk", new, order.name, rules_catalogue.MAIN)],
         auto_renew=order.auto_renew,
     )
     quotas.take(tenant, order.region, disk_quota(order.size_gib), new)
@@ -244,7 +245,9 @@ def detach_disk(*, actor: Actor, disk: Disk, force: bool = False) -> Job:
 
 
 def _check_growth(disk: Disk, size_gib: int) -> None:
-    catalog.check_disk_size(disk.disk_type, size_gib, system=disk.is_system, field="size_gib")
+    rules_catalogue.check_disk_size(
+        disk.disk_type, size_gib, system=disk.is_system, field="size_gib"
+    )
     if size_gib <= disk.size_gib:
         raise InvalidInput(
             f"A disk only grows; this one has {disk.size_gib} GB.",
@@ -260,7 +263,7 @@ def _growth(disk: Disk, size_gib: int) -> tuple[VM | Disk, list[QuoteItem]]:
         if disk.vm is None:
             raise NotFound(f"{disk.name} has no VM.")
         return disk.vm, sizes.vm_items(disk.vm, system_gib=size_gib)
-    return disk, [catalog.disk_item(disk.disk_type, size_gib, system=False)]
+    return disk, [rules_catalogue.disk_item(disk.disk_type, size_gib, system=False)]
 
 
 def quote_expansion(*, actor: Actor, disk: Disk, size_gib: int) -> ChangeQuote:

@@ -20,7 +20,7 @@ from compute.rules.validation import check_account, check_remark
 from compute.states.disks import DiskStatus
 from compute.states.images import ImageStatus, image_rule
 from compute.transfer import staging
-from compute.transitions.disks import guard_image, move_image
+from compute.transitions.images import guard_image, move_image
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -212,7 +212,7 @@ def rename_image(
 def download_image(*, actor: Actor, image: Image) -> Job:
     """Begin to lay an own image ready for download; the job's result names the file.
 
-    See :func:`compute.tasks.images.export_path`. Raises Conflict, Forbidden for base images.
+    See :func:`compute.transfer.staging.export_path`. Raises Conflict, Forbidden for base images.
     """
     _own(actor, image)
     guard_image(image, "download_image")

@@ -11,8 +11,9 @@ from compute.models import Disk, Snapshot, SnapshotSchedule
 from compute.models.snapshot import snapshot_id
 from compute.rules.schedules import next_run
 from compute.rules.validation import check_name, check_remark
-from compute.states.snapshots import SnapshotStatus
-from compute.transitions.disks import begin_disk, fresh_disk, guard_disk, move_snapshot
+from compute.states.snapshots import COUNTED, SnapshotStatus
+from compute.transitions.disks import begin_disk, fresh_disk, guard_disk
+from compute.transitions.snapshots import move_snapshot
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -21,14 +22,6 @@ from scloud.lib.errors import Conflict, InvalidInput
 from scloud.lib.text import time_zones
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings
-
-# Those that take room in a volume, or are about to.
-COUNTED = (
-    SnapshotStatus.CREATING,
-    SnapshotStatus.AVAILABLE,
-    SnapshotStatus.ROLLING_BACK,
-    SnapshotStatus.DELETING,
-)
 
 
 def _check_limit(disk: Disk) -> None:

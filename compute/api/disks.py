@@ -1,4 +1,4 @@
-"""Disks and snapshots in the API: the same verbs as in the console."""
+"""Disks in the API: the same verbs as in the console."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from rest_framework.response import Response
 
 from billing.serializers import QuoteShape
 from compute.actions import disks as verbs
-from compute.actions import snapshots as snapshot_verbs
+from compute.actions import snapshots
 from compute.actions.disks import DiskOrder
-from compute.api.serializers import disks as shapes
-from compute.api.serializers.vms import DestroyInput, JobAccepted
+from compute.api.common import QUOTED, REGION, SEARCH, STATUS, job_answer, narrowed
+from compute.api.serializers import disks as disk_shapes
+from compute.api.serializers import snapshots as snapshot_shapes
+from compute.api.serializers import vm_verbs as verb_shapes
+from compute.api.serializers.common import DestroyInput, JobAccepted
 from compute.models import VM, Disk, DiskType, Snapshot
-from compute.queries import disks as queries
+from compute.queries import catalogue
+from compute.queries import disks as disk_queries
+from compute.queries import snapshots as snapshot_queries
 from compute.queries.vms import UNLISTED
-from compute.rules import catalogue as catalog
 from compute.states.disks import DiskStatus
-from scloud.jobs.models import Job
-from scloud.lib import search
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid
 from scloud.rest.views import ResourceViewSet
 from scloud.tenancy.models import Tenant
 
-REGION = OpenApiParameter("region", str, description="Only those of this region.")
-STATUS = OpenApiParameter("status", str, description="Only those in this status.")
-SEARCH = OpenApiParameter("search", str, description="In name, remark and id.")
 ORDER_EXAMPLE = {
     "region": "box",
     "disk_type": "ssd",
@@ -45,21 +44,15 @@ ORDER_EXAMPLE = {
     "billing_method": "month",
     "periods": 1,
 }
-QUOTED = "eyJ0ZW5hbnQiOi..."
-
-
-def job_answer(found: object) -> Response:
-    """Return 202 with the job's id, null when the verb took effect at once."""
-    return Response({"job_id": found.pk if isinstance(found, Job) else None}, status=202)
 
 
 def disk_order(tenant: Tenant, data: dict[str, Any]) -> DiskOrder:
     """Turn ids into objects that the tenant may see. Raises InvalidInput naming the field."""
-    region = catalog.pick(
+    region = catalogue.pick(
         Region.objects.filter(enabled=True), data["region"], field="region", what="region"
     )
-    disk_type = catalog.pick(
-        catalog.disk_types(tenant, region), data["disk_type"], field="disk_type", what="disk type"
+    disk_type = catalogue.pick(
+        catalogue.disk_types(tenant, region), data["disk_type"], field="disk_type", what="disk type"
     )
     return _order(region, disk_type, data["size_gib"], data)
 
@@ -83,14 +76,6 @@ def copy_order(source: Disk, data: dict[str, Any]) -> DiskOrder:
     return _order(source.region, source.disk_type, data.get("size_gib", source.size_gib), data)
 
 
-def narrowed(rows: QuerySet[Any], params: Any) -> QuerySet[Any]:
-    """Narrow a list by region and words."""
-    if params.get("region"):
-        rows = rows.filter(region_id=params["region"])
-    found = search.containing(rows.model, ("id", "name", "remark"))
-    return search.narrow(rows, params.get("search", ""), found)
-
-
 @extend_schema(tags=["Disks"])
 @extend_schema_view(
     list=extend_schema(
@@ -105,7 +90,7 @@ def narrowed(rows: QuerySet[Any], params: Any) -> QuerySet[Any]:
 class DiskViewSet(ResourceViewSet):
     """Disks. The system disk of a VM is listed too; it lives and is paid with its VM."""
 
-    serializer_class = shapes.DiskSerializer
+    serializer_class = disk_shapes.DiskSerializer
     view_permission = "compute.view_disk"
 
     def get_queryset(self) -> QuerySet[Disk]:
@@ -113,7 +98,7 @@ class DiskViewSet(ResourceViewSet):
         params = self.request.query_params
         wanted = params.get("status", "") if self.action == "list" else ""
         binned = self.action != "list" or wanted == DiskStatus.BINNED
-        rows = queries.disks(binned=binned)
+        rows = disk_queries.disks(binned=binned)
         if self.action == "list":
             rows = narrowed(rows, params)
             if wanted:
@@ -123,34 +108,34 @@ class DiskViewSet(ResourceViewSet):
         return rows.order_by("-created_at", "id")
 
     def _shown(self, disk: Disk) -> dict[str, Any]:
-        row = queries.disk(disk.pk, binned=True)
+        row = disk_queries.disk(disk.pk, binned=True)
         data: dict[str, Any] = self.get_serializer(row).data
         return data
 
     @extend_schema(
-        request=shapes.DiskQuoteInput,
+        request=disk_shapes.DiskQuoteInput,
         responses=QuoteShape,
         examples=[OpenApiExample("A disk", value=ORDER_EXAMPLE, request_only=True)],
     )
     @action(detail=False, methods=["post"])
     def quote(self, request: Request) -> Response:
         """Say what a disk costs; its token buys exactly that within ten minutes."""
-        data = valid(shapes.DiskQuoteInput, request)
+        data = valid(disk_shapes.DiskQuoteInput, request)
         order = disk_order(self.tenant, data)
         source: Disk | Snapshot | None = None
         if data.get("snapshot"):
             rows = Snapshot.objects.select_related("disk")
-            source = catalog.pick(rows, data["snapshot"], field="snapshot", what="snapshot")
+            source = catalogue.pick(rows, data["snapshot"], field="snapshot", what="snapshot")
         elif data.get("disk"):
-            source = catalog.pick(
-                queries.disks(binned=True), data["disk"], field="disk", what="disk"
+            source = catalogue.pick(
+                disk_queries.disks(binned=True), data["disk"], field="disk", what="disk"
             )
         found = verbs.quote_disk(actor=self.actor, order=order, source=source)
         return Response(found.as_dict())
 
     @extend_schema(
-        request=shapes.DiskPurchaseInput,
-        responses={201: shapes.DiskSerializer},
+        request=disk_shapes.DiskPurchaseInput,
+        responses={201: disk_shapes.DiskSerializer},
         examples=[
             OpenApiExample(
                 "A disk", value={**ORDER_EXAMPLE, "quote_token": QUOTED}, request_only=True
@@ -161,7 +146,7 @@ class DiskViewSet(ResourceViewSet):
         """Buy an empty data disk; it is made in the background."""
 
         def buy() -> Response:
-            data = valid(shapes.DiskPurchaseInput, request)
+            data = valid(disk_shapes.DiskPurchaseInput, request)
             disk = verbs.create_disk(
                 actor=self.actor,
                 order=disk_order(self.tenant, data),
@@ -171,15 +156,17 @@ class DiskViewSet(ResourceViewSet):
 
         return self.once(buy)
 
-    @extend_schema(request=shapes.DiskChangesInput, responses=shapes.DiskSerializer)
+    @extend_schema(request=disk_shapes.DiskChangesInput, responses=disk_shapes.DiskSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change name, remark or tags."""
         disk = self.get_object()
-        verbs.rename_disk(actor=self.actor, disk=disk, **valid(shapes.DiskChangesInput, request))
+        verbs.rename_disk(
+            actor=self.actor, disk=disk, **valid(disk_shapes.DiskChangesInput, request)
+        )
         return Response(self._shown(disk))
 
     @extend_schema(
-        request=shapes.AttachInput,
+        request=disk_shapes.AttachInput,
         responses={202: JobAccepted},
         examples=[OpenApiExample("Attach", value={"vm": "vm-4k2p09xqa"}, request_only=True)],
     )
@@ -189,39 +176,39 @@ class DiskViewSet(ResourceViewSet):
         disk = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.AttachInput, request)
+            data = valid(disk_shapes.AttachInput, request)
             vms = VM.objects.exclude(status__in=UNLISTED).select_related("cluster")
-            vm = catalog.pick(vms, data["vm"], field="vm", what="VM")
+            vm = catalogue.pick(vms, data["vm"], field="vm", what="VM")
             return job_answer(verbs.attach_disk(actor=self.actor, vm=vm, disk=disk))
 
         return self.once(answer)
 
-    @extend_schema(request=shapes.DetachInput, responses={202: JobAccepted})
+    @extend_schema(request=disk_shapes.DetachInput, responses={202: JobAccepted})
     @action(detail=True, methods=["post"])
     def detach(self, request: Request, pk: str) -> Response:
         """Unmount a data disk in the guest, where it runs, and take it off its VM."""
         disk = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.DetachInput, request)
+            data = valid(disk_shapes.DetachInput, request)
             return job_answer(verbs.detach_disk(actor=self.actor, disk=disk, **data))
 
         return self.once(answer)
 
     @extend_schema(
-        request=shapes.SizeInput,
-        responses=shapes.ChangeQuoteShape,
+        request=disk_shapes.SizeInput,
+        responses=verb_shapes.ChangeQuoteShape,
         examples=[OpenApiExample("To 200 GB", value={"size_gib": 200}, request_only=True)],
     )
     @action(detail=True, methods=["post"], url_path="expand/quote")
     def quote_expansion(self, request: Request, pk: str) -> Response:
         """Say what growing a disk costs now and per period; changes nothing."""
-        data = valid(shapes.SizeInput, request)
+        data = valid(disk_shapes.SizeInput, request)
         disk = self.get_object()
         return Response(verbs.quote_expansion(actor=self.actor, disk=disk, **data).as_dict())
 
     @extend_schema(
-        request=shapes.ExpandInput,
+        request=disk_shapes.ExpandInput,
         responses={202: JobAccepted},
         examples=[
             OpenApiExample(
@@ -235,14 +222,14 @@ class DiskViewSet(ResourceViewSet):
         disk = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.ExpandInput, request)
+            data = valid(disk_shapes.ExpandInput, request)
             return job_answer(verbs.expand_disk(actor=self.actor, disk=disk, **data))
 
         return self.once(answer)
 
     @extend_schema(
-        request=shapes.DiskCopyPurchaseInput,
-        responses={201: shapes.DiskSerializer},
+        request=disk_shapes.DiskCopyPurchaseInput,
+        responses={201: disk_shapes.DiskSerializer},
         examples=[
             OpenApiExample(
                 "Clone", value={"name": "copy", "quote_token": QUOTED}, request_only=True
@@ -255,7 +242,7 @@ class DiskViewSet(ResourceViewSet):
         disk = self.get_object()
 
         def buy() -> Response:
-            data = valid(shapes.DiskCopyPurchaseInput, request)
+            data = valid(disk_shapes.DiskCopyPurchaseInput, request)
             new = verbs.clone_disk(
                 actor=self.actor,
                 disk=disk,
@@ -272,7 +259,7 @@ class DiskViewSet(ResourceViewSet):
         disk = self.get_object()
         return self.once(lambda: job_answer(verbs.delete_disk(actor=self.actor, disk=disk)))
 
-    @extend_schema(request=None, responses=shapes.DiskSerializer)
+    @extend_schema(request=None, responses=disk_shapes.DiskSerializer)
     @action(detail=True, methods=["post"])
     def restore(self, request: Request, pk: str) -> Response:
         """Take a disk out of the recycle bin; it comes back unbound."""
@@ -293,11 +280,11 @@ class DiskViewSet(ResourceViewSet):
 
         return self.once(answer)
 
-    @extend_schema(methods=["get"], responses=shapes.ScheduleSerializer)
+    @extend_schema(methods=["get"], responses=snapshot_shapes.ScheduleSerializer)
     @extend_schema(
         methods=["put"],
-        request=shapes.ScheduleInput,
-        responses=shapes.ScheduleSerializer,
+        request=snapshot_shapes.ScheduleInput,
+        responses=snapshot_shapes.ScheduleSerializer,
         examples=[
             OpenApiExample(
                 "Every night, a week long",
@@ -317,126 +304,13 @@ class DiskViewSet(ResourceViewSet):
         """The schedule that takes snapshots of the disk by itself."""
         disk = self.get_object()
         if request.method == "PUT":
-            data = valid(shapes.ScheduleInput, request)
-            made = snapshot_verbs.set_snapshot_schedule(actor=self.actor, disk=disk, **data)
-            return Response(shapes.ScheduleSerializer(made).data)
-        found = queries.schedule_of(disk)
+            data = valid(snapshot_shapes.ScheduleInput, request)
+            made = snapshots.set_snapshot_schedule(actor=self.actor, disk=disk, **data)
+            return Response(snapshot_shapes.ScheduleSerializer(made).data)
+        found = snapshot_queries.schedule_of(disk)
         if found is None:
             raise NotFound(f"{disk.name} has no schedule.", code="schedule_not_found")
         if request.method == "DELETE":
-            snapshot_verbs.delete_snapshot_schedule(actor=self.actor, schedule=found)
+            snapshots.delete_snapshot_schedule(actor=self.actor, schedule=found)
             return Response(status=204)
-        return Response(shapes.ScheduleSerializer(found).data)
-
-
-@extend_schema(tags=["Snapshots"])
-@extend_schema_view(
-    list=extend_schema(
-        parameters=[
-            REGION,
-            STATUS,
-            SEARCH,
-            OpenApiParameter("disk", str, description="Only those of this disk."),
-            OpenApiParameter("vm", str, description="Only those of this VM's disks."),
-        ]
-    )
-)
-class SnapshotViewSet(ResourceViewSet):
-    """Snapshots of system and data disks."""
-
-    serializer_class = shapes.SnapshotSerializer
-    view_permission = "compute.view_snapshot"
-
-    def get_queryset(self) -> QuerySet[Snapshot]:
-        """Return the tenant's snapshots, the newest first."""
-        rows = queries.snapshots()
-        if self.action == "list":
-            params = self.request.query_params
-            rows = narrowed(rows, params)
-            for name, lookup in (("status", "status"), ("disk", "disk_id"), ("vm", "disk__vm_id")):
-                if params.get(name):
-                    rows = rows.filter(**{lookup: params[name]})
-        return rows.order_by("-created_at", "id")
-
-    def _shown(self, snapshot: Snapshot) -> dict[str, Any]:
-        data: dict[str, Any] = self.get_serializer(queries.snapshot(snapshot.pk)).data
-        return data
-
-    @extend_schema(
-        request=shapes.SnapshotInput,
-        responses={201: shapes.SnapshotSerializer},
-        examples=[
-            OpenApiExample(
-                "Before an update",
-                value={"disk": "disk-4k2p09xqa", "name": "before-update"},
-                request_only=True,
-            )
-        ],
-    )
-    def create(self, request: Request) -> Response:
-        """Keep a disk's present content; its VM goes on running."""
-
-        def take() -> Response:
-            data = valid(shapes.SnapshotInput, request)
-            disk = catalog.pick(queries.disks(), data.pop("disk"), field="disk", what="disk")
-            new = snapshot_verbs.create_snapshot(actor=self.actor, disk=disk, **data)
-            return Response(self._shown(new), status=201)
-
-        return self.once(take)
-
-    @extend_schema(request=shapes.TextsInput, responses=shapes.SnapshotSerializer)
-    def partial_update(self, request: Request, pk: str) -> Response:
-        """Change name or remark."""
-        snapshot = self.get_object()
-        snapshot_verbs.rename_snapshot(
-            actor=self.actor, snapshot=snapshot, **valid(shapes.TextsInput, request)
-        )
-        return Response(self._shown(snapshot))
-
-    @extend_schema(request=None, responses={202: JobAccepted})
-    @action(detail=True, methods=["post"], url_path="roll-back")
-    def roll_back(self, request: Request, pk: str) -> Response:
-        """Set the disk's content back; it must be unbound or its VM stopped."""
-        snapshot = self.get_object()
-        return self.once(
-            lambda: job_answer(
-                snapshot_verbs.roll_back_snapshot(actor=self.actor, snapshot=snapshot)
-            )
-        )
-
-    @extend_schema(
-        request=shapes.DiskCopyPurchaseInput,
-        responses={201: shapes.DiskSerializer},
-        examples=[
-            OpenApiExample(
-                "A disk", value={"name": "copy", "quote_token": QUOTED}, request_only=True
-            )
-        ],
-    )
-    @action(detail=True, methods=["post"], url_path="create-disk")
-    def create_disk(self, request: Request, pk: str) -> Response:
-        """Buy a data disk with the snapshot's content, of its disk's type."""
-        snapshot = self.get_object()
-
-        def buy() -> Response:
-            data = valid(shapes.DiskCopyPurchaseInput, request)
-            new = verbs.create_disk_from_snapshot(
-                actor=self.actor,
-                snapshot=snapshot,
-                order=copy_order(snapshot.disk, data),
-                quote_token=data["quote_token"],
-            )
-            shown = shapes.DiskSerializer(
-                queries.disk(new.pk), context=self.get_serializer_context()
-            )
-            return Response(shown.data, status=201)
-
-        return self.once(buy)
-
-    @extend_schema(request=None, responses={202: JobAccepted})
-    def destroy(self, request: Request, pk: str) -> Response:
-        """Forget a snapshot for good."""
-        snapshot = self.get_object()
-        return self.once(
-            lambda: job_answer(snapshot_verbs.delete_snapshot(actor=self.actor, snapshot=snapshot))
-        )
+        return Response(snapshot_shapes.ScheduleSerializer(found).data)

@@ -18,12 +18,13 @@ from rest_framework.response import Response
 
 from compute.actions import images as verbs
 from compute.actions.images import ImageFacts
-from compute.api.disks import REGION, SEARCH, STATUS, job_answer, narrowed
-from compute.api.serializers import disks as shapes
-from compute.api.serializers.vms import DestroyInput, JobAccepted
+from compute.api.common import REGION, SEARCH, STATUS, job_answer, narrowed
+from compute.api.serializers import common as common_shapes
+from compute.api.serializers import images as image_shapes
+from compute.api.serializers.common import DestroyInput, JobAccepted
 from compute.models import Image
-from compute.queries import disks as queries
-from compute.rules import catalogue as catalog
+from compute.queries import catalogue
+from compute.queries import images as image_queries
 from compute.states.images import ImageStatus
 from compute.transfer import uploads
 from scloud.lib.errors import Forbidden, InvalidInput
@@ -64,7 +65,7 @@ class RawParser(BaseParser):
 class ImageViewSet(ResourceViewSet):
     """Images: base images and the tenant's own."""
 
-    serializer_class = shapes.ImageSerializer
+    serializer_class = image_shapes.ImageSerializer
     view_permission = "compute.view_image"
 
     def get_queryset(self) -> QuerySet[Image]:
@@ -72,7 +73,7 @@ class ImageViewSet(ResourceViewSet):
         params = self.request.query_params
         wanted = params.get("status", "") if self.action == "list" else ""
         binned = self.action != "list" or wanted == ImageStatus.BINNED
-        rows = queries.images(self.tenant, binned=binned)
+        rows = image_queries.images(self.tenant, binned=binned)
         if self.action == "list":
             rows = narrowed(rows, params)
             if wanted:
@@ -91,13 +92,13 @@ class ImageViewSet(ResourceViewSet):
         return image
 
     def _shown(self, image: Image) -> dict[str, Any]:
-        row = queries.image(self.tenant, image.pk, binned=True)
+        row = image_queries.image(self.tenant, image.pk, binned=True)
         data: dict[str, Any] = self.get_serializer(row).data
         return data
 
     @extend_schema(
         request={"application/octet-stream": OpenApiTypes.BINARY},
-        responses={201: shapes.UploadShape},
+        responses={201: image_shapes.UploadShape},
     )
     @action(detail=False, methods=["post"], parser_classes=[RawParser])
     def upload(self, request: Request) -> Response:
@@ -114,8 +115,8 @@ class ImageViewSet(ResourceViewSet):
     upload.body_rule = uploads.of_api()  # type: ignore[attr-defined]  # read by scloud.lib.bodies
 
     @extend_schema(
-        request=shapes.ImportInput,
-        responses={201: shapes.ImageSerializer},
+        request=image_shapes.ImportInput,
+        responses={201: image_shapes.ImageSerializer},
         examples=[
             OpenApiExample(
                 "From a URL",
@@ -137,13 +138,13 @@ class ImageViewSet(ResourceViewSet):
 
         def begin() -> Response:
             tenant = self.tenant
-            data = valid(shapes.ImportInput, request)
+            data = valid(image_shapes.ImportInput, request)
             if bool(data.get("url")) == bool(data.get("upload")):
                 raise InvalidInput(
                     "Give either a URL or an upload.", code="source_ambiguous", field="url"
                 )
             regions = Region.objects.filter(enabled=True)
-            region = catalog.pick(regions, data["region"], field="region", what="region")
+            region = catalogue.pick(regions, data["region"], field="region", what="region")
             facts = ImageFacts(
                 region=region,
                 pool=uploads.pool_for(tenant, region, data["disk_type"]),
@@ -163,11 +164,13 @@ class ImageViewSet(ResourceViewSet):
 
         return self.once(begin)
 
-    @extend_schema(request=shapes.TextsInput, responses=shapes.ImageSerializer)
+    @extend_schema(request=common_shapes.TextsInput, responses=image_shapes.ImageSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change name or description of an own image."""
         image = self.get_object()
-        verbs.rename_image(actor=self.actor, image=image, **valid(shapes.TextsInput, request))
+        verbs.rename_image(
+            actor=self.actor, image=image, **valid(common_shapes.TextsInput, request)
+        )
         return Response(self._shown(image))
 
     @extend_schema(request=None, responses={202: JobAccepted})
@@ -200,7 +203,7 @@ class ImageViewSet(ResourceViewSet):
         image = self.get_object()
         return self.once(lambda: job_answer(verbs.delete_image(actor=self.actor, image=image)))
 
-    @extend_schema(request=None, responses=shapes.ImageSerializer)
+    @extend_schema(request=None, responses=image_shapes.ImageSerializer)
     @action(detail=True, methods=["post"])
     def restore(self, request: Request, pk: str) -> Response:
         """Take an image out of the recycle bin."""

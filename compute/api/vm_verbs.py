@@ -11,12 +11,14 @@ from rest_framework.response import Response
 
 from compute.actions import disks as disk_verbs
 from compute.actions.vms import changes
-from compute.api.disks import QUOTED, job_answer
-from compute.api.serializers import disks as shapes
-from compute.api.serializers.vms import JobAccepted
+from compute.api.common import QUOTED, job_answer
+from compute.api.serializers import images as image_shapes
+from compute.api.serializers import vm_verbs as verb_shapes
+from compute.api.serializers.common import JobAccepted
 from compute.models import VM, Disk, Spec
-from compute.queries import disks as queries_storage
-from compute.rules import catalogue as catalog
+from compute.queries import catalogue
+from compute.queries import disks as disk_queries
+from compute.queries import images as image_queries
 from compute.vnc.actions import get_vnc_information
 from network.models import SecurityGroup
 from scloud.lib.errors import InvalidInput
@@ -43,12 +45,12 @@ def spec_of(vm: VM, data: dict[str, Any]) -> Spec:
 
 # How both ways to another size are described: modify and hot upgrade.
 SIZE_QUOTE: dict[str, Any] = {
-    "request": shapes.VmSizeInput,
-    "responses": shapes.ChangeQuoteShape,
+    "request": verb_shapes.VmSizeInput,
+    "responses": verb_shapes.ChangeQuoteShape,
     "examples": [OpenApiExample("4C8G", value=SIZE_EXAMPLE, request_only=True)],
 }
 SIZE_PURCHASE: dict[str, Any] = {
-    "request": shapes.VmSizePurchaseInput,
+    "request": verb_shapes.VmSizePurchaseInput,
     "responses": {202: JobAccepted},
     "examples": [
         OpenApiExample("4C8G", value={**SIZE_EXAMPLE, "quote_token": QUOTED}, request_only=True)
@@ -60,7 +62,7 @@ class VmInputVerbs(ResourceViewSet):
     """Password, system disk, size, image, security groups, VNC, disks."""
 
     @extend_schema(
-        request=shapes.PasswordInput,
+        request=verb_shapes.PasswordInput,
         responses={202: JobAccepted},
         examples=[OpenApiExample("New", value={"password": "Correct.Horse8"}, request_only=True)],
     )
@@ -70,13 +72,13 @@ class VmInputVerbs(ResourceViewSet):
         vm = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.PasswordInput, request)
+            data = valid(verb_shapes.PasswordInput, request)
             return job_answer(changes.reset_password(actor=self.actor, vm=vm, **data))
 
         return self.once(answer)
 
     @extend_schema(
-        request=shapes.ReinstallInput,
+        request=verb_shapes.ReinstallInput,
         responses={202: JobAccepted},
         examples=[OpenApiExample("Fresh", value={"image": "image-4k2p09xqa"}, request_only=True)],
     )
@@ -86,9 +88,9 @@ class VmInputVerbs(ResourceViewSet):
         vm = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.ReinstallInput, request)
-            image = catalog.pick(
-                catalog.images(self.tenant, vm.region),
+            data = valid(verb_shapes.ReinstallInput, request)
+            image = catalogue.pick(
+                catalogue.images(self.tenant, vm.region),
                 data.pop("image"),
                 field="image",
                 what="image",
@@ -99,7 +101,7 @@ class VmInputVerbs(ResourceViewSet):
 
     def _quoted(self, request: Request, verb: str) -> Response:
         vm = self.get_object()
-        spec = spec_of(vm, valid(shapes.VmSizeInput, request))
+        spec = spec_of(vm, valid(verb_shapes.VmSizeInput, request))
         return Response(changes.quote_size(actor=self.actor, vm=vm, spec=spec, verb=verb).as_dict())
 
     @extend_schema(**SIZE_QUOTE)
@@ -130,7 +132,7 @@ class VmInputVerbs(ResourceViewSet):
         vm = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.VmSizePurchaseInput, request)
+            data = valid(verb_shapes.VmSizePurchaseInput, request)
             return job_answer(
                 verb(
                     actor=self.actor,
@@ -143,8 +145,8 @@ class VmInputVerbs(ResourceViewSet):
         return self.once(answer)
 
     @extend_schema(
-        request=shapes.MakeImageInput,
-        responses={201: shapes.ImageSerializer},
+        request=verb_shapes.MakeImageInput,
+        responses={201: image_shapes.ImageSerializer},
         examples=[OpenApiExample("Golden", value={"name": "web golden"}, request_only=True)],
     )
     @action(detail=True, methods=["post"], url_path="make-image")
@@ -153,16 +155,16 @@ class VmInputVerbs(ResourceViewSet):
         vm = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.MakeImageInput, request)
+            data = valid(verb_shapes.MakeImageInput, request)
             image = changes.make_image(actor=self.actor, vm=vm, **data)
-            row = queries_storage.image(self.tenant, image.pk)
-            shown = shapes.ImageSerializer(row, context=self.get_serializer_context())
+            row = image_queries.image(self.tenant, image.pk)
+            shown = image_shapes.ImageSerializer(row, context=self.get_serializer_context())
             return Response(shown.data, status=201)
 
         return self.once(answer)
 
     @extend_schema(
-        request=shapes.SecurityGroupsInput,
+        request=verb_shapes.SecurityGroupsInput,
         responses={202: JobAccepted},
         examples=[
             OpenApiExample(
@@ -176,10 +178,10 @@ class VmInputVerbs(ResourceViewSet):
         vm = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.SecurityGroupsInput, request)
+            data = valid(verb_shapes.SecurityGroupsInput, request)
             groups = SecurityGroup.objects.filter(region=vm.region)
             chosen = {
-                side: catalog.pick(groups, data[side], field=side, what="security group")
+                side: catalogue.pick(groups, data[side], field=side, what="security group")
                 if data[side]
                 else None
                 for side in ("internal", "external")
@@ -190,7 +192,7 @@ class VmInputVerbs(ResourceViewSet):
         return self.once(answer)
 
     # Not once per key: the answer holds a password, and a remembered answer would keep it.
-    @extend_schema(request=None, responses=shapes.VncInformationShape)
+    @extend_schema(request=None, responses=verb_shapes.VncInformationShape)
     @action(detail=True, methods=["post"], url_path="vnc-information")
     def vnc_information(self, request: Request, pk: str) -> Response:
         """Open a new port with a new password for one VNC client, for 300 seconds.
@@ -198,11 +200,11 @@ class VmInputVerbs(ResourceViewSet):
         The port opens right after the answer: a program that is refused tries again for a moment.
         """
         information = get_vnc_information(actor=self.actor, vm=self.get_object())
-        shown = shapes.VncInformationShape(information)
+        shown = verb_shapes.VncInformationShape(information)
         return Response(shown.data, headers={"Cache-Control": "no-store"})
 
     @extend_schema(
-        request=shapes.VmAttachInput,
+        request=verb_shapes.VmAttachInput,
         responses={202: JobAccepted},
         examples=[OpenApiExample("Attach", value={"disk": "disk-4k2p09xqa"}, request_only=True)],
     )
@@ -212,14 +214,14 @@ class VmInputVerbs(ResourceViewSet):
         vm = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.VmAttachInput, request)
-            disk = catalog.pick(queries_storage.disks(), data["disk"], field="disk", what="disk")
+            data = valid(verb_shapes.VmAttachInput, request)
+            disk = catalogue.pick(disk_queries.disks(), data["disk"], field="disk", what="disk")
             return job_answer(disk_verbs.attach_disk(actor=self.actor, vm=vm, disk=disk))
 
         return self.once(answer)
 
     @extend_schema(
-        request=shapes.VmDetachInput,
+        request=verb_shapes.VmDetachInput,
         responses={202: JobAccepted},
         examples=[OpenApiExample("Detach", value={"disk": "disk-4k2p09xqa"}, request_only=True)],
     )
@@ -229,9 +231,9 @@ class VmInputVerbs(ResourceViewSet):
         vm = self.get_object()
 
         def answer() -> Response:
-            data = valid(shapes.VmDetachInput, request)
+            data = valid(verb_shapes.VmDetachInput, request)
             mine = Disk.objects.filter(vm=vm)
-            disk = catalog.pick(mine, data["disk"], field="disk", what="disk")
+            disk = catalogue.pick(mine, data["disk"], field="disk", what="disk")
             return job_answer(
                 disk_verbs.detach_disk(actor=self.actor, disk=disk, force=data["force"])
             )

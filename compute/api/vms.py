@@ -14,12 +14,13 @@ from rest_framework.response import Response
 from billing.serializers import QuoteShape
 from compute.actions.vms import create, lifecycle
 from compute.actions.vms.create import VmOrder
+from compute.api.common import REGION, job_answer
+from compute.api.serializers import common as common_shapes
 from compute.api.serializers import vms as shapes
 from compute.api.vm_verbs import VmInputVerbs
-from compute.hosts import placement
-from compute.models import VM, Cluster, DiskType
-from compute.queries import vms as queries
-from compute.rules import catalogue as catalog
+from compute.models import VM
+from compute.queries import catalogue
+from compute.queries import vms as vm_queries
 from compute.states.vms import VmStatus
 from network.models import SecurityGroup, Subnet
 from scloud.jobs.models import Job
@@ -27,7 +28,6 @@ from scloud.lib import search
 from scloud.lib.errors import InvalidInput, NotFound
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid, valid_query
-from scloud.rest.views import ActorMixin, ResourceViewSet
 from scloud.tenancy.models import Tenant
 
 ORDER_EXAMPLE = {
@@ -46,16 +46,15 @@ ORDER_EXAMPLE = {
     "periods": 1,
     "count": 2,
 }
-REGION = OpenApiParameter("region", str, description="Only those of this region.")
 
 
 def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
     """Turn ids into objects that the tenant may see. Raises InvalidInput naming the field."""
-    region = catalog.pick(
+    region = catalogue.pick(
         Region.objects.filter(enabled=True), data["region"], field="region", what="region"
     )
-    cluster = catalog.pick(
-        catalog.clusters(tenant, region), data["cluster"], field="cluster", what="model"
+    cluster = catalogue.pick(
+        catalogue.clusters(tenant, region), data["cluster"], field="cluster", what="model"
     )
     spec = next(
         (
@@ -73,7 +72,7 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
             remedy="Choose one of the sizes that GET /models lists.",
             numbers={"vcpus": data["vcpus"], "memory_mib": data["memory_mib"]},
         )
-    types = catalog.disk_types(tenant, region)
+    types = catalogue.disk_types(tenant, region)
 
     def group(field: str) -> SecurityGroup | None:
         groups = SecurityGroup.objects.filter(region=region)
@@ -82,7 +81,7 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
             return groups.filter(is_default=True).first()
         if data[field] is None:
             return None
-        return catalog.pick(
+        return catalogue.pick(
             groups,
             data[field],
             field=field,
@@ -99,20 +98,20 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
     return VmOrder(
         region=region,
         cluster=cluster,
-        image=catalog.pick(
-            catalog.images(tenant, region), data["image"], field="image", what="image"
+        image=catalogue.pick(
+            catalogue.images(tenant, region), data["image"], field="image", what="image"
         ),
         spec=spec,
         gpu_count=data["gpu_count"],
-        system_disk_type=catalog.pick(
+        system_disk_type=catalogue.pick(
             types, data["system_disk_type"], field="system_disk_type", what="disk type"
         ),
         system_disk_gib=data["system_disk_gib"],
-        data_disk_type=catalog.pick(types, data_type, field="data_disk_type", what="disk type")
+        data_disk_type=catalogue.pick(types, data_type, field="data_disk_type", what="disk type")
         if data_type
         else None,
         data_disk_gib=data.get("data_disk_gib", 0),
-        subnet=catalog.pick(
+        subnet=catalogue.pick(
             Subnet.objects.filter(region=region), data["subnet"], field="subnet", what="subnet"
         ),
         private_ips=data.get("private_ips", ()),
@@ -132,10 +131,6 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
     )
 
 
-def _job_of(found: object) -> Response:
-    return Response({"job_id": found.pk if isinstance(found, Job) else None}, status=202)
-
-
 @extend_schema(tags=["VMs"])
 class VmViewSet(VmInputVerbs):
     """VMs."""
@@ -145,7 +140,7 @@ class VmViewSet(VmInputVerbs):
 
     def get_queryset(self) -> QuerySet[VM]:
         """Return the tenant's VMs; those in the bin too where one is asked for by its id."""
-        rows = queries.with_row(VM.objects.exclude(status=VmStatus.DESTROYED))
+        rows = vm_queries.with_row(VM.objects.exclude(status=VmStatus.DESTROYED))
         params = self.request.query_params
         if params.get("region"):
             rows = rows.filter(region_id=params["region"])
@@ -154,13 +149,13 @@ class VmViewSet(VmInputVerbs):
                 rows = rows.filter(status=params["status"])
             else:
                 rows = rows.exclude(status=VmStatus.BINNED)
-            rows = search.narrow(rows, params.get("search", ""), queries.matching)
+            rows = search.narrow(rows, params.get("search", ""), vm_queries.matching)
             if params.get("tag"):
                 rows = rows.filter(tags__contains=[params["tag"]])
         return rows.order_by("-created_at", "id")
 
     def _shown(self, vm: VM) -> dict[str, Any]:
-        row = queries.with_row(VM.objects.filter(pk=vm.pk)).get()
+        row = vm_queries.with_row(VM.objects.filter(pk=vm.pk)).get()
         data: dict[str, Any] = self.get_serializer(row).data
         return data
 
@@ -226,50 +221,50 @@ class VmViewSet(VmInputVerbs):
 
     def _begin(self, verb: Callable[..., Job | None], **values: Any) -> Response:
         vm = self.get_object()
-        return self.once(lambda: _job_of(verb(actor=self.actor, vm=vm, **values)))
+        return self.once(lambda: job_answer(verb(actor=self.actor, vm=vm, **values)))
 
-    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
     @action(detail=True, methods=["post"])
     def start(self, request: Request, pk: str) -> Response:
         """Start a stopped VM."""
         return self._begin(lifecycle.start_vm)
 
-    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
     @action(detail=True, methods=["post"], url_path="shut-down")
     def shut_down(self, request: Request, pk: str) -> Response:
         """Ask the guest of a running VM to shut down."""
         return self._begin(lifecycle.shut_down_vm)
 
-    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
     @action(detail=True, methods=["post"], url_path="power-off")
     def power_off(self, request: Request, pk: str) -> Response:
         """Switch a VM off by force; it may lose data."""
         return self._begin(lifecycle.power_off_vm)
 
-    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
     @action(detail=True, methods=["post"])
     def restart(self, request: Request, pk: str) -> Response:
         """Restart a running VM through its operating system."""
         return self._begin(lifecycle.restart_vm)
 
     @extend_schema(
-        request=None, parameters=[shapes.DeleteQuery], responses={202: shapes.JobAccepted}
+        request=None, parameters=[shapes.DeleteQuery], responses={202: common_shapes.JobAccepted}
     )
     def destroy(self, request: Request, pk: str) -> Response:
         """Move a VM to the recycle bin; its data disks are unbound, or go along."""
         return self._begin(lifecycle.delete_vm, **valid_query(shapes.DeleteQuery, request))
 
-    @extend_schema(request=None, responses={202: shapes.JobAccepted})
+    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
     @action(detail=True, methods=["post"])
     def restore(self, request: Request, pk: str) -> Response:
         """Take a VM out of the recycle bin; it comes back stopped."""
         return self._begin(lifecycle.restore_vm)
 
-    @extend_schema(request=shapes.DestroyInput, responses={202: shapes.JobAccepted})
+    @extend_schema(request=common_shapes.DestroyInput, responses={202: common_shapes.JobAccepted})
     @action(detail=True, methods=["post"], url_path="destroy")
     def destroy_for_good(self, request: Request, pk: str) -> Response:
         """Destroy a binned VM for good."""
-        data = valid(shapes.DestroyInput, request)
+        data = valid(common_shapes.DestroyInput, request)
         return self._begin(lifecycle.destroy_vm, **data)
 
     @extend_schema(
@@ -314,88 +309,3 @@ class VmViewSet(VmInputVerbs):
             )
 
         return self.once(run)
-
-
-@extend_schema(tags=["Catalogue"])
-class RegionViewSet(ResourceViewSet):
-    """Regions."""
-
-    serializer_class = shapes.RegionSerializer
-    view_permission = "compute.view_catalogue"
-    lookup_value_regex = "[a-z0-9-]+"
-    queryset = Region.objects.filter(enabled=True)
-
-
-@extend_schema(tags=["Catalogue"], parameters=[REGION])
-class ModelView(ActorMixin):
-    """Models with the sizes that can be bought."""
-
-    view_permission = "compute.view_catalogue"
-
-    @extend_schema(responses=shapes.ClusterSerializer(many=True))
-    def get(self, request: Request) -> Response:
-        """List models; sizes that fit nowhere at present carry the reason."""
-        tenant = self.actor.tenant
-        if tenant is None:
-            raise NotFound("There is no tenant.")
-        found = []
-        for region in _regions(request):
-            for cluster in catalog.clusters(tenant, region):
-                _mark_refusals(cluster, tenant)
-                found.append(cluster)
-        return Response(shapes.ClusterSerializer(found, many=True).data)
-
-
-def _regions(request: Request) -> QuerySet[Region]:
-    rows = Region.objects.filter(enabled=True)
-    wanted = request.query_params.get("region")
-    return rows.filter(pk=wanted) if wanted else rows
-
-
-def _mark_refusals(cluster: Cluster, tenant: Tenant) -> None:
-    rooms = placement.rooms(cluster, tenant)
-    specs = [spec for spec in cluster.specs.all() if spec.enabled]
-    for spec in specs:
-        spec.refusal = placement.why_not(  # type: ignore[attr-defined]  # for the serializer
-            cluster, rooms, spec.vcpus, spec.memory_mib
-        )
-    cluster.offered = specs  # type: ignore[attr-defined]  # for the serializer
-
-
-@extend_schema(tags=["Catalogue"], parameters=[REGION])
-class DiskTypeView(ActorMixin):
-    """Disk types."""
-
-    view_permission = "compute.view_catalogue"
-
-    @extend_schema(responses=shapes.DiskTypeSerializer(many=True))
-    def get(self, request: Request) -> Response:
-        """List the disk types that can be bought."""
-        tenant = self.actor.tenant
-        if tenant is None:
-            raise NotFound("There is no tenant.")
-        found: list[DiskType] = []
-        for region in _regions(request):
-            found += catalog.disk_types(tenant, region)
-        return Response(shapes.DiskTypeSerializer(found, many=True).data)
-
-
-@extend_schema(tags=["Jobs"])
-class JobViewSet(ResourceViewSet):
-    """Jobs: what is being done in the background."""
-
-    serializer_class = shapes.JobSerializer
-    view_permission = "jobs.view_job"
-
-    def get_queryset(self) -> QuerySet[Job]:
-        """Return the tenant's jobs, the newest first."""
-        rows: QuerySet[Job] = Job.objects.order_by("-created_at", "-id")
-        target = self.request.query_params.get("target")
-        return rows.filter(target_id=target) if target else rows
-
-    @extend_schema(
-        parameters=[OpenApiParameter("target", str, description="Only those of this resource.")]
-    )
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """List jobs."""
-        return super().list(request, *args, **kwargs)

@@ -30,7 +30,7 @@ class Image(Binnable):
     """A template of a system disk. Without a tenant it is a base image, which all see.
 
     Because base images have no tenant, the strict manager does not fit: read images through
-    :func:`compute.queries.vms.images_of` only.
+    :func:`compute.queries.images.images_of` only.
     """
 
     KIND: ClassVar[str] = "image"

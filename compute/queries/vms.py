@@ -14,12 +14,13 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import CharField, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import CharField, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import JSONObject
 
 from billing.models import Subscription
-from compute.models import VM, Cluster, Disk, Image
-from compute.rules import catalogue as catalog
+from compute.models import VM, Cluster, Disk
+from compute.queries import catalogue
+from compute.queries.common import billing_columns
 from compute.states.vms import VmStatus
 from network.models import Nic, PrivateAddress, SecurityGroup, Vpc
 from scloud.lib.errors import NotFound
@@ -80,23 +81,8 @@ def with_row(rows: QuerySet[VM]) -> QuerySet[VM]:
                 )
             )
         ),
-        **_billing(),
+        **billing_columns(),
     )
-
-
-def _billing() -> dict[str, Subquery]:
-    paid = Subscription.objects.filter(resource_id=OuterRef("pk"))
-    return {
-        "billing_method": Subquery(paid.values("method")[:1]),
-        "paid_until": Subquery(paid.values("paid_until")[:1]),
-        "auto_renew": Subquery(paid.values("auto_renew")[:1]),
-    }
-
-
-def with_billing(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Add ``billing_method``, ``paid_until`` and ``auto_renew`` to any resources."""
-    annotated: QuerySet[Any] = rows.annotate(**_billing())
-    return annotated
 
 
 def vm(vm_id: str, *, binned: bool = False) -> VM:
@@ -159,7 +145,7 @@ def filter_choices(tenant: Tenant, region: Region | None) -> FilterChoices:
     where: dict[str, Any] = {"region": region} if region is not None else {}
     clusters = Cluster.objects.filter(Q(tenants=None) | Q(tenants=tenant), **where)
     found = named("cluster", clusters, "alias").union(
-        named("image", catalog.images(tenant, region), "name"),
+        named("image", catalogue.images(tenant, region), "name"),
         named("vpc", Vpc.objects.filter(**where), "name"),
     )
     grouped: dict[str, list[tuple[str, str]]] = {"cluster": [], "image": [], "vpc": []}
@@ -174,17 +160,6 @@ def vms_naming(group: SecurityGroup) -> int:
     """Return how many VMs, binned ones included, name a group as their external one."""
     rows = VM.objects.filter(external_security_group=group.pk)
     return int(rows.exclude(status=VmStatus.DESTROYED).count())
-
-
-def images_of(tenant: Tenant, region: Region | None = None) -> QuerySet[Image]:
-    """Return base images and the tenant's own; the only way to read images for a tenant."""
-    return catalog.images(tenant, region)
-
-
-def disks_of(vm: VM) -> QuerySet[Disk]:
-    """Return a VM's disks, the system disk first, with type, pool and billing."""
-    rows: QuerySet[Disk] = Disk.objects.filter(vm=vm).select_related("disk_type", "pool")
-    return with_billing(rows).order_by("-is_system", "target", "id")
 
 
 # --- what a row says of the annotations

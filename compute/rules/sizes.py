@@ -5,7 +5,7 @@ from billing.models import Order, Subscription
 from billing.quotes import items_of
 from billing.services import QuoteItem
 from compute.models import VM, Cluster, Disk, Image
-from compute.rules import catalogue as catalog
+from compute.rules import catalogue as rules_catalogue
 from scloud.jobs.models import Job
 
 # A VM whose image supports hot upgrades is born with room to grow to this many times its size,
@@ -39,13 +39,13 @@ def vm_items(
     """Return what a VM pays for, with another size where one is given."""
     disk = system_disk(vm)
     return [
-        *catalog.size_items(
+        *rules_catalogue.size_items(
             vm.cluster,
             vm.vcpus if vcpus is None else vcpus,
             vm.memory_mib if memory_mib is None else memory_mib,
             vm.gpu_count,
         ),
-        catalog.disk_item(
+        rules_catalogue.disk_item(
             disk.disk_type, disk.size_gib if system_gib is None else system_gib, system=True
         ),
     ]

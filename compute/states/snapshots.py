@@ -22,3 +22,12 @@ def snapshot_tone(status: str) -> str:
     if status in (SnapshotStatus.AVAILABLE, SnapshotStatus.FAILED, SnapshotStatus.DESTROYED):
         return {"available": "ok", "failed": "bad"}.get(status, "idle")
     return "busy"
+
+
+# Those that take room in a volume, or are about to.
+COUNTED = (
+    SnapshotStatus.CREATING,
+    SnapshotStatus.AVAILABLE,
+    SnapshotStatus.ROLLING_BACK,
+    SnapshotStatus.DELETING,
+)

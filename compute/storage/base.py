@@ -401,14 +401,3 @@ class Storage(Protocol):
         Objects of calls that still run are not touched, whatever their age.
         """
         ...
-
-
-def open_storage(ref: StorageRef) -> Storage:
-    """The driver for the pool that `ref` names. Cheap; touches nothing."""
-    if ref.kind == "fake":
-        from compute.storage.fake import open_fake_storage
-
-        return open_fake_storage(ref)
-    from compute.storage.dir import DirectoryStorage
-
-    return DirectoryStorage(Path(ref.location))

@@ -178,3 +178,11 @@ class VmHandler(Handler):
         vm = vm_of(context.job)
         status = paid_status(vm, context.result.get("true_status", vm.status))
         transitions.fail(vm, context.job, self.verb, status, error.code, error.message)
+
+
+def remember(context: Context, key: str, value: object) -> None:
+    """Keep a fact of this job for its later attempts, under the attempt's token."""
+    context.result[key] = value
+    type(context.job).objects.filter(pk=context.job.pk, attempt=context.job.attempt).update(
+        result=context.result
+    )

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 
 from django.conf import settings
 
-from compute.hosts import gpu
 from compute.hypervisor.base import DiskAttachment, DiskLimits, DomainSpec, NicSpec
 from compute.hypervisor.cloudinit import SeedNic, SeedSpec
 from compute.models import VM, Disk
 from compute.rules.hostnames import hostname_for
 from compute.rules.logins import open_hash
+from compute.rules.targets import SYSTEM_TARGET
 from compute.storage.base import DiskSource
+from compute.tasks import gpu
 from network.tasks import plumbing
-
-SYSTEM_TARGET = "vda"
-# vda is the system disk, vdz the seed: both are out of reach of data disks.
-DATA_TARGETS = tuple(f"vd{letter}" for letter in "bcdefgh")
 
 
 def attachment(disk: Disk, source: DiskSource) -> DiskAttachment:

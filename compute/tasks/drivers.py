@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from compute.hypervisor.base import HostRef, Hypervisor, HypervisorError, open_hypervisor
+from compute.hypervisor.base import HostRef, Hypervisor, HypervisorError
+from compute.hypervisor.opening import open_hypervisor
 from compute.models import Host, StoragePool
-from compute.storage.base import Storage, StorageError, StorageRef, open_storage
+from compute.storage.base import Storage, StorageError, StorageRef
+from compute.storage.opening import open_storage
 from scloud.lib.errors import HostError, ScloudError
 
 # What people are told to do about an error of a host or a pool, by its stable code.

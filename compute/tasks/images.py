@@ -14,18 +14,20 @@ from billing import quotas
 from compute.models import Image
 from compute.rules.storage import GIB, reserve_image, whole_gib
 from compute.states.images import ImageStatus
-from compute.storage.base import ImageMissing
-from compute.tasks.base import STALL_S
+from compute.storage.base import ImageInfo, ImageMissing
+from compute.tasks.base import (
+    STALL_S,
+)
 from compute.tasks.drivers import quietly, storage_of, told_plainly
-from compute.tasks.vms.changes import facts, fail_image, keep_facts
 from compute.transfer import staging
 from compute.transfer.download import Partial, Paused, fetch
-from compute.transitions.disks import move_image
+from compute.transfer.staging import export_path, file_of
+from compute.transitions import images as image_transitions
+from compute.transitions.images import move_image
 from scloud.jobs.handlers import Context, Handler, Lane, Step, register
 from scloud.jobs.models import Job
 from scloud.lib import destinations, lease
 from scloud.lib.errors import ScloudError
-from scloud.recovery import freezing
 
 COPY_BYTES = 4 * 1024**2
 PAUSE_S = 2.0
@@ -37,13 +39,6 @@ def image_of(context: Context) -> Image:
     if found is None:
         raise ScloudError("There is no such image.", code="image_gone")
     return found
-
-
-def file_of(image: Image) -> Path:
-    """Return where the file lies that is imported: the upload, or what is downloaded."""
-    if image.import_source.startswith("/"):
-        return Path(image.import_source)
-    return staging.folder() / f"{image.pk}.download"
 
 
 def stored(image: Image) -> bool:
@@ -158,11 +153,6 @@ class ImportImage(Handler):
         fail_image(image_of(context), ImageStatus.IMPORTING, error)
 
 
-def export_path(image: Image) -> Path:
-    """Return where the file for download lies once the job is done; it stays for a day."""
-    return staging.exports() / f"{image.pk}.qcow2"
-
-
 class ExportImage(Handler):
     """Lay a readable file ready: a second name of the pool's own file where that is possible."""
 
@@ -233,17 +223,6 @@ class DestroyImage(Handler):
         )
 
 
-def sweep_staging() -> int:
-    """Remove uploads that were never imported and exports that nobody fetched."""
-    if freezing.is_frozen():
-        # A restored database does not know what was uploaded since.
-        return 0
-    keep = frozenset(
-        file_of(image).name for image in Image.objects.filter(status=ImageStatus.IMPORTING)
-    )
-    return staging.sweep(keep)
-
-
 def register_all() -> None:
     """Make the handlers known."""
     for kind, handler in (
@@ -252,3 +231,26 @@ def register_all() -> None:
         ("image.destroy", DestroyImage()),
     ):
         register(kind, handler)
+
+
+def keep_facts(context: Context, info: ImageInfo) -> None:
+    """Note what the pool says of a finished image."""
+    context.result["image"] = {
+        "size_bytes": info.stored_bytes,
+        "sha256": info.sha256,
+        "min_disk_gib": info.size_gib,
+    }
+
+
+def facts(context: Context) -> dict[str, object]:
+    """Return the noted facts as columns."""
+    columns: dict[str, object] = context.result["image"]
+    return columns
+
+
+def fail_image(image: Image, status: str, error: ScloudError) -> None:
+    """Land an image that did not come to be; its quota goes back."""
+    quotas.free(image.pk)
+    image_transitions.move_image(
+        image, status, ImageStatus.FAILED, "image.failed", failure=error.message[:300]
+    )

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import template
 
-from compute.queries import vms as queries
+from compute.queries import vms as vm_queries
 from compute.views import common
 
 register = template.Library()
@@ -19,10 +19,10 @@ def os_icon(distribution: str) -> str:
 @register.filter
 def system_gib(row: Any) -> int:
     """``{{ vm|system_gib }}``: the size of the system disk."""
-    return queries.system_gib(row)
+    return vm_queries.system_gib(row)
 
 
 @register.filter
 def data_gib(row: Any) -> int:
     """``{{ vm|data_gib }}``: the size of all data disks."""
-    return queries.data_gib(row)
+    return vm_queries.data_gib(row)

@@ -14,6 +14,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from compute.models import Image
 from scloud.lib.errors import InvalidInput, QuotaExceeded
 
 KEEP_S = 24 * 3600.0
@@ -178,3 +179,15 @@ def sweep(keep: frozenset[str]) -> int:
                 path.unlink(missing_ok=True)
                 removed += 1
     return removed
+
+
+def file_of(image: Image) -> Path:
+    """Return where the file lies that is imported: the upload, or what is downloaded."""
+    if image.import_source.startswith("/"):
+        return Path(image.import_source)
+    return folder() / f"{image.pk}.download"
+
+
+def export_path(image: Image) -> Path:
+    """Return where the file for download lies once the job is done; it stays for a day."""
+    return exports() / f"{image.pk}.qcow2"

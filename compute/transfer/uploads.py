@@ -18,10 +18,10 @@ from django.http import HttpRequest, StreamingHttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 
 from compute.models import Image, StoragePool
-from compute.rules import catalogue as catalog
+from compute.queries import catalogue
 from compute.states.images import ImageStatus
-from compute.tasks.images import export_path
 from compute.transfer import staging
+from compute.transfer.staging import export_path
 from scloud.lib.bodies import BodyRule
 from scloud.lib.errors import Conflict, InvalidInput, QuotaExceeded, TooLarge
 from scloud.resources.models import Region
@@ -210,7 +210,7 @@ def pool_for(tenant: Tenant, region: Region, disk_type_id: str = "") -> StorageP
 
     Raises InvalidInput (``disk_type_unknown``).
     """
-    types = catalog.disk_types(tenant, region)
+    types = catalogue.disk_types(tenant, region)
     chosen = types.filter(pk=disk_type_id).first() if disk_type_id else types.first()
     if chosen is None:
         raise InvalidInput(

@@ -12,7 +12,8 @@ from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import VmStatus
 from compute.transitions import vms as transitions
-from compute.transitions.disks import complete_disk, forget_snapshots, tell_disk
+from compute.transitions.disks import complete_disk, tell_disk
+from compute.transitions.snapshots import forget_snapshots
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
 from scloud.tenancy.models import PlatformSettings

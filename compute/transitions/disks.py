@@ -1,4 +1,4 @@
-"""The only code that assigns a status or a task of disks, snapshots and images.
+"""The only code that assigns a status or a task of disks.
 
 Like :mod:`compute.transitions.vms`: each is one compare-and-swap with its event and its job.
 """
@@ -11,12 +11,9 @@ from django.utils import timezone
 
 from billing import services
 from billing.models import SubscriptionStatus
-from compute.models import VM, Disk, Image, Snapshot
+from compute.models import VM, Disk
 from compute.states import disks as disk_states
-from compute.states import images as image_states
 from compute.states.disks import DiskStatus
-from compute.states.images import ImageStatus
-from compute.states.snapshots import SnapshotStatus
 from scloud.audit import events
 from scloud.jobs import service as jobs
 from scloud.jobs.models import Job
@@ -204,69 +201,3 @@ def move_disk(disk: Disk, verb: str, status: str, **columns: Any) -> Disk:
     disk = fresh_disk(disk)
     tell_disk(disk, rule.event)
     return disk
-
-
-# --- snapshots
-
-
-def move_snapshot(snapshot: Snapshot, expected: str, status: str, **columns: Any) -> bool:
-    """Bring a snapshot from one status to another; False when it stands elsewhere."""
-    with transaction.atomic():
-        changed = Snapshot.objects.filter(pk=snapshot.pk, status=expected).update(
-            status=status, **columns
-        )
-        if changed:
-            events.emit(
-                tenant_id=snapshot.tenant_id,
-                kind=f"snapshot.{status}",
-                resource_kind="snapshot",
-                resource_id=snapshot.pk,
-                data={"disk": snapshot.disk_id},
-            )
-    return bool(changed)
-
-
-def forget_snapshots(disk: Disk) -> list[str]:
-    """Mark all snapshots of a disk as gone, because their volume is; return their ids."""
-    rows = Snapshot.objects.filter(disk=disk).exclude(status=SnapshotStatus.DESTROYED)
-    gone = list(rows.values_list("pk", flat=True))
-    rows.update(status=SnapshotStatus.DESTROYED, destroyed_at=timezone.now())
-    return gone
-
-
-# --- images
-
-
-def guard_image(image: Image, verb: str) -> None:
-    """Raise Conflict with the reason unless the verb is allowed in the image's present state."""
-    reason = image_states.image_refusal(image, verb)
-    if reason is not None:
-        raise Conflict(
-            f"{image.name}: {reason}",
-            code="image_state",
-            remedy=REMEDY,
-            numbers={
-                "status": image.status,
-                "allowed_from": sorted(image_states.image_rule(verb).allowed_from),
-            },
-        )
-
-
-def move_image(image: Image, expected: str, status: str, kind: str, **columns: Any) -> bool:
-    """Bring an image from one status to another with the event ``kind``; False if it is not there.
-
-    The caller has checked the verb's rule; this is the compare-and-swap.
-    """
-    with transaction.atomic():
-        changed = Image.objects.filter(pk=image.pk, status=expected).update(
-            status=ImageStatus(status), **columns
-        )
-        if changed:
-            events.emit(
-                tenant_id=image.tenant_id,
-                kind=kind,
-                resource_kind="image",
-                resource_id=image.pk,
-                data={"status": status},
-            )
-    return bool(changed)

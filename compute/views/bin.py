@@ -13,7 +13,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from compute.queries import vms as queries
+from compute.queries import common as common_queries
 from compute.views.common import expiry
 from compute.views.renew import RenewView
 from scloud.lib.errors import NotFound
@@ -43,7 +43,7 @@ def binned(kind: Kind, actor: Actor) -> QuerySet[Any]:
     rows = kind.model_class()._default_manager.filter(
         tenant=actor.tenant, status="binned", destroyed_at__isnull=True
     )
-    return queries.with_billing(rows)
+    return common_queries.with_billing(rows)
 
 
 def one(kind: Kind, actor: Actor, pk: str) -> Any:

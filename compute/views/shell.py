@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from compute.hosts import capacity
 from compute.models import VM
-from compute.queries import vms as queries
+from compute.queries import vms as vm_queries
 from scloud.adminsite import panels
 from scloud.web import dashboard, nav
 from scloud.web.http import ConsoleRequest
@@ -17,7 +17,7 @@ from scloud.web.http import ConsoleRequest
 
 def vms_card(request: ConsoleRequest) -> dict[str, Any]:
     """How many VMs there are in the region, by state; the way to the first one if none."""
-    rows = VM.objects.exclude(status__in=queries.UNLISTED)
+    rows = VM.objects.exclude(status__in=vm_queries.UNLISTED)
     if request.region is not None:
         rows = rows.filter(region=request.region)
     counts = rows.aggregate(

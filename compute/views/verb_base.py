@@ -9,7 +9,7 @@ from django import forms
 from django.utils.functional import Promise
 
 from compute.models import VM
-from compute.queries import vms as queries
+from compute.queries import vms as vm_queries
 from compute.states import vms as states
 from compute.views.common import refusal
 from scloud.web.views import ActionView, PostView
@@ -47,7 +47,7 @@ class VmAction(VerbAction):
 
     def get_object(self) -> VM:
         """The VM of the address."""
-        return queries.vm(self.kwargs["vm_id"], binned=self.binned)
+        return vm_queries.vm(self.kwargs["vm_id"], binned=self.binned)
 
     def refusal(self, obj: Any) -> str:
         """By the VM's state and the caller's role."""
@@ -68,7 +68,7 @@ class VmPost(PostView):
 
     def get_object(self) -> VM:
         """The VM of the address."""
-        return queries.vm(self.kwargs["vm_id"])
+        return vm_queries.vm(self.kwargs["vm_id"])
 
     def perform(self, obj: Any) -> Any:
         """Call the action."""

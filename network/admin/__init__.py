@@ -1,5 +1,5 @@
 """The administrators' pages of the network; Django finds them here."""
 
-from network.admin import resources
+from network.admin import drift, nics, security, vpcs
 
-__all__ = ["resources"]
+__all__ = ["drift", "nics", "security", "vpcs"]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
-from network.sweeps import reconcile
 from network.tasks import plumbing
 from network.tasks.fabrics import fabric_of
 from scloud.audit import events
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
-from scloud.resources.models import Region
 
 ERROR_LENGTH = 300
 
@@ -120,20 +118,6 @@ class Remove(Handler):
             plumbing.remove_buried(fabric_of(tombstone.region), tombstone)
 
 
-class Reconcile(Handler):
-    """``network.sweeps.reconcile``: a region's sweep, asked for by an administrator."""
-
-    def steps(self, job: Job) -> Sequence[Step]:
-        """One step."""
-        return [Step("compare", "Compare with the network", self._run)]
-
-    def _run(self, context: Context) -> None:
-        region = Region.objects.get(pk=context.job.target_id)
-        found = reconcile.reconcile(region)
-        reconcile.record(region, found)
-        context.result["differences"] = len(found)
-
-
 def register_handlers() -> None:
     """Make the handlers known to the workers."""
     register("network.sync_vpc", SyncVpc())
@@ -141,4 +125,3 @@ def register_handlers() -> None:
     register("network.sync_security_group", SyncSecurityGroup())
     register("network.sync_nic", SyncNic())
     register("network.remove", Remove())
-    register("network.reconcile", Reconcile())

@@ -21,7 +21,7 @@ from network.models import (
     SecurityGroup,
     SecurityGroupRule,
 )
-from network.queries import vpcs as queries
+from network.queries import security as security_queries
 from network.rules import verbs
 from network.views import presentation
 from network.views.common import (
@@ -89,7 +89,7 @@ class SecurityGroupListView(ListView):
 
     def get_queryset(self) -> QuerySet[Any]:
         """Return the region's groups."""
-        return queries.security_groups(region_of(self.request))
+        return security_queries.security_groups(region_of(self.request))
 
     def row_actions(self, obj: SecurityGroup) -> list[RowAction]:
         """Return what can be done with a group."""
@@ -162,12 +162,12 @@ class SecurityGroupDetailView(NetworkDetail):
 
     def group(self) -> SecurityGroup:
         """The group of the page."""
-        row: SecurityGroup = found(queries.security_groups(), self.kwargs["pk"])
+        row: SecurityGroup = found(security_queries.security_groups(), self.kwargs["pk"])
         return row
 
     def get_queryset(self) -> QuerySet[Any]:
         """Return its rules."""
-        return queries.rules(self.group())
+        return security_queries.rules(self.group())
 
     def row_actions(self, obj: SecurityGroupRule) -> list[RowAction]:
         """Return what can be done with a rule."""
@@ -231,7 +231,7 @@ class GroupActionView(ActionView):
 
     def get_object(self) -> SecurityGroup:
         """Return the group."""
-        row: SecurityGroup = found(queries.security_groups(), self.kwargs["pk"])
+        row: SecurityGroup = found(security_queries.security_groups(), self.kwargs["pk"])
         return row
 
 
@@ -294,7 +294,7 @@ class AddRuleView(RuleDialog):
 
     def get_object(self) -> SecurityGroup:
         """Return the group."""
-        row: SecurityGroup = found(queries.security_groups(), self.kwargs["pk"])
+        row: SecurityGroup = found(security_queries.security_groups(), self.kwargs["pk"])
         return row
 
     def perform(self, obj: SecurityGroup, data: dict[str, Any]) -> SecurityGroupRule:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from network import actions
 from network.models import PrivateAddress, Subnet, Vpc, cidr
-from network.queries import vpcs as queries
+from network.queries import vpcs as vpc_queries
 from network.rules import verbs
 from network.views import presentation
 from network.views.common import (
@@ -76,7 +76,7 @@ class VpcListView(ListView):
 
     def get_queryset(self) -> QuerySet[Any]:
         """Return the region's VPCs."""
-        return queries.vpcs(region_of(self.request))
+        return vpc_queries.vpcs(region_of(self.request))
 
     def row_actions(self, obj: Vpc) -> list[RowAction]:
         """Return what can be done with a VPC."""
@@ -124,12 +124,12 @@ class VpcDetailView(NetworkDetail):
 
     def vpc(self) -> Vpc:
         """The VPC of the page."""
-        row: Vpc = found(queries.vpcs(), self.kwargs["pk"])
+        row: Vpc = found(vpc_queries.vpcs(), self.kwargs["pk"])
         return row
 
     def get_queryset(self) -> QuerySet[Any]:
         """Return its subnets."""
-        return queries.subnets(vpc=self.vpc())
+        return vpc_queries.subnets(vpc=self.vpc())
 
     def row_actions(self, obj: Subnet) -> list[RowAction]:
         """Return what can be done with a subnet."""
@@ -192,7 +192,7 @@ class SubnetDetailView(NetworkDetail):
 
     def subnet(self) -> Subnet:
         """The subnet of the page."""
-        row: Subnet = found(queries.subnets(), self.kwargs["pk"])
+        row: Subnet = found(vpc_queries.subnets(), self.kwargs["pk"])
         return row
 
     def get_queryset(self) -> QuerySet[Any]:
@@ -248,7 +248,7 @@ class VpcActionView(ActionView):
 
     def get_object(self) -> Vpc:
         """Return the VPC."""
-        row: Vpc = found(queries.vpcs(), self.kwargs["pk"])
+        row: Vpc = found(vpc_queries.vpcs(), self.kwargs["pk"])
         return row
 
 
@@ -321,7 +321,7 @@ class SubnetActionView(ActionView):
 
     def get_object(self) -> Subnet:
         """Return the subnet."""
-        row: Subnet = found(queries.subnets(), self.kwargs["pk"])
+        row: Subnet = found(vpc_queries.subnets(), self.kwargs["pk"])
         return row
 
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compute.api.serializers import vms as compute_shapes
+from compute.api.serializers import vms as shapes
 from network.api import serializers as network_shapes
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope
@@ -114,7 +114,7 @@ def fields_of(shape: Any) -> list[str]:
     return list(shape().fields)
 
 
-@pytest.mark.parametrize("field", fields_of(compute_shapes.VmPurchaseInput))
+@pytest.mark.parametrize("field", fields_of(shapes.VmPurchaseInput))
 def test_no_value_in_any_field_of_an_order_breaks_it(
     field: str, program: Program, ready: Platform, order: OrderOf, tenant: Tenant
 ) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from compute.models import Image
-from compute.tasks.images import export_path
 from compute.transfer import staging
+from compute.transfer.staging import export_path
 from scloud.jobs.models import Job
 from scloud.tenancy.scoping import scopes_disabled
 from tests.api.client import Program

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from compute.queries import vms as queries
+from compute.queries import vms as vm_queries
 from scloud.lib.errors import NotFound
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -23,14 +23,14 @@ def test_a_row_shows_disks_addresses_network_and_billing(platform: Platform, act
         data_disk_gib=100,
     )
     with scope(tenant=actor.tenant):
-        row: Any = queries.vms(platform.region).get()
+        row: Any = vm_queries.vms(platform.region).get()
         assert row.pk == vm.pk
-        assert queries.system_gib(row) == 40
-        assert queries.data_gib(row) == 100
-        assert queries.private_ips(row) == ["10.0.0.2"]
+        assert vm_queries.system_gib(row) == 40
+        assert vm_queries.data_gib(row) == 100
+        assert vm_queries.private_ips(row) == ["10.0.0.2"]
         assert row.nic_rows[0]["vpc"] == "default"
         assert row.billing_method == "month"
-        assert queries.paid_until(row) is not None
+        assert vm_queries.paid_until(row) is not None
 
 
 def test_rows_do_not_raise_the_number_of_queries(
@@ -39,10 +39,10 @@ def test_rows_do_not_raise_the_number_of_queries(
     for number in range(3):
         make_vm(platform, actor, name=f"n{number}")
     with scope(tenant=actor.tenant), django_assert_num_queries(1):
-        for row in queries.vms(platform.region):
+        for row in vm_queries.vms(platform.region):
             assert row.cluster.alias
             assert row.image.name
-            assert queries.private_ips(row)
+            assert vm_queries.private_ips(row)
 
 
 @pytest.mark.parametrize("word", ["web", "shop", "10.0.0.2", "VM-"])
@@ -51,19 +51,19 @@ def test_search_finds_name_remark_id_and_address(
 ) -> None:
     vm = make_vm(platform, actor, name="web", remark="the shop")
     with scope(tenant=actor.tenant):
-        assert queries.vms().filter(queries.matching(word)).get().pk == vm.pk
-        assert not queries.vms().filter(queries.matching("10.9.9.9")).exists()
+        assert vm_queries.vms().filter(vm_queries.matching(word)).get().pk == vm.pk
+        assert not vm_queries.vms().filter(vm_queries.matching("10.9.9.9")).exists()
 
 
 def test_filters_by_vpc_and_billing_method(platform: Platform, actor: Actor) -> None:
     make_vm(platform, actor, name="a", method="hour")
     monthly = make_vm(platform, actor, name="b", method="month")
     with scope(tenant=actor.tenant):
-        row: Any = queries.vms()[0]
+        row: Any = vm_queries.vms()[0]
         vpc = row.nic_rows[0]["vpc_id"]
-        assert queries.in_vpcs(queries.vms(), [vpc]).count() == 2
-        assert queries.in_vpcs(queries.vms(), ["vpc-none00000"]).count() == 0
-        assert queries.paid_by(queries.vms(), ["month"]).get().pk == monthly.pk
+        assert vm_queries.in_vpcs(vm_queries.vms(), [vpc]).count() == 2
+        assert vm_queries.in_vpcs(vm_queries.vms(), ["vpc-none00000"]).count() == 0
+        assert vm_queries.paid_by(vm_queries.vms(), ["month"]).get().pk == monthly.pk
 
 
 def test_filter_choices_take_one_query(
@@ -76,12 +76,12 @@ def test_filter_choices_take_one_query(
     make_vm(platform, actor)
     platform.cluster.tenants.add(tenant)
     with scope(tenant=tenant), django_assert_num_queries(1):
-        choices = queries.filter_choices(tenant, platform.region)
+        choices = vm_queries.filter_choices(tenant, platform.region)
     assert choices.clusters == [("x86", "x86 standard")]
     assert [label for _, label in choices.images] == ["Debian 12"]
     assert [label for _, label in choices.vpcs] == ["default"]
     with scope(tenant=other_tenant):
-        assert queries.filter_choices(other_tenant, platform.region).clusters == []
+        assert vm_queries.filter_choices(other_tenant, platform.region).clusters == []
 
 
 def test_a_foreign_binned_or_unknown_vm_is_not_found(
@@ -90,10 +90,10 @@ def test_a_foreign_binned_or_unknown_vm_is_not_found(
     vm = make_vm(platform, actor)
     binned = make_vm(platform, actor, "binned")
     with scope(tenant=other_tenant), pytest.raises(NotFound):
-        queries.vm(vm.pk)
+        vm_queries.vm(vm.pk)
     with scope(tenant=actor.tenant):
-        assert queries.vm(vm.pk).pk == vm.pk
+        assert vm_queries.vm(vm.pk).pk == vm.pk
         with pytest.raises(NotFound):
-            queries.vm(binned.pk)
-        assert queries.vm(binned.pk, binned=True).pk == binned.pk
-        assert list(queries.vms()) == [vm]
+            vm_queries.vm(binned.pk)
+        assert vm_queries.vm(binned.pk, binned=True).pk == binned.pk
+        assert list(vm_queries.vms()) == [vm]

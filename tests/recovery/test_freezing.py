@@ -20,8 +20,9 @@ from billing.models import Subscription
 from compute.actions import images
 from compute.actions.vms import changes, lifecycle
 from compute.models import VM, Disk, Drift, Image
-from compute.sweeps import reconcile, schedules
-from compute.sweeps import vms as sweeps
+from compute.sweeps import disks as disk_sweeps
+from compute.sweeps import pools, reconcile, schedules, subscriptions
+from compute.sweeps import vms as vm_sweeps
 from network.sweeps import reconcile as network
 from scloud.audit.models import Operation
 from scloud.lab.postgres import _binaries
@@ -161,7 +162,7 @@ def test_nothing_in_the_bin_is_destroyed_while_frozen(box: Box) -> None:
     images.delete_image(actor=box.actor, image=Image.objects.get(pk=image.pk))
     bin_is_due(VM, Disk, Image)
     call_command("after_restore")
-    assert (sweeps.empty_bin(), sweeps.empty_disk_bin()) == (0, 0)
+    assert (vm_sweeps.empty_bin(), disk_sweeps.empty_disk_bin()) == (0, 0)
     box.run()
     for row in (vm, disk, image):
         row.refresh_from_db()
@@ -172,15 +173,15 @@ def test_nothing_in_the_bin_is_destroyed_while_frozen(box: Box) -> None:
     vm.refresh_from_db()
     assert vm.destroy_at is not None
     assert vm.destroy_at > timezone.now()
-    assert (sweeps.empty_bin(), sweeps.empty_disk_bin()) == (0, 0)
+    assert (vm_sweeps.empty_bin(), disk_sweeps.empty_disk_bin()) == (0, 0)
     bin_is_due(VM, Disk, Image)
-    assert (sweeps.empty_bin(), sweeps.empty_disk_bin()) == (1, 2)
+    assert (vm_sweeps.empty_bin(), disk_sweeps.empty_disk_bin()) == (1, 2)
 
 
 def looked_at() -> None:
     """Make every drift report."""
     reconcile.reconcile_hosts()
-    reconcile.reconcile_pools()
+    pools.reconcile_pools()
     network.sweep()
 
 
@@ -210,11 +211,11 @@ def test_a_volume_is_not_removed_while_frozen(box: Box) -> None:
     disk = ready(box)
     Disk.objects.filter(pk=disk.pk).update(status="destroyed")
     freezing.freeze("a test")
-    reconcile.reconcile_pools()
+    pools.reconcile_pools()
     assert disk.pk in box.storage.volumes
     assert Drift.objects.get(repaired_at=None).kind == "leftover_volume"
     SweepFreeze.objects.update(released_at=timezone.now())
-    reconcile.reconcile_pools()
+    pools.reconcile_pools()
     assert disk.pk not in box.storage.volumes
 
 
@@ -224,9 +225,9 @@ def test_what_may_have_been_paid_is_not_switched_off_while_frozen(box: Box) -> N
     freezing.freeze("a test")
     assert sweep.run().expired == []
     Subscription.objects.update(status="expired", expired_at=timezone.now())
-    assert sweeps.catch_up_expired() == 0
+    assert subscriptions.catch_up_expired() == 0
     Subscription.objects.update(overdue_at=timezone.now())
-    assert sweeps.catch_up_overdue() == 0
+    assert subscriptions.catch_up_overdue() == 0
     box.run()
     vm.refresh_from_db()
     assert (vm.status, vm.task) == ("running", "")

@@ -10,7 +10,8 @@ from billing.services import ChangeQuote
 from compute.hosts import placement
 from compute.models import VM, Host, Image, Spec
 from compute.models.image import OsFamily, image_id
-from compute.rules import catalogue as catalog
+from compute.queries import catalogue
+from compute.rules import catalogue as rules_catalogue
 from compute.rules import sizes
 from compute.rules.logins import keep_pending
 from compute.rules.validation import check_password, check_remark, check_ssh_keys, check_understood
@@ -102,7 +103,7 @@ def _check_spec(vm: VM, spec: Spec) -> None:
         )
     if (spec.vcpus, spec.memory_mib) == (vm.vcpus, vm.memory_mib):
         raise InvalidInput("The VM has this size already.", code="spec_same", field="spec")
-    catalog.check_gpu(vm.cluster, spec, vm.gpu_count)
+    rules_catalogue.check_gpu(vm.cluster, spec, vm.gpu_count)
 
 
 def _pay_for_size(actor: Actor, vm: VM, spec: Spec, quote_token: str) -> dict[str, object]:
@@ -236,7 +237,7 @@ def reinstall_vm(
 
 def check_reinstall(vm: VM, image: Image) -> None:
     """Raise InvalidInput unless the VM can be reinstalled from the image."""
-    if not catalog.images(vm.tenant, vm.region).filter(pk=image.pk).exists():
+    if not catalogue.images(vm.tenant, vm.region).filter(pk=image.pk).exists():
         raise InvalidInput("There is no such image here.", code="image_unknown", field="image")
     disk = sizes.system_disk(vm)
     if image.status != ImageStatus.AVAILABLE:

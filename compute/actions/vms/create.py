@@ -14,10 +14,11 @@ from compute.hosts import gpu, placement
 from compute.models import VM, Cluster, Disk, DiskType, Image, Spec
 from compute.models.disk import disk_id
 from compute.models.vm import vm_id
-from compute.rules import catalogue as catalog
+from compute.rules import catalogue as rules_catalogue
 from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
 from compute.rules.logins import keep_hash
+from compute.rules.targets import DATA_TARGETS, SYSTEM_TARGET
 from compute.rules.validation import (
     batch_names,
     check_name,
@@ -29,7 +30,6 @@ from compute.rules.validation import (
     check_user_data,
 )
 from compute.states.images import ImageStatus
-from compute.tasks.build import DATA_TARGETS, SYSTEM_TARGET
 from compute.transitions import vms as transitions
 from network.actions import addresses
 from network.actions.common import still_there
@@ -78,14 +78,19 @@ class VmOrder:
 
 def items_of(order: VmOrder) -> list[QuoteItem]:
     """Return what one VM of the order costs."""
-    items = catalog.size_items(
+    items = rules_catalogue.size_items(
         order.cluster, order.spec.vcpus, order.spec.memory_mib, order.gpu_count
     )
-    items.append(catalog.disk_item(order.system_disk_type, order.system_disk_gib, system=True))
+    items.append(
+        rules_catalogue.disk_item(order.system_disk_type, order.system_disk_gib, system=True)
+    )
     if order.data_disk_type is not None:
         items.append(
-            catalog.disk_item(
-                order.data_disk_type, order.data_disk_gib, system=False, part=catalog.DATA_DISK
+            rules_catalogue.disk_item(
+                order.data_disk_type,
+                order.data_disk_gib,
+                system=False,
+                part=rules_catalogue.DATA_DISK,
             )
         )
     return items
@@ -211,8 +216,8 @@ def _check_sizes(order: VmOrder) -> None:
             code="image_not_available",
             field="image",
         )
-    catalog.check_gpu(order.cluster, order.spec, order.gpu_count)
-    catalog.check_disk_size(
+    rules_catalogue.check_gpu(order.cluster, order.spec, order.gpu_count)
+    rules_catalogue.check_disk_size(
         order.system_disk_type, order.system_disk_gib, system=True, field="system_disk_gib"
     )
     if order.system_disk_gib < order.image.min_disk_gib:
@@ -236,7 +241,7 @@ def _check_sizes(order: VmOrder) -> None:
                 code="region_differs",
                 field="data_disk_type",
             )
-        catalog.check_disk_size(
+        rules_catalogue.check_disk_size(
             order.data_disk_type, order.data_disk_gib, system=False, field="data_disk_gib"
         )
 
@@ -291,9 +296,10 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
     system_ids = [disk_id() for _one in names]
     data_ids = [disk_id() for _one in names] if order.data_disk_type is not None else []
     resources = [
-        ResourceRef("vm", one, name, catalog.MAIN) for one, name in zip(ids, names, strict=True)
+        ResourceRef("vm", one, name, rules_catalogue.MAIN)
+        for one, name in zip(ids, names, strict=True)
     ] + [
-        ResourceRef("disk", one, f"{name}-data", catalog.DATA_DISK)
+        ResourceRef("disk", one, f"{name}-data", rules_catalogue.DATA_DISK)
         for one, name in zip(data_ids, names if data_ids else [], strict=True)
     ]
     services.purchase(

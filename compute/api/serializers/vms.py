@@ -7,62 +7,12 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from compute.models import VM, Cluster, DiskType, Spec
-from compute.queries import vms as queries
+from compute.api.serializers.common import AllowedAction, ErrorShape
+from compute.models import VM
+from compute.queries import vms as vm_queries
 from compute.states import vms as states
-from scloud.jobs.models import Job
-from scloud.resources.models import Region
 from scloud.rest.fields import Lines, WholeNumber
 from scloud.tenancy.actor import Actor
-
-
-class RegionSerializer(serializers.ModelSerializer[Region]):
-    """A region."""
-
-    class Meta:
-        model = Region
-        fields = ("id", "name")
-
-
-class SpecSerializer(serializers.ModelSerializer[Spec]):
-    """A size of a model; ``refusal`` says why it fits nowhere at present."""
-
-    refusal = serializers.CharField(
-        allow_null=True, read_only=True, help_text="Null while a host can take it."
-    )
-
-    class Meta:
-        model = Spec
-        fields = ("id", "vcpus", "memory_mib", "refusal")
-
-
-class ClusterSerializer(serializers.ModelSerializer[Cluster]):
-    """A model: the machine type of a cluster."""
-
-    specs = SpecSerializer(many=True, read_only=True, source="offered")
-
-    class Meta:
-        model = Cluster
-        fields = ("id", "region_id", "alias", "description", "architecture", "gpu_type", "specs")
-
-
-class DiskTypeSerializer(serializers.ModelSerializer[DiskType]):
-    """A disk type with its ranges (GiB) and limits."""
-
-    class Meta:
-        model = DiskType
-        fields = (
-            "id",
-            "region_id",
-            "alias",
-            "medium",
-            "system_min_gib",
-            "system_max_gib",
-            "data_min_gib",
-            "data_max_gib",
-            "iops_limit",
-            "throughput_limit_mbps",
-        )
 
 
 class NicShape(serializers.Serializer[Any]):
@@ -71,14 +21,6 @@ class NicShape(serializers.Serializer[Any]):
     address = serializers.IPAddressField()
     subnet_id = serializers.CharField()
     vpc_id = serializers.CharField()
-
-
-class AllowedAction(serializers.Serializer[Any]):
-    """Whether a verb is allowed now; ``reason`` says why not."""
-
-    verb = serializers.CharField()
-    allowed = serializers.BooleanField()
-    reason = Lines(allow_null=True)
 
 
 class VmSerializer(serializers.ModelSerializer[VM]):
@@ -148,11 +90,11 @@ class VmSerializer(serializers.ModelSerializer[VM]):
 
     def get_system_disk_gib(self, vm: VM) -> int:
         """Return the size of the system disk in GiB."""
-        return queries.system_gib(vm)
+        return vm_queries.system_gib(vm)
 
     def get_data_disk_gib(self, vm: VM) -> int:
         """Return the size of the data disks together in GiB."""
-        return queries.data_gib(vm)
+        return vm_queries.data_gib(vm)
 
     @extend_schema_field(AllowedAction(many=True))
     def get_allowed_actions(self, vm: VM) -> list[dict[str, Any]]:
@@ -167,31 +109,6 @@ class VmSerializer(serializers.ModelSerializer[VM]):
                 reason = "Your role does not include it."
             rows.append({"verb": verb, "allowed": reason is None, "reason": reason})
         return rows
-
-
-class JobSerializer(serializers.ModelSerializer[Job]):
-    """A job: what is being done, how far it is, and how it ended."""
-
-    class Meta:
-        model = Job
-        fields = (
-            "id",
-            "kind",
-            "title",
-            "target_kind",
-            "target_id",
-            "status",
-            "progress_percent",
-            "step",
-            "steps",
-            "error_code",
-            "error_message",
-            "error_remedy",
-            "created_by",
-            "created_at",
-            "started_at",
-            "finished_at",
-        )
 
 
 class VmOrderInput(serializers.Serializer[Any]):
@@ -270,16 +187,6 @@ class BatchInput(serializers.Serializer[Any]):
     delete_disks = serializers.BooleanField(default=False)
 
 
-class ErrorShape(serializers.Serializer[Any]):
-    """An error."""
-
-    code = serializers.CharField()
-    message = serializers.CharField()
-    field = serializers.CharField(required=False)
-    remedy = serializers.CharField(required=False)
-    numbers = serializers.DictField(required=False)
-
-
 class BatchResultShape(serializers.Serializer[Any]):
     """What became of one VM of a batch."""
 
@@ -288,21 +195,9 @@ class BatchResultShape(serializers.Serializer[Any]):
     error = ErrorShape(allow_null=True)
 
 
-class JobAccepted(serializers.Serializer[Any]):
-    """A verb was begun: its job, null when it took effect at once."""
-
-    job_id = serializers.CharField(allow_null=True)
-
-
 class DeleteQuery(serializers.Serializer[Any]):
     """What goes to the recycle bin with a VM."""
 
     delete_disks = serializers.BooleanField(
         default=False, help_text="Move its data disks to the recycle bin as well."
     )
-
-
-class DestroyInput(serializers.Serializer[Any]):
-    """Destroying may be confirmed with the name."""
-
-    confirm_name = serializers.CharField(max_length=60, required=False)

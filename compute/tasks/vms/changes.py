@@ -12,33 +12,28 @@ from compute.rules.logins import PLAIN, open_pending, settle_pending
 from compute.rules.storage import reserve_image
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
-from compute.storage.base import ImageInfo, StorageError
+from compute.storage.base import StorageError
 from compute.tasks.base import (
     STALL_S,
     VmHandler,
     define,
     host_of,
     pool_of,
+    remember,
     system_disk_of,
     vm_of,
 )
 from compute.tasks.drivers import quietly, storage_of, told_plainly
+from compute.tasks.images import facts, fail_image, keep_facts
 from compute.tasks.vms.lifecycle import ensure_network, ensure_off
-from compute.transitions import disks as disk_transitions
+from compute.transitions import images as image_transitions
+from compute.transitions import snapshots as snapshot_transitions
 from compute.transitions import vms as transitions
 from scloud.jobs.handlers import Context, Lane, Step, register
 from scloud.lib.errors import HostError, ScloudError
 
 AGENT_PATIENCE_S = 15.0
 NO_AGENT = "Start the guest agent in the VM, or install qemu-guest-agent, and try again."
-
-
-def remember(context: Context, key: str, value: object) -> None:
-    """Keep a fact of this job for its later attempts, under the attempt's token."""
-    context.result[key] = value
-    type(context.job).objects.filter(pk=context.job.pk, attempt=context.job.attempt).update(
-        result=context.result
-    )
 
 
 class ResetPassword(VmHandler):
@@ -217,7 +212,7 @@ class ReinstallVm(VmHandler):
         image = Image.objects.get(pk=context.payload["image"])
         disk = system_disk_of(vm)
         Disk.objects.filter(pk=disk.pk).update(image=image)
-        for snapshot in disk_transitions.forget_snapshots(disk):
+        for snapshot in snapshot_transitions.forget_snapshots(disk):
             quotas.free(snapshot)
         settle_pending(vm, accept=bool(context.payload.get("password")))
         max_vcpus, max_memory_mib = sizes.headroom(image, vm.cluster, vm.vcpus, vm.memory_mib)
@@ -290,7 +285,7 @@ class MakeImage(VmHandler):
 
     def on_success(self, context: Context) -> None:
         image = self.image(context)
-        disk_transitions.move_image(
+        image_transitions.move_image(
             image, ImageStatus.MAKING, ImageStatus.AVAILABLE, "image.made", **facts(context)
         )
         super().on_success(context)
@@ -303,29 +298,6 @@ class MakeImage(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         fail_image(self.image(context), ImageStatus.MAKING, error)
         super().on_failure(context, error)
-
-
-def keep_facts(context: Context, info: ImageInfo) -> None:
-    """Note what the pool says of a finished image."""
-    context.result["image"] = {
-        "size_bytes": info.stored_bytes,
-        "sha256": info.sha256,
-        "min_disk_gib": info.size_gib,
-    }
-
-
-def facts(context: Context) -> dict[str, object]:
-    """Return the noted facts as columns."""
-    columns: dict[str, object] = context.result["image"]
-    return columns
-
-
-def fail_image(image: Image, status: str, error: ScloudError) -> None:
-    """Land an image that did not come to be; its quota goes back."""
-    quotas.free(image.pk)
-    disk_transitions.move_image(
-        image, status, ImageStatus.FAILED, "image.failed", failure=error.message[:300]
-    )
 
 
 def register_all() -> None:

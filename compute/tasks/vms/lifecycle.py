@@ -33,7 +33,7 @@ from compute.tasks.disks import erase_snapshots
 from compute.tasks.drivers import quietly, told_plainly
 from compute.transitions import vms as transitions
 from compute.transitions.bin import free_quota, land_in_bin
-from compute.transitions.disks import forget_snapshots
+from compute.transitions.snapshots import forget_snapshots
 from network.actions.nics import release_nics
 from network.tasks import plumbing
 from scloud.jobs.handlers import Context, Step, register

@@ -11,11 +11,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from compute.actions import disks as verbs
-from compute.actions import snapshots as snapshot_verbs
+from compute.actions import snapshots
 from compute.models import VM, Disk
 from compute.models.image import OsFamily
-from compute.queries import disks as queries
-from compute.rules import catalogue as catalog
+from compute.queries import catalogue
+from compute.queries import disks as disk_queries
+from compute.queries import snapshots as snapshot_queries
 from compute.views.disks.list import DiskList, refused
 from compute.views.forms import RenameForm
 from compute.views.priced import DiskForm, PricedView, order_of
@@ -44,12 +45,12 @@ class DiskCreate(PricedView):
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         """The disk types of the region."""
-        types = catalog.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
+        types = catalogue.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
         return DiskForm(data, types=types)
 
     def _order(self, data: dict[str, Any]) -> verbs.DiskOrder:
-        types = catalog.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
-        chosen = catalog.pick(types, data["disk_type"], field="disk_type", what="disk type")
+        types = catalogue.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
+        chosen = catalogue.pick(types, data["disk_type"], field="disk_type", what="disk type")
         return order_of(self.region, chosen, data)
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:
@@ -73,7 +74,7 @@ class DiskAction(VerbAction):
 
     def get_object(self) -> Disk:
         """The disk of the address."""
-        return queries.disk(self.kwargs["disk_id"])
+        return disk_queries.disk(self.kwargs["disk_id"])
 
     def refusal(self, obj: Any) -> str:
         """By the disk's state and the caller's role."""
@@ -112,7 +113,7 @@ class DiskAttach(DiskAction):
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Attach it."""
-        vm = catalog.pick(self._vms(obj), data["vm"], field="vm", what="VM")
+        vm = catalogue.pick(self._vms(obj), data["vm"], field="vm", what="VM")
         return verbs.attach_disk(actor=self.actor, vm=vm, disk=obj)
 
 
@@ -249,7 +250,7 @@ class DiskRenew(RenewView):
 
     def get_object(self) -> Disk:
         """The disk of the address; a system disk is paid with its VM."""
-        disk = queries.disk(self.kwargs["disk_id"])
+        disk = disk_queries.disk(self.kwargs["disk_id"])
         if disk.is_system:
             raise NotFound(_("A system disk is paid with its VM."))
         return disk
@@ -288,7 +289,7 @@ class DiskBatchDelete(BatchView):
 
     def get_objects(self, ids: list[str]) -> list[Any]:
         """The chosen disks of the tenant."""
-        return list(queries.disks().filter(pk__in=ids))
+        return list(disk_queries.disks().filter(pk__in=ids))
 
     def get_dialog_context(self, objects: list[Any]) -> dict[str, Any]:
         """Say beforehand which of them will be refused."""
@@ -369,7 +370,7 @@ class DiskSchedule(DiskAction):
 
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
         """How it is now."""
-        now = queries.schedule_of(obj)
+        now = snapshot_queries.schedule_of(obj)
         if now is None:
             return {"exists": False}
         initial = {
@@ -385,10 +386,10 @@ class DiskSchedule(DiskAction):
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Save it, or take it away."""
         state = data.pop("state")
-        schedule = queries.schedule_of(obj)
+        schedule = snapshot_queries.schedule_of(obj)
         if state == "removed" and schedule is not None:
-            return snapshot_verbs.delete_snapshot_schedule(actor=self.actor, schedule=schedule)
-        return snapshot_verbs.set_snapshot_schedule(
+            return snapshots.delete_snapshot_schedule(actor=self.actor, schedule=schedule)
+        return snapshots.set_snapshot_schedule(
             actor=self.actor, disk=obj, **data, enabled=state == "on"
         )
 

@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
 from compute.models import VM, Disk
-from compute.queries import disks as queries
-from compute.rules import catalogue as catalog
+from compute.queries import catalogue
+from compute.queries import disks as disk_queries
 from compute.states import disks as disk_states
 from compute.states import vms as vm_states
 from compute.states.disks import DiskStatus
@@ -176,7 +176,7 @@ class DiskList(ListView):
             "status",
             gettext_lazy("Status"),
             choices=(*((s.value, s.label) for s in _SHOWN), ("busy", gettext_lazy("In progress"))),
-            apply=queries.by_state,
+            apply=disk_queries.by_state,
         ),
         Filter(
             "use",
@@ -235,7 +235,7 @@ class DiskList(ListView):
 
     def get_queryset(self) -> QuerySet[Disk]:
         """The region's disks with what a row shows."""
-        return queries.disks(self.request.region)
+        return disk_queries.disks(self.request.region)
 
     def row_actions(self, obj: Any) -> list[RowAction]:
         """Everything that can be done with a disk."""
@@ -245,5 +245,5 @@ class DiskList(ListView):
 def _type_choices(request: Any) -> list[tuple[str, str]]:
     if request.region is None:
         return []
-    rows = catalog.disk_types(request.actor.tenant, request.region)
+    rows = catalogue.disk_types(request.actor.tenant, request.region)
     return [(one.pk, one.alias) for one in rows]

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from compute.actions.vms.changes import quote_size
 from compute.models import Spec
-from compute.queries import vms as queries
+from compute.queries import images as image_queries
 from compute.states.images import ImageStatus
 from compute.views.forms import (
     GroupsForm,
@@ -53,7 +53,7 @@ class Reinstall(VmAction):
 
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
         """Images of the VM's family and architecture."""
-        images = queries.images_of(obj.tenant, obj.region).filter(
+        images = image_queries.images_of(obj.tenant, obj.region).filter(
             status=ImageStatus.AVAILABLE,
             os_family=obj.image.os_family,
             architecture=obj.cluster.architecture,

@@ -23,11 +23,12 @@ from django.utils.translation import gettext_lazy
 from billing import money
 from billing.models import Charge
 from compute.models import VM
-from compute.queries import vms as queries
+from compute.queries import disks as disk_queries
+from compute.queries import vms as vm_queries
 from compute.states.vms import VmTask
 from compute.views.common import disk_status, expiry, method_label, os_icon, refusal, vm_status
 from compute.views.vms import verbs
-from network.queries.vpcs import nics_of
+from network.queries.nics import nics_of
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import Job
 from scloud.resources import kinds
@@ -139,7 +140,7 @@ class VmTabView(VmPage):
 
     def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
         """Show it."""
-        vm = queries.vm(vm_id)
+        vm = vm_queries.vm(vm_id)
         part = request.GET.get("part", "")
         if part == "head":
             return self.render("compute/vm/head.html", header_of(vm, self.request))
@@ -176,7 +177,7 @@ class VmOverview(VmTabView):
             (_("Name"), _name(vm, actor.allows("compute.rename_vm"))),
             (_("ID"), ui.ident(vm.pk)),
             (_("Status"), vm_status(vm)),
-            (_("Private IP"), ui.idents(queries.private_ips(row))),
+            (_("Private IP"), ui.idents(vm_queries.private_ips(row))),
             (_("VPC"), _linked("vpc", first and first["vpc_id"], first and first["vpc"])),
             (
                 _("Subnet"),
@@ -193,10 +194,10 @@ class VmOverview(VmTabView):
             (_("CPU"), f"{vm.vcpus} vCPU"),
             (_("Memory"), ui.size_mib(vm.memory_mib)),
             (_("GPU"), f"{vm.gpu_count} × {vm.cluster.gpu_type}" if vm.gpu_count else None),
-            (_("System disk"), ui.size_gib(queries.system_gib(row))),
+            (_("System disk"), ui.size_gib(vm_queries.system_gib(row))),
             (
                 _("Data disks"),
-                ui.size_gib(queries.data_gib(row)) if queries.data_gib(row) else None,
+                ui.size_gib(vm_queries.data_gib(row)) if vm_queries.data_gib(row) else None,
             ),
             (_("Hot upgrade"), _headroom(vm)),
         ]
@@ -289,7 +290,7 @@ class VmDisks(VmTabView):
     def body_of(self, vm: VM) -> dict[str, Any]:
         """One row a disk; verbs come from what is registered in DISK_ACTIONS."""
         rows = []
-        disks: Any = queries.disks_of(vm)
+        disks: Any = disk_queries.disks_of(vm)
         for disk in disks:
             actions: list[Any] = []
             for provide in DISK_ACTIONS:
@@ -357,13 +358,13 @@ class VmLog(VmPage, OperationsView):
     def get_queryset(self) -> QuerySet[Operation]:
         """Entries that name this VM."""
         operations: QuerySet[Operation] = Operation.objects.filter(
-            resources__contains=[{"id": queries.vm(self.kwargs["vm_id"]).pk}]
+            resources__contains=[{"id": vm_queries.vm(self.kwargs["vm_id"]).pk}]
         )
         return operations
 
     def page_context(self) -> dict[str, Any]:
         """The page around the list."""
-        return self.frame_of(queries.vm(self.kwargs["vm_id"]))
+        return self.frame_of(vm_queries.vm(self.kwargs["vm_id"]))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from compute.actions import disks as disk_verbs
 from compute.models import VM, Disk
-from compute.queries import disks as queries_storage
-from compute.queries import vms as queries
+from compute.queries import disks as disk_queries
 from compute.views.verb_base import Text, VmAction
 from compute.views.vms.verbs import ConsoleVerb, register
 from scloud.web import ui
@@ -77,7 +76,7 @@ class AttachDisk(VmDiskAction):
 
     def disks(self, vm: VM) -> list[Disk]:
         """Return the unbound disks of the region."""
-        return list(queries_storage.free_disks(vm.region)[:500])
+        return list(disk_queries.free_disks(vm.region)[:500])
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Attach it."""
@@ -97,7 +96,7 @@ class DetachDisk(VmDiskAction):
 
     def disks(self, vm: VM) -> list[Disk]:
         """Return the data disks of the VM."""
-        return [disk for disk in queries.disks_of(vm) if not disk.is_system]
+        return [disk for disk in disk_queries.disks_of(vm) if not disk.is_system]
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Detach it."""

@@ -24,7 +24,8 @@ from billing.quotes import Quote
 from compute.actions.vms.create import MAX_BATCH, VmOrder, quota_of, quote_vms
 from compute.hosts import placement
 from compute.models import Cluster, DiskType, Image, Spec
-from compute.rules import catalogue as catalog
+from compute.queries import catalogue
+from compute.rules import catalogue as rules_catalogue
 from compute.rules.validation import (
     batch_names,
     check_name,
@@ -39,7 +40,8 @@ from compute.views.forms import split_tags
 from compute.views.renew import durations
 from network.actions import addresses
 from network.models import SecurityGroup, Subnet
-from network.queries import vpcs as network
+from network.queries import security as security_queries
+from network.queries import vpcs as vpc_queries
 from scloud.lib.errors import InvalidInput, ScloudError, StaleQuote
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -197,7 +199,7 @@ class Draft:
     @cached_property
     def clusters(self) -> list[Cluster]:
         """Models of the region."""
-        return list(catalog.clusters(self.tenant, self.region))
+        return list(catalogue.clusters(self.tenant, self.region))
 
     @cached_property
     def cluster(self) -> Cluster | None:
@@ -208,7 +210,7 @@ class Draft:
     @cached_property
     def gpu_counts(self) -> list[int]:
         """Numbers of GPU chips to choose from."""
-        return [0, *catalog.GPU_COUNTS] if self.cluster and self.cluster.gpu_type else []
+        return [0, *rules_catalogue.GPU_COUNTS] if self.cluster and self.cluster.gpu_type else []
 
     @cached_property
     def gpu_count(self) -> int:
@@ -230,7 +232,7 @@ class Draft:
 
     def _why_not(self, cluster: Cluster, rooms: list[placement.Room], spec: Spec) -> str:
         try:
-            catalog.check_gpu(cluster, spec, self.gpu_count)
+            rules_catalogue.check_gpu(cluster, spec, self.gpu_count)
         except InvalidInput as error:
             return error.message
         size = (spec.vcpus, spec.memory_mib, self.gpu_count)
@@ -239,7 +241,9 @@ class Draft:
     def _prices_of(self, cluster: Cluster, specs: list[Spec]) -> Mapping[Any, Decimal]:
         """Return what one period of each size costs, without disks; nothing without prices."""
         items = {
-            spec.pk: catalog.size_items(cluster, spec.vcpus, spec.memory_mib, self.gpu_count)
+            spec.pk: rules_catalogue.size_items(
+                cluster, spec.vcpus, spec.memory_mib, self.gpu_count
+            )
             for spec in specs
         }
         skus = sorted({item.sku for found in items.values() for item in found})
@@ -263,7 +267,7 @@ class Draft:
     def all_images(self) -> list[Image]:
         """Base images and own ones of the region."""
         shown = (ImageStatus.AVAILABLE, ImageStatus.MAKING, ImageStatus.IMPORTING)
-        return list(catalog.images(self.tenant, self.region).filter(status__in=shown))
+        return list(catalogue.images(self.tenant, self.region).filter(status__in=shown))
 
     @cached_property
     def images(self) -> list[ImageChoice]:
@@ -300,7 +304,7 @@ class Draft:
     @cached_property
     def disk_types(self) -> list[DiskType]:
         """Disk types of the region."""
-        return list(catalog.disk_types(self.tenant, self.region))
+        return list(catalogue.disk_types(self.tenant, self.region))
 
     @cached_property
     def system_disk_type(self) -> DiskType | None:
@@ -341,7 +345,7 @@ class Draft:
     @cached_property
     def subnets(self) -> list[Subnet]:
         """Subnets of the region with their VPC; the default VPC's first."""
-        rows: QuerySet[Subnet] = network.subnets(region=self.region)
+        rows: QuerySet[Subnet] = vpc_queries.subnets(region=self.region)
         return list(rows.order_by("-vpc__is_default", "vpc__name", "vpc_id", "created_at"))
 
     @cached_property
@@ -358,7 +362,7 @@ class Draft:
     @cached_property
     def groups(self) -> list[SecurityGroup]:
         """Security groups of the region."""
-        rows: QuerySet[SecurityGroup] = network.security_groups(self.region)
+        rows: QuerySet[SecurityGroup] = security_queries.security_groups(self.region)
         return list(rows.order_by("-is_default", "name"))
 
     @cached_property

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from billing.models.prices import MethodChoice
 from compute.actions.vms import lifecycle
 from compute.models import VM
-from compute.queries import vms as queries
+from compute.queries import vms as vm_queries
 from compute.states import vms as states
 from compute.states.vms import VmStatus
 from compute.views.common import configuration, expiry, method_label, refusal, vm_status
@@ -77,9 +77,9 @@ class VmList(ListView):
         Column(
             "ip",
             gettext_lazy("Private IP"),
-            value=queries.private_ips,
+            value=vm_queries.private_ips,
             render=ui.idents,
-            export=lambda vm: ", ".join(queries.private_ips(vm)),
+            export=lambda vm: ", ".join(vm_queries.private_ips(vm)),
             nowrap=True,
         ),
         Column(
@@ -108,14 +108,14 @@ class VmList(ListView):
         Column(
             "system_gib",
             gettext_lazy("System disk (GB)"),
-            value=queries.system_gib,
+            value=vm_queries.system_gib,
             align="end",
             default=False,
         ),
         Column(
             "data_gib",
             gettext_lazy("Data disks (GB)"),
-            value=queries.data_gib,
+            value=vm_queries.data_gib,
             align="end",
             default=False,
         ),
@@ -154,13 +154,13 @@ class VmList(ListView):
             "vpc",
             gettext_lazy("VPC"),
             choices=lambda request: _choices(request).vpcs,
-            apply=queries.in_vpcs,
+            apply=vm_queries.in_vpcs,
         ),
         Filter(
             "billing",
             gettext_lazy("Billing"),
             choices=MethodChoice.choices,
-            apply=queries.paid_by,
+            apply=vm_queries.paid_by,
         ),
         Filter(
             "tag",
@@ -196,11 +196,11 @@ class VmList(ListView):
 
     def get_queryset(self) -> QuerySet[VM]:
         """The region's VMs with what a row shows."""
-        return queries.vms(self.request.region)
+        return vm_queries.vms(self.request.region)
 
     def match(self, model: type[Model]) -> search.Match:
         """Search looks at addresses too, which are rows of another table."""
-        return queries.matching
+        return vm_queries.matching
 
     def inline_actions(self, obj: Any) -> list[RowAction]:
         """The screen, one click away."""
@@ -224,11 +224,11 @@ class VmList(ListView):
         return [details, replace(first, separator=True), *rest]
 
 
-def _choices(request: Any) -> queries.FilterChoices:
+def _choices(request: Any) -> vm_queries.FilterChoices:
     """Return the choices of the filters, asked once per request."""
-    found: queries.FilterChoices | None = getattr(request, "_vm_filter_choices", None)
+    found: vm_queries.FilterChoices | None = getattr(request, "_vm_filter_choices", None)
     if found is None:
-        found = queries.filter_choices(request.actor.tenant, request.region)
+        found = vm_queries.filter_choices(request.actor.tenant, request.region)
         request._vm_filter_choices = found
     return found
 
@@ -243,7 +243,7 @@ class VmName(ConsoleView):
 
     def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
         """Show the text or the fields."""
-        obj = queries.vm(vm_id)
+        obj = vm_queries.vm(vm_id)
         if "edit" not in request.GET:
             return self.render("compute/cells/name.html", {"obj": obj})
         self.actor.require("compute.rename_vm")
@@ -252,7 +252,7 @@ class VmName(ConsoleView):
 
     def post(self, request: HttpRequest, vm_id: str) -> HttpResponse:
         """Save, or show the fields again with what is wrong."""
-        obj = queries.vm(vm_id)
+        obj = vm_queries.vm(vm_id)
         form = InlineNameForm(request.POST)
         if form.is_valid():
             try:
@@ -266,7 +266,7 @@ class VmName(ConsoleView):
                 {"obj": obj, "form": form, "errors": errors},
                 status=422,
             )
-        response = self.render("compute/cells/name.html", {"obj": queries.vm(vm_id)})
+        response = self.render("compute/cells/name.html", {"obj": vm_queries.vm(vm_id)})
         http.changed(response, "vm", vm_id)
         return http.toast(response, _("Saved."))
 
@@ -281,7 +281,7 @@ class VmBatch(BatchView):
 
     def get_objects(self, ids: list[str]) -> list[Any]:
         """The chosen VMs of the tenant."""
-        return list(queries.vms().filter(pk__in=ids))
+        return list(vm_queries.vms().filter(pk__in=ids))
 
     def get_dialog_context(self, objects: list[Any]) -> dict[str, Any]:
         """Say beforehand which of them will be refused."""

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from compute.actions.vms import changes as vm_changes
 from compute.actions.vms import lifecycle
 from compute.models import VM
-from compute.queries import vms as queries
+from compute.queries import vms as vm_queries
 from compute.states import vms as states
 from compute.views.common import method_label, refusal
 from compute.views.forms import DeleteForm, ProtectForm, RenameForm
@@ -43,7 +43,7 @@ class DeleteVm(VmAction):
         days = ui.span(PlatformSettings.load().bin_retention)
         lines = [
             (_("Recycle bin"), _("can be restored for %(time)s") % {"time": days}),
-            (_("Private IP"), ", ".join(queries.private_ips(obj)) + " " + _("(kept for it)")),
+            (_("Private IP"), ", ".join(vm_queries.private_ips(obj)) + " " + _("(kept for it)")),
             (
                 _("Data disks"),
                 ngettext(
@@ -144,7 +144,7 @@ class RenewVm(RenewView):
 
     def get_object(self) -> VM:
         """The VM of the address."""
-        return queries.vm(self.kwargs["vm_id"], binned=True)
+        return vm_queries.vm(self.kwargs["vm_id"], binned=True)
 
 
 @dataclass(frozen=True)

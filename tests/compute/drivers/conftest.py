@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from compute.hypervisor.base import HostRef
-from compute.storage.base import StorageRef, open_storage
+from compute.storage.base import StorageRef
 from compute.storage.fake import FakeStorage
+from compute.storage.opening import open_storage
 from scloud.lab import images, region
 from scloud.lab.plan import Lab, lab_named
 from tests.compute.drivers.rig import Rig, new_id

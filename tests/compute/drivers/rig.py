@@ -15,8 +15,8 @@ from compute.hypervisor.base import (
     Hypervisor,
     NicSpec,
     PowerState,
-    open_hypervisor,
 )
+from compute.hypervisor.opening import open_hypervisor
 from compute.storage.base import Storage
 
 _numbers = itertools.count(1)

@@ -16,9 +16,9 @@ from compute.hypervisor.base import (
     OperationTimeout,
     PowerState,
     Refused,
-    open_hypervisor,
 )
 from compute.hypervisor.fake import FakeHost, FakeHypervisor, fake_host
+from compute.hypervisor.opening import open_hypervisor
 from compute.storage.base import Storage, StorageFull, StorageTimeout, StorageUnavailable
 from compute.storage.fake import FakeStorage
 from tests.compute.drivers.rig import Rig

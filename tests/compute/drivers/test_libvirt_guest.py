@@ -28,9 +28,9 @@ from compute.hypervisor.base import (
     PowerState,
     Refused,
     StartUnfinished,
-    open_hypervisor,
 )
 from compute.hypervisor.libvirt import connection
+from compute.hypervisor.opening import open_hypervisor
 from compute.storage.base import FileSource
 from scloud.lab import region
 from scloud.lab.plan import Lab
@@ -382,7 +382,8 @@ def test_a_call_beyond_its_bound_gives_the_connection_up(lab_rig: Rig) -> None:
 def test_a_forked_process_opens_a_connection_of_its_own(lab_rig: Rig) -> None:
     script = f"""
 import os, sys
-from compute.hypervisor.base import HostRef, open_hypervisor
+from compute.hypervisor.base import HostRef
+from compute.hypervisor.opening import open_hypervisor
 h = open_hypervisor(HostRef("h1", {lab_rig.here.uri!r}, {lab_rig.here.address!r}))
 h.observe_all()
 pid = os.fork()

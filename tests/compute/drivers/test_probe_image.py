@@ -10,8 +10,9 @@ import pytest
 from oslo_utils.imageutils import format_inspector
 
 from compute.storage import qcow2
-from compute.storage.base import ImageRefused, StorageRef, open_storage
+from compute.storage.base import ImageRefused, StorageRef
 from compute.storage.dir import DirectoryStorage
+from compute.storage.opening import open_storage
 
 MIB = 1024**2
 CLUSTER = 65536

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from compute.storage import helper, sandbox
-from compute.storage.base import ImageRefused, StorageRef, StorageTimeout, open_storage
+from compute.storage.base import ImageRefused, StorageRef, StorageTimeout
+from compute.storage.opening import open_storage
 from compute.storage.sandbox import Seen
 
 GIB = 1024**3

@@ -18,9 +18,9 @@ from compute.storage.base import (
     Storage,
     StorageRef,
     VolumeMissing,
-    open_storage,
 )
 from compute.storage.fake import FakeStorage
+from compute.storage.opening import open_storage
 
 MIB = 1024**2
 

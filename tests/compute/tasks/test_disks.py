@@ -16,7 +16,7 @@ from compute.actions.vms import lifecycle
 from compute.hypervisor.base import CommandResult, GuestFilesystem
 from compute.hypervisor.fake import FakeHypervisor
 from compute.models import VM, Disk
-from compute.sweeps import vms as sweeps
+from compute.sweeps import disks as disk_sweeps
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput, QuotaExceeded
 from tests.billing.helpers import fund
@@ -437,7 +437,7 @@ def test_the_bin_empties_itself(box: Box) -> None:
     disk = ready(box)
     disks.delete_disk(actor=box.actor, disk=disk)
     Disk.objects.filter(pk=disk.pk).update(destroy_at=timezone.now() - timedelta(seconds=1))
-    assert sweeps.empty_disk_bin() == 1
+    assert disk_sweeps.empty_disk_bin() == 1
     box.run()
     disk.refresh_from_db()
     assert disk.status == "destroyed"
@@ -463,17 +463,17 @@ def test_a_deleted_vm_takes_its_disks_along_or_leaves_them(box: Box, along: bool
 def test_an_expired_disk_is_pulled_and_binned_after_its_grace(box: Box) -> None:
     vm = box.vm()
     disk = attached(box, vm)
-    sweeps.disk_expired(disk.tenant, disk.pk)
+    disk_sweeps.disk_expired(disk.tenant, disk.pk)
     disk.refresh_from_db()
     assert (disk.status, disk.vm) == ("expired", vm)
     with pytest.raises(Conflict):
         disks.detach_disk(actor=box.actor, disk=disk)
-    sweeps.disk_renewed(disk.tenant, disk.pk)
+    disk_sweeps.disk_renewed(disk.tenant, disk.pk)
     disk.refresh_from_db()
     assert disk.status == "bound"
     Subscription.objects.filter(resource_id=disk.pk).update(status="expired")
-    sweeps.disk_expired(disk.tenant, disk.pk)
-    sweeps.disk_overdue(disk.tenant, disk.pk)
+    disk_sweeps.disk_expired(disk.tenant, disk.pk)
+    disk_sweeps.disk_overdue(disk.tenant, disk.pk)
     box.run()
     disk.refresh_from_db()
     assert (disk.status, disk.vm, disk.binned_automatically) == ("binned", None, True)

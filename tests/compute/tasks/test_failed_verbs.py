@@ -17,7 +17,9 @@ from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.create import create_vms, quote_vms
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, GpuDevice, GuestLogin, Image, Snapshot
-from compute.sweeps import vms as sweeps
+from compute.sweeps import disks as disk_sweeps
+from compute.sweeps import subscriptions
+from compute.sweeps import vms as vm_sweeps
 from network.models import Nic
 from scloud.jobs.models import Job
 from scloud.tenancy.actor import Actor
@@ -100,15 +102,15 @@ def _overdue_vm(box: Box) -> Begin:
     vm = box.vm(method="month")
     lifecycle.protect_vm(actor=box.actor, vm=vm, protected=True)
     Subscription.objects.filter(resource_id=vm.pk).update(status="expired")
-    sweeps.vm_expired(vm.tenant, vm.pk)
+    vm_sweeps.vm_expired(vm.tenant, vm.pk)
     box.run()
-    return lambda: sweeps.vm_overdue(vm.tenant, vm.pk)
+    return lambda: vm_sweeps.vm_overdue(vm.tenant, vm.pk)
 
 
 def _expiring_vm(box: Box) -> Begin:
     vm = box.vm(method="month")
     Subscription.objects.filter(resource_id=vm.pk).update(status="expired")
-    return lambda: sweeps.vm_expired(vm.tenant, vm.pk)
+    return lambda: vm_sweeps.vm_expired(vm.tenant, vm.pk)
 
 
 def _disk(begin: Callable[[Box, Disk], object]) -> Callable[[Box], Begin]:
@@ -153,8 +155,8 @@ def _retire_disk(box: Box) -> Begin:
     disk = attached(box, box.vm())
     take(box, disk, "kept")
     Subscription.objects.filter(resource_id=disk.pk).update(status="expired")
-    sweeps.disk_expired(disk.tenant, disk.pk)
-    return lambda: sweeps.disk_overdue(disk.tenant, disk.pk)
+    disk_sweeps.disk_expired(disk.tenant, disk.pk)
+    return lambda: disk_sweeps.disk_overdue(disk.tenant, disk.pk)
 
 
 def _destroy_disk(box: Box) -> Begin:
@@ -323,7 +325,7 @@ def test_a_verb_that_failed_before_it_did_anything_leaves_every_row_as_it_was(
         else:
             # Addresses and logins of what never was are given back.
             assert table == "GuestLogin", key
-    assert sweeps.agree_with_the_books() == 0
+    assert subscriptions.agree_with_the_books() == 0
 
 
 def test_a_restore_that_failed_does_not_renew(box: Box) -> None:

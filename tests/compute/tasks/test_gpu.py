@@ -11,12 +11,13 @@ from django.db import connection
 
 from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
-from compute.hosts import gpu, placement
+from compute.hosts import placement
 from compute.hypervisor.base import PciAddress, PciDevice
 from compute.hypervisor.fake import fake_host, forget_fake_hosts
 from compute.models import VM, GpuDevice
 from compute.states.vms import VmStatus
-from compute.sweeps import reconcile
+from compute.sweeps import hosts as host_sweeps
+from compute.tasks import gpu
 from scloud.lib.errors import Conflict, InvalidInput, NoCapacity, ScloudError
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -41,7 +42,7 @@ def fit(platform: Platform, chips: int) -> None:
             device("0000:3b:00.1", SOUND),
             *(device(f"0000:{0x3B + number:02x}:00.0") for number in range(chips)),
         )
-    reconcile.reconcile_gpus()
+    host_sweeps.reconcile_gpus()
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from billing.models import QuotaClaim
 from compute.actions import images
 from compute.actions.images import ImageFacts
 from compute.models import Image
-from compute.rules import catalogue as catalog
-from compute.sweeps import vms as sweeps
-from compute.tasks.images import export_path, sweep_staging
+from compute.queries import catalogue
+from compute.sweeps import images as image_sweeps
 from compute.transfer import download, staging
+from compute.transfer.staging import export_path
 from scloud.jobs.models import Job
 from scloud.lib.destinations import Destinations, networks
 from scloud.lib.errors import Conflict, Forbidden, HostError, InvalidInput, ScloudError
@@ -86,8 +86,8 @@ def test_an_upload_becomes_an_image_of_its_tenant_only(
     assert list(staging.folder().iterdir()) == []
     region = box.platform.region
     assert box.actor.tenant is not None
-    assert image in catalog.images(box.actor.tenant, region)
-    assert image not in catalog.images(other_tenant, region)
+    assert image in catalogue.images(box.actor.tenant, region)
+    assert image not in catalogue.images(other_tenant, region)
     assert image in kinds.get("image").rows()
     assert box.platform.image not in kinds.get("image").rows()
     with scope(tenant=other_tenant):
@@ -512,7 +512,7 @@ def test_an_image_goes_to_the_bin_comes_back_and_goes_for_good(box: Box, qcow2: 
     assert QuotaClaim.objects.filter(resource_id=image.pk).exists()
     images.delete_image(actor=box.actor, image=image)
     Image.objects.filter(pk=image.pk).update(destroy_at=timezone.now() - timedelta(seconds=1))
-    assert sweeps.empty_disk_bin() == 1
+    assert image_sweeps.empty_image_bin() == 1
     run(box, image)
     assert image.status == "destroyed"
     box.assert_nothing_orphaned()
@@ -566,7 +566,7 @@ def test_uploads_that_nobody_imported_go_after_a_day(
 ) -> None:
     image = upload(box, qcow2)
     staging.stage([b"forgotten"])
-    assert sweep_staging() == 0
+    assert image_sweeps.sweep_staging() == 0
     monkeypatch.setattr(staging, "KEEP_S", -1.0)
-    assert sweep_staging() == 1
+    assert image_sweeps.sweep_staging() == 1
     assert run(box, image).status == "available"

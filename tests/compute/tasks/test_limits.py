@@ -10,8 +10,8 @@ from compute.actions.vms import lifecycle
 from compute.hypervisor.base import STARTING, DiskLimits
 from compute.hypervisor.fake import fake_host
 from compute.models import VM, Cluster, Disk, DiskType, Drift
-from compute.sweeps import reconcile
-from compute.tasks.limits import apply_changed_limits
+from compute.sweeps import drift, reconcile
+from compute.sweeps.limits import apply_changed_limits
 from scloud.jobs.models import Job
 from tests.compute.box import Box
 from tests.compute.tasks.test_disks import attached, ready
@@ -85,10 +85,10 @@ def test_repairs_are_forgotten_after_three_months(db: None) -> None:
     for name, repaired_at in (
         ("open", None),
         ("fresh", now),
-        ("old", now - reconcile.KEEP_REPAIRED - timedelta(hours=1)),
+        ("old", now - drift.KEEP_REPAIRED - timedelta(hours=1)),
     ):
         Drift.objects.create(kind=name, place="h1", resource_id="x", repaired_at=repaired_at)
-    assert reconcile.forget_repaired() == 1
+    assert drift.forget_repaired() == 1
     assert {row.kind for row in Drift.objects.all()} == {"open", "fresh"}
 
 

@@ -19,7 +19,8 @@ from compute.hypervisor.fake import fake_host
 from compute.models import VM, Drift, Host
 from compute.states.vms import VmStatus
 from compute.sweeps import reconcile
-from compute.sweeps.reconcile import HostAnswer, Rounds, ask_host
+from compute.sweeps.hosts import HostAnswer, ask_host
+from compute.sweeps.reconcile import Rounds
 from compute.tasks.drivers import hypervisor_of
 from compute.transitions import vms as transitions
 from scloud.audit.models import Event
@@ -124,7 +125,7 @@ def test_a_silent_host_holds_up_no_other_and_its_answer_counts_when_it_comes(
             gate.wait(30)
         return HostAnswer(host, revisions=revisions)
 
-    monkeypatch.setattr(reconcile, "ask_host", ask)
+    monkeypatch.setattr("compute.sweeps.hosts.ask_host", ask)
     rounds = Rounds(patience_s=0.3)
     hosts = list(box.platform.hosts)
     started = time.monotonic()

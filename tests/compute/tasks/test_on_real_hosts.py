@@ -21,7 +21,7 @@ from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, DiskType, Host, Snapshot, Spec
 from compute.storage.base import FileSource
-from compute.tasks.limits import apply_changed_limits
+from compute.sweeps.limits import apply_changed_limits
 from network.models import Nic
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor

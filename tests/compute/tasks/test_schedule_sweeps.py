@@ -86,10 +86,10 @@ def test_a_vm_in_the_bin_or_expired_refuses_nothing_every_hour(box: Box, verb: s
     if verb == "bin":
         lifecycle.delete_vm(actor=box.actor, vm=vm)
     else:
-        from compute.sweeps import vms as sweeps
+        from compute.sweeps import vms as vm_sweeps
 
         Subscription.objects.update(status="expired")
-        sweeps.vm_expired(vm.tenant, vm.pk)
+        vm_sweeps.vm_expired(vm.tenant, vm.pk)
     box.run()
     before = Operation.objects.count()
     for _ in range(3):

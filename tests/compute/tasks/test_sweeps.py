@@ -13,9 +13,11 @@ from compute.actions import snapshots
 from compute.actions.vms import changes, lifecycle
 from compute.models import VM, Disk, Image, Snapshot
 from compute.storage.base import StorageUnavailable
-from compute.sweeps import reconcile
-from compute.sweeps import vms as sweeps
-from compute.tasks.snapshots import sweep_leftovers
+from compute.sweeps import disks as disk_sweeps
+from compute.sweeps import images as image_sweeps
+from compute.sweeps import pools, subscriptions
+from compute.sweeps import vms as vm_sweeps
+from compute.sweeps.snapshots import sweep_leftovers
 from network.actions.security import create_security_group, delete_security_group
 from network.models import Nic
 from scloud.audit.models import Event
@@ -33,33 +35,33 @@ def test_what_was_busy_when_it_expired_expires_later(box: Box) -> None:
     vm, disk = box.vm(), ready(box)
     Subscription.objects.update(status="expired")
     Disk.objects.filter(pk=disk.pk).update(task="cloning", task_deadline=timezone.now())
-    assert sweeps.catch_up_expired() == 1
+    assert subscriptions.catch_up_expired() == 1
     Disk.objects.filter(pk=disk.pk).update(task="", task_deadline=None)
-    assert sweeps.catch_up_expired() >= 1
+    assert subscriptions.catch_up_expired() >= 1
     box.run()
     vm.refresh_from_db()
     disk.refresh_from_db()
     assert (vm.status, disk.status) == ("expired", "expired")
-    assert sweeps.catch_up_expired() == 0
+    assert subscriptions.catch_up_expired() == 0
 
 
 def test_what_was_busy_when_its_grace_ended_is_binned_later(box: Box) -> None:
     vm = box.vm()
     disk = attached(box, vm)
-    sweeps.disk_expired(disk.tenant, disk.pk)
+    disk_sweeps.disk_expired(disk.tenant, disk.pk)
     Subscription.objects.filter(resource_id=disk.pk).update(
         status="expired", overdue_at=timezone.now()
     )
     lifecycle.restart_vm(actor=box.actor, vm=vm)
-    sweeps.disk_overdue(disk.tenant, disk.pk)
+    disk_sweeps.disk_overdue(disk.tenant, disk.pk)
     box.run()
     disk.refresh_from_db()
     assert disk.status == "expired"
-    assert sweeps.catch_up_overdue() == 1
+    assert subscriptions.catch_up_overdue() == 1
     box.run()
     disk.refresh_from_db()
     assert (disk.status, disk.vm) == ("binned", None)
-    assert sweeps.catch_up_overdue() == 0
+    assert subscriptions.catch_up_overdue() == 0
     box.assert_nothing_orphaned()
 
 
@@ -67,9 +69,9 @@ def test_an_image_whose_job_is_gone_is_landed(box: Box) -> None:
     vm = box.vm(stopped=True)
     image = changes.make_image(actor=box.actor, vm=vm, name="golden")
     Image.objects.filter(pk=image.pk).update(created_at=timezone.now() - timedelta(hours=2))
-    assert sweeps.land_stuck_images() == 0
+    assert image_sweeps.land_stuck_images() == 0
     Job.objects.filter(target_id=vm.pk).update(status="failed")
-    assert sweeps.land_stuck_images() == 1
+    assert image_sweeps.land_stuck_images() == 1
     image.refresh_from_db()
     assert image.status == "failed"
     assert not QuotaClaim.objects.filter(resource_id=image.pk).exists()
@@ -83,12 +85,12 @@ def test_a_disk_whose_job_is_gone_is_landed(box: Box) -> None:
     Disk.objects.filter(pk=disk.pk).update(
         task="snapshotting", task_job="job-gone00000", task_deadline=late()
     )
-    assert sweeps.land_stuck_disks() == 1
+    assert disk_sweeps.land_stuck_disks() == 1
     disk.refresh_from_db()
     snapshot.refresh_from_db()
     assert (disk.status, disk.task, disk.failure_code) == ("unbound", "", "deadline_exceeded")
     assert snapshot.status == "failed"
-    assert sweeps.land_stuck_disks() == 0
+    assert disk_sweeps.land_stuck_disks() == 0
 
 
 def late() -> Any:
@@ -100,14 +102,14 @@ def test_a_vm_whose_job_is_of_a_newer_release_is_left_alone(box: Box) -> None:
     VM.objects.filter(pk=vm.pk).update(task_deadline=late())
     Job.objects.filter(pk=vm.task_job).update(kind="vm.newer", deadline=late())
     assert sweep.end_overdue() == 0
-    assert reconcile.land_stuck() == 0
+    assert vm_sweeps.land_stuck() == 0
     vm.refresh_from_db()
     assert (vm.status, vm.task) == ("new", "creating")
     assert QuotaClaim.objects.filter(resource_id=vm.pk).exists()
     assert not Order.objects.filter(kind="refund").exists()
     # Also when an older release has failed it meanwhile, as those did that knew no better.
     Job.objects.filter(pk=vm.task_job).update(status="failed", error_code="unknown_job_kind")
-    assert reconcile.land_stuck() == 0
+    assert vm_sweeps.land_stuck() == 0
     # The release that knows it runs it after all.
     Job.objects.filter(pk=vm.task_job).update(kind="vm.create", finished_at=timezone.now())
     assert sweep.revive_unknown() == 1
@@ -128,13 +130,13 @@ def test_what_never_came_to_be_gives_back_what_it_took(box: Box, gone: bool) -> 
         rows.delete()
     else:
         rows.update(status="failed", error_code="unknown_job_kind", finished_at=late())
-    assert reconcile.land_stuck() == 1
+    assert vm_sweeps.land_stuck() == 1
     vm.refresh_from_db()
     assert (vm.status, vm.task) == ("failed", "")
     assert not QuotaClaim.objects.filter(resource_id=vm.pk).exists()
     assert Order.objects.count() > paid
     assert not Nic.objects.filter(vm_id=vm.pk).exists()
-    assert reconcile.land_stuck() == 0
+    assert vm_sweeps.land_stuck() == 0
     box.run()
     box.assert_nothing_orphaned()
 
@@ -146,7 +148,7 @@ def test_a_disk_that_never_came_to_be_gives_back_what_it_took(box: Box) -> None:
     )
     assert QuotaClaim.objects.filter(resource_id=disk.pk).exists()
     paid = Order.objects.count()
-    assert sweeps.land_stuck_disks() == 1
+    assert disk_sweeps.land_stuck_disks() == 1
     assert not QuotaClaim.objects.filter(resource_id=disk.pk).exists()
     assert Order.objects.count() > paid
 
@@ -154,7 +156,7 @@ def test_a_disk_that_never_came_to_be_gives_back_what_it_took(box: Box) -> None:
 def test_a_job_that_makes_progress_is_not_landed_by_its_vms_first_deadline(box: Box) -> None:
     (vm,) = buy_vms(box.platform, box.actor)
     VM.objects.filter(pk=vm.pk).update(task_deadline=late())
-    assert reconcile.land_stuck() == 0
+    assert vm_sweeps.land_stuck() == 0
     box.run()
     vm.refresh_from_db()
     assert vm.status == "running"
@@ -164,7 +166,7 @@ def test_a_task_with_a_live_job_is_left_to_it(box: Box) -> None:
     disk = ready(box)
     snapshots.create_snapshot(actor=box.actor, disk=disk, name="s")
     Disk.objects.filter(pk=disk.pk).update(task_deadline=timezone.now() - timedelta(seconds=1))
-    assert sweeps.land_stuck_disks() == 0
+    assert disk_sweeps.land_stuck_disks() == 0
     box.run()
     box.assert_nothing_orphaned()
 
@@ -199,7 +201,7 @@ def test_what_a_silent_pool_kept_of_a_failed_image_is_removed_later(box: Box) ->
     image.refresh_from_db()
     assert image.status == "failed"
     assert image.pk in {one.image_id for one in box.storage.list_images()}
-    reconcile.reconcile_pools()
+    pools.reconcile_pools()
     box.assert_nothing_orphaned()
 
 

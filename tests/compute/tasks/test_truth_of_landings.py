@@ -12,7 +12,7 @@ from billing.models import Order, Subscription
 from compute.actions import snapshots
 from compute.actions.vms import lifecycle
 from compute.models import VM, Disk, Snapshot
-from compute.sweeps import vms as sweeps
+from compute.sweeps import subscriptions
 from scloud.jobs import faults
 from scloud.jobs.models import Job
 from tests.compute.box import Box
@@ -146,10 +146,10 @@ def test_the_sweep_finds_what_is_paid_and_still_expired(box: Box, resource: str)
     row: Any = box.vm(stopped=True) if resource == "vm" else ready(box)
     before = row.status
     type(row).objects.filter(pk=row.pk).update(status="expired")
-    assert sweeps.agree_with_the_books() == 1
+    assert subscriptions.agree_with_the_books() == 1
     row.refresh_from_db()
     assert row.status == before
-    assert sweeps.agree_with_the_books() == 0
+    assert subscriptions.agree_with_the_books() == 0
 
 
 def test_the_sweep_finds_what_renews_in_the_bin_and_what_does_not_outside(box: Box) -> None:
@@ -158,20 +158,20 @@ def test_the_sweep_finds_what_renews_in_the_bin_and_what_does_not_outside(box: B
     box.run()
     services.set_in_bin(vm.pk, False)
     services.set_in_bin(disk.pk, True)
-    assert sweeps.agree_with_the_books() == 2
+    assert subscriptions.agree_with_the_books() == 2
     marks = dict(Subscription.objects.values_list("resource_id", "in_bin"))
     assert (marks[vm.pk], marks[disk.pk]) == (True, False)
-    assert sweeps.agree_with_the_books() == 0
+    assert subscriptions.agree_with_the_books() == 0
 
 
 def test_the_sweep_ends_what_is_gone_and_pays_back_what_never_was(box: Box) -> None:
     vm, disk = box.vm(method="month"), ready(box, method="month")
     VM.objects.filter(pk=vm.pk).update(status="destroyed", destroyed_at=timezone.now(), host=None)
     Disk.objects.filter(pk=disk.pk).update(status="failed")
-    assert sweeps.agree_with_the_books() == 2
+    assert subscriptions.agree_with_the_books() == 2
     assert set(Subscription.objects.values_list("status", flat=True)) == {"ended"}
     assert Order.objects.filter(kind="refund").count() == 2
-    assert sweeps.agree_with_the_books() == 0
+    assert subscriptions.agree_with_the_books() == 0
 
 
 def test_one_row_that_cannot_be_repaired_harms_no_other(
@@ -187,7 +187,7 @@ def test_one_row_that_cannot_be_repaired_harms_no_other(
         return real(tenant, resource_id)
 
     monkeypatch.setattr(services, "status_for_landing", broken)
-    assert sweeps.agree_with_the_books() == 1
+    assert subscriptions.agree_with_the_books() == 1
     first.refresh_from_db()
     second.refresh_from_db()
     assert (first.status, second.status) == ("expired", "unbound")

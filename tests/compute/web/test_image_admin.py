@@ -14,7 +14,7 @@ from django.urls import reverse
 from billing.models import QuotaClaim
 from compute.actions.vms.create import check_order
 from compute.models import VM, Image
-from compute.rules import catalogue
+from compute.queries import catalogue
 from network.models import SecurityGroup, Subnet, Vpc
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from compute.models import VM, Image
-from compute.tasks.images import export_path
+from compute.transfer.staging import export_path
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled

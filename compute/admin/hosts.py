@@ -1,0 +1,226 @@
+"""Models, hosts and storage pools in Django admin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.functional import Promise
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from compute.actions import hosts as platform
+from compute.hosts import capacity
+from compute.models import (
+    Cluster,
+    Drift,
+    Host,
+    Spec,
+    StoragePool,
+)
+from compute.models.platform import HostState
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import (
+    Button,
+    ButtonAdmin,
+    ModelAdmin,
+    ReadOnlyAdmin,
+)
+
+Text = str | Promise
+
+if TYPE_CHECKING:
+    # Generic for the type checker only.
+    TabularInline = admin.TabularInline[Any, Any]
+else:
+    TabularInline = admin.TabularInline
+
+
+class SpecInline(TabularInline):
+    """The sizes of a model."""
+
+    model = Spec
+    extra = 1
+    fields = ("vcpus", "memory_mib", "enabled")
+
+
+@admin.register(Cluster)
+class ClusterAdmin(ModelAdmin):
+    """Clusters: what tenants see as models."""
+
+    list_display = (
+        "alias",
+        "id",
+        "region",
+        "architecture",
+        "gpu_type",
+        "cpu_overcommit",
+        "enabled",
+        "position",
+    )
+    list_filter = ("region", "architecture", "gpu_type", "enabled")
+    list_select_related = ("region",)
+    search_fields = ("alias", "id", "description")
+    filter_horizontal = ("tenants",)
+    inlines = (SpecInline,)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """What its VMs depend on does not change under them."""
+        return ("id", "region", "architecture") if obj is not None else ()
+
+
+def _host_button(action: Callable[..., Any], done: Text, actor: Actor, host: Host) -> str:
+    action(actor=actor, host=host)
+    return str(done) % {"name": host.name}
+
+
+def _needs_state(state: HostState, host: Host) -> str:
+    if host.state == state:
+        return ""
+    return _("Only possible while it is: %(state)s.") % {"state": state.label}
+
+
+@admin.register(Host)
+class HostAdmin(ButtonAdmin):
+    """Machines with libvirt. Capacity is read from libvirt by the reconciler."""
+
+    list_display = (
+        "name",
+        "cluster",
+        "state",
+        "vms",
+        "vcpus_used",
+        "memory_used",
+        "accelerated",
+        "observed_at",
+        "trouble",
+    )
+    list_filter = ("cluster__region", "cluster", "state", "accelerated")
+    list_select_related = ("cluster",)
+    search_fields = ("name", "id", "uri", "address")
+    readonly_fields = (
+        "id",
+        "state",
+        "vcpus",
+        "memory_mib",
+        "accelerated",
+        "version",
+        "observed_at",
+        "unreachable_since",
+        "last_error",
+    )
+    buttons = (
+        Button(
+            "lock",
+            gettext_lazy("Lock"),
+            partial(_host_button, platform.lock_host, gettext_lazy("%(name)s takes no new VMs.")),
+            partial(_needs_state, HostState.AVAILABLE),
+            batch=True,
+        ),
+        Button(
+            "unlock",
+            gettext_lazy("Unlock"),
+            partial(
+                _host_button, platform.unlock_host, gettext_lazy("%(name)s takes new VMs again.")
+            ),
+            partial(_needs_state, HostState.LOCKED),
+            batch=True,
+        ),
+    )
+    change_list_template = "admin/scloud/host_list.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the capacity page."""
+        own = path(
+            "capacity/",
+            self.admin_site.admin_view(self.capacity_view),
+            name="compute_host_capacity",
+        )
+        return [own, *super().get_urls()]
+
+    def capacity_view(self, request: HttpRequest) -> HttpResponse:
+        """Show how full clusters, hosts and pools are."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Capacity"),
+            "opts": Host._meta,
+            **capacity.overview(),
+        }
+        return TemplateResponse(request, "admin/scloud/capacity.html", context)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """What is taken is asked once for the whole page."""
+        self._rooms = {room.host.pk: room for room in capacity.hosts()}
+        return super().get_list_display(request)
+
+    @admin.display(description=gettext_lazy("VMs"))
+    def vms(self, host: Host) -> int:
+        """How many VMs it has."""
+        return self._rooms[host.pk].vms
+
+    @admin.display(description=gettext_lazy("vCPU"))
+    def vcpus_used(self, host: Host) -> str:
+        """Taken of what overcommit allows."""
+        room = self._rooms[host.pk]
+        return f"{room.vcpus_taken} / {room.vcpus_total}"
+
+    @admin.display(description=gettext_lazy("Memory (GiB)"))
+    def memory_used(self, host: Host) -> str:
+        """Taken of what is not kept for the host itself."""
+        room = self._rooms[host.pk]
+        return f"{room.memory_taken_mib / 1024:g} / {room.memory_total_mib / 1024:g}"
+
+    @admin.display(description=gettext_lazy("Trouble"))
+    def trouble(self, host: Host) -> str:
+        """Since when it does not answer."""
+        if host.unreachable_since is None:
+            return ""
+        return f"{host.unreachable_since:%Y-%m-%d %H:%M} {host.last_error}"
+
+
+@admin.register(StoragePool)
+class StoragePoolAdmin(ModelAdmin):
+    """Where volumes and images lie."""
+
+    list_display = ("id", "region", "kind", "location", "used", "observed_at", "last_error")
+    list_filter = ("region", "kind")
+    list_select_related = ("region",)
+    search_fields = ("id", "location")
+    readonly_fields = ("total_bytes", "available_bytes", "observed_at", "last_error")
+
+    @admin.display(description=gettext_lazy("Used"))
+    def used(self, pool: StoragePool) -> SafeString | str:
+        """A bar of what is used."""
+        if not pool.total_bytes:
+            return ""
+        used = pool.total_bytes - pool.available_bytes
+        return format_html(
+            '<meter min="0" max="{}" value="{}"></meter> {} %',
+            pool.total_bytes,
+            used,
+            100 * used // pool.total_bytes,
+        )
+
+
+@admin.register(Drift)
+class DriftAdmin(ReadOnlyAdmin):
+    """Differences between what is intended and what hosts and pools show."""
+
+    list_display = (
+        "kind",
+        "place",
+        "resource_id",
+        "detail",
+        "first_seen_at",
+        "last_seen_at",
+        "repaired_at",
+    )
+    list_filter = (("repaired_at", admin.EmptyFieldListFilter), "kind", "place")
+    search_fields = ("resource_id", "place", "detail")

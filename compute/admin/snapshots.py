@@ -1,0 +1,22 @@
+"""Every tenant's snapshots in Django admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from compute.models import (
+    Snapshot,
+)
+from scloud.tenancy.admintools import (
+    ReadOnlyAdmin,
+)
+
+
+@admin.register(Snapshot)
+class SnapshotAdmin(ReadOnlyAdmin):
+    """Every tenant's snapshots."""
+
+    list_display = ("name", "id", "tenant", "disk", "status", "created_at")
+    list_filter = ("status", "region", "tenant")
+    list_select_related = ("tenant", "disk")
+    search_fields = ("name", "id", "disk__id", "tenant__name")

@@ -1,0 +1,175 @@
+"""Every tenant's VMs in Django admin.
+
+Life-cycle columns are read-only; buttons call the same actions as everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from compute.actions.vms import lifecycle
+from compute.actions.vms.migrate import migrate_vm
+from compute.models import (
+    VM,
+    Host,
+)
+from compute.states import vms as states
+from scloud.lib.errors import ScloudError
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import (
+    Button,
+    ButtonAdmin,
+    ReadOnlyAdmin,
+    administrator,
+)
+
+
+def _vm_button(verb: str, action: Callable[..., Any]) -> Button:
+    rule = states.vm_rule(verb)
+
+    def call(actor: Actor, vm: VM) -> str:
+        action(actor=actor, vm=vm)
+        return _("%(verb)s: %(name)s") % {"verb": rule.label, "name": vm.name}
+
+    confirm = gettext_lazy("Its tenant sees in the operation log that an administrator did this.")
+    return Button(
+        rule.verb,
+        rule.label,
+        call,
+        lambda vm: states.vm_refusal(vm, verb) or "",
+        confirm=confirm if rule.danger or verb == "shut_down_vm" else "",
+        batch=verb in ("start_vm", "shut_down_vm", "power_off_vm"),
+    )
+
+
+class MigrateForm(forms.Form):
+    """Where to."""
+
+    host = forms.ModelChoiceField(
+        Host.objects.none(),
+        required=False,
+        empty_label=gettext_lazy("The best host of the cluster"),
+        label=gettext_lazy("Destination"),
+    )
+
+    def __init__(self, *args: Any, vm: VM, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        others = Host.objects.filter(cluster=vm.cluster).exclude(pk=vm.host_id)
+        self.fields["host"].queryset = others  # type: ignore[attr-defined]  # ModelChoiceField
+
+
+@admin.register(VM)
+class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
+    """Every tenant's VMs."""
+
+    list_display = (
+        "name",
+        "id",
+        "tenant",
+        "region",
+        "state",
+        "cluster",
+        "host",
+        "size",
+        "created_at",
+    )
+    list_filter = ("status", "task", "region", "cluster", "host", "tenant")
+    list_select_related = ("tenant", "region", "cluster", "host")
+    search_fields = ("name", "id", "remark", "uuid", "tenant__name")
+    date_hierarchy = "created_at"
+    # What tenants give their guests is none of the operators' business.
+    fields = (
+        ("name", "id", "uuid"),
+        ("tenant", "region"),
+        ("remark", "tags"),
+        ("status", "task", "task_job", "task_deadline"),
+        ("power_state", "observed_at"),
+        ("failure_code", "failure"),
+        ("cluster", "host", "image"),
+        ("vcpus", "memory_mib", "gpu_count"),
+        ("max_vcpus", "max_memory_mib"),
+        "deletion_protected",
+        ("created_at", "binned_at", "destroy_at", "destroyed_at"),
+    )
+    readonly_fields = (
+        "id",
+        "uuid",
+        "status",
+        "task",
+        "task_job",
+        "task_deadline",
+        "power_state",
+        "observed_at",
+        "failure_code",
+        "failure",
+        "created_at",
+        "binned_at",
+        "destroy_at",
+        "destroyed_at",
+    )
+    buttons = (
+        _vm_button("start_vm", lifecycle.start_vm),
+        _vm_button("shut_down_vm", lifecycle.shut_down_vm),
+        _vm_button("power_off_vm", lifecycle.power_off_vm),
+        _vm_button("restart_vm", lifecycle.restart_vm),
+        _vm_button("delete_vm", lifecycle.delete_vm),
+        _vm_button("restore_vm", lifecycle.restore_vm),
+        _vm_button("destroy_vm", lifecycle.destroy_vm),
+    )
+    change_form_template = "admin/scloud/vm_form.html"
+
+    @admin.display(description=gettext_lazy("state"), ordering="status")
+    def state(self, vm: VM) -> str:
+        """The state that people see."""
+        return states.vm_label(vm.status, vm.task)
+
+    @admin.display(description=gettext_lazy("size"), ordering="vcpus")
+    def size(self, vm: VM) -> str:
+        """Such as 2C4G."""
+        return vm.spec_label
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page of the live migration."""
+        own = path(
+            "<path:object_id>/migrate/",
+            self.admin_site.admin_view(self.migrate_view),
+            name="compute_vm_migrate",
+        )
+        return [own, *super().get_urls()]
+
+    def migrate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Choose a host (GET) and begin the live migration (POST)."""
+        vm = self.get_object(request, object_id)
+        if vm is None:
+            raise Http404
+        form = MigrateForm(request.POST or None, vm=vm)
+        back = reverse("admin:compute_vm_change", args=[vm.pk])
+        if request.method == "POST" and form.is_valid():
+            try:
+                migrate_vm(
+                    actor=administrator(request, vm.tenant), vm=vm, host=form.cleaned_data["host"]
+                )
+            except ScloudError as error:
+                form.add_error(None, f"{error.message} {error.remedy or ''}")
+            else:
+                self.message_user(request, _("The live migration begins."), messages.SUCCESS)
+                return HttpResponseRedirect(back)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Live migrate %(name)s") % {"name": vm.name},
+            "opts": VM._meta,
+            "object": vm,
+            "form": form,
+            "back": back,
+            "reason": states.vm_refusal(vm, "migrate_vm"),
+        }
+        return TemplateResponse(request, "admin/scloud/migrate.html", context)

@@ -1,0 +1,32 @@
+"""What the API's views of several kinds share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import (
+    OpenApiParameter,
+)
+from rest_framework.response import Response
+
+from scloud.jobs.models import Job
+from scloud.lib import search
+
+REGION = OpenApiParameter("region", str, description="Only those of this region.")
+STATUS = OpenApiParameter("status", str, description="Only those in this status.")
+SEARCH = OpenApiParameter("search", str, description="In name, remark and id.")
+QUOTED = "eyJ0ZW5hbnQiOi..."
+
+
+def job_answer(found: object) -> Response:
+    """Return 202 with the job's id, null when the verb took effect at once."""
+    return Response({"job_id": found.pk if isinstance(found, Job) else None}, status=202)
+
+
+def narrowed(rows: QuerySet[Any], params: Any) -> QuerySet[Any]:
+    """Narrow a list by region and words."""
+    if params.get("region"):
+        rows = rows.filter(region_id=params["region"])
+    found = search.containing(rows.model, ("id", "name", "remark"))
+    return search.narrow(rows, params.get("search", ""), found)

@@ -1,0 +1,91 @@
+"""The shapes of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from compute.api.serializers.common import AllowedAction, allowed
+from compute.models import Image
+from compute.queries import images as image_queries
+from compute.states import images as image_states
+from scloud.rest.fields import WholeNumber
+from scloud.tenancy.actor import Actor
+
+
+class ImageSerializer(serializers.ModelSerializer[Image]):
+    """A base image, or one of the tenant's own."""
+
+    is_base = serializers.BooleanField(read_only=True)
+    allowed_actions = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Image
+        fields = (
+            "id",
+            "region_id",
+            "name",
+            "remark",
+            "is_base",
+            "base_image_id",
+            "os_family",
+            "distribution",
+            "version",
+            "architecture",
+            "admin_account",
+            "min_disk_gib",
+            "size_bytes",
+            "sha256",
+            "supports_hot_upgrade",
+            "accepts_user_data",
+            "accepts_ssh_keys",
+            "status",
+            "failure",
+            "created_at",
+            "binned_at",
+            "destroy_at",
+            "allowed_actions",
+        )
+
+    @extend_schema_field(AllowedAction(many=True))
+    def get_allowed_actions(self, image: Image) -> list[dict[str, Any]]:
+        """Return every verb with the reason why it is not allowed, if it is not."""
+        actor: Actor = self.context["request"].auth
+        return allowed(
+            actor,
+            image_states.IMAGE_RULES,
+            lambda verb: image_queries.image_verb_refusal(image, verb),
+        )
+
+
+class ImportInput(serializers.Serializer[Any]):
+    """An image from a URL, or from an upload; exactly one of them."""
+
+    region = serializers.CharField(max_length=30)
+    url = serializers.CharField(max_length=1000, required=False)
+    upload = serializers.CharField(
+        max_length=500, required=False, help_text="The token from POST /images/upload."
+    )
+    sha256 = serializers.CharField(max_length=64, required=False)
+    disk_type = serializers.CharField(
+        max_length=30, default="", allow_blank=True, help_text="Where it shall be usable."
+    )
+    name = serializers.CharField(max_length=200)
+    remark = serializers.CharField(max_length=1000, default="", allow_blank=True)
+    os_family = serializers.CharField(max_length=10, default="linux")
+    distribution = serializers.CharField(max_length=30, default="linux")
+    version = serializers.CharField(max_length=30, default="", allow_blank=True)
+    architecture = serializers.CharField(max_length=10, default="x86_64")
+    admin_account = serializers.CharField(max_length=32, default="", allow_blank=True)
+    min_disk_gib = WholeNumber(min_value=1, max_value=100_000, default=1)
+    supports_hot_upgrade = serializers.BooleanField(default=False)
+
+
+class UploadShape(serializers.Serializer[Any]):
+    """A complete upload; import it within a day."""
+
+    upload = serializers.CharField()
+    size_bytes = serializers.IntegerField()
+    sha256 = serializers.CharField()

@@ -1,0 +1,54 @@
+"""What a tenant can buy in a region: models, disk types, images."""
+
+from typing import Any, TypeVar
+
+from django.db.models import Model, Q, QuerySet
+
+from compute.models import Cluster, DiskType, Image
+from compute.states.images import ImageStatus
+from scloud.lib.errors import InvalidInput
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scopes_disabled
+
+M = TypeVar("M", bound=Model)
+
+
+def clusters(tenant: Tenant, region: Region) -> QuerySet[Cluster]:
+    """Return the models that a tenant may buy in a region."""
+    with scopes_disabled():
+        return (
+            Cluster.objects.filter(Q(tenants=None) | Q(tenants=tenant), region=region, enabled=True)
+            .distinct()
+            .prefetch_related("specs")
+        )
+
+
+def disk_types(tenant: Tenant, region: Region) -> QuerySet[DiskType]:
+    """Return the disk types that a tenant may buy in a region."""
+    return (
+        DiskType.objects.filter(Q(tenants=None) | Q(tenants=tenant), region=region, enabled=True)
+        .select_related("pool")
+        .distinct()
+    )
+
+
+def images(tenant: Tenant, region: Region | None = None) -> QuerySet[Image]:
+    """Return the base images and the tenant's own: the only way to read images for a tenant."""
+    rows = Image.objects.filter(Q(tenant=None, withdrawn_at=None) | Q(tenant=tenant)).exclude(
+        status=ImageStatus.DESTROYED
+    )
+    return rows.filter(region=region) if region is not None else rows
+
+
+def pick(rows: QuerySet[M], pk: Any, *, field: str, what: str) -> M:
+    """Return one of the rows by its id; InvalidInput (``<field>_unknown``) if it is not there."""
+    found = rows.filter(pk=pk).first() if pk not in (None, "") else None
+    if found is None:
+        raise InvalidInput(
+            f"There is no such {what} here.",
+            code=f"{field}_unknown",
+            field=field,
+            remedy=f"Choose one of the {what}s that are offered.",
+        )
+    return found

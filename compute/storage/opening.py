@@ -1,0 +1,16 @@
+"""Which driver a pool has."""
+
+from pathlib import Path
+
+from compute.storage.base import Storage, StorageRef
+
+
+def open_storage(ref: StorageRef) -> Storage:
+    """The driver for the pool that `ref` names. Cheap; touches nothing."""
+    if ref.kind == "fake":
+        from compute.storage.fake import open_fake_storage
+
+        return open_fake_storage(ref)
+    from compute.storage.dir import DirectoryStorage
+
+    return DirectoryStorage(Path(ref.location))

@@ -1,0 +1,146 @@
+"""What time does to disks: expiry, the end of the bin's retention, tasks that never ended."""
+
+import logging
+from functools import partial
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext
+
+from billing import quotas, services
+from compute.actions import disks
+from compute.models import Disk, Snapshot
+from compute.states.disks import DiskStatus
+from compute.states.snapshots import SnapshotStatus
+from compute.transitions.disks import begin_disk, tell_disk
+from scloud.jobs.handlers import knows
+from scloud.jobs.models import Job
+from scloud.jobs.rows import Rota, each
+from scloud.lib.backoff import Said
+from scloud.lib.errors import ScloudError
+from scloud.recovery import freezing
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import PlatformSettings, Tenant
+from scloud.tenancy.scoping import scope, scopes_disabled
+
+log = logging.getLogger(__name__)
+said = Said(log)
+_disks_to_destroy = Rota("destroy_at", 100)
+_stuck_disks = Rota("task_deadline", 50)
+
+
+def disk_expired(tenant: Tenant, disk_id: str) -> None:
+    """Mark a disk as expired; it stays where it is until its grace is over."""
+    with scope(tenant=tenant):
+        changed = Disk.objects.filter(
+            pk=disk_id, status__in=[DiskStatus.BOUND, DiskStatus.UNBOUND], task=""
+        ).update(status=DiskStatus.EXPIRED)
+        if changed:
+            tell_disk(Disk.objects.get(pk=disk_id), "disk.expired")
+
+
+def disk_renewed(tenant: Tenant, disk_id: str) -> None:
+    """Make an expired disk usable again once it is paid."""
+    with scope(tenant=tenant):
+        for disk in Disk.objects.filter(pk=disk_id, status=DiskStatus.EXPIRED, task=""):
+            status = DiskStatus.BOUND if disk.vm_id else DiskStatus.UNBOUND
+            Disk.objects.filter(pk=disk.pk, status=DiskStatus.EXPIRED, task="").update(
+                status=status
+            )
+
+
+def disk_overdue(tenant: Tenant, disk_id: str) -> None:
+    """Move a disk that stayed expired past the grace period to the bin, off its VM first."""
+    with scope(tenant=tenant):
+        disk = Disk.objects.filter(pk=disk_id).first()
+        if disk is None or disk.status in (DiskStatus.BINNED, DiskStatus.DESTROYED):
+            return
+        try:
+            with transaction.atomic():
+                begin_disk(
+                    disk,
+                    "retire_disk",
+                    actor=Actor.system(tenant),
+                    payload={"automatically": True},
+                )
+        except ScloudError as error:
+            said.say(
+                (disk_id, "could not be moved to the bin"),
+                error.code,
+                logging.WARNING,
+                "%s could not be moved to the bin: %s",
+                disk_id,
+                error.message,
+            )
+
+
+def empty_disk_bin() -> int:
+    """Destroy the disks that have lain in the bin past their retention; return how many."""
+    if not PlatformSettings.load().auto_destroy or freezing.is_frozen():
+        return 0
+    with scopes_disabled():
+        due = _disks_to_destroy.take(
+            Disk.objects.select_related("tenant").filter(
+                status=DiskStatus.BINNED, task="", destroy_at__lte=timezone.now()
+            )
+        )
+    return len(each(due, _destroy_disk, "emptying the bin"))
+
+
+def _destroy_disk(disk: Disk) -> None:
+    try:
+        disks.destroy_disk(actor=Actor.system(disk.tenant), disk=disk)
+    except ScloudError as error:
+        said.say(
+            (disk.id, "could not be destroyed"),
+            error.code,
+            logging.WARNING,
+            "%s could not be destroyed: %s",
+            disk.id,
+            error.message,
+        )
+
+
+def land_stuck_disks() -> int:
+    """Land disks whose task outlived its deadline and has no live job any more."""
+    with scopes_disabled():
+        stuck = _stuck_disks.take(
+            Disk.objects.select_related("tenant")
+            .exclude(task="")
+            .filter(task_deadline__lt=timezone.now())
+        )
+    landed: list[str] = []
+    each(stuck, partial(_land_disk, landed=landed), "landing a disk")
+    return len(landed)
+
+
+def _land_disk(disk: Disk, landed: list[str]) -> None:
+    with scope(tenant=disk.tenant), transaction.atomic():
+        job = Job.objects.filter(pk=disk.task_job).first()
+        if job is not None and (job.is_active or not knows(job.kind)):
+            # The sweep of the jobs ends it, and that lands the disk; one of a kind that this
+            # release does not know is left to a newer one.
+            return
+        new = disk.status == DiskStatus.NEW
+        if new:
+            # It never came to be, and nobody else gives back what was paid for it.
+            services.refund_failed(disk.pk, gettext("It did not end in time."))
+            quotas.free(disk.pk)
+        changed = Disk.objects.filter(pk=disk.pk, task=disk.task, task_job=disk.task_job).update(
+            status=DiskStatus.FAILED if new else disk.status,
+            task="",
+            task_job="",
+            task_deadline=None,
+            failure_code="deadline_exceeded",
+            failure="The operation did not end in time and was given up.",
+        )
+        rows = Snapshot.objects.filter(disk=disk)
+        failed = rows.filter(status=SnapshotStatus.CREATING)
+        for snapshot_id in failed.values_list("pk", flat=True):
+            quotas.free(snapshot_id)
+        failed.update(status=SnapshotStatus.FAILED)
+        rows.filter(status__in=[SnapshotStatus.ROLLING_BACK, SnapshotStatus.DELETING]).update(
+            status=SnapshotStatus.AVAILABLE
+        )
+        if changed:
+            landed.append(disk.pk)

@@ -1,0 +1,98 @@
+"""What hosts have: capacity, since when they are silent, accelerators."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from django.db import connection
+from django.utils import timezone
+
+from compute.hypervisor.base import DomainObservation, HostCapacity, HypervisorError
+from compute.models import VM, Host
+from compute.tasks import gpu
+from compute.tasks.drivers import hypervisor_of
+from scloud.jobs.rows import each
+from scloud.lib.backoff import Said
+from scloud.tenancy.scoping import scopes_disabled
+
+log = logging.getLogger(__name__)
+said = Said(log)
+
+
+@dataclass(frozen=True)
+class HostAnswer:
+    """What one host said, or why it said nothing.
+
+    ``revisions`` are those of all VMs before the host was asked: of a VM whose revision is another
+    one by now, the answer says nothing.
+    """
+
+    host: Host
+    capacity: HostCapacity | None = None
+    domains: tuple[DomainObservation, ...] = ()
+    error: str = ""
+    revisions: Mapping[str, int] = field(default_factory=dict)
+
+    def speaks_of(self, vm: VM) -> bool:
+        """Whether the VM is still as it was when the host was asked."""
+        return self.revisions.get(vm.pk) == vm.revision
+
+
+def ask_host(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
+    """Ask one host for its capacity and all its domains."""
+    try:
+        driver = hypervisor_of(host)
+        return HostAnswer(host, driver.capacity(), driver.observe_all(), revisions=revisions)
+    except HypervisorError as error:
+        return HostAnswer(host, error=error.message)
+
+
+def ask_in_thread(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
+    """Ask like :func:`ask_host` in a thread, whose connection is closed afterwards."""
+    try:
+        return ask_host(host, revisions)
+    finally:
+        connection.close()
+
+
+def record_host(answer: HostAnswer) -> None:
+    """Write down what a host has, or since when it is silent."""
+    now = timezone.now()
+    row = Host.objects.filter(pk=answer.host.pk)
+    if answer.capacity is None:
+        row.update(last_error=answer.error[:300])
+        row.filter(unreachable_since=None).update(unreachable_since=now)
+        return
+    capacity = answer.capacity
+    row.update(
+        vcpus=capacity.vcpus,
+        memory_mib=capacity.memory_mib,
+        accelerated=capacity.accelerated,
+        version=f"{capacity.hypervisor_version} / libvirt {capacity.libvirt_version}"[:60],
+        observed_at=now,
+        unreachable_since=None,
+        last_error="",
+    )
+
+
+def reconcile_gpus() -> None:
+    """Take the inventory of the accelerators of clusters that have some."""
+    with scopes_disabled():
+        rows = Host.objects.exclude(cluster__gpu_type="").filter(unreachable_since=None)
+        each(list(rows), _record_gpus, "the inventory of a host")
+
+
+def _record_gpus(host: Host) -> None:
+    try:
+        gpu.record(host, hypervisor_of(host).pci_devices())
+    except HypervisorError as error:
+        said.say(
+            (host.pk, "inventory"),
+            error.code,
+            logging.WARNING,
+            "no inventory of %s: %s",
+            host.name,
+            error.message,
+        )

@@ -1,0 +1,129 @@
+"""What pools hold, compared with the rows of disks and images."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.utils import timezone
+
+from compute.models import Disk, Drift, Image, StoragePool
+from compute.states.disks import DiskStatus
+from compute.states.images import ImageStatus
+from compute.storage.base import StorageError
+from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
+from compute.tasks.drivers import storage_of
+from scloud.jobs.rows import each
+from scloud.lib.backoff import Said
+from scloud.recovery import freezing
+from scloud.tenancy.scoping import scopes_disabled
+
+log = logging.getLogger(__name__)
+said = Said(log)
+
+
+def reconcile_pools() -> None:
+    """Measure the pools and remove volumes, images and temporary files that no row wants."""
+    with scopes_disabled():
+        each(list(StoragePool.objects.all()), _reconcile_or_tell, "comparing a pool")
+    freezing.reported("pools")
+
+
+def _reconcile_or_tell(pool: StoragePool) -> None:
+    try:
+        reconcile_pool(pool)
+    except StorageError as error:
+        StoragePool.objects.filter(pk=pool.pk).update(last_error=error.message[:300])
+
+
+def reconcile_pool(pool: StoragePool) -> None:
+    """Bring one pool in line with the rows; raises StorageError when it is not there."""
+    storage = storage_of(pool)
+    capacity = storage.capacity()
+    StoragePool.objects.filter(pk=pool.pk).update(
+        total_bytes=capacity.total_bytes,
+        available_bytes=capacity.available_bytes,
+        observed_at=timezone.now(),
+        last_error="",
+    )
+    storage.sweep_temporary()
+    open_drift: list[tuple[str, str, str]] = []
+    frozen = freezing.is_frozen()
+    volumes = {info.volume_id for info in storage.list_volumes()}
+    disks: dict[str, Any] = {
+        disk.pk: disk
+        for disk in Disk.objects.filter(pool=pool).only("id", "status", "created_at", "task")
+    }
+    for volume_id in volumes:
+        disk = disks.get(volume_id)
+        if disk is None:
+            open_drift.append(
+                drift("unknown_volume", pool.pk, volume_id, "no disk has this volume")
+            )
+        elif disk.status in (DiskStatus.DESTROYED, DiskStatus.FAILED) and not disk.task:
+            if frozen:
+                detail = f"its disk is gone; not removed: {FROZEN}"
+                open_drift.append(drift("leftover_volume", pool.pk, volume_id, detail))
+                continue
+            try:
+                storage.delete_volume(volume_id)
+                note_repair("leftover_volume", pool.pk, volume_id, "its disk is gone")
+            except StorageError as error:
+                said.say(
+                    volume_id,
+                    error.code,
+                    logging.WARNING,
+                    "volume %s could not be removed: %s",
+                    volume_id,
+                    error.message,
+                )
+    kept = (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
+    open_drift += [
+        drift("missing_volume", pool.pk, disk.pk, "the disk's volume is not in the pool")
+        for disk in disks.values()
+        if disk.pk not in volumes and not disk.task and disk.status in kept
+    ]
+    images = {info.image_id for info in storage.list_images()}
+    rows = {image.pk: image for image in Image.objects.filter(pool=pool)}
+    for image_id in images:
+        image = rows.get(image_id)
+        if image is None:
+            open_drift.append(drift("unknown_image", pool.pk, image_id, "no image has this file"))
+        elif image.status in (ImageStatus.DESTROYED, ImageStatus.FAILED):
+            if frozen:
+                detail = f"its image is gone; not removed: {FROZEN}"
+                open_drift.append(drift("leftover_image", pool.pk, image_id, detail))
+                continue
+            try:
+                storage.delete_image(image_id)
+                note_repair("leftover_image", pool.pk, image_id, "its image is gone")
+            except StorageError as error:
+                said.say(
+                    image_id,
+                    error.code,
+                    logging.WARNING,
+                    "image %s could not be removed: %s",
+                    image_id,
+                    error.message,
+                )
+    open_drift += [
+        drift("missing_image", pool.pk, image.pk, "the image's file is not in the pool")
+        for image in rows.values()
+        if image.pk not in images and image.status == ImageStatus.AVAILABLE
+    ]
+    close_drift(
+        (
+            "unknown_volume",
+            "missing_volume",
+            "leftover_volume",
+            "unknown_image",
+            "missing_image",
+            "leftover_image",
+        ),
+        [*open_drift, *_of_other_pools(pool)],
+    )
+
+
+def _of_other_pools(pool: StoragePool) -> list[tuple[str, str, str]]:
+    rows = Drift.objects.filter(repaired_at=None).exclude(place=pool.pk)
+    return [(row.kind, row.place, row.resource_id) for row in rows]

@@ -1,0 +1,49 @@
+"""What was deleted, and differences from the fabric, in Django admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from network.actions import operators
+from network.admin.common import LookOnly, administrator
+from network.models import (
+    NetworkDrift,
+    Tombstone,
+)
+
+
+@admin.register(Tombstone)
+class TombstoneAdmin(LookOnly):
+    """What was deleted, and whether the fabric has let go of it."""
+
+    list_display = ("target_id", "kind", "tenant", "region", "buried_at", "removed_at")
+    list_select_related = ("tenant", "region")
+    list_filter = ("kind", "region", ("removed_at", admin.EmptyFieldListFilter))
+    search_fields = ("target_id", "tenant__name")
+
+
+@admin.register(NetworkDrift)
+class NetworkDriftAdmin(LookOnly):
+    """The drift report."""
+
+    list_display = (
+        "problem", "kind", "target_id", "region", "detail", "first_seen_at", "last_seen_at",
+        "resolved_at",
+    )  # fmt: skip
+    list_select_related = ("region",)
+    list_filter = (("resolved_at", admin.EmptyFieldListFilter), "problem", "kind", "region")
+    search_fields = ("target_id", "detail")
+    actions = ("look_again",)
+
+    @admin.action(description=_("Compare the regions of these with their networks now"))
+    def look_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Queue one job per region."""
+        regions = {row.region for row in queryset.select_related("region")}
+        for region in regions:
+            operators.reconcile_region(actor=administrator(request, None), region=region)
+        self.message_user(request, _("%(count)d jobs queued.") % {"count": len(regions)})

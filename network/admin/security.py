@@ -1,0 +1,44 @@
+"""Security groups in Django admin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from network.admin.common import FabricAdmin
+from network.models import (
+    SecurityGroup,
+    SecurityGroupRule,
+)
+
+if TYPE_CHECKING:
+    # Generic for the type checker only.
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
+else:
+    ModelAdmin, TabularInline = admin.ModelAdmin, admin.TabularInline
+
+
+class RuleInline(TabularInline):
+    """The rules of a group."""
+
+    model = SecurityGroupRule
+    fields = ("id", "direction", "protocol", "ports", "cidr", "action", "priority", "description")
+    readonly_fields = fields
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(SecurityGroup)
+class SecurityGroupAdmin(FabricAdmin):
+    """Security groups of all tenants."""
+
+    list_display = ("id", "name", "tenant", "region", "is_default", "state", "created_at")
+    inlines = (RuleInline,)

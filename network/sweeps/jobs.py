@@ -1,0 +1,29 @@
+"""The job by which an administrator asks for a region's sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from network.sweeps import reconcile
+from scloud.jobs.handlers import Context, Handler, Step, register
+from scloud.jobs.models import Job
+from scloud.resources.models import Region
+
+
+class Reconcile(Handler):
+    """``network.reconcile``: a region's sweep, asked for by an administrator."""
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        """One step."""
+        return [Step("compare", "Compare with the network", self._run)]
+
+    def _run(self, context: Context) -> None:
+        region = Region.objects.get(pk=context.job.target_id)
+        found = reconcile.reconcile(region)
+        reconcile.record(region, found)
+        context.result["differences"] = len(found)
+
+
+def register_handlers() -> None:
+    """Make the handler known to the workers."""
+    register("network.reconcile", Reconcile())

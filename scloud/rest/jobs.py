@@ -1,0 +1,63 @@
+"""Jobs in the API: what is being done in the background."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    extend_schema,
+)
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from scloud.jobs.models import Job
+from scloud.rest.views import ResourceViewSet
+
+
+class JobSerializer(serializers.ModelSerializer[Job]):
+    """A job: what is being done, how far it is, and how it ended."""
+
+    class Meta:
+        model = Job
+        fields = (
+            "id",
+            "kind",
+            "title",
+            "target_kind",
+            "target_id",
+            "status",
+            "progress_percent",
+            "step",
+            "steps",
+            "error_code",
+            "error_message",
+            "error_remedy",
+            "created_by",
+            "created_at",
+            "started_at",
+            "finished_at",
+        )
+
+
+@extend_schema(tags=["Jobs"])
+class JobViewSet(ResourceViewSet):
+    """Jobs: what is being done in the background."""
+
+    serializer_class = JobSerializer
+    view_permission = "jobs.view_job"
+
+    def get_queryset(self) -> QuerySet[Job]:
+        """Return the tenant's jobs, the newest first."""
+        rows: QuerySet[Job] = Job.objects.order_by("-created_at", "-id")
+        target = self.request.query_params.get("target")
+        return rows.filter(target_id=target) if target else rows
+
+    @extend_schema(
+        parameters=[OpenApiParameter("target", str, description="Only those of this resource.")]
+    )
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List jobs."""
+        return super().list(request, *args, **kwargs)
