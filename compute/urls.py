@@ -1,8 +1,9 @@
 """URLs of the compute console. A verb's comes from ``compute/views/vms/verbs.py``."""
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, re_path
 
 from compute.views import bin as recycle
+from compute.views import vnc
 from compute.views.disks import detail as disk_detail
 from compute.views.disks import dialogs as disk_dialogs
 from compute.views.images import detail as image_detail
@@ -19,6 +20,13 @@ from compute.views.vms import verbs
 assert vm_disks
 
 urlpatterns: list[URLPattern] = [
+    path("vms/<str:vm_id>/screen", vnc.ScreenPage.as_view(), name="vm-screen"),
+    path("vms/<str:vm_id>/screen/ticket", vnc.ScreenTicket.as_view(), name="vm-screen-ticket"),
+    re_path(
+        r"^vms/(?P<vm_id>[a-z0-9-]+)/screen/(?P<part>status|power)\Z",
+        vnc.ScreenPart.as_view(),
+        name="vm-screen-part",
+    ),
     path("vms/", vm_list.VmList.as_view(), name="vm-list"),
     path("vms/create/", vm_create.VmCreate.as_view(), name="vm-create"),
     path("vms/create/quote/", vm_create.VmQuote.as_view(), name="vm-create-quote"),

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from compute.actions import disks as disk_verbs
 from compute.actions.vms import changes
+from compute.actions.vnc import get_vnc_information
 from compute.api.common import QUOTED, job_answer
 from compute.api.serializers import images as image_shapes
 from compute.api.serializers import vm_verbs as verb_shapes
@@ -19,7 +20,6 @@ from compute.models import VM, Disk, Spec
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
 from compute.queries import images as image_queries
-from compute.vnc.actions import get_vnc_information
 from network.models import SecurityGroup
 from scloud.lib.errors import InvalidInput
 from scloud.rest.inputs import valid

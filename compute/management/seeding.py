@@ -19,7 +19,7 @@ from billing import ledger, money, pricelists
 from billing.models import PriceList, TransactionKind
 from compute.models import Cluster, DiskType, Host, Image, Spec, StoragePool
 from compute.states.images import ImageStatus
-from compute.tasks.drivers import storage_of
+from compute.tasks.images import store_base_image
 from network.actions.defaults import ensure_tenant_defaults
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant, User
@@ -130,7 +130,6 @@ def seed_platform(
 
 def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:
     """Import base images from files into the pool; those that are there already stay."""
-    storage = storage_of(platform.pool)
     made = []
     for position, file in enumerate(files):
         image = Image.objects.filter(
@@ -153,11 +152,7 @@ def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:
             )
             if file.image_id:
                 image.id = file.image_id
-            info = storage.import_image(image.id, file.path)
-            image.min_disk_gib = info.size_gib
-            image.size_bytes = info.stored_bytes
-            image.sha256 = info.sha256
-            image.save(force_insert=True)
+            store_base_image(image, file.path)
         made.append(image)
     return made
 

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from compute.hypervisor import uris
+from scloud.lib import libvirt_uris as uris
 from scloud.lib.ids import new_id
 from scloud.resources.models import Region, slug_validator
 from scloud.tenancy.models import Tenant

@@ -53,6 +53,18 @@ def stored(image: Image) -> bool:
     return True
 
 
+def store_base_image(image: Image, path: Path) -> None:
+    """Put a file of this machine into the image's pool and save the new row with its facts.
+
+    For filling an installation only: it blocks until the file is copied. Raises StorageError.
+    """
+    info = storage_of(image.pool).import_image(image.pk, path)
+    image.min_disk_gib = info.size_gib
+    image.size_bytes = info.stored_bytes
+    image.sha256 = info.sha256
+    image.save(force_insert=True)
+
+
 class ImportImage(Handler):
     """Fetch, look, convert. What is fetched again after a crash is fetched from the start."""
 

@@ -6,11 +6,10 @@ from django.utils import timezone
 
 from billing import quotas, services
 from compute.hosts import gpu
-from compute.hypervisor.base import PowerState
 from compute.models import VM, Disk, Snapshot, SnapshotSchedule
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
-from compute.states.vms import VmStatus
+from compute.states.vms import PowerState, VmStatus
 from compute.transitions import vms as transitions
 from compute.transitions.disks import complete_disk, tell_disk
 from compute.transitions.snapshots import forget_snapshots

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from compute.vnc import proxy, screens, tickets
+from compute.vnc import proxy, standing, tickets
 from compute.vnc.proxy import Ending, Refused, Scope, Session
 from compute.vnc.threads import in_database_thread
 from scloud.audit.events import emit
@@ -94,7 +94,7 @@ def _session_ending(grant: Grant, *, input_seen: bool) -> Ending | None:
 
 
 def _vm_ending(grant: Grant) -> Ending | None:
-    state = screens.look(grant.vm_id)
+    state = standing.look(grant.vm_id)
     if state is None:
         return Ending(proxy.CLOSED_GONE, "The VM does not exist any more.")
     if not state.running:
@@ -129,7 +129,7 @@ class TicketGuard:
         ticket = tickets.claim(token=token, vm_id=vm_id, user_id=user.pk, session_key=session_key)
         if ticket is None:
             raise Refused(f"no valid ticket of {user.pk} for {vm_id}")
-        state = screens.look(vm_id)
+        state = standing.look(vm_id)
         grant = Grant(
             ticket_id=ticket.pk,
             tenant=ticket.tenant,

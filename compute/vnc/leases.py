@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from compute.models import VM
 from compute.models.vnc import VncLease, VncLeaseState
-from compute.vnc import screens
+from compute.vnc import standing
 from compute.vnc.rfb import new_password
 from scloud.audit.events import emit
 from scloud.lib import keys
@@ -219,7 +219,7 @@ def ending(lease_id: str) -> str:
     holder = _holder(lease)
     if holder is None or not holder.allows(PERMISSION):
         return "The right to this screen has ended."
-    state = screens.look(lease.vm_id)
+    state = standing.look(lease.vm_id)
     if state is None or not state.running:
         return "The VM is not running any more."
     return ""

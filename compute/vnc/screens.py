@@ -1,9 +1,8 @@
-"""Where the screens are: what the database says of a VM, and what its host is asked.
+"""Where the screens are: what the host of a VM is asked.
 
 The functions block; they are for threads of the VNC processes, never for a web request.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -19,26 +18,6 @@ from scloud.tenancy.scoping import scopes_disabled
 
 # Long enough for one connection to be made, short enough that a password is worth nothing later.
 PASSWORD_LIFETIME: Final = timedelta(seconds=30)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScreenState:
-    """What matters of a VM to its open screens."""
-
-    running: bool
-    host_id: str | None
-
-
-def look(vm_id: str) -> ScreenState | None:
-    """Return the state of a VM; None if there is no such VM."""
-    with scopes_disabled():
-        row = VM.objects.filter(pk=vm_id).values("status", "host_id").first()
-    if row is None or row["status"] == VmStatus.DESTROYED:
-        return None
-    return ScreenState(
-        running=row["status"] == VmStatus.RUNNING and row["host_id"] is not None,
-        host_id=row["host_id"],
-    )
 
 
 def prepare(vm_id: str) -> Endpoint:

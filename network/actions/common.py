@@ -9,7 +9,6 @@ from django.db import connection, models
 from django.db.models import F
 from django.utils.translation import gettext as _
 
-from network.fabric.base import Kind
 from network.models import FabricResource, Tombstone
 from scloud.audit import action as audit
 from scloud.audit import events
@@ -129,25 +128,28 @@ def enqueue_sync(row: FabricResource, *, actor: Actor, title: str) -> None:
     )
 
 
-def bury(row: FabricResource, kind: Kind, target_id: str) -> Tombstone:
+def bury(row: FabricResource) -> Tombstone:
     """Delete the row and leave what allows the fabric's part of it to be removed."""
     tombstone: Tombstone = Tombstone.objects.create(
-        kind=kind.value, target_id=target_id, tenant_id=row.tenant_id, region_id=row.region_id
+        kind=row.fabric_kind,
+        target_id=row.fabric_id,
+        tenant_id=row.tenant_id,
+        region_id=row.region_id,
     )
     row.delete()
     return tombstone
 
 
-def bury_and_remove(row: FabricResource, kind: Kind, *, actor: Actor, title: str) -> None:
+def bury_and_remove(row: FabricResource, *, actor: Actor, title: str) -> None:
     """Delete the row, and have a worker take away what the fabric holds of it."""
-    tenant, target_id = row.tenant, row.pk
-    tombstone = bury(row, kind, target_id)
+    tenant = row.tenant
+    tombstone = bury(row)
     jobs.enqueue(
         kind="network.remove",
         tenant=tenant,
         title=title,
-        target_kind=kind.value,
-        target_id=target_id,
+        target_kind=tombstone.kind,
+        target_id=tombstone.target_id,
         payload={"tombstone": tombstone.pk},
         deadline_s=JOB_DEADLINE_S,
         actor=actor,

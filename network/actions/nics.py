@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from network.actions import addresses
 from network.actions.common import bury, changed, enqueue_sync, locked, still_there, tell
-from network.fabric.base import Kind
 from network.models import Nic, NicKind, SecurityGroup, Subnet
 from scloud.audit import action as audit
 from scloud.audit.action import action
@@ -71,7 +70,7 @@ def release_nics(vm_id: str) -> int:
     """
     nics = list(Nic.objects.filter(vm_id=vm_id, kind=NicKind.DEFAULT))
     for nic in nics:
-        bury(nic, Kind.PORT, str(nic.port_uuid))
+        bury(nic)
     return len(nics)
 
 

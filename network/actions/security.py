@@ -17,7 +17,6 @@ from network.actions.common import (
     tenant_of,
     usable,
 )
-from network.fabric.base import Kind
 from network.models import (
     RULES_PER_GROUP,
     Nic,
@@ -124,9 +123,7 @@ def delete_security_group(*, actor: Actor, group: SecurityGroup) -> None:
     audit.note(before={"name": row.name})
     tell(row, "deleted")
     quotas.free(row.pk)
-    bury_and_remove(
-        row, Kind.SECURITY_GROUP, actor=actor, title=f"Delete security group {row.name}"
-    )
+    bury_and_remove(row, actor=actor, title=f"Delete security group {row.name}")
 
 
 @action("network.add_rule")

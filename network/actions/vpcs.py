@@ -19,7 +19,6 @@ from network.actions.common import (
     tenant_of,
     usable,
 )
-from network.fabric.base import Kind
 from network.models import Nic, PrivateAddress, Subnet, Vpc
 from network.models import cidr as ranges
 from scloud.audit import action as audit
@@ -90,7 +89,7 @@ def delete_vpc(*, actor: Actor, vpc: Vpc) -> None:
     audit.note(before={"name": row.name, "cidr": row.cidr})
     tell(row, "deleted")
     quotas.free(row.pk)
-    bury_and_remove(row, Kind.VPC, actor=actor, title=f"Delete VPC {row.name}")
+    bury_and_remove(row, actor=actor, title=f"Delete VPC {row.name}")
 
 
 @action("network.create_subnet")
@@ -160,7 +159,7 @@ def delete_subnet(*, actor: Actor, subnet: Subnet) -> None:
     audit.note(before={"name": row.name, "cidr": row.cidr, "vpc": row.vpc_id})
     tell(row, "deleted", vpc=row.vpc_id)
     quotas.free(row.pk)
-    bury_and_remove(row, Kind.SUBNET, actor=actor, title=f"Delete subnet {row.name}")
+    bury_and_remove(row, actor=actor, title=f"Delete subnet {row.name}")
 
 
 def _ranges_of(vpc: Vpc) -> list[IPv4Network]:

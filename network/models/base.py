@@ -25,6 +25,16 @@ class FabricResource(Resource):
         abstract = True
 
     @property
+    def fabric_kind(self) -> str:
+        """What the fabric calls it; a value of its ``Kind``."""
+        return self.KIND
+
+    @property
+    def fabric_id(self) -> str:
+        """By which id the fabric knows it."""
+        return str(self.pk)
+
+    @property
     def status(self) -> Status:
         """How far the fabric is."""
         if self.applied_generation >= self.generation:

@@ -74,6 +74,16 @@ class Nic(FabricResource):
         ]
 
     @property
+    def fabric_kind(self) -> str:
+        """The fabric has a port for it."""
+        return "port"
+
+    @property
+    def fabric_id(self) -> str:
+        """The port's, which is also the interface's id on the host."""
+        return str(self.port_uuid)
+
+    @property
     def device(self) -> str:
         """The name of the interface in a Linux guest, or nothing while it is unbound."""
         return "" if self.index is None else f"eth{self.index}"

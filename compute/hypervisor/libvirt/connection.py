@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import libvirt
 
-from compute.hypervisor import uris
 from compute.hypervisor.base import (
     AgentRefused,
     AgentUnavailable,
@@ -28,6 +27,7 @@ from compute.hypervisor.base import (
     OperationTimeout,
     Refused,
 )
+from scloud.lib import libvirt_uris as uris
 from scloud.lib.backoff import Backoff
 
 T = TypeVar("T")

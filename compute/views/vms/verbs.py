@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from compute.actions.vms import changes as vm_changes
 from compute.actions.vms import lifecycle
+from compute.actions.vnc import get_vnc_information
 from compute.models import VM
 from compute.queries import vms as vm_queries
 from compute.states import vms as states
@@ -25,7 +26,6 @@ from compute.views.forms import DeleteForm, ProtectForm, RenameForm
 from compute.views.renew import RenewView
 from compute.views.verb_base import VmAction, at_once, dialog
 from compute.views.vms import changes
-from compute.vnc.actions import get_vnc_information
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings
 from scloud.web import ui

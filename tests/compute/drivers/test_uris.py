@@ -5,8 +5,8 @@ from django.core.exceptions import ValidationError
 
 from compute.hypervisor.base import HostUnreachable
 from compute.hypervisor.libvirt.connection import _connect
-from compute.hypervisor.uris import problem_of
 from compute.models import Host
+from scloud.lib.libvirt_uris import problem_of
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from compute.actions.vnc import get_vnc_information
 from compute.models import VM, VncLease
 from compute.states.vms import VmStatus
 from compute.vnc import gateway as gateway_module
 from compute.vnc import rfb
-from compute.vnc.actions import get_vnc_information
 from compute.vnc.gateway import Gateway, LeaseBook
 from compute.vnc.leases import VncInformation
 from compute.vnc.screen import ScreenOpener

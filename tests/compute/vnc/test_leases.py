@@ -7,10 +7,10 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from compute.actions.vnc import get_vnc_information
 from compute.models import VM, VncLease
 from compute.states.vms import VmStatus
 from compute.vnc import leases
-from compute.vnc.actions import get_vnc_information
 from scloud.audit.models import Event, Operation
 from scloud.lib.errors import Conflict, Forbidden, NoCapacity
 from scloud.tenancy.actor import Actor

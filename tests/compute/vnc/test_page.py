@@ -10,7 +10,7 @@ from django.test import Client
 
 from compute.models import VM, VncTicket
 from compute.states.vms import VmStatus
-from compute.vnc.views import proxy_origin
+from compute.views.vnc import proxy_origin
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scopes_disabled

@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from compute.actions.vnc import open_vnc
 from compute.models import VM, VncTicket
 from compute.states.vms import VmStatus
 from compute.vnc import tickets
-from compute.vnc.actions import open_vnc
 from scloud.audit.models import Operation
 from scloud.lib.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from scloud.tenancy.actor import Actor

@@ -8,11 +8,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from compute.actions.vnc import open_vnc
 from compute.models import VM
 from compute.states import vms as states
 from compute.views.common import vm_status
 from compute.views.vms.verbs import VERBS
-from compute.vnc.actions import open_vnc
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.web.lists import RowAction
