@@ -21,9 +21,9 @@ from compute.rules.targets import DATA_TARGETS
 from compute.rules.validation import check_name, check_remark, check_tags
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
-from compute.transitions import vms as transitions
-from compute.transitions.bin import land_disk_in_bin
-from compute.transitions.disks import begin_disk, fresh_disk, guard_disk, move_disk, tell_disk
+from compute.transitions.bin import move_disk_to_bin
+from compute.transitions.disks import DISKS
+from compute.transitions.vms import VMS
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs.models import Job
@@ -72,14 +72,14 @@ def check_order(
         )
     rules_catalogue.check_disk_size(order.disk_type, order.size_gib, system=False, field="size_gib")
     if isinstance(source, Snapshot):
-        guard_disk(fresh_disk(source.disk), "create_disk_from_snapshot")
+        DISKS.guard(DISKS.fresh(source.disk), "create_disk_from_snapshot")
         if source.status != SnapshotStatus.AVAILABLE:
             raise Conflict(
                 f"{source.name} is {source.get_status_display().lower()}.", code="snapshot_state"
             )
         _like(source.disk, order)
     elif source is not None:
-        guard_disk(fresh_disk(source), "clone_disk")
+        DISKS.guard(DISKS.fresh(source), "clone_disk")
         _like(source, order)
     return replace(
         order,
@@ -152,8 +152,8 @@ def create_disk(*, actor: Actor, order: DiskOrder, quote_token: str) -> Disk:
     Raises InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded.
     """
     disk = _buy(actor, order, quote_token)
-    begin_disk(disk, "create_disk", actor=actor)
-    return fresh_disk(disk)
+    DISKS.begin(disk, "create_disk", actor=actor)
+    return DISKS.fresh(disk)
 
 
 def _like(disk: Disk, order: DiskOrder) -> None:
@@ -178,9 +178,9 @@ def clone_disk(*, actor: Actor, disk: Disk, order: DiskOrder, quote_token: str) 
     Raises Conflict (``disk_state``), and what :func:`create_disk` raises.
     """
     new = _buy(actor, order, quote_token, disk)
-    job = begin_disk(new, "create_disk", actor=actor, payload={"source": disk.pk})
-    begin_disk(disk, "clone_disk", actor=actor, job=job)
-    return fresh_disk(new)
+    job = DISKS.begin(new, "create_disk", actor=actor, payload={"source": disk.pk})
+    DISKS.begin(disk, "clone_disk", actor=actor, job=job)
+    return DISKS.fresh(new)
 
 
 @action("compute.create_disk_from_snapshot")
@@ -191,13 +191,13 @@ def create_disk_from_snapshot(
 
     Raises Conflict (``disk_state``, ``snapshot_state``), and what :func:`create_disk` raises.
     """
-    source = fresh_disk(snapshot.disk)
+    source = DISKS.fresh(snapshot.disk)
     new = _buy(actor, order, quote_token, snapshot)
-    job = begin_disk(
+    job = DISKS.begin(
         new, "create_disk", actor=actor, payload={"source": source.pk, "snapshot": snapshot.pk}
     )
-    begin_disk(source, "create_disk_from_snapshot", actor=actor, job=job)
-    return fresh_disk(new)
+    DISKS.begin(source, "create_disk_from_snapshot", actor=actor, job=job)
+    return DISKS.fresh(new)
 
 
 @action("compute.attach_disk")
@@ -206,8 +206,8 @@ def attach_disk(*, actor: Actor, vm: VM, disk: Disk) -> Job:
 
     Raises Conflict (``vm_state``, ``disk_state``, ``too_many_disks``), InvalidInput.
     """
-    transitions.guard_vm(vm, "attach_disk")
-    guard_disk(fresh_disk(disk), "attach_disk")
+    VMS.guard(vm, "attach_disk")
+    DISKS.guard(DISKS.fresh(disk), "attach_disk")
     if disk.region_id != vm.region_id:
         raise InvalidInput(
             f"{disk.name} is in another region.", code="region_differs", field="disk"
@@ -223,7 +223,7 @@ def attach_disk(*, actor: Actor, vm: VM, disk: Disk) -> Job:
         )
     target = next(one for one in DATA_TARGETS if one not in used)
     audit.note(vm)
-    return begin_disk(disk, "attach_disk", actor=actor, vm=vm, target=target)
+    return DISKS.begin(disk, "attach_disk", actor=actor, vm=vm, target=target)
 
 
 @action("compute.detach_disk")
@@ -233,12 +233,12 @@ def detach_disk(*, actor: Actor, disk: Disk, force: bool = False) -> Job:
     ``force`` detaches from a running guest whose agent does not answer: what is still mounted
     there then gets I/O errors. Raises Conflict (``vm_state``, ``disk_state``).
     """
-    disk = fresh_disk(disk)
-    guard_disk(disk, "detach_disk")
+    disk = DISKS.fresh(disk)
+    DISKS.guard(disk, "detach_disk")
     if disk.vm is not None:
-        transitions.guard_vm(disk.vm, "detach_disk")
+        VMS.guard(disk.vm, "detach_disk")
         audit.note(disk.vm)
-    return begin_disk(disk, "detach_disk", actor=actor, payload={"force": force})
+    return DISKS.begin(disk, "detach_disk", actor=actor, payload={"force": force})
 
 
 # --- growth
@@ -269,8 +269,8 @@ def _growth(disk: Disk, size_gib: int) -> tuple[VM | Disk, list[QuoteItem]]:
 def quote_expansion(*, actor: Actor, disk: Disk, size_gib: int) -> ChangeQuote:
     """Price growing a disk; changes nothing. Raises InvalidInput, Conflict for an expired one."""
     actor.require("billing.quote")
-    disk = fresh_disk(disk)
-    guard_disk(disk, "expand_disk")
+    disk = DISKS.fresh(disk)
+    DISKS.guard(disk, "expand_disk")
     _check_growth(disk, size_gib)
     payer, items = _growth(disk, size_gib)
     quotas.check_growth(disk.tenant, disk.region, {"disk_gib": size_gib}, payer.pk)
@@ -284,8 +284,8 @@ def expand_disk(*, actor: Actor, disk: Disk, size_gib: int, quote_token: str) ->
     Raises Conflict (``disk_state``), InvalidInput (``shrink_refused``, ``disk_size_out_of_range``),
     StaleQuote, InsufficientBalance, QuotaExceeded.
     """
-    disk = fresh_disk(disk)
-    guard_disk(disk, "expand_disk")
+    disk = DISKS.fresh(disk)
+    DISKS.guard(disk, "expand_disk")
     _check_growth(disk, size_gib)
     payer, items = _growth(disk, size_gib)
     lines = sizes.lines_of(payer)
@@ -294,7 +294,7 @@ def expand_disk(*, actor: Actor, disk: Disk, size_gib: int, quote_token: str) ->
     )
     quotas.resize(disk.tenant, disk.region, {"disk_gib": size_gib}, payer.pk)
     audit.note(disk, before={"size_gib": disk.size_gib}, after={"size_gib": size_gib})
-    return begin_disk(
+    return DISKS.begin(
         disk,
         "expand_disk",
         actor=actor,
@@ -316,18 +316,19 @@ def delete_disk(*, actor: Actor, disk: Disk, automatically: bool = False) -> Job
     One whose creation failed is forgotten at once (no job). Raises Conflict (``disk_state``),
     QuotaExceeded when the bin has no room for it.
     """
-    disk = fresh_disk(disk)
-    guard_disk(disk, "delete_disk")
+    disk = DISKS.fresh(disk)
+    DISKS.guard(disk, "delete_disk")
     if disk.status == DiskStatus.FAILED:
-        move_disk(disk, "delete_disk", DiskStatus.DESTROYED, destroyed_at=timezone.now())
+        DISKS.move(
+            disk, "delete_disk", DiskStatus.DESTROYED, actor=actor, destroyed_at=timezone.now()
+        )
         return None
     require_bin(actor, disk.tenant, disk.region, disk.size_gib, automatically=automatically)
     if not Snapshot.objects.filter(disk=disk).exclude(status=SnapshotStatus.DESTROYED).exists():
         # Nothing to do on the pool: the row alone goes to the bin.
-        land_disk_in_bin(disk, automatically=automatically)
-        tell_disk(disk, "disk.deleted", by=actor.label)
+        move_disk_to_bin(disk, actor=actor, automatically=automatically)
         return None
-    return begin_disk(disk, "delete_disk", actor=actor, payload={"automatically": automatically})
+    return DISKS.begin(disk, "delete_disk", actor=actor, payload={"automatically": automatically})
 
 
 @action("compute.restore_disk")
@@ -336,17 +337,18 @@ def restore_disk(*, actor: Actor, disk: Disk) -> Disk:
 
     Raises Conflict (``disk_state``, ``renew_first``), QuotaExceeded.
     """
-    guard_disk(fresh_disk(disk), "restore_disk")
+    DISKS.guard(DISKS.fresh(disk), "restore_disk")
     if services.subscription_of(disk.tenant, disk.pk).paid_until <= timezone.now():
         raise Conflict(
             f"{disk.name} has expired.", code="renew_first", remedy="Renew it, then restore it."
         )
     quotas.take(disk.tenant, disk.region, disk_quota(disk.size_gib), disk.pk)
     services.set_in_bin(disk.pk, False)
-    return move_disk(
+    return DISKS.move(
         disk,
         "restore_disk",
         DiskStatus.UNBOUND,
+        actor=actor,
         binned_at=None,
         destroy_at=None,
         binned_automatically=False,
@@ -366,7 +368,7 @@ def destroy_disk(*, actor: Actor, disk: Disk, confirm_name: str | None = None) -
             field="confirm_name",
             remedy=f"Type {disk.name} to confirm.",
         )
-    return begin_disk(disk, "destroy_disk", actor=actor)
+    return DISKS.begin(disk, "destroy_disk", actor=actor)
 
 
 @action("compute.rename_disk")
@@ -379,7 +381,7 @@ def rename_disk(
     tags: Sequence[str] | None = None,
 ) -> Disk:
     """Change name, remark or tags. Raises InvalidInput, Conflict."""
-    guard_disk(fresh_disk(disk), "rename_disk")
+    DISKS.guard(DISKS.fresh(disk), "rename_disk")
     before = {"name": disk.name, "remark": disk.remark, "tags": list(disk.tags)}
     if name is not None:
         disk.name = check_name(name)
@@ -391,5 +393,5 @@ def rename_disk(
     if after != before:
         disk.save(update_fields=["name", "remark", "tags"])
         audit.note(disk, before=before, after=after)
-        tell_disk(disk, "disk.renamed")
+        DISKS.tell(disk, "disk.renamed")
     return disk

@@ -17,10 +17,11 @@ from compute.models.image import OsFamily, image_id
 from compute.models.platform import Architecture
 from compute.rules.storage import require_bin, whole_gib
 from compute.rules.validation import check_account, check_remark
+from compute.states import images as states
 from compute.states.disks import DiskStatus
-from compute.states.images import ImageStatus, image_rule
+from compute.states.images import ImageStatus
 from compute.transfer import staging
-from compute.transitions.images import guard_image, move_image
+from compute.transitions.images import IMAGES
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -123,7 +124,6 @@ def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
         accepts_user_data=given.accepts_user_data,
         accepts_ssh_keys=given.accepts_ssh_keys,
         position=given.position,
-        status=ImageStatus.IMPORTING,
         import_sha256=checksum,
     )
 
@@ -133,24 +133,8 @@ def _begin_import(actor: Actor, image: Image) -> Image:
         storage_gib = {QuotaItem.IMAGE_GIB.value: whole_gib(image.size_bytes)}
         quotas.require(image.tenant, image.region, storage_gib)
         quotas.take(image.tenant, image.region, {"images": 1}, image.pk)
-    image.save(force_insert=True)
     audit.note(image, after={"name": image.name})
-    jobs.enqueue(
-        kind="image.import",
-        tenant=image.tenant,
-        title=f"{image_rule('import_image').label} {image.name}",
-        target_kind="image",
-        target_id=image.pk,
-        payload={"image": image.pk},
-        deadline_s=image_rule("import_image").deadline_s,
-        actor=actor,
-    )
-    events.emit(
-        tenant_id=image.tenant_id,
-        kind="image.importing",
-        resource_kind="image",
-        resource_id=image.pk,
-    )
+    IMAGES.create(image, "import_image", actor=actor)
     return image
 
 
@@ -189,7 +173,7 @@ def rename_image(
 ) -> Image:
     """Change name or description. Raises InvalidInput, Conflict, Forbidden for base images."""
     _own(actor, image)
-    guard_image(image, "rename_image")
+    IMAGES.guard(image, "rename_image")
     before = {"name": image.name, "remark": image.remark}
     if name is not None:
         image.name = check_image_name(name)
@@ -215,11 +199,11 @@ def download_image(*, actor: Actor, image: Image) -> Job:
     See :func:`compute.transfer.staging.export_path`. Raises Conflict, Forbidden for base images.
     """
     _own(actor, image)
-    guard_image(image, "download_image")
+    IMAGES.guard(image, "download_image")
     return jobs.enqueue(
         kind="image.export",
         tenant=image.tenant,
-        title=f"{image_rule('download_image').label} {image.name}",
+        title=f"{states.IMAGES.rule('download_image').label} {image.name}",
         target_kind="image",
         target_id=image.pk,
         payload={"image": image.pk},
@@ -245,10 +229,6 @@ def _refuse_used(image: Image) -> None:
         )
 
 
-def _changed(image: Image) -> Conflict:
-    return Conflict(f"{image.name} was changed by somebody else just now.", code="image_state")
-
-
 @action("compute.delete_image")
 def delete_image(*, actor: Actor, image: Image) -> Image:
     """Move an image to the recycle bin; one that failed is forgotten at once.
@@ -258,35 +238,31 @@ def delete_image(*, actor: Actor, image: Image) -> Image:
     """
     _own(actor, image)
     image.refresh_from_db(fields=["status", "size_bytes"])
-    guard_image(image, "delete_image")
+    IMAGES.guard(image, "delete_image")
     now = timezone.now()
     if image.status == ImageStatus.FAILED:
-        done = move_image(
+        return IMAGES.move(
             image,
-            ImageStatus.FAILED,
+            "delete_image",
             ImageStatus.DESTROYED,
-            "image.destroyed",
+            actor=actor,
+            event="image.destroyed",
             destroyed_at=now,
         )
-    else:
-        _refuse_used(image)
-        if image.tenant is not None:
-            size_gib = whole_gib(image.size_bytes)
-            require_bin(actor, image.tenant, image.region, size_gib)
-        quotas.free(image.pk)
-        done = move_image(
-            image,
-            ImageStatus.AVAILABLE,
-            ImageStatus.BINNED,
-            "image.deleted",
-            binned_at=now,
-            destroy_at=now + PlatformSettings.load().bin_retention,
-            binned_automatically=False,
-        )
-    if not done:
-        raise _changed(image)
-    image.refresh_from_db()
-    return image
+    _refuse_used(image)
+    if image.tenant is not None:
+        size_gib = whole_gib(image.size_bytes)
+        require_bin(actor, image.tenant, image.region, size_gib)
+    quotas.free(image.pk)
+    return IMAGES.move(
+        image,
+        "delete_image",
+        ImageStatus.BINNED,
+        actor=actor,
+        binned_at=now,
+        destroy_at=now + PlatformSettings.load().bin_retention,
+        binned_automatically=False,
+    )
 
 
 @action("compute.restore_image")
@@ -294,22 +270,19 @@ def restore_image(*, actor: Actor, image: Image) -> Image:
     """Take an image out of the recycle bin. Raises Conflict, QuotaExceeded, Forbidden."""
     _own(actor, image)
     image.refresh_from_db(fields=["status"])
-    guard_image(image, "restore_image")
+    IMAGES.guard(image, "restore_image")
     if image.tenant is not None:
         storage_gib = {QuotaItem.IMAGE_GIB.value: whole_gib(image.size_bytes)}
         quotas.require(image.tenant, image.region, storage_gib)
         quotas.take(image.tenant, image.region, {"images": 1}, image.pk)
-    if not move_image(
+    return IMAGES.move(
         image,
-        ImageStatus.BINNED,
+        "restore_image",
         ImageStatus.AVAILABLE,
-        "image.restored",
+        actor=actor,
         binned_at=None,
         destroy_at=None,
-    ):
-        raise _changed(image)
-    image.refresh_from_db()
-    return image
+    )
 
 
 @action("compute.destroy_image")
@@ -324,18 +297,6 @@ def destroy_image(*, actor: Actor, image: Image, confirm_name: str | None = None
             remedy=f"Type {image.name} to confirm.",
         )
     image.refresh_from_db(fields=["status"])
-    guard_image(image, "destroy_image")
+    IMAGES.guard(image, "destroy_image")
     _refuse_used(image)
-    job = jobs.enqueue(
-        kind="image.destroy",
-        tenant=image.tenant,
-        title=f"{image_rule('destroy_image').label} {image.name}",
-        target_kind="image",
-        target_id=image.pk,
-        payload={"image": image.pk},
-        deadline_s=image_rule("destroy_image").deadline_s,
-        actor=actor,
-    )
-    if not move_image(image, ImageStatus.BINNED, ImageStatus.DELETING, "image.deleting"):
-        raise _changed(image)
-    return job
+    return IMAGES.begin(image, "destroy_image", actor=actor)

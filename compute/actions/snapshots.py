@@ -12,8 +12,8 @@ from compute.models.snapshot import snapshot_id
 from compute.rules.schedules import next_run
 from compute.rules.validation import check_name, check_remark
 from compute.states.snapshots import COUNTED, SnapshotStatus
-from compute.transitions.disks import begin_disk, fresh_disk, guard_disk
-from compute.transitions.snapshots import move_snapshot
+from compute.transitions.disks import DISKS
+from compute.transitions.snapshots import SNAPSHOTS
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -55,8 +55,8 @@ def create_snapshot(
 
     Raises Conflict (``disk_state``, ``too_many_snapshots``), InvalidInput, QuotaExceeded.
     """
-    disk = fresh_disk(disk)
-    guard_disk(disk, "create_snapshot")
+    disk = DISKS.fresh(disk)
+    DISKS.guard(disk, "create_snapshot")
     _check_limit(disk)
     new = snapshot_id()
     quotas.take(disk.tenant, disk.region, {"snapshots": 1}, new)
@@ -70,29 +70,18 @@ def create_snapshot(
         size_gib=disk.size_gib,
         schedule=schedule,
     )
-    snapshot.save(force_insert=True)
     audit.note(snapshot)
     audit.note(disk)
-    begin_disk(disk, "create_snapshot", actor=actor, payload={"snapshot": new})
-    events.emit(
-        tenant_id=disk.tenant_id,
-        kind="snapshot.creating",
-        resource_kind="snapshot",
-        resource_id=new,
-        data={"disk": disk.pk},
-    )
+    job = DISKS.begin(disk, "create_snapshot", actor=actor, payload={"snapshot": new})
+    SNAPSHOTS.create(snapshot, "create_snapshot", actor=actor, job=job)
     return snapshot
 
 
-def _guard_available(snapshot: Snapshot) -> None:
-    snapshot.refresh_from_db(fields=["status"])
-    if snapshot.status != SnapshotStatus.AVAILABLE:
-        raise Conflict(
-            f"{snapshot.name} is {snapshot.get_status_display().lower()}.",
-            code="snapshot_state",
-            remedy="Wait for the present operation.",
-            numbers={"status": snapshot.status},
-        )
+def _begin(snapshot: Snapshot, disk: Disk, verb: str, actor: Actor) -> Job:
+    SNAPSHOTS.guard(SNAPSHOTS.fresh(snapshot), verb)
+    audit.note(disk)
+    job = DISKS.begin(disk, verb, actor=actor, payload={"snapshot": snapshot.pk})
+    return SNAPSHOTS.begin(snapshot, verb, actor=actor, job=job)
 
 
 @action("compute.roll_back_snapshot")
@@ -102,13 +91,9 @@ def roll_back_snapshot(*, actor: Actor, snapshot: Snapshot) -> Job:
     The disk must be unbound or its VM stopped. Raises Conflict (``disk_state``,
     ``snapshot_state``).
     """
-    disk = fresh_disk(snapshot.disk)
-    guard_disk(disk, "roll_back_snapshot")
-    _guard_available(snapshot)
-    audit.note(disk)
-    job = begin_disk(disk, "roll_back_snapshot", actor=actor, payload={"snapshot": snapshot.pk})
-    move_snapshot(snapshot, SnapshotStatus.AVAILABLE, SnapshotStatus.ROLLING_BACK)
-    return job
+    disk = DISKS.fresh(snapshot.disk)
+    DISKS.guard(disk, "roll_back_snapshot")
+    return _begin(snapshot, disk, "roll_back_snapshot", actor)
 
 
 @action("compute.delete_snapshot")
@@ -120,17 +105,17 @@ def delete_snapshot(*, actor: Actor, snapshot: Snapshot) -> Job | None:
     """
     snapshot.refresh_from_db(fields=["status"])
     if snapshot.status == SnapshotStatus.FAILED:
-        move_snapshot(
-            snapshot, SnapshotStatus.FAILED, SnapshotStatus.DESTROYED, destroyed_at=timezone.now()
+        SNAPSHOTS.move(
+            snapshot,
+            "delete_snapshot",
+            SnapshotStatus.DESTROYED,
+            actor=actor,
+            destroyed_at=timezone.now(),
         )
         return None
-    disk = fresh_disk(snapshot.disk)
-    guard_disk(disk, "delete_snapshot")
-    _guard_available(snapshot)
-    audit.note(disk)
-    job = begin_disk(disk, "delete_snapshot", actor=actor, payload={"snapshot": snapshot.pk})
-    move_snapshot(snapshot, SnapshotStatus.AVAILABLE, SnapshotStatus.DELETING)
-    return job
+    disk = DISKS.fresh(snapshot.disk)
+    DISKS.guard(disk, "delete_snapshot")
+    return _begin(snapshot, disk, "delete_snapshot", actor)
 
 
 @action("compute.rename_snapshot")
@@ -175,8 +160,8 @@ def set_snapshot_schedule(
 
     ``weekdays``: 0 is Monday. Raises InvalidInput, Conflict (``disk_state``).
     """
-    disk = fresh_disk(disk)
-    guard_disk(disk, "rename_disk")
+    disk = DISKS.fresh(disk)
+    DISKS.guard(disk, "rename_disk")
     hours, weekdays = sorted(set(hours)), sorted(set(weekdays))
     if not hours or hours[0] < 0 or hours[-1] > 23:
         raise InvalidInput("Choose hours from 0 to 23.", code="hours_invalid", field="hours")

@@ -1,7 +1,7 @@
 """The verbs about screens."""
 
 from compute.models import VM
-from compute.transitions.vms import guard_vm
+from compute.transitions.vms import VMS
 from compute.vnc import leases, tickets
 from scloud.audit.action import action, note
 from scloud.tenancy.actor import Actor
@@ -13,7 +13,7 @@ def open_vnc(*, actor: Actor, vm: VM, session_key: str | None) -> tickets.Issued
 
     Raises Conflict when the VM is not running, Unauthenticated without a browser session.
     """
-    guard_vm(vm, "open_vnc")
+    VMS.guard(vm, "open_vnc")
     return tickets.issue(actor=actor, vm=vm, session_key=session_key)
 
 
@@ -24,7 +24,7 @@ def get_vnc_information(*, actor: Actor, vm: VM) -> leases.VncInformation:
     An earlier port of the same VM that nobody has used yet is closed. Raises Conflict when the VM
     is not running, NoCapacity when all ports are taken.
     """
-    guard_vm(vm, "get_vnc_information")
+    VMS.guard(vm, "get_vnc_information")
     information = leases.issue(actor=actor, vm=vm)
     note(after={"address": information.address, "port": information.port})
     return information

@@ -17,7 +17,8 @@ from compute.actions.vms import changes
 from compute.models import VM, Image, StoragePool
 from compute.models.image import OsFamily
 from compute.models.platform import Architecture
-from compute.states import images as image_states
+from compute.rules.refusals import image_refusal
+from compute.states.images import ImageStatus
 from compute.transfer import staging
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.resources.models import Region
@@ -107,7 +108,7 @@ class ReplaceForm(forms.Form):
             region=image.region_id,
             os_family=image.os_family,
             architecture=image.architecture,
-            status=image_states.ImageStatus.AVAILABLE,
+            status=ImageStatus.AVAILABLE,
         ).exclude(pk=image.pk)
         self.fields["by"].queryset = rows  # type: ignore[attr-defined]  # ModelChoiceField
 
@@ -262,7 +263,7 @@ class ImageAdmin(ButtonAdmin):
             "delete",
             gettext_lazy("Delete"),
             _delete,
-            lambda image: image_states.image_refusal(image, "delete_image") or "",
+            lambda image: image_refusal(image, "delete_image") or "",
             confirm=gettext_lazy("It goes to the recycle bin, unless something rests on it."),
         ),
     )

@@ -22,6 +22,7 @@ from compute.models import (
     VM,
     Host,
 )
+from compute.rules.refusals import vm_refusal
 from compute.states import vms as states
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
@@ -34,7 +35,7 @@ from scloud.tenancy.admintools import (
 
 
 def _vm_button(verb: str, action: Callable[..., Any]) -> Button:
-    rule = states.vm_rule(verb)
+    rule = states.VMS.rule(verb)
 
     def call(actor: Actor, vm: VM) -> str:
         action(actor=actor, vm=vm)
@@ -45,7 +46,7 @@ def _vm_button(verb: str, action: Callable[..., Any]) -> Button:
         rule.verb,
         rule.label,
         call,
-        lambda vm: states.vm_refusal(vm, verb) or "",
+        lambda vm: vm_refusal(vm, verb) or "",
         confirm=confirm if rule.danger or verb == "shut_down_vm" else "",
         batch=verb in ("start_vm", "shut_down_vm", "power_off_vm"),
     )
@@ -130,7 +131,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
     @admin.display(description=gettext_lazy("state"), ordering="status")
     def state(self, vm: VM) -> str:
         """The state that people see."""
-        return states.vm_label(vm.status, vm.task)
+        return states.VMS.label(vm.status, vm.task)
 
     @admin.display(description=gettext_lazy("size"), ordering="vcpus")
     def size(self, vm: VM) -> str:
@@ -170,6 +171,6 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
             "object": vm,
             "form": form,
             "back": back,
-            "reason": states.vm_refusal(vm, "migrate_vm"),
+            "reason": vm_refusal(vm, "migrate_vm"),
         }
         return TemplateResponse(request, "admin/scloud/migrate.html", context)

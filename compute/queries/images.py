@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from django.db.models import QuerySet
-from django.utils.translation import gettext as _
 
 from compute.models import Image
 from compute.queries import catalogue
-from compute.states import images as image_states
 from compute.states.images import ImageStatus
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
@@ -37,10 +35,3 @@ def image(tenant: Tenant, image_id: str, *, binned: bool = False) -> Image:
             remedy="It may have been deleted; look in the list and in the recycle bin.",
         )
     return found
-
-
-def image_verb_refusal(image: Image, verb: str) -> str | None:
-    """Return why a verb is not allowed on an image now; None when it is."""
-    if image.is_base:
-        return _("Base images are the platform's.")
-    return image_states.image_refusal(image, verb)

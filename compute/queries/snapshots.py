@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from django.db.models import QuerySet
-from django.utils.translation import gettext as _
 
 from compute.models import Disk, Snapshot, SnapshotSchedule
-from compute.states import disks as disk_states
 from compute.states.snapshots import SnapshotStatus
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
-
-# Verbs of a snapshot that work on an available one only.
-_NEED_WHOLE = ("roll_back_snapshot", "delete_snapshot", "create_disk_from_snapshot")
-SNAPSHOT_VERBS = _NEED_WHOLE
 
 
 def snapshots(region: Region | None = None) -> QuerySet[Snapshot]:
@@ -40,14 +34,3 @@ def schedule_of(disk: Disk) -> SnapshotSchedule | None:
     """Return the schedule that takes snapshots of a disk, None without one."""
     found: SnapshotSchedule | None = SnapshotSchedule.objects.filter(disk=disk).first()
     return found
-
-
-def snapshot_refusal(snapshot: Snapshot, verb: str) -> str | None:
-    """Return why a verb is not allowed on a snapshot now; None when it is."""
-    if verb == "delete_snapshot" and snapshot.status == SnapshotStatus.FAILED:
-        return None
-    if snapshot.status != SnapshotStatus.AVAILABLE:
-        return _("The snapshot is %(state)s.") % {
-            "state": str(SnapshotStatus(snapshot.status).label).lower()
-        }
-    return disk_states.disk_refusal(snapshot.disk, verb)

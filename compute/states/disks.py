@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from compute.states.rules import Rule, words
-from compute.states.vms import ANY, LIVING, SETTLED, STOPPED, VmStatus, vm_label
-
-if TYPE_CHECKING:
-    from compute.models.disk import Disk
+from compute.states.rules import Rule, RuleTable, by_verb
+from compute.states.vms import ANY, LIVING, SETTLED, STOPPED
 
 
 class DiskStatus(models.TextChoices):
@@ -172,64 +167,30 @@ _DISK_INTERNAL = [
         "disk.deleted",
         vm_from=ANY,
     ),
+    # Its paid time ran out, or it was paid again after that.
+    Rule("expire_disk", _("Expire"), _WHOLE, event="disk.expired", vm_from=ANY, vm_idle=False),
+    Rule(
+        "reinstate_disk",
+        _("Reinstate"),
+        frozenset({D.EXPIRED}),
+        event="disk.reinstated",
+        vm_from=ANY,
+        vm_idle=False,
+    ),
 ]
 
-DISK_RULES: dict[str, Rule] = {rule.verb: rule for rule in _DISK_RULES}
-DISK_INTERNAL_RULES: dict[str, Rule] = {rule.verb: rule for rule in _DISK_INTERNAL}
+DISKS = RuleTable(
+    kind="disk",
+    public=by_verb(_DISK_RULES),
+    internal=by_verb(_DISK_INTERNAL),
+    labels={**dict(DiskTask.choices), **dict(DiskStatus.choices)},
+    busy=_("The disk is busy: %(state)s."),
+)
+DISK_RULES = DISKS.public
 
 
-def disk_rule(verb: str) -> Rule:
-    """Return the rule of a disk's verb; KeyError for an unknown one."""
-    return DISK_RULES.get(verb) or DISK_INTERNAL_RULES[verb]
-
-
-def disk_refusal(disk: Disk, verb: str) -> str | None:
-    """Return why a verb is not allowed in the disk's present state; None when it is."""
-    rule = disk_rule(verb)
-    if disk.is_system and not rule.system_too:
-        return str(_("A system disk lives with its VM."))
-    if disk.task and rule.needs_idle:
-        return str(_("The disk is busy: %(state)s.") % {"state": disk_label(disk).lower()})
-    if disk.status not in rule.allowed_from:
-        return str(
-            _("Not possible while %(state)s; allowed when %(allowed)s.")
-            % {
-                "state": str(DiskStatus(disk.status).label).lower(),
-                "allowed": words(DiskStatus(value).label for value in sorted(rule.allowed_from)),
-            }
-        )
-    vm = disk.vm
-    if vm is None:
-        return None
-    if not rule.vm_from:
-        return str(_("Detach it from %(vm)s first.") % {"vm": vm.name})
-    if vm.task and rule.needs_idle:
-        return str(
-            _("%(vm)s is busy: %(state)s.")
-            % {"vm": vm.name, "state": vm_label(vm.status, vm.task).lower()}
-        )
-    if vm.status not in rule.vm_from:
-        return str(
-            _("Not possible while %(vm)s is %(state)s; allowed when it is %(allowed)s.")
-            % {
-                "vm": vm.name,
-                "state": vm_label(vm.status, "").lower(),
-                "allowed": words(VmStatus(value).label for value in sorted(rule.vm_from)),
-            }
-        )
-    return None
-
-
-DISK_LABELS = {**dict(DiskTask.choices), **dict(DiskStatus.choices)}
-
-
-def disk_label(disk: Disk) -> str:
-    """Return the disk's state as people see it."""
-    return str(DISK_LABELS[disk.task or disk.status])
-
-
-def disk_tone(disk: Disk) -> str:
+def disk_tone(status: str, task: str) -> str:
     """Return the state's colour name."""
-    if disk.task:
+    if task:
         return "busy"
-    return {"bound": "ok", "failed": "bad", "expired": "warn"}.get(disk.status, "idle")
+    return {"bound": "ok", "failed": "bad", "expired": "warn"}.get(status, "idle")

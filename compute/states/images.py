@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from compute.states.rules import Rule, words
-
-if TYPE_CHECKING:
-    from compute.models.image import Image
+from compute.states.rules import Rule, RuleTable, by_verb
 
 
 class ImageStatus(models.TextChoices):
@@ -61,32 +56,18 @@ _IMAGE_RULES = [
         danger=True,
     ),
 ]
-# For images the task is the status in flight itself.
+# For images the task is the status in flight itself; these two begin with a new row.
 _IMAGE_INTERNAL = [
     Rule("make_image", _("Make image"), frozenset(), M.MAKING, 3600, "image.made"),
     Rule("import_image", _("Import"), frozenset(), M.IMPORTING, 7200, "image.imported"),
 ]
-IMAGE_RULES: dict[str, Rule] = {rule.verb: rule for rule in _IMAGE_RULES}
-IMAGE_INTERNAL_RULES: dict[str, Rule] = {rule.verb: rule for rule in _IMAGE_INTERNAL}
-
-
-def image_rule(verb: str) -> Rule:
-    """Return the rule of an image's verb; KeyError for an unknown one."""
-    return IMAGE_RULES.get(verb) or IMAGE_INTERNAL_RULES[verb]
-
-
-def image_refusal(image: Image, verb: str) -> str | None:
-    """Return why a verb is not allowed in the image's present state; None when it is."""
-    rule = image_rule(verb)
-    if image.status in rule.allowed_from:
-        return None
-    return str(
-        _("Not possible while %(state)s; allowed when %(allowed)s.")
-        % {
-            "state": str(ImageStatus(image.status).label).lower(),
-            "allowed": words(ImageStatus(value).label for value in sorted(rule.allowed_from)),
-        }
-    )
+IMAGES = RuleTable(
+    kind="image",
+    public=by_verb(_IMAGE_RULES),
+    internal=by_verb(_IMAGE_INTERNAL),
+    labels=dict(ImageStatus.choices),
+)
+IMAGE_RULES = IMAGES.public
 
 
 def image_tone(status: str) -> str:

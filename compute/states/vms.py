@@ -1,20 +1,11 @@
-"""The states of VMs and the table of their verbs.
-
-Buttons, the API's ``allowed_actions`` and the guards in :mod:`compute.transitions.vms` all read the
-table here. Nothing else decides whether a verb is allowed.
-"""
+"""The states of VMs and the table of their verbs."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from compute.states.rules import Rule, words
-
-if TYPE_CHECKING:
-    from compute.models.vm import VM
+from compute.states.rules import Rule, RuleTable, by_verb
 
 
 class PowerState(models.TextChoices):
@@ -178,23 +169,20 @@ _RULES = [
 _INTERNAL = [
     Rule("create_vm", _("Create"), frozenset({S.NEW}), T.CREATING, 600, "vm.created"),
     Rule("expire_vm", _("Expire"), SETTLED, T.EXPIRING, 300, "vm.expired"),
+    # Paid again after it had expired.
+    Rule("reinstate_vm", _("Reinstate"), frozenset({S.EXPIRED}), event="vm.reinstated"),
     Rule("fail_over_vm", _("Fail over"), RUNNING, T.FAILING_OVER, 300, "vm.failed_over"),
 ]
 
-VM_RULES: dict[str, Rule] = {rule.verb: rule for rule in _RULES}
-VM_INTERNAL_RULES: dict[str, Rule] = {rule.verb: rule for rule in _INTERNAL}
-
-
-def vm_rule(verb: str) -> Rule:
-    """Return the rule of a verb; KeyError for an unknown one."""
-    return VM_RULES.get(verb) or VM_INTERNAL_RULES[verb]
-
-
-def vm_label(status: str, task: str) -> str:
-    """Return the state that people see: what is being done, else where it stands."""
-    if task and task != VmTask.RESETTING:
-        return str(VmTask(task).label)
-    return str(VmStatus(status).label)
+VMS = RuleTable(
+    kind="vm",
+    public=by_verb(_RULES),
+    internal=by_verb(_INTERNAL),
+    labels={**dict(VmStatus.choices), **dict(VmTask.choices)},
+    busy=_("The VM is busy: %(state)s."),
+    hidden_tasks=frozenset({VmTask.RESETTING}),
+)
+VM_RULES = VMS.public
 
 
 def vm_tone(status: str, task: str) -> str:
@@ -207,34 +195,3 @@ def vm_tone(status: str, task: str) -> str:
         VmStatus.EXPIRED: "warn",
         VmStatus.FAILED: "bad",
     }.get(VmStatus(status), "idle")
-
-
-def vm_refusal(vm: VM, verb: str) -> str | None:
-    """Return why a verb is not allowed in the VM's present state; None when it is."""
-    rule = vm_rule(verb)
-    if vm.task:
-        if vm.task in rule.preempts:
-            return None
-        if rule.needs_idle:
-            return str(
-                _("The VM is busy: %(state)s.") % {"state": vm_label(vm.status, vm.task).lower()}
-            )
-    if rule.verb == "power_off_vm" and vm.status == VmStatus.STOPPED:
-        return str(_("The VM is already stopped."))
-    if vm.status not in rule.allowed_from:
-        return str(
-            _("Not possible while %(state)s; allowed when %(allowed)s.")
-            % {
-                "state": vm_label(vm.status, "").lower(),
-                "allowed": words(VmStatus(value).label for value in sorted(rule.allowed_from)),
-            }
-        )
-    if verb == "delete_vm" and vm.deletion_protected:
-        return str(_("Deletion protection is on."))
-    if verb == "hot_upgrade_vm" and not (
-        vm.max_vcpus > vm.vcpus or vm.max_memory_mib > vm.memory_mib
-    ):
-        return str(_("This VM has no headroom: its image does not support hot upgrade."))
-    if verb == "migrate_vm" and vm.gpu_count:
-        return str(_("A VM with a GPU cannot be migrated."))
-    return None

@@ -9,10 +9,11 @@ from django.utils.translation import gettext
 
 from billing import quotas, services
 from compute.actions import disks
-from compute.models import Disk, Snapshot
+from compute.models import Disk
 from compute.states.disks import DiskStatus
-from compute.states.snapshots import SnapshotStatus
-from compute.transitions.disks import begin_disk, tell_disk
+from compute.sweeps.stuck import gave_up
+from compute.transitions.disks import DISKS
+from compute.transitions.snapshots import land_snapshots
 from scloud.jobs.handlers import knows
 from scloud.jobs.models import Job
 from scloud.jobs.rows import Rota, each
@@ -32,11 +33,9 @@ _stuck_disks = Rota("task_deadline", 50)
 def disk_expired(tenant: Tenant, disk_id: str) -> None:
     """Mark a disk as expired; it stays where it is until its grace is over."""
     with scope(tenant=tenant):
-        changed = Disk.objects.filter(
-            pk=disk_id, status__in=[DiskStatus.BOUND, DiskStatus.UNBOUND], task=""
-        ).update(status=DiskStatus.EXPIRED)
-        if changed:
-            tell_disk(Disk.objects.get(pk=disk_id), "disk.expired")
+        whole = [DiskStatus.BOUND, DiskStatus.UNBOUND]
+        for disk in Disk.objects.filter(pk=disk_id, status__in=whole, task=""):
+            _move(disk, "expire_disk", DiskStatus.EXPIRED)
 
 
 def disk_renewed(tenant: Tenant, disk_id: str) -> None:
@@ -44,9 +43,15 @@ def disk_renewed(tenant: Tenant, disk_id: str) -> None:
     with scope(tenant=tenant):
         for disk in Disk.objects.filter(pk=disk_id, status=DiskStatus.EXPIRED, task=""):
             status = DiskStatus.BOUND if disk.vm_id else DiskStatus.UNBOUND
-            Disk.objects.filter(pk=disk.pk, status=DiskStatus.EXPIRED, task="").update(
-                status=status
-            )
+            _move(disk, "reinstate_disk", status)
+
+
+def _move(disk: Disk, verb: str, status: str) -> None:
+    try:
+        DISKS.move(disk, verb, status, actor=Actor.system(disk.tenant))
+    except ScloudError as error:
+        # Changed since it was read: what changed it decides where it lands.
+        log.info("%s: no %s: %s", disk.pk, verb, error.message)
 
 
 def disk_overdue(tenant: Tenant, disk_id: str) -> None:
@@ -56,13 +61,12 @@ def disk_overdue(tenant: Tenant, disk_id: str) -> None:
         if disk is None or disk.status in (DiskStatus.BINNED, DiskStatus.DESTROYED):
             return
         try:
-            with transaction.atomic():
-                begin_disk(
-                    disk,
-                    "retire_disk",
-                    actor=Actor.system(tenant),
-                    payload={"automatically": True},
-                )
+            DISKS.begin(
+                disk,
+                "retire_disk",
+                actor=Actor.system(tenant),
+                payload={"automatically": True},
+            )
         except ScloudError as error:
             said.say(
                 (disk_id, "could not be moved to the bin"),
@@ -126,21 +130,8 @@ def _land_disk(disk: Disk, landed: list[str]) -> None:
             # It never came to be, and nobody else gives back what was paid for it.
             services.refund_failed(disk.pk, gettext("It did not end in time."))
             quotas.free(disk.pk)
-        changed = Disk.objects.filter(pk=disk.pk, task=disk.task, task_job=disk.task_job).update(
-            status=DiskStatus.FAILED if new else disk.status,
-            task="",
-            task_job="",
-            task_deadline=None,
-            failure_code="deadline_exceeded",
-            failure="The operation did not end in time and was given up.",
-        )
-        rows = Snapshot.objects.filter(disk=disk)
-        failed = rows.filter(status=SnapshotStatus.CREATING)
-        for snapshot_id in failed.values_list("pk", flat=True):
-            quotas.free(snapshot_id)
-        failed.update(status=SnapshotStatus.FAILED)
-        rows.filter(status__in=[SnapshotStatus.ROLLING_BACK, SnapshotStatus.DELETING]).update(
-            status=SnapshotStatus.AVAILABLE
-        )
-        if changed:
+        status = DiskStatus.FAILED if new else DiskStatus(disk.status)
+        if DISKS.land(disk, status, gave_up()):
+            for snapshot_id in land_snapshots(disk):
+                quotas.free(snapshot_id)
             landed.append(disk.pk)

@@ -13,9 +13,10 @@ from billing import quotas
 from compute.actions import images
 from compute.models import Image
 from compute.states.images import ImageStatus
+from compute.sweeps.stuck import gave_up
 from compute.transfer import staging
 from compute.transfer.staging import file_of
-from compute.transitions.images import move_image
+from compute.transitions.images import IMAGES
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import Rota, each
 from scloud.lib.backoff import Said
@@ -83,13 +84,7 @@ def _land_image(image: Image, landed: list[str]) -> None:
     with transaction.atomic():
         if back == ImageStatus.FAILED:
             quotas.free(image.pk)
-        if move_image(
-            image,
-            image.status,
-            back,
-            "image.failed",
-            failure="The operation did not end in time and was given up.",
-        ):
+        if IMAGES.land(image, back, gave_up()):
             landed.append(image.pk)
 
 

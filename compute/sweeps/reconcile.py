@@ -20,7 +20,7 @@ from compute.states.vms import VmStatus
 from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
 from compute.sweeps.hosts import HostAnswer, ask_in_thread, record_host
 from compute.tasks.drivers import hypervisor_of
-from compute.transitions import vms as transitions
+from compute.transitions.vms import observe
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
@@ -180,9 +180,7 @@ def reconcile_vm(
             return follow(vm, elsewhere[0])
         if home:
             left += take_off_surplus(vm, home[0])
-            transitions.observe(
-                vm, str(home[0].power_state.value), revision=vm.revision, reason=home[0].reason
-            )
+            observe(vm, str(home[0].power_state.value), revision=vm.revision, reason=home[0].reason)
             if home[0].reason == STARTING and vm.host is not None:
                 left.append(
                     drift(
@@ -194,7 +192,7 @@ def reconcile_vm(
                     )
                 )
         else:
-            transitions.observe(
+            observe(
                 vm,
                 Power.ABSENT.value,
                 revision=vm.revision,
@@ -220,7 +218,7 @@ def follow(vm: VM, place: Place) -> list[tuple[str, str, str]]:
         )
         if moved:
             note_repair("moved_domain", place.host.name, vm.id, f"{vm.name} was found running here")
-            transitions.observe(
+            observe(
                 vm,
                 str(place.domain.power_state.value),
                 # Its own change of the host, in this very transaction.

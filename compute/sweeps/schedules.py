@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from compute.actions import snapshots
 from compute.models import Snapshot, SnapshotSchedule
+from compute.rules.refusals import disk_refusal
 from compute.rules.schedules import next_run, to_forget
-from compute.states import disks as disk_states
 from compute.states.snapshots import SnapshotStatus
-from compute.transitions.disks import fresh_disk
+from compute.transitions.disks import DISKS
 from scloud.jobs.rows import Rota, each
 from scloud.lib.backoff import Said
 from scloud.lib.errors import ScloudError
@@ -99,8 +99,8 @@ def _take(schedule: SnapshotSchedule) -> tuple[str, bool]:
     What is refused for good, hour after hour, is not ordered at all, so that the operation log
     does not fill with refusals.
     """
-    disk = fresh_disk(schedule.disk)
-    reason = disk_states.disk_refusal(disk, "create_snapshot")
+    disk = DISKS.fresh(schedule.disk)
+    reason = disk_refusal(disk, "create_snapshot")
     if reason is not None:
         return reason[:300], bool(disk.task or (disk.vm is not None and disk.vm.task))
     stamp = schedule.next_run_at.astimezone(ZoneInfo(schedule.time_zone))
@@ -123,7 +123,7 @@ def _take(schedule: SnapshotSchedule) -> tuple[str, bool]:
 
 def _keep(schedule: SnapshotSchedule, now: datetime) -> None:
     with scope(tenant=schedule.tenant):
-        if disk_states.disk_refusal(fresh_disk(schedule.disk), "delete_snapshot") is not None:
+        if disk_refusal(DISKS.fresh(schedule.disk), "delete_snapshot") is not None:
             return
         rows = Snapshot.objects.filter(schedule=schedule, status=SnapshotStatus.AVAILABLE)
         gone = to_forget(

@@ -11,10 +11,10 @@ from django.utils.translation import gettext
 from compute.actions.vms import lifecycle
 from compute.models import VM
 from compute.states.vms import VmStatus
+from compute.sweeps.stuck import gave_up
 from compute.tasks.base import true_status
 from compute.tasks.vms.lifecycle import give_back_all, take_apart
-from compute.transitions import vms as transitions
-from scloud.audit import events
+from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, handler_for, knows
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.jobs.rows import Rota, each
@@ -67,7 +67,7 @@ def vm_expired(tenant: Tenant, vm_id: str) -> None:
             return
         try:
             with transaction.atomic():
-                transitions.begin(vm, "expire_vm", actor=Actor.system(tenant))
+                VMS.begin(vm, "expire_vm", actor=Actor.system(tenant))
         except ScloudError as error:
             # Busy: what runs now ends first, and the sweep of expired VMs comes back to it.
             said.say(
@@ -83,9 +83,11 @@ def vm_expired(tenant: Tenant, vm_id: str) -> None:
 def vm_renewed(tenant: Tenant, vm_id: str) -> None:
     """Make an expired VM usable again once it is paid; it stays stopped."""
     with scope(tenant=tenant):
-        VM.objects.filter(pk=vm_id, status=VmStatus.EXPIRED, task="").update(
-            status=VmStatus.STOPPED
-        )
+        for vm in VM.objects.filter(pk=vm_id, status=VmStatus.EXPIRED, task=""):
+            try:
+                VMS.move(vm, "reinstate_vm", VmStatus.STOPPED, actor=Actor.system(tenant))
+            except ScloudError as error:
+                log.info("%s is not reinstated: %s", vm_id, error.message)
 
 
 def vm_overdue(tenant: Tenant, vm_id: str) -> None:
@@ -160,20 +162,4 @@ def _land(vm: VM) -> bool:
     status = true_status(vm) if vm.status in (VmStatus.RUNNING, VmStatus.STOPPED) else vm.status
     if vm.status == VmStatus.NEW:
         status = VmStatus.FAILED
-    changed = VM.objects.filter(pk=vm.pk, task=vm.task, task_job=vm.task_job).update(
-        status=status,
-        task="",
-        task_job="",
-        task_deadline=None,
-        failure_code="deadline_exceeded",
-        failure=gettext("The operation did not end in time and was given up."),
-    )
-    if changed:
-        events.emit(
-            tenant_id=vm.tenant_id,
-            kind="vm.landed",
-            resource_kind="vm",
-            resource_id=vm.id,
-            data={"status": status},
-        )
-    return bool(changed)
+    return VMS.land(vm, status, gave_up())

@@ -16,7 +16,7 @@ from compute.states.vms import VmStatus
 from compute.storage.base import Storage, VolumeBusy
 from compute.tasks.build import domain_spec, seed_spec
 from compute.tasks.drivers import hypervisor_of, storage_of, told_plainly
-from compute.transitions import vms as transitions
+from compute.transitions.vms import VMS
 from network.models import Nic
 from network.tasks import plumbing
 from scloud.jobs.handlers import Context, Handler, Step
@@ -168,7 +168,7 @@ class VmHandler(Handler):
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
-        transitions.complete(vm, context.job, self.verb, paid_status(vm, self.lands_in))
+        VMS.complete(vm, context.job, self.verb, paid_status(vm, self.lands_in))
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         # Asked here, outside the transaction that ends the job: no lock waits on a host.
@@ -177,7 +177,7 @@ class VmHandler(Handler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         status = paid_status(vm, context.result.get("true_status", vm.status))
-        transitions.fail(vm, context.job, self.verb, status, error.code, error.message)
+        VMS.fail(vm, context.job, self.verb, error, status)
 
 
 def remember(context: Context, key: str, value: object) -> None:

@@ -21,7 +21,7 @@ from compute.tasks.build import attachment
 from compute.tasks.drivers import quietly, told_plainly
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from compute.transitions.bin import land_disk_in_bin
-from compute.transitions.disks import complete_disk, fail_disk
+from compute.transitions.disks import DISKS
 from scloud.jobs.handlers import Context, Lane, Step, register
 from scloud.lib.errors import ScloudError
 
@@ -59,9 +59,9 @@ class CreateDisk(DiskHandler):
         return "create_disk_from_snapshot" if context.payload.get("snapshot") else "clone_disk"
 
     def on_success(self, context: Context) -> None:
-        complete_disk(context.payload["disk"], context.job, self.verb, DiskStatus.UNBOUND)
+        DISKS.complete(context.payload["disk"], context.job, self.verb, DiskStatus.UNBOUND)
         if source := context.payload.get("source"):
-            complete_disk(source, context.job, self.source_verb(context))
+            DISKS.complete(source, context.job, self.source_verb(context))
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         disk = disk_of(context)
@@ -71,10 +71,10 @@ class CreateDisk(DiskHandler):
         new = context.payload["disk"]
         services.refund_failed(new, error.message)
         quotas.free(new)
-        fail_disk(new, context.job, self.verb, error.code, error.message, DiskStatus.FAILED)
+        DISKS.fail(new, context.job, self.verb, error, DiskStatus.FAILED)
         if source := context.payload.get("source"):
             # Nothing happened to the source, and there is nothing to read at it.
-            fail_disk(source, context.job, self.source_verb(context), "", "")
+            DISKS.fail(source, context.job, self.source_verb(context), ScloudError("", code=""))
 
 
 class AttachDisk(DiskHandler):
@@ -103,18 +103,17 @@ class AttachDisk(DiskHandler):
             Disk.objects.filter(pk=disk.pk).update(target=target)
 
     def on_success(self, context: Context) -> None:
-        complete_disk(context.payload["disk"], context.job, self.verb, DiskStatus.BOUND)
+        DISKS.complete(context.payload["disk"], context.job, self.verb, DiskStatus.BOUND)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         take_off(disk_of(context))
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        fail_disk(
+        DISKS.fail(
             context.payload["disk"],
             context.job,
             self.verb,
-            error.code,
-            error.message,
+            error,
             vm=None,
             target="",
         )
@@ -191,7 +190,7 @@ class DetachDisk(DiskHandler):
 
     def land(self, context: Context) -> None:
         """Write down that it hangs nowhere."""
-        complete_disk(
+        DISKS.complete(
             context.payload["disk"],
             context.job,
             self.verb,
@@ -234,7 +233,7 @@ class ExpandDisk(DiskHandler):
 
     def on_success(self, context: Context) -> None:
         size_gib = context.payload["size_gib"]
-        complete_disk(context.payload["disk"], context.job, self.verb, size_gib=size_gib)
+        DISKS.complete(context.payload["disk"], context.job, self.verb, size_gib=size_gib)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         disk = disk_of(context)
@@ -305,9 +304,7 @@ class DeleteDisk(DiskHandler):
         if automatically and services.status_for_landing(disk.tenant, disk.pk) == "active":
             # Paid after the last look.
             error = renewed_meanwhile(disk)
-            fail_disk(
-                disk.pk, context.job, self.verb, error.code, error.message, DiskStatus.UNBOUND
-            )
+            DISKS.fail(disk.pk, context.job, self.verb, error, DiskStatus.UNBOUND)
             return
         land_disk_in_bin(disk, context.job, automatically=automatically)
 
@@ -316,7 +313,7 @@ class DeleteDisk(DiskHandler):
         status = disk.status
         if status == DiskStatus.BOUND and disk.vm_id is None:
             status = DiskStatus.UNBOUND
-        fail_disk(disk.pk, context.job, self.verb, error.code, error.message, status)
+        DISKS.fail(disk.pk, context.job, self.verb, error, status)
 
 
 class RetireDisk(DeleteDisk):
@@ -345,7 +342,7 @@ class DestroyDisk(DiskHandler):
         now = timezone.now()
         services.refund_unused(disk.pk, disk.binned_at or now)
         quotas.free(disk.pk)
-        complete_disk(disk.pk, context.job, self.verb, DiskStatus.DESTROYED, destroyed_at=now)
+        DISKS.complete(disk.pk, context.job, self.verb, DiskStatus.DESTROYED, destroyed_at=now)
 
 
 def register_all() -> None:

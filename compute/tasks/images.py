@@ -22,8 +22,7 @@ from compute.tasks.drivers import quietly, storage_of, told_plainly
 from compute.transfer import staging
 from compute.transfer.download import Partial, Paused, fetch
 from compute.transfer.staging import export_path, file_of
-from compute.transitions import images as image_transitions
-from compute.transitions.images import move_image
+from compute.transitions.images import IMAGES
 from scloud.jobs.handlers import Context, Handler, Lane, Step, register
 from scloud.jobs.models import Job
 from scloud.lib import destinations, lease
@@ -147,11 +146,11 @@ class ImportImage(Handler):
         image = image_of(context)
         columns = facts(context)
         columns["min_disk_gib"] = max(image.min_disk_gib, int(str(columns["min_disk_gib"])))
-        move_image(
+        IMAGES.complete(
             image,
-            ImageStatus.IMPORTING,
+            context.job,
+            "import_image",
             ImageStatus.AVAILABLE,
-            "image.imported",
             import_source="",
             **columns,
         )
@@ -162,7 +161,7 @@ class ImportImage(Handler):
         file_of(image).unlink(missing_ok=True)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        fail_image(image_of(context), ImageStatus.IMPORTING, error)
+        fail_image(image_of(context), context.job, "import_image", error)
 
 
 class ExportImage(Handler):
@@ -217,22 +216,16 @@ class DestroyImage(Handler):
     def on_success(self, context: Context) -> None:
         image = image_of(context)
         quotas.free(image.pk)
-        move_image(
+        IMAGES.complete(
             image,
-            ImageStatus.DELETING,
+            context.job,
+            "destroy_image",
             ImageStatus.DESTROYED,
-            "image.destroyed",
             destroyed_at=timezone.now(),
         )
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        move_image(
-            image_of(context),
-            ImageStatus.DELETING,
-            ImageStatus.BINNED,
-            "image.destroy_failed",
-            failure=error.message[:300],
-        )
+        IMAGES.fail(image_of(context), context.job, "destroy_image", error, ImageStatus.BINNED)
 
 
 def register_all() -> None:
@@ -260,9 +253,7 @@ def facts(context: Context) -> dict[str, object]:
     return columns
 
 
-def fail_image(image: Image, status: str, error: ScloudError) -> None:
+def fail_image(image: Image, job: Job, verb: str, error: ScloudError) -> None:
     """Land an image that did not come to be; its quota goes back."""
     quotas.free(image.pk)
-    image_transitions.move_image(
-        image, status, ImageStatus.FAILED, "image.failed", failure=error.message[:300]
-    )
+    IMAGES.fail(image, job, verb, error, ImageStatus.FAILED)

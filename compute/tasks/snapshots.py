@@ -9,24 +9,18 @@ from django.utils import timezone
 
 from billing import quotas
 from compute.hypervisor.base import Hypervisor, HypervisorError
-from compute.models import Disk, Snapshot
+from compute.models import Disk
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import STALL_S, host_of, pool_of, remember
 from compute.tasks.drivers import quietly, told_plainly
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
-from compute.transitions.snapshots import move_snapshot
+from compute.transitions.snapshots import SNAPSHOTS
 from scloud.jobs.handlers import Context, Lane, Step, register
 from scloud.lib.errors import HostError, ScloudError
 
 log = logging.getLogger(__name__)
 THAW_TRIES = 5
-
-
-def snapshot_of(context: Context) -> Snapshot:
-    """Return the snapshot of a job."""
-    found: Snapshot = Snapshot.objects.get(pk=context.payload["snapshot"])
-    return found
 
 
 def thaw(host: Hypervisor, uuid: str) -> bool:
@@ -101,9 +95,10 @@ class CreateSnapshot(DiskHandler):
                 raise HostError(f"The guest of {vm.name} could not be thawed.", code="thaw_failed")
 
     def on_success(self, context: Context) -> None:
-        move_snapshot(
-            snapshot_of(context),
-            SnapshotStatus.CREATING,
+        SNAPSHOTS.complete(
+            context.payload["snapshot"],
+            context.job,
+            self.verb,
             SnapshotStatus.AVAILABLE,
             taken_at=timezone.now(),
             frozen=bool(context.result.get("frozen")),
@@ -117,14 +112,9 @@ class CreateSnapshot(DiskHandler):
         drop(disk, context.payload["snapshot"])
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        snapshot = snapshot_of(context)
-        quotas.free(snapshot.pk)
-        move_snapshot(
-            snapshot,
-            SnapshotStatus.CREATING,
-            SnapshotStatus.FAILED,
-            failure=error.message[:500],
-        )
+        snapshot = context.payload["snapshot"]
+        quotas.free(snapshot)
+        SNAPSHOTS.fail(snapshot, context.job, self.verb, error, SnapshotStatus.FAILED)
         super().on_failure(context, error)
 
 
@@ -145,16 +135,17 @@ class RollBackSnapshot(DiskHandler):
             pool_of(disk).rollback_snapshot(disk.id, context.payload["snapshot"])
 
     def on_success(self, context: Context) -> None:
-        self.land(context)
+        SNAPSHOTS.complete(
+            context.payload["snapshot"], context.job, self.verb, SnapshotStatus.AVAILABLE
+        )
         super().on_success(context)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        self.land(context)
+        # The snapshot is whole in any case.
+        SNAPSHOTS.fail(
+            context.payload["snapshot"], context.job, self.verb, error, SnapshotStatus.AVAILABLE
+        )
         super().on_failure(context, error)
-
-    def land(self, context: Context) -> None:
-        """The snapshot is whole in any case."""
-        move_snapshot(snapshot_of(context), SnapshotStatus.ROLLING_BACK, SnapshotStatus.AVAILABLE)
 
 
 class DeleteSnapshot(DiskHandler):
@@ -171,11 +162,12 @@ class DeleteSnapshot(DiskHandler):
 
     def land(self, context: Context) -> None:
         """Write down that it is gone."""
-        snapshot = snapshot_of(context)
-        quotas.free(snapshot.pk)
-        move_snapshot(
+        snapshot = context.payload["snapshot"]
+        quotas.free(snapshot)
+        SNAPSHOTS.complete(
             snapshot,
-            SnapshotStatus.DELETING,
+            context.job,
+            self.verb,
             SnapshotStatus.DESTROYED,
             destroyed_at=timezone.now(),
         )
@@ -196,7 +188,9 @@ class DeleteSnapshot(DiskHandler):
         if context.result.get("gone"):
             self.on_success(context)
             return
-        move_snapshot(snapshot_of(context), SnapshotStatus.DELETING, SnapshotStatus.AVAILABLE)
+        SNAPSHOTS.fail(
+            context.payload["snapshot"], context.job, self.verb, error, SnapshotStatus.AVAILABLE
+        )
         super().on_failure(context, error)
 
 

@@ -9,7 +9,7 @@ from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
 from compute.tasks.base import BUSY, host_of
 from compute.tasks.drivers import told_plainly
-from compute.transitions.disks import complete_disk, fail_disk
+from compute.transitions.disks import DISKS
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
@@ -73,7 +73,7 @@ class DiskHandler(Handler):
         return self.disk_steps()
 
     def on_success(self, context: Context) -> None:
-        complete_disk(context.payload["disk"], context.job, self.verb)
+        DISKS.complete(context.payload["disk"], context.job, self.verb)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        fail_disk(context.payload["disk"], context.job, self.verb, error.code, error.message)
+        DISKS.fail(context.payload["disk"], context.job, self.verb, error)

@@ -1,6 +1,7 @@
 """Landing in the recycle bin: the transactions that end deletions."""
 
 from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
 
@@ -10,11 +11,11 @@ from compute.models import VM, Disk, Snapshot, SnapshotSchedule
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import PowerState, VmStatus
-from compute.transitions import vms as transitions
-from compute.transitions.disks import complete_disk, tell_disk
+from compute.transitions.disks import DISKS, unbind
 from compute.transitions.snapshots import forget_snapshots
+from compute.transitions.vms import VMS
 from scloud.jobs.models import Job
-from scloud.lib.errors import Conflict
+from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings
 
 
@@ -41,14 +42,11 @@ def land_in_bin(
     gpu.release(vm)
     services.set_in_bin(vm.id, True)
     for disk in Disk.objects.filter(vm=vm, is_system=False):
-        left = DiskStatus.EXPIRED if disk.status == DiskStatus.EXPIRED else DiskStatus.UNBOUND
-        Disk.objects.filter(pk=disk.pk).update(
-            vm=None, target="", status=left, format_at_boot=False
-        )
+        unbind(disk)
         if disk.pk in disks:
-            land_disk_in_bin(disk, automatically=automatically)
-        tell_disk(disk, "disk.detached")
-    transitions.complete(
+            move_disk_to_bin(disk, actor=Actor.system(vm.tenant), automatically=automatically)
+        DISKS.tell(disk, "disk.detached")
+    VMS.complete(
         vm,
         job,
         "delete_vm",
@@ -67,25 +65,24 @@ def _bin_columns(now: datetime, automatically: bool) -> dict[str, object]:
     }
 
 
-def land_disk_in_bin(disk: Disk, job: Job | None = None, *, automatically: bool) -> None:
-    """Put a disk that hangs on no VM any more, and has no snapshots, into the bin.
+def land_disk_in_bin(disk: Disk, job: Job, *, automatically: bool) -> None:
+    """Put a disk into the bin whose job took it off its VM and erased its snapshots."""
+    verb = "retire_disk" if job.kind == "disk.retire" else "delete_disk"
+    columns = _disk_columns(disk, automatically)
+    DISKS.complete(disk.pk, job, verb, DiskStatus.BINNED, **columns)
 
-    With ``job`` it ends that job's task; else the disk must be idle. Raises Conflict.
-    """
+
+def move_disk_to_bin(disk: Disk, *, actor: Actor, automatically: bool) -> None:
+    """Put an idle disk that hangs on no VM and has no snapshots into the bin. Raises Conflict."""
+    columns = _disk_columns(disk, automatically)
+    DISKS.move(disk, "delete_disk", DiskStatus.BINNED, actor=actor, **columns)
+
+
+def _disk_columns(disk: Disk, automatically: bool) -> dict[str, Any]:
+    """Give back what a disk in the bin does not count for; return its columns."""
     quotas.free(disk.pk)
     services.set_in_bin(disk.pk, True)
     for snapshot in forget_snapshots(disk):
         quotas.free(snapshot)
     SnapshotSchedule.objects.filter(disk=disk).delete()
-    columns = {"vm": None, "target": "", **_bin_columns(timezone.now(), automatically)}
-    if job is not None:
-        verb = "retire_disk" if job.kind == "disk.retire" else "delete_disk"
-        complete_disk(disk.pk, job, verb, DiskStatus.BINNED, **columns)
-        return
-    changed = (
-        Disk.objects.filter(pk=disk.pk, task="", vm=None)
-        .exclude(status__in=[DiskStatus.BINNED, DiskStatus.DESTROYED])
-        .update(status=DiskStatus.BINNED, **columns)
-    )
-    if not changed:
-        raise Conflict(f"{disk.name} was changed by somebody else just now.", code="disk_state")
+    return {"vm": None, "target": "", **_bin_columns(timezone.now(), automatically)}

@@ -1,32 +1,28 @@
-"""The only code that assigns a status of snapshots."""
+"""Snapshots: the only code that assigns their status. Their jobs are those of their disks."""
 
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from compute.models import Disk, Snapshot
+from compute.rules.refusals import snapshot_status_refusal
+from compute.states import snapshots as states
 from compute.states.snapshots import SnapshotStatus
-from scloud.audit import events
-
-# --- snapshots
+from compute.transitions.machine import Machine
 
 
-def move_snapshot(snapshot: Snapshot, expected: str, status: str, **columns: Any) -> bool:
-    """Bring a snapshot from one status to another; False when it stands elsewhere."""
-    with transaction.atomic():
-        changed = Snapshot.objects.filter(pk=snapshot.pk, status=expected).update(
-            status=status, **columns
-        )
-        if changed:
-            events.emit(
-                tenant_id=snapshot.tenant_id,
-                kind=f"snapshot.{status}",
-                resource_kind="snapshot",
-                resource_id=snapshot.pk,
-                data={"disk": snapshot.disk_id},
-            )
-    return bool(changed)
+class SnapshotMachine(Machine[Snapshot]):
+    """A snapshot joins the job of its disk, so only its own status is guarded here."""
+
+    related = ("disk", "disk__vm")
+    compared = ("status",)
+
+    def event_data(self, row: Snapshot) -> dict[str, Any]:
+        """Name the disk."""
+        return {"disk": row.disk_id}
+
+
+SNAPSHOTS = SnapshotMachine(states.SNAPSHOTS, Snapshot, snapshot_status_refusal)
 
 
 def forget_snapshots(disk: Disk) -> list[str]:
@@ -35,3 +31,18 @@ def forget_snapshots(disk: Disk) -> list[str]:
     gone = list(rows.values_list("pk", flat=True))
     rows.update(status=SnapshotStatus.DESTROYED, destroyed_at=timezone.now())
     return gone
+
+
+def land_snapshots(disk: Disk) -> list[str]:
+    """Land the snapshots in flight of a disk whose job is gone; whole ones stay whole.
+
+    Return the ids of those that never came to be.
+    """
+    rows = Snapshot.objects.filter(disk=disk)
+    lost = rows.filter(status=SnapshotStatus.CREATING)
+    ids = list(lost.values_list("pk", flat=True))
+    lost.update(status=SnapshotStatus.FAILED)
+    rows.filter(status__in=[SnapshotStatus.ROLLING_BACK, SnapshotStatus.DELETING]).update(
+        status=SnapshotStatus.AVAILABLE
+    )
+    return ids

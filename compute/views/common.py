@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
 from compute.models import VM, Disk
+from compute.rules.refusals import vm_refusal
 from compute.states import disks as disk_states
 from compute.states import vms as vm_states
 from scloud.tenancy.actor import Actor
@@ -48,7 +49,7 @@ def name_and_id(url_name: str) -> Column:
 def vm_status(vm: VM) -> StatusView:
     """Return a VM's state as the pages show it, with the reason of the last failure."""
     return StatusView(
-        label=vm_states.vm_label(vm.status, vm.task),
+        label=vm_states.VMS.label(vm.status, vm.task),
         tone=TONES.get(vm_states.vm_tone(vm.status, vm.task), "off"),
         detail="" if vm.task else vm.failure,
     )
@@ -57,17 +58,17 @@ def vm_status(vm: VM) -> StatusView:
 def disk_status(disk: Disk) -> StatusView:
     """Return a disk's state as the pages show it."""
     return StatusView(
-        label=disk_states.disk_label(disk),
-        tone=TONES.get(disk_states.disk_tone(disk), "off"),
+        label=disk_states.DISKS.label(disk.status, disk.task),
+        tone=TONES.get(disk_states.disk_tone(disk.status, disk.task), "off"),
         detail="" if disk.task else disk.failure,
     )
 
 
 def refusal(vm: VM, verb: str, actor: Actor, permission: str = "") -> str:
     """Return why the caller cannot use a verb on a VM now; empty when it can."""
-    if not actor.allows(permission or vm_states.vm_rule(verb).permission):
+    if not actor.allows(permission or vm_states.VMS.rule(verb).permission):
         return _("Your role does not include this.")
-    return vm_states.vm_refusal(vm, verb) or ""
+    return vm_refusal(vm, verb) or ""
 
 
 def os_icon(distribution: str) -> str:

@@ -86,7 +86,7 @@ def dialog(
     **attributes: Any,
 ) -> type[VmAction]:
     """Make the dialog of a verb from its rule, its action and its words."""
-    known = states.vm_rule(rule)
+    known = states.VMS.rule(rule)
     return type(
         "".join(word.capitalize() for word in rule.split("_")),
         (base,),

@@ -15,11 +15,13 @@ from compute.states.images import ImageStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import VmStatus
 from compute.transitions import bin as bin_transitions
-from compute.transitions import disks as transitions
-from compute.transitions import vms as vm_transitions
+from compute.transitions.disks import DISKS
+from compute.transitions.images import IMAGES
+from compute.transitions.snapshots import SNAPSHOTS
+from compute.transitions.vms import VMS
 from scloud.audit.models import Event
 from scloud.jobs.models import ACTIVE, Job, JobStatus
-from scloud.lib.errors import Conflict
+from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from tests.compute.factories import Platform, make_vm
@@ -94,27 +96,27 @@ def test_a_disk_that_changes_between_guard_and_swap_is_not_begun(
 ) -> None:
     columns = {name: vm if name == "vm" else value for name, value in meanwhile.items()}
     monkeypatch.setattr(
-        transitions,
-        "guard_disk",
+        DISKS,
+        "guard",
         lambda disk, verb: change(disk, **columns),
     )
     with pytest.raises(Conflict) as refused:
-        transitions.begin_disk(disk, "delete_disk", actor=actor)
+        DISKS.begin(disk, "delete_disk", actor=actor)
     assert refused.value.code == "disk_state"
-    assert "somebody else" in refused.value.message
+    assert "another request" in refused.value.message
     assert Disk.objects.get(pk=disk.pk).task_job == ""
 
 
 def test_a_verb_that_takes_effect_at_once_loses_to_a_task_that_began(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, actor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        transitions,
-        "guard_disk",
+        DISKS,
+        "guard",
         lambda disk, verb: change(disk, task=DiskTask.DELETING),
     )
-    with pytest.raises(Conflict, match="somebody else"):
-        transitions.move_disk(disk, "rename_disk", DiskStatus.FAILED)
+    with pytest.raises(Conflict, match="another request"):
+        DISKS.move(disk, "rename_disk", DiskStatus.FAILED, actor=actor)
     assert Disk.objects.get(pk=disk.pk).status == DiskStatus.UNBOUND
 
 
@@ -122,14 +124,18 @@ def test_a_verb_that_takes_effect_at_once_loses_to_a_task_that_began(
 def test_a_job_that_is_no_longer_the_disks_lands_nothing(
     disk: Disk, actor: Actor, ending: str
 ) -> None:
-    job = transitions.begin_disk(disk, "delete_disk", actor=actor)
+    job = DISKS.begin(disk, "delete_disk", actor=actor)
     Disk.objects.filter(pk=disk.pk).update(task_job="job-of-other")
     before = kinds_of(disk.pk)
     if ending == "complete":
-        landed = transitions.complete_disk(disk.pk, job, "delete_disk", DiskStatus.BINNED)
+        landed = DISKS.complete(disk.pk, job, "delete_disk", DiskStatus.BINNED)
     else:
-        landed = transitions.fail_disk(
-            disk.pk, job, "delete_disk", "gone", "It is gone.", DiskStatus.FAILED
+        landed = DISKS.fail(
+            disk.pk,
+            job,
+            "delete_disk",
+            ScloudError("It is gone.", code="gone"),
+            DiskStatus.FAILED,
         )
     assert landed is False
     row = Disk.objects.get(pk=disk.pk)
@@ -141,9 +147,10 @@ def test_a_failed_verb_of_a_bound_disk_is_told_of_the_disk_and_of_its_vm(
     disk: Disk, vm: VM, actor: Actor
 ) -> None:
     Disk.objects.filter(pk=disk.pk).update(vm=vm, target="vdb", status=DiskStatus.BOUND)
-    job = transitions.begin_disk(disk, "detach_disk", actor=actor)
+    job = DISKS.begin(disk, "detach_disk", actor=actor)
     assert (job.target_kind, job.target_id) == ("vm", vm.pk)
-    assert transitions.fail_disk(disk.pk, job, "detach_disk", "deaf", "The guest did not answer.")
+    deaf = ScloudError("The guest did not answer.", code="deaf")
+    assert DISKS.fail(disk.pk, job, "detach_disk", deaf)
     row = Disk.objects.get(pk=disk.pk)
     assert (row.status, row.task, row.task_job) == (DiskStatus.BOUND, "", "")
     assert (row.failure_code, row.failure) == ("deaf", "The guest did not answer.")
@@ -152,14 +159,18 @@ def test_a_failed_verb_of_a_bound_disk_is_told_of_the_disk_and_of_its_vm(
 
 
 def test_a_snapshot_and_an_image_move_only_from_where_they_are_expected(
-    disk: Disk, platform: Platform, tenant: Tenant
+    disk: Disk, platform: Platform, tenant: Tenant, actor: Actor
 ) -> None:
     snapshot = snapshot_of(disk)
-    creating, available = SnapshotStatus.CREATING, SnapshotStatus.AVAILABLE
-    assert transitions.move_snapshot(snapshot, creating, SnapshotStatus.DESTROYED) is False
+    job = DISKS.begin(disk, "delete_snapshot", actor=actor)
+    # It is whole: neither was it being made, nor is it being deleted yet.
+    for verb in ("create_snapshot", "delete_snapshot"):
+        assert SNAPSHOTS.complete(snapshot, job, verb, SnapshotStatus.DESTROYED) is False
+    assert Snapshot.objects.get(pk=snapshot.pk).status == SnapshotStatus.AVAILABLE
     assert kinds_of(snapshot.pk) == []
-    assert transitions.move_snapshot(snapshot, available, SnapshotStatus.DESTROYED) is True
-    assert kinds_of(snapshot.pk) == ["snapshot.destroyed"]
+    SNAPSHOTS.begin(snapshot, "delete_snapshot", actor=actor, job=job)
+    assert SNAPSHOTS.complete(snapshot, job, "delete_snapshot", SnapshotStatus.DESTROYED) is True
+    assert sorted(kinds_of(snapshot.pk)) == ["snapshot.deleted", "snapshot.deleting"]
 
     image = Image.objects.create(
         tenant=tenant,
@@ -169,13 +180,14 @@ def test_a_snapshot_and_an_image_move_only_from_where_they_are_expected(
         distribution="debian",
         status=ImageStatus.AVAILABLE,
     )
-    moved = transitions.move_image(image, ImageStatus.BINNED, ImageStatus.DESTROYED, "image.x")
-    assert moved is False
+    with pytest.raises(Conflict) as refused:
+        IMAGES.move(image, "restore_image", ImageStatus.DESTROYED, actor=actor)
+    assert refused.value.code == "image_state"
     assert Image.objects.get(pk=image.pk).status == ImageStatus.AVAILABLE
     assert kinds_of(image.pk) == []
-    assert transitions.move_image(image, ImageStatus.AVAILABLE, ImageStatus.BINNED, "image.binned")
+    IMAGES.move(image, "delete_image", ImageStatus.BINNED, actor=actor)
     assert Image.objects.get(pk=image.pk).status == ImageStatus.BINNED
-    assert kinds_of(image.pk) == ["image.binned"]
+    assert kinds_of(image.pk) == ["image.deleted"]
 
 
 @pytest.mark.parametrize(
@@ -184,11 +196,11 @@ def test_a_snapshot_and_an_image_move_only_from_where_they_are_expected(
     ids=["busy", "binned", "destroyed"],
 )
 def test_a_disk_that_is_busy_or_gone_does_not_land_in_the_bin(
-    disk: Disk, columns: dict[str, Any]
+    disk: Disk, actor: Actor, columns: dict[str, Any]
 ) -> None:
     change(disk, **columns)
     with pytest.raises(Conflict) as refused:
-        bin_transitions.land_disk_in_bin(disk, automatically=False)
+        bin_transitions.move_disk_to_bin(disk, actor=actor, automatically=False)
     assert refused.value.code == "disk_state"
 
 
@@ -200,7 +212,7 @@ def test_a_vm_lands_in_the_bin_with_the_disks_named_and_leaves_the_others(
     kept = bought(platform, actor, **{**on_vm, "target": "vdc"})
     Disk.objects.filter(pk=disk.pk).update(**on_vm, target="vdd")
     snapshot = snapshot_of(disk)
-    job = vm_transitions.begin(vm, "delete_vm", actor=actor)
+    job = VMS.begin(vm, "delete_vm", actor=actor)
     bin_transitions.land_in_bin(vm, job, automatically=True, disks=[disk.pk])
 
     vm.refresh_from_db()

@@ -17,7 +17,8 @@ from compute.rules.logins import keep_pending
 from compute.rules.validation import check_password, check_remark, check_ssh_keys, check_understood
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
-from compute.transitions import vms as transitions
+from compute.transitions.images import IMAGES
+from compute.transitions.vms import VMS
 from network.actions.common import still_there
 from network.actions.nics import assign_security_group
 from network.models import Nic, NicKind, NicNetwork, SecurityGroup
@@ -37,10 +38,10 @@ def reset_password(*, actor: Actor, vm: VM, password: str) -> Job:
     Raises Conflict (``vm_state``), InvalidInput. The job fails with ``agent_unavailable`` where
     the guest has no agent; the old password then goes on to hold.
     """
-    transitions.guard_vm(vm, "reset_password")
+    VMS.guard(vm, "reset_password")
     check_password(password, os_family=vm.image.os_family, account=vm.admin_account)
     keep_pending(vm, password, plain=vm.image.os_family == OsFamily.WINDOWS)
-    return transitions.begin(vm, "reset_password", actor=actor)
+    return VMS.begin(vm, "reset_password", actor=actor)
 
 
 # --- size
@@ -71,7 +72,7 @@ def _size_quota(vm: VM, spec: Spec) -> dict[str, int]:
 
 def _check_size(vm: VM, spec: Spec, verb: str) -> None:
     """Raise what quote and change both refuse."""
-    transitions.guard_vm(vm, verb)
+    VMS.guard(vm, verb)
     _check_spec(vm, spec)
     if verb == "hot_upgrade_vm":
         _check_hot_upgrade(vm, spec)
@@ -158,7 +159,7 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
             excluded=frozenset({vm.host_id} if vm.host_id else ()),
         )[0]
     max_vcpus, max_memory_mib = sizes.headroom(vm.image, vm.cluster, spec.vcpus, spec.memory_mib)
-    return transitions.begin(
+    return VMS.begin(
         vm,
         "modify_vm",
         actor=actor,
@@ -187,7 +188,7 @@ def hot_upgrade_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job
             field="spec",
             remedy="Shut the VM down and modify its configuration: it then moves to another host.",
         )
-    return transitions.begin(
+    return VMS.begin(
         vm,
         "hot_upgrade_vm",
         actor=actor,
@@ -214,7 +215,7 @@ def reinstall_vm(
     Its snapshots are erased, data disks are not touched. Without ``password`` the old one holds.
     Raises Conflict (``vm_state``), InvalidInput.
     """
-    transitions.guard_vm(vm, "reinstall_vm")
+    VMS.guard(vm, "reinstall_vm")
     check_reinstall(vm, image)
     # What the VM was ordered with goes into its new disk as well.
     keys = vm.ssh_public_key if ssh_public_key is None else ssh_public_key
@@ -223,7 +224,7 @@ def reinstall_vm(
         check_password(password, os_family=image.os_family, account=image.admin_account)
         keep_pending(vm, password)
     audit.note(vm, before={"image": vm.image_id}, after={"image": image.pk})
-    return transitions.begin(
+    return VMS.begin(
         vm,
         "reinstall_vm",
         actor=actor,
@@ -296,7 +297,7 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
     It is the VM's tenant's own; with ``base``, for administrators, one of the platform's that all
     tenants see. Raises Forbidden, Conflict (``vm_state``), InvalidInput, QuotaExceeded.
     """
-    transitions.guard_vm(vm, "make_image")
+    VMS.guard(vm, "make_image")
     if base and not actor.is_platform:
         raise Forbidden(_("Base images are the platform's."), code="base_image")
     disk = sizes.system_disk(vm)
@@ -317,21 +318,14 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
         accepts_user_data=vm.image.accepts_user_data,
         accepts_ssh_keys=vm.image.accepts_ssh_keys,
         base_image=vm.image if vm.image.is_base else vm.image.base_image,
-        status=ImageStatus.MAKING,
     )
     if not base:
         quotas.require(vm.tenant, vm.region, {QuotaItem.IMAGE_GIB.value: 1})
         quotas.take(vm.tenant, vm.region, {"images": 1}, image.pk)
-    image.save(force_insert=True)
     audit.note(image)
     audit.note(vm)
-    transitions.begin(vm, "make_image", actor=actor, payload={"image": image.pk})
-    events.emit(
-        tenant_id=image.tenant_id,
-        kind="image.making",
-        resource_kind="image",
-        resource_id=image.pk,
-    )
+    job = VMS.begin(vm, "make_image", actor=actor, payload={"image": image.pk})
+    IMAGES.create(image, "make_image", actor=actor, job=job)
     return image
 
 
@@ -350,7 +344,7 @@ def change_security_groups(
 
     Raises Conflict (``vm_state``), NotFound, InvalidInput (``region_differs``).
     """
-    transitions.guard_vm(vm, "change_security_groups")
+    VMS.guard(vm, "change_security_groups")
     for field, group in (("internal", internal), ("external", external)):
         if group is None:
             continue

@@ -30,7 +30,7 @@ from compute.rules.validation import (
     check_user_data,
 )
 from compute.states.images import ImageStatus
-from compute.transitions import vms as transitions
+from compute.transitions.vms import VMS
 from network.actions import addresses
 from network.actions.common import still_there
 from network.actions.nics import NicRequest, create_nics
@@ -373,7 +373,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
         keep_hash(vm, order.password)
         _add_disks(vm, order, system_ids[number], data_ids[number] if data_ids else None)
         audit.note(vm)
-        transitions.begin(vm, "create_vm", actor=actor)
+        VMS.begin(vm, "create_vm", actor=actor)
         vms.append(vm)
     audit.note(
         after={

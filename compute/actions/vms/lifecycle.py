@@ -16,8 +16,8 @@ from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
 from compute.rules.validation import check_name, check_remark, check_tags
 from compute.states.vms import VmStatus
-from compute.transitions import vms as transitions
 from compute.transitions.bin import system_snapshots
+from compute.transitions.vms import VMS
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -29,28 +29,28 @@ from scloud.tenancy.actor import Actor
 @action("compute.start_vm")
 def start_vm(*, actor: Actor, vm: VM) -> Job:
     """Start a stopped VM. One whose host cannot take it now goes to another. Raises Conflict."""
-    transitions.guard_vm(vm, "start_vm")
+    VMS.guard(vm, "start_vm")
     placed = vm.host is None
     host = vm.host or _place_again(vm)
-    return transitions.begin(vm, "start_vm", actor=actor, payload={"placed": placed}, host=host)
+    return VMS.begin(vm, "start_vm", actor=actor, payload={"placed": placed}, host=host)
 
 
 @action("compute.shut_down_vm")
 def shut_down_vm(*, actor: Actor, vm: VM) -> Job:
     """Ask the guest of a running VM to shut down. Raises Conflict."""
-    return transitions.begin(vm, "shut_down_vm", actor=actor)
+    return VMS.begin(vm, "shut_down_vm", actor=actor)
 
 
 @action("compute.power_off_vm")
 def power_off_vm(*, actor: Actor, vm: VM) -> Job:
     """Pull the plug of a VM that runs or is stuck starting, stopping or restarting."""
-    return transitions.begin(vm, "power_off_vm", actor=actor)
+    return VMS.begin(vm, "power_off_vm", actor=actor)
 
 
 @action("compute.restart_vm")
 def restart_vm(*, actor: Actor, vm: VM) -> Job:
     """Restart a running VM through its operating system. Raises Conflict."""
-    return transitions.begin(vm, "restart_vm", actor=actor)
+    return VMS.begin(vm, "restart_vm", actor=actor)
 
 
 @action("compute.delete_vm")
@@ -68,9 +68,17 @@ def delete_vm(
         # What is not paid is not kept; it is protected again if the deletion comes to nothing.
         VM.objects.filter(pk=vm.pk).update(deletion_protected=False)
         vm.deletion_protected = False
-    transitions.guard_vm(vm, "delete_vm")
+    VMS.guard(vm, "delete_vm")
     if vm.status == VmStatus.FAILED:
-        transitions.discard(vm)
+        VMS.move(
+            vm,
+            "delete_vm",
+            VmStatus.DESTROYED,
+            actor=actor,
+            event="vm.destroyed",
+            destroyed_at=timezone.now(),
+            host=None,
+        )
         return None
     along: list[str] = []
     size_gib = system_disk(vm).size_gib
@@ -83,7 +91,7 @@ def delete_vm(
             size_gib += disk.size_gib
             audit.note(disk)
     require_bin(actor, vm.tenant, vm.region, size_gib, automatically=automatically)
-    return transitions.begin(
+    return VMS.begin(
         vm,
         "delete_vm",
         actor=actor,
@@ -98,7 +106,7 @@ def restore_vm(*, actor: Actor, vm: VM) -> Job:
     Takes quota and a host again. Raises Conflict (``renew_first``) when it has expired,
     QuotaExceeded, NoCapacity.
     """
-    transitions.guard_vm(vm, "restore_vm")
+    VMS.guard(vm, "restore_vm")
     subscription = services.subscription_of(vm.tenant, vm.id)
     if subscription.paid_until <= timezone.now():
         raise Conflict(
@@ -110,7 +118,7 @@ def restore_vm(*, actor: Actor, vm: VM) -> Job:
     quotas.take_many(vm.tenant, vm.region, [(vm.id, full_quota(vm)), *kept])
     host = _place_again(vm)
     services.set_in_bin(vm.id, False)
-    return transitions.begin(vm, "restore_vm", actor=actor, host=host)
+    return VMS.begin(vm, "restore_vm", actor=actor, host=host)
 
 
 @action("compute.destroy_vm")
@@ -126,7 +134,7 @@ def destroy_vm(*, actor: Actor, vm: VM, confirm_name: str | None = None) -> Job:
             field="confirm_name",
             remedy=f"Type {vm.name} to confirm.",
         )
-    return transitions.begin(vm, "destroy_vm", actor=actor)
+    return VMS.begin(vm, "destroy_vm", actor=actor)
 
 
 @action("compute.rename_vm")
@@ -163,7 +171,7 @@ def rename_vm(
 @action("compute.protect_vm")
 def protect_vm(*, actor: Actor, vm: VM, protected: bool) -> VM:
     """Set or clear deletion protection. Raises Conflict for a VM in the bin."""
-    transitions.guard_vm(vm, "protect_vm")
+    VMS.guard(vm, "protect_vm")
     audit.note(vm, before={"deletion_protected": vm.deletion_protected})
     vm.deletion_protected = protected
     vm.save(update_fields=["deletion_protected"])

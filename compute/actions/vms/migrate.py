@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute.hosts import placement
 from compute.models import VM, Host
-from compute.transitions import vms as transitions
+from compute.transitions.vms import VMS
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs.models import Job
@@ -19,7 +19,7 @@ def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
     The room on the destination is held from now on; the VM's host changes when the hypervisor
     says that it runs there. Raises Conflict (``vm_state``), InvalidInput, NoCapacity.
     """
-    transitions.guard_vm(vm, "migrate_vm")
+    VMS.guard(vm, "migrate_vm")
     if vm.host is None:
         raise Conflict(f"{vm.name} is on no host.", code="vm_state")
     if host is None:
@@ -43,7 +43,7 @@ def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
             host, vm.cluster, vm.tenant, vcpus=vm.vcpus, memory_mib=vm.memory_mib
         )
     audit.note(vm, before={"host": vm.host.name}, after={"host": destination.name})
-    return transitions.begin(
+    return VMS.begin(
         vm,
         "migrate_vm",
         actor=actor,

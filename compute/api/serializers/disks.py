@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from compute.api.serializers.common import METHODS, AllowedAction, TextsBase, allowed
 from compute.models import Disk
+from compute.rules.refusals import disk_refusal
 from compute.states import disks as disk_states
 from scloud.rest.fields import WholeNumber
 from scloud.tenancy.actor import Actor
@@ -56,15 +57,13 @@ class DiskSerializer(serializers.ModelSerializer[Disk]):
 
     def get_state(self, disk: Disk) -> str:
         """Return the state in words."""
-        return disk_states.disk_label(disk)
+        return disk_states.DISKS.label(disk.status, disk.task)
 
     @extend_schema_field(AllowedAction(many=True))
     def get_allowed_actions(self, disk: Disk) -> list[dict[str, Any]]:
         """Return every verb with the reason why it is not allowed, if it is not."""
         actor: Actor = self.context["request"].auth
-        return allowed(
-            actor, disk_states.DISK_RULES, lambda verb: disk_states.disk_refusal(disk, verb)
-        )
+        return allowed(actor, disk_states.DISK_RULES, lambda verb: disk_refusal(disk, verb))
 
 
 class DiskChangesInput(TextsBase):

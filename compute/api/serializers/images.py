@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from compute.api.serializers.common import AllowedAction, allowed
 from compute.models import Image
-from compute.queries import images as image_queries
+from compute.rules.refusals import own_image_refusal
 from compute.states import images as image_states
 from scloud.rest.fields import WholeNumber
 from scloud.tenancy.actor import Actor
@@ -56,7 +56,7 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
         return allowed(
             actor,
             image_states.IMAGE_RULES,
-            lambda verb: image_queries.image_verb_refusal(image, verb),
+            lambda verb: own_image_refusal(image, verb),
         )
 
 

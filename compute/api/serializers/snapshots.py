@@ -9,7 +9,8 @@ from rest_framework import serializers
 
 from compute.api.serializers.common import AllowedAction, allowed
 from compute.models import Snapshot, SnapshotSchedule
-from compute.queries import snapshots as snapshot_queries
+from compute.rules.refusals import snapshot_refusal
+from compute.states.snapshots import SNAPSHOT_RULES
 from scloud.rest.fields import WholeNumber
 from scloud.tenancy.actor import Actor
 
@@ -45,8 +46,8 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
         actor: Actor = self.context["request"].auth
         return allowed(
             actor,
-            snapshot_queries.SNAPSHOT_VERBS,
-            lambda verb: snapshot_queries.snapshot_refusal(snapshot, verb),
+            SNAPSHOT_RULES,
+            lambda verb: snapshot_refusal(snapshot, verb),
         )
 
 

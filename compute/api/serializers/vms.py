@@ -10,6 +10,7 @@ from rest_framework import serializers
 from compute.api.serializers.common import AllowedAction, ErrorShape
 from compute.models import VM
 from compute.queries import vms as vm_queries
+from compute.rules.refusals import vm_refusal
 from compute.states import vms as states
 from scloud.rest.fields import Lines, WholeNumber
 from scloud.tenancy.actor import Actor
@@ -73,7 +74,7 @@ class VmSerializer(serializers.ModelSerializer[VM]):
 
     def get_state(self, vm: VM) -> str:
         """Return the state in words."""
-        return states.vm_label(vm.status, vm.task)
+        return states.VMS.label(vm.status, vm.task)
 
     @extend_schema_field(NicShape(many=True))
     def get_nics(self, vm: Any) -> list[dict[str, Any]]:
@@ -104,7 +105,7 @@ class VmSerializer(serializers.ModelSerializer[VM]):
         for verb, rule in states.VM_RULES.items():
             if rule.administrator_only:
                 continue
-            reason = states.vm_refusal(vm, verb)
+            reason = vm_refusal(vm, verb)
             if reason is None and not actor.allows(rule.permission):
                 reason = "Your role does not include it."
             rows.append({"verb": verb, "allowed": reason is None, "reason": reason})

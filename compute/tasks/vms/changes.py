@@ -26,9 +26,9 @@ from compute.tasks.base import (
 from compute.tasks.drivers import quietly, storage_of, told_plainly
 from compute.tasks.images import facts, fail_image, keep_facts
 from compute.tasks.vms.lifecycle import ensure_network, ensure_off
-from compute.transitions import images as image_transitions
-from compute.transitions import snapshots as snapshot_transitions
-from compute.transitions import vms as transitions
+from compute.transitions.images import IMAGES
+from compute.transitions.snapshots import forget_snapshots
+from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, Lane, Step, register
 from scloud.lib.errors import HostError, ScloudError
 
@@ -105,13 +105,12 @@ class SizeHandler(VmHandler):
         quotas.resize(
             vm.tenant, vm.region, sizes.size_quota(before["vcpus"], before["memory_mib"]), vm.pk
         )
-        transitions.fail(
+        VMS.fail(
             vm,
             context.job,
             self.verb,
+            error,
             context.result.get("true_status", vm.status),
-            error.code,
-            error.message,
             vcpus=before["vcpus"],
             memory_mib=before["memory_mib"],
             max_vcpus=before["max_vcpus"],
@@ -212,7 +211,7 @@ class ReinstallVm(VmHandler):
         image = Image.objects.get(pk=context.payload["image"])
         disk = system_disk_of(vm)
         Disk.objects.filter(pk=disk.pk).update(image=image)
-        for snapshot in snapshot_transitions.forget_snapshots(disk):
+        for snapshot in forget_snapshots(disk):
             quotas.free(snapshot)
         settle_pending(vm, accept=bool(context.payload.get("password")))
         max_vcpus, max_memory_mib = sizes.headroom(image, vm.cluster, vm.vcpus, vm.memory_mib)
@@ -232,7 +231,7 @@ class ReinstallVm(VmHandler):
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
         columns = self.commit(context, vm)
-        transitions.complete(vm, context.job, self.verb, self.lands_in, **columns)
+        VMS.complete(vm, context.job, self.verb, self.lands_in, **columns)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         super().before_failure(context, error)
@@ -256,7 +255,7 @@ class ReinstallVm(VmHandler):
         else:
             settle_pending(vm, accept=False)
         status = context.result.get("true_status", vm.status)
-        transitions.fail(vm, context.job, self.verb, status, error.code, error.message, **columns)
+        VMS.fail(vm, context.job, self.verb, error, status, **columns)
 
 
 class MakeImage(VmHandler):
@@ -285,9 +284,7 @@ class MakeImage(VmHandler):
 
     def on_success(self, context: Context) -> None:
         image = self.image(context)
-        image_transitions.move_image(
-            image, ImageStatus.MAKING, ImageStatus.AVAILABLE, "image.made", **facts(context)
-        )
+        IMAGES.complete(image, context.job, self.verb, ImageStatus.AVAILABLE, **facts(context))
         super().on_success(context)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
@@ -296,7 +293,7 @@ class MakeImage(VmHandler):
         quietly(lambda: storage_of(image.pool).delete_image(image.pk))
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        fail_image(self.image(context), ImageStatus.MAKING, error)
+        fail_image(self.image(context), context.job, self.verb, error)
         super().on_failure(context, error)
 
 

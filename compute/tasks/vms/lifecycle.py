@@ -31,9 +31,10 @@ from compute.tasks.base import (
 )
 from compute.tasks.disks import erase_snapshots
 from compute.tasks.drivers import quietly, told_plainly
-from compute.transitions import vms as transitions
 from compute.transitions.bin import free_quota, land_in_bin
+from compute.transitions.disks import end
 from compute.transitions.snapshots import forget_snapshots
+from compute.transitions.vms import VMS
 from network.actions.nics import release_nics
 from network.tasks import plumbing
 from scloud.jobs.handlers import Context, Step, register
@@ -140,7 +141,7 @@ class CreateVm(VmHandler):
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
-        transitions.complete(
+        VMS.complete(
             vm,
             context.job,
             self.verb,
@@ -155,9 +156,7 @@ class CreateVm(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         give_back_all(vm, error.message)
-        transitions.fail(
-            vm, context.job, self.verb, VmStatus.FAILED, error.code, error.message, host=None
-        )
+        VMS.fail(vm, context.job, self.verb, error, VmStatus.FAILED, host=None)
 
 
 def take_apart(vm: VM) -> None:
@@ -186,14 +185,11 @@ def _removed(disk: Disk) -> bool:
 
 def give_back_all(vm: VM, reason: str) -> None:
     """Return money, quota and addresses of a VM that never came to be, with its disks'."""
-    now = timezone.now()
     for disk in Disk.objects.filter(vm=vm):
         if not disk.is_system:
             services.refund_failed(disk.id, reason)
         quotas.free(disk.id)
-        Disk.objects.filter(pk=disk.pk).update(
-            status=DiskStatus.DESTROYED, destroyed_at=now, vm=None, target=""
-        )
+        end(disk)
     services.refund_failed(vm.id, reason)
     quotas.free(vm.id)
     gpu.release(vm)
@@ -231,7 +227,7 @@ class StartVm(VmHandler):
             gpu.release(vm)
             columns["host"] = None
         status = context.result.get("true_status", vm.status)
-        transitions.fail(vm, context.job, self.verb, status, error.code, error.message, **columns)
+        VMS.fail(vm, context.job, self.verb, error, status, **columns)
 
     @staticmethod
     def leaves(context: Context) -> bool:
@@ -389,7 +385,7 @@ class DeleteVm(VmHandler):
         if context.payload.get("protected"):
             columns["deletion_protected"] = True
         vm = vm_of(context.job)
-        transitions.fail(vm, context.job, self.verb, status, error.code, error.message, **columns)
+        VMS.fail(vm, context.job, self.verb, error, status, **columns)
 
 
 class RestoreVm(VmHandler):
@@ -406,7 +402,7 @@ class RestoreVm(VmHandler):
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
-        transitions.complete(
+        VMS.complete(
             vm,
             context.job,
             self.verb,
@@ -427,9 +423,7 @@ class RestoreVm(VmHandler):
         gpu.release(vm)
         # In the bin nothing renews by itself.
         services.set_in_bin(vm.id, True)
-        transitions.fail(
-            vm, context.job, self.verb, VmStatus.BINNED, error.code, error.message, host=None
-        )
+        VMS.fail(vm, context.job, self.verb, error, VmStatus.BINNED, host=None)
 
 
 class DestroyVm(VmHandler):
@@ -452,22 +446,19 @@ class DestroyVm(VmHandler):
         services.refund_unused(vm.id, vm.binned_at or now)
         quotas.free(vm.id)
         release_nics(vm.id)
-        for snapshot in forget_snapshots(system_disk_of(vm)):
+        system_disk = system_disk_of(vm)
+        for snapshot in forget_snapshots(system_disk):
             quotas.free(snapshot)
-        Disk.objects.filter(vm=vm, is_system=True).update(
-            status=DiskStatus.DESTROYED, destroyed_at=now, vm=None, target=""
-        )
+        end(system_disk)
         GuestLogin.objects.filter(vm=vm).delete()
-        transitions.complete(
-            vm, context.job, self.verb, VmStatus.DESTROYED, destroyed_at=now, host=None
-        )
+        VMS.complete(vm, context.job, self.verb, VmStatus.DESTROYED, destroyed_at=now, host=None)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         """Nothing to put back: what is gone is gone, the rest stays in the bin."""
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
-        transitions.fail(vm, context.job, self.verb, VmStatus.BINNED, error.code, error.message)
+        VMS.fail(vm, context.job, self.verb, error, VmStatus.BINNED)
 
 
 def register_all() -> None:

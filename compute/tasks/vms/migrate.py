@@ -12,7 +12,7 @@ from compute.states.vms import VmStatus
 from compute.tasks.base import STALL_S, VmHandler, vm_of
 from compute.tasks.drivers import hypervisor_of, quietly, ref_of, told_plainly
 from compute.tasks.vms.lifecycle import ensure_network
-from compute.transitions import vms as transitions
+from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, Lane, Step, register
 from scloud.lib.errors import HostError, ScloudError
 
@@ -101,7 +101,7 @@ class MigrateVm(VmHandler):
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
-        transitions.complete(
+        VMS.complete(
             vm,
             context.job,
             self.verb,
@@ -128,13 +128,12 @@ class MigrateVm(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         # Where a host is silent the row stays as it was; the reconciler looks again.
-        transitions.fail(
+        VMS.fail(
             vm,
             context.job,
             self.verb,
+            error,
             context.result.get("true_status", vm.status),
-            error.code,
-            error.message,
             host_id=context.result.get("host", vm.host_id),
             destination=None,
         )

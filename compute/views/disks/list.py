@@ -13,6 +13,7 @@ from billing.models.prices import MethodChoice
 from compute.models import VM, Disk
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
+from compute.rules.refusals import disk_refusal
 from compute.states import disks as disk_states
 from compute.states import vms as vm_states
 from compute.states.disks import DiskStatus
@@ -50,7 +51,7 @@ def refused(disk: Disk, verb: str, actor: Actor) -> str:
     right = "billing.renew_resource" if verb == "renew_disk" else f"compute.{verb}"
     if not actor.allows(right):
         return _("Your role does not include this.")
-    return disk_states.disk_refusal(disk, verb) or ""
+    return disk_refusal(disk, verb) or ""
 
 
 def row_actions(disk: Disk, vm: VM | None, actor: Actor) -> list[RowAction]:
@@ -66,7 +67,7 @@ def row_actions(disk: Disk, vm: VM | None, actor: Actor) -> list[RowAction]:
                 else refused(disk, "create_snapshot", actor)
             )
         else:
-            rule = disk_states.disk_rule(verb)
+            rule = disk_states.DISKS.rule(verb)
             label, icon, danger = str(rule.label), rule.icon, rule.danger
             reason = refused(disk, verb, actor)
         slug = _SLUGS.get(verb, verb.removesuffix("_disk"))
@@ -80,7 +81,7 @@ def row_actions(disk: Disk, vm: VM | None, actor: Actor) -> list[RowAction]:
 
 def vm_buttons(vm: VM, actor: Actor) -> list[RowAction]:
     """Return the buttons above the disks of a VM."""
-    rule = vm_states.vm_rule("attach_disk")
+    rule = vm_states.VMS.rule("attach_disk")
     return [
         RowAction(
             _("Attach disk"),

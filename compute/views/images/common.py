@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from compute.models import Image
-from compute.queries import images as image_queries
+from compute.rules.refusals import own_image_refusal
 from compute.states import images as image_states
 from compute.states.images import ImageStatus
 from compute.transfer import uploads
@@ -41,7 +41,7 @@ def image_refused(image: Image, verb: str, actor: Actor) -> str:
     """Return why the caller cannot use a verb on an image now; empty when it can."""
     if not actor.allows(f"compute.{verb}"):
         return _("Your role does not include this.")
-    return image_queries.image_verb_refusal(image, verb) or ""
+    return own_image_refusal(image, verb) or ""
 
 
 def system_of(image: Image) -> Any:
@@ -64,7 +64,7 @@ def image_actions(image: Image, actor: Actor) -> list[RowAction]:
         )
     ]
     for verb in ("rename_image", "download_image", "delete_image"):
-        rule = image_states.image_rule(verb)
+        rule = image_states.IMAGES.rule(verb)
         slug = verb.removesuffix("_image")
         lines.append(
             RowAction(

@@ -14,6 +14,7 @@ from compute.models import Snapshot
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
 from compute.queries import vms as vm_queries
+from compute.rules.refusals import snapshot_refusal
 from compute.states import disks as disk_states
 from compute.states import snapshots as snapshot_states
 from compute.states.snapshots import SnapshotStatus
@@ -41,7 +42,7 @@ def snapshot_refused(snapshot: Snapshot, verb: str, actor: Actor) -> str:
     """Return why the caller cannot use a verb on a snapshot now; empty when it can."""
     if not actor.allows(f"compute.{verb}"):
         return _("Your role does not include this.")
-    return snapshot_queries.snapshot_refusal(snapshot, verb) or ""
+    return snapshot_refusal(snapshot, verb) or ""
 
 
 class SnapshotList(ListView):
@@ -134,7 +135,7 @@ class SnapshotList(ListView):
         """Roll back, new disk, rename, delete."""
 
         def line(verb: str, slug: str, *, separator: bool = False) -> RowAction:
-            rule = disk_states.disk_rule(verb)
+            rule = disk_states.DISKS.rule(verb)
             return RowAction(
                 rule.label,
                 reverse(f"snapshot-{slug}", args=[obj.pk]),

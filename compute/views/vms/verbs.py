@@ -179,7 +179,7 @@ class ConsoleVerb:
 
     def row_action(self, vm: VM, actor: Actor, *, separator: bool = False) -> RowAction:
         """Return the line of a menu, or the button, for one VM."""
-        rule = states.vm_rule(self.rule)
+        rule = states.VMS.rule(self.rule)
         return RowAction(
             label=rule.label,
             url=reverse(self.name, args=[vm.pk]),

@@ -21,7 +21,7 @@ from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, Image, Snapshot
 from compute.rules import sizes
-from compute.states import disks as disk_states
+from compute.rules.refusals import disk_refusal, image_refusal, vm_refusal
 from compute.states import images as image_states
 from compute.states import snapshots as snapshot_states
 from compute.states import vms as vm_states
@@ -165,7 +165,7 @@ def test_every_verb_of_a_vm_in_every_state(box: Box, vm_with_disks: VM) -> None:
             mark = transaction.savepoint()
             vm = put(vm_with_disks, status, task)
             wanted = expected(vm, verb)
-            assert (vm_states.vm_refusal(vm, verb) is None) == wanted, (verb, status, task)
+            assert (vm_refusal(vm, verb) is None) == wanted, (verb, status, task)
             before = Job.objects.count()
             error = refusal_of(invoke, box, vm)
             allowed = error is None
@@ -259,7 +259,7 @@ def test_every_verb_of_a_disk_in_every_state(box: Box) -> None:
                     quotas.free(disk.pk)
                 now = Disk.objects.select_related("vm").get(pk=disk.pk)
                 where = (verb, str(status), str(task), hangs_on and str(hangs_on))
-                assert (disk_states.disk_refusal(now, verb) is None) == wanted, where
+                assert (disk_refusal(now, verb) is None) == wanted, where
                 error = refusal_of(invoke, box, now)
                 allowed = error is None
                 if error is not None:
@@ -274,7 +274,7 @@ def test_every_verb_of_a_disk_in_every_state(box: Box) -> None:
 def test_a_system_disk_knows_only_what_its_vm_allows(box: Box) -> None:
     vm = box.vm(stopped=True)
     disk = box.system_disk(vm)
-    refused = {verb for verb in DISK_RULES if disk_states.disk_refusal(disk, verb) is not None}
+    refused = {verb for verb in DISK_RULES if disk_refusal(disk, verb) is not None}
     assert refused == {verb for verb, rule in DISK_RULES.items() if not rule.system_too}
 
 
@@ -308,7 +308,7 @@ def test_every_verb_of_an_image_in_every_state(box: Box) -> None:
         mark = transaction.savepoint()
         Image.objects.filter(pk=image.pk).update(status=status)
         now = Image.objects.get(pk=image.pk)
-        assert (image_states.image_refusal(now, verb) is None) == wanted, (verb, str(status))
+        assert (image_refusal(now, verb) is None) == wanted, (verb, str(status))
         if wanted:
             invoke(box, now)
         else:
@@ -320,7 +320,7 @@ def test_every_verb_of_an_image_in_every_state(box: Box) -> None:
 
 def test_the_words_and_colours_of_every_state_are_there(box: Box) -> None:
     for status, task in VM_STATES:
-        assert vm_states.vm_label(status, task)
+        assert vm_states.VMS.label(status, task)
         assert vm_states.vm_tone(status, task) in ("ok", "idle", "busy", "warn", "bad")
     for image_status in ImageStatus:
         assert image_states.image_tone(image_status) in ("ok", "idle", "busy", "warn", "bad")

@@ -15,7 +15,7 @@ from django.urls import reverse
 from billing import services
 from compute.models import VM, Disk
 from compute.rules import sizes
-from compute.states import vms as states
+from compute.rules.refusals import vm_refusal
 from compute.states.vms import VM_RULES, VmStatus
 from compute.views.vms.verbs import VERBS
 from scloud.tenancy.models import User
@@ -101,7 +101,7 @@ def test_by_api(box: Box, user: User, vm_with_disks: VM) -> None:
     for verb, (status, task) in product(BY_API, VM_STATES):
         mark = transaction.savepoint()
         vm = put(vm_with_disks, status, task)
-        reason = states.vm_refusal(vm, verb)
+        reason = vm_refusal(vm, verb)
         code, name, message = by_api(program, box, vm, verb)
         where = (verb, str(status), str(task), code, name, message)
         if reason is None:
@@ -120,7 +120,7 @@ def test_in_the_console(box: Box, console: Client, vm_with_disks: VM) -> None:
     for verb, (status, task) in product(sorted(BY_CONSOLE), VM_STATES):
         mark = transaction.savepoint()
         vm = put(vm_with_disks, status, task)
-        reason = states.vm_refusal(vm, verb)
+        reason = vm_refusal(vm, verb)
         code, said = by_console(console, box, vm, verb)
         where = (verb, str(status), str(task), code, said[-1500:])
         if status == VmStatus.BINNED and not BY_CONSOLE[verb].binned:

@@ -9,7 +9,7 @@ import pytest
 from billing.models import Order, QuotaClaim, Subscription
 from compute.actions.vms import lifecycle
 from compute.models import VM
-from compute.transitions.vms import begin
+from compute.transitions.vms import VMS
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Forbidden
@@ -74,7 +74,7 @@ VERBS: dict[str, tuple[str, Callable[[Box, VM], object], str]] = {
 def expire(vm: VM) -> Job:
     """Begin what the books begin when paid time is over."""
     Subscription.objects.filter(resource_id=vm.pk).update(status="expired")
-    return begin(vm, "expire_vm", actor=Actor.system(vm.tenant))
+    return VMS.begin(vm, "expire_vm", actor=Actor.system(vm.tenant))
 
 
 def prepare(box: Box, status: str) -> VM:

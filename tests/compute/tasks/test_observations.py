@@ -22,7 +22,7 @@ from compute.sweeps import reconcile
 from compute.sweeps.hosts import HostAnswer, ask_host
 from compute.sweeps.reconcile import Rounds
 from compute.tasks.drivers import hypervisor_of
-from compute.transitions import vms as transitions
+from compute.transitions.vms import observe
 from scloud.audit.models import Event
 from scloud.tenancy.actor import Actor
 from tests.compute.box import Box, WorkerDied
@@ -81,7 +81,7 @@ def test_an_observation_is_dropped_when_the_row_changes_between_look_and_write(b
     box.run()
     vm.refresh_from_db()
     assert vm.revision > old
-    assert not transitions.observe(vm, PowerState.RUNNING.value, revision=old)
+    assert not observe(vm, PowerState.RUNNING.value, revision=old)
     vm.refresh_from_db()
     assert vm.status == "stopped"
 

@@ -12,7 +12,7 @@ from billing.models import QuotaLimit, Subscription
 from compute.actions.vms import lifecycle
 from compute.models import Disk, Snapshot, SnapshotSchedule
 from compute.sweeps import schedules
-from compute.transitions.disks import fresh_disk
+from compute.transitions.disks import DISKS
 from scloud.audit.models import Operation
 from scloud.jobs.rows import Rota
 from tests.compute.box import Box
@@ -68,12 +68,14 @@ def test_a_disk_that_cannot_be_read_harms_no_other_retention(
         schedules.run_schedules()
         box.run()
 
+    fresh = DISKS.fresh
+
     def broken(disk: Disk) -> Disk:
         if disk.pk == first.disk_id:
             raise RuntimeError("of this row alone")
-        return fresh_disk(disk)
+        return fresh(disk)
 
-    monkeypatch.setattr(schedules, "fresh_disk", broken)
+    monkeypatch.setattr(DISKS, "fresh", broken)
     schedules.keep_to_schedules()
     box.run()
     assert (taken(first), taken(second)) == (2, 1)

@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from compute.models import VM
-from compute.states import vms as states
+from compute.rules.refusals import vm_refusal
 from compute.states.vms import VmStatus, VmTask
 from compute.views.vms.verbs import VERBS, ConsoleVerb
 from scloud.jobs.models import Job
@@ -54,7 +54,7 @@ def test_every_verb_is_done_or_refused_as_the_table_says(
                 columns = {"task": task, "task_deadline": vm.created_at}
                 VM.objects.filter(pk=vm.pk).update(**columns)
                 vm.refresh_from_db()
-            allowed = states.vm_refusal(vm, verb.rule) is None
+            allowed = vm_refusal(vm, verb.rule) is None
             url = reverse(verb.name, args=[vm.pk])
             response = console.post(url, form_of(verb, vm, platform), **HTMX)
             good = response.status_code in (200, 204)

@@ -1,0 +1,85 @@
+"""Why a verb is not allowed on a row now: the rule tables, and what they cannot say.
+
+Read by buttons, by the API's ``allowed_actions`` and by the guards of :mod:`compute.transitions`.
+"""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+from compute.models import VM, Disk, Image, Snapshot
+from compute.states.disks import DISKS
+from compute.states.images import IMAGES
+from compute.states.snapshots import SNAPSHOTS, SnapshotStatus
+from compute.states.vms import VMS, VmStatus
+
+
+def vm_refusal(vm: VM, verb: str) -> str | None:
+    """Return why a verb is not allowed in the VM's present state; None when it is."""
+    reason = VMS.standing(verb, vm.status, vm.task)
+    if reason is not None or vm.task:
+        return reason
+    if verb == "power_off_vm" and vm.status == VmStatus.STOPPED:
+        return _("The VM is already stopped.")
+    if verb == "delete_vm" and vm.deletion_protected:
+        return _("Deletion protection is on.")
+    if verb == "hot_upgrade_vm" and not (
+        vm.max_vcpus > vm.vcpus or vm.max_memory_mib > vm.memory_mib
+    ):
+        return _("This VM has no headroom: its image does not support hot upgrade.")
+    if verb == "migrate_vm" and vm.gpu_count:
+        return _("A VM with a GPU cannot be migrated.")
+    return None
+
+
+def disk_refusal(disk: Disk, verb: str) -> str | None:
+    """Return why a verb is not allowed in the disk's present state; None when it is."""
+    rule = DISKS.rule(verb)
+    if disk.is_system and not rule.system_too:
+        return _("A system disk lives with its VM.")
+    reason = DISKS.standing(verb, disk.status, disk.task)
+    vm = disk.vm
+    if reason is not None or vm is None:
+        return reason
+    if not rule.vm_from:
+        return _("Detach it from %(vm)s first.") % {"vm": vm.name}
+    if vm.task and rule.needs_idle and rule.vm_idle:
+        return _("%(vm)s is busy: %(state)s.") % {
+            "vm": vm.name,
+            "state": VMS.label(vm.status, vm.task).lower(),
+        }
+    if vm.status not in rule.vm_from:
+        return _("Not possible while %(vm)s is %(state)s; allowed when it is %(allowed)s.") % {
+            "vm": vm.name,
+            "state": VMS.label(vm.status).lower(),
+            "allowed": VMS.words(rule.vm_from),
+        }
+    return None
+
+
+def snapshot_status_refusal(snapshot: Snapshot, verb: str) -> str | None:
+    """Return why the snapshot's own status does not allow a verb; None when it does."""
+    return SNAPSHOTS.standing(verb, snapshot.status)
+
+
+def snapshot_refusal(snapshot: Snapshot, verb: str) -> str | None:
+    """Return why a verb is not allowed on a snapshot now; None when it is.
+
+    A failed one holds nothing of its disk, so the disk may stand anywhere.
+    """
+    reason = snapshot_status_refusal(snapshot, verb)
+    if reason is not None or snapshot.status == SnapshotStatus.FAILED:
+        return reason
+    return disk_refusal(snapshot.disk, verb)
+
+
+def image_refusal(image: Image, verb: str) -> str | None:
+    """Return why a verb is not allowed in the image's present state; None when it is."""
+    return IMAGES.standing(verb, image.status)
+
+
+def own_image_refusal(image: Image, verb: str) -> str | None:
+    """Return why a tenant cannot use a verb on an image now; None when it can."""
+    if image.is_base:
+        return _("Base images are the platform's.")
+    return image_refusal(image, verb)

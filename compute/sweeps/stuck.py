@@ -1,0 +1,12 @@
+"""What rows whose job never ended are told."""
+
+from django.utils.translation import gettext as _
+
+from scloud.lib.errors import ScloudError
+
+
+def gave_up() -> ScloudError:
+    """Return why a row was landed without its job."""
+    return ScloudError(
+        _("The operation did not end in time and was given up."), code="deadline_exceeded"
+    )
