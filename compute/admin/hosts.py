@@ -134,7 +134,7 @@ class HostAdmin(ButtonAdmin):
             batch=True,
         ),
     )
-    change_list_template = "admin/scloud/host_list.html"
+    change_list_template = "compute/admin/hosts.html"
 
     def get_urls(self) -> list[URLPattern]:
         """Add the capacity page."""
@@ -153,7 +153,7 @@ class HostAdmin(ButtonAdmin):
             "opts": Host._meta,
             **capacity.overview(),
         }
-        return TemplateResponse(request, "admin/scloud/capacity.html", context)
+        return TemplateResponse(request, "compute/admin/capacity.html", context)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """What is taken is asked once for the whole page."""

@@ -268,7 +268,7 @@ class ImageAdmin(ButtonAdmin):
         ),
     )
     form = ChangeForm
-    change_form_template = "admin/scloud/image_change_form.html"
+    change_form_template = "compute/admin/image_change.html"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Deleting is a verb: VMs may use its file as their backing."""
@@ -348,4 +348,4 @@ class ImageAdmin(ButtonAdmin):
             "form": form,
             "back": back,
         }
-        return TemplateResponse(request, "admin/scloud/image_form.html", context)
+        return TemplateResponse(request, "compute/admin/image.html", context)

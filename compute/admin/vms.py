@@ -126,7 +126,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
         _vm_button("restore_vm", lifecycle.restore_vm),
         _vm_button("destroy_vm", lifecycle.destroy_vm),
     )
-    change_form_template = "admin/scloud/vm_form.html"
+    change_form_template = "compute/admin/vm.html"
 
     @admin.display(description=gettext_lazy("state"), ordering="status")
     def state(self, vm: VM) -> str:
@@ -173,4 +173,4 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
             "back": back,
             "reason": vm_refusal(vm, "migrate_vm"),
         }
-        return TemplateResponse(request, "admin/scloud/migrate.html", context)
+        return TemplateResponse(request, "compute/admin/migrate.html", context)

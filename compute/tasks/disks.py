@@ -22,7 +22,8 @@ from compute.tasks.drivers import quietly, told_plainly
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from compute.transitions.bin import land_disk_in_bin
 from compute.transitions.disks import DISKS
-from scloud.jobs.handlers import Context, Lane, Step, register
+from scloud.jobs.handlers import Context, Step, register
+from scloud.jobs.lanes import Lane
 from scloud.lib.errors import ScloudError
 
 

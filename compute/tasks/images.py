@@ -23,7 +23,8 @@ from compute.transfer import staging
 from compute.transfer.download import Partial, Paused, fetch
 from compute.transfer.staging import export_path, file_of
 from compute.transitions.images import IMAGES
-from scloud.jobs.handlers import Context, Handler, Lane, Step, register
+from scloud.jobs.handlers import Context, Handler, Step, register
+from scloud.jobs.lanes import Lane
 from scloud.jobs.models import Job
 from scloud.lib import destinations, lease
 from scloud.lib.errors import ScloudError

@@ -16,7 +16,8 @@ from compute.tasks.base import STALL_S, host_of, pool_of, remember
 from compute.tasks.drivers import quietly, told_plainly
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from compute.transitions.snapshots import SNAPSHOTS
-from scloud.jobs.handlers import Context, Lane, Step, register
+from scloud.jobs.handlers import Context, Step, register
+from scloud.jobs.lanes import Lane
 from scloud.lib.errors import HostError, ScloudError
 
 log = logging.getLogger(__name__)

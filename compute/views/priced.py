@@ -38,7 +38,7 @@ def durations() -> Choices:
 class PricedView(ActionView):
     """An action that costs money: GET with ``quote`` answers the price of what is typed."""
 
-    template_name = "compute/storage/priced.html"
+    template_name = "compute/disks/priced.html"
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Quote | ChangeQuote:
         """Return the price of the form's cleaned data. Raises ScloudError."""
@@ -54,7 +54,7 @@ class PricedView(ActionView):
         if "quote" not in request.GET:
             return super().get(request, *args, **kwargs)
         obj = self.get_object()
-        return self.render("compute/storage/price.html", self._price(obj, request.GET))
+        return self.render("compute/disks/price.html", self._price(obj, request.GET))
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
         """The price of what is in the form."""

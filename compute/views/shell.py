@@ -35,7 +35,7 @@ def register() -> None:
     """Called once when Django is ready."""
     panels.register(
         panels.Panel(
-            "platform", _("Capacity, jobs, drift"), "admin/scloud/front.html", capacity.front
+            "platform", _("Capacity, jobs, drift"), "compute/admin/front.html", capacity.front
         )
     )
     nav.register(
@@ -70,7 +70,7 @@ def register() -> None:
         dashboard.Card(
             key="vms",
             title=_("Virtual machines"),
-            template="compute/cards/vms.html",
+            template="compute/vms/card.html",
             context=vms_card,
             permission="compute.view_vm",
             order=10,

@@ -19,7 +19,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from scloud.jobs.handlers import Lane, registered_kinds
+from scloud.jobs.handlers import registered_kinds
+from scloud.jobs.lanes import Lane
 from scloud.jobs.models import JobStatus
 from scloud.lib.locks import advisory_key
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from django.db import models
-from django.utils.translation import gettext_lazy
-
+from scloud.jobs.lanes import Lane
 from scloud.lib.errors import HostError, ScloudError
 
 if TYPE_CHECKING:
@@ -26,13 +24,6 @@ class Parked(Exception):
     def __init__(self, wake_s: float) -> None:
         super().__init__(wake_s)
         self.wake_s = wake_s
-
-
-class Lane(models.TextChoices):
-    """How long a job may keep a slot: what copies data must not keep what is quick from running."""
-
-    SHORT = "short", gettext_lazy("Short")
-    LONG = "long", gettext_lazy("Long")
 
 
 # A wait shorter than this is worth no wake-up; afterwards a waiting job gives its slot back.

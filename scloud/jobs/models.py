@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from scloud.jobs.handlers import Lane
+from scloud.jobs.lanes import Lane
 from scloud.lib.ids import new_id
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import TenantManager

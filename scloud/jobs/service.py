@@ -10,7 +10,8 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from scloud.audit import events
-from scloud.jobs.handlers import Lane, handler_for
+from scloud.jobs.handlers import handler_for
+from scloud.jobs.lanes import Lane
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.lib.errors import Conflict, NotFound
 from scloud.tenancy.actor import Actor

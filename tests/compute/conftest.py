@@ -4,7 +4,11 @@ import pytest
 
 from compute.models import VM
 from scloud.tenancy.actor import Actor
+from tests.compute.box import box, fabric, make_box
 from tests.compute.factories import Platform, make_vm
+from tests.compute.things import program, rival, things
+
+__all__ = ["box", "fabric", "make_box", "program", "rival", "things"]
 
 
 @pytest.fixture

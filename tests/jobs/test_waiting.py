@@ -13,7 +13,8 @@ from django_q.models import OrmQ
 
 from scloud.jobs import choosing, handlers, runner, service, sweep, workers
 from scloud.jobs.actions import cancel_job
-from scloud.jobs.handlers import Context, Lane
+from scloud.jobs.handlers import Context
+from scloud.jobs.lanes import Lane
 from scloud.jobs.models import Job, WorkerHost
 from scloud.lib.errors import Conflict, HostError, ScloudError
 from scloud.tenancy.actor import Actor

@@ -21,6 +21,7 @@ from compute.actions import images
 from compute.actions.vms import changes, lifecycle
 from compute.models import VM, Disk, Drift, Image
 from compute.sweeps import disks as disk_sweeps
+from compute.sweeps import images as image_sweeps
 from compute.sweeps import pools, reconcile, schedules, subscriptions
 from compute.sweeps import vms as vm_sweeps
 from network.sweeps import reconcile as network
@@ -32,8 +33,8 @@ from scloud.recovery.models import DatabaseLife, SweepFreeze
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, box, fabric, make_box
-from tests.compute.tasks.test_disks import attached, ready
-from tests.compute.tasks.test_snapshots import make_due, schedule
+from tests.compute.disks.test_tasks import attached, ready
+from tests.compute.snapshots.test_tasks import make_due, schedule
 
 __all__ = ["box", "fabric", "make_box"]
 
@@ -149,6 +150,11 @@ def bin_is_due(*tables: Any) -> None:
         table.objects.filter(status="binned").update(destroy_at=timezone.now())
 
 
+def emptied() -> tuple[int, int, int]:
+    """Empty the bin; return how many VMs, disks and images went."""
+    return vm_sweeps.empty_bin(), disk_sweeps.empty_disk_bin(), image_sweeps.empty_image_bin()
+
+
 def test_nothing_in_the_bin_is_destroyed_while_frozen(box: Box) -> None:
     """A VM that was restored after the backup lies in the bin again, and its time is over."""
     vm, disk = box.vm(), ready(box)
@@ -162,7 +168,7 @@ def test_nothing_in_the_bin_is_destroyed_while_frozen(box: Box) -> None:
     images.delete_image(actor=box.actor, image=Image.objects.get(pk=image.pk))
     bin_is_due(VM, Disk, Image)
     call_command("after_restore")
-    assert (vm_sweeps.empty_bin(), disk_sweeps.empty_disk_bin()) == (0, 0)
+    assert emptied() == (0, 0, 0)
     box.run()
     for row in (vm, disk, image):
         row.refresh_from_db()
@@ -173,9 +179,9 @@ def test_nothing_in_the_bin_is_destroyed_while_frozen(box: Box) -> None:
     vm.refresh_from_db()
     assert vm.destroy_at is not None
     assert vm.destroy_at > timezone.now()
-    assert (vm_sweeps.empty_bin(), disk_sweeps.empty_disk_bin()) == (0, 0)
+    assert emptied() == (0, 0, 0)
     bin_is_due(VM, Disk, Image)
-    assert (vm_sweeps.empty_bin(), disk_sweeps.empty_disk_bin()) == (1, 2)
+    assert emptied() == (1, 1, 1)
 
 
 def looked_at() -> None:

@@ -29,7 +29,8 @@ from compute.tasks.vms.lifecycle import ensure_network, ensure_off
 from compute.transitions.images import IMAGES
 from compute.transitions.snapshots import forget_snapshots
 from compute.transitions.vms import VMS
-from scloud.jobs.handlers import Context, Lane, Step, register
+from scloud.jobs.handlers import Context, Step, register
+from scloud.jobs.lanes import Lane
 from scloud.lib.errors import HostError, ScloudError
 
 AGENT_PATIENCE_S = 15.0

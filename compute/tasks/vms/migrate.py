@@ -13,7 +13,8 @@ from compute.tasks.base import STALL_S, VmHandler, vm_of
 from compute.tasks.drivers import hypervisor_of, quietly, ref_of, told_plainly
 from compute.tasks.vms.lifecycle import ensure_network
 from compute.transitions.vms import VMS
-from scloud.jobs.handlers import Context, Lane, Step, register
+from scloud.jobs.handlers import Context, Step, register
+from scloud.jobs.lanes import Lane
 from scloud.lib.errors import HostError, ScloudError
 
 MIGRATION_LIMIT_S = 600.0

@@ -56,7 +56,7 @@ class SnapshotList(ListView):
     )  # fmt: skip
     default_sort = "-created"
     has_row_menu = True
-    page_template = "compute/vm/list.html"
+    page_template = "compute/vms/list.html"
     columns: ClassVar[Sequence[Column]] = (
         Column(
             "name",

@@ -77,7 +77,7 @@ class ChangeSize(VmAction):
     """Another size; the price follows the choice, and exactly that is charged."""
 
     form_class = SizeForm
-    template_name = "compute/change_size.html"
+    template_name = "compute/vms/change_size.html"
 
     def specs(self, obj: Any) -> QuerySet[Spec]:
         """Sizes to choose from; a hot upgrade can only grow within the headroom."""
@@ -96,7 +96,7 @@ class ChangeSize(VmAction):
         if "spec" not in request.GET:
             return super().get(request, *args, **kwargs)
         obj = self.get_object()
-        return self.render("compute/change_price.html", self._price(obj, request.GET["spec"]))
+        return self.render("compute/vms/change_price.html", self._price(obj, request.GET["spec"]))
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         """The sizes."""

@@ -53,7 +53,7 @@ class VmCreate(WizardView):
 
     def page(self, draft: Draft, *, status: int = 200) -> HttpResponse:
         """Render the whole page."""
-        return self.render("compute/create/page.html", self.context(draft), status=status)
+        return self.render("compute/vms/create/page.html", self.context(draft), status=status)
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Buy, or say beside the fields why not; what was typed stays where it is."""
@@ -73,7 +73,7 @@ class VmCreate(WizardView):
                 return http.done(request, text % {"name": vms[0].name, "n": len(vms)}, to="vm-list")
         if not self.request.htmx:
             return self.page(draft, status=422)
-        return self.render("compute/create/update.html", self.context(draft), status=422)
+        return self.render("compute/vms/create/update.html", self.context(draft), status=422)
 
 
 @_hidden
@@ -82,4 +82,4 @@ class VmQuote(WizardView):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Answer fragments; changes nothing."""
-        return self.render("compute/create/update.html", self.context(self.draft(request.POST)))
+        return self.render("compute/vms/create/update.html", self.context(self.draft(request.POST)))

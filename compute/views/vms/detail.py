@@ -91,7 +91,7 @@ class VmPage(ConsoleView):
     tab: ClassVar[str] = "overview"
 
     def frame_of(self, vm: VM) -> dict[str, Any]:
-        """Return the variables of ``compute/vm/page.html``."""
+        """Return the variables of ``compute/vms/page.html``."""
         actor = self.request.actor
         return {
             "vm": vm,
@@ -143,11 +143,11 @@ class VmTabView(VmPage):
         vm = vm_queries.vm(vm_id)
         part = request.GET.get("part", "")
         if part == "head":
-            return self.render("compute/vm/head.html", header_of(vm, self.request))
+            return self.render("compute/vms/head.html", header_of(vm, self.request))
         if part == "body":
             return self.render(self.body_template, {"vm": vm, **self.body_of(vm)})
         return self.render(
-            "compute/vm/page.html",
+            "compute/vms/page.html",
             {
                 **self.frame_of(vm),
                 **self.body_of(vm),
@@ -165,7 +165,7 @@ class VmOverview(VmTabView):
     """Facts and configuration."""
 
     tab = "overview"
-    body_template = "compute/vm/overview.html"
+    body_template = "compute/vms/overview.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
         """Two columns of facts."""
@@ -285,7 +285,7 @@ class VmDisks(VmTabView):
     """The system disk and the data disks."""
 
     tab = "disks"
-    body_template = "compute/vm/disks.html"
+    body_template = "compute/vms/disks.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
         """One row a disk; verbs come from what is registered in DISK_ACTIONS."""
@@ -319,7 +319,7 @@ class VmNetwork(VmTabView):
     """NICs, addresses and security groups."""
 
     tab = "network"
-    body_template = "compute/vm/network.html"
+    body_template = "compute/vms/network.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
         """One row a NIC."""
@@ -353,7 +353,7 @@ class VmLog(VmPage, OperationsView):
     tab = "log"
     title = gettext_lazy("Operation log")
     text = gettext_lazy("What was done with this VM, by whom, and what came of it.")
-    page_template = "compute/vm/log.html"
+    page_template = "compute/vms/log.html"
 
     def get_queryset(self) -> QuerySet[Operation]:
         """Entries that name this VM."""
@@ -383,7 +383,7 @@ class VmEvents(VmTabView):
     """Events, jobs and charges in one line of time, the newest first."""
 
     tab = "events"
-    body_template = "compute/vm/events.html"
+    body_template = "compute/vms/events.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
         """The last hundred moments."""

@@ -55,12 +55,12 @@ class VmList(ListView):
     search_placeholder = gettext_lazy("Search by name, remark, ID or IP")
     default_sort = "-created"
     has_row_menu = True
-    page_template = "compute/vm/list.html"
+    page_template = "compute/vms/list.html"
     columns = (
         Column(
             "name",
             gettext_lazy("Name / remark"),
-            template="compute/cells/name.html",
+            template="compute/vms/cells/name.html",
             sort="name",
             export="name",
             main=True,
@@ -85,7 +85,7 @@ class VmList(ListView):
         Column(
             "network",
             gettext_lazy("VPC / subnet"),
-            template="compute/cells/network.html",
+            template="compute/vms/cells/network.html",
             export=lambda vm: " / ".join(
                 str(vm.nic_rows[0][key]) for key in ("vpc", "subnet") if vm.nic_rows
             ),
@@ -94,7 +94,7 @@ class VmList(ListView):
         Column(
             "configuration",
             gettext_lazy("Configuration"),
-            template="compute/cells/configuration.html",
+            template="compute/vms/cells/configuration.html",
             sort=("vcpus", "memory_mib"),
             export=configuration,
         ),
@@ -245,10 +245,10 @@ class VmName(ConsoleView):
         """Show the text or the fields."""
         obj = vm_queries.vm(vm_id)
         if "edit" not in request.GET:
-            return self.render("compute/cells/name.html", {"obj": obj})
+            return self.render("compute/vms/cells/name.html", {"obj": obj})
         self.actor.require("compute.rename_vm")
         form = InlineNameForm(initial={"name": obj.name, "remark": obj.remark})
-        return self.render("compute/cells/name_edit.html", {"obj": obj, "form": form})
+        return self.render("compute/vms/cells/name_edit.html", {"obj": obj, "form": form})
 
     def post(self, request: HttpRequest, vm_id: str) -> HttpResponse:
         """Save, or show the fields again with what is wrong."""
@@ -262,11 +262,11 @@ class VmName(ConsoleView):
         if not form.is_valid():
             errors = [e for name in ("name", "remark") for e in errors_with_remedies(form, name)]
             return self.render(
-                "compute/cells/name_edit.html",
+                "compute/vms/cells/name_edit.html",
                 {"obj": obj, "form": form, "errors": errors},
                 status=422,
             )
-        response = self.render("compute/cells/name.html", {"obj": vm_queries.vm(vm_id)})
+        response = self.render("compute/vms/cells/name.html", {"obj": vm_queries.vm(vm_id)})
         http.changed(response, "vm", vm_id)
         return http.toast(response, _("Saved."))
 

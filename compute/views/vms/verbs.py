@@ -129,11 +129,11 @@ class VncInformation(VmAction):
         context = {
             "object": obj,
             "information": result,
-            "dialog_template": "compute/vm/vnc_information.html",
+            "dialog_template": "compute/vms/vnc_information.html",
         }
         htmx = self.request.htmx
         return self.render(
-            "compute/vm/vnc_information.html" if htmx else "web/dialog/page.html", context
+            "compute/vms/vnc_information.html" if htmx else "web/dialog/page.html", context
         )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from compute.transfer import download
-from scloud.jobs.handlers import Context, Handler, Lane, Step
+from scloud.jobs.handlers import Context, Handler, Step
+from scloud.jobs.lanes import Lane
 from scloud.jobs.models import Job
 from scloud.lib.destinations import Destinations, networks
 
