@@ -245,6 +245,23 @@ def test_another_job_or_another_task_lands_nothing(case: Case, end: str) -> None
         rows.update(**before)
 
 
+def test_what_changes_right_before_the_landing_is_left_alone(case: Case) -> None:
+    job = case.begin()
+    rows = case.machine.model._default_manager.filter(pk=case.row.pk)
+    other = {"task_job": "job-other"} if case.machine.has_task else {"status": "failed"}
+    before, events = columns_of(rows), case.events()
+    landing = case.machine.landing
+
+    def slow(row: Any, status: str | None) -> str | None:
+        rows.update(**other)
+        return landing(row, status)
+
+    with patch.object(case.machine, "landing", slow):
+        assert case.machine.complete(case.row, job, case.verb, "destroyed") is False
+    assert columns_of(rows) == {**before, **other}
+    assert case.events() == events
+
+
 def test_a_stuck_row_is_landed_unless_it_moved_on(case: Case) -> None:
     case.begin()
     seen = case.now()
