@@ -96,7 +96,7 @@ def _renew_or_expire(
     except InsufficientBalance:
         logger.info("no balance to renew %s", resource_id)
     except ScloudError as error:
-        logger.error("cannot renew %s: %s", resource_id, error.message)
+        logger.error("cannot renew %s: %s", resource_id, error.for_operators())
         report.failed.append(resource_id)
         return
     if not frozen and services.expire_due(tenant=tenant, resource_id=resource_id, now=at):

@@ -59,3 +59,4 @@ class DiskAdmin(ReadOnlyAdmin):
     list_filter = ("status", "task", "region", "disk_type", "is_system", "tenant")
     list_select_related = ("tenant", "disk_type", "vm")
     search_fields = ("name", "id", "vm__id", "vm__name", "tenant__name")
+    readonly_fields = ("failure_code", "failure")

@@ -220,7 +220,7 @@ class ImageAdmin(ButtonAdmin):
         ("admin_account", "min_disk_gib"),
         ("supports_hot_upgrade", "accepts_user_data", "accepts_ssh_keys"),
         "position",
-        ("status", "failure", "withdrawn_at"),
+        ("status", "failure", "failure_detail", "withdrawn_at"),
         ("size_bytes", "sha256", "base_image"),
         ("binned_at", "destroy_at", "destroyed_at"),
     )
@@ -237,6 +237,7 @@ class ImageAdmin(ButtonAdmin):
         "sha256",
         "base_image",
         "failure",
+        "failure_detail",
         "binned_at",
         "destroy_at",
         "destroyed_at",

@@ -20,3 +20,4 @@ class SnapshotAdmin(ReadOnlyAdmin):
     list_filter = ("status", "region", "tenant")
     list_select_related = ("tenant", "disk")
     search_fields = ("name", "id", "disk__id", "tenant__name")
+    readonly_fields = ("failure",)

@@ -94,7 +94,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
         ("remark", "tags"),
         ("status", "task", "task_job", "task_deadline"),
         ("power_state", "observed_at"),
-        ("failure_code", "failure"),
+        ("failure_code", "failure", "failure_detail"),
         ("cluster", "host", "image"),
         ("vcpus", "memory_mib", "gpu_count"),
         ("max_vcpus", "max_memory_mib"),
@@ -112,6 +112,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
         "observed_at",
         "failure_code",
         "failure",
+        "failure_detail",
         "created_at",
         "binned_at",
         "destroy_at",
@@ -160,7 +161,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
                     actor=administrator(request, vm.tenant), vm=vm, host=form.cleaned_data["host"]
                 )
             except ScloudError as error:
-                form.add_error(None, f"{error.message} {error.remedy or ''}")
+                form.add_error(None, error.for_operators())
             else:
                 self.message_user(request, _("The live migration begins."), messages.SUCCESS)
                 return HttpResponseRedirect(back)

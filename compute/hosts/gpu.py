@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
 from compute.models import VM, GpuDevice, Host
 from scloud.lib.errors import NoCapacity
 from scloud.tenancy.scoping import scopes_disabled
@@ -26,12 +28,13 @@ def allocate(vm: VM, host: Host) -> list[GpuDevice]:
         )
         if len(free) < missing:
             raise NoCapacity(
-                f"{host.name} has {len(free)} free {vm.cluster.gpu_type} left, and {missing} are "
-                "needed.",
+                _("%(count)s %(gpu)s are not available here right now.")
+                % {"count": vm.gpu_count, "gpu": vm.cluster.gpu_type},
                 code="gpus_taken",
                 field="gpu_count",
-                remedy="Choose fewer chips, or try again later.",
+                remedy=_("Choose fewer chips, or try again later."),
                 numbers={"free": len(free), "needed": missing},
+                detail=f"{host.name} has {len(free)} free chips left; {missing} are needed.",
             )
         GpuDevice.objects.filter(pk__in=[one.pk for one in free]).update(vm=vm)
         return [*held, *free]

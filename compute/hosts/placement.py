@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.db.models import Count, Q, Sum
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from compute.models import VM, Cluster, GpuDevice, Host
 from compute.models.platform import HostState
@@ -122,18 +123,19 @@ def rooms(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> lis
 def refuse(
     cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int, gpus: int = 0
 ) -> NoCapacity:
-    """Return the error that says which condition failed on how many hosts."""
+    """Return the error for the tenant; its detail says which condition failed on how many hosts."""
     counts = Counter(room.refusal(vcpus, memory_mib, gpus) or "" for room in all_rooms)
     counts.pop("", None)
     said = "; ".join(f"{REASONS[key]}: {n} host{'s' * (n != 1)}" for key, n in counts.items())
-    size = f"{vcpus} vCPU and {memory_mib / 1024:g} GiB"
+    size = f"{vcpus} vCPU, {memory_mib} MiB"
     if gpus:
-        size = f"{vcpus} vCPU, {memory_mib / 1024:g} GiB and {gpus} {cluster.gpu_type}"
+        size += f", {gpus} {cluster.gpu_type}"
     return NoCapacity(
-        f"No host of {cluster.alias} can take {size}: {said or 'it has no hosts'}.",
+        gettext("This size is not available here right now."),
         field="spec",
-        remedy="Choose a smaller size or another model, or try again later.",
-        numbers={"vcpus": vcpus, "memory_mib": memory_mib, "refused": dict(counts)},
+        remedy=gettext("Choose a smaller size or another model, or try again later."),
+        numbers={"vcpus": vcpus, "memory_mib": memory_mib},
+        detail=f"Hosts of {cluster.pk} for {size}: {said or 'there are none'}.",
     )
 
 

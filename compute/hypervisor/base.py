@@ -11,8 +11,9 @@ Contract of every method of `Hypervisor`:
   the host may or may not have acted, and look again with `observe`.
 * **Absence is a fact, silence is not.** `observe` says `PowerState.ABSENT` only when the host
   answered and does not know the domain. A host that does not answer raises `HostUnreachable`.
-* **Errors** are `HypervisorError`s with a stable `code`, a `message` that may be shown to people
-  and `retryable`. Unless a method says otherwise, a failed call leaves the domain as it was.
+* **Errors** are `HypervisorError`s with a stable `code`, a `message` for operators and
+  `retryable`. The message may name paths and URIs; tenants are told by the code. Unless a method
+  says otherwise, a failed call leaves the domain as it was.
 * **Only our own domains.** Every domain carries an owner tag. Domains without it are never
   changed and are left out of `observe_all`.
 
@@ -40,7 +41,7 @@ MAX_VNC_PASSWORD_LENGTH = 8
 class HypervisorError(Exception):
     """A call to a host failed.
 
-    `code` is stable, `message` may be shown to people, `retryable` says whether the same call
+    `code` is stable, `message` is for operators alone, `retryable` says whether the same call
     can succeed later without anyone changing the request.
     """
 

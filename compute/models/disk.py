@@ -43,6 +43,8 @@ class Disk(Resource, Binnable):
     task_deadline = models.DateTimeField(null=True, editable=False)
     failure_code = models.CharField(max_length=60, blank=True, editable=False)
     failure = models.CharField(max_length=500, blank=True, editable=False)
+    # For operators: tenants never see what a driver says itself.
+    failure_detail = models.TextField(blank=True, db_default="")
 
     class Meta:
         ordering = ["-created_at", "id"]

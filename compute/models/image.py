@@ -69,6 +69,8 @@ class Image(Binnable):
         max_length=12, choices=ImageStatus.choices, default=ImageStatus.AVAILABLE
     )
     failure = models.CharField(max_length=300, blank=True, editable=False)
+    # For operators: tenants never see what a driver says itself.
+    failure_detail = models.TextField(blank=True, db_default="")
     # A path of the platform's own, or the URL that a tenant gave; emptied after the import.
     import_source = models.CharField(max_length=1000, blank=True, editable=False)
     import_sha256 = models.CharField(max_length=64, blank=True, editable=False)

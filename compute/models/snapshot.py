@@ -82,6 +82,8 @@ class Snapshot(Resource):
     taken_at = models.DateTimeField(null=True, editable=False)
     destroyed_at = models.DateTimeField(null=True, editable=False)
     failure = models.CharField(max_length=500, blank=True, editable=False)
+    # For operators: tenants never see what a driver says itself.
+    failure_detail = models.TextField(blank=True, db_default="")
 
     class Meta:
         ordering = ["-created_at", "id"]

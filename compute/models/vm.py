@@ -61,6 +61,8 @@ class VM(Resource, Binnable):
     revision = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     failure_code = models.CharField(max_length=60, blank=True, editable=False)
     failure = models.CharField(max_length=500, blank=True, editable=False)
+    # For operators: tenants never see what a driver says itself.
+    failure_detail = models.TextField(blank=True, db_default="")
 
     admin_account = models.CharField(max_length=32, default="root")
     ssh_public_key = models.TextField(blank=True)

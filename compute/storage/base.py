@@ -9,8 +9,9 @@ Contract of every method of `Storage`:
   call leaves at most a temporary object that no list shows and that `sweep_temporary` removes.
 * **Bounded in time.** A call that exceeds its bound raises `StorageTimeout`; its helper process
   is dead by then.
-* **Errors** are `StorageError`s with a stable `code`, a readable `message` and `retryable`. Unless
-  a method says otherwise, a failed call leaves the pool as it was.
+* **Errors** are `StorageError`s with a stable `code`, a `message` for operators and
+  `retryable`. The message may name paths; tenants are told by the code. Unless a method says
+  otherwise, a failed call leaves the pool as it was.
 
 A backend is used by several processes at once. The caller serialises calls on the same volume;
 calls on different objects may overlap.
@@ -30,7 +31,7 @@ ImageFormat = Literal["qcow2", "raw"]
 class StorageError(Exception):
     """A storage call failed.
 
-    `code` is stable, `message` may be shown to people, `retryable` says whether the same call
+    `code` is stable, `message` is for operators alone, `retryable` says whether the same call
     can succeed later without anyone changing the request.
     """
 
@@ -104,14 +105,16 @@ class ImageRefused(StorageError):
     """The file offered as an image is not acceptable.
 
     `reason` is a stable word: `unknown_format`, `corrupt`, `backing_file`, `external_data`,
-    `encrypted`, `too_large`, `bomb`, `checksum`, `missing`.
+    `encrypted`, `too_large`, `bomb`, `checksum`, `missing`. `found` is the name of the format that
+    was recognised instead of a disk image's, empty where none was; tenants may read it.
     """
 
     code = "image_refused"
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    def __init__(self, message: str, *, reason: str, found: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+        self.found = found
 
 
 class ShrinkRefused(StorageError):

@@ -123,11 +123,15 @@ def _check_raw(head: bytes, tail: bytes, file_bytes: int) -> None:
     for offset, magic, name in _FOREIGN:
         if head[offset : offset + len(magic)] == magic:
             raise ImageRefused(
-                f"This is {name}, not a QCOW2 or raw disk image.", reason="unknown_format"
+                f"This is {name}, not a QCOW2 or raw disk image.",
+                reason="unknown_format",
+                found=name,
             )
     if tail.startswith(b"conectix"):
         # One of a fixed size says what it is in its last sector only.
-        raise ImageRefused("This is VHD, not a QCOW2 or raw disk image.", reason="unknown_format")
+        raise ImageRefused(
+            "This is VHD, not a QCOW2 or raw disk image.", reason="unknown_format", found="VHD"
+        )
     if file_bytes % 512:
         raise ImageRefused(
             "Not a disk image: the size is not a multiple of 512 bytes.", reason="unknown_format"
@@ -186,6 +190,7 @@ def _cross_check(file: BinaryIO, file_bytes: int, found: str, virtual_bytes: int
             raise ImageRefused(
                 f"This is {', '.join(foreign).upper()}, not a QCOW2 or raw disk image.",
                 reason="unknown_format",
+                found=", ".join(foreign).upper(),
             )
         return
     if set(seen) != {found}:

@@ -51,7 +51,7 @@ def _move(disk: Disk, verb: str, status: str) -> None:
         DISKS.move(disk, verb, status, actor=Actor.system(disk.tenant))
     except ScloudError as error:
         # Changed since it was read: what changed it decides where it lands.
-        log.info("%s: no %s: %s", disk.pk, verb, error.message)
+        log.info("%s: no %s: %s", disk.pk, verb, error.for_operators())
 
 
 def disk_overdue(tenant: Tenant, disk_id: str) -> None:
@@ -74,7 +74,7 @@ def disk_overdue(tenant: Tenant, disk_id: str) -> None:
                 logging.WARNING,
                 "%s could not be moved to the bin: %s",
                 disk_id,
-                error.message,
+                error.for_operators(),
             )
 
 
@@ -101,7 +101,7 @@ def _destroy_disk(disk: Disk) -> None:
             logging.WARNING,
             "%s could not be destroyed: %s",
             disk.id,
-            error.message,
+            error.for_operators(),
         )
 
 

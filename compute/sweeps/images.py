@@ -54,7 +54,7 @@ def _destroy_image(image: Image) -> None:
             logging.WARNING,
             "%s could not be destroyed: %s",
             image.id,
-            error.message,
+            error.for_operators(),
         )
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from compute.hypervisor.base import STARTING, DomainObservation, HypervisorError
 from compute.hypervisor.base import PowerState as Power
@@ -196,7 +197,7 @@ def reconcile_vm(
                 vm,
                 Power.ABSENT.value,
                 revision=vm.revision,
-                reason="The host does not know the VM.",
+                reason=gettext("The VM was not found on its host. Start it to set it up again."),
             )
             if vm.host is not None:
                 left.append(

@@ -142,5 +142,5 @@ def _keep(schedule: SnapshotSchedule, now: datetime) -> None:
                     logging.INFO,
                     "%s is not deleted yet: %s",
                     snapshot.pk,
-                    error.message,
+                    error.for_operators(),
                 )

@@ -58,7 +58,7 @@ def sweep_leftovers() -> int:
                     logging.INFO,
                     "snapshot %s stays in its volume: %s",
                     row.pk,
-                    error.message,
+                    error.for_operators(),
                 )
 
     each(rows, remove, "removing what a snapshot left")

@@ -55,7 +55,7 @@ def _destroy_vm(vm: VM) -> None:
             logging.WARNING,
             "%s could not be destroyed: %s",
             vm.id,
-            error.message,
+            error.for_operators(),
         )
 
 
@@ -76,7 +76,7 @@ def vm_expired(tenant: Tenant, vm_id: str) -> None:
                 logging.INFO,
                 "%s is not shut down yet: %s",
                 vm_id,
-                error.message,
+                error.for_operators(),
             )
 
 
@@ -87,7 +87,7 @@ def vm_renewed(tenant: Tenant, vm_id: str) -> None:
             try:
                 VMS.move(vm, "reinstate_vm", VmStatus.STOPPED, actor=Actor.system(tenant))
             except ScloudError as error:
-                log.info("%s is not reinstated: %s", vm_id, error.message)
+                log.info("%s is not reinstated: %s", vm_id, error.for_operators())
 
 
 def vm_overdue(tenant: Tenant, vm_id: str) -> None:
@@ -105,7 +105,7 @@ def vm_overdue(tenant: Tenant, vm_id: str) -> None:
                 logging.WARNING,
                 "%s could not be moved to the bin: %s",
                 vm_id,
-                error.message,
+                error.for_operators(),
             )
 
 
@@ -156,7 +156,7 @@ def _land(vm: VM) -> bool:
         try:
             take_apart(vm)
         except ScloudError as left:
-            said.say(vm.pk, left.code, logging.WARNING, "%s: %s", vm.pk, left.message)
+            said.say(vm.pk, left.code, logging.WARNING, "%s: %s", vm.pk, left.detail)
         with transaction.atomic():
             give_back_all(vm, error.message)
     status = true_status(vm) if vm.status in (VmStatus.RUNNING, VmStatus.STOPPED) else vm.status

@@ -15,7 +15,7 @@ from compute.models import VM, Disk
 from compute.states.vms import VmStatus
 from compute.storage.base import Storage, VolumeBusy
 from compute.tasks.build import domain_spec, seed_spec
-from compute.tasks.drivers import hypervisor_of, storage_of, told_plainly
+from compute.tasks.drivers import hypervisor_of, storage_of, translated_errors
 from compute.transitions.vms import VMS
 from network.models import Nic
 from network.tasks import plumbing
@@ -71,7 +71,7 @@ def define(vm: VM) -> None:
     """Write the seed and make the host's definition equal the rows."""
     disks = disks_of(vm)
     nics = plumbing.nic_specs(vm.id)
-    with told_plainly():
+    with translated_errors():
         # The seed lies beside the system disk, which is the first.
         seed = pool_of(disks[0]).write_seed(vm.id, files(seed_spec(vm, disks, nics)))
         sources = [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks]
@@ -80,13 +80,13 @@ def define(vm: VM) -> None:
 
 def is_running(vm: VM) -> bool:
     """Tell whether the domain runs."""
-    with told_plainly():
+    with translated_errors():
         return host_of(vm).observe(str(vm.uuid)).power_state == Power.RUNNING
 
 
 def start_and_watch(context: Context, vm: VM) -> None:
     """Start the domain and wait until the hypervisor says that it runs."""
-    with told_plainly():
+    with translated_errors():
         host_of(vm).start(str(vm.uuid))
     if not context.wait_until(lambda: is_running(vm), timeout_s=START_LIMIT_S, poll_s=0.1):
         raise HostError(

@@ -18,7 +18,7 @@ from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import STALL_S, host_of, pool_of, refuse_if_paid, renewed_meanwhile
 from compute.tasks.build import attachment
-from compute.tasks.drivers import quietly, told_plainly
+from compute.tasks.drivers import best_effort, translated_errors
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from compute.transitions.bin import land_disk_in_bin
 from compute.transitions.disks import DISKS
@@ -45,7 +45,7 @@ class CreateDisk(DiskHandler):
         disk = disk_of(context)
         pool, source = pool_of(disk), context.payload.get("source")
         snapshot = context.payload.get("snapshot")
-        with told_plainly():
+        with translated_errors():
             if source is None:
                 pool.create_volume(disk.id, size_gib=disk.size_gib)
                 return
@@ -66,7 +66,7 @@ class CreateDisk(DiskHandler):
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         disk = disk_of(context)
-        quietly(lambda: pool_of(disk).delete_volume(disk.id))
+        best_effort(lambda: pool_of(disk).delete_volume(disk.id))
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         new = context.payload["disk"]
@@ -92,7 +92,7 @@ class AttachDisk(DiskHandler):
         vm = disk.vm
         if vm is None or vm.host is None:
             return
-        with told_plainly():
+        with translated_errors():
             source = pool_of(disk).disk_source(disk.id)
             try:
                 target = host_of(vm).attach_disk(str(vm.uuid), attachment(disk, source))
@@ -124,7 +124,7 @@ def take_off(disk: Disk) -> None:
     """Detach a disk that should not hang on its VM; the reconciler does it if this fails."""
     vm = disk.vm
     if vm is not None and vm.host is not None:
-        quietly(lambda: host_of(vm).detach_disk(str(vm.uuid), disk.id))
+        best_effort(lambda: host_of(vm).detach_disk(str(vm.uuid), disk.id))
 
 
 def hangs(vm: VM, disk: Disk) -> bool:
@@ -167,7 +167,7 @@ class DetachDisk(DiskHandler):
                 remedy="Unmount it in the guest, then detach it by force.",
             ) from error
         for fs in sorted(mounted, key=lambda fs: len(fs.mount_point), reverse=True):
-            with told_plainly():
+            with translated_errors():
                 done = host.run(uuid, ["/bin/umount", fs.mount_point], timeout_s=30)
             if done.exit_code != 0 and not context.payload.get("force"):
                 words = done.stderr.decode(errors="replace").strip()[:200]
@@ -183,7 +183,7 @@ class DetachDisk(DiskHandler):
         vm = disk.vm
         if vm is None or vm.host is None:
             return
-        with told_plainly():
+        with translated_errors():
             try:
                 host_of(vm).detach_disk(str(vm.uuid), disk.id)
             except DomainNotFound:
@@ -289,7 +289,7 @@ class DeleteDisk(DiskHandler):
         if vm is None:
             return
         if vm.host is not None:
-            with told_plainly(), suppress(DomainNotFound):
+            with translated_errors(), suppress(DomainNotFound):
                 host_of(vm).detach_disk(str(vm.uuid), disk.id)
         Disk.objects.filter(pk=disk.pk).update(vm=None, target="", format_at_boot=False)
 
@@ -335,7 +335,7 @@ class DestroyDisk(DiskHandler):
     def ensure_gone(self, context: Context) -> None:
         """Remove the volume."""
         disk = disk_of(context)
-        with told_plainly():
+        with translated_errors():
             pool_of(disk).delete_volume(disk.id)
 
     def on_success(self, context: Context) -> None:

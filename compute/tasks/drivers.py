@@ -3,23 +3,71 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from compute.hypervisor.base import HostRef, Hypervisor, HypervisorError
 from compute.hypervisor.opening import open_hypervisor
 from compute.models import Host, StoragePool
-from compute.storage.base import Storage, StorageError, StorageRef
+from compute.storage.base import ImageRefused, Storage, StorageError, StorageRef
 from compute.storage.opening import open_storage
 from scloud.lib.errors import HostError, ScloudError
 
-# What people are told to do about an error of a host or a pool, by its stable code.
-REMEDIES = {
-    "host_unreachable": "The platform tries again; if it lasts, ask the operators.",
-    "agent_unavailable": "Start the guest agent in the VM, or install qemu-guest-agent.",
-    "start_unfinished": "The platform tries again; if it lasts, ask the operators to restart "
-    "libvirt on the VM's host.",
-    "storage_full": "Choose another disk type, or ask the operators for space.",
-    "image_missing": "Choose another image; the operators have been told of this one.",
-    "volume_missing": "Ask the operators: the disk's file is gone.",
-    "guest_refused": "Unmount the disk in the guest and try again.",
+# What tenants are told of an error of a host or a pool, by its stable code. What the driver itself
+# says may name paths, URIs and hosts, so it is kept for operators.
+MESSAGES: dict[str, Promise] = {
+    "host_unreachable": _("The VM's host does not answer."),
+    "operation_timeout": _("The operation did not finish in time."),
+    "start_unfinished": _("The VM has not finished starting."),
+    "domain_not_found": _("The VM was not found on its host."),
+    "domain_not_running": _("The VM is not running."),
+    "agent_unavailable": _("The guest agent does not answer."),
+    "agent_refused": _("The guest agent refused the request."),
+    "guest_refused": _("The guest did not release or accept the device in time."),
+    "host_refused": _("The host refused the operation."),
+    "shrink_refused": _("Disks and running VMs can only grow."),
+    "host_full": _("There is not enough capacity to start the VM right now."),
+    "storage_unavailable": _("The storage is not available right now."),
+    "storage_timeout": _("The storage did not finish in time."),
+    "storage_full": _("The storage is full."),
+    "volume_missing": _("The disk's data is missing."),
+    "volume_damaged": _("The disk's data cannot be read."),
+    "volume_busy": _("The disk is in use by a running VM."),
+    "snapshot_missing": _("The snapshot's data is missing."),
+    "image_missing": _("The image's data is missing."),
+    "image_busy": _("Disks still depend on the image."),
+    "image_refused": _("The file is not an acceptable disk image."),
+}
+FAILED = _("The operation failed on the platform.")
+
+# What tenants are told of a file that is no image that is taken, by the reason.
+REFUSED_IMAGES: dict[str, Promise] = {
+    "unknown_format": _("The file is not a QCOW2 or raw disk image."),
+    "corrupt": _("The image is damaged or incomplete."),
+    "backing_file": _("The image has a backing file. Convert it to a standalone image."),
+    "external_data": _("The image keeps its data in another file. Convert it to a single file."),
+    "encrypted": _("The image is encrypted. Decrypt it first."),
+    "too_large": _("The image's disk is larger than allowed."),
+    "bomb": _("The image would take far more space or time than its size allows for."),
+    "checksum": _("The file's checksum is not the expected one."),
+    "missing": _("The file is no longer there."),
+}
+
+CONTACT = _("If it fails again, contact support.")
+# What to do about an error of a host or a pool, by its stable code.
+REMEDIES: dict[str, Promise] = {
+    "host_unreachable": _("SCloud tries again. If it fails again, contact support."),
+    "agent_unavailable": _("Start the guest agent in the VM, or install qemu-guest-agent."),
+    "agent_refused": _("Check in the guest that the account exists."),
+    "start_unfinished": _("SCloud tries again. If it fails again, contact support."),
+    "host_full": _("Try again later, or choose a smaller size."),
+    "storage_full": _("Choose another disk type, or contact support."),
+    "volume_missing": _("Contact support."),
+    "volume_damaged": _("Contact support."),
+    "image_missing": _("Choose another image, or contact support."),
+    "guest_refused": _("Unmount the disk in the guest and try again."),
+    "image_refused": _("Choose another file."),
 }
 
 
@@ -40,21 +88,37 @@ def storage_of(pool: StoragePool) -> Storage:
     )
 
 
+def translated(error: HypervisorError | StorageError) -> ScloudError:
+    """Return what tenants are told of a driver's error, with its own words for operators.
+
+    ``code`` stays the driver's; an error that may pass becomes a HostError, which is tried again.
+    """
+    message = str(MESSAGES.get(error.code, FAILED))
+    if isinstance(error, ImageRefused):
+        message = str(REFUSED_IMAGES.get(error.reason, message))
+        if error.found:
+            message = gettext("The file is %(format)s, not a QCOW2 or raw disk image.") % {
+                "format": error.found
+            }
+    kind = HostError if error.retryable else ScloudError
+    return kind(
+        message,
+        code=error.code,
+        remedy=str(REMEDIES.get(error.code, CONTACT)),
+        detail=error.message,
+    )
+
+
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """Turn errors of the drivers into errors that people see."""
+def translated_errors() -> Iterator[None]:
+    """Raise errors of hypervisor and storage drivers as the ScloudErrors that tenants may read."""
     try:
         yield
     except (HypervisorError, StorageError) as error:
-        raised: ScloudError
-        if error.retryable:
-            raised = HostError(error.message, code=error.code, remedy=REMEDIES.get(error.code))
-        else:
-            raised = ScloudError(error.message, code=error.code, remedy=REMEDIES.get(error.code))
-        raise raised from error
+        raise translated(error) from error
 
 
-def quietly(call: Callable[[], object]) -> bool:
+def best_effort(call: Callable[[], object]) -> bool:
     """Make a call of a clean-up; return whether it succeeded. The reconciler does the rest."""
     try:
         call()

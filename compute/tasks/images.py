@@ -18,7 +18,7 @@ from compute.storage.base import ImageInfo, ImageMissing
 from compute.tasks.base import (
     STALL_S,
 )
-from compute.tasks.drivers import quietly, storage_of, told_plainly
+from compute.tasks.drivers import best_effort, storage_of, translated_errors
 from compute.transfer import staging
 from compute.transfer.download import Partial, Paused, fetch
 from compute.transfer.staging import export_path, file_of
@@ -44,7 +44,7 @@ def image_of(context: Context) -> Image:
 def stored(image: Image) -> bool:
     """Tell whether the pool has the image already."""
     try:
-        with told_plainly():
+        with translated_errors():
             storage_of(image.pool).image_info(image.pk)
     except ScloudError as error:
         if error.code == ImageMissing.code:
@@ -128,7 +128,7 @@ class ImportImage(Handler):
     def ensure_imported(self, context: Context) -> None:
         """Probe the file and make it an image of the pool."""
         image = image_of(context)
-        with told_plainly():
+        with translated_errors():
             info = storage_of(image.pool).import_image(
                 image.pk,
                 file_of(image),
@@ -158,7 +158,7 @@ class ImportImage(Handler):
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         image = image_of(context)
-        quietly(lambda: storage_of(image.pool).delete_image(image.pk))
+        best_effort(lambda: storage_of(image.pool).delete_image(image.pk))
         file_of(image).unlink(missing_ok=True)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
@@ -182,7 +182,7 @@ class ExportImage(Handler):
         if target.exists():
             os.utime(target)
             return
-        with told_plainly():
+        with translated_errors():
             source = storage_of(image.pool).export_image(image.pk)
         part = target.with_suffix(".part")
         part.unlink(missing_ok=True)
@@ -210,7 +210,7 @@ class DestroyImage(Handler):
     def ensure_gone(self, context: Context) -> None:
         """Delete it, and what lies ready for download."""
         image = image_of(context)
-        with told_plainly():
+        with translated_errors():
             storage_of(image.pool).delete_image(image.pk)
         export_path(image).unlink(missing_ok=True)
 

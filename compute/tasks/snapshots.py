@@ -13,7 +13,7 @@ from compute.models import Disk
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import STALL_S, host_of, pool_of, remember
-from compute.tasks.drivers import quietly, told_plainly
+from compute.tasks.drivers import best_effort, translated_errors
 from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
 from compute.transitions.snapshots import SNAPSHOTS
 from scloud.jobs.handlers import Context, Step, register
@@ -26,7 +26,7 @@ THAW_TRIES = 5
 
 def thaw(host: Hypervisor, uuid: str) -> bool:
     """Thaw the guest, with patience: a guest that stays frozen is worse than a failed snapshot."""
-    return any(quietly(lambda: host.thaw(uuid)) for _ in range(THAW_TRIES))
+    return any(best_effort(lambda: host.thaw(uuid)) for _ in range(THAW_TRIES))
 
 
 def freeze(host: Hypervisor, uuid: str) -> bool:
@@ -45,7 +45,7 @@ def freeze(host: Hypervisor, uuid: str) -> bool:
 
 def names_in(disk: Disk) -> set[str]:
     """Return the snapshots that the volume holds."""
-    with told_plainly():
+    with translated_errors():
         return {one.name for one in pool_of(disk).list_snapshots(disk.id)}
 
 
@@ -71,7 +71,7 @@ class CreateSnapshot(DiskHandler):
         disk, name = disk_of(context), context.payload["snapshot"]
         vm, pool = disk.vm, pool_of(disk)
         if vm is None or not runs(vm):
-            with told_plainly():
+            with translated_errors():
                 pool.create_snapshot(disk.id, name)
             remember(context, "frozen", True)
             return
@@ -89,7 +89,7 @@ class CreateSnapshot(DiskHandler):
                     lambda: pool.create_snapshot(disk.id, name),
                 )
             else:
-                with told_plainly():
+                with translated_errors():
                     pool.create_snapshot(disk.id, name)
         finally:
             if frozen and not thaw(host, uuid) and runs(vm):
@@ -132,7 +132,7 @@ class RollBackSnapshot(DiskHandler):
     def ensure_rolled_back(self, context: Context) -> None:
         """Roll back; the storage refuses while a domain has the volume open."""
         disk = disk_of(context)
-        with told_plainly():
+        with translated_errors():
             pool_of(disk).rollback_snapshot(disk.id, context.payload["snapshot"])
 
     def on_success(self, context: Context) -> None:

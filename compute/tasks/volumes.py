@@ -8,7 +8,7 @@ from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
 from compute.tasks.base import BUSY, host_of
-from compute.tasks.drivers import told_plainly
+from compute.tasks.drivers import translated_errors
 from compute.transitions.disks import DISKS
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
@@ -32,7 +32,7 @@ def runs(vm: VM | None) -> bool:
     """Tell whether the VM's domain has its disks open."""
     if vm is None or vm.host is None:
         return False
-    with told_plainly():
+    with translated_errors():
         state = host_of(vm).observe(str(vm.uuid)).power_state
     return state in (Power.RUNNING, Power.PAUSED)
 
@@ -48,13 +48,13 @@ def where_it_is_open(
     vm = disk.vm
     if vm is not None and runs(vm):
         try:
-            with told_plainly():
+            with translated_errors():
                 live(host_of(vm), str(vm.uuid))
             return
         except ScloudError as error:
             if error.code != DomainNotRunning.code:
                 raise
-    with told_plainly():
+    with translated_errors():
         idle()
 
 

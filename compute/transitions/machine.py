@@ -54,7 +54,7 @@ class Machine(Generic[Row]):
         names = {field.name for field in model._meta.get_fields()}
         self.has_task = "task" in names
         self._cleared: dict[str, Any] = {
-            name: "" for name in ("failure_code", "failure") if name in names
+            name: "" for name in ("failure_code", "failure", "failure_detail") if name in names
         }
         self._failure_length: int = cast(Any, model._meta.get_field("failure")).max_length
 
@@ -260,7 +260,10 @@ class Machine(Generic[Row]):
         }
 
     def _failure(self, error: ScloudError) -> dict[str, Any]:
-        found = {"failure": error.message[: self._failure_length]}
+        found = {
+            "failure": error.message[: self._failure_length],
+            "failure_detail": error.detail,
+        }
         return {**found, "failure_code": error.code[:60]} if self.has_task else found
 
     def _land(

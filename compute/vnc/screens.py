@@ -3,10 +3,12 @@
 The functions block; they are for threads of the VNC processes, never for a web request.
 """
 
+import logging
 from datetime import timedelta
 from typing import Final
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from compute.hypervisor.base import DomainNotRunning, HypervisorError
 from compute.models import VM
@@ -15,6 +17,8 @@ from compute.tasks.drivers import hypervisor_of
 from compute.vnc import rfb
 from compute.vnc.screen import Endpoint, ScreenUnavailable
 from scloud.tenancy.scoping import scopes_disabled
+
+log = logging.getLogger(__name__)
 
 # Long enough for one connection to be made, short enough that a password is worth nothing later.
 PASSWORD_LIFETIME: Final = timedelta(seconds=30)
@@ -40,5 +44,6 @@ def prepare(vm_id: str) -> Endpoint:
     except DomainNotRunning:
         raise ScreenUnavailable("The VM is not running.") from None
     except HypervisorError as error:
-        raise ScreenUnavailable(error.message) from error
+        log.warning("no screen of %s: %s", vm_id, error.message)
+        raise ScreenUnavailable(_("The screen of the VM is not available right now.")) from error
     return Endpoint(address=where.address, port=where.port, password=password)

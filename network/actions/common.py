@@ -109,7 +109,9 @@ def still_there(model: type[models.Model], ids: Collection[str], *, field: str) 
 
 def changed(row: FabricResource) -> None:
     """Raise the generation, so that the row counts as applied only when this change is."""
-    type(row).objects.filter(pk=row.pk).update(generation=F("generation") + 1, sync_error="")
+    type(row).objects.filter(pk=row.pk).update(
+        generation=F("generation") + 1, sync_error="", sync_error_detail=""
+    )
     row.generation += 1
     row.sync_error = ""
 

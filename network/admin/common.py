@@ -53,6 +53,7 @@ class FabricAdmin(LookOnly):
     list_filter: ClassVar[Names] = ("region", "tenant")
     search_fields: ClassVar[Names] = ("id", "name", "remark", "tenant__name")
     list_select_related: ClassVar[Names] = ("tenant", "region")
+    readonly_fields: ClassVar[Names] = ("sync_error",)
     actions = ("apply_again",)
 
     @admin.display(description=_("status"))
@@ -68,7 +69,7 @@ class FabricAdmin(LookOnly):
             try:
                 operators.apply_again(actor=administrator(request, row.tenant), row=row)
             except ScloudError as error:
-                self.message_user(request, f"{row}: {error.message}", messages.ERROR)
+                self.message_user(request, f"{row}: {error.for_operators()}", messages.ERROR)
             else:
                 done += 1
         if done:

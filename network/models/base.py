@@ -20,6 +20,8 @@ class FabricResource(Resource):
     generation = models.PositiveIntegerField(default=1, editable=False)
     applied_generation = models.PositiveIntegerField(default=0, editable=False)
     sync_error = models.CharField(max_length=300, blank=True, editable=False)
+    # For operators: what the network controller says itself.
+    sync_error_detail = models.TextField(blank=True, db_default="")
 
     class Meta(Resource.Meta):
         abstract = True

@@ -28,7 +28,7 @@ from network.models import (
     Vpc,
 )
 from network.tasks import plumbing
-from network.tasks.fabrics import errors_for_people, fabric_of
+from network.tasks.fabrics import fabric_of, translated_errors
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
 from scloud.lib.errors import HostError
@@ -66,7 +66,7 @@ def reconcile(region: Region, *, repair: bool = True) -> list[Drift]:
     fabric = fabric_of(region)
     with scopes_disabled():
         # The fabric first: a thing that a job makes between the two looks then has its row.
-        with errors_for_people():
+        with translated_errors():
             inventory = fabric.list_owned()
         found = list(_differences(fabric, region, repair))
         found += _left_over(fabric, region, inventory, repair)
@@ -107,7 +107,7 @@ def _look(
         if changes and repair:
             apply()
     except HostError as error:
-        yield _drift(DriftProblem.DIFFERS, kind, target_id, error.message)
+        yield _drift(DriftProblem.DIFFERS, kind, target_id, error.for_operators())
         return
     except Exception as error:
         # Of this row alone: the others of the region are looked at all the same.
@@ -171,7 +171,7 @@ def _remove(fabric: Fabric, kind: Kind, stone: Tombstone, repair: bool) -> Drift
     try:
         plumbing.remove_buried(fabric, stone)
     except HostError as error:
-        return _drift(DriftProblem.LEFT_OVER, kind, stone.target_id, error.message)
+        return _drift(DriftProblem.LEFT_OVER, kind, stone.target_id, error.for_operators())
     return _drift(DriftProblem.LEFT_OVER, kind, stone.target_id, "removed", repaired=True)
 
 
@@ -229,7 +229,7 @@ def sweep() -> int:
                 logging.WARNING,
                 "region %s is not reconciled: %s",
                 region.pk,
-                error.message,
+                error.for_operators(),
             )
             return
         record(region, found)

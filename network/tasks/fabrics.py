@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from django.utils.translation import gettext as _
+
 from network.fabric import ovn
 from network.fabric.base import Connect, Fabric, FabricError
 from scloud.lib.errors import HostError
@@ -29,9 +31,10 @@ def fabric_of(region: Region) -> Fabric:
     """
     if not region.ovn_nb:
         raise HostError(
-            f"Region {region.pk} has no network controller.",
+            _("Networking is not available in this region right now."),
             code="fabric_not_configured",
-            remedy="Set the address of the OVN northbound database of the region.",
+            remedy=_("If it lasts, contact support."),
+            detail=f"Set the address of the OVN northbound database of region {region.pk}.",
         )
     key = (region.pk, region.ovn_nb)
     with _lock:
@@ -60,10 +63,15 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager
-def errors_for_people() -> Iterator[None]:
-    """Turn the driver's errors into HostError with a stable code."""
+def translated_errors() -> Iterator[None]:
+    """Raise the driver's errors as HostError with a stable code, its own words as the detail."""
     try:
         yield
     except FabricError as error:
         words = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(error).__name__)
-        raise HostError(f"The network controller: {error}", code=words.strip("_")) from error
+        raise HostError(
+            _("The network did not accept the change."),
+            code=words.strip("_"),
+            remedy=_("SCloud tries again. If it lasts, contact support."),
+            detail=str(error),
+        ) from error

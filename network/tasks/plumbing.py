@@ -18,7 +18,7 @@ from django.utils import timezone
 from network.fabric.base import TUNNELLED_MTU_BYTES, Changes, Fabric, Kind, PortObservation
 from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
 from network.tasks import specs
-from network.tasks.fabrics import errors_for_people, fabric_of
+from network.tasks.fabrics import fabric_of, translated_errors
 from scloud.audit import events
 from scloud.lib.errors import HostError
 from scloud.lib.locks import advisory_key
@@ -126,13 +126,13 @@ def remove_nic_ports(nics: Sequence[Nic]) -> None:
     # Before the lock and committed: who applies the NICs next finds that they are not wanted, and
     # no request waits for the row while the network answers.
     Nic.objects.filter(pk__in=ids, port_wanted=True).update(port_wanted=False)
-    with _held(ids), errors_for_people():
+    with _held(ids), translated_errors():
         fabric_of(nics[0].region).delete_ports([str(nic.port_uuid) for nic in nics])
 
 
 def observe_nic(nic: Nic) -> PortObservation:
     """Whether the NIC's port is there and up."""
-    with errors_for_people():
+    with translated_errors():
         return fabric_of(nic.region).port_observation(str(nic.port_uuid))
 
 
@@ -165,7 +165,7 @@ def apply_security_group(fabric: Fabric, group_id: str, *, dry_run: bool = False
 
 def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False) -> Changes:
     """Apply the ports of these NICs in one go; those that are gone are left out."""
-    with _held(nic_ids), errors_for_people():
+    with _held(nic_ids), translated_errors():
         rows = _nics().filter(pk__in=nic_ids, port_wanted=True, subnet__isnull=False)
         nics = list(rows.order_by("pk"))
         changes = fabric.ensure_ports([specs.port_spec(nic) for nic in nics], dry_run=dry_run)
@@ -177,7 +177,7 @@ def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False)
 
 def remove_buried(fabric: Fabric, tombstone: Tombstone) -> None:
     """Take away what the fabric still holds of a resource that is gone."""
-    with _held([tombstone.target_id]), errors_for_people():
+    with _held([tombstone.target_id]), translated_errors():
         kind = Kind(tombstone.kind)
         if kind is Kind.VPC:
             fabric.delete_vpc(tombstone.target_id)
@@ -212,7 +212,7 @@ def _apply(
     model: type[Row], pk: str, ensure: Callable[[Row], Changes], *, dry_run: bool
 ) -> Changes:
     """Read the row once its lock is held, apply it, and note that this was done."""
-    with _held([pk]), errors_for_people():
+    with _held([pk]), translated_errors():
         row: Row | None = model.objects.filter(pk=pk).first()
         if row is None:
             return ()
@@ -228,7 +228,7 @@ def _mark_applied(row: FabricResource) -> None:
     noted = (
         type(row)
         .objects.filter(pk=row.pk, applied_generation__lt=row.generation)
-        .update(applied_generation=row.generation, sync_error="")
+        .update(applied_generation=row.generation, sync_error="", sync_error_detail="")
     )
     if noted:
         events.notify(

@@ -42,7 +42,7 @@ class SyncHandler(Handler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         """Show the reason on the row; the reconciler goes on trying."""
         self.model.objects.filter(pk=context.job.target_id).update(
-            sync_error=error.message[:ERROR_LENGTH]
+            sync_error=error.message[:ERROR_LENGTH], sync_error_detail=error.detail
         )
         row = self._row(context)
         if row is not None:

@@ -22,6 +22,7 @@ class _Notes:
     resources: list[dict[str, str]] = field(default_factory=list)
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
+    detail: str = ""
 
 
 _notes: ContextVar[_Notes | None] = ContextVar("scloud_operation_notes", default=None)
@@ -38,8 +39,13 @@ def note(
     *,
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
+    detail: str = "",
 ) -> None:
-    """Add to the log entry of the action that is running; outside of one it does nothing."""
+    """Add to the log entry of the action that is running; outside of one it does nothing.
+
+    Tenants read ``before`` and ``after`` in their operation log. What names hosts and other parts
+    of the platform belongs into ``detail``, which only operators see.
+    """
     notes = _notes.get()
     if notes is None:
         return
@@ -51,6 +57,8 @@ def note(
         notes.before = {**(notes.before or {}), **before}
     if after is not None:
         notes.after = {**(notes.after or {}), **after}
+    if detail:
+        notes.detail = detail
 
 
 def _write(actor: Actor, verb: str, notes: _Notes, error: ScloudError | None) -> None:
@@ -68,6 +76,7 @@ def _write(actor: Actor, verb: str, notes: _Notes, error: ScloudError | None) ->
         error_code=error.code if error else "",
         # PostgreSQL keeps no NUL, which a refusal may quote from what was sent.
         error_message=error.message.replace("\x00", "") if error else "",
+        detail=((error.detail if error else "") or notes.detail).replace("\x00", ""),
         request_id=actor.request_id,
     )
 

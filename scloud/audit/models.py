@@ -27,6 +27,8 @@ class Operation(models.Model):
     succeeded = models.BooleanField()
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.TextField(blank=True)
+    # For operators: what the tenant, whose log this is as well, must not read.
+    detail = models.TextField(blank=True, db_default="")
     request_id = models.CharField(max_length=20, blank=True)
     at = models.DateTimeField(default=timezone.now)
     # The number of the seal that holds it; written once, by the sweep.

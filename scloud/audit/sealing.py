@@ -21,7 +21,10 @@ from scloud.audit.models import Operation, Pruning, Seal
 from scloud.lib.locks import advisory_key
 from scloud.tenancy.scoping import scopes_disabled
 
-FORM: Final = 1
+# Form 2 holds the detail for operators too. A batch without any is sealed in form 1, which
+# releases that know no details write and understand.
+PLAIN_FORM: Final = 1
+DETAILED_FORM: Final = 2
 BATCH_ROWS: Final = 1000
 # The database's guard knows the same: "6 months" in migration 0002.
 KEEP: Final = timedelta(days=186)
@@ -36,8 +39,8 @@ class Broken:
     reason: str
 
 
-def _line(row: Operation) -> str:
-    """Return an entry as form 1 writes it: its columns, in this order, as JSON."""
+def _line(row: Operation, form: int) -> str:
+    """Return an entry as a form writes it: its columns, in this order, as JSON."""
     values = [
         row.pk,
         row.tenant_id,
@@ -55,14 +58,23 @@ def _line(row: Operation) -> str:
         row.request_id,
         row.at.astimezone(UTC).isoformat(timespec="microseconds"),
     ]
+    if form == DETAILED_FORM:
+        values.append(row.detail)
     return json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
 
 
-def digest(number: int, previous_hash: str, rows: Iterable[Operation]) -> str:
+def form_for(rows: Iterable[Operation]) -> int:
+    """Return in which form a batch is sealed."""
+    return DETAILED_FORM if any(row.detail for row in rows) else PLAIN_FORM
+
+
+def digest(
+    number: int, previous_hash: str, rows: Iterable[Operation], form: int = PLAIN_FORM
+) -> str:
     """Return the hash of a batch whose entries come in the order of their ids."""
-    found = hashlib.sha256(f"{FORM} {number} {previous_hash}\n".encode())
+    found = hashlib.sha256(f"{form} {number} {previous_hash}\n".encode())
     for row in rows:
-        found.update(_line(row).encode() + b"\n")
+        found.update(_line(row, form).encode() + b"\n")
     return found.hexdigest()
 
 
@@ -89,14 +101,15 @@ def _seal_batch() -> int:
         last = Seal.objects.order_by("-number").first()
         number = last.number + 1 if last else 1
         previous_hash = last.hash if last else ""
+        form = form_for(rows)
         Operation.objects.filter(pk__in=[row.pk for row in rows]).update(batch=number)
         Seal.objects.create(
             number=number,
             count=len(rows),
             last_at=max(row.at for row in rows),
-            form=FORM,
+            form=form,
             previous_hash=previous_hash,
-            hash=digest(number, previous_hash, rows),
+            hash=digest(number, previous_hash, rows, form),
         )
         return len(rows)
 
@@ -164,12 +177,12 @@ def _fault(found: Seal, rows: list[Operation], before: Seal | None, known_hash: 
         return "it was not sealed onto the batch before"
     if found.hash != known_hash:
         return "its hash is not the known one"
-    if found.form != FORM:
+    if found.form not in (PLAIN_FORM, DETAILED_FORM):
         return f"its form {found.form} is unknown to this version"
     if hasattr(found, "pruning"):
         return "entries are left of a pruned batch" if rows else ""
     if len(rows) != found.count:
         return f"it has {len(rows)} entries instead of {found.count}"
-    if digest(found.number, found.previous_hash, rows) != found.hash:
+    if digest(found.number, found.previous_hash, rows, found.form) != found.hash:
         return "its entries are not those that were sealed"
     return ""

@@ -68,6 +68,8 @@ class Job(models.Model):
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.TextField(blank=True)
     error_remedy = models.TextField(blank=True)
+    # What tenants must not read: the driver's own words, with paths, URIs and names of hosts.
+    error_detail = models.TextField(blank=True, db_default="")
     created_by = models.CharField(max_length=320, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)

@@ -10,6 +10,7 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from scloud.jobs import choosing, faults, leases
 from scloud.jobs.handlers import (
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 said = Said(log)
 
 FIRST_RETRY_S = 1.0
+# Of the text of an unforeseen error, which may quote whole documents.
+DETAIL_LENGTH = 2000
 LAST_RETRY_S = 60.0
 # How often a copy that moves says so to the database, which moves its deadline.
 SIGN_OF_LIFE_S = 5.0
@@ -126,15 +129,15 @@ class _Run:
         stall = timedelta(seconds=self.handler.stall_s)
         return {"deadline": Greatest(F("deadline"), Now() + stall)}
 
-    def write(self, *, quietly: bool = False, **values: Any) -> None:
-        """Write to the row under the fencing token, and push it to the pages unless quietly."""
+    def write(self, *, notify: bool = True, **values: Any) -> None:
+        """Write to the row under the fencing token, and push it to the pages if `notify`."""
         with transaction.atomic():
             changed = Job.objects.filter(
                 id=self.job.id, attempt=self.attempt, status=JobStatus.RUNNING
             ).update(**values)
             if not changed:
                 raise LeaseLostError(self.job.id)
-            if not quietly:
+            if notify:
                 tell(self.job)
 
     def report(self, fraction: float, words: str) -> None:
@@ -162,7 +165,7 @@ class _Run:
                 self.states[index].update(state="running", at=timezone.now().isoformat())
                 self.write(
                     # A look at what is waited for is no news for the pages.
-                    quietly=bool(parked) and index == at,
+                    notify=not parked or index != at,
                     step=step.label[:120],
                     steps=self.states,
                     progress_percent=int(100 * self.done / self.total),
@@ -185,7 +188,7 @@ class _Run:
         if self.current is None:
             raise AssertionError("only a step can wait")
         self.write(
-            quietly=True,
+            notify=False,
             status=JobStatus.QUEUED,
             not_before=Now() + timedelta(seconds=wake_s),
             lease_until=None,
@@ -263,7 +266,9 @@ def _run_attempt(run: _Run) -> str:
     try:
         if job.attempt > job.max_attempts:
             raise ScloudError(
-                f"Gave up after {run.handler.max_attempts} attempts.", code="too_many_attempts"
+                _("Gave up after %(attempts)s attempts.") % {"attempts": run.handler.max_attempts},
+                code="too_many_attempts",
+                numbers={"attempts": run.handler.max_attempts},
             )
         run.run_steps()
         run.end(
@@ -285,8 +290,9 @@ def _run_attempt(run: _Run) -> str:
         return _failed(
             run,
             InternalError(
-                f"Internal error ({type(error).__name__}).",
-                remedy="The platform's operators see the details in the log.",
+                _("An internal error occurred."),
+                remedy=_("If it happens again, contact support."),
+                detail=f"{type(error).__name__}: {error}"[:DETAIL_LENGTH],
             ),
         )
     return "succeeded"
@@ -307,6 +313,7 @@ def _failed(run: _Run, error: ScloudError) -> str:
         "error_code": error.code,
         "error_message": error.message,
         "error_remedy": error.remedy or "",
+        "error_detail": error.detail,
     }
     tries = tries_of(job, run.handler)
     wait_s = delay_s(tries, first_s=FIRST_RETRY_S, ceiling_s=LAST_RETRY_S)
@@ -346,8 +353,15 @@ def _deadline_of(job: Job) -> datetime:
 
 
 def give_up(context: Context, handler: Handler, error: ScloudError) -> None:
-    """Let the handler clean up on hosts; what it cannot do now the reconciler does later."""
+    """Let the handler clean up on hosts; what it cannot do now the reconciler does later.
+
+    A defect in the clean-up keeps no job from ending: its row would be in flight for ever.
+    """
     try:
         handler.before_failure(context, error)
     except ScloudError as second:
-        log.warning("%s: clean-up failed: %s", context.job.id, second.message)
+        log.warning("%s: clean-up failed: %s", context.job.id, second.for_operators())
+    except (LeaseLostError, DatabaseError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("%s: unexpected error in the clean-up", context.job.id)

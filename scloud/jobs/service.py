@@ -149,6 +149,7 @@ def retry(job_id: str) -> Job:
             max_attempts=F("attempt") + handler_for(job.kind).max_attempts,
             error_code="",
             error_message="",
+            error_detail="",
             finished_at=None,
             lease_until=None,
             parked=None,

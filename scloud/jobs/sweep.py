@@ -140,6 +140,7 @@ def end_now(job: Job, error: ScloudError) -> bool:
                 error_code=error.code,
                 error_message=error.message,
                 error_remedy=error.remedy or "",
+                error_detail=error.detail,
                 finished_at=timezone.now(),
                 lease_until=None,
                 parked=None,
@@ -170,7 +171,12 @@ def revive_unknown() -> int:
         )
         for job in failed:
             row = Job.objects.filter(pk=job.pk, attempt=job.attempt, status=JobStatus.FAILED)
-            back = {"error_code": "", "error_message": "", "finished_at": None}
+            back = {
+                "error_code": "",
+                "error_message": "",
+                "error_detail": "",
+                "finished_at": None,
+            }
             deadline = timezone.now() + max(timedelta(minutes=5), job.deadline - job.created_at)
             try:
                 with transaction.atomic():

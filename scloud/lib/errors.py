@@ -9,6 +9,9 @@ class ScloudError(Exception):
     ``code`` is stable and meant for programs; ``message`` is one sentence for people; ``field``
     names the input it is about; ``remedy`` says what to do; ``numbers`` holds the figures that the
     message speaks of, so that a program need not parse them.
+
+    Tenants read all of these, so none names a path, an address, a host or a pool of the platform,
+    or quotes what a driver says. That goes into ``detail``, which only operators see.
     """
 
     http_status: ClassVar[int] = 400
@@ -23,6 +26,7 @@ class ScloudError(Exception):
         field: str | None = None,
         remedy: str | None = None,
         numbers: dict[str, Any] | None = None,
+        detail: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -30,15 +34,23 @@ class ScloudError(Exception):
         self.field = field
         self.remedy = remedy
         self.numbers = numbers
+        self.detail = detail
 
     def as_dict(self) -> dict[str, Any]:
-        """Return ``{code, message, field?, remedy?, numbers?}`` without the empty ones."""
+        """Return ``{code, message, field?, remedy?, numbers?}`` without the empty ones.
+
+        Never ``detail``: this is what tenants are answered.
+        """
         out: dict[str, Any] = {"code": self.code, "message": self.message}
         for key in ("field", "remedy", "numbers"):
             value = getattr(self, key)
             if value is not None:
                 out[key] = value
         return out
+
+    def for_operators(self) -> str:
+        """Return message, remedy and detail as one text."""
+        return " ".join(part for part in (self.message, self.remedy, self.detail) if part)
 
 
 class InvalidInput(ScloudError):

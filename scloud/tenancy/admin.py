@@ -23,7 +23,7 @@ def greet(page: ModelAdmin, request: HttpRequest, tenant: Tenant) -> None:
         with transaction.atomic():
             welcome.welcome(tenant)
     except ScloudError as error:
-        page.message_user(request, f"{tenant}: {error.message}", messages.ERROR)
+        page.message_user(request, f"{tenant}: {error.for_operators()}", messages.ERROR)
 
 
 @admin.register(Tenant)

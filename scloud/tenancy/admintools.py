@@ -121,9 +121,7 @@ class ButtonAdmin(ModelAdmin):
         try:
             said = button.call(administrator(request, self.tenant_of(obj)), obj)
         except ScloudError as error:
-            self.message_user(
-                request, f"{obj}: {error.message} {error.remedy or ''}", messages.ERROR
-            )
+            self.message_user(request, f"{obj}: {error.for_operators()}", messages.ERROR)
         else:
             self.message_user(request, said, messages.SUCCESS)
 

@@ -123,6 +123,23 @@ def test_large_logs_are_sealed_in_several_batches(
     assert sealing.verify() is None
 
 
+def test_the_words_for_operators_are_sealed_too(write: Write) -> None:
+    write()
+    sealing.seal()
+    write(detail="From one to two.")
+    write()
+    sealing.seal()
+    # A release that knows no details reads the batches without any.
+    assert list(Seal.objects.order_by("number").values_list("form", flat=True)) == [1, 2]
+    assert sealing.verify() is None
+    with pytest.raises(IntegrityError):
+        run("UPDATE audit_operation SET detail = '' WHERE batch = 2")
+    behind_the_guards("UPDATE audit_operation SET detail = '' WHERE batch = 2")
+    broken = sealing.verify()
+    assert broken is not None
+    assert broken.number == 2
+
+
 @pytest.mark.parametrize(
     ("damage", "broken", "reason"),
     [

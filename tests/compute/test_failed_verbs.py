@@ -34,6 +34,7 @@ TABLES: tuple[Any, ...] = (VM, Disk, Image, Snapshot, Nic, GuestLogin, GpuDevice
 # What a failure is told by, and what counts observations and generations.
 TOLD = {
     "failure",
+    "failure_detail",
     "failure_code",
     "observed_at",
     "power_state",

@@ -323,6 +323,7 @@ def test_a_defect_is_hidden_from_the_tenant_and_tried_again(
     row = fresh(job)
     assert row.error_code == "internal_error"
     assert "secret detail" not in row.error_message
+    assert "secret detail" in row.error_detail
     assert "secret detail" in caplog.text
 
 

@@ -240,7 +240,8 @@ def test_a_fabric_that_is_away_shows_on_the_row_and_not_in_the_request(
     assert run_jobs() == ["failed"]
     vpc.refresh_from_db()
     assert status_of(vpc) == Status.FAILED
-    assert "nobody answers" in vpc.sync_error
+    assert vpc.sync_error == "The network did not accept the change."
+    assert vpc.sync_error_detail == "nobody answers"
     assert Job.objects.get().error_code == "fabric_unreachable"
 
 

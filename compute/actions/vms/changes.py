@@ -146,9 +146,10 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
     refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
     if refusal is not None and vm.gpu_count:
         raise NoCapacity(
-            f"The host with the GPUs of {vm.name} has no room: {placement.REASONS[refusal]}.",
+            _("This size is not available for %(name)s right now.") % {"name": vm.name},
             field="spec",
-            remedy="Choose a smaller size, or try again later.",
+            remedy=_("Choose a smaller size, or try again later."),
+            detail=f"The host with the GPUs of {vm.id}: {placement.REASONS[refusal]}.",
         )
     if refusal is not None:
         host = placement.place(
@@ -184,9 +185,10 @@ def hot_upgrade_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job
     refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
     if refusal is not None:
         raise NoCapacity(
-            f"The host of {vm.name} has no room for this size: {placement.REASONS[refusal]}.",
+            _("%(name)s cannot grow to this size while it runs.") % {"name": vm.name},
             field="spec",
-            remedy="Shut the VM down and modify its configuration: it then moves to another host.",
+            remedy=_("Shut the VM down and modify its configuration."),
+            detail=f"The host of {vm.id}: {placement.REASONS[refusal]}.",
         )
     return VMS.begin(
         vm,

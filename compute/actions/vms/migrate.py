@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
 from compute.hosts import placement
 from compute.models import VM, Host
 from compute.transitions.vms import VMS
@@ -16,12 +18,12 @@ from scloud.tenancy.actor import Actor
 def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
     """Move a running VM to ``host``, or to the best one of its cluster, without stopping it.
 
-    The room on the destination is held from now on; the VM's host changes when the hypervisor
+    The capacity on the destination is held from now on; the VM's host changes when the hypervisor
     says that it runs there. Raises Conflict (``vm_state``), InvalidInput, NoCapacity.
     """
     VMS.guard(vm, "migrate_vm")
     if vm.host is None:
-        raise Conflict(f"{vm.name} is on no host.", code="vm_state")
+        raise Conflict(_("%(name)s is on no host.") % {"name": vm.name}, code="vm_state")
     if host is None:
         destination = placement.place(
             vm.cluster,
@@ -33,16 +35,22 @@ def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
     else:
         if host.pk == vm.host_id:
             raise InvalidInput(
-                f"{vm.name} is on {host.name} already.", code="host_same", field="host"
+                _("%(name)s is on this host already.") % {"name": vm.name},
+                code="host_same",
+                field="host",
+                detail=host.name,
             )
         if host.cluster_id != vm.cluster_id:
             raise InvalidInput(
-                f"{host.name} is in another cluster.", code="cluster_differs", field="host"
+                _("This host is in another cluster."),
+                code="cluster_differs",
+                field="host",
+                detail=host.name,
             )
         destination = placement.place_on(
             host, vm.cluster, vm.tenant, vcpus=vm.vcpus, memory_mib=vm.memory_mib
         )
-    audit.note(vm, before={"host": vm.host.name}, after={"host": destination.name})
+    audit.note(vm, detail=f"From {vm.host.name} to {destination.name}.")
     return VMS.begin(
         vm,
         "migrate_vm",

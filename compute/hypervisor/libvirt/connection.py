@@ -99,7 +99,7 @@ class Connection:
             if self._conn is not None:
                 if _is_alive(self._conn):
                     return self._conn
-                self._close_quietly(self._conn)
+                self._close_ignoring_errors(self._conn)
                 self._conn = None
             if self._failed_at > asked_at:
                 # Somebody tried while we waited: do not let a queue of threads try one by one.
@@ -122,10 +122,10 @@ class Connection:
         with self._lock:
             if self._conn is conn:
                 self._conn = None
-        self._close_quietly(conn)
+        self._close_ignoring_errors(conn)
 
     @staticmethod
-    def _close_quietly(conn: libvirt.virConnect) -> None:
+    def _close_ignoring_errors(conn: libvirt.virConnect) -> None:
         def close() -> None:
             with contextlib.suppress(libvirt.libvirtError):
                 conn.close()

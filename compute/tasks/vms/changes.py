@@ -23,7 +23,7 @@ from compute.tasks.base import (
     system_disk_of,
     vm_of,
 )
-from compute.tasks.drivers import quietly, storage_of, told_plainly
+from compute.tasks.drivers import best_effort, storage_of, translated_errors
 from compute.tasks.images import facts, fail_image, keep_facts
 from compute.tasks.vms.lifecycle import ensure_network, ensure_off
 from compute.transitions.images import IMAGES
@@ -54,7 +54,7 @@ class ResetPassword(VmHandler):
         host, uuid = host_of(vm), str(vm.uuid)
 
         def answers() -> bool:
-            with told_plainly():
+            with translated_errors():
                 return host.agent_ready(uuid)
 
         if not context.wait_until(answers, timeout_s=AGENT_PATIENCE_S, poll_s=0.5):
@@ -70,7 +70,7 @@ class ResetPassword(VmHandler):
         pending = open_pending(vm)
         if pending is None:
             raise ScloudError("There is no password to set.", code="password_missing")
-        with told_plainly():
+        with translated_errors():
             host_of(vm).set_password(
                 str(vm.uuid),
                 vm.admin_account,
@@ -144,7 +144,7 @@ class ModifyVm(SizeHandler):
         if former is None or former.pk == vm.host_id:
             return
         vm.host = former
-        with told_plainly():
+        with translated_errors():
             host_of(vm).undefine(str(vm.uuid))
 
 
@@ -163,7 +163,7 @@ class HotUpgradeVm(SizeHandler):
         """Plug what is missing."""
         vm = vm_of(context.job)
         after = context.payload["after"]
-        with told_plainly():
+        with translated_errors():
             host_of(vm).hot_upgrade(
                 str(vm.uuid), vcpus=after["vcpus"], memory_mib=after["memory_mib"]
             )
@@ -172,7 +172,7 @@ class HotUpgradeVm(SizeHandler):
         """Keep what the guest has now; it must be what was paid for."""
         vm = vm_of(context.job)
         after = context.payload["after"]
-        with told_plainly():
+        with translated_errors():
             seen = host_of(vm).growth_headroom(str(vm.uuid))
         context.result["seen"] = {"vcpus": seen.vcpus, "memory_mib": seen.memory_mib}
         if seen.vcpus < after["vcpus"] or seen.memory_mib < after["memory_mib"]:
@@ -201,7 +201,7 @@ class ReinstallVm(VmHandler):
         if context.result.get("rebuilt"):
             return
         disk = system_disk_of(vm_of(context.job))
-        with told_plainly():
+        with translated_errors():
             pool_of(disk).rebuild_volume(
                 disk.id, size_gib=disk.size_gib, image_id=context.payload["image"]
             )
@@ -278,7 +278,7 @@ class MakeImage(VmHandler):
         """Make the image unless it is there."""
         image = self.image(context)
         disk = system_disk_of(vm_of(context.job))
-        with told_plainly():
+        with translated_errors():
             info = storage_of(image.pool).image_from_volume(image.pk, disk.id)
         reserve_image(image, info.stored_bytes)
         keep_facts(context, info)
@@ -291,7 +291,7 @@ class MakeImage(VmHandler):
     def before_failure(self, context: Context, error: ScloudError) -> None:
         super().before_failure(context, error)
         image = self.image(context)
-        quietly(lambda: storage_of(image.pool).delete_image(image.pk))
+        best_effort(lambda: storage_of(image.pool).delete_image(image.pk))
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         fail_image(self.image(context), context.job, self.verb, error)

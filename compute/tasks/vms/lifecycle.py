@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from compute.hosts import gpu
@@ -30,7 +31,7 @@ from compute.tasks.base import (
     vm_of,
 )
 from compute.tasks.disks import erase_snapshots
-from compute.tasks.drivers import quietly, told_plainly
+from compute.tasks.drivers import best_effort, translated_errors
 from compute.transitions.bin import free_quota, land_in_bin
 from compute.transitions.disks import end
 from compute.transitions.snapshots import forget_snapshots
@@ -47,7 +48,7 @@ ASK_AGAIN_S = 10.0
 def ensure_disks(context: Context) -> None:
     """Make the volumes of the VM's disks."""
     for disk in disks_of(context.job.target_id):
-        with told_plainly():
+        with translated_errors():
             pool_of(disk).create_volume(
                 disk.id, size_gib=disk.size_gib, image_id=disk.image_id if disk.is_system else None
             )
@@ -74,7 +75,7 @@ def ensure_off(context: Context) -> None:
     vm = vm_of(context.job)
     if vm.host is None:
         return
-    with told_plainly():
+    with translated_errors():
         host_of(vm).power_off(str(vm.uuid))
 
 
@@ -85,7 +86,7 @@ def ensure_shut_down(context: Context) -> None:
     uuid = str(vm.uuid)
 
     def off() -> bool:
-        with told_plainly():
+        with translated_errors():
             if host.observe(uuid).power_state in (Power.STOPPED, Power.ABSENT, Power.CRASHED):
                 return True
             since_s = time.time() - context.memory.get("asked_at", 0.0)
@@ -108,7 +109,7 @@ def ensure_undefined(context: Context) -> None:
     vm = vm_of(context.job)
     if vm.host is None:
         return
-    with told_plainly():
+    with translated_errors():
         host_of(vm).undefine(str(vm.uuid))
 
 
@@ -121,7 +122,7 @@ def ensure_no_disks(context: Context) -> None:
     """Remove the system disk's volume and the seed."""
     vm = vm_of(context.job)
     disk = system_disk_of(vm)
-    with told_plainly():
+    with translated_errors():
         pool_of(disk).delete_volume(disk.id)
         pool_of(disk).delete_seed(vm.id)
 
@@ -165,7 +166,7 @@ def take_apart(vm: VM) -> None:
     Raises HostError for what could not be removed now; the reconciler finds it by the tombstones.
     """
     left = []
-    if vm.host is not None and not quietly(lambda: host_of(vm).undefine(str(vm.uuid))):
+    if vm.host is not None and not best_effort(lambda: host_of(vm).undefine(str(vm.uuid))):
         left.append(f"domain on {vm.host.name}")
     try:
         plumbing.remove_nic_ports(nics_of(vm))
@@ -174,13 +175,17 @@ def take_apart(vm: VM) -> None:
     # A domain that could not be undefined may still have the files open.
     left += [f"disk {disk.id}" for disk in disks_of(vm) if not _removed(disk)]
     if any(disk.is_system for disk in disks_of(vm)):
-        quietly(lambda: pool_of(system_disk_of(vm)).delete_seed(vm.id))
+        best_effort(lambda: pool_of(system_disk_of(vm)).delete_seed(vm.id))
     if left:
-        raise HostError(f"Left behind for the reconciler: {', '.join(left)}.", code="left_behind")
+        raise HostError(
+            _("Not everything could be removed yet."),
+            code="left_behind",
+            detail=f"Left for the reconciler: {', '.join(left)}.",
+        )
 
 
 def _removed(disk: Disk) -> bool:
-    return quietly(lambda: pool_of(disk).delete_volume(disk.id))
+    return best_effort(lambda: pool_of(disk).delete_volume(disk.id))
 
 
 def give_back_all(vm: VM, reason: str) -> None:
@@ -218,7 +223,7 @@ class StartVm(VmHandler):
         super().before_failure(context, error)
         vm = vm_of(context.job)
         if self.leaves(context) and vm.host is not None:
-            quietly(lambda: host_of(vm).undefine(str(vm.uuid)))
+            best_effort(lambda: host_of(vm).undefine(str(vm.uuid)))
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
@@ -343,7 +348,7 @@ class DeleteVm(VmHandler):
         if vm.host is None:
             return
         host, uuid = host_of(vm), str(vm.uuid)
-        with told_plainly():
+        with translated_errors():
             if host.observe(uuid).power_state != Power.RUNNING:
                 return
             if "asked_at" not in context.memory:
@@ -415,7 +420,7 @@ class RestoreVm(VmHandler):
     def before_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         if vm.host is not None:
-            quietly(lambda: host_of(vm).undefine(str(vm.uuid)))
+            best_effort(lambda: host_of(vm).undefine(str(vm.uuid)))
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from compute.hypervisor.base import HypervisorError, MigrationProgress
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Host
 from compute.states.vms import VmStatus
 from compute.tasks.base import STALL_S, VmHandler, vm_of
-from compute.tasks.drivers import hypervisor_of, quietly, ref_of, told_plainly
+from compute.tasks.drivers import best_effort, hypervisor_of, ref_of, translated_errors
 from compute.tasks.vms.lifecycle import ensure_network
 from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, Step, register
@@ -80,7 +82,7 @@ class MigrateVm(VmHandler):
         def report(progress: MigrationProgress) -> None:
             context.progress(progress.percent / 100, f"{progress.remaining_mib} MiB to go")
 
-        with told_plainly():
+        with translated_errors():
             if driver.migration_progress(uuid) is not None:
                 # Of a worker that is gone: its end cannot be waited for, so it is begun anew.
                 driver.abort_migration(uuid)
@@ -95,9 +97,11 @@ class MigrateVm(VmHandler):
         ends = look(vm, source, destination)
         if not ends.arrived:
             raise HostError(
-                f"{vm.name} is {ends.destination or 'unknown'} on {destination.name} and "
-                f"{ends.source or 'unknown'} on {source.name}.",
+                _("The migration of %(name)s did not complete.") % {"name": vm.name},
                 code="migration_unclear",
+                remedy=_("The VM runs on. SCloud checks where."),
+                detail=f"It is {ends.destination or 'unknown'} on {destination.name} and "
+                f"{ends.source or 'unknown'} on {source.name}.",
             )
 
     def on_success(self, context: Context) -> None:
@@ -114,7 +118,7 @@ class MigrateVm(VmHandler):
     def before_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         source, destination = host_named(context, "source"), host_named(context, "destination")
-        quietly(lambda: hypervisor_of(source).abort_migration(str(vm.uuid)))
+        best_effort(lambda: hypervisor_of(source).abort_migration(str(vm.uuid)))
         ends = look(vm, source, destination)
         if ends.arrived:
             context.result["host"] = destination.pk
@@ -122,7 +126,7 @@ class MigrateVm(VmHandler):
             return
         if ends.stayed and ends.destination != Power.ABSENT:
             # A definition that is switched off: what a broken attempt left there.
-            quietly(lambda: hypervisor_of(destination).undefine(str(vm.uuid)))
+            best_effort(lambda: hypervisor_of(destination).undefine(str(vm.uuid)))
         if ends.source in (Power.STOPPED, Power.CRASHED):
             context.result["true_status"] = VmStatus.STOPPED
 

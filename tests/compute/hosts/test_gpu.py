@@ -104,7 +104,7 @@ def test_what_has_no_free_chip_is_refused_with_the_reason(box: Box) -> None:
     assert first.host_id != second.host_id
     with pytest.raises(NoCapacity) as refused:
         with_gpus(box, 1)
-    assert "too few free GPU chips: 2 hosts" in refused.value.message
+    assert "too few free GPU chips: 2 hosts" in refused.value.detail
     rooms = placement.rooms(box.platform.cluster, None)
     assert placement.why_not(box.platform.cluster, rooms, 4, 8192, 1)
     assert placement.why_not(box.platform.cluster, rooms, 4, 8192) is None

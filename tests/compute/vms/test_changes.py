@@ -367,7 +367,7 @@ def test_an_image_that_is_given_up_leaves_nothing(box: Box, point: str) -> None:
     box.assert_nothing_orphaned()
 
 
-def test_a_full_pool_is_said_plainly(box: Box) -> None:
+def test_a_full_pool_is_named(box: Box) -> None:
     vm = box.vm(stopped=True)
     image = changes.make_image(actor=box.actor, vm=vm, name="golden")
     box.storage.faults.full = True
