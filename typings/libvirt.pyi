@@ -23,6 +23,7 @@ class virDomain:
     def blockResize(self, disk: str, size: int, flags: int = 0) -> int: ...
     def create(self) -> int: ...
     def suspend(self) -> int: ...
+    def diskErrors(self, flags: int = 0) -> dict[str, int]: ...
     def destroy(self) -> int: ...
     def destroyFlags(self, flags: int = 0) -> int: ...
     def detachDeviceFlags(self, xml: str, flags: int = 0) -> int: ...
@@ -85,6 +86,7 @@ VIR_DOMAIN_BLOCKED: int
 VIR_DOMAIN_BLOCK_RESIZE_BYTES: int
 VIR_DOMAIN_CRASHED: int
 VIR_DOMAIN_DEFINE_VALIDATE: int
+VIR_DOMAIN_DISK_ERROR_NO_SPACE: int
 VIR_DOMAIN_GUEST_INFO_FILESYSTEM: int
 VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT: int
 VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT: int
@@ -92,12 +94,17 @@ VIR_DOMAIN_NOSTATE: int
 VIR_DOMAIN_PASSWORD_ENCRYPTED: int
 VIR_DOMAIN_PAUSED: int
 VIR_DOMAIN_PAUSED_CRASHED: int
+VIR_DOMAIN_PAUSED_DUMP: int
 VIR_DOMAIN_PAUSED_IOERROR: int
 VIR_DOMAIN_PAUSED_MIGRATION: int
+VIR_DOMAIN_PAUSED_POSTCOPY: int
 VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: int
+VIR_DOMAIN_PAUSED_SAVE: int
 VIR_DOMAIN_PAUSED_SHUTTING_DOWN: int
+VIR_DOMAIN_PAUSED_SNAPSHOT: int
 VIR_DOMAIN_PAUSED_STARTING_UP: int
 VIR_DOMAIN_PAUSED_USER: int
+VIR_DOMAIN_PAUSED_WATCHDOG: int
 VIR_DOMAIN_PMSUSPENDED: int
 VIR_DOMAIN_REBOOT_ACPI_POWER_BTN: int
 VIR_DOMAIN_REBOOT_GUEST_AGENT: int

@@ -138,6 +138,24 @@ class PowerState(StrEnum):
     ABSENT = "absent"
 
 
+class PauseReason(StrEnum):
+    """Why a domain is paused.
+
+    `IN_TRANSIT` ends by itself: a migration, a saved state, a snapshot of the memory. Of the
+    others only `MIGRATION_FAILED` and `GUEST_CRASHED` cannot be resumed.
+    """
+
+    BY_HAND = "by_hand"
+    NO_SPACE = "no_space"
+    IO_ERROR = "io_error"
+    GUEST_SUSPENDED = "guest_suspended"
+    GUEST_CRASHED = "guest_crashed"
+    MIGRATION_FAILED = "migration_failed"
+    WATCHDOG = "watchdog"
+    IN_TRANSIT = "in_transit"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class DiskLimits:
     """Limits of one disk; None means unlimited. Throughput is in MB/s (10^6 bytes)."""
@@ -282,13 +300,20 @@ STARTING = "starting"
 
 @dataclass(frozen=True, slots=True)
 class DomainObservation:
-    """What the host says about one domain at `observed_at`."""
+    """What the host says about one domain at `observed_at`.
+
+    `pause` says why a paused domain is paused, and is None for others. `vcpus` and `memory_mib` are
+    what the domain has been given, whether or not its guest uses all of it; 0 where the host was
+    too busy to tell. What a domain was given a moment ago may not be in the figures of
+    `observe_all` yet: `growth_headroom` asks anew.
+    """
 
     uuid: str
     name: str
     power_state: PowerState
     observed_at: datetime
     reason: str = ""
+    pause: PauseReason | None = None
     persistent: bool = True
     owner: str = ""
     vcpus: int = 0
@@ -302,7 +327,7 @@ class DomainObservation:
 
 @dataclass(frozen=True, slots=True)
 class GrowthHeadroom:
-    """How far a running domain can grow without restart. `vcpus` are those it has online now."""
+    """How far a running domain can grow without restart, and what it has been given now."""
 
     vcpus: int
     max_vcpus: int
@@ -454,6 +479,15 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def resume(self, uuid: str) -> None:
+        """Let a paused domain run again; one that runs already succeeds.
+
+        A domain whose disk still answers with an error is paused again a moment later: observe.
+        Raises `DomainNotFound`, `DomainNotRunning`, `Refused` where there is nothing to go on with
+        (`PauseReason.MIGRATION_FAILED`, `GUEST_CRASHED`).
+        """
+        ...
+
     def shutdown(self, uuid: str) -> None:
         """Ask the guest to shut down, through the agent, else by ACPI; returns at once.
 
@@ -596,7 +630,8 @@ class Hypervisor(Protocol):
     def hot_upgrade(self, uuid: str, *, vcpus: int, memory_mib: int) -> None:
         """Grow the running domain, and bring new vCPUs online through the agent.
 
-        Changes the running domain and the definition. Raises `ShrinkRefused` for less than it has,
+        Changes the running domain and the definition, memory first. Any failure may leave a part
+        of it done: `growth_headroom` tells. Raises `ShrinkRefused` for less than it has,
         `Refused` above its headroom; `AgentUnavailable` if the vCPUs are plugged but the agent did
         not bring them online (calling again tries again). vCPUs are never unplugged.
         """

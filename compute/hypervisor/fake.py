@@ -39,6 +39,7 @@ from compute.hypervisor.base import (
     MigrationProgress,
     NicObservation,
     NicSpec,
+    PauseReason,
     PciDevice,
     PowerState,
     Refused,
@@ -56,7 +57,11 @@ _FIRST_VNC_PORT = 5900
 
 @dataclass(slots=True)
 class HostFaults:
-    """What shall go wrong. `fail_next` maps a method to the error of its next call."""
+    """What shall go wrong. `fail_next` maps a method to the error of its next call.
+
+    With a `disk_error` every guest pauses for that reason as soon as it runs; `growth_breaks` is
+    raised by each growth between memory and vCPUs.
+    """
 
     unreachable: bool = False
     slow_s: float = 0.0
@@ -64,6 +69,8 @@ class HostFaults:
     ignores_acpi: bool = False
     keeps_devices: bool = False
     migration_fails: bool = False
+    disk_error: PauseReason | None = None
+    growth_breaks: Exception | None = None
     fail_next: dict[str, Exception] = field(default_factory=dict)
     before: Callable[[str], None] | None = None
 
@@ -76,6 +83,7 @@ class FakeDomain:
     running: DomainSpec | None = None
     power_state: PowerState = PowerState.STOPPED
     reason: str = ""
+    pause: PauseReason | None = None
     agent_at: float = 0.0
     stops_at: float | None = None
     started_at: float = 0.0
@@ -161,15 +169,20 @@ class FakeHypervisor:
     def _let_time_pass(self) -> None:
         now = time.monotonic()
         for domain in self.host.domains.values():
+            if self.host.faults.disk_error and domain.power_state is PowerState.RUNNING:
+                pause(domain, self.host.faults.disk_error)
             if domain.stops_at is not None and now >= domain.stops_at:
                 self._stop(domain, "shut down")
 
     def _stop(self, domain: FakeDomain, reason: str) -> None:
         for disk in _running(domain).disks:
-            volume = _volume(disk)
-            if volume is not None:
-                volume.users.discard(f"{self.host.ref.uri}/{domain.spec.uuid}")
+            # A file that was removed while it was open takes nobody along.
+            with contextlib.suppress(VolumeMissing):
+                volume = _volume(disk)
+                if volume is not None:
+                    volume.users.discard(f"{self.host.ref.uri}/{domain.spec.uuid}")
         domain.running, domain.stops_at, domain.frozen = None, None, False
+        domain.pause = None
         domain.power_state, domain.reason = PowerState.STOPPED, reason
 
     def _domain(self, uuid: str) -> FakeDomain:
@@ -188,7 +201,8 @@ class FakeHypervisor:
 
     def _agent(self, uuid: str) -> FakeDomain:
         domain = self._live(uuid)
-        if self.host.faults.agent_missing or time.monotonic() < domain.agent_at:
+        asleep = domain.power_state is PowerState.PAUSED or time.monotonic() < domain.agent_at
+        if self.host.faults.agent_missing or asleep:
             raise AgentUnavailable("The guest agent does not answer.")
         return domain
 
@@ -243,9 +257,8 @@ class FakeHypervisor:
             domain = self._domain(uuid)
             if domain.reason == STARTING:
                 raise StartUnfinished("The host has begun to start the domain and not ended it.")
-            if domain.power_state is PowerState.PAUSED:
-                domain.power_state, domain.reason = PowerState.RUNNING, ""
             if domain.running is not None:
+                _go_on(domain)
                 return
             if self._used_mib() + domain.spec.memory_mib > self.host.memory_mib:
                 raise HostFull("The host has no memory left.")
@@ -274,10 +287,15 @@ class FakeHypervisor:
                 volume.users.add(user)
 
     @publishes
+    def resume(self, uuid: str) -> None:
+        with self._call("resume"):
+            _go_on(self._live(uuid))
+
+    @publishes
     def shutdown(self, uuid: str) -> None:
         with self._call("shutdown"):
             domain = self.host.domains.get(uuid)
-            if domain is None or domain.running is None:
+            if domain is None or domain.running is None or domain.pause is not None:
                 return
             booted = time.monotonic() >= domain.agent_at
             if booted and not self.host.faults.ignores_acpi and domain.stops_at is None:
@@ -505,8 +523,12 @@ class FakeHypervisor:
                 )
             if memory_mib % _MEMORY_STEP_MIB:
                 raise Refused(f"Memory grows in steps of {_MEMORY_STEP_MIB} MiB.")
-            domain.running = replace(spec, vcpus=vcpus, memory_mib=memory_mib)
-            domain.spec = replace(domain.spec, vcpus=vcpus, memory_mib=memory_mib)
+            domain.running = replace(spec, memory_mib=memory_mib)
+            domain.spec = replace(domain.spec, memory_mib=memory_mib)
+            if self.host.faults.growth_breaks is not None:
+                raise self.host.faults.growth_breaks
+            domain.running = replace(domain.running, vcpus=vcpus)
+            domain.spec = replace(domain.spec, vcpus=vcpus)
             self._agent(uuid)
 
     # -- snapshots of disks of running domains ----------------------------------------------------
@@ -587,6 +609,18 @@ class FakeHypervisor:
             domain.vnc_password, domain.vnc_valid_until = password, valid_until
 
 
+def pause(domain: FakeDomain, why: PauseReason) -> None:
+    """Let a running domain be paused, as an operator or a full storage would."""
+    _running(domain)
+    domain.power_state, domain.pause, domain.stops_at = PowerState.PAUSED, why, None
+
+
+def _go_on(domain: FakeDomain) -> None:
+    if domain.pause in (PauseReason.MIGRATION_FAILED, PauseReason.GUEST_CRASHED):
+        raise Refused("The host refused: there is nothing to go on with.")
+    domain.power_state, domain.reason, domain.pause = PowerState.RUNNING, "", None
+
+
 def _running(domain: FakeDomain) -> DomainSpec:
     if domain.running is None:
         raise DomainNotRunning("The domain is not running.")
@@ -654,6 +688,7 @@ def _observation(domain: FakeDomain) -> DomainObservation:
         name=spec.name,
         power_state=domain.power_state,
         reason=domain.reason,
+        pause=domain.pause,
         observed_at=datetime.now(UTC),
         owner=spec.owner,
         vcpus=spec.vcpus,

@@ -134,13 +134,18 @@ def _devices(
 
 
 def build_disk(disk: DiskAttachment) -> elements.Disk:
-    """A disk. No host cache, so that what the guest flushed is on the medium."""
+    """A disk. No host cache, so that what the guest flushed is on the medium.
+
+    An error of the storage pauses the guest instead of being handed to it: its file systems stay
+    whole, and it goes on where it was once the storage has room or answers again.
+    """
     return _disk(
         disk.source,
         target=disk.target,
         serial=disk.id,
         cache="none",
         discard="unmap",
+        on_error="stop",
         limits=disk.limits,
         boot_order=1 if disk.boot else None,
         readonly=True if disk.readonly else None,
@@ -159,6 +164,7 @@ def _disk(
     serial: str,
     cache: str | None = None,
     discard: str | None = None,
+    on_error: str | None = None,
     limits: DiskLimits | None = None,
     boot_order: int | None = None,
     readonly: bool | None = None,
@@ -171,6 +177,8 @@ def _disk(
         driver_type=source.format,
         cache=cache,
         discard=discard,
+        on_write_error=on_error,
+        on_read_error=on_error,
         auth_user=rbd.user if rbd else None,
         secret_type="ceph" if rbd else None,
         secret_uuid=rbd.secret_uuid if rbd else None,

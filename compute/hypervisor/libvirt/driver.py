@@ -4,6 +4,7 @@ What concerns devices, the agent, migration and the screen is in the modules bes
 """
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +24,11 @@ from compute.hypervisor.base import (
     GuestInterface,
     HostCapacity,
     HostRef,
+    HypervisorError,
     MigrationProgress,
     NicSpec,
     OperationTimeout,
+    PauseReason,
     PciDevice,
     PowerState,
     StartUnfinished,
@@ -44,6 +47,10 @@ POWER_OFF_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 3.0
 """How long a request to the guest may keep the caller; it goes on in the background."""
 
+DISK_ERRORS_TIMEOUT_S = 3.0
+XML_FRESH_S = 60.0
+"""How long a domain's XML is believed where the statistics show no change."""
+
 _STATS = (
     libvirt.VIR_DOMAIN_STATS_STATE
     | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
@@ -60,6 +67,8 @@ _UNDEFINE = (
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
 )
 
+_SIZE = ("vcpu.current", "balloon.current")
+
 Stats = dict[str, Any]
 
 
@@ -68,7 +77,7 @@ class LibvirtHypervisor:
 
     def __init__(self, ref: HostRef) -> None:
         self._host = Host(ref)
-        self._xml_cache: dict[str, tuple[tuple[str, ...], DomainXml]] = {}
+        self._xml_cache: dict[str, tuple[tuple[str, ...], float, DomainXml]] = {}
 
     @property
     def ref(self) -> HostRef:
@@ -151,6 +160,19 @@ class LibvirtHypervisor:
         self._host.with_domain(uuid, work, timeout_s=START_TIMEOUT_S)
 
     @publishes
+    def resume(self, uuid: str) -> None:
+        def work(domain: libvirt.virDomain) -> None:
+            state, reason = domain.state()
+            if is_starting_up(state, reason):
+                raise StartUnfinished("The host has begun to start the domain and not ended it.")
+            if state == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+            elif state == libvirt.VIR_DOMAIN_PMSUSPENDED:
+                domain.pMWakeup(0)
+
+        self._host.with_domain(uuid, work, running=True)
+
+    @publishes
     def shutdown(self, uuid: str) -> None:
         self._ask(
             uuid,
@@ -211,6 +233,8 @@ class LibvirtHypervisor:
         def work(conn: libvirt.virConnect) -> DomainObservation:
             domain = self._host.find(conn, uuid)
             if domain is not None:
+                # One domain is asked anew for its size; see `observe_all`.
+                self._xml_cache.pop(uuid, None)
                 state, reason = domain.state()
                 if is_starting_up(state, reason):
                     # It would answer about the rest only when it has started, or never.
@@ -223,7 +247,7 @@ class LibvirtHypervisor:
                 uuid=uuid, name="", power_state=PowerState.ABSENT, observed_at=datetime.now(UTC)
             )
 
-        return self._host.call(work)
+        return self._with_disk_errors((self._host.call(work),))[0]
 
     def observe_all(self) -> tuple[DomainObservation, ...]:
         def work(conn: libvirt.virConnect) -> tuple[DomainObservation, ...]:
@@ -241,7 +265,34 @@ class LibvirtHypervisor:
                 self._xml_cache.pop(uuid, None)
             return tuple(seen for seen in found if seen.owner)
 
-        return self._host.call(work)
+        return self._with_disk_errors(self._host.call(work))
+
+    def _with_disk_errors(
+        self, seen: tuple[DomainObservation, ...]
+    ) -> tuple[DomainObservation, ...]:
+        """The observations, with a full storage told apart from other errors of disks.
+
+        Asked only of domains that such an error has paused. Where that cannot be told in time it
+        stays an error of a disk.
+        """
+        failed = [one.uuid for one in seen if one.pause is PauseReason.IO_ERROR]
+        if not failed:
+            return seen
+        full: set[str] = set()
+
+        def work(conn: libvirt.virConnect) -> None:
+            for uuid in failed:
+                with contextlib.suppress(libvirt.libvirtError):  # gone or busy since
+                    errors = conn.lookupByUUIDString(uuid).diskErrors(0)
+                    if libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE in errors.values():
+                        full.add(uuid)
+
+        with contextlib.suppress(HypervisorError):
+            self._host.call(work, timeout_s=DISK_ERRORS_TIMEOUT_S, giving_up_breaks=False)
+        return tuple(
+            dataclasses.replace(one, pause=PauseReason.NO_SPACE) if one.uuid in full else one
+            for one in seen
+        )
 
     def _observation(self, domain: libvirt.virDomain, stats: Stats) -> DomainObservation:
         uuid = domain.UUIDString()
@@ -255,19 +306,23 @@ class LibvirtHypervisor:
         )
 
     def _xml(self, uuid: str, domain: libvirt.virDomain, stats: Stats) -> DomainXml:
-        """The domain's XML, asked again only when the statistics show other devices.
+        """The domain's XML, asked again when the statistics show other devices or another size.
 
+        And once a minute: memory that a guest does not take shows in no statistics.
         Bulk statistics know targets and taps but no serials and MAC addresses.
         """
         devices_seen = tuple(
-            f"{key}={value}" for key, value in stats.items() if key.endswith((".name", ".path"))
+            f"{key}={value}"
+            for key, value in stats.items()
+            if key.endswith((".name", ".path")) or key in _SIZE
         )
         key = (str(domain.ID()), *devices_seen)
+        now = time.monotonic()
         cached = self._xml_cache.get(uuid)
-        if cached is None or cached[0] != key:
-            cached = (key, xml_of(domain))
+        if cached is None or cached[0] != key or now > cached[1]:
+            cached = (key, now + XML_FRESH_S, xml_of(domain))
             self._xml_cache[uuid] = cached
-        return cached[1]
+        return cached[2]
 
     # -- the guest agent -----------------------------------------------------------------------
 

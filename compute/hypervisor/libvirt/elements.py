@@ -43,6 +43,8 @@ class Disk(XmlObject):
     driver_type: str = at("driver@type")
     cache: str | None = at("driver@cache")
     discard: str | None = at("driver@discard")
+    on_write_error: str | None = at("driver@error_policy")
+    on_read_error: str | None = at("driver@rerror_policy")
     auth_user: str | None = at("auth@username")
     secret_type: str | None = at("auth/secret@type")
     secret_uuid: str | None = at("auth/secret@uuid")

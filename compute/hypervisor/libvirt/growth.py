@@ -17,7 +17,6 @@ from compute.hypervisor.libvirt.build import (
     MEMORY_BLOCK_KIB,
 )
 from compute.hypervisor.libvirt.host import Host, both, xml_of
-from compute.hypervisor.libvirt.parse import DomainXml, memory_kib
 
 _SEEN_TIMEOUT_S = 10.0
 _POLL_S = 0.1
@@ -41,21 +40,11 @@ def set_cpu_limits(host: Host, uuid: str, *, shares: int, quota_percent: int | N
     host.with_domain(uuid, work)
 
 
-def _memory(xml: DomainXml) -> tuple[int, int, int]:
-    """(fixed, requested of the growing part, size of the growing part), all in KiB."""
-    device = xml.virtio_memory()
-    total = memory_kib(xml.root.find("memory"))
-    if device is None:
-        return total, 0, 0
-    size = memory_kib(device.find("target/size"))
-    return total - size, memory_kib(device.find("target/requested")), size
-
-
 def headroom(host: Host, uuid: str) -> GrowthHeadroom:
     """How far the running domain can grow."""
 
     def work(domain: libvirt.virDomain) -> GrowthHeadroom:
-        fixed, requested, size = _memory(xml_of(domain))
+        fixed, requested, size = xml_of(domain).memory_kib()
         live = libvirt.VIR_DOMAIN_AFFECT_LIVE
         return GrowthHeadroom(
             vcpus=domain.vcpusFlags(live),
@@ -87,7 +76,7 @@ def hot_upgrade(host: Host, uuid: str, *, vcpus: int, memory_mib: int) -> None:
 def _grow_memory(domain: libvirt.virDomain, wanted_kib: int) -> None:
     for place in both(domain):
         xml = xml_of(domain, persistent=place == libvirt.VIR_DOMAIN_AFFECT_CONFIG)
-        fixed, requested, size = _memory(xml)
+        fixed, requested, size = xml.memory_kib()
         if size == 0 or fixed + requested >= wanted_kib:
             continue
         # libvirt recognises the device by all that it has, its alias included.

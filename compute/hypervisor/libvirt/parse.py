@@ -14,6 +14,7 @@ from compute.hypervisor.base import (
     DiskObservation,
     DomainObservation,
     NicObservation,
+    PauseReason,
     PciAddress,
     PciDevice,
     PowerState,
@@ -61,6 +62,33 @@ def power_state(state: int, reason: int) -> PowerState:
     if is_starting_up(state, reason):
         return PowerState.STOPPED
     return _POWER.get(state, PowerState.RUNNING)
+
+
+_PAUSES = {
+    libvirt.VIR_DOMAIN_PAUSED_USER: PauseReason.BY_HAND,
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: PauseReason.IN_TRANSIT,
+    libvirt.VIR_DOMAIN_PAUSED_SAVE: PauseReason.IN_TRANSIT,
+    libvirt.VIR_DOMAIN_PAUSED_DUMP: PauseReason.IN_TRANSIT,
+    libvirt.VIR_DOMAIN_PAUSED_IOERROR: PauseReason.IO_ERROR,
+    libvirt.VIR_DOMAIN_PAUSED_WATCHDOG: PauseReason.WATCHDOG,
+    libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN: PauseReason.IN_TRANSIT,
+    libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT: PauseReason.IN_TRANSIT,
+    libvirt.VIR_DOMAIN_PAUSED_CRASHED: PauseReason.GUEST_CRASHED,
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY: PauseReason.IN_TRANSIT,
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: PauseReason.MIGRATION_FAILED,
+}
+
+
+def pause_reason(state: int, reason: int) -> PauseReason | None:
+    """Why a paused domain is paused; None for others.
+
+    libvirt has one reason for all errors of disks; which it was, the disks themselves tell.
+    """
+    if power_state(state, reason) is not PowerState.PAUSED:
+        return None
+    if state == libvirt.VIR_DOMAIN_PMSUSPENDED:
+        return PauseReason.GUEST_SUSPENDED
+    return _PAUSES.get(reason, PauseReason.OTHER)
 
 
 def is_starting_up(state: int, reason: int) -> bool:
@@ -116,6 +144,15 @@ class DomainXml:
     def virtio_memory(self) -> ElementTree.Element | None:
         """The memory device for growth."""
         return self.root.find("devices/memory[@model='virtio-mem']")
+
+    def memory_kib(self) -> tuple[int, int, int]:
+        """Fixed memory, what is given of the growing part, and the growing part's size; in KiB."""
+        device = self.virtio_memory()
+        total = memory_kib(self.root.find("memory"))
+        if device is None:
+            return total, 0, 0
+        size = memory_kib(device.find("target/size"))
+        return total - size, memory_kib(device.find("target/requested")), size
 
     def graphics(self) -> ElementTree.Element | None:
         """The VNC server's element."""
@@ -178,16 +215,18 @@ def observation(
 ) -> DomainObservation:
     """One domain's observation from its XML and one record of bulk statistics."""
     state, reason = int(stats["state.state"]), int(stats["state.reason"])
+    fixed, given, _size = xml.memory_kib()
     return DomainObservation(
         uuid=uuid,
         name=name,
         power_state=power_state(state, reason),
         reason=power_reason(state, reason),
+        pause=pause_reason(state, reason),
         observed_at=moment,
         persistent=persistent,
         owner=xml.owner,
         vcpus=int(stats.get("vcpu.current", 0)),
-        memory_mib=int(stats.get("balloon.current", 0)) // 1024,
+        memory_mib=(fixed + given) // 1024,
         cpu_time_ns=int(stats.get("cpu.time", 0)) if _is_active(state) else 0,
         balloon=_balloon(stats),
         disks=_disks(xml, stats),

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import libvirt
+
 from compute.hypervisor.base import (
     DiskAttachment,
     DiskLimits,
@@ -14,8 +16,10 @@ from compute.hypervisor.base import (
     HostRef,
     Hypervisor,
     NicSpec,
+    PauseReason,
     PowerState,
 )
+from compute.hypervisor.fake import fake_host, pause
 from compute.hypervisor.opening import open_hypervisor
 from compute.storage.base import Storage
 
@@ -118,6 +122,17 @@ class Rig:
         self.hypervisor.start(self._guest.uuid)
         self.wait_for_agent(self._guest.uuid)
         return self._guest
+
+    def suspend(self, domain_uuid: str) -> None:
+        """Pause a running domain behind the driver's back, as `virsh suspend` does."""
+        if self.kind == "fake":
+            pause(fake_host(self.here.uri).domains[domain_uuid], PauseReason.BY_HAND)
+            return
+        conn = libvirt.open(self.here.uri)
+        try:
+            conn.lookupByUUIDString(domain_uuid).suspend()
+        finally:
+            conn.close()
 
     def wait_for_agent(self, domain_uuid: str, hypervisor: Hypervisor | None = None) -> None:
         """Wait until the guest has booted."""

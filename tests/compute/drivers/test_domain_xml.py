@@ -161,6 +161,16 @@ def test_no_disk_is_opened_without_a_stated_format() -> None:
             assert driver.get("type") in ("qcow2", "raw")
 
 
+def test_an_error_of_the_storage_pauses_the_guest_and_reaches_no_file_system() -> None:
+    for name in CASES:
+        for disk in ElementTree.fromstring(built(name).to_xml()).findall("devices/disk"):
+            driver = disk.find("driver")
+            assert driver is not None
+            policy = (driver.get("error_policy"), driver.get("rerror_policy"))
+            seed = disk.findtext("serial") == build.SEED_SERIAL
+            assert policy == ((None, None) if seed else ("stop", "stop"))
+
+
 def test_the_screen_is_locked_from_birth_and_on_one_address() -> None:
     graphics = DomainXml.parse(built("full-kvm").to_xml()).graphics()
     assert graphics is not None

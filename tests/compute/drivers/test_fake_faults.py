@@ -14,10 +14,11 @@ from compute.hypervisor.base import (
     HostUnreachable,
     Hypervisor,
     OperationTimeout,
+    PauseReason,
     PowerState,
     Refused,
 )
-from compute.hypervisor.fake import FakeHost, FakeHypervisor, fake_host
+from compute.hypervisor.fake import FakeHost, FakeHypervisor, fake_host, pause
 from compute.hypervisor.opening import open_hypervisor
 from compute.storage.base import Storage, StorageFull, StorageTimeout, StorageUnavailable
 from compute.storage.fake import FakeStorage
@@ -73,6 +74,42 @@ def test_a_guest_that_ignores_acpi_runs_until_it_is_powered_off(
     assert fake_rig.hypervisor.observe(spec.uuid).power_state is PowerState.RUNNING
     fake_rig.hypervisor.power_off(spec.uuid)
     assert fake_rig.hypervisor.observe(spec.uuid).power_state is PowerState.STOPPED
+
+
+def test_a_full_storage_pauses_a_guest_as_soon_as_it_runs(fake_rig: Rig, host: FakeHost) -> None:
+    spec = fake_rig.guest()
+    host.faults.disk_error = PauseReason.NO_SPACE
+    for _ in range(2):
+        seen = fake_rig.hypervisor.observe(spec.uuid)
+        assert (seen.power_state, seen.pause) == (PowerState.PAUSED, PauseReason.NO_SPACE)
+        assert fake_rig.hypervisor.agent_ready(spec.uuid) is False
+        fake_rig.hypervisor.shutdown(spec.uuid)
+        fake_rig.hypervisor.resume(spec.uuid)
+    host.faults.disk_error = None
+    fake_rig.hypervisor.resume(spec.uuid)
+    assert fake_rig.hypervisor.observe(spec.uuid).power_state is PowerState.RUNNING
+
+
+def test_what_cannot_go_on_is_not_resumed(fake_rig: Rig, host: FakeHost) -> None:
+    spec = fake_rig.started()
+    for why in (PauseReason.MIGRATION_FAILED, PauseReason.GUEST_CRASHED):
+        pause(host.domains[spec.uuid], why)
+        with pytest.raises(Refused):
+            fake_rig.hypervisor.resume(spec.uuid)
+        assert fake_rig.hypervisor.observe(spec.uuid).pause is why
+    fake_rig.hypervisor.power_off(spec.uuid)
+
+
+def test_a_growth_that_breaks_leaves_the_memory(fake_rig: Rig, host: FakeHost) -> None:
+    spec = fake_rig.spec(growth=True)
+    fake_rig.hypervisor.define(spec)
+    fake_rig.hypervisor.start(spec.uuid)
+    host.faults.growth_breaks = Refused("The host refused: no vCPU.")
+    with pytest.raises(Refused):
+        fake_rig.hypervisor.hot_upgrade(spec.uuid, vcpus=2, memory_mib=512)
+    seen = fake_rig.hypervisor.growth_headroom(spec.uuid)
+    assert (seen.vcpus, seen.memory_mib) == (1, 512)
+    fake_rig.hypervisor.power_off(spec.uuid)
 
 
 def test_a_guest_that_keeps_its_devices(fake_rig: Rig, host: FakeHost) -> None:

@@ -13,6 +13,7 @@ from compute.hypervisor.base import (
     DomainNotFound,
     DomainNotRunning,
     Hypervisor,
+    PauseReason,
     PowerState,
     Refused,
     ShrinkRefused,
@@ -91,6 +92,7 @@ def test_stopping_and_removing_what_is_missing_succeeds(rig: Rig) -> None:
     "call",
     [
         lambda h, u: h.start(u),
+        lambda h, u: h.resume(u),
         lambda h, u: h.reboot(u),
         lambda h, u: h.detach_disk(u, "disk-none"),
         lambda h, u: h.set_disk_limits(u, "disk-none", DiskLimits(iops=10)),
@@ -109,6 +111,7 @@ def test_changing_what_is_missing_says_so(
 @pytest.mark.parametrize(
     "call",
     [
+        lambda h, u, d: h.resume(u),
         lambda h, u, d: h.reboot(u),
         lambda h, u, d: h.reset(u),
         lambda h, u, d: h.set_password(u, "root", "Secret.123"),
@@ -146,6 +149,26 @@ def test_starting_and_powering_off_can_be_repeated(rig: Rig) -> None:
     for _ in range(2):
         rig.hypervisor.power_off(spec.uuid)
         assert rig.hypervisor.observe(spec.uuid).power_state is PowerState.STOPPED
+
+
+@pytest.mark.parametrize("go_on", [Hypervisor.resume, Hypervisor.start])
+def test_a_paused_domain_says_why_and_goes_on(
+    rig: Rig, go_on: Callable[[Hypervisor, str], None]
+) -> None:
+    spec = rig.started()
+    assert rig.hypervisor.observe(spec.uuid).pause is None
+    rig.suspend(spec.uuid)
+    everybody = {one.uuid: one for one in rig.hypervisor.observe_all()}
+    for seen in (rig.hypervisor.observe(spec.uuid), everybody[spec.uuid]):
+        assert (seen.power_state, seen.pause) == (PowerState.PAUSED, PauseReason.BY_HAND)
+    for _ in range(2):
+        getattr(rig.hypervisor, go_on.__name__)(spec.uuid)
+        seen = rig.hypervisor.observe(spec.uuid)
+        assert (seen.power_state, seen.pause) == (PowerState.RUNNING, None)
+    rig.suspend(spec.uuid)
+    rig.hypervisor.power_off(spec.uuid)
+    seen = rig.hypervisor.observe(spec.uuid)
+    assert (seen.power_state, seen.pause) == (PowerState.STOPPED, None)
 
 
 def test_undefining_a_running_domain_leaves_nothing_but_its_disk(rig: Rig) -> None:
@@ -343,6 +366,9 @@ def test_a_running_domain_grows_within_its_headroom(rig: Rig) -> None:
         rig.hypervisor.hot_upgrade(spec.uuid, vcpus=2, memory_mib=384)
     after = rig.hypervisor.growth_headroom(spec.uuid)
     assert (after.vcpus, after.memory_mib) == (2, 384)
+    everybody = {one.uuid: one for one in rig.hypervisor.observe_all()}
+    for seen in (rig.hypervisor.observe(spec.uuid), everybody[spec.uuid]):
+        assert (seen.vcpus, seen.memory_mib) == (2, 384)
     with pytest.raises(ShrinkRefused):
         rig.hypervisor.hot_upgrade(spec.uuid, vcpus=1, memory_mib=384)
     assert rig.hypervisor.growth_headroom(spec.uuid) == after

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,6 +19,7 @@ import pytest
 from compute.hypervisor.base import (
     STARTING,
     AgentUnavailable,
+    DiskAttachment,
     DiskLimits,
     DomainSpec,
     HostRef,
@@ -25,6 +27,7 @@ from compute.hypervisor.base import (
     Hypervisor,
     HypervisorError,
     OperationTimeout,
+    PauseReason,
     PowerState,
     Refused,
     StartUnfinished,
@@ -180,6 +183,65 @@ def test_the_guest_sees_its_new_cpu_and_memory(lab_rig: Rig) -> None:
     h.start(spec.uuid)
     after = h.growth_headroom(spec.uuid)
     assert (after.vcpus, after.memory_mib) == (2, 512)
+    h.power_off(spec.uuid)
+
+
+def test_memory_that_a_guest_cannot_take_counts_all_the_same(lab_rig: Rig) -> None:
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec = rig.spec(growth=True)
+    h.define(spec)
+    h.start(spec.uuid)
+    # Nobody has booted yet who could take the memory or bring the vCPU online.
+    with pytest.raises(AgentUnavailable):
+        h.hot_upgrade(spec.uuid, vcpus=2, memory_mib=512)
+    given = h.growth_headroom(spec.uuid)
+    seen = h.observe(spec.uuid)
+    assert (given.vcpus, given.memory_mib) == (seen.vcpus, seen.memory_mib) == (2, 512)
+    h.power_off(spec.uuid)
+
+
+@pytest.fixture
+def small_pool(lab_rig: Rig, drivers_lab: Lab) -> Iterator[Path]:
+    """A file system of 32 MB that only the first host has."""
+    place = drivers_lab.storage / new_id("small")
+    place.mkdir()
+    first = drivers_lab.hosts[0]
+    region.in_host(first, "mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place))
+    yield place
+    region.in_host(first, "umount", "-l", str(place))
+    place.rmdir()
+
+
+def test_a_full_storage_pauses_the_guest_and_room_lets_it_go_on(
+    lab_rig: Rig, drivers_lab: Lab, small_pool: Path
+) -> None:
+    rig, spec, first = lab_rig, lab_rig.started(), drivers_lab.hosts[0]
+    rig.wait_for_agent(spec.uuid)
+    h, disk_id, file = rig.hypervisor, new_id("disk"), small_pool / "thin.qcow2"
+    region.in_host(first, "qemu-img", "create", "-q", "-f", "qcow2", str(file), "1G")
+    h.attach_disk(spec.uuid, DiskAttachment(disk_id, "vdb", FileSource(str(file))))
+    name = device_of(h, spec, disk_id)
+    # Not in the command's own time: the agent answers no more when the guest stands still.
+    write = f"sleep 2; dd if=/dev/urandom of=/dev/{name} bs=1M count=64 conv=fsync"
+    shell(h, spec, f"({write}; echo $? >/tmp/ended) </dev/null >/dev/null 2>&1 &")
+    rig.wait_for_power(spec.uuid, PowerState.PAUSED, timeout_s=60)
+    everybody = {one.uuid: one for one in h.observe_all()}
+    assert everybody[spec.uuid].pause is PauseReason.NO_SPACE
+    assert h.observe(spec.uuid).pause is PauseReason.NO_SPACE
+    # Without room it goes nowhere.
+    h.resume(spec.uuid)
+    rig.wait_for_power(spec.uuid, PowerState.PAUSED, timeout_s=30)
+    assert h.observe(spec.uuid).pause is PauseReason.NO_SPACE
+    region.in_host(first, "mount", "-o", "remount,size=128m", str(small_pool))
+    h.resume(spec.uuid)
+    rig.wait_for_agent(spec.uuid)
+    eventually(
+        lambda: shell(h, spec, "cat /tmp/ended 2>/dev/null; true") == "0",
+        timeout_s=120,
+        poll_s=1.0,
+    )
+    assert h.observe(spec.uuid).power_state is PowerState.RUNNING
+    assert "error" not in shell(h, spec, f"dmesg | grep {name} | tail -5; true").lower()
     h.power_off(spec.uuid)
 
 

@@ -13,6 +13,7 @@ from compute.hypervisor.base import (
     HostFull,
     HypervisorError,
     OperationTimeout,
+    PauseReason,
     PciAddress,
     PowerState,
     Refused,
@@ -56,7 +57,14 @@ DOMAIN = """
 <domain type='kvm' id='4'>
   <name>vm-1</name>
   <metadata><s:domain xmlns:s='urn:scloud:domain:1' owner='scloud'/></metadata>
+  <memory unit='KiB'>8388608</memory>
   <devices>
+    <memory model='virtio-mem'>
+      <target>
+        <size unit='KiB'>6291456</size><node>0</node><block unit='KiB'>2048</block>
+        <requested unit='KiB'>2097152</requested><current unit='KiB'>0</current>
+      </target>
+    </memory>
     <disk type='file' device='disk'>
       <source file='/pool/volumes/disk-1.qcow2'/><target dev='vda'/><serial>disk-1</serial>
       <alias name='virtio-disk0'/>
@@ -122,6 +130,15 @@ def test_a_card_with_few_facts_is_recognised_too() -> None:
     assert (device.driver, device.iommu_group, device.numa_node) == ("", None, None)
 
 
+def test_what_a_domain_was_given_counts_and_not_what_its_guest_took_of_it() -> None:
+    taken = {**STATS, "balloon.current": 2097152}
+    xml = parse.DomainXml.parse(DOMAIN)
+    seen = parse.observation("u", "vm-1", xml, taken, persistent=True, moment=datetime.now(UTC))
+    assert seen.memory_mib == 4096
+    assert seen.balloon is not None
+    assert seen.balloon.current_kib == 2097152
+
+
 def test_other_node_devices_are_none() -> None:
     assert parse.pci_device("<device><name>net_eth0</name></device>") is None
 
@@ -152,6 +169,7 @@ def test_a_busy_domain_that_tells_only_its_state_is_still_seen() -> None:
     seen = parse.observation("u", "vm-1", xml, bare, persistent=True, moment=datetime.now(UTC))
     assert seen.power_state is PowerState.RUNNING
     assert seen.balloon is None
+    assert seen.vcpus == 0
     assert [disk.id for disk in seen.disks] == ["disk-1", "disk-2"]
 
 
@@ -171,6 +189,28 @@ def test_a_busy_domain_that_tells_only_its_state_is_still_seen() -> None:
 )
 def test_power_states(state: int, reason: int, expected: PowerState) -> None:
     assert parse.power_state(state, reason) is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "expected"),
+    [
+        (libvirt.VIR_DOMAIN_RUNNING, 1, None),
+        (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN, None),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, None),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER, PauseReason.BY_HAND),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR, PauseReason.IO_ERROR),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, PauseReason.IN_TRANSIT),
+        (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED,
+            PauseReason.MIGRATION_FAILED,
+        ),
+        (libvirt.VIR_DOMAIN_PAUSED, 999, PauseReason.OTHER),
+        (libvirt.VIR_DOMAIN_PMSUSPENDED, 0, PauseReason.GUEST_SUSPENDED),
+    ],
+)
+def test_reasons_of_a_pause(state: int, reason: int, expected: PauseReason | None) -> None:
+    assert parse.pause_reason(state, reason) is expected
 
 
 def test_reasons_are_words() -> None:
