@@ -133,6 +133,7 @@ def register_all() -> None:
     periodic.register("compute.pools", 60, pools.reconcile_pools, Lane.POOLS)
     periodic.register("compute.forget", 3600, drift.forget_repaired)
     periodic.register("compute.stuck", 5, vm_sweeps.land_stuck, Lane.DEADLINES)
+    periodic.register("compute.paused", 10, vm_sweeps.resume_paused, Lane.POOLS)
     periodic.register("compute.bin", 30, vm_sweeps.empty_bin)
     periodic.register("compute.disk_bin", 30, disk_sweeps.empty_disk_bin)
     periodic.register("compute.image_bin", 30, image_sweeps.empty_image_bin)

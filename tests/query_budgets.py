@@ -159,6 +159,7 @@ QUERIES: dict[str, int] = {
     "vm-batch-delete": 5,
     "vm-batch-power-off": 5,
     "vm-batch-restart": 5,
+    "vm-batch-resume": 5,
     "vm-batch-shut-down": 5,
     "vm-batch-start": 5,
     "vm-change-security-groups": 9,

@@ -48,7 +48,7 @@ def _vm_button(verb: str, action: Callable[..., Any]) -> Button:
         call,
         lambda vm: vm_refusal(vm, verb) or "",
         confirm=confirm if rule.danger or verb == "shut_down_vm" else "",
-        batch=verb in ("start_vm", "shut_down_vm", "power_off_vm"),
+        batch=verb in ("start_vm", "shut_down_vm", "resume_vm", "power_off_vm"),
     )
 
 
@@ -83,7 +83,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
         "size",
         "created_at",
     )
-    list_filter = ("status", "task", "region", "cluster", "host", "tenant")
+    list_filter = ("status", "pause_reason", "task", "region", "cluster", "host", "tenant")
     list_select_related = ("tenant", "region", "cluster", "host")
     search_fields = ("name", "id", "remark", "uuid", "tenant__name")
     date_hierarchy = "created_at"
@@ -94,6 +94,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
         ("remark", "tags"),
         ("status", "task", "task_job", "task_deadline"),
         ("power_state", "observed_at"),
+        ("pause_reason", "paused_at"),
         ("failure_code", "failure", "failure_detail"),
         ("cluster", "host", "image"),
         ("vcpus", "memory_mib", "gpu_count"),
@@ -110,6 +111,8 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
         "task_deadline",
         "power_state",
         "observed_at",
+        "pause_reason",
+        "paused_at",
         "failure_code",
         "failure",
         "failure_detail",
@@ -123,6 +126,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
         _vm_button("shut_down_vm", lifecycle.shut_down_vm),
         _vm_button("power_off_vm", lifecycle.power_off_vm),
         _vm_button("restart_vm", lifecycle.restart_vm),
+        _vm_button("resume_vm", lifecycle.resume_vm),
         _vm_button("delete_vm", lifecycle.delete_vm),
         _vm_button("restore_vm", lifecycle.restore_vm),
         _vm_button("destroy_vm", lifecycle.destroy_vm),
@@ -132,7 +136,7 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
     @admin.display(description=gettext_lazy("state"), ordering="status")
     def state(self, vm: VM) -> str:
         """The state that people see."""
-        return states.VMS.label(vm.status, vm.task)
+        return states.VMS.label(vm.standing, vm.task)
 
     @admin.display(description=gettext_lazy("size"), ordering="vcpus")
     def size(self, vm: VM) -> str:

@@ -146,7 +146,7 @@ class VmViewSet(VmInputVerbs):
             rows = rows.filter(region_id=params["region"])
         if self.action == "list":
             if params.get("status"):
-                rows = rows.filter(status=params["status"])
+                rows = vm_queries.standing(rows, params["status"])
             else:
                 rows = rows.exclude(status=VmStatus.BINNED)
             rows = search.narrow(rows, params.get("search", ""), vm_queries.matching)
@@ -246,6 +246,12 @@ class VmViewSet(VmInputVerbs):
     def restart(self, request: Request, pk: str) -> Response:
         """Restart a running VM through its operating system."""
         return self._begin(lifecycle.restart_vm)
+
+    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """Let a paused VM go on where it stands."""
+        return self._begin(lifecycle.resume_vm)
 
     @extend_schema(
         request=None, parameters=[shapes.DeleteQuery], responses={202: common_shapes.JobAccepted}

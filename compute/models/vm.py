@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from compute.models.image import Image
 from compute.models.platform import Cluster, Host
-from compute.states.vms import PowerState, VmStatus, VmTask
+from compute.states.vms import PAUSED, PauseReason, PowerState, VmStatus, VmTask
 from scloud.lib.ids import new_id
 from scloud.resources.models import Binnable, Resource, name_validator
 from scloud.tenancy.models import Tenant
@@ -56,6 +56,16 @@ class VM(Resource, Binnable):
         max_length=10, choices=PowerState.choices, default=PowerState.UNKNOWN, editable=False
     )
     observed_at = models.DateTimeField(null=True, editable=False)
+    # Of a running VM: why its guest stands still, and since when.
+    pause_reason = models.CharField(
+        max_length=20,
+        choices=PauseReason.choices,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+    )
+    paused_at = models.DateTimeField(null=True, editable=False)
     # Counts the changes of status, task, job, host and destination. A trigger counts, so that no
     # writer can forget it; see ``compute.transitions.vms.observe``.
     revision = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
@@ -89,6 +99,21 @@ class VM(Resource, Binnable):
                 condition=Q(task="") | Q(task_deadline__isnull=False), name="vm_task_has_deadline"
             )
         ]
+
+    @property
+    def standing(self) -> str:
+        """Where it stands in the table of verbs: its status, or *paused*."""
+        return PAUSED if self.is_paused else self.status
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is switched on and stands still."""
+        return self.status == VmStatus.RUNNING and self.pause_reason != ""
+
+    @property
+    def pause_words(self) -> str:
+        """Why it stands still, as a sentence; empty when it does not."""
+        return str(PauseReason(self.pause_reason).label) if self.is_paused else ""
 
     @property
     def memory_gib(self) -> float:

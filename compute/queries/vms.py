@@ -21,7 +21,7 @@ from billing.models import Subscription
 from compute.models import VM, Cluster, Disk
 from compute.queries import catalogue
 from compute.queries.common import billing_columns
-from compute.states.vms import VmStatus
+from compute.states.vms import PAUSED, VmStatus
 from network.models import Nic, PrivateAddress, SecurityGroup, Vpc
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
@@ -113,6 +113,17 @@ def matching(word: str) -> Q:
         held = PrivateAddress.objects.filter(address__icontains=word)
         found |= Q(pk__in=Nic.objects.filter(addresses__in=held).values("vm_id"))
     return found
+
+
+def standing(rows: QuerySet[VM], *values: str) -> QuerySet[VM]:
+    """Narrow VMs to those that stand in one of the values: a status, or *paused*."""
+    still = ~Q(pause_reason="")
+    found = Q(status__in=[one for one in values if one not in (PAUSED, VmStatus.RUNNING)])
+    if PAUSED in values:
+        found |= Q(status=VmStatus.RUNNING) & still
+    if VmStatus.RUNNING in values:
+        found |= Q(status=VmStatus.RUNNING) & ~still
+    return rows.filter(found)
 
 
 def in_vpcs(rows: QuerySet[VM], vpc_ids: Iterable[str]) -> QuerySet[VM]:

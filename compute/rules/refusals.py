@@ -11,14 +11,18 @@ from compute.models import VM, Disk, Image, Snapshot
 from compute.states.disks import DISKS
 from compute.states.images import IMAGES
 from compute.states.snapshots import SNAPSHOTS, SnapshotStatus
-from compute.states.vms import VMS, VmStatus
+from compute.states.vms import NOT_RESUMABLE, VMS, VmStatus
 
 
 def vm_refusal(vm: VM, verb: str) -> str | None:
     """Return why a verb is not allowed in the VM's present state; None when it is."""
-    reason = VMS.standing(verb, vm.status, vm.task)
+    reason = VMS.standing(verb, vm.standing, vm.task)
     if reason is not None or vm.task:
         return reason
+    if verb == "resume_vm" and vm.pause_reason in NOT_RESUMABLE:
+        return _("%(reason)s It cannot go on: power it off and start it.") % {
+            "reason": vm.pause_words
+        }
     if verb == "power_off_vm" and vm.status == VmStatus.STOPPED:
         return _("The VM is already stopped.")
     if verb == "delete_vm" and vm.deletion_protected:
@@ -46,12 +50,12 @@ def disk_refusal(disk: Disk, verb: str) -> str | None:
     if vm.task and rule.needs_idle and rule.vm_idle:
         return _("%(vm)s is busy: %(state)s.") % {
             "vm": vm.name,
-            "state": VMS.label(vm.status, vm.task).lower(),
+            "state": VMS.label(vm.standing, vm.task).lower(),
         }
-    if vm.status not in rule.vm_from:
+    if vm.standing not in rule.vm_from:
         return _("Not possible while %(vm)s is %(state)s; allowed when it is %(allowed)s.") % {
             "vm": vm.name,
-            "state": VMS.label(vm.status).lower(),
+            "state": VMS.label(vm.standing).lower(),
             "allowed": VMS.words(rule.vm_from),
         }
     return None

@@ -6,7 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from compute.states.rules import Rule, RuleTable, by_verb
-from compute.states.vms import ANY, LIVING, SETTLED, STOPPED
+from compute.states.vms import ANY, LIVING, ON, SETTLED, STOPPED
 
 
 class DiskStatus(models.TextChoices):
@@ -60,7 +60,7 @@ _DISK_RULES = [
         120,
         "disk.expanded",
         icon="arrows-diagonal",
-        vm_from=SETTLED,
+        vm_from=SETTLED | ON,
         system_too=True,
     ),
     Rule("clone_disk", _("Clone"), _LOOSE, K.CLONING, 7200, "disk.cloned", icon="copy"),
@@ -72,7 +72,7 @@ _DISK_RULES = [
         120,
         "disk.snapshotted",
         icon="camera",
-        vm_from=SETTLED,
+        vm_from=SETTLED | ON,
         system_too=True,
     ),
     Rule(
@@ -107,7 +107,7 @@ _DISK_RULES = [
         7200,
         "disk.cloned",
         icon="copy-plus",
-        vm_from=SETTLED,
+        vm_from=SETTLED | ON,
         system_too=True,
     ),
     Rule(

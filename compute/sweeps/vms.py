@@ -1,19 +1,27 @@
-"""What time does to VMs: expiry, the end of the bin's retention, tasks that never ended."""
+"""What time does to VMs: expiry, the end of the bin, tasks that never ended, full pools."""
 
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from compute.actions.vms import lifecycle
-from compute.models import VM
-from compute.states.vms import VmStatus
+from compute.models import VM, Disk, StoragePool
+from compute.states.vms import PauseReason, VmStatus
+from compute.storage.base import StorageError
 from compute.sweeps.stuck import gave_up
 from compute.tasks.base import true_status
-from compute.tasks.vms.lifecycle import give_back_all, take_apart
+from compute.tasks.drivers import storage_of
+from compute.tasks.vms.lifecycle import (
+    give_back_all,
+    is_off_its_host,
+    release_all,
+    take_apart,
+)
 from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, handler_for, knows
 from scloud.jobs.models import ACTIVE, Job, JobStatus
@@ -152,14 +160,77 @@ def _land(vm: VM) -> bool:
         if not VM.objects.filter(pk=vm.pk, task_job=vm.task_job).exclude(task="").exists():
             return True
     elif vm.status == VmStatus.NEW:
-        # Its job is gone and will not give anything back.
+        # Its job is gone and will not give anything back. What it may still use on a host that is
+        # silent is held until that has been heard (compute.sweeps.leftovers).
+        gone = is_off_its_host(vm)
         try:
-            take_apart(vm)
+            if gone:
+                take_apart(vm)
         except ScloudError as left:
             said.say(vm.pk, left.code, logging.WARNING, "%s: %s", vm.pk, left.detail)
         with transaction.atomic():
             give_back_all(vm, error.message)
+            if gone:
+                release_all(vm)
     status = true_status(vm) if vm.status in (VmStatus.RUNNING, VmStatus.STOPPED) else vm.status
     if vm.status == VmStatus.NEW:
         status = VmStatus.FAILED
     return VMS.land(vm, status, gave_up())
+
+
+# --- paused by a full storage
+
+# What a pool must have free before VMs go on that it has paused; of a small one a twentieth.
+RESUME_ROOM_BYTES = 1 << 30
+RESUME_AGAIN_S = 30.0
+RESUME_CEILING_S = 900.0
+
+
+def resume_paused() -> int:
+    """Let VMs go on that a full pool has paused and whose pools have room; return how many.
+
+    One that is paused again at once is tried more and more rarely.
+    """
+    with scopes_disabled():
+        paused = list(
+            VM.objects.select_related("tenant").filter(
+                status=VmStatus.RUNNING, task="", pause_reason=PauseReason.NO_SPACE
+            )
+        )
+        pools_of: dict[str, set[str]] = {}
+        for vm_id, pool_id in Disk.objects.filter(vm__in=paused).values_list("vm", "pool"):
+            pools_of.setdefault(str(vm_id), set()).add(pool_id)
+        rows = StoragePool.objects.filter(pk__in={pk for ids in pools_of.values() for pk in ids})
+        with_room = {pool.pk for pool in rows if _has_room(pool)}
+    resumed: list[str] = []
+
+    def resume(vm: VM) -> None:
+        pools = pools_of.get(vm.pk, set())
+        if pools and pools <= with_room and _due_again(vm):
+            with in_scope_of(vm.tenant):
+                lifecycle.resume_vm(actor=Actor.system(vm.tenant), vm=vm)
+            resumed.append(vm.pk)
+
+    each(paused, resume, "resuming a VM")
+    return len(resumed)
+
+
+def _has_room(pool: StoragePool) -> bool:
+    """Ask the pool itself: what was measured before the VMs were paused says nothing."""
+    try:
+        found = storage_of(pool).capacity()
+    except StorageError as error:
+        said.say((pool.pk, "has room"), error.code, logging.WARNING, "%s: %s", pool.pk, error)
+        return False
+    return found.available_bytes >= min(RESUME_ROOM_BYTES, found.total_bytes // 20)
+
+
+def _due_again(vm: VM) -> bool:
+    tries = Job.objects.filter(kind="vm.resume", target_id=vm.pk)
+    if vm.paused_at is not None:
+        tries = tries.filter(created_at__gte=vm.paused_at)
+    times = list(tries.order_by("-created_at").values_list("created_at", flat=True)[:20])
+    if not times:
+        return True
+    wait_s = min(RESUME_CEILING_S, RESUME_AGAIN_S * 2.0 ** (len(times) - 1))
+    return timezone.now() - times[0] >= timedelta(seconds=wait_s)

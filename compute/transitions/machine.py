@@ -60,6 +60,10 @@ class Machine(Generic[Row]):
 
     # --- what kinds differ in
 
+    def standing(self, row: Row) -> str:
+        """Return where a row stands in the table."""
+        return str(cast(Any, row).status)
+
     def event_data(self, row: Row) -> dict[str, Any]:
         """Return what every event of a row carries."""
         return {}
@@ -101,7 +105,7 @@ class Machine(Generic[Row]):
         if reason is None:
             return
         seen = cast(Any, row)
-        numbers = {"status": seen.status}
+        numbers = {"status": self.standing(row)}
         if self.has_task:
             numbers["task"] = seen.task
         raise Conflict(

@@ -8,15 +8,28 @@ from django.utils import timezone
 from compute.models import VM
 from compute.rules.refusals import vm_refusal
 from compute.states import vms as states
-from compute.states.vms import PowerState, VmStatus
+from compute.states.vms import PauseReason, PowerState, VmStatus
 from compute.transitions.machine import Machine
 from scloud.audit import events
+from scloud.jobs.models import Job
 
 
 class VmMachine(Machine[VM]):
     """A VM's jobs are exclusive on the VM."""
 
     related = ("tenant",)
+    compared = ("status", "task", "task_job", "pause_reason")
+
+    def standing(self, row: VM) -> str:
+        """Its status, or *paused*."""
+        return row.standing
+
+    def complete(
+        self, row: VM | str, job: Job, verb: str, status: str | None = None, **columns: Any
+    ) -> bool:
+        """Land a VM after its job. What a job has brought about is not paused."""
+        columns = {"pause_reason": "", "paused_at": None, **columns}
+        return super().complete(row, job, verb, status, **columns)
 
     def payload(self, row: VM) -> dict[str, Any]:
         """Nothing: the job's target is the VM."""
@@ -26,13 +39,14 @@ class VmMachine(Machine[VM]):
 VMS = VmMachine(states.VMS, VM, vm_refusal)
 
 
-def observe(vm: VM, power: str, *, revision: int, reason: str = "") -> bool:
-    """Write down what the hypervisor says of an idle VM; return whether its status changed.
+def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str = "") -> bool:
+    """Write down what the hypervisor says of an idle VM; return whether its standing changed.
 
     ``revision`` is the VM's as it was *before* the hypervisor was asked: the answer says nothing of
     a VM that has changed since, and is dropped. A VM that shut itself down is stopped, one that an
-    operator started by hand is running. Absence is an alarm and never a reason to forget a VM: the
-    status becomes *stopped*, with the reason.
+    operator started by hand is running, and one that is paused for a ``pause`` that this release
+    knows (others end by themselves) is running and stands still. Absence is an alarm and never a
+    reason to forget a VM: the status becomes *stopped*, with the reason.
     """
     now = timezone.now()
     status = {
@@ -45,23 +59,27 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "") -> bool:
     rows = VM.objects.filter(
         pk=vm.pk, revision=revision, task="", status__in=[VmStatus.RUNNING, VmStatus.STOPPED]
     )
-    if status is None or status == vm.status:
+    paused = pause if power == PowerState.PAUSED and pause in PauseReason.values else ""
+    if status is None or (status == vm.status and paused == vm.pause_reason):
         rows.update(power_state=power, observed_at=now)
         return False
+    kind = "vm.running" if status == VmStatus.RUNNING else "vm.stopped_itself"
+    changes: dict[str, Any] = {"pause_reason": paused, "paused_at": now if paused else None}
+    if status != vm.status:
+        changes["failure_code"] = "" if power != PowerState.CRASHED else "guest_crashed"
+        changes["failure"] = "" if paused else reason[:500]
+    if paused:
+        kind, reason = "vm.paused", str(PauseReason(paused).label)
     with transaction.atomic():
-        changed = rows.filter(status=vm.status).update(
-            status=status,
-            power_state=power,
-            observed_at=now,
-            failure_code="" if power != PowerState.CRASHED else "guest_crashed",
-            failure=reason[:500],
+        changed = rows.filter(status=vm.status, pause_reason=vm.pause_reason).update(
+            status=status, power_state=power, observed_at=now, **changes
         )
         if changed:
             events.emit(
                 tenant_id=vm.tenant_id,
-                kind="vm.running" if status == VmStatus.RUNNING else "vm.stopped_itself",
+                kind=kind,
                 resource_kind="vm",
                 resource_id=vm.id,
-                data={"power_state": power, "reason": reason},
+                data={"power_state": power, "reason": reason, "pause_reason": paused},
             )
     return bool(changed)

@@ -47,11 +47,11 @@ def name_and_id(url_name: str) -> Column:
 
 
 def vm_status(vm: VM) -> StatusView:
-    """Return a VM's state as the pages show it, with the reason of the last failure."""
+    """Return a VM's state as the pages show it, with the last failure or why it is paused."""
     return StatusView(
-        label=vm_states.VMS.label(vm.status, vm.task),
-        tone=TONES.get(vm_states.vm_tone(vm.status, vm.task), "off"),
-        detail="" if vm.task else vm.failure,
+        label=vm_states.VMS.label(vm.standing, vm.task),
+        tone=TONES.get(vm_states.vm_tone(vm.standing, vm.task), "off"),
+        detail="" if vm.task else vm.pause_words or vm.failure,
     )
 
 

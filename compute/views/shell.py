@@ -22,7 +22,8 @@ def vms_card(request: ConsoleRequest) -> dict[str, Any]:
         rows = rows.filter(region=request.region)
     counts = rows.aggregate(
         total=Count("pk"),
-        running=Count("pk", filter=Q(status="running", task="")),
+        running=Count("pk", filter=Q(status="running", pause_reason="", task="")),
+        paused=Count("pk", filter=Q(status="running", task="") & ~Q(pause_reason="")),
         stopped=Count("pk", filter=Q(status="stopped", task="")),
         busy=Count("pk", filter=~Q(task="")),
         expired=Count("pk", filter=Q(status="expired", task="")),

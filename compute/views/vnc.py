@@ -61,7 +61,7 @@ KEY_GROUPS = (
 )
 HELD_KEYS = (("Ctrl", "ControlLeft"), ("Alt", "AltLeft"), ("Shift", "ShiftLeft"))
 
-POWER_VERBS = ("start_vm", "shut_down_vm", "restart_vm", "power_off_vm")
+POWER_VERBS = ("start_vm", "shut_down_vm", "restart_vm", "resume_vm", "power_off_vm")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 

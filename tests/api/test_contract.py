@@ -472,6 +472,7 @@ def test_what_is_not_allowed_is_refused_and_changes_nothing(
             "start_vm": ("POST", "/start"),
             "shut_down_vm": ("POST", "/shut-down"),
             "power_off_vm": ("POST", "/power-off"),
+            "resume_vm": ("POST", "/resume"),
             "restart_vm": ("POST", "/restart"),
             "delete_vm": ("DELETE", ""),
             "restore_vm": ("POST", "/restore"),

@@ -28,7 +28,7 @@ from compute.states import vms as vm_states
 from compute.states.disks import DISK_RULES, DiskStatus, DiskTask
 from compute.states.images import IMAGE_RULES, ImageStatus
 from compute.states.snapshots import SnapshotStatus
-from compute.states.vms import VM_RULES, VmStatus, VmTask
+from compute.states.vms import PAUSED, VM_RULES, PauseReason, VmStatus, VmTask
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
@@ -89,6 +89,7 @@ VM_VERBS: dict[str, Invoke] = {
     "shut_down_vm": plain(lifecycle.shut_down_vm),
     "power_off_vm": plain(lifecycle.power_off_vm),
     "restart_vm": plain(lifecycle.restart_vm),
+    "resume_vm": plain(lifecycle.resume_vm),
     "delete_vm": plain(lifecycle.delete_vm),
     "restore_vm": plain(lifecycle.restore_vm),
     "destroy_vm": plain(lifecycle.destroy_vm),
@@ -122,14 +123,17 @@ def test_every_rule_of_a_vm_is_tried() -> None:
     assert set(VM_VERBS) | ELSEWHERE == set(VM_RULES)
 
 
-VM_STATES = [(status, "") for status in VmStatus if status != VmStatus.DESTROYED] + [
-    (VmStatus.RUNNING, task) for task in VmTask
+VM_STATES = [
+    *((status, "") for status in VmStatus if status != VmStatus.DESTROYED),
+    (PAUSED, ""),
+    *((VmStatus.RUNNING, task) for task in VmTask),
 ]
 
 
 def put(vm: VM, status: str, task: str) -> VM:
     VM.objects.filter(pk=vm.pk).update(
-        status=status,
+        status=VmStatus.RUNNING if status == PAUSED else status,
+        pause_reason=PauseReason.BY_HAND if status == PAUSED else "",
         task=task,
         task_deadline=timezone.now() + timedelta(hours=1) if task else None,
         host=None if status in HOSTLESS else vm.host_id,
@@ -148,7 +152,7 @@ def expected(vm: VM, verb: str) -> bool:
             return False
     if verb == "power_off_vm" and vm.status == VmStatus.STOPPED:
         return False
-    return vm.status in rule.allowed_from
+    return vm.standing in rule.allowed_from
 
 
 @pytest.fixture
@@ -224,7 +228,7 @@ def test_every_rule_of_a_disk_is_tried() -> None:
     assert set(DISK_VERBS) | {"renew_disk"} == set(DISK_RULES)
 
 
-HOLDERS = [None, VmStatus.RUNNING, VmStatus.STOPPED, VmStatus.EXPIRED]
+HOLDERS = [None, VmStatus.RUNNING, PAUSED, VmStatus.STOPPED, VmStatus.EXPIRED]
 
 
 def test_every_verb_of_a_disk_in_every_state(box: Box) -> None:

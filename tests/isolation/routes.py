@@ -152,6 +152,7 @@ _CONSOLE: dict[str, Known] = {
     "vm-create-quote": Known(writes={"post": Write("compute.create_vm", _WIZARD)}),
     "vm-batch-start": Known(writes={"post": Write("compute.start_vm", {"ids": ["{stopped_vm}"]})}),
     "vm-batch-shut-down": Known(writes={"post": Write("compute.shut_down_vm", {"ids": ["{vm}"]})}),
+    "vm-batch-resume": Known(writes={"post": Write("compute.resume_vm", {"ids": ["{paused_vm}"]})}),
     "vm-batch-power-off": Known(writes={"post": Write("compute.power_off_vm", {"ids": ["{vm}"]})}),
     "vm-batch-restart": Known(writes={"post": Write("compute.restart_vm", {"ids": ["{vm}"]})}),
     "vm-batch-delete": Known(writes={"post": Write("compute.delete_vm", {"ids": ["{vm}"]})}),
@@ -159,6 +160,7 @@ _CONSOLE: dict[str, Known] = {
     "vm-shut-down": _vm_verb("shut_down_vm"),
     "vm-restart": _vm_verb("restart_vm"),
     "vm-power-off": _vm_verb("power_off_vm"),
+    "vm-resume": _vm_verb("resume_vm", sample="paused_vm"),
     "vm-vnc-information": _vm_verb("get_vnc_information"),
     "vm-renew": own(
         "vm",
@@ -359,6 +361,7 @@ _API: dict[str, Known] = {
     ),
     "api-vm-destroy-for-good": own("binned_vm", "compute.destroy_vm"),
     "api-vm-power-off": own("vm", "compute.power_off_vm"),
+    "api-vm-resume": own("paused_vm", "compute.resume_vm"),
     "api-vm-restart": own("vm", "compute.restart_vm"),
     "api-vm-restore": own("binned_vm", "compute.restore_vm"),
     "api-vm-shut-down": own("vm", "compute.shut_down_vm"),

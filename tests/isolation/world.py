@@ -26,7 +26,7 @@ from compute.actions.vms.create import quote_vms
 from compute.models import VM, Disk, Image, Snapshot
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
-from compute.states.vms import VmStatus
+from compute.states.vms import PauseReason, VmStatus
 from network.actions import RuleInput, add_rule, create_security_group, create_subnet, create_vpc
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus
@@ -243,6 +243,12 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
     with scope(tenant=tenant):
         vm = make_vm(platform, actor, name=f"{mark}-runs")
         stopped = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-stopped")
+        paused = make_vm(
+            platform,
+            actor,
+            name=f"{mark}-paused",
+            columns={"pause_reason": PauseReason.BY_HAND, "paused_at": timezone.now()},
+        )
         binned = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-binned")
         services.set_in_bin(binned.pk, True)
         VM.objects.filter(pk=binned.pk).update(
@@ -295,6 +301,7 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
         return {
             "vm": vm.pk,
             "stopped_vm": stopped.pk,
+            "paused_vm": paused.pk,
             "binned_vm": binned.pk,
             "binned_vm_name": binned.name,
             "job": Job.objects.filter(target_id=vm.pk).latest("created_at").pk,

@@ -53,6 +53,12 @@ def restart_vm(*, actor: Actor, vm: VM) -> Job:
     return VMS.begin(vm, "restart_vm", actor=actor)
 
 
+@action("compute.resume_vm")
+def resume_vm(*, actor: Actor, vm: VM) -> Job:
+    """Let a paused VM go on where it stands. Raises Conflict, also where nothing can go on."""
+    return VMS.begin(vm, "resume_vm", actor=actor)
+
+
 @action("compute.delete_vm")
 def delete_vm(
     *, actor: Actor, vm: VM, automatically: bool = False, delete_disks: bool = False
@@ -60,8 +66,9 @@ def delete_vm(
     """Move a VM to the recycle bin; its data disks are unbound, or go to the bin as well.
 
     One whose creation failed is forgotten at once (no job): nothing of it is left that could be
-    restored. Raises Conflict (``vm_state``), also while deletion protection is on, and
-    QuotaExceeded when the bin has no room for its disks.
+    restored. What its host may still hold of it goes when that host has been heard. Raises
+    Conflict (``vm_state``), also while deletion protection is on, and QuotaExceeded when the bin
+    has no room for its disks.
     """
     protected = automatically and vm.deletion_protected
     if protected:
@@ -77,7 +84,6 @@ def delete_vm(
             actor=actor,
             event="vm.destroyed",
             destroyed_at=timezone.now(),
-            host=None,
         )
         return None
     along: list[str] = []
@@ -221,6 +227,7 @@ BATCH_VERBS: dict[str, Callable[..., Job | None]] = {
     "shut_down_vm": shut_down_vm,
     "power_off_vm": power_off_vm,
     "restart_vm": restart_vm,
+    "resume_vm": resume_vm,
     "delete_vm": delete_vm,
     "restore_vm": restore_vm,
     "destroy_vm": destroy_vm,

@@ -27,7 +27,14 @@ class NicShape(serializers.Serializer[Any]):
 class VmSerializer(serializers.ModelSerializer[VM]):
     """A VM. ``state`` is what people see; ``allowed_actions`` is what can be asked of it now."""
 
+    status = serializers.ChoiceField(
+        source="standing",
+        read_only=True,
+        choices=[*states.VmStatus.choices, (states.PAUSED, states.PAUSED_LABEL)],
+        help_text="Where it stands when nothing is being done to it; see `pause_reason`.",
+    )
     state = serializers.SerializerMethodField()
+    pause_reason = serializers.SerializerMethodField()
     memory_gib = serializers.FloatField(read_only=True)
     nics = serializers.SerializerMethodField()
     system_disk_gib = serializers.SerializerMethodField()
@@ -61,6 +68,8 @@ class VmSerializer(serializers.ModelSerializer[VM]):
             "state",
             "power_state",
             "observed_at",
+            "pause_reason",
+            "paused_at",
             "failure_code",
             "failure",
             "job_id",
@@ -74,7 +83,18 @@ class VmSerializer(serializers.ModelSerializer[VM]):
 
     def get_state(self, vm: VM) -> str:
         """Return the state in words."""
-        return states.VMS.label(vm.status, vm.task)
+        return states.VMS.label(vm.standing, vm.task)
+
+    @extend_schema_field(
+        serializers.ChoiceField(
+            choices=states.PauseReason.choices,
+            allow_null=True,
+            help_text="Why a VM with status `paused` stands still; null for all others.",
+        )
+    )
+    def get_pause_reason(self, vm: VM) -> str | None:
+        """Return why it stands still."""
+        return vm.pause_reason if vm.is_paused else None
 
     @extend_schema_field(NicShape(many=True))
     def get_nics(self, vm: Any) -> list[dict[str, Any]]:

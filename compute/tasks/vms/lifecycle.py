@@ -10,11 +10,11 @@ from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from compute.hosts import gpu
-from compute.hypervisor.base import AgentUnavailable
+from compute.hypervisor.base import AgentUnavailable, DomainObservation
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, GuestLogin
 from compute.states.disks import DiskStatus
-from compute.states.vms import VmStatus
+from compute.states.vms import PauseReason, VmStatus
 from compute.tasks.base import (
     VmHandler,
     define,
@@ -43,6 +43,7 @@ from scloud.lib.errors import HostError, ScloudError
 
 SHUTDOWN_LIMIT_S = 120.0
 ASK_AGAIN_S = 10.0
+RESUME_WATCH_S = 1.0
 
 
 def ensure_disks(context: Context) -> None:
@@ -87,8 +88,15 @@ def ensure_shut_down(context: Context) -> None:
 
     def off() -> bool:
         with translated_errors():
-            if host.observe(uuid).power_state in (Power.STOPPED, Power.ABSENT, Power.CRASHED):
+            power = host.observe(uuid).power_state
+            if power in (Power.STOPPED, Power.ABSENT, Power.CRASHED):
                 return True
+            if power == Power.PAUSED:
+                raise ScloudError(
+                    _("%(name)s is paused, so its guest cannot shut down.") % {"name": vm.name},
+                    code="guest_paused",
+                    remedy=_("Resume it first, or power it off."),
+                )
             since_s = time.time() - context.memory.get("asked_at", 0.0)
             if not 0 <= since_s < ASK_AGAIN_S:
                 # Again and again: a guest that is still booting drops the first ones.
@@ -152,27 +160,38 @@ class CreateVm(VmHandler):
         )
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
-        take_apart(vm_of(context.job))
+        vm = vm_of(context.job)
+        context.result["gone"] = is_off_its_host(vm)
+        if context.result["gone"]:
+            take_apart(vm)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         give_back_all(vm, error.message)
-        VMS.fail(vm, context.job, self.verb, error, VmStatus.FAILED, host=None)
+        columns: dict[str, object] = {}
+        if context.result.get("gone"):
+            release_all(vm)
+            columns["host"] = None
+        # Else it may run, or begin to when its host answers again: what it would use stays held,
+        # and its row says where, until the host has been heard (compute.sweeps.leftovers).
+        VMS.fail(vm, context.job, self.verb, error, VmStatus.FAILED, **columns)
+
+
+def is_off_its_host(vm: VM) -> bool:
+    """Take a VM's domain off its host; False while the host does not say that it is gone."""
+    return vm.host is None or best_effort(lambda: host_of(vm).undefine(str(vm.uuid)))
 
 
 def take_apart(vm: VM) -> None:
-    """Remove from hosts, network and pools what a failed creation left. Idempotent.
+    """Remove from network and pools what is left of a VM that is on no host. Idempotent.
 
     Raises HostError for what could not be removed now; the reconciler finds it by the tombstones.
     """
     left = []
-    if vm.host is not None and not best_effort(lambda: host_of(vm).undefine(str(vm.uuid))):
-        left.append(f"domain on {vm.host.name}")
     try:
         plumbing.remove_nic_ports(nics_of(vm))
     except ScloudError:
         left.append("network ports")
-    # A domain that could not be undefined may still have the files open.
     left += [f"disk {disk.id}" for disk in disks_of(vm) if not _removed(disk)]
     if any(disk.is_system for disk in disks_of(vm)):
         best_effort(lambda: pool_of(system_disk_of(vm)).delete_seed(vm.id))
@@ -189,14 +208,20 @@ def _removed(disk: Disk) -> bool:
 
 
 def give_back_all(vm: VM, reason: str) -> None:
-    """Return money, quota and addresses of a VM that never came to be, with its disks'."""
+    """Return what the tenant gave for a VM that never came to be: money and quota."""
     for disk in Disk.objects.filter(vm=vm):
         if not disk.is_system:
             services.refund_failed(disk.id, reason)
         quotas.free(disk.id)
-        end(disk)
+        end(disk, held=True)
     services.refund_failed(vm.id, reason)
     quotas.free(vm.id)
+
+
+def release_all(vm: VM) -> None:
+    """Give free what a VM that never came to be held on the platform; it is on no host."""
+    for disk in Disk.objects.filter(vm=vm):
+        end(disk)
     gpu.release(vm)
     release_nics(vm.id)
 
@@ -222,23 +247,21 @@ class StartVm(VmHandler):
     def before_failure(self, context: Context, error: ScloudError) -> None:
         super().before_failure(context, error)
         vm = vm_of(context.job)
-        if self.leaves(context) and vm.host is not None:
-            best_effort(lambda: host_of(vm).undefine(str(vm.uuid)))
+        # Asked and answered: of a host that is silent nobody knows whether the VM runs there.
+        stopped = observed(vm) in (Power.STOPPED, Power.CRASHED, Power.ABSENT)
+        context.result["leaves"] = (
+            bool(context.payload.get("placed")) and stopped and is_off_its_host(vm)
+        )
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         columns: dict[str, object] = {}
-        if self.leaves(context):
+        if context.result.get("leaves"):
+            # The host that it was given for this start alone.
             gpu.release(vm)
             columns["host"] = None
         status = context.result.get("true_status", vm.status)
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
-
-    @staticmethod
-    def leaves(context: Context) -> bool:
-        """Tell whether the VM leaves the host that it was given for this start alone."""
-        stopped = context.result.get("true_status") == VmStatus.STOPPED
-        return bool(context.payload.get("placed")) and stopped
 
 
 class ShutDownVm(VmHandler):
@@ -268,7 +291,7 @@ class ExpireVm(VmHandler):
         try:
             ensure_shut_down(context)
         except ScloudError as error:
-            if error.code != "shutdown_ignored":
+            if error.code not in ("shutdown_ignored", "guest_paused"):
                 raise
 
 
@@ -280,6 +303,59 @@ class PowerOffVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (Step("off", "Switching off", ensure_off),)
+
+
+class ResumeVm(VmHandler):
+    """Let a paused domain go on, and see that it is not paused again at once."""
+
+    verb = "resume_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("resume", "Resuming", self.ensure_resumed),
+            Step("watch", "Watching it run", self.ensure_going_on),
+        )
+
+    def ensure_resumed(self, context: Context) -> None:
+        """Let it go on; one that runs already is left alone."""
+        vm = vm_of(context.job)
+        with translated_errors():
+            host_of(vm).resume(str(vm.uuid))
+
+    def ensure_going_on(self, context: Context) -> None:
+        """A disk that still answers with an error pauses its guest within a moment."""
+        vm = vm_of(context.job)
+        host, uuid = host_of(vm), str(vm.uuid)
+
+        def stands_still() -> bool:
+            with translated_errors():
+                return host.observe(uuid).power_state != Power.RUNNING
+
+        if context.wait_until(stands_still, timeout_s=RESUME_WATCH_S, poll_s=0.25):
+            with translated_errors():
+                seen = host.observe(uuid)
+            if seen.power_state == Power.RUNNING:
+                return
+            context.result["pause"] = seen.pause or ""
+            raise ScloudError(
+                _("%(name)s stopped again at once: %(reason)s")
+                % {"name": vm.name, "reason": pause_words(seen)},
+                code="paused_again",
+            )
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        pause = context.result.get("pause")
+        columns = {"pause_reason": pause} if pause in PauseReason.values else {}
+        status = context.result.get("true_status", vm.status)
+        VMS.fail(vm, context.job, self.verb, error, status, **columns)
+
+
+def pause_words(seen: DomainObservation) -> str:
+    """Return why a domain does not run, as a sentence."""
+    if seen.pause is not None and seen.pause in PauseReason.values:
+        return str(PauseReason(seen.pause).label)
+    return _("The hypervisor does not say why.")
 
 
 class RestartVm(VmHandler):
@@ -475,6 +551,7 @@ def register_all() -> None:
         ("vm.expire", ExpireVm()),
         ("vm.power_off", PowerOffVm()),
         ("vm.restart", RestartVm()),
+        ("vm.resume", ResumeVm()),
         ("vm.delete", DeleteVm()),
         ("vm.restore", RestoreVm()),
         ("vm.destroy", DestroyVm()),

@@ -398,6 +398,8 @@ _EVENT_WORDS: dict[str, Any] = {
     "vm.stopped": gettext_lazy("Shut down"),
     "vm.powered_off": gettext_lazy("Powered off"),
     "vm.restarted": gettext_lazy("Restarted"),
+    "vm.paused": gettext_lazy("Paused"),
+    "vm.resumed": gettext_lazy("Resumed"),
     "vm.running": gettext_lazy("Seen running"),
     "vm.stopped_itself": gettext_lazy("Stopped by itself"),
     "vm.renamed": gettext_lazy("Renamed"),

@@ -37,12 +37,18 @@ from scloud.web.lists import (
 from scloud.web.views import BatchView, ConsoleView
 
 _BUSY = "busy"
-_SHOWN = (VmStatus.RUNNING, VmStatus.STOPPED, VmStatus.EXPIRED, VmStatus.FAILED)
+_SHOWN = (
+    VmStatus.RUNNING,
+    states.PAUSED,
+    VmStatus.STOPPED,
+    VmStatus.EXPIRED,
+    VmStatus.FAILED,
+)
 
 
 def _by_state(rows: QuerySet[VM], values: list[str]) -> QuerySet[VM]:
     """In flight is a state of its own for people; the others are where a VM stands idle."""
-    idle = rows.filter(status__in=[value for value in values if value != _BUSY], task="")
+    idle = vm_queries.standing(rows.filter(task=""), *values)
     return idle | rows.exclude(task="") if _BUSY in values else idle
 
 
@@ -141,7 +147,10 @@ class VmList(ListView):
         Filter(
             "status",
             gettext_lazy("Status"),
-            choices=(*((s.value, s.label) for s in _SHOWN), (_BUSY, gettext_lazy("In progress"))),
+            choices=(
+                *((s, states.VMS.labels[s]) for s in _SHOWN),
+                (_BUSY, gettext_lazy("In progress")),
+            ),
             apply=_by_state,
         ),
         Filter(
@@ -177,7 +186,7 @@ class VmList(ListView):
             danger=states.VM_RULES[rule].danger,
             permission=states.VM_RULES[rule].permission,
         )
-        for rule in ("start_vm", "shut_down_vm", "power_off_vm", "delete_vm")
+        for rule in ("start_vm", "shut_down_vm", "resume_vm", "power_off_vm", "delete_vm")
     )
     page_actions = (
         PageAction(gettext_lazy("Create VM"), "vm-create", permission="compute.create_vm"),
@@ -303,6 +312,7 @@ class VmBatch(BatchView):
 BATCH_TEXTS: dict[str, Any] = {
     "start_vm": gettext_lazy("The chosen VMs are started."),
     "shut_down_vm": gettext_lazy("The operating systems of the chosen VMs are asked to shut down."),
+    "resume_vm": gettext_lazy("The chosen VMs go on where they stand."),
     "power_off_vm": gettext_lazy(
         "Like pulling the plug: what has not been written to disk yet is lost."
     ),

@@ -220,6 +220,12 @@ VERBS: list[ConsoleVerb] = [
         button=True,
     ),
     ConsoleVerb(
+        "resume_vm",
+        at_once("resume_vm", lifecycle.resume_vm, done=_t("Resuming.")),
+        how="post",
+        button=True,
+    ),
+    ConsoleVerb(
         "power_off_vm",
         dialog(
             "power_off_vm",

@@ -18,6 +18,7 @@ from scloud.tenancy.models import User
 from scloud.tenancy.permissions import Role
 from tests.compute.box import Box, points_of
 from tests.compute.factories import buy_vms
+from tests.compute.vms.test_paused import stand_still
 
 
 def paid() -> int:
@@ -46,6 +47,11 @@ VERBS: dict[str, tuple[str, Callable[[Box, VM], object], str]] = {
     "vm.restart": (
         "running",
         lambda box, vm: lifecycle.restart_vm(actor=box.actor, vm=vm),
+        "running",
+    ),
+    "vm.resume": (
+        "paused",
+        lambda box, vm: lifecycle.resume_vm(actor=box.actor, vm=vm),
         "running",
     ),
     "vm.expire": (
@@ -83,6 +89,8 @@ def prepare(box: Box, status: str) -> VM:
     )
     if status == "binned":
         delete(box, vm)
+    if status == "paused":
+        stand_still(box, vm)
     return vm
 
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.test import Client
 
 from compute.models import VM, VncTicket
-from compute.states.vms import VmStatus
+from compute.states.vms import PauseReason, VmStatus
 from compute.views.vnc import proxy_origin
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
@@ -109,11 +109,15 @@ def test_a_reader_gets_neither_page_nor_ticket(vm: VM, user: User) -> None:
 
 def test_the_power_menu_says_why_a_verb_is_disabled(console: Client, vm: VM) -> None:
     html = console.get(f"/vms/{vm.pk}/screen/power").content.decode()
-    assert html.count('role="menuitem"') == 4
-    assert html.count('aria-disabled="true"') == 1  # start, for it runs
+    assert html.count('role="menuitem"') == 5
+    assert html.count('aria-disabled="true"') == 2  # start and resume, for it runs
+    settle(vm, VmStatus.RUNNING, pause_reason=PauseReason.BY_HAND)
+    html = console.get(f"/vms/{vm.pk}/screen/power").content.decode()
+    assert f"/vms/{vm.pk}/resume/" in html
+    assert html.count('aria-disabled="true"') == 3  # all but resume and power off
     settle(vm, VmStatus.STOPPED)
     html = console.get(f"/vms/{vm.pk}/screen/power").content.decode()
-    assert html.count('aria-disabled="true"') == 3
+    assert html.count('aria-disabled="true"') == 4
 
 
 def test_the_power_menu_leads_to_the_verbs_of_the_console(console: Client, vm: VM) -> None:
