@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from billing import ledger, money, pricing, quotes
 from billing.models import (
+    Account,
     Charge,
     Order,
     OrderKind,
@@ -199,6 +200,7 @@ def cancel_upgrade(
     reason: str,
     order: Order | None = None,
     since: datetime | None = None,
+    in_part: bool = False,
 ) -> Order | None:
     """Take back a change that failed: its money comes back, the next period costs as before.
 
@@ -206,6 +208,9 @@ def cancel_upgrade(
     nothing. What was renewed in the meantime paid for the new size: it is given back as well and
     paid again for the old one, for the same time and at the same prices. Returns the refund.
     Safe to repeat.
+
+    With ``in_part`` the change came about as far as ``items_before``: that part of it is paid
+    again, from the instant and at the prices of ``order``.
     """
     with scope(tenant=tenant):
         account = ledger.lock_account(tenant)
@@ -237,7 +242,34 @@ def cancel_upgrade(
         )
         for _row, draft in paid_again:
             charge(account, draft, now=now)
+        if in_part and changed and order is not None:
+            _pay_the_part(account, subscription, items_before, order, changed[0], now)
     return refund
+
+
+def _pay_the_part(
+    account: Account,
+    subscription: Subscription,
+    items: Sequence[QuoteItem],
+    order: Order,
+    row: Charge,
+    now: datetime,
+) -> None:
+    """Charge what ``items`` cost more than what is paid, as ``order`` would have charged it."""
+    change = _change(subscription, items, row.priced_at)
+    if change.total <= 0:
+        return
+    draft = OrderDraft(
+        kind=OrderKind.UPGRADE,
+        region=subscription.region,
+        method=Method(subscription.method),
+        price_list=change.found.price_list,
+        priced_at=row.priced_at,
+        actor=Actor.system(subscription.tenant).label,
+        note=f"Instead of {order.pk}",
+        charges=_change_charges(subscription, change, {item.sku: item.label for item in items}),
+    )
+    charge(account, draft, now=now)
 
 
 def _renewed_dearer(

@@ -63,6 +63,20 @@ def lines_of(vm_or_disk: VM | Disk) -> list[dict[str, str]]:
     return lines
 
 
+def keep_in_part(vm: VM, job: Job, reason: str, *, vcpus: int, memory_mib: int) -> None:
+    """Let a VM pay for the part of a change that came about although its ``job`` failed."""
+    order = Order.objects.filter(pk=str(job.payload.get("order") or "")).first()
+    services.cancel_upgrade(
+        tenant=vm.tenant,
+        resource_id=vm.pk,
+        items_before=vm_items(vm, vcpus=vcpus, memory_mib=memory_mib),
+        reason=reason,
+        order=order,
+        since=job.created_at,
+        in_part=True,
+    )
+
+
 def take_back(vm_or_disk: VM | Disk, job: Job, reason: str) -> None:
     """Undo the payment of a change whose ``job`` failed."""
     payload = job.payload

@@ -311,6 +311,40 @@ def test_a_renewal_during_an_upgrade_that_failed_pays_for_the_old_size(
     assert sum(balances(tenant)) == sum(before)
 
 
+def test_an_upgrade_that_came_about_in_part_pays_for_the_part(
+    buy: Buy, actor: Actor, tenant: Tenant, at: Callable[[datetime], None]
+) -> None:
+    """Also for what was renewed meanwhile, and at the prices of the order's own instant."""
+    both = [QuoteItem("vcpu", 4, "4 vCPU"), QuoteItem("memory_gib", 8, "8 GB memory")]
+    part = [QuoteItem("vcpu", 2, "2 vCPU"), QuoteItem("memory_gib", 8, "8 GB memory")]
+    start = datetime(2026, 4, 1, tzinfo=UTC)
+    at(start)
+    buy("vm-a", cash="1000")
+    at(start + timedelta(days=14))
+    before = balances(tenant)
+    price = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=part).total
+    order = change(actor, both)
+    assert order is not None
+    assert 0 < price * 100 < order.total_minor
+    at(start + timedelta(days=14, minutes=1))
+    renewed = renewal(actor)
+    at(start + timedelta(days=20))
+    for _ in range(2):
+        services.cancel_upgrade(
+            tenant=tenant,
+            resource_id="vm-a",
+            items_before=part,
+            reason="no vCPU",
+            order=order,
+            in_part=True,
+        )
+    assert subscription().lines == [item.as_snapshot() for item in part]
+    again = services.quote_renewal(tenant=tenant, resource_id="vm-a", periods=1).total
+    assert again * 100 < renewed.total_minor
+    assert sum(before) - sum(balances(tenant)) == int((price + again) * 100)
+    assert list(replay(tenant, start, start.replace(year=2027))) == []
+
+
 def test_an_hour_renewed_during_a_free_upgrade_that_failed_pays_for_the_old_size(
     buy: Buy, actor: Actor, tenant: Tenant
 ) -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from django.utils.translation import gettext as _
 
 from billing import quotas
+from compute.hypervisor.base import (
+    AgentRefused,
+    AgentUnavailable,
+    DomainNotFound,
+    DomainNotRunning,
+    HypervisorError,
+)
 from compute.models import VM, Disk, Host, Image
 from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
@@ -92,20 +101,20 @@ class SizeHandler(VmHandler):
     """What a paid change of size has in common: what failed is given back."""
 
     def on_success(self, context: Context) -> None:
-        vm = vm_of(context.job)
-        after = context.payload["after"]
-        quotas.resize(
-            vm.tenant, vm.region, sizes.size_quota(after["vcpus"], after["memory_mib"]), vm.pk
-        )
+        self.hold(vm_of(context.job), context.payload["after"])
         super().on_success(context)
+
+    @staticmethod
+    def hold(vm: VM, size: Mapping[str, int]) -> None:
+        """Let the quota be that of a size; what was held beyond it is given back."""
+        held = sizes.size_quota(size["vcpus"], size["memory_mib"])
+        quotas.resize(vm.tenant, vm.region, held, vm.pk)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         before = context.payload["before"]
         sizes.take_back(vm, context.job, error.message)
-        quotas.resize(
-            vm.tenant, vm.region, sizes.size_quota(before["vcpus"], before["memory_mib"]), vm.pk
-        )
+        self.hold(vm, before)
         VMS.fail(
             vm,
             context.job,
@@ -148,39 +157,120 @@ class ModifyVm(SizeHandler):
             host_of(vm).undefine(str(vm.uuid))
 
 
+def grow_steps() -> Sequence[Step]:
+    """Return the steps that bring a running domain to ``payload["after"]``."""
+    return (
+        Step("grow", "Adding vCPUs and memory", ensure_grown, 2),
+        Step("guest", "Waiting for the guest", ensure_seen, 1),
+    )
+
+
+def ensure_grown(context: Context) -> None:
+    """Plug what is missing. A guest that does not use it yet is told of, and no failure."""
+    vm = vm_of(context.job)
+    after = context.payload["after"]
+    context.result.pop("unused", None)
+    with translated_errors():
+        try:
+            host_of(vm).hot_upgrade(
+                str(vm.uuid), vcpus=after["vcpus"], memory_mib=after["memory_mib"]
+            )
+        except (AgentUnavailable, AgentRefused):
+            # The agent comes last: only the guest's part is missing.
+            if after["vcpus"] > context.payload["before"]["vcpus"]:
+                remember(context, "unused", True)
+
+
+def ensure_seen(context: Context) -> None:
+    """The domain must have been given what was paid for."""
+    vm = vm_of(context.job)
+    after = context.payload["after"]
+    with translated_errors():
+        seen = host_of(vm).growth_headroom(str(vm.uuid))
+    context.result["seen"] = {"vcpus": seen.vcpus, "memory_mib": seen.memory_mib}
+    if seen.vcpus < after["vcpus"] or seen.memory_mib < after["memory_mib"]:
+        raise HostError(
+            _(
+                "%(name)s has %(vcpus)d of %(all_vcpus)d vCPU and %(memory)d of %(all_memory)d MB "
+                "so far."
+            )
+            % {
+                "name": vm.name,
+                "vcpus": seen.vcpus,
+                "all_vcpus": after["vcpus"],
+                "memory": seen.memory_mib,
+                "all_memory": after["memory_mib"],
+            },
+            code="growth_incomplete",
+        )
+
+
+def unused_columns(context: Context, vm: VM) -> dict[str, object]:
+    """Return what the row tells of vCPUs that the guest does not use yet."""
+    if not context.result.get("unused"):
+        return {}
+    words = _(
+        "%(name)s has its new vCPUs, but its guest agent did not take them into use. Bring them "
+        "online in the guest, or restart it."
+    )
+    return {"failure_code": "vcpus_unused", "failure": words % {"name": vm.name}}
+
+
 class HotUpgradeVm(SizeHandler):
-    """Grow the running domain and see the guest use it."""
+    """Grow the running domain. What did grow is paid and shown, whatever becomes of the job."""
 
     verb = "hot_upgrade_vm"
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
-        return (
-            Step("grow", "Adding vCPUs and memory", self.ensure_grown, 2),
-            Step("guest", "Waiting for the guest", self.ensure_seen, 1),
-        )
+        return grow_steps()
 
-    def ensure_grown(self, context: Context) -> None:
-        """Plug what is missing."""
+    def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
-        after = context.payload["after"]
-        with translated_errors():
-            host_of(vm).hot_upgrade(
-                str(vm.uuid), vcpus=after["vcpus"], memory_mib=after["memory_mib"]
-            )
+        self.hold(vm, context.payload["after"])
+        VMS.complete(vm, context.job, self.verb, VmStatus.RUNNING, **unused_columns(context, vm))
 
-    def ensure_seen(self, context: Context) -> None:
-        """Keep what the guest has now; it must be what was paid for."""
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        super().before_failure(context, error)
         vm = vm_of(context.job)
-        after = context.payload["after"]
-        with translated_errors():
+        before, after = context.payload["before"], context.payload["after"]
+        try:
             seen = host_of(vm).growth_headroom(str(vm.uuid))
-        context.result["seen"] = {"vcpus": seen.vcpus, "memory_mib": seen.memory_mib}
-        if seen.vcpus < after["vcpus"] or seen.memory_mib < after["memory_mib"]:
-            raise HostError(
-                f"The guest of {vm.name} uses {seen.vcpus} of {after['vcpus']} vCPU and "
-                f"{seen.memory_mib} of {after['memory_mib']} MiB so far.",
-                code="growth_incomplete",
-            )
+        except (DomainNotRunning, DomainNotFound):
+            # Switched off meanwhile: its next start defines it as its row says.
+            reached = {key: before[key] for key in after}
+        except (HypervisorError, ScloudError):
+            # Nobody knows. It is held and paid as ordered, and completed when the host answers.
+            reached = after
+        else:
+            now = {"vcpus": seen.vcpus, "memory_mib": seen.memory_mib}
+            reached = {key: max(before[key], min(now[key], after[key])) for key in after}
+        context.result["reached"] = reached
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        before, after = context.payload["before"], context.payload["after"]
+        reached = context.result.get("reached", after)
+        if all(reached[key] == before[key] for key in after):
+            super().on_failure(context, error)
+            return
+        vm = vm_of(context.job)
+        if reached != after:
+            sizes.keep_in_part(vm, context.job, error.message, **reached)
+        self.hold(vm, reached)
+        status = context.result.get("true_status", vm.status)
+        VMS.fail(vm, context.job, self.verb, error, status, **reached)
+
+
+class GrowVm(VmHandler):
+    """Complete an upgrade that is paid: the domain is smaller than its row."""
+
+    verb = "grow_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return grow_steps()
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        VMS.complete(vm, context.job, self.verb, VmStatus.RUNNING, **unused_columns(context, vm))
 
 
 class ReinstallVm(VmHandler):
@@ -304,6 +394,7 @@ def register_all() -> None:
         ("vm.reset_password", ResetPassword()),
         ("vm.modify", ModifyVm()),
         ("vm.hot_upgrade", HotUpgradeVm()),
+        ("vm.grow", GrowVm()),
         ("vm.reinstall", ReinstallVm()),
         ("vm.make_image", MakeImage()),
     ):

@@ -216,17 +216,6 @@ def test_a_hot_upgrade_beyond_the_headroom_is_refused(box: Box) -> None:
         resize(box, box.vm(spec=spec(box, 2), name="b"), 1, hot=True)
 
 
-def test_a_guest_whose_agent_does_not_take_the_vcpus_gets_its_money_back(box: Box) -> None:
-    vm = box.vm(spec=spec(box, 1), method="month")
-    box.host_of(vm).faults.agent_missing = True
-    resize(box, vm, 2, hot=True)
-    box.run()
-    vm.refresh_from_db()
-    assert (vm.status, vm.vcpus, vm.failure_code) == ("running", 1, "agent_unavailable")
-    assert paid(vm) == 0
-    assert vcpu_quota(vm) == 1
-
-
 @pytest.mark.parametrize("point", points_of("vm.hot_upgrade"))
 def test_a_hot_upgrade_survives_its_worker(box: Box, point: str) -> None:
     vm = box.vm(spec=spec(box, 1), method="month")
