@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db.models import Count, Q, Sum
 
-from compute.hosts import placement
 from compute.models import VM, Cluster, Drift, Host, StoragePool
 from scloud.jobs import workers
 from scloud.jobs.models import ACTIVE, Job, JobStatus
@@ -32,7 +31,6 @@ def hosts() -> list[HostRoom]:
         taken = {
             row["host"]: row
             for row in VM.objects.filter(host__isnull=False)
-            .exclude(status__in=placement.WITHOUT_HOST)
             .order_by()
             .values("host")
             .annotate(vms=Count("id"), vcpus=Sum("vcpus"), memory=Sum("memory_mib"))

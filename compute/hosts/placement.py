@@ -10,13 +10,9 @@ from django.utils.translation import gettext
 
 from compute.models import VM, Cluster, GpuDevice, Host
 from compute.models.platform import HostState
-from compute.states.vms import VmStatus
 from scloud.lib.errors import NoCapacity
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
-
-# VMs in these states keep nothing on a host.
-WITHOUT_HOST = (VmStatus.BINNED, VmStatus.DESTROYED, VmStatus.FAILED)
 
 # A host may be silent this long, as when libvirtd restarts, before it takes no more VMs; until then
 # it is only the last choice. A job that finds it still silent tries again.
@@ -88,11 +84,11 @@ def rooms(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> lis
             hosts = hosts.select_for_update(of=("self",))
         found = list(hosts)
         taken = {host.pk: Room(host, 0, 0, 0, 0) for host in found}
-        # A VM on its way to a host has its room there as well as where it still runs.
+        # A VM on its way to a host has its room there as well as where it still runs. One that
+        # failed or was destroyed has a host as long as nobody knows that it is off it.
         for place in ("host", "destination"):
             for row in (
                 VM.objects.filter(**{f"{place}__in": found})
-                .exclude(status__in=WITHOUT_HOST)
                 .order_by()
                 .values(place)
                 .annotate(

@@ -52,7 +52,7 @@ def reconcile_pool(pool: StoragePool) -> None:
     volumes = {info.volume_id for info in storage.list_volumes()}
     disks: dict[str, Any] = {
         disk.pk: disk
-        for disk in Disk.objects.filter(pool=pool).only("id", "status", "created_at", "task")
+        for disk in Disk.objects.filter(pool=pool).only("id", "status", "created_at", "task", "vm")
     }
     for volume_id in volumes:
         disk = disks.get(volume_id)
@@ -60,7 +60,10 @@ def reconcile_pool(pool: StoragePool) -> None:
             open_drift.append(
                 drift("unknown_volume", pool.pk, volume_id, "no disk has this volume")
             )
-        elif disk.status in (DiskStatus.DESTROYED, DiskStatus.FAILED) and not disk.task:
+        elif disk.vm_id is not None or disk.task:
+            # In use, or in work: also of a VM that failed on a host that has been silent since.
+            continue
+        elif disk.status in (DiskStatus.DESTROYED, DiskStatus.FAILED):
             if frozen:
                 detail = f"its disk is gone; not removed: {FROZEN}"
                 open_drift.append(drift("leftover_volume", pool.pk, volume_id, detail))

@@ -12,14 +12,19 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext
 
 from compute.hypervisor.base import STARTING, DomainObservation, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, Host
+from compute.states.disks import DiskStatus
 from compute.states.vms import VmStatus
 from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
 from compute.sweeps.hosts import HostAnswer, ask_in_thread, record_host
+from compute.sweeps.leftovers import GONE, let_go
+from compute.sweeps.sizes import KIND as OTHER_SIZE
+from compute.sweeps.sizes import compare_size
 from compute.tasks.drivers import hypervisor_of
 from compute.transitions.vms import observe
 from scloud.jobs.models import ACTIVE, Job
@@ -30,6 +35,7 @@ from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 log = logging.getLogger(__name__)
 said = Said(log)
+MISSING_DISK = "missing_disk"
 
 
 class Rounds:
@@ -53,9 +59,7 @@ class Rounds:
         free = [pk for pk in wanted if pk not in self._asked]
         if free:
             # Read before anybody is asked: that is what makes an answer comparable.
-            revisions = dict(
-                VM.objects.exclude(status=VmStatus.DESTROYED).values_list("pk", "revision")
-            )
+            revisions = dict(compared().values_list("pk", "revision"))
             for pk in free:
                 self._asked[pk] = self._threads.submit(ask_in_thread, wanted[pk], revisions)
         wait([self._asked[pk] for pk in wanted], timeout=self._patience_s)
@@ -97,12 +101,12 @@ def reconcile_domains(answers: list[HostAnswer]) -> None:
         for domain in answer.domains:
             seen.setdefault(domain.uuid, []).append(Place(answer, domain))
     answered = {answer.host.pk: answer for answer in answers}
-    vms = list(VM.objects.select_related("tenant", "host").exclude(status=VmStatus.DESTROYED))
+    vms = list(compared().select_related("tenant", "host", "destination"))
     gone = {
         str(uuid)
-        for uuid in VM.objects.filter(status=VmStatus.DESTROYED, uuid__in=list(seen)).values_list(
-            "uuid", flat=True
-        )
+        for uuid in VM.objects.filter(
+            status=VmStatus.DESTROYED, host=None, uuid__in=list(seen)
+        ).values_list("uuid", flat=True)
     }
     open_drift: list[tuple[str, str, str]] = []
     busy = set(
@@ -114,7 +118,7 @@ def reconcile_domains(answers: list[HostAnswer]) -> None:
         at[vm.pk] = seen.pop(str(vm.uuid), [])
         if not vm.task and vm.id not in busy and speak_of(vm, at[vm.pk], answered):
             idle.append(vm)
-    compared = each(
+    learned = each(
         idle,
         lambda vm: open_drift.extend(reconcile_vm(vm, at[vm.pk], answered)),
         "comparing a VM with the hosts",
@@ -136,18 +140,26 @@ def reconcile_domains(answers: list[HostAnswer]) -> None:
             "unfinished_start",
             "leftover_domain",
             "surplus_disk",
+            MISSING_DISK,
+            OTHER_SIZE,
         ),
         open_drift,
         places=[answer.host.name for answer in answers],
         # Nothing was learned of these: what was reported of them stays.
-        unknown={vm.pk for vm in vms} - {vm.pk for vm in compared},
+        unknown={vm.pk for vm in vms} - {vm.pk for vm in learned},
     )
+
+
+def compared() -> QuerySet[VM]:
+    """Return the VMs that hosts are asked about: all but those that are known to be gone."""
+    return VM.objects.exclude(status=VmStatus.DESTROYED, host=None)
 
 
 def speak_of(vm: VM, places: list[Place], answered: Mapping[str, HostAnswer]) -> bool:
     """Whether all that was said of a VM was asked after the VM's last change."""
-    home = answered.get(vm.host_id or "")
-    asked = [place.answer for place in places] + ([home] if home else [])
+    asked = [place.answer for place in places]
+    ends = {vm.host_id, vm.destination_id}
+    asked += [answer for pk, answer in answered.items() if pk in ends]
     return all(answer.speaks_of(vm) for answer in asked)
 
 
@@ -159,8 +171,17 @@ def reconcile_vm(
         home = [place.domain for place in places if place.host.pk == vm.host_id]
         elsewhere = [place for place in places if place.host.pk != vm.host_id]
         left = []
+        if vm.status in GONE:
+            for place in places:
+                left += remove_leftover(place.host, place.domain, f"{vm.name} is {vm.status}")
+            if not home and vm.host_id in answered:
+                let_go(vm)
+            return left
         for place in elsewhere:
             host, domain = place.host, place.domain
+            if place.host.pk == vm.destination_id:
+                # Looked at below, with its source.
+                continue
             if domain.power_state == Power.RUNNING:
                 # Never switched off by ourselves: somebody must look which copy is the true one.
                 left.append(
@@ -168,6 +189,8 @@ def reconcile_vm(
                 )
             else:
                 left += remove_leftover(host, domain, f"{vm.name} is not on {host.name}")
+        if {vm.destination_id, vm.host_id or vm.destination_id} <= answered.keys():
+            left += end_migration(vm, bool(home), elsewhere)
         if vm.status not in (VmStatus.RUNNING, VmStatus.STOPPED):
             for domain in home:
                 if vm.host is not None and vm.status != VmStatus.EXPIRED:
@@ -175,13 +198,24 @@ def reconcile_vm(
             return left
         if vm.host_id is None or vm.host_id not in answered:
             return left
+        if not home and vm.destination is not None and vm.destination_id not in answered:
+            # It may be there.
+            return left
         if not home and len(elsewhere) == 1 and elsewhere[0].domain.power_state == Power.RUNNING:
             # It runs in one place, and where the row looks for it the host does not know it: a
             # migration ended while nobody could see it.
-            return follow(vm, elsewhere[0])
+            return [*left, *follow(vm, elsewhere[0])]
         if home:
             left += take_off_surplus(vm, home[0])
-            observe(vm, str(home[0].power_state.value), revision=vm.revision, reason=home[0].reason)
+            observe(
+                vm,
+                str(home[0].power_state.value),
+                revision=vm.revision,
+                reason=home[0].reason,
+                pause=home[0].pause or "",
+            )
+            left += missing_disks(vm, home[0])
+            left += compare_size(vm, home[0])
             if home[0].reason == STARTING and vm.host is not None:
                 left.append(
                     drift(
@@ -215,7 +249,7 @@ def follow(vm: VM, place: Place) -> list[tuple[str, str, str]]:
     """Let the row of an idle VM follow to the only host on which it is."""
     with transaction.atomic():
         moved = VM.objects.filter(pk=vm.pk, host=vm.host_id, revision=vm.revision, task="").update(
-            host=place.host
+            host=place.host, destination=None
         )
         if moved:
             note_repair("moved_domain", place.host.name, vm.id, f"{vm.name} was found running here")
@@ -225,7 +259,27 @@ def follow(vm: VM, place: Place) -> list[tuple[str, str, str]]:
                 # Its own change of the host, in this very transaction.
                 revision=vm.revision + 1,
                 reason=place.domain.reason,
+                pause=place.domain.pause or "",
             )
+    return []
+
+
+def end_migration(vm: VM, at_home: bool, elsewhere: list[Place]) -> list[tuple[str, str, str]]:
+    """Look at the end of a migration whose hosts were silent; both have answered now.
+
+    Gives the room on the destination free unless the VM is there. Returns what stays different.
+    """
+    there = [place for place in elsewhere if place.host.pk == vm.destination_id]
+    if there and there[0].domain.power_state in (Power.RUNNING, Power.PAUSED):
+        if not at_home:
+            return []  # The row follows it.
+        place = there[0].host.name
+        return [drift("second_domain", place, vm.id, f"{vm.name} runs where it should not")]
+    if there:
+        return remove_leftover(there[0].host, there[0].domain, f"{vm.name} is not there")
+    # The trigger counts this change: what was asked before it says nothing any more, so the rest
+    # of this round is left to the next one.
+    VM.objects.filter(pk=vm.pk, revision=vm.revision, task="").update(destination=None)
     return []
 
 
@@ -264,6 +318,26 @@ def take_off_surplus(vm: VM, domain: DomainObservation) -> list[tuple[str, str, 
                 continue
             note_repair("surplus_disk", vm.host.name, surplus, f"it still hung on {vm.name}")
     return []
+
+
+def missing_disks(vm: VM, domain: DomainObservation) -> list[tuple[str, str, str]]:
+    """Report disks that hang on a VM after the rows and not on its running domain.
+
+    Nothing is attached by itself: a guest may have started without the disk on purpose.
+    """
+    if vm.host is None or domain.power_state not in (Power.RUNNING, Power.PAUSED):
+        return []
+    there = {disk.id for disk in domain.disks}
+    rows = Disk.objects.filter(vm=vm, task="", status=DiskStatus.BOUND).exclude(pk__in=there)
+    return [
+        drift(
+            MISSING_DISK,
+            vm.host.name,
+            disk.pk,
+            f"it does not hang on {vm.name}; the next start of the VM attaches it",
+        )
+        for disk in rows
+    ]
 
 
 def remove_leftover(host: Host, domain: DomainObservation, why: str) -> list[tuple[str, str, str]]:

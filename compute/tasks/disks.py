@@ -107,21 +107,21 @@ class AttachDisk(DiskHandler):
         DISKS.complete(context.payload["disk"], context.job, self.verb, DiskStatus.BOUND)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
-        take_off(disk_of(context))
+        disk = disk_of(context)
+        take_off(disk)
+        context.result["hangs"] = disk.vm is not None and hangs(disk.vm, disk)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        DISKS.fail(
-            context.payload["disk"],
-            context.job,
-            self.verb,
-            error,
-            vm=None,
-            target="",
-        )
+        disk_id = context.payload["disk"]
+        if context.result.get("hangs"):
+            # Or nobody knows: free for another VM it would be written to by two guests.
+            DISKS.fail(disk_id, context.job, self.verb, error, DiskStatus.BOUND)
+        else:
+            DISKS.fail(disk_id, context.job, self.verb, error, vm=None, target="")
 
 
 def take_off(disk: Disk) -> None:
-    """Detach a disk that should not hang on its VM; the reconciler does it if this fails."""
+    """Try to detach a disk that should not hang on its VM."""
     vm = disk.vm
     if vm is not None and vm.host is not None:
         best_effort(lambda: host_of(vm).detach_disk(str(vm.uuid), disk.id))

@@ -63,8 +63,12 @@ def unbind(disk: Disk) -> None:
     Disk.objects.filter(pk=disk.pk).update(vm=None, target="", status=left, format_at_boot=False)
 
 
-def end(disk: Disk) -> None:
-    """Mark a disk as gone together with its VM."""
+def end(disk: Disk, *, held: bool = False) -> None:
+    """Mark a disk as gone together with its VM.
+
+    Its volume stays while it is ``held``: the VM's domain may have it open.
+    """
+    off = {} if held else {"vm": None, "target": ""}
     Disk.objects.filter(pk=disk.pk).update(
-        status=DiskStatus.DESTROYED, destroyed_at=timezone.now(), vm=None, target=""
+        status=DiskStatus.DESTROYED, destroyed_at=timezone.now(), **off
     )

@@ -173,6 +173,8 @@ class Box:
                 wanted = {d.pk for d in Disk.objects.filter(vm=vm)}
                 assert {d.id for d in domain.spec.disks} == wanted
                 if domain.running is not None:
+                    size = (domain.running.vcpus, domain.running.memory_mib)
+                    assert size == (vm.vcpus, vm.memory_mib)
                     assert {d.id for d in domain.running.disks} == wanted
 
 

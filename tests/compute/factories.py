@@ -13,7 +13,6 @@ from billing import pricelists
 from billing.models import PriceList
 from billing.pricing import Method
 from compute.actions.vms.create import VmOrder, create_vms, quote_vms
-from compute.hosts import placement
 from compute.models import VM, Cluster, Disk, DiskType, Host, Image, Spec, StoragePool
 from compute.states.disks import DiskStatus
 from compute.states.vms import PowerState, VmStatus
@@ -160,7 +159,7 @@ def settle(vm: VM, status: str = VmStatus.RUNNING, **columns: Any) -> VM:
         Job.objects.filter(target_id=vm.pk, status__in=ACTIVE).update(
             status=JobStatus.SUCCEEDED, finished_at=timezone.now(), progress_percent=100
         )
-        if status in placement.WITHOUT_HOST:
+        if status in (VmStatus.BINNED, VmStatus.DESTROYED, VmStatus.FAILED):
             columns.setdefault("host", None)
         VM.objects.filter(pk=vm.pk).update(
             **{

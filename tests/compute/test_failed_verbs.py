@@ -20,6 +20,7 @@ from compute.models import VM, Disk, GpuDevice, GuestLogin, Image, Snapshot
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import subscriptions
 from compute.sweeps import vms as vm_sweeps
+from compute.transitions.vms import VMS
 from network.models import Nic
 from scloud.jobs.models import Job
 from scloud.tenancy.actor import Actor
@@ -29,6 +30,7 @@ from tests.compute.disks.test_tasks import attached, expand, order, ready
 from tests.compute.factories import make_order
 from tests.compute.images.test_tasks import facts
 from tests.compute.snapshots.test_tasks import take
+from tests.compute.vms.test_paused import stand_still
 
 TABLES: tuple[Any, ...] = (VM, Disk, Image, Snapshot, Nic, GuestLogin, GpuDevice, Subscription)
 # What a failure is told by, and what counts observations and generations.
@@ -82,10 +84,26 @@ def _vm(stopped: bool, begin: Callable[[Box, VM], object]) -> Callable[[Box], Be
     return prepare
 
 
+def _paused_vm(begin: Callable[[Box, VM], object]) -> Callable[[Box], Begin]:
+    def prepare(box: Box) -> Begin:
+        vm = box.vm(method="month")
+        stand_still(box, vm)
+        return lambda: begin(box, VM.objects.get(pk=vm.pk))
+
+    return prepare
+
+
 def _bigger(box: Box, vm: VM) -> dict[str, Any]:
     spec = next(one for one in box.platform.specs if one.vcpus == 2)
     quote = changes.quote_size(actor=box.actor, vm=vm, spec=spec)
     return {"actor": box.actor, "vm": vm, "spec": spec, "quote_token": quote.token}
+
+
+def _grow(box: Box, vm: VM) -> object:
+    size = {"vcpus": vm.vcpus, "memory_mib": vm.memory_mib}
+    return VMS.begin(
+        vm, "grow_vm", actor=Actor.system(vm.tenant), payload={"before": size, "after": size}
+    )
 
 
 def _binned_vm(begin: Callable[[Box, VM], object]) -> Callable[[Box], Begin]:
@@ -211,6 +229,10 @@ CASES = [
         "vm.shut_down", _vm(False, lambda box, vm: lifecycle.shut_down_vm(actor=box.actor, vm=vm))
     ),
     Case(
+        "vm.resume",
+        _paused_vm(lambda box, vm: lifecycle.resume_vm(actor=box.actor, vm=vm)),
+    ),
+    Case(
         "vm.power_off", _vm(False, lambda box, vm: lifecycle.power_off_vm(actor=box.actor, vm=vm))
     ),
     Case("vm.restart", _vm(False, lambda box, vm: lifecycle.restart_vm(actor=box.actor, vm=vm))),
@@ -230,6 +252,7 @@ CASES = [
     ),
     Case("vm.modify", _vm(True, lambda box, vm: changes.modify_vm(**_bigger(box, vm)))),
     Case("vm.hot_upgrade", _vm(False, lambda box, vm: changes.hot_upgrade_vm(**_bigger(box, vm)))),
+    Case("vm.grow", _vm(False, _grow)),
     Case(
         "vm.reinstall",
         _vm(

@@ -120,6 +120,8 @@ class MigrateVm(VmHandler):
         source, destination = host_named(context, "source"), host_named(context, "destination")
         best_effort(lambda: hypervisor_of(source).abort_migration(str(vm.uuid)))
         ends = look(vm, source, destination)
+        # While one of them is silent it may still be on its way, or there already.
+        context.result["known"] = None not in (ends.source, ends.destination)
         if ends.arrived:
             context.result["host"] = destination.pk
             context.result["true_status"] = VmStatus.RUNNING
@@ -132,7 +134,9 @@ class MigrateVm(VmHandler):
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
-        # Where a host is silent the row stays as it was; the reconciler looks again.
+        # Where a host is silent the row stays as it was, with the room on the destination; the
+        # reconciler looks again.
+        columns = {"destination": None} if context.result.get("known") else {}
         VMS.fail(
             vm,
             context.job,
@@ -140,7 +144,7 @@ class MigrateVm(VmHandler):
             error,
             context.result.get("true_status", vm.status),
             host_id=context.result.get("host", vm.host_id),
-            destination=None,
+            **columns,
         )
 
 

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
 
+import libvirt
 import pytest
 
 from compute.actions import disks, images, snapshots
@@ -19,12 +20,15 @@ from compute.actions.disks import DiskOrder
 from compute.actions.images import ImageFacts
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
-from compute.models import VM, Disk, DiskType, Host, Snapshot, Spec
+from compute.models import VM, Disk, DiskType, Drift, Host, Snapshot, Spec
 from compute.storage.base import FileSource
 from compute.sweeps.limits import apply_changed_limits
+from compute.sweeps.reconcile import Rounds, reconcile_hosts
 from network.models import Nic
-from scloud.lib.errors import Conflict
+from scloud.jobs import faults, sweep
+from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
+from tests.compute.box import WorkerDied
 from tests.lab_platform import GUEST_PASSWORD, RealPlatform
 from tests.neighbour import neighbour, ssh
 
@@ -128,6 +132,58 @@ def test_password_size_and_growth_reach_the_guest(real_platform: RealPlatform) -
     start(platform, vm)
     assert sh(platform, vm, "cat /sys/devices/system/cpu/online") == "0"
     assert int(sh(platform, vm, "awk '/MemTotal/ {print $2}' /proc/meminfo")) < memory + 10_000
+
+
+def test_a_guest_that_an_operator_suspended_is_shown_paused_and_resumes(
+    real_platform: RealPlatform,
+) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    boot = sh(platform, vm, "cat /proc/sys/kernel/random/boot_id")
+    assert vm.host is not None
+    conn = libvirt.open(vm.host.uri)
+    try:
+        conn.lookupByUUIDString(str(vm.uuid)).suspend()
+    finally:
+        conn.close()
+    reconcile_hosts(Rounds(patience_s=30))
+    vm.refresh_from_db()
+    assert (vm.standing, vm.pause_reason) == ("paused", "by_hand")
+    with pytest.raises(Conflict, match="Not possible while paused"):
+        lifecycle.shut_down_vm(actor=platform.actor, vm=vm)
+    lifecycle.resume_vm(actor=platform.actor, vm=vm)
+    settle(platform, vm)
+    assert vm.standing == "running"
+    platform.await_agent(vm)
+    assert sh(platform, vm, "cat /proc/sys/kernel/random/boot_id") == boot
+
+
+def test_an_upgrade_whose_worker_died_after_it_grew_is_paid_and_in_the_guest(
+    real_platform: RealPlatform,
+) -> None:
+    platform = real_platform
+    vm = platform.running_vm(agent=True)
+    wanted = Spec.objects.get(cluster=platform.cluster, vcpus=2, memory_mib=512)
+    quote = changes.quote_size(actor=platform.actor, vm=vm, spec=wanted)
+    job = changes.hot_upgrade_vm(actor=platform.actor, vm=vm, spec=wanted, quote_token=quote.token)
+
+    def die(point: str) -> None:
+        if point == "vm.hot_upgrade:grow:after":
+            raise WorkerDied(point)
+
+    faults.install(die)
+    try:
+        with pytest.raises(WorkerDied):
+            platform.run_jobs()
+    finally:
+        faults.install(None)
+    assert sweep.end_now(job, ScloudError("It did not end in time.", code="deadline_exceeded"))
+    vm.refresh_from_db()
+    assert (vm.status, vm.failure_code) == ("running", "deadline_exceeded")
+    assert (vm.vcpus, vm.memory_mib) == (2, 512)
+    assert sh(platform, vm, "cat /sys/devices/system/cpu/online") == "0-1"
+    reconcile_hosts(Rounds(patience_s=30))
+    assert not Drift.objects.filter(kind="other_size").exists()
 
 
 def test_a_data_disk_lives_through_attach_growth_detach_and_another_vm(

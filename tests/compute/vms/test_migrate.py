@@ -7,6 +7,7 @@ import pytest
 from compute.actions.vms.migrate import migrate_vm
 from compute.hypervisor.fake import fake_host
 from compute.models import VM, Host
+from compute.sweeps.reconcile import reconcile_hosts
 from scloud.lib.errors import Forbidden, InvalidInput
 from scloud.tenancy.actor import Actor
 from tests.compute.box import Box, points_of
@@ -98,4 +99,7 @@ def test_a_silent_destination_does_not_move_the_row(box: Box) -> None:
     fake_host(there.uri).faults.unreachable = False
     vm.refresh_from_db()
     assert (vm.host, vm.status) == (here, "running")
+    # Its room there is held until that host has said that it is not there.
+    assert vm.destination == there
+    reconcile_hosts()
     box.assert_nothing_orphaned()
