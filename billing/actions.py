@@ -46,17 +46,17 @@ def recharge(
     """
     if not actor.is_platform and not (settings.SCLOUD_DEMO and not gift):
         raise Forbidden(
-            "Only an administrator recharges an account.",
-            remedy="Ask the administrator of the platform for a recharge.",
+            _("Only an administrator recharges an account."),
+            remedy=_("Ask the administrator of the platform for a recharge."),
         )
     if actor.tenant is None:
-        raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
+        raise InvalidInput(_("No tenant was named."), code="tenant_missing", field="tenant")
     minor = _money(amount)
     account = ledger.lock_account(actor.tenant)
     before = money.show(account.balance_minor)
     cause = f"recharge:{actor.tenant.pk}:{key or uuid4()}"
     if LedgerTransaction.objects.filter(idempotency_key=cause).exists():
-        raise Conflict("This recharge was already made.", code="recharge_repeated")
+        raise Conflict(_("This recharge was already made."), code="recharge_repeated")
     moved = ledger.post(
         account,
         TransactionKind.GIFT if gift else TransactionKind.RECHARGE,
@@ -85,7 +85,7 @@ def recharge(
 def _money(amount: Decimal) -> int:
     if not amount.is_finite() or not 0 < amount <= MAX_RECHARGE:
         raise InvalidInput(
-            f"The amount must be above 0 and at most {MAX_RECHARGE}.",
+            _("The amount must be above 0 and at most %(limit)s.") % {"limit": MAX_RECHARGE},
             code="amount_out_of_range",
             field="amount",
             numbers={"max": str(MAX_RECHARGE)},
@@ -94,7 +94,7 @@ def _money(amount: Decimal) -> int:
         return money.to_minor(amount)
     except ValueError:
         raise InvalidInput(
-            f"The amount may have {money.decimals()} decimals.",
+            _("The amount may have %(decimals)s decimals.") % {"decimals": money.decimals()},
             code="amount_too_exact",
             field="amount",
             numbers={"decimals": money.decimals()},
@@ -124,11 +124,14 @@ def renew_resource(*, actor: Actor, resource_id: str, periods: int, quote_token:
 def set_auto_renew(*, actor: Actor, resource_id: str, auto_renew: bool) -> Subscription:
     """Switch automatic renewal of one resource on or off. Raises NotFound, Conflict."""
     if actor.tenant is None:
-        raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
+        raise InvalidInput(_("No tenant was named."), code="tenant_missing", field="tenant")
     subscription = services.subscription_of(actor.tenant, resource_id)
     changed = Subscription.objects.filter(pk=subscription.pk).exclude(status="ended")
     if not changed.update(auto_renew=auto_renew):
-        raise Conflict(f"The subscription of {resource_id} has ended.", code="subscription_ended")
+        raise Conflict(
+            _("The subscription of %(resource_id)s has ended.") % {"resource_id": resource_id},
+            code="subscription_ended",
+        )
     _note(subscription)
     note(before={"auto_renew": subscription.auto_renew}, after={"auto_renew": auto_renew})
     subscription.auto_renew = auto_renew
@@ -141,13 +144,16 @@ def request_quota(
 ) -> QuotaRequest:
     """Ask for a higher limit. Raises InvalidInput, and Conflict while one is pending."""
     if actor.tenant is None:
-        raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
+        raise InvalidInput(_("No tenant was named."), code="tenant_missing", field="tenant")
     if item not in QuotaItem.values:
-        raise InvalidInput(f"There is no quota {item}.", code="quota_unknown", field="item")
+        raise InvalidInput(
+            _("There is no quota %(item)s.") % {"item": item}, code="quota_unknown", field="item"
+        )
     current = quotas.limits(actor.tenant, region)[item]
     if not current < limit_wanted <= MAX_QUOTA:
         raise InvalidInput(
-            f"The limit wanted must be above the current one of {current}.",
+            _("The limit wanted must be above the current one of %(current)s.")
+            % {"current": current},
             code="quota_not_higher",
             field="limit_wanted",
             numbers={"limit": current, "asked": limit_wanted, "max": MAX_QUOTA},
@@ -165,9 +171,9 @@ def request_quota(
             )
     except IntegrityError:
         raise Conflict(
-            "A request for this quota is waiting for an answer.",
+            _("A request for this quota is waiting for an answer."),
             code="quota_request_pending",
-            remedy="Wait for the administrator's answer.",
+            remedy=_("Wait for the administrator's answer."),
         ) from None
     note(request, before={"limit": current}, after={"limit_wanted": limit_wanted})
     return request
@@ -199,7 +205,7 @@ def decide_quota_request(
         decided_at=timezone.now(),
     )
     if not decided:
-        raise Conflict("This request was already decided.", code="quota_request_decided")
+        raise Conflict(_("This request was already decided."), code="quota_request_decided")
     if approve:
         QuotaLimit.objects.update_or_create(
             tenant_id=quota_request.tenant_id,

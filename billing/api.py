@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -146,7 +147,9 @@ class SubscriptionViewSet(ResourceViewSet):
     def get_object(self) -> Any:
         found = self.get_queryset().filter(resource_id=self.kwargs["resource_id"]).first()
         if found is None:
-            raise NotFound(f"{self.kwargs['resource_id']} has no subscription.")
+            raise NotFound(
+                _("%(resource)s has no subscription.") % {"resource": self.kwargs["resource_id"]}
+            )
         return found
 
     @extend_schema(

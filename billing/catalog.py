@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
+from django.utils.translation import gettext as _
+
 from billing import money
 from billing.models import Discount, PriceList
 from billing.pricing import Method, PriceBook
@@ -24,9 +26,9 @@ def price_list_at(region: Region, at: datetime) -> PriceList:
     )
     if found is None:
         raise Conflict(
-            f"Region {region.name} has no prices yet.",
+            _("Region %(name)s has no prices yet.") % {"name": region.name},
             code="no_price_list",
-            remedy="Ask the administrator to publish a price list.",
+            remedy=_("Ask the administrator to publish a price list."),
             numbers={"region": region.pk},
         )
     return found

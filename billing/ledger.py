@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from django.db.models import F, Sum
+from django.utils.translation import gettext as _
 
 from billing import money
 from billing.models import (
@@ -48,9 +49,14 @@ def take(account: Account, amount_minor: int) -> tuple[int, int]:
     if amount_minor > account.balance_minor:
         missing = amount_minor - account.balance_minor
         raise InsufficientBalance(
-            f"This costs {money.show(amount_minor)} {money.currency()}, but the balance is "
-            f"{money.show(account.balance_minor)}.",
-            remedy=f"Recharge at least {money.show(missing)} {money.currency()}.",
+            _("This costs %(amount)s %(currency)s, but the balance is %(balance)s.")
+            % {
+                "amount": money.show(amount_minor),
+                "currency": money.currency(),
+                "balance": money.show(account.balance_minor),
+            },
+            remedy=_("Recharge at least %(amount)s %(currency)s.")
+            % {"amount": money.show(missing), "currency": money.currency()},
             numbers={
                 "needed": money.show(amount_minor),
                 "balance": money.show(account.balance_minor),

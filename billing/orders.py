@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext
+
 from billing import ledger, money, pricing
 from billing.models import (
     Account,
@@ -213,7 +215,7 @@ def give_back(
                 order=order,
                 charge=row,
                 tenant_id=account.tenant_id,
-                label=f"Refund of {entry.charge.order_id}",
+                label=gettext("Refund of %(order_id)s") % {"order_id": entry.charge.order_id},
                 sku="refund",
                 quantity=1,
                 unit_price=money.from_minor(entry.charge.amount_minor),

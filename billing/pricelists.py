@@ -8,6 +8,7 @@ from typing import Final
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing.models import Price, PriceList
 from billing.pricing import Method, check_sku
@@ -72,12 +73,14 @@ def publish(price_list: PriceList) -> PriceList:
     row = PriceList.objects.select_for_update().get(pk=price_list.pk)
     if row.published_at is not None:
         raise Conflict(
-            f"Price list {row} is already published.",
+            _("Price list %(row)s is already published.") % {"row": row},
             code="price_list_published",
-            remedy="Make a new version for other prices.",
+            remedy=_("Make a new version for other prices."),
         )
     if not row.prices.exists():
-        raise Conflict(f"Price list {row} has no prices.", code="price_list_empty")
+        raise Conflict(
+            _("Price list %(row)s has no prices.") % {"row": row}, code="price_list_empty"
+        )
     now = timezone.now()
     row.published_at = now
     row.effective_from = max(row.effective_from, now)

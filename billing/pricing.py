@@ -32,6 +32,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
+from django.utils.translation import gettext as _
+
 from scloud.lib.decimals import plain
 from scloud.lib.errors import InvalidInput
 
@@ -91,10 +93,11 @@ class PriceBook:
             return self.prices[sku, method]
         except KeyError:
             raise InvalidInput(
-                f"There is no price per {method.value} for {sku}.",
+                _("There is no price per %(method)s for %(sku)s.")
+                % {"method": method.value, "sku": sku},
                 code="price_missing",
                 field="billing_method",
-                remedy="Choose another billing method or ask the administrator for a price.",
+                remedy=_("Choose another billing method or ask the administrator for a price."),
                 numbers={"sku": sku, "method": method.value, "price_list": self.version},
             ) from None
 
@@ -140,7 +143,9 @@ def check_sku(sku: str) -> str:
     'gpu:T4'
     """
     if not _SKU_PATTERN.fullmatch(sku):
-        raise InvalidInput(f"{sku!r} is not a SKU name.", code="sku_invalid", field="sku")
+        raise InvalidInput(
+            _("%(sku)s is not a SKU name.") % {"sku": repr(sku)}, code="sku_invalid", field="sku"
+        )
     return sku
 
 
@@ -154,7 +159,8 @@ def check_periods(method: Method, periods: int) -> int:
     if periods not in allowed:
         low, high = allowed[0], allowed[-1]
         raise InvalidInput(
-            f"The duration must be {low} to {high} when paying by the {method.value}.",
+            _("The duration must be %(low)s to %(high)s when paying by the %(method)s.")
+            % {"low": low, "high": high, "method": method.value},
             code="duration_out_of_range",
             field="periods",
             numbers={"min": low, "max": high, "asked": periods},
@@ -170,7 +176,7 @@ def check_discount(discount: Decimal) -> Decimal:
     """
     if not 0 <= discount <= 1:
         raise InvalidInput(
-            "A discount lies between 0 and 1.", code="discount_out_of_range", field="discount"
+            _("A discount lies between 0 and 1."), code="discount_out_of_range", field="discount"
         )
     return discount
 
@@ -268,12 +274,12 @@ def price_lines(
     """
     check_periods(method, periods)
     if not items:
-        raise InvalidInput("There is nothing to price.", code="nothing_to_price")
+        raise InvalidInput(_("There is nothing to price."), code="nothing_to_price")
     for item in items:
         check_sku(item.sku)
         if item.quantity <= 0:
             raise InvalidInput(
-                f"The quantity of {item.sku} must be above 0.",
+                _("The quantity of %(sku)s must be above 0.") % {"sku": item.sku},
                 code="quantity_not_positive",
                 field=item.sku,
                 numbers={"quantity": plain(item.quantity)},

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from django.db.models import F, Q, Sum
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
 from billing.models import DEFAULT_LIMITS, QuotaAnchor, QuotaClaim, QuotaItem, QuotaLimit
@@ -95,7 +96,11 @@ def take_many(
     for _resource_id, amounts in claims:
         for item, amount in amounts.items():
             if item not in DEFAULT_LIMITS or item in _meters or amount < 0:
-                raise InvalidInput(f"{item}: {amount} is no quota claim.", code="quota_invalid")
+                raise InvalidInput(
+                    gettext("%(item)s: %(amount)s is no quota claim.")
+                    % {"item": item, "amount": amount},
+                    code="quota_invalid",
+                )
             asked[item] = asked.get(item, 0) + amount
     with scopes_disabled():
         _lock(tenant, region)
@@ -148,8 +153,16 @@ def check(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
         if amount > 0 and used.get(item, 0) + amount > allowed[item]:
             label = QuotaItem(item).label
             raise QuotaExceeded(
-                f"The quota of {label} is {allowed[item]}: {used.get(item, 0)} are used and "
-                f"{amount} more were asked for.",
+                gettext(
+                    "The quota of %(label)s is %(item)s: %(get)s are used and %(amount)s more "
+                    "were asked for."
+                )
+                % {
+                    "label": label,
+                    "item": allowed[item],
+                    "get": used.get(item, 0),
+                    "amount": amount,
+                },
                 field=item,
                 remedy=_remedy(item),
                 numbers={

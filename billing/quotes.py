@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from django.core import signing
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import catalog, ledger, money, pricing
 from billing.models import PriceList
@@ -162,7 +163,7 @@ def quote(
     wanted = parse_method(method)
     if not 1 <= count <= MAX_COUNT:
         raise InvalidInput(
-            f"The count must be 1 to {MAX_COUNT}.",
+            _("The count must be 1 to %(limit)s.") % {"limit": MAX_COUNT},
             code="count_out_of_range",
             field="count",
             numbers={"min": 1, "max": MAX_COUNT, "asked": count},
@@ -200,7 +201,7 @@ def parse_method(method: Method | str) -> Method:
         return Method(method)
     except ValueError:
         raise InvalidInput(
-            "The billing method is hour, month or year.",
+            _("The billing method is hour, month or year."),
             code="billing_method_unknown",
             field="billing_method",
         ) from None
@@ -273,10 +274,10 @@ def read(token: str) -> Token:
             data = signing.loads(token, key=first, fallback_keys=old, salt=_SALT)
     except signing.BadSignature:
         raise InvalidInput(
-            "This quote was not made by this platform.",
+            _("This quote was not made by this platform."),
             code="quote_invalid",
             field="quote_token",
-            remedy="Ask for a new quote.",
+            remedy=_("Ask for a new quote."),
         ) from None
     return Token(
         tenant_id=data["tenant"],
@@ -299,7 +300,9 @@ def require_same(
     """
     if token.tenant_id != tenant.pk:
         raise InvalidInput(
-            "This quote was not made by this platform.", code="quote_invalid", field="quote_token"
+            _("This quote was not made by this platform."),
+            code="quote_invalid",
+            field="quote_token",
         )
     same_content = token.content == _digest(content)
     if (
@@ -309,16 +312,17 @@ def require_same(
         or token.total != total
     ):
         reason = (
-            "The quote is older than ten minutes."
+            _("The quote is older than ten minutes.")
             if token.expired
-            else "The order is not the one that was quoted."
+            else _("The order is not the one that was quoted.")
             if not same_content
-            else "The price has changed since the quote."
+            else _("The price has changed since the quote.")
         )
         raise StaleQuote(
-            f"{reason} It now costs {total} {money.currency()}.",
+            _("%(reason)s It now costs %(total)s %(currency)s.")
+            % {"reason": reason, "total": total, "currency": money.currency()},
             field="quote_token",
-            remedy="Look at the new price and confirm again.",
+            remedy=_("Look at the new price and confirm again."),
             numbers={
                 "quoted": str(token.total),
                 "total": str(total),

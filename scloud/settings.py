@@ -206,7 +206,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+# One is offered when it has a catalogue.
+LANGUAGES = [("en", "English")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
 USE_TZ = True

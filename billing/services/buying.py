@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import ledger, money, pricing, quotes
 from billing.models import (
@@ -126,7 +127,7 @@ def _bundle_count(items: Sequence[QuoteItem], resources: Sequence[ResourceRef]) 
     counts = {part: sum(1 for r in resources if r.part == part) for part in parts}
     if not counts or {r.part for r in resources} != parts or len(set(counts.values())) != 1:
         raise InvalidInput(
-            "The resources do not match the items that were quoted.",
+            _("The resources do not match the items that were quoted."),
             code="resources_mismatch",
             field="resources",
             numbers=dict(counts),

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import ledger, money, pricing, quotes
 from billing.models import (
@@ -328,7 +329,7 @@ def _renewed_dearer(
 
 def _change(subscription: Subscription, items: Sequence[QuoteItem], at: datetime) -> _Change:
     if not items:
-        raise InvalidInput("There is nothing to price.", code="nothing_to_price")
+        raise InvalidInput(_("There is nothing to price."), code="nothing_to_price")
     tenant = subscription.tenant
     method = Method(subscription.method)
     lines = OrderLine.objects.filter(

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.utils.translation import gettext as _
+
 from billing import money, pricing
 from billing.models import (
     Charge,
@@ -29,7 +31,9 @@ def subscription_of(tenant: Tenant, resource_id: str) -> Subscription:
         )
     if found is None:
         raise NotFound(
-            f"{resource_id} has no subscription.", code="subscription_not_found", field="resource"
+            _("%(resource_id)s has no subscription.") % {"resource_id": resource_id},
+            code="subscription_not_found",
+            field="resource",
         )
     return found
 
@@ -65,7 +69,7 @@ def open_charges(tenant: Tenant, resource_id: str) -> list[Charge]:
 
 def tenant_of(actor: Actor) -> Tenant:
     if actor.tenant is None:
-        raise InvalidInput("No tenant was named.", code="tenant_missing", field="tenant")
+        raise InvalidInput(_("No tenant was named."), code="tenant_missing", field="tenant")
     return actor.tenant
 
 
@@ -81,10 +85,10 @@ def refuse_used(nonce: str) -> None:
         earlier = Order.objects.filter(quote_nonce=nonce).first()
     if earlier is not None:
         raise Conflict(
-            f"This quote was already ordered as {earlier.pk}.",
+            _("This quote was already ordered as %(earlier)s.") % {"earlier": earlier.pk},
             code="quote_used",
             field="quote_token",
-            remedy="Look at your orders, or ask for a new quote to order again.",
+            remedy=_("Look at your orders, or ask for a new quote to order again."),
             numbers={"order": earlier.pk},
         )
 
@@ -92,7 +96,8 @@ def refuse_used(nonce: str) -> None:
 def require_open(subscription: Subscription) -> None:
     if subscription.status == SubscriptionStatus.ENDED:
         raise Conflict(
-            f"The subscription of {subscription.resource_id} has ended.",
+            _("The subscription of %(resource_id)s has ended.")
+            % {"resource_id": subscription.resource_id},
             code="subscription_ended",
         )
 
@@ -101,9 +106,9 @@ def require_active(subscription: Subscription) -> None:
     require_open(subscription)
     if subscription.status == SubscriptionStatus.EXPIRED:
         raise Conflict(
-            f"{subscription.resource_id} has expired.",
+            _("%(resource_id)s has expired.") % {"resource_id": subscription.resource_id},
             code="resource_expired",
-            remedy="Renew it first.",
+            remedy=_("Renew it first."),
         )
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import ledger, quotas
 from billing.models import (
@@ -39,7 +40,7 @@ def refund_unused(resource_id: str, at: datetime | None = None) -> Order | None:
 
     Whether money comes back is the platform's switch. Frees the quota. Safe to repeat.
     """
-    return _end(resource_id, "Unused paid time", at=at or timezone.now())
+    return _end(resource_id, _("Unused paid time"), at=at or timezone.now())
 
 
 def _end(resource_id: str, reason: str, *, at: datetime | None) -> Order | None:

@@ -119,7 +119,7 @@ class OrderDetailView(ConsoleView):
             .first()
         )
         if order is None:
-            raise NotFound(f"There is no order {order_id}.")
+            raise NotFound(_("There is no order %(order_id)s.") % {"order_id": order_id})
         charges = [
             {
                 "charge": charge,

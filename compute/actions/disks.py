@@ -51,7 +51,7 @@ class DiskOrder:
 
 def _tenant(actor: Actor) -> Tenant:
     if actor.tenant is None:
-        raise InvalidInput("A disk belongs to a tenant.", code="tenant_missing")
+        raise InvalidInput(_("A disk belongs to a tenant."), code="tenant_missing")
     return actor.tenant
 
 
@@ -75,7 +75,9 @@ def check_order(
         DISKS.guard(DISKS.fresh(source.disk), "create_disk_from_snapshot")
         if source.status != SnapshotStatus.AVAILABLE:
             raise Conflict(
-                f"{source.name} is {source.get_status_display().lower()}.", code="snapshot_state"
+                _("%(name)s is %(status)s.")
+                % {"name": source.name, "status": source.get_status_display().lower()},
+                code="snapshot_state",
             )
         _like(source.disk, order)
     elif source is not None:
@@ -160,11 +162,11 @@ def _like(disk: Disk, order: DiskOrder) -> None:
     """Raise InvalidInput unless the order fits the disk that its content comes from."""
     if order.disk_type.pk != disk.disk_type_id:
         raise InvalidInput(
-            "The copy has the type of its source.", code="disk_type_differs", field="disk_type"
+            _("The copy has the type of its source."), code="disk_type_differs", field="disk_type"
         )
     if order.size_gib < disk.size_gib:
         raise InvalidInput(
-            f"The copy needs at least {disk.size_gib} GB.",
+            _("The copy needs at least %(size_gib)s GB.") % {"size_gib": disk.size_gib},
             code="disk_smaller_than_source",
             field="size_gib",
             numbers={"min": disk.size_gib, "asked": order.size_gib},
@@ -210,15 +212,18 @@ def attach_disk(*, actor: Actor, vm: VM, disk: Disk) -> Job:
     DISKS.guard(DISKS.fresh(disk), "attach_disk")
     if disk.region_id != vm.region_id:
         raise InvalidInput(
-            f"{disk.name} is in another region.", code="region_differs", field="disk"
+            _("%(name)s is in another region.") % {"name": disk.name},
+            code="region_differs",
+            field="disk",
         )
     used = set(Disk.objects.filter(vm=vm, is_system=False).values_list("target", flat=True))
     limit = vm.cluster.max_data_disks
     if len(used) >= limit:
         raise Conflict(
-            f"{vm.name} has {len(used)} data disks, and {limit} are possible.",
+            _("%(name)s has %(count)s data disks, and %(limit)s are possible.")
+            % {"name": vm.name, "count": len(used), "limit": limit},
             code="too_many_disks",
-            remedy="Detach one first.",
+            remedy=_("Detach one first."),
             numbers={"limit": limit, "has": len(used)},
         )
     target = next(one for one in DATA_TARGETS if one not in used)
@@ -250,7 +255,7 @@ def _check_growth(disk: Disk, size_gib: int) -> None:
     )
     if size_gib <= disk.size_gib:
         raise InvalidInput(
-            f"A disk only grows; this one has {disk.size_gib} GB.",
+            _("A disk only grows; this one has %(size_gib)s GB.") % {"size_gib": disk.size_gib},
             code="shrink_refused",
             field="size_gib",
             numbers={"min": disk.size_gib + 1, "asked": size_gib},
@@ -261,7 +266,7 @@ def _growth(disk: Disk, size_gib: int) -> tuple[VM | Disk, list[QuoteItem]]:
     """Return what pays for the disk, and what it pays for then."""
     if disk.is_system:
         if disk.vm is None:
-            raise NotFound(f"{disk.name} has no VM.")
+            raise NotFound(_("%(name)s has no VM.") % {"name": disk.name})
         return disk.vm, sizes.vm_items(disk.vm, system_gib=size_gib)
     return disk, [rules_catalogue.disk_item(disk.disk_type, size_gib, system=False)]
 
@@ -340,7 +345,9 @@ def restore_disk(*, actor: Actor, disk: Disk) -> Disk:
     DISKS.guard(DISKS.fresh(disk), "restore_disk")
     if services.subscription_of(disk.tenant, disk.pk).paid_until <= timezone.now():
         raise Conflict(
-            f"{disk.name} has expired.", code="renew_first", remedy="Renew it, then restore it."
+            _("%(name)s has expired.") % {"name": disk.name},
+            code="renew_first",
+            remedy=_("Renew it, then restore it."),
         )
     quotas.take(disk.tenant, disk.region, disk_quota(disk.size_gib), disk.pk)
     services.set_in_bin(disk.pk, False)
@@ -363,10 +370,10 @@ def destroy_disk(*, actor: Actor, disk: Disk, confirm_name: str | None = None) -
     """
     if confirm_name is not None and confirm_name != disk.name:
         raise InvalidInput(
-            "The name does not match.",
+            _("The name does not match."),
             code="confirmation_differs",
             field="confirm_name",
-            remedy=f"Type {disk.name} to confirm.",
+            remedy=_("Type %(name)s to confirm.") % {"name": disk.name},
         )
     return DISKS.begin(disk, "destroy_disk", actor=actor)
 

@@ -1,5 +1,7 @@
 """What administrators do with hosts."""
 
+from django.utils.translation import gettext as _
+
 from compute.models import Host
 from compute.models.platform import HostState
 from scloud.audit import action as audit
@@ -13,9 +15,9 @@ def _swap(host: Host, old: HostState, new: HostState) -> None:
     audit.note(host, before={"state": host.state})
     if not Host.objects.filter(pk=host.pk, state=old).update(state=new):
         raise Conflict(
-            f"{host.name} is {HostState(host.state).label}.",
+            _("%(name)s is %(label)s.") % {"name": host.name, "label": HostState(host.state).label},
             code="host_state",
-            remedy="Look at its state and try again.",
+            remedy=_("Look at its state and try again."),
             numbers={"state": host.state, "needed": old.value},
         )
     host.refresh_from_db(fields=["state"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from billing import quotas
 from billing.models import QuotaItem
@@ -66,25 +67,25 @@ def _own(actor: Actor, image: Image) -> None:
     """Base images belong to the platform."""
     if image.tenant_id is None and not actor.is_platform:
         raise Forbidden(
-            "Base images are the platform's.",
+            _("Base images are the platform's."),
             code="base_image",
-            remedy="Make an image of your own from a VM.",
+            remedy=_("Make an image of your own from a VM."),
         )
 
 
 def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
     if given.pool.region_id != given.region.pk:
-        raise InvalidInput("The pool is in another region.", code="region_differs", field="pool")
+        raise InvalidInput(_("The pool is in another region."), code="region_differs", field="pool")
     if given.os_family not in OsFamily.values:
-        raise InvalidInput("Unknown family.", code="os_family_unknown", field="os_family")
+        raise InvalidInput(_("Unknown family."), code="os_family_unknown", field="os_family")
     if given.architecture not in Architecture.values:
         raise InvalidInput(
-            "Unknown architecture.", code="architecture_unknown", field="architecture"
+            _("Unknown architecture."), code="architecture_unknown", field="architecture"
         )
     most = int(settings.SCLOUD_IMAGE_MAX_VIRTUAL_GIB)
     if not 1 <= given.min_disk_gib <= most:
         raise InvalidInput(
-            f"The system disk has 1 to {most} GB.",
+            _("The system disk has 1 to %(most)s GB.") % {"most": most},
             code="min_disk_invalid",
             field="min_disk_gib",
             numbers={"min": 1, "max": most, "asked": given.min_disk_gib},
@@ -92,7 +93,9 @@ def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
     checksum = (sha256 or "").strip().lower()
     if checksum and (len(checksum) != 64 or not set(checksum) <= _HEX):
         raise InvalidInput(
-            "A SHA-256 checksum has 64 hexadecimal digits.", code="sha256_invalid", field="sha256"
+            _("A SHA-256 checksum has 64 hexadecimal digits."),
+            code="sha256_invalid",
+            field="sha256",
         )
     distribution, version = given.distribution.strip().lower(), given.version.strip()
     for name, text in (("distribution", distribution), ("version", version)):
@@ -222,9 +225,10 @@ def _refuse_used(image: Image) -> None:
     users = users_of(image)
     if users:
         raise Conflict(
-            f"{users} VM{'s rest' if users > 1 else ' rests'} on {image.name}.",
+            ngettext("%(count)s VM uses %(name)s.", "%(count)s VMs use %(name)s.", users)
+            % {"count": users, "name": image.name},
             code="image_in_use",
-            remedy="Destroy or reinstall them first; those in the recycle bin count too.",
+            remedy=_("Destroy or reinstall them first; those in the recycle bin count too."),
             numbers={"vms": users},
         )
 
@@ -291,10 +295,10 @@ def destroy_image(*, actor: Actor, image: Image, confirm_name: str | None = None
     _own(actor, image)
     if confirm_name is not None and confirm_name != image.name:
         raise InvalidInput(
-            "The name does not match.",
+            _("The name does not match."),
             code="confirmation_differs",
             field="confirm_name",
-            remedy=f"Type {image.name} to confirm.",
+            remedy=_("Type %(name)s to confirm.") % {"name": image.name},
         )
     image.refresh_from_db(fields=["status"])
     IMAGES.guard(image, "destroy_image")

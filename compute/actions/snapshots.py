@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import quotas
 from compute.models import Disk, Snapshot, SnapshotSchedule
@@ -29,9 +30,10 @@ def _check_limit(disk: Disk) -> None:
     has = Snapshot.objects.filter(disk=disk, status__in=COUNTED).count()
     if limit and has >= limit:
         raise Conflict(
-            f"{disk.name} has {has} snapshots, and {limit} are possible.",
+            _("%(name)s has %(has)s snapshots, and %(limit)s are possible.")
+            % {"name": disk.name, "has": has, "limit": limit},
             code="too_many_snapshots",
-            remedy="Delete one first.",
+            remedy=_("Delete one first."),
             numbers={"limit": limit, "has": has},
         )
 
@@ -164,23 +166,25 @@ def set_snapshot_schedule(
     DISKS.guard(disk, "rename_disk")
     hours, weekdays = sorted(set(hours)), sorted(set(weekdays))
     if not hours or hours[0] < 0 or hours[-1] > 23:
-        raise InvalidInput("Choose hours from 0 to 23.", code="hours_invalid", field="hours")
+        raise InvalidInput(_("Choose hours from 0 to 23."), code="hours_invalid", field="hours")
     if not weekdays or weekdays[0] < 0 or weekdays[-1] > 6:
-        raise InvalidInput("Choose days of the week.", code="weekdays_invalid", field="weekdays")
+        raise InvalidInput(_("Choose days of the week."), code="weekdays_invalid", field="weekdays")
     if time_zone not in time_zones():
-        raise InvalidInput("Unknown time zone.", code="time_zone_unknown", field="time_zone")
+        raise InvalidInput(_("Unknown time zone."), code="time_zone_unknown", field="time_zone")
     limit = PlatformSettings.load().snapshots_per_disk
     # For a moment there is one more than are kept.
     most = limit - 1 if limit else 1000
     if not 1 <= keep_count <= most:
         raise InvalidInput(
-            f"Keep 1 to {most} snapshots.",
+            _("Keep 1 to %(most)s snapshots.") % {"most": most},
             code="keep_count_invalid",
             field="keep_count",
             numbers={"min": 1, "max": most, "asked": keep_count},
         )
     if keep_days is not None and not 1 <= keep_days <= 3650:
-        raise InvalidInput("Keep them 1 to 3650 days.", code="keep_days_invalid", field="keep_days")
+        raise InvalidInput(
+            _("Keep them 1 to 3650 days."), code="keep_days_invalid", field="keep_days"
+        )
     schedule, created = SnapshotSchedule.objects.update_or_create(
         disk=disk,
         defaults={

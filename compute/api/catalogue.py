@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,7 +30,7 @@ class ModelView(ActorMixin):
         """List models; sizes that fit nowhere at present carry the reason."""
         tenant = self.actor.tenant
         if tenant is None:
-            raise NotFound("There is no tenant.")
+            raise NotFound(_("There is no tenant."))
         found = []
         for region in _regions(request):
             for cluster in catalogue.clusters(tenant, region):
@@ -65,7 +66,7 @@ class DiskTypeView(ActorMixin):
         """List the disk types that can be bought."""
         tenant = self.actor.tenant
         if tenant is None:
-            raise NotFound("There is no tenant.")
+            raise NotFound(_("There is no tenant."))
         found: list[DiskType] = []
         for region in _regions(request):
             found += catalogue.disk_types(tenant, region)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
@@ -309,7 +310,9 @@ class DiskViewSet(ResourceViewSet):
             return Response(snapshot_shapes.ScheduleSerializer(made).data)
         found = snapshot_queries.schedule_of(disk)
         if found is None:
-            raise NotFound(f"{disk.name} has no schedule.", code="schedule_not_found")
+            raise NotFound(
+                _("%(name)s has no schedule.") % {"name": disk.name}, code="schedule_not_found"
+            )
         if request.method == "DELETE":
             snapshots.delete_snapshot_schedule(actor=self.actor, schedule=found)
             return Response(status=204)

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.decorators import action
@@ -85,9 +86,9 @@ class ImageViewSet(ResourceViewSet):
         image: Image = super().get_object()
         if image.is_base and self.request.method not in ("GET", "HEAD"):
             raise Forbidden(
-                "Base images are the platform's.",
+                _("Base images are the platform's."),
                 code="base_image",
-                remedy="Make an image of your own from a VM.",
+                remedy=_("Make an image of your own from a VM."),
             )
         return image
 
@@ -141,7 +142,7 @@ class ImageViewSet(ResourceViewSet):
             data = valid(image_shapes.ImportInput, request)
             if bool(data.get("url")) == bool(data.get("upload")):
                 raise InvalidInput(
-                    "Give either a URL or an upload.", code="source_ambiguous", field="url"
+                    _("Give either a URL or an upload."), code="source_ambiguous", field="url"
                 )
             regions = Region.objects.filter(enabled=True)
             region = catalogue.pick(regions, data["region"], field="region", what="region")
@@ -193,7 +194,7 @@ class ImageViewSet(ResourceViewSet):
         self.actor.require("compute.download_image")
         image = self.get_object()
         if image.is_base:
-            raise Forbidden("Base images are the platform's.", code="base_image")
+            raise Forbidden(_("Base images are the platform's."), code="base_image")
         below = getattr(request, "_request", request)
         return uploads.file_response(image, asynchronous=isinstance(below, ASGIRequest))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -22,6 +23,7 @@ from compute.queries import disks as disk_queries
 from compute.queries import images as image_queries
 from network.models import SecurityGroup
 from scloud.lib.errors import InvalidInput
+from scloud.lib.sizes import size_mib
 from scloud.rest.inputs import valid
 from scloud.rest.views import ResourceViewSet
 
@@ -35,10 +37,15 @@ def spec_of(vm: VM, data: dict[str, Any]) -> Spec:
     ).first()
     if found is None:
         raise InvalidInput(
-            f"{vm.cluster.alias} has no size of {data['vcpus']} vCPU and {data['memory_mib']} MiB.",
+            _("%(alias)s does not offer %(vcpus)s vCPU and %(memory)s.")
+            % {
+                "alias": vm.cluster.alias,
+                "vcpus": data["vcpus"],
+                "memory": size_mib(data["memory_mib"]),
+            },
             code="spec_unknown",
             field="vcpus",
-            remedy="Choose one of the sizes that GET /models lists.",
+            remedy=_("Choose one of the sizes that GET /models lists."),
         )
     return found
 

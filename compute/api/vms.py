@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -26,6 +27,7 @@ from network.models import SecurityGroup, Subnet
 from scloud.jobs.models import Job
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput, NotFound
+from scloud.lib.sizes import size_mib
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid, valid_query
 from scloud.tenancy.models import Tenant
@@ -66,10 +68,15 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
     )
     if spec is None:
         raise InvalidInput(
-            f"{cluster.alias} has no size of {data['vcpus']} vCPU and {data['memory_mib']} MiB.",
+            _("%(cluster)s does not offer %(vcpus)s vCPU and %(memory)s.")
+            % {
+                "cluster": cluster.alias,
+                "vcpus": data["vcpus"],
+                "memory": size_mib(data["memory_mib"]),
+            },
             code="spec_unknown",
             field="vcpus",
-            remedy="Choose one of the sizes that GET /models lists.",
+            remedy=_("Choose one of the sizes that GET /models lists."),
             numbers={"vcpus": data["vcpus"], "memory_mib": data["memory_mib"]},
         )
     types = catalogue.disk_types(tenant, region)
@@ -91,7 +98,7 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
     data_type = data.get("data_disk_type")
     if bool(data_type) != bool(data.get("data_disk_gib")):
         raise InvalidInput(
-            "A data disk needs both its type and its size.",
+            _("A data disk needs both its type and its size."),
             code="data_disk_incomplete",
             field="data_disk_gib" if data_type else "data_disk_type",
         )
@@ -295,7 +302,9 @@ class VmViewSet(VmInputVerbs):
             missing = [one for one in ids if one not in known]
             if missing:
                 raise NotFound(
-                    f"There is no VM {missing[0]}.", field="ids", numbers={"missing": missing}
+                    _("There is no VM %(missing)s.") % {"missing": missing[0]},
+                    field="ids",
+                    numbers={"missing": missing},
                 )
             results = lifecycle.run_batch(
                 actor=self.actor,

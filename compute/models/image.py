@@ -43,7 +43,9 @@ class Image(Binnable):
     remark = models.CharField(_("description"), max_length=200, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     os_family = models.CharField(max_length=10, choices=OsFamily.choices, default=OsFamily.LINUX)
-    distribution = models.CharField(max_length=30, help_text="debian, ubuntu, centos, windows, ...")
+    distribution = models.CharField(
+        max_length=30, help_text=_("debian, ubuntu, centos, windows, ...")
+    )
     version = models.CharField(max_length=30, blank=True)
     architecture = models.CharField(
         max_length=10, choices=Architecture.choices, default=Architecture.X86_64

@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from compute.models import Cluster, DiskType, Image
 from compute.states.images import ImageStatus
@@ -46,9 +47,9 @@ def pick(rows: QuerySet[M], pk: Any, *, field: str, what: str) -> M:
     found = rows.filter(pk=pk).first() if pk not in (None, "") else None
     if found is None:
         raise InvalidInput(
-            f"There is no such {what} here.",
+            _("There is no such %(what)s here.") % {"what": what},
             code=f"{field}_unknown",
             field=field,
-            remedy=f"Choose one of the {what}s that are offered.",
+            remedy=_("Choose one that is offered."),
         )
     return found

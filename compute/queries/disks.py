@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext as _
 
 from compute.models import VM, Disk, Snapshot
 from compute.queries.common import with_billing
@@ -44,9 +45,9 @@ def disk(disk_id: str, *, binned: bool = False) -> Disk:
     found = disks(binned=binned).filter(pk=disk_id).first()
     if found is None:
         raise NotFound(
-            f"There is no disk {disk_id[:40]}.",
+            _("There is no disk %(disk_id)s.") % {"disk_id": disk_id[:40]},
             code="disk_not_found",
-            remedy="It may have been deleted; look in the list and in the recycle bin.",
+            remedy=_("It may have been deleted; look in the list and in the recycle bin."),
         )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from compute.models import Image
 from compute.queries import catalogue
@@ -30,8 +31,8 @@ def image(tenant: Tenant, image_id: str, *, binned: bool = False) -> Image:
     found = images(tenant, binned=binned).filter(pk=image_id).first()
     if found is None:
         raise NotFound(
-            f"There is no image {image_id[:40]}.",
+            _("There is no image %(image_id)s.") % {"image_id": image_id[:40]},
             code="image_not_found",
-            remedy="It may have been deleted; look in the list and in the recycle bin.",
+            remedy=_("It may have been deleted; look in the list and in the recycle bin."),
         )
     return found

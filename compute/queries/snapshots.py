@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from compute.models import Disk, Snapshot, SnapshotSchedule
 from compute.states.snapshots import SnapshotStatus
@@ -23,9 +24,9 @@ def snapshot(snapshot_id: str) -> Snapshot:
     found = snapshots().filter(pk=snapshot_id).first()
     if found is None:
         raise NotFound(
-            f"There is no snapshot {snapshot_id[:40]}.",
+            _("There is no snapshot %(snapshot_id)s.") % {"snapshot_id": snapshot_id[:40]},
             code="snapshot_not_found",
-            remedy="It may have been deleted; look in the list.",
+            remedy=_("It may have been deleted; look in the list."),
         )
     return found
 

@@ -16,6 +16,7 @@ from typing import Any
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import CharField, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import JSONObject
+from django.utils.translation import gettext as _
 
 from billing.models import Subscription
 from compute.models import VM, Cluster, Disk
@@ -99,9 +100,9 @@ def vm(vm_id: str, *, binned: bool = False) -> VM:
     )
     if found is None:
         raise NotFound(
-            f"There is no VM {vm_id[:40]}.",
+            _("There is no VM %(vm_id)s.") % {"vm_id": vm_id[:40]},
             code="vm_not_found",
-            remedy="It may have been deleted; look in the list and in the recycle bin.",
+            remedy=_("It may have been deleted; look in the list and in the recycle bin."),
         )
     return found
 

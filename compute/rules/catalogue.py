@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+from django.utils.translation import gettext as _
+
 from billing.services import QuoteItem
 from compute.models import Cluster, DiskType, Spec
 from compute.models.platform import GpuType
@@ -21,22 +23,28 @@ def check_gpu(cluster: Cluster, spec: Spec, count: int) -> None:
         return
     if cluster.gpu_type == GpuType.NONE:
         raise InvalidInput(
-            f"The model {cluster.alias} has no GPU.", code="gpu_not_offered", field="gpu_count"
+            _("The model %(cluster)s has no GPU.") % {"cluster": cluster.alias},
+            code="gpu_not_offered",
+            field="gpu_count",
         )
     if count not in GPU_COUNTS:
         raise InvalidInput(
-            "A VM can have 1, 2 or 4 GPU chips.",
+            _("A VM can have 1, 2 or 4 GPU chips."),
             code="gpu_count_invalid",
             field="gpu_count",
             numbers={"allowed": list(GPU_COUNTS), "asked": count},
         )
     if spec.vcpus < GPU_MIN_VCPUS * count or spec.memory_mib < GPU_MIN_MEMORY_MIB * count:
         raise InvalidInput(
-            f"{count} GPU need at least {GPU_MIN_VCPUS * count} vCPU and "
-            f"{GPU_MIN_MEMORY_MIB * count // 1024} GB.",
+            _("%(count)s GPU need at least %(vcpus)s vCPU and %(memory)s GB.")
+            % {
+                "count": count,
+                "vcpus": GPU_MIN_VCPUS * count,
+                "memory": GPU_MIN_MEMORY_MIB * count // 1024,
+            },
             code="gpu_needs_more",
             field="spec",
-            remedy="Choose a larger size or fewer chips.",
+            remedy=_("Choose a larger size or fewer chips."),
             numbers={
                 "min_vcpus": GPU_MIN_VCPUS * count,
                 "min_memory_mib": GPU_MIN_MEMORY_MIB * count,
@@ -76,7 +84,7 @@ def check_disk_size(disk_type: DiskType, size_gib: int, *, system: bool, field: 
     high = disk_type.system_max_gib if system else disk_type.data_max_gib
     if not low <= size_gib <= high:
         raise InvalidInput(
-            f"The size must be {low} to {high} GB.",
+            _("The size must be %(low)s to %(high)s GB.") % {"low": low, "high": high},
             code="disk_size_out_of_range",
             field=field,
             numbers={"min": low, "max": high, "asked": size_gib},

@@ -49,7 +49,7 @@ def check_remark(remark: str, *, field: str = "remark") -> str:
     """Return the remark; InvalidInput above 200 characters or with control characters."""
     if len(remark) > 200 or any(ord(char) < 32 for char in remark):
         raise InvalidInput(
-            "A remark has at most 200 characters on one line.",
+            _("A remark has at most 200 characters on one line."),
             code="remark_invalid",
             field=field,
             numbers={"max": 200, "length": len(remark)},
@@ -62,7 +62,7 @@ def check_tags(tags: list[str], *, field: str = "tags") -> list[str]:
     unique = list(dict.fromkeys(composed(tag.strip()) for tag in tags if tag.strip()))
     if len(unique) > MAX_TAGS:
         raise InvalidInput(
-            f"At most {MAX_TAGS} tags.",
+            _("At most %(limit)s tags.") % {"limit": MAX_TAGS},
             code="too_many_tags",
             field=field,
             numbers={"max": MAX_TAGS, "asked": len(unique)},
@@ -70,7 +70,7 @@ def check_tags(tags: list[str], *, field: str = "tags") -> list[str]:
     for tag in unique:
         if not _is_tag(tag):
             raise InvalidInput(
-                "A tag is a word or key=value of letters, digits and - _ .",
+                _("A tag is a word or key=value of letters, digits and - _ ."),
                 code="tag_invalid",
                 field=field,
             )
@@ -116,7 +116,8 @@ def check_password(password: str, *, os_family: str, account: str, field: str = 
     """
     if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
         raise InvalidInput(
-            f"The password must have {PASSWORD_MIN} to {PASSWORD_MAX} characters.",
+            _("The password must have %(low)s to %(high)s characters.")
+            % {"low": PASSWORD_MIN, "high": PASSWORD_MAX},
             code="password_length",
             field=field,
             numbers={"min": PASSWORD_MIN, "max": PASSWORD_MAX, "length": len(password)},
@@ -124,7 +125,7 @@ def check_password(password: str, *, os_family: str, account: str, field: str = 
     allowed = all(char.isascii() and (char.isalnum() or char in SPECIALS) for char in password)
     if not allowed:
         raise InvalidInput(
-            "The password may have ASCII letters, digits and punctuation only.",
+            _("The password may have ASCII letters, digits and punctuation only."),
             code="password_characters",
             field=field,
         )
@@ -138,7 +139,7 @@ def check_password(password: str, *, os_family: str, account: str, field: str = 
     )
     if kinds < 3:
         raise InvalidInput(
-            "The password needs three of: upper case, lower case, digits, special characters.",
+            _("The password needs three of: upper case, lower case, digits, special characters."),
             code="password_weak",
             field=field,
             numbers={"needed": 3, "found": kinds},
@@ -147,7 +148,7 @@ def check_password(password: str, *, os_family: str, account: str, field: str = 
         lowered, name = password.lower(), account.lower()
         if any(name[i : i + 3] in lowered for i in range(len(name) - 2)):
             raise InvalidInput(
-                "The password must not have three consecutive characters of the account's name.",
+                _("The password must not have three consecutive characters of the account's name."),
                 code="password_has_account",
                 field=field,
             )
@@ -254,14 +255,14 @@ def check_user_data(text: str, *, field: str = "user_data") -> str:
     size = len(text.encode())
     if size > USER_DATA_MAX_BYTES:
         raise InvalidInput(
-            f"User data may have {USER_DATA_MAX_BYTES} bytes.",
+            _("User data may have at most %(limit)s bytes.") % {"limit": USER_DATA_MAX_BYTES},
             code="user_data_too_long",
             field=field,
             numbers={"max": USER_DATA_MAX_BYTES, "bytes": size},
         )
     if not text.startswith(("#cloud-config", "#!")) or "\0" in text:
         raise InvalidInput(
-            "User data begins with #cloud-config or #!.",
+            _("User data begins with #cloud-config or #!."),
             code="user_data_invalid",
             field=field,
         )

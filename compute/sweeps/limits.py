@@ -6,6 +6,7 @@ What is set is compared with what was last applied, so it does not matter who ch
 from __future__ import annotations
 
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from compute.models import Cluster, DiskType
 from scloud.jobs import service as jobs
@@ -36,7 +37,7 @@ def apply_changed_limits() -> int:
         queued.extend(
             _enqueue(
                 "disk_type.apply_limits",
-                f"Apply the limits of {disk_type.alias}",
+                _("Apply the limits of %(name)s") % {"name": disk_type.alias},
                 "disk_type",
                 disk_type.pk,
                 {
@@ -50,7 +51,7 @@ def apply_changed_limits() -> int:
         queued.extend(
             _enqueue(
                 "cluster.apply_limits",
-                f"Apply the CPU limits of {cluster.alias}",
+                _("Apply the CPU limits of %(name)s") % {"name": cluster.alias},
                 "cluster",
                 cluster.pk,
                 {

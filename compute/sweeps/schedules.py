@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Count, F, Min, Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from compute.actions import snapshots
 from compute.models import Snapshot, SnapshotSchedule
@@ -85,9 +86,9 @@ def _run(schedule: SnapshotSchedule, now: datetime) -> None:
                 last_error=told,
                 next_run_at=next_run(now, schedule.hours, schedule.weekdays, schedule.time_zone),
             )
-        except Exception as error:
+        except Exception:
             rows.update(
-                last_error=f"Internal error ({type(error).__name__}).",
+                last_error=gettext("An internal error occurred."),
                 next_run_at=now + AGAIN_AFTER,
             )
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from billing import services
 from billing.models import Subscription, SubscriptionStatus
@@ -111,7 +112,7 @@ def _disagreements(paid: _Paid) -> Iterator[_Disagreement]:
         log.warning("%s is destroyed: its subscription has ended", row.pk)
 
     def give_back(row: Any) -> None:
-        services.refund_failed(row.pk, row.failure or "It was never made.")
+        services.refund_failed(row.pk, row.failure or _("It could not be created."))
         log.warning("%s was never made: what it paid was given back", row.pk)
 
     def renew(row: Any) -> None:

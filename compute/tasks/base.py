@@ -30,7 +30,9 @@ def vm_of(job: Job) -> VM:
     """Return the VM of a job with what every handler needs."""
     vm: VM | None = VM.objects.select_related("tenant", "host").filter(pk=job.target_id).first()
     if vm is None:
-        raise ScloudError(f"There is no VM {job.target_id}.", code="vm_gone")
+        raise ScloudError(
+            _("There is no VM %(target_id)s.") % {"target_id": job.target_id}, code="vm_gone"
+        )
     return vm
 
 
@@ -58,7 +60,7 @@ def nics_of(vm: VM | str) -> list[Nic]:
 def host_of(vm: VM) -> Hypervisor:
     """Return the driver of the VM's host."""
     if vm.host is None:
-        raise HostError(f"{vm.name} is on no host.", code="no_host")
+        raise HostError(_("%(name)s is on no host.") % {"name": vm.name}, code="no_host")
     return hypervisor_of(vm.host)
 
 
@@ -90,7 +92,9 @@ def start_and_watch(context: Context, vm: VM) -> None:
         host_of(vm).start(str(vm.uuid))
     if not context.wait_until(lambda: is_running(vm), timeout_s=START_LIMIT_S, poll_s=0.1):
         raise HostError(
-            f"{vm.name} did not come up in {START_LIMIT_S:.0f} s.", code="start_timeout"
+            _("%(name)s did not come up in %(seconds)s s.")
+            % {"name": vm.name, "seconds": f"{START_LIMIT_S:.0f}"},
+            code="start_timeout",
         )
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from compute.hypervisor.base import AgentUnavailable, DomainNotFound, HypervisorError
@@ -38,7 +39,7 @@ class CreateDisk(DiskHandler):
         return Lane.LONG if payload.get("source") else Lane.SHORT
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("volume", "Making the disk", self.ensure_volume),)
+        return (Step("volume", _("Making the disk"), self.ensure_volume),)
 
     def ensure_volume(self, context: Context) -> None:
         """Make the volume; a copy is brought to its size afterwards."""
@@ -84,7 +85,7 @@ class AttachDisk(DiskHandler):
     verb = "attach_disk"
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("attach", "Attaching the disk", self.ensure_attached),)
+        return (Step("attach", _("Attaching the disk"), self.ensure_attached),)
 
     def ensure_attached(self, context: Context) -> None:
         """Attach it, live too; a VM that is on no host gets it with its next definition."""
@@ -142,8 +143,8 @@ class DetachDisk(DiskHandler):
 
     def disk_steps(self) -> Sequence[Step]:
         return (
-            Step("unmount", "Unmounting in the guest", self.ensure_unmounted),
-            Step("detach", "Detaching the disk", self.ensure_detached),
+            Step("unmount", _("Unmounting in the guest"), self.ensure_unmounted),
+            Step("detach", _("Detaching the disk"), self.ensure_detached),
         )
 
     def ensure_unmounted(self, context: Context) -> None:
@@ -161,10 +162,13 @@ class DetachDisk(DiskHandler):
             if context.payload.get("force"):
                 return
             raise ScloudError(
-                f"The guest agent of {vm.name} does not answer, so nobody can tell whether "
-                f"{disk.name} is still in use.",
+                _(
+                    "The guest agent of %(name)s does not answer, so nobody can tell whether "
+                    "%(disk)s is still in use."
+                )
+                % {"name": vm.name, "disk": disk.name},
                 code="agent_unavailable",
-                remedy="Unmount it in the guest, then detach it by force.",
+                remedy=_("Unmount it in the guest, then detach it by force."),
             ) from error
         for fs in sorted(mounted, key=lambda fs: len(fs.mount_point), reverse=True):
             with translated_errors():
@@ -172,9 +176,10 @@ class DetachDisk(DiskHandler):
             if done.exit_code != 0 and not context.payload.get("force"):
                 words = done.stderr.decode(errors="replace").strip()[:200]
                 raise ScloudError(
-                    f"{fs.mount_point} could not be unmounted: {words or 'it is in use'}.",
+                    _("%(mount_point)s could not be unmounted: %(reason)s.")
+                    % {"mount_point": fs.mount_point, "reason": words or _("it is in use")},
                     code="disk_in_use",
-                    remedy="End the programs that use it and try again.",
+                    remedy=_("End the programs that use it and try again."),
                 )
 
     def ensure_detached(self, context: Context) -> None:
@@ -221,7 +226,7 @@ class ExpandDisk(DiskHandler):
     verb = "expand_disk"
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("grow", "Growing the disk", self.ensure_grown),)
+        return (Step("grow", _("Growing the disk"), self.ensure_grown),)
 
     def ensure_grown(self, context: Context) -> None:
         """Grow it to the size that was ordered."""
@@ -277,8 +282,8 @@ class DeleteDisk(DiskHandler):
 
     def disk_steps(self) -> Sequence[Step]:
         return (
-            Step("detach", "Detaching the disk", self.ensure_detached),
-            Step("snapshots", "Erasing the snapshots", self.ensure_no_snapshots),
+            Step("detach", _("Detaching the disk"), self.ensure_detached),
+            Step("snapshots", _("Erasing the snapshots"), self.ensure_no_snapshots),
         )
 
     def ensure_detached(self, context: Context) -> None:
@@ -330,7 +335,7 @@ class DestroyDisk(DiskHandler):
     max_attempts = 20
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("volume", "Removing the disk", self.ensure_gone),)
+        return (Step("volume", _("Removing the disk"), self.ensure_gone),)
 
     def ensure_gone(self, context: Context) -> None:
         """Remove the volume."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import quotas
 from compute.models import Image
@@ -37,7 +38,7 @@ def image_of(context: Context) -> Image:
     """Return the image of a job."""
     found = Image.objects.select_related("pool").filter(pk=context.payload["image"]).first()
     if found is None:
-        raise ScloudError("There is no such image.", code="image_gone")
+        raise ScloudError(_("There is no such image."), code="image_gone")
     return found
 
 
@@ -76,8 +77,8 @@ class ImportImage(Handler):
     def steps(self, job: Job) -> Sequence[Step]:
         return (
             Step("fetch", "Downloading", self.ensure_fetched, 6),
-            Step("import", "Checking and converting", self.ensure_imported, 3),
-            Step("tidy", "Tidying up", self.ensure_tidy, 1),
+            Step("import", _("Checking and converting"), self.ensure_imported, 3),
+            Step("tidy", _("Tidying up"), self.ensure_tidy, 1),
         )
 
     def ensure_fetched(self, context: Context) -> None:
@@ -172,7 +173,7 @@ class ExportImage(Handler):
     stall_s = STALL_S
 
     def steps(self, job: Job) -> Sequence[Step]:
-        return (Step("export", "Preparing the file", self.ensure_exported),)
+        return (Step("export", _("Preparing the file"), self.ensure_exported),)
 
     def ensure_exported(self, context: Context) -> None:
         """Link or copy the image; a complete file is taken as it is."""
@@ -205,7 +206,7 @@ class DestroyImage(Handler):
     repeatable = False
 
     def steps(self, job: Job) -> Sequence[Step]:
-        return (Step("delete", "Removing the image", self.ensure_gone),)
+        return (Step("delete", _("Removing the image"), self.ensure_gone),)
 
     def ensure_gone(self, context: Context) -> None:
         """Delete it, and what lies ready for download."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from django.utils.translation import gettext
+
 from compute.hypervisor.base import DomainNotFound, HypervisorError, Refused
 from compute.models import VM, Cluster, Disk, DiskType
 from compute.states.vms import VmStatus
@@ -25,7 +27,7 @@ class LimitsHandler(Handler):
     max_attempts = 20
 
     def steps(self, job: Job) -> Sequence[Step]:
-        return (Step("apply", "Applying the limits", self.ensure_applied),)
+        return (Step("apply", gettext("Applying the limits"), self.ensure_applied),)
 
     def targets(self, context: Context) -> Sequence[tuple[VM, Disk | None]]:
         """Return the VMs, and for disk limits the disk of each."""
@@ -56,7 +58,8 @@ class LimitsHandler(Handler):
                 context.progress(number / len(targets))
         if left:
             raise HostError(
-                f"{len(left)} of {len(targets)} could not be set yet, such as {left[0]}.",
+                gettext("%(left)s of %(count)s could not be set yet, such as %(vm)s.")
+                % {"left": len(left), "count": len(targets), "vm": left[0]},
                 code="limits_incomplete",
             )
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from billing import quotas
 from compute.hypervisor.base import Hypervisor, HypervisorError
@@ -64,7 +65,7 @@ class CreateSnapshot(DiskHandler):
     verb = "create_snapshot"
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("take", "Taking the snapshot", self.ensure_taken),)
+        return (Step("take", gettext("Taking the snapshot"), self.ensure_taken),)
 
     def ensure_taken(self, context: Context) -> None:
         """Take it unless the volume has it; then only see that the guest is not frozen."""
@@ -93,7 +94,10 @@ class CreateSnapshot(DiskHandler):
                     pool.create_snapshot(disk.id, name)
         finally:
             if frozen and not thaw(host, uuid) and runs(vm):
-                raise HostError(f"The guest of {vm.name} could not be thawed.", code="thaw_failed")
+                raise HostError(
+                    gettext("The guest of %(name)s could not be thawed.") % {"name": vm.name},
+                    code="thaw_failed",
+                )
 
     def on_success(self, context: Context) -> None:
         SNAPSHOTS.complete(
@@ -127,7 +131,7 @@ class RollBackSnapshot(DiskHandler):
     stall_s = STALL_S
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("roll_back", "Rolling the disk back", self.ensure_rolled_back),)
+        return (Step("roll_back", gettext("Rolling the disk back"), self.ensure_rolled_back),)
 
     def ensure_rolled_back(self, context: Context) -> None:
         """Roll back; the storage refuses while a domain has the volume open."""
@@ -155,7 +159,7 @@ class DeleteSnapshot(DiskHandler):
     verb = "delete_snapshot"
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("delete", "Deleting the snapshot", self.ensure_gone),)
+        return (Step("delete", gettext("Deleting the snapshot"), self.ensure_gone),)
 
     def ensure_gone(self, context: Context) -> None:
         """Delete it where the volume is open."""

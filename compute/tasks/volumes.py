@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from django.utils.translation import gettext as _
+
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
@@ -24,7 +26,7 @@ def disk_of(context: Context, key: str = "disk") -> Disk:
         .first()
     )
     if disk is None:
-        raise ScloudError(f"There is no disk {pk}.", code="disk_gone")
+        raise ScloudError(_("There is no disk %(pk)s.") % {"pk": pk}, code="disk_gone")
     return disk
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
+from django.utils.translation import gettext
+
 from scloud.lib.destinations import Destinations
 from scloud.lib.errors import HostError, InvalidInput, ScloudError
 
@@ -160,14 +162,17 @@ def _open(
         except ssl.SSLCertVerificationError as error:
             connection.hang_up()
             raise ScloudError(
-                f"The certificate of {parts.hostname} is not valid: {error.verify_message}.",
+                gettext("The certificate of %(hostname)s is not valid: %(verify_message)s.")
+                % {"hostname": parts.hostname, "verify_message": error.verify_message},
                 code="certificate_invalid",
             ) from error
         except (OSError, http.client.HTTPException) as error:
             connection.hang_up()
             last = error
     raise HostError(
-        f"{parts.hostname} does not answer ({type(last).__name__}).", code="download_failed"
+        gettext("%(hostname)s does not answer (%(name__)s).")
+        % {"hostname": parts.hostname, "name__": type(last).__name__},
+        code="download_failed",
     ) from last
 
 
@@ -219,17 +224,17 @@ def fetch(
             raise
         except TimeoutError as error:
             target.unlink(missing_ok=True)
-            raise HostError("The download stalled.", code="download_stalled") from error
+            raise HostError(gettext("The download stalled."), code="download_stalled") from error
         except (OSError, http.client.HTTPException) as error:
             target.unlink(missing_ok=True)
-            raise HostError("The download broke off.", code="download_failed") from error
+            raise HostError(gettext("The download broke off."), code="download_failed") from error
         except BaseException:
             target.unlink(missing_ok=True)
             raise
         finally:
             response.close()
             connection.hang_up()
-    raise ScloudError("The URL redirects too often.", code="too_many_redirects")
+    raise ScloudError(gettext("The URL redirects too often."), code="too_many_redirects")
 
 
 def _next(place: str, response: http.client.HTTPResponse, destinations: Destinations) -> str:
@@ -240,10 +245,10 @@ def _next(place: str, response: http.client.HTTPResponse, destinations: Destinat
 
 
 def _refuse_status(status: int) -> NoReturn:
-    message = f"The server answered {status}."
+    message = gettext("The server answered %(status)s.") % {"status": status}
     if status >= 500 or status == 429:
         raise HostError(message, code="download_failed")
-    raise ScloudError(message, code="download_refused", remedy="Check the URL.")
+    raise ScloudError(message, code="download_refused", remedy=gettext("Check the URL."))
 
 
 def _save(
@@ -266,7 +271,7 @@ def _save(
     else:
         done = partial.done_bytes
         if not (response.getheader("Content-Range") or "").startswith(f"bytes {done}-"):
-            raise HostError("The download broke off.", code="download_failed")
+            raise HostError(gettext("The download broke off."), code="download_failed")
         total = None if total is None else done + total
         handle = os.open(target, os.O_WRONLY | os.O_NOFOLLOW)
     if total is not None and total > max_bytes:
@@ -284,7 +289,7 @@ def _save(
                 _too_large(max_bytes)
             if time.monotonic() > window_end:
                 if done - window_done < least * WINDOW_S:
-                    raise HostError("The download is too slow.", code="download_stalled")
+                    raise HostError(gettext("The download is too slow."), code="download_stalled")
                 slow = done - window_done < SLOW_BYTES_PER_S * WINDOW_S
                 if validator and slow:
                     file.write(chunk)
@@ -297,7 +302,7 @@ def _save(
         file.flush()
         os.fsync(file.fileno())
     if total is not None and done != total:
-        raise HostError("The download broke off.", code="download_failed")
+        raise HostError(gettext("The download broke off."), code="download_failed")
     return Fetched(done)
 
 
@@ -311,7 +316,8 @@ def _validator(response: http.client.HTTPResponse) -> str:
 
 def _too_large(max_bytes: int) -> None:
     raise InvalidInput(
-        f"The file is larger than the {max_bytes // 1024**3} GB allowed.",
+        gettext("The file is larger than the %(limit)s GB allowed.")
+        % {"limit": max_bytes // 1024**3},
         code="download_too_large",
         field="url",
         numbers={"max_bytes": max_bytes},

@@ -162,10 +162,10 @@ def check_staged(path: Path) -> Path:
         or not (path.name.startswith("upload-") and path.suffix == ".image")
     ):
         raise InvalidInput(
-            "There is no such upload.",
+            _("There is no such upload."),
             code="upload_missing",
             field="file",
-            remedy="Upload the file again.",
+            remedy=_("Upload the file again."),
         )
     return path
 

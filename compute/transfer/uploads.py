@@ -63,7 +63,7 @@ def accept(tenant: Tenant, staged: staging.Staged) -> Upload:
     if not staged.size_bytes:
         staged.path.unlink(missing_ok=True)
         raise InvalidInput(
-            "The upload is empty.", code="upload_empty", field="file", remedy="Choose a file."
+            _("The upload is empty."), code="upload_empty", field="file", remedy=_("Choose a file.")
         )
     token = signing.dumps({"tenant": tenant.pk, "file": staged.path.name}, salt=SALT)
     return Upload(token, staged.size_bytes, staged.sha256)
@@ -72,10 +72,10 @@ def accept(tenant: Tenant, staged: staging.Staged) -> Upload:
 def path_of(tenant: Tenant, token: str) -> Path:
     """Return where a tenant's upload lies. Raises InvalidInput (``upload_missing``)."""
     missing = InvalidInput(
-        "There is no such upload.",
+        _("There is no such upload."),
         code="upload_missing",
         field="upload",
-        remedy="Upload the file again.",
+        remedy=_("Upload the file again."),
     )
     try:
         named = signing.loads(token, salt=SALT, max_age=int(staging.KEEP_S))
@@ -214,7 +214,7 @@ def pool_for(tenant: Tenant, region: Region, disk_type_id: str = "") -> StorageP
     chosen = types.filter(pk=disk_type_id).first() if disk_type_id else types.first()
     if chosen is None:
         raise InvalidInput(
-            "There is no such disk type here.", code="disk_type_unknown", field="disk_type"
+            _("There is no such disk type here."), code="disk_type_unknown", field="disk_type"
         )
     return chosen.pool
 
@@ -235,9 +235,9 @@ def file_response(image: Image, *, asynchronous: bool) -> StreamingHttpResponse:
         size_bytes = path.stat().st_size
     except OSError as error:
         raise Conflict(
-            f"{image.name} is not ready for download.",
+            _("%(name)s is not ready for download.") % {"name": image.name},
             code="not_ready",
-            remedy="Prepare the download first; the file stays for a day.",
+            remedy=_("Prepare the download first; the file stays for a day."),
         ) from error
 
     def pieces() -> Iterator[bytes]:

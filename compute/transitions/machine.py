@@ -299,7 +299,7 @@ class Machine(Generic[Row]):
         if self.has_task and rule.preempts:
             task, job_id = cast(Any, seen).task, cast(Any, seen).task_job
             if job_id and task in rule.preempts:
-                jobs.supersede(job_id, f"Pushed aside by: {rule.label}.")
+                jobs.supersede(job_id, _("Pushed aside by: %(label)s.") % {"label": rule.label})
 
     def _enqueue(
         self,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from network.models import Nic, PrivateAddress, Subnet, cidr
 from scloud.lib.errors import Conflict, InvalidInput, NotFound
@@ -27,7 +28,7 @@ def allocate(subnet: Subnet, asked: Sequence[str | None]) -> list[IPv4Address]:
     """
     locked = Subnet.objects.select_for_update(no_key=True).filter(pk=subnet.pk).first()
     if locked is None:
-        raise NotFound(f"There is no subnet {subnet.pk}.", field="subnet")
+        raise NotFound(_("There is no subnet %(subnet)s.") % {"subnet": subnet.pk}, field="subnet")
     chosen = [None if text is None else _chosen(locked, text) for text in asked]
     named = [address for address in chosen if address is not None]
     _refuse_repeated(named)
@@ -35,10 +36,11 @@ def allocate(subnet: Subnet, asked: Sequence[str | None]) -> list[IPv4Address]:
     free = free_count(locked)
     if len(asked) > free:
         raise Conflict(
-            f"Subnet {locked.name} has {free} free addresses, {len(asked)} are needed.",
+            _("Subnet %(name)s has %(free)s free addresses, %(count)s are needed.")
+            % {"name": locked.name, "free": free, "count": len(asked)},
             code="subnet_exhausted",
             field="subnet",
-            remedy="Choose another subnet, or ask for fewer.",
+            remedy=_("Choose another subnet, or ask for fewer."),
             numbers={"free": free, "asked": len(asked)},
         )
     automatic = iter(_lowest_free(locked, len(asked) - len(named), avoid=named))
@@ -81,18 +83,20 @@ def _chosen(subnet: Subnet, text: str) -> IPv4Address:
         address = IPv4Address(text.strip())
     except AddressValueError as error:
         raise InvalidInput(
-            f"“{text.strip()[:60]}” is not an IPv4 address.",
+            _("“%(text)s” is not an IPv4 address.") % {"text": text.strip()[:60]},
             code="address_invalid",
             field="address",
-            remedy=f"Choose an address within {subnet.cidr}, or leave it empty.",
+            remedy=_("Choose an address within %(cidr)s, or leave it empty.")
+            % {"cidr": subnet.cidr},
         ) from error
     network = subnet.network
     if address not in network:
         raise InvalidInput(
-            f"{address} is not within the subnet {network}.",
+            _("%(address)s is not within the subnet %(network)s.")
+            % {"address": address, "network": network},
             code="address_outside_subnet",
             field="address",
-            remedy=f"Choose an address within {network}.",
+            remedy=_("Choose an address within %(network)s.") % {"network": network},
         )
     reserved = {
         network.network_address: "network address",
@@ -101,10 +105,11 @@ def _chosen(subnet: Subnet, text: str) -> IPv4Address:
     }
     if address in reserved:
         raise InvalidInput(
-            f"{address} is the {reserved[address]} of {network}.",
+            _("%(address)s is the %(role)s of %(network)s.")
+            % {"address": address, "role": reserved[address], "network": network},
             code="address_reserved",
             field="address",
-            remedy="Choose another address.",
+            remedy=_("Choose another address."),
         )
     return address
 
@@ -113,10 +118,10 @@ def _refuse_repeated(named: Sequence[IPv4Address]) -> None:
     for address in named:
         if named.count(address) > 1:
             raise InvalidInput(
-                f"{address} is asked for more than once.",
+                _("%(address)s is asked for more than once.") % {"address": address},
                 code="address_repeated",
                 field="address",
-                remedy="Give each VM an address of its own.",
+                remedy=_("Give each VM an address of its own."),
             )
 
 
@@ -128,10 +133,10 @@ def _refuse_taken(subnet: Subnet, named: Sequence[IPv4Address]) -> None:
     )
     if taken is not None:
         raise Conflict(
-            f"{taken} is already in use.",
+            _("%(taken)s is already in use.") % {"taken": taken},
             code="address_taken",
             field="address",
-            remedy="Choose another address, or leave it empty.",
+            remedy=_("Choose another address, or leave it empty."),
         )
 
 

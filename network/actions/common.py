@@ -43,7 +43,7 @@ def checked_text(text: str, *, field: str, longest: int = REMARK_LENGTH) -> str:
     cleaned = unix_lines(text).strip()
     if len(cleaned) > longest or "\x00" in cleaned:
         raise InvalidInput(
-            f"At most {longest} characters are allowed here.",
+            _("At most %(longest)s characters are allowed here.") % {"longest": longest},
             code="text_invalid",
             field=field,
             numbers={"max": longest, "given": len(cleaned)},
@@ -54,7 +54,7 @@ def checked_text(text: str, *, field: str, longest: int = REMARK_LENGTH) -> str:
 def tenant_of(actor: Actor) -> Tenant:
     """Whose resource is being made. Raises InvalidInput for the platform itself."""
     if actor.tenant is None:
-        raise InvalidInput("A tenant is needed.", code="tenant_missing", field="tenant")
+        raise InvalidInput(_("A tenant is needed."), code="tenant_missing", field="tenant")
     return actor.tenant
 
 
@@ -62,7 +62,9 @@ def usable(region: Region) -> Region:
     """The region, unless an administrator closed it. Raises InvalidInput (``region_disabled``)."""
     if not region.enabled:
         raise InvalidInput(
-            f"Region {region.name} takes no new resources.", code="region_disabled", field="region"
+            _("Region %(name)s takes no new resources.") % {"name": region.name},
+            code="region_disabled",
+            field="region",
         )
     return region
 
@@ -71,7 +73,10 @@ def locked(row: Any) -> Any:
     """The row as it is now, locked until the transaction ends. Raises NotFound if it is gone."""
     fresh = type(row).objects.select_for_update().filter(pk=row.pk).first()
     if fresh is None:
-        raise NotFound(f"There is no {type(row)._meta.verbose_name} {row.pk}.")
+        raise NotFound(
+            _("There is no %(verbose_name)s %(row)s.")
+            % {"verbose_name": type(row)._meta.verbose_name, "row": row.pk}
+        )
     return fresh
 
 
@@ -104,7 +109,11 @@ def still_there(model: type[models.Model], ids: Collection[str], *, field: str) 
         found = {row[0] for row in cursor.fetchall()}
     missing = sorted(set(ids) - found)
     if missing:
-        raise NotFound(f"There is no {model._meta.verbose_name} {missing[0]}.", field=field)
+        raise NotFound(
+            _("There is no %(verbose_name)s %(missing)s.")
+            % {"verbose_name": model._meta.verbose_name, "missing": missing[0]},
+            field=field,
+        )
 
 
 def changed(row: FabricResource) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from network.actions import addresses
 from network.actions.common import bury, changed, enqueue_sync, locked, still_there, tell
 from network.models import Nic, NicKind, SecurityGroup, Subnet
@@ -38,7 +40,7 @@ def create_nics(*, subnet: Subnet, requests: Sequence[NicRequest]) -> list[Nic]:
     for group in groups.values():
         if group.region_id != subnet.region_id:
             raise InvalidInput(
-                f"Security group {group.name} is in another region.",
+                _("Security group %(name)s is in another region.") % {"name": group.name},
                 code="region_differs",
                 field="internal_security_group",
             )
@@ -83,7 +85,7 @@ def assign_security_group(nic: Nic, group: SecurityGroup | None, *, actor: Actor
     if group is not None:
         if group.region_id != fresh.region_id:
             raise InvalidInput(
-                f"Security group {group.name} is in another region.",
+                _("Security group %(name)s is in another region.") % {"name": group.name},
                 code="region_differs",
                 field="internal",
             )
@@ -97,7 +99,11 @@ def assign_security_group(nic: Nic, group: SecurityGroup | None, *, actor: Actor
     changed(fresh)
     tell(fresh, "security_group_changed", vm=fresh.vm_id)
     if fresh.port_wanted:
-        enqueue_sync(fresh, actor=actor, title=f"Change the security group of {fresh.name}")
+        enqueue_sync(
+            fresh,
+            actor=actor,
+            title=_("Change the security group of %(name)s") % {"name": fresh.name},
+        )
     return fresh
 
 
@@ -105,5 +111,5 @@ def assign_security_group(nic: Nic, group: SecurityGroup | None, *, actor: Actor
 def change_security_group(*, actor: Actor, nic: Nic, group: SecurityGroup | None) -> Nic:
     """Give a NIC another group, or none. Raises NotFound, InvalidInput, Conflict (``nic_gone``)."""
     if not nic.port_wanted:
-        raise Conflict(f"{nic.pk} is being removed.", code="nic_gone")
+        raise Conflict(_("%(nic)s is being removed.") % {"nic": nic.pk}, code="nic_gone")
     return assign_security_group(nic, group, actor=actor)

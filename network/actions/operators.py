@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
 from network.actions.common import JOB_DEADLINE_S, enqueue_sync
 from network.models import FabricResource
 from scloud.audit import action as audit
@@ -14,7 +16,7 @@ from scloud.tenancy.actor import Actor
 @action("platform.apply_network")
 def apply_again(*, actor: Actor, row: FabricResource) -> None:
     """Have a worker apply the row once more."""
-    enqueue_sync(row, actor=actor, title=f"Apply {row.name} again")
+    enqueue_sync(row, actor=actor, title=_("Apply %(name)s again") % {"name": row.name})
 
 
 @action("platform.reconcile_network")
@@ -24,7 +26,7 @@ def reconcile_region(*, actor: Actor, region: Region) -> None:
     jobs.enqueue(
         kind="network.reconcile",
         tenant=None,
-        title=f"Reconcile the network of {region.name}",
+        title=_("Reconcile the network of %(name)s") % {"name": region.name},
         target_kind="region",
         target_id=region.pk,
         deadline_s=JOB_DEADLINE_S,

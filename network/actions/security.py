@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from billing import quotas
 from network.actions.common import (
     bury_and_remove,
@@ -86,7 +88,9 @@ def create_security_group(
     SecurityGroupRule.objects.bulk_create(rows)
     audit.note(group, after={"name": group.name, "rules": [str(row) for row in rows]})
     tell(group, "created")
-    enqueue_sync(group, actor=actor, title=f"Create security group {group.name}")
+    enqueue_sync(
+        group, actor=actor, title=_("Create security group %(name)s") % {"name": group.name}
+    )
     return group
 
 
@@ -108,22 +112,26 @@ def delete_security_group(*, actor: Actor, group: SecurityGroup) -> None:
     nics = Nic.objects.filter(security_group=row).count()
     if nics:
         raise Conflict(
-            f"Security group {row.name} is used by {nics} network interfaces.",
+            _("Security group %(name)s is used by %(nics)s network interfaces.")
+            % {"name": row.name, "nics": nics},
             code="security_group_in_use",
-            remedy="Give the VMs another security group, also those in the recycle bin.",
+            remedy=_("Give the VMs another security group, also those in the recycle bin."),
             numbers={"nics": nics},
         )
     for who, number in usage.elsewhere(row).items():
         raise Conflict(
-            f"Security group {row.name} is named by {number} {who}.",
+            _("Security group %(name)s is named by %(number)s %(who)s.")
+            % {"name": row.name, "number": number, "who": who},
             code="security_group_in_use",
-            remedy="Give the VMs another security group, also those in the recycle bin.",
+            remedy=_("Give the VMs another security group, also those in the recycle bin."),
             numbers={"used": number},
         )
     audit.note(before={"name": row.name})
     tell(row, "deleted")
     quotas.free(row.pk)
-    bury_and_remove(row, actor=actor, title=f"Delete security group {row.name}")
+    bury_and_remove(
+        row, actor=actor, title=_("Delete security group %(name)s") % {"name": row.name}
+    )
 
 
 @action("network.add_rule")
@@ -170,7 +178,7 @@ def _locked_rule(rule: SecurityGroupRule) -> tuple[SecurityGroup, SecurityGroupR
     group: SecurityGroup = locked(rule.group)
     fresh = SecurityGroupRule.objects.filter(pk=rule.pk, group=group).first()
     if fresh is None:
-        raise NotFound(f"There is no rule {rule.pk}.")
+        raise NotFound(_("There is no rule %(rule)s.") % {"rule": rule.pk})
     return group, fresh
 
 
@@ -178,15 +186,16 @@ def _rules_changed(group: SecurityGroup, actor: Actor) -> None:
     changed(group)
     audit.note(group)
     tell(group, "rules_changed")
-    enqueue_sync(group, actor=actor, title=f"Apply the rules of {group.name}")
+    enqueue_sync(group, actor=actor, title=_("Apply the rules of %(name)s") % {"name": group.name})
 
 
 def _check_room(present: int, more: int) -> None:
     if present + more > RULES_PER_GROUP:
         raise Conflict(
-            f"A security group has at most {RULES_PER_GROUP} rules.",
+            _("A security group has at most %(rules_per_group)s rules.")
+            % {"rules_per_group": RULES_PER_GROUP},
             code="too_many_rules",
-            remedy="Remove a rule, or join several into a range.",
+            remedy=_("Remove a rule, or join several into a range."),
             numbers={"limit": RULES_PER_GROUP, "used": present, "asked": more},
         )
 
@@ -204,9 +213,9 @@ def _refuse_repeated(rule: SecurityGroupRule) -> None:
     ).exclude(pk=rule.pk)
     if same.exists():
         raise Conflict(
-            "The security group has this very rule already.",
+            _("The security group has this very rule already."),
             code="rule_repeated",
-            remedy="Change the rule that is there.",
+            remedy=_("Change the rule that is there."),
         )
 
 
@@ -220,10 +229,12 @@ def fill_rule(row: SecurityGroupRule, values: RuleInput) -> SecurityGroupRule:
     version = {RuleProtocol.ICMP.value: 4, RuleProtocol.ICMPV6.value: 6}.get(row.protocol)
     if version not in (None, remote.version):
         raise InvalidInput(
-            f"{RuleProtocol(row.protocol).label} does not exist in IPv{remote.version}.",
+            _("%(label)s does not exist in IPv%(version)s.")
+            % {"label": RuleProtocol(row.protocol).label, "version": remote.version},
             code="protocol_ip_version",
             field="cidr",
-            remedy=f"Write an IPv{version} range, or choose another protocol.",
+            remedy=_("Write an IPv%(version)s range, or choose another protocol.")
+            % {"version": version},
         )
     row.cidr = str(remote)
     row.port_min, row.port_max = _ports(values.ports, row.protocol)
@@ -237,10 +248,11 @@ def _one_of(value: str, allowed: list[str], field: str) -> str:
     cleaned = value.strip().lower()
     if cleaned not in allowed:
         raise InvalidInput(
-            f"“{value.strip()[:30]}” is no {field} of a rule.",
+            _("“%(text)s” is no %(field)s of a rule.")
+            % {"text": value.strip()[:30], "field": field},
             code=f"{field}_invalid",
             field=field,
-            remedy=f"Choose one of {', '.join(allowed)}.",
+            remedy=_("Choose one of %(choices)s.") % {"choices": ", ".join(allowed)},
         )
     return cleaned
 
@@ -250,10 +262,10 @@ def _ports(text: str, protocol: str) -> tuple[int | None, int | None]:
     if protocol not in (RuleProtocol.TCP, RuleProtocol.UDP):
         if cleaned:
             raise InvalidInput(
-                f"{RuleProtocol(protocol).label} has no ports.",
+                _("%(label)s has no ports.") % {"label": RuleProtocol(protocol).label},
                 code="ports_not_allowed",
                 field="ports",
-                remedy="Leave the ports empty.",
+                remedy=_("Leave the ports empty."),
             )
         return None, None
     if not cleaned:
@@ -264,9 +276,10 @@ def _ports(text: str, protocol: str) -> tuple[int | None, int | None]:
     numbers = [int(end) for end in ends] if good else [0, 0]
     if not 1 <= numbers[0] <= numbers[1] <= HIGHEST_PORT:
         raise InvalidInput(
-            f"“{cleaned[:30]}” is not a port or a range of ports.",
+            _("“%(cleaned)s” is not a port or a range of ports.") % {"cleaned": cleaned[:30]},
             code="ports_invalid",
             field="ports",
-            remedy=f"Write a port from 1 to {HIGHEST_PORT}, such as 22, or a range: 8000-8100.",
+            remedy=_("Write a port from 1 to %(highest_port)s, such as 22, or a range: 8000-8100.")
+            % {"highest_port": HIGHEST_PORT},
         )
     return numbers[0], numbers[1]

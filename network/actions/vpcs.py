@@ -64,7 +64,7 @@ def create_vpc(
     vpc.save(force_insert=True)
     audit.note(vpc, after={"name": vpc.name, "cidr": vpc.cidr})
     tell(vpc, "created")
-    enqueue_sync(vpc, actor=actor, title=f"Create VPC {vpc.name}")
+    enqueue_sync(vpc, actor=actor, title=_("Create VPC %(name)s") % {"name": vpc.name})
     return vpc
 
 
@@ -81,15 +81,16 @@ def delete_vpc(*, actor: Actor, vpc: Vpc) -> None:
     subnets = Subnet.objects.filter(vpc=row).count()
     if subnets:
         raise Conflict(
-            f"VPC {row.name} still has {subnets} subnets.",
+            _("VPC %(name)s still has %(subnets)s subnets.")
+            % {"name": row.name, "subnets": subnets},
             code="vpc_not_empty",
-            remedy="Delete its subnets first.",
+            remedy=_("Delete its subnets first."),
             numbers={"subnets": subnets},
         )
     audit.note(before={"name": row.name, "cidr": row.cidr})
     tell(row, "deleted")
     quotas.free(row.pk)
-    bury_and_remove(row, actor=actor, title=f"Delete VPC {row.name}")
+    bury_and_remove(row, actor=actor, title=_("Delete VPC %(name)s") % {"name": row.name})
 
 
 @action("network.create_subnet")
@@ -130,7 +131,7 @@ def create_subnet(
     subnet.save(force_insert=True)
     audit.note(subnet, after={"name": subnet.name, "cidr": subnet.cidr, "vpc": row.pk})
     tell(subnet, "created", vpc=row.pk)
-    enqueue_sync(subnet, actor=actor, title=f"Create subnet {subnet.name}")
+    enqueue_sync(subnet, actor=actor, title=_("Create subnet %(name)s") % {"name": subnet.name})
     return subnet
 
 
@@ -151,15 +152,16 @@ def delete_subnet(*, actor: Actor, subnet: Subnet) -> None:
     held = PrivateAddress.objects.filter(subnet=row).count()
     if nics or held:
         raise Conflict(
-            f"Subnet {row.name} is still used by {max(nics, held)} network interfaces.",
+            _("Subnet %(name)s is still used by %(limit)s network interfaces.")
+            % {"name": row.name, "limit": max(nics, held)},
             code="subnet_not_empty",
-            remedy="Destroy the VMs in it, also those in the recycle bin.",
+            remedy=_("Destroy the VMs in it, also those in the recycle bin."),
             numbers={"nics": nics, "addresses": held},
         )
     audit.note(before={"name": row.name, "cidr": row.cidr, "vpc": row.vpc_id})
     tell(row, "deleted", vpc=row.vpc_id)
     quotas.free(row.pk)
-    bury_and_remove(row, actor=actor, title=f"Delete subnet {row.name}")
+    bury_and_remove(row, actor=actor, title=_("Delete subnet %(name)s") % {"name": row.name})
 
 
 def _ranges_of(vpc: Vpc) -> list[IPv4Network]:
@@ -170,7 +172,8 @@ def _checked_dns(servers: Sequence[str], network: IPv4Network) -> list[str]:
     cleaned = [text.strip() for text in servers if text.strip()]
     if len(cleaned) > MOST_DNS_SERVERS:
         raise InvalidInput(
-            f"At most {MOST_DNS_SERVERS} DNS servers are allowed.",
+            _("At most %(most_dns_servers)s DNS servers are allowed.")
+            % {"most_dns_servers": MOST_DNS_SERVERS},
             code="dns_invalid",
             field="dns_servers",
             numbers={"max": MOST_DNS_SERVERS, "given": len(cleaned)},

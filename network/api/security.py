@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -130,7 +131,7 @@ class RuleView(ActorMixin):
             SecurityGroupRule.objects.select_related("group").filter(pk=pk).first()
         )
         if found is None:
-            raise NotFound(f"There is no rule {pk}.")
+            raise NotFound(_("There is no rule %(pk)s.") % {"pk": pk})
         return found
 
     @extend_schema(responses=shapes.RuleSerializer)

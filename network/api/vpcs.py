@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -108,7 +109,7 @@ class SubnetViewSet(NetworkViewSet):
             vpc_id = data.pop("vpc")
             vpc = Vpc.objects.filter(pk=vpc_id).first()
             if vpc is None:
-                raise NotFound(f"There is no VPC {vpc_id}.", field="vpc")
+                raise NotFound(_("There is no VPC %(vpc_id)s.") % {"vpc_id": vpc_id}, field="vpc")
             subnet = actions.create_subnet(actor=self.actor, vpc=vpc, **data)
             return self.shown(subnet.pk, 201)
 

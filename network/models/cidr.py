@@ -37,20 +37,20 @@ def parse_ipv4_network(
         loose = None
     if loose is None or "/" not in cleaned:
         raise InvalidInput(
-            f"“{cleaned[:60]}” is not an IPv4 range.",
+            _("“%(cleaned)s” is not an IPv4 range.") % {"cleaned": cleaned[:60]},
             code="cidr_invalid",
             field=field,
-            remedy="Write an address and a mask, such as 10.0.0.0/16.",
+            remedy=_("Write an address and a mask, such as 10.0.0.0/16."),
         )
     # 10.0.0.0/255.255.0.0 is understood too, but stored in one way only.
     if IPv4Address(cleaned.split("/")[0]) != loose.network_address:
         # What cannot be had anyway is refused for that reason, and not offered.
         check(loose)
         raise InvalidInput(
-            f"{cleaned} does not begin at the start of its range.",
+            _("%(cleaned)s does not begin at the start of its range.") % {"cleaned": cleaned},
             code="cidr_invalid",
             field=field,
-            remedy=f"Did you mean {loose}?",
+            remedy=_("Did you mean %(loose)s?") % {"loose": loose},
         )
     return loose
 
@@ -59,10 +59,10 @@ def check_vpc_range(network: IPv4Network, *, field: str = "cidr") -> None:
     """Raise InvalidInput unless the range is private and its mask 16 to 29."""
     if not any(network.subnet_of(block) for block in PRIVATE):
         raise InvalidInput(
-            f"{network} is not within a private range.",
+            _("%(network)s is not within a private range.") % {"network": network},
             code="cidr_not_private",
             field=field,
-            remedy="Choose a range within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16.",
+            remedy=_("Choose a range within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16."),
         )
     _check_mask(network, WIDEST_MASK, field)
 
@@ -74,25 +74,28 @@ def check_subnet_range(
     _check_mask(network, WIDEST_MASK, field)
     if not network.subnet_of(vpc):
         raise InvalidInput(
-            f"{network} is not within the VPC's range {vpc}.",
+            _("%(network)s is not within the VPC's range %(vpc)s.")
+            % {"network": network, "vpc": vpc},
             code="cidr_outside_vpc",
             field=field,
-            remedy=f"Choose a range within {vpc}.",
+            remedy=_("Choose a range within %(vpc)s.") % {"vpc": vpc},
         )
     for other in others:
         if network.overlaps(other):
             raise Conflict(
-                f"{network} overlaps the subnet {other}.",
+                _("%(network)s overlaps the subnet %(other)s.")
+                % {"network": network, "other": other},
                 code="cidr_overlaps",
                 field=field,
-                remedy="Choose a range that no other subnet of the VPC uses.",
+                remedy=_("Choose a range that no other subnet of the VPC uses."),
             )
 
 
 def _check_mask(network: IPv4Network, widest: int, field: str) -> None:
     if not widest <= network.prefixlen <= NARROWEST_MASK:
         raise InvalidInput(
-            f"The mask must be between {widest} and {NARROWEST_MASK}, not {network.prefixlen}.",
+            _("The mask must be between %(widest)s and %(narrowest_mask)s, not %(prefixlen)s.")
+            % {"widest": widest, "narrowest_mask": NARROWEST_MASK, "prefixlen": network.prefixlen},
             code="cidr_mask",
             field=field,
             numbers={"min": widest, "max": NARROWEST_MASK, "given": network.prefixlen},
@@ -137,11 +140,11 @@ def parse_remote(text: str, *, field: str = "cidr") -> IPv4Network | IPv6Network
     except ValueError as error:
         try:
             meant = ip_network(cleaned, strict=False)
-            remedy = f"Did you mean {meant}?"
+            remedy = _("Did you mean %(meant)s?") % {"meant": meant}
         except ValueError:
-            remedy = "Write an address or a range, such as 203.0.113.7 or 10.0.0.0/8 or ::/0."
+            remedy = _("Write an address or a range, such as 203.0.113.7 or 10.0.0.0/8 or ::/0.")
         raise InvalidInput(
-            f"“{cleaned[:60]}” is not an address or a range.",
+            _("“%(cleaned)s” is not an address or a range.") % {"cleaned": cleaned[:60]},
             code="cidr_invalid",
             field=field,
             remedy=remedy,

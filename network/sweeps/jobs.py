@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.utils.translation import gettext as _
+
 from network.sweeps import reconcile
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
@@ -15,7 +17,7 @@ class Reconcile(Handler):
 
     def steps(self, job: Job) -> Sequence[Step]:
         """One step."""
-        return [Step("compare", "Compare with the network", self._run)]
+        return [Step("compare", _("Compare with the network"), self._run)]
 
     def _run(self, context: Context) -> None:
         region = Region.objects.get(pk=context.job.target_id)

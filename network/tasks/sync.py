@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.utils.translation import gettext as _
+
 from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
 from network.tasks import plumbing
 from network.tasks.fabrics import fabric_of
@@ -22,7 +24,7 @@ class SyncHandler(Handler):
 
     def steps(self, job: Job) -> Sequence[Step]:
         """One step."""
-        return [Step("apply", "Apply to the network", self._run)]
+        return [Step("apply", _("Apply to the network"), self._run)]
 
     def apply(self, row: FabricResource) -> None:
         """Make the row true."""
@@ -106,7 +108,7 @@ class Remove(Handler):
 
     def steps(self, job: Job) -> Sequence[Step]:
         """One step."""
-        return [Step("remove", "Remove from the network", self._run)]
+        return [Step("remove", _("Remove from the network"), self._run)]
 
     def _run(self, context: Context) -> None:
         tombstone = (

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import models, transaction
+from django.utils.translation import gettext as _
 
 from scloud.audit.models import Operation
 from scloud.lib.errors import NotFound, ScloudError
@@ -90,7 +91,10 @@ def _refuse_foreign(actor: Actor, values: dict[str, Any], notes: _Notes) -> None
                 continue
             owner = getattr(row, "tenant_id", None)
             if actor.tenant is not None and owner is not None and owner != actor.tenant.pk:
-                raise NotFound(f"There is no {row._meta.verbose_name} {row.pk}.")
+                raise NotFound(
+                    _("There is no %(verbose_name)s %(row)s.")
+                    % {"verbose_name": row._meta.verbose_name, "row": row.pk}
+                )
             if owner is not None:
                 entry = describe(row)
                 if entry not in notes.resources:

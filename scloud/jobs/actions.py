@@ -34,6 +34,8 @@ def cancel_job(*, actor: Actor, job: Job) -> None:
             code="job_kind_unknown",
             remedy=gettext("Cancel it with the release that queued it."),
         )
-    error = ScloudError(f"Cancelled by {actor.label}.", code="cancelled")
+    error = ScloudError(
+        gettext("Cancelled by %(label)s.") % {"label": actor.label}, code="cancelled"
+    )
     if not sweep.end_now(job, error):
-        raise Conflict("This job has ended already.", code="job_not_active")
+        raise Conflict(gettext("This job has ended already."), code="job_not_active")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from django.utils.translation import gettext as _
+
 from scloud.jobs.lanes import Lane
 from scloud.lib.errors import HostError, ScloudError
 
@@ -186,7 +188,9 @@ def handler_for(kind: str) -> Handler:
     try:
         return _handlers[kind]
     except KeyError:
-        raise HostError(f"No handler for job kind {kind}.", code="unknown_job_kind") from None
+        raise HostError(
+            _("No handler for job kind %(kind)s.") % {"kind": kind}, code="unknown_job_kind"
+        ) from None
 
 
 def registered_kinds() -> list[str]:

@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django_q.tasks import async_task
 
 from scloud.audit import events
@@ -88,9 +89,9 @@ def enqueue(
             job.save(force_insert=True)
     except IntegrityError as error:
         raise Conflict(
-            f"Another operation on {target_id} is still running.",
+            _("Another operation on %(target_id)s is still running.") % {"target_id": target_id},
             code="target_busy",
-            remedy="Wait until it has ended and try again.",
+            remedy=_("Wait until it has ended and try again."),
         ) from error
     job.not_before, job.rung_at = now + timedelta(seconds=delay_s), now
     ring(job.id)
@@ -126,18 +127,18 @@ def retry(job_id: str) -> Job:
     with scopes_disabled():
         job = Job.objects.filter(id=job_id).first()
         if job is None:
-            raise NotFound(f"There is no job {job_id}.")
+            raise NotFound(_("There is no job %(job_id)s.") % {"job_id": job_id})
         if not handler_for(job.kind).repeatable:
             raise Conflict(
-                "What this job had taken was given back when it ended.",
+                _("What this job had taken was given back when it ended."),
                 code="job_not_repeatable",
-                remedy="Invoke the verb on the resource again.",
+                remedy=_("Invoke the verb on the resource again."),
             )
         now = timezone.now()
         if Job.objects.filter(
             target_kind=job.target_kind, target_id=job.target_id, status__in=ACTIVE, exclusive=True
         ).exists():
-            raise Conflict("The target has another active job.", code="target_busy")
+            raise Conflict(_("The target has another active job."), code="target_busy")
         changed = Job.objects.filter(
             Q(status=JobStatus.FAILED) | Q(status=JobStatus.CANCELLED), id=job_id
         ).update(
@@ -155,7 +156,9 @@ def retry(job_id: str) -> Job:
             parked=None,
         )
         if not changed:
-            raise Conflict("Only a failed or cancelled job can be retried.", code="job_not_failed")
+            raise Conflict(
+                _("Only a failed or cancelled job can be retried."), code="job_not_failed"
+            )
         ring(job_id)
         fresh: Job = Job.objects.get(id=job_id)
         tell(fresh)

@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from scloud.jobs import runner, workers
 from scloud.jobs.handlers import (
@@ -89,9 +90,9 @@ def _end_overdue(job: Job) -> None:
     end_now(
         job,
         ScloudError(
-            f"{job.title} did not end in time.",
+            gettext("%(title)s did not end in time.") % {"title": job.title},
             code="deadline_exceeded",
-            remedy="Look at the state of the resource and try again.",
+            remedy=gettext("Look at the state of the resource and try again."),
         ),
     )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
+from django.utils.translation import gettext as _
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
@@ -51,9 +52,9 @@ def _all(detail: Any, path: str = "") -> list[dict[str, str]]:
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Turn our errors and DRF's into one form."""
     if isinstance(exc, Http404):
-        exc = NotFound("There is no such resource.")
+        exc = NotFound(_("There is no such resource."))
     elif isinstance(exc, RequestDataTooBig):
-        exc = TooLarge("The request is too large.", remedy="Send less than 2.5 MB.")
+        exc = TooLarge(_("The request is too large."), remedy=_("Send less than 2.5 MB."))
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
     if isinstance(exc, ScloudError):
@@ -69,7 +70,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         body: dict[str, Any] = {
             "code": "invalid_input",
             "message": message,
-            "remedy": "Correct the named fields and send the request again.",
+            "remedy": _("Correct the named fields and send the request again."),
             "errors": _all(exc.detail),
         }
         if field:

@@ -69,7 +69,9 @@ def once(request: Request, actor: Actor, answer: Callable[[], Response]) -> Resp
         return answer()
     if len(key) > 120 or not key.isprintable():
         raise InvalidInput(
-            f"{HEADER} may have at most 120 printable characters.", field=HEADER, code="invalid_key"
+            _("%(header)s may have at most 120 printable characters.") % {"header": HEADER},
+            field=HEADER,
+            code="invalid_key",
         )
     digests = _digests(request)
     with transaction.atomic():
@@ -93,9 +95,9 @@ def _alone(
         taken = cursor.fetchone()
     if not taken or not taken[0]:
         raise Conflict(
-            "The first request with this Idempotency-Key is still running.",
+            _("The first request with this Idempotency-Key is still running."),
             code="idempotency_key_in_use",
-            remedy="Repeat the request in a few seconds.",
+            remedy=_("Repeat the request in a few seconds."),
         )
     rows = IdempotentRequest.objects.filter(key=key, caller__in=[actor.caller, ""])
     rows.filter(_old()).delete()
@@ -128,9 +130,9 @@ def _alone(
         actor.require(right)
     if earlier.request_digest not in digests:
         raise InvalidInput(
-            "This Idempotency-Key was used for another request.",
+            _("This Idempotency-Key was used for another request."),
             code="idempotency_key_reused",
             field=HEADER,
-            remedy="Use a new key for every new request.",
+            remedy=_("Use a new key for every new request."),
         )
     return Response(earlier.body, status=earlier.status, headers={"Idempotent-Replay": "true"})

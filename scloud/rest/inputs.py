@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
@@ -29,5 +30,7 @@ def region_named(region_id: str | None) -> Region:
     """Return the region of a query or body. Raises NotFound."""
     region = Region.objects.filter(pk=region_id or "").first()
     if region is None:
-        raise NotFound(f"There is no region {region_id}.", field="region")
+        raise NotFound(
+            _("There is no region %(region_id)s.") % {"region_id": region_id}, field="region"
+        )
     return region

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 from django.http import Http404
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from rest_framework import mixins, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,12 +30,12 @@ class ActorMixin(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if any("\x00" in str(value) for value in kwargs.values()):
-            raise NotFound("There is no such resource.")
+            raise NotFound(_("There is no such resource."))
         for name, values in request.query_params.lists():
             # PostgreSQL cannot hold the character, so nothing sensible can be meant.
             if any("\x00" in value for value in [name, *values]):
                 raise InvalidInput(
-                    "The query has a NUL character.",
+                    _("The query has a NUL character."),
                     code="invalid_query",
                     field=name.replace("\x00", ""),
                 )
@@ -55,7 +56,7 @@ class ActorMixin(APIView):
         """Who calls."""
         auth = self.request.auth
         if not isinstance(auth, Actor) or auth.tenant is None:
-            raise Forbidden("Only a tenant's user or key can call this.")
+            raise Forbidden(_("Only a tenant's user or key can call this."))
         return auth
 
     @property
@@ -86,4 +87,6 @@ class ResourceViewSet(
             return super().get_object()
         except (Http404, models.ObjectDoesNotExist) as error:
             label = self.get_queryset().model._meta.verbose_name
-            raise NotFound(f"There is no {label} {self.kwargs.get('pk')}.") from error
+            raise NotFound(
+                _("There is no %(label)s %(get)s.") % {"label": label, "get": self.kwargs.get("pk")}
+            ) from error

@@ -88,9 +88,9 @@ class Actor:
                     numbers={"permission": permission, "role": self.role},
                 )
             raise Forbidden(
-                f"Your role does not include {permission}.",
+                _("Your role does not include %(permission)s.") % {"permission": permission},
                 code="forbidden",
-                remedy="Ask the owner of the account for a role that includes it.",
+                remedy=_("Ask the owner of the account for a role that includes it."),
                 numbers={"permission": permission, "role": self.role},
             )
         noted = _noted.get()

@@ -9,6 +9,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scloud.lib.ids import new_id
@@ -260,7 +261,7 @@ class PlatformSettings(models.Model):
         constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_settings_row")]
 
     def __str__(self) -> str:
-        return "Platform settings"
+        return gettext("Platform settings")
 
     @classmethod
     def load(cls) -> "PlatformSettings":

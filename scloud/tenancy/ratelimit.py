@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from scloud.lib.errors import TooManyRequests
 from scloud.tenancy.models import RateCounter
@@ -25,8 +26,9 @@ def hit(key: str, *, limit: int, window_s: int = 60) -> None:
     if count > limit:
         wait_s = int((start + timedelta(seconds=window_s) - now).total_seconds()) + 1
         raise TooManyRequests(
-            f"More than {limit} requests in {window_s} s.",
-            remedy=f"Wait {wait_s} s and try again.",
+            gettext("More than %(limit)s requests in %(window_s)s s.")
+            % {"limit": limit, "window_s": window_s},
+            remedy=gettext("Wait %(wait_s)s s and try again.") % {"wait_s": wait_s},
             numbers={"limit": limit, "window_s": window_s, "retry_after_s": wait_s},
         )
 

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scloud.audit.models import Operation
@@ -112,7 +113,7 @@ class TaskDetailView(ConsoleView):
     def get(self, request: HttpRequest, job_id: str) -> HttpResponse:
         job = Job.objects.filter(pk=job_id).first()
         if job is None:
-            raise NotFound(f"There is no task {job_id}.")
+            raise NotFound(gettext("There is no task %(job_id)s.") % {"job_id": job_id})
         context = {
             "job": job,
             "status": job_status(job),
@@ -258,7 +259,7 @@ class OperationDetailView(ConsoleView):
     def get(self, request: HttpRequest, pk: int) -> HttpResponse:
         operation = Operation.objects.filter(pk=pk).first()
         if operation is None:
-            raise NotFound("There is no such entry in the log.")
+            raise NotFound(gettext("There is no such entry in the log."))
         context = {
             "operation": operation,
             "status": _result(operation),

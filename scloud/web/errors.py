@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from scloud.lib.errors import (
     Forbidden,
@@ -21,15 +22,15 @@ from scloud.lib.outage import outage_of
 from scloud.web.http import toast
 
 _TITLES = {
-    400: "Bad request",
-    403: "Not allowed",
-    404: "Not found",
-    409: "Not possible now",
-    413: "Too large",
-    429: "Too many requests",
-    500: "Something broke on our side",
-    502: "A host did not answer",
-    503: "Unavailable",
+    400: gettext_lazy("Bad request"),
+    403: gettext_lazy("Not allowed"),
+    404: gettext_lazy("Not found"),
+    409: gettext_lazy("Not possible now"),
+    413: gettext_lazy("Too large"),
+    429: gettext_lazy("Too many requests"),
+    500: gettext_lazy("Something broke on our side"),
+    502: gettext_lazy("A host did not answer"),
+    503: gettext_lazy("Unavailable"),
 }
 
 
@@ -59,7 +60,7 @@ def page(request: HttpRequest, error: ScloudError, *, status: int | None = None)
     code = status or error.http_status
     framed = getattr(request, "actor", None) is not None
     template = "errors/error.html" if framed else "errors/lone.html"
-    title = _(_TITLES.get(code, "It did not work"))
+    title = _TITLES.get(code, _("It did not work"))
     return render(request, template, {"title": title, "status": code, "error": error}, status=code)
 
 

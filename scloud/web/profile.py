@@ -356,7 +356,7 @@ class OwnKeyView(ActionView):
     def get_object(self) -> ApiKey:
         key = ApiKey.objects.filter(user=self.request.user, pk=self.kwargs["key_id"]).first()
         if not isinstance(key, ApiKey):
-            raise NotFound(f"There is no key {self.kwargs['key_id']}.")
+            raise NotFound(_("There is no key %(key)s.") % {"key": self.kwargs["key_id"]})
         return key
 
 

@@ -13,6 +13,9 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from scloud.lib.sizes import size_bytes as size_bytes
+from scloud.lib.sizes import size_gib as size_gib
+from scloud.lib.sizes import size_mib as size_mib
 from scloud.web.icons import icon
 from scloud.web.status import StatusView
 
@@ -182,37 +185,6 @@ def price(amount: Decimal | None, currency: str = "") -> str:
         abs(exact), decimal_pos=min(6, wanted), use_l10n=True, force_grouping=True
     )
     return f"{'−' if exact < 0 else ''}{sign}{digits}"
-
-
-def size_gib(value: int | float | None) -> str:
-    """Return a size given in GiB, as people of the field write it: 40 GB, 1.5 TB."""
-    if value is None:
-        return "—"
-    if value >= 1024:
-        return f"{number_format(round(value / 1024, 1)).removesuffix('.0')} TB"
-    return f"{number_format(value)} GB"
-
-
-def size_mib(value: int | None) -> str:
-    """Return a size given in MiB: 512 MB, 4 GB."""
-    if value is None:
-        return "—"
-    if value < 1024:
-        return f"{number_format(value)} MB"
-    gib = value / 1024
-    return size_gib(int(gib) if gib == int(gib) else round(gib, 1))
-
-
-def size_bytes(value: int | float | None) -> str:
-    """Return a size given in bytes in the largest binary unit that keeps it above 1."""
-    if value is None:
-        return "—"
-    amount = float(value)
-    for unit in ("B", "KB", "MB", "GB"):
-        if abs(amount) < 1024:
-            return f"{number_format(round(amount, 1)).removesuffix('.0')} {unit}"
-        amount /= 1024
-    return f"{number_format(round(amount, 1)).removesuffix('.0')} TB"
 
 
 def mbps(value: int | None) -> str:

@@ -27,6 +27,7 @@ from scloud.audit import events
 from scloud.audit.action import action
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NoCapacity
+from scloud.lib.sizes import size_mib
 from scloud.lib.text import composed
 from scloud.tenancy.actor import Actor
 
@@ -81,18 +82,22 @@ def _check_size(vm: VM, spec: Spec, verb: str) -> None:
 def _check_hot_upgrade(vm: VM, spec: Spec) -> None:
     if spec.vcpus < vm.vcpus or spec.memory_mib < vm.memory_mib:
         raise InvalidInput(
-            "A running VM can only grow.",
+            _("A running VM can only grow."),
             code="hot_upgrade_shrinks",
             field="spec",
-            remedy="Choose a larger size, or shut the VM down and modify its configuration.",
+            remedy=_("Choose a larger size, or shut the VM down and modify its configuration."),
         )
     if spec.vcpus > vm.max_vcpus or spec.memory_mib > vm.max_memory_mib:
         raise Conflict(
-            f"Without a restart {vm.name} can grow to {vm.max_vcpus} vCPU and "
-            f"{vm.max_memory_mib / 1024:g} GiB.",
+            _("Without a restart %(name)s can grow to %(max_vcpus)s vCPU and %(memory)s.")
+            % {
+                "name": vm.name,
+                "max_vcpus": vm.max_vcpus,
+                "memory": size_mib(vm.max_memory_mib),
+            },
             code="headroom_exceeded",
             field="spec",
-            remedy="Choose a smaller size, or shut the VM down and modify its configuration.",
+            remedy=_("Choose a smaller size, or shut the VM down and modify its configuration."),
             numbers={"max_vcpus": vm.max_vcpus, "max_memory_mib": vm.max_memory_mib},
         )
 
@@ -100,10 +105,12 @@ def _check_hot_upgrade(vm: VM, spec: Spec) -> None:
 def _check_spec(vm: VM, spec: Spec) -> None:
     if spec.cluster_id != vm.cluster_id or not spec.enabled:
         raise InvalidInput(
-            f"{vm.cluster.alias} does not offer this size.", code="spec_unknown", field="spec"
+            _("%(alias)s does not offer this size.") % {"alias": vm.cluster.alias},
+            code="spec_unknown",
+            field="spec",
         )
     if (spec.vcpus, spec.memory_mib) == (vm.vcpus, vm.memory_mib):
-        raise InvalidInput("The VM has this size already.", code="spec_same", field="spec")
+        raise InvalidInput(_("The VM has this size already."), code="spec_same", field="spec")
     rules_catalogue.check_gpu(vm.cluster, spec, vm.gpu_count)
 
 
@@ -241,40 +248,42 @@ def reinstall_vm(
 def check_reinstall(vm: VM, image: Image) -> None:
     """Raise InvalidInput unless the VM can be reinstalled from the image."""
     if not catalogue.images(vm.tenant, vm.region).filter(pk=image.pk).exists():
-        raise InvalidInput("There is no such image here.", code="image_unknown", field="image")
+        raise InvalidInput(_("There is no such image here."), code="image_unknown", field="image")
     disk = sizes.system_disk(vm)
     if image.status != ImageStatus.AVAILABLE:
         raise InvalidInput(
-            f"The image is {image.get_status_display().lower()}.",
+            _("The image is %(status)s.") % {"status": image.get_status_display().lower()},
             code="image_not_available",
             field="image",
         )
     if image.os_family != vm.image.os_family:
         raise InvalidInput(
-            f"A {vm.image.get_os_family_display()} VM can only be reinstalled with "
-            f"{vm.image.get_os_family_display()}.",
+            _("A %(family)s VM can only be reinstalled with %(family)s.")
+            % {"family": vm.image.get_os_family_display()},
             code="os_family_differs",
             field="image",
-            remedy="Choose an image of the same family, or create a new VM.",
+            remedy=_("Choose an image of the same family, or create a new VM."),
         )
     if image.architecture != vm.cluster.architecture:
         raise InvalidInput(
-            f"The image is for {image.architecture}, the model is {vm.cluster.architecture}.",
+            _("The image is for %(architecture)s, the model is %(wanted)s.")
+            % {"architecture": image.architecture, "wanted": vm.cluster.architecture},
             code="architecture_differs",
             field="image",
         )
     if image.pool_id != disk.pool_id:
         raise InvalidInput(
-            "The image does not lie in the pool of the system disk.",
+            _("The image does not lie in the pool of the system disk."),
             code="image_in_other_pool",
             field="image",
         )
     if image.min_disk_gib > disk.size_gib:
         raise InvalidInput(
-            f"The image needs a system disk of at least {image.min_disk_gib} GB.",
+            _("The image needs a system disk of at least %(min_disk_gib)s GB.")
+            % {"min_disk_gib": image.min_disk_gib},
             code="disk_smaller_than_image",
             field="image",
-            remedy="Expand the system disk first.",
+            remedy=_("Expand the system disk first."),
             numbers={"min": image.min_disk_gib, "has": disk.size_gib},
         )
 
@@ -284,7 +293,7 @@ def check_image_name(name: str) -> str:
     cleaned = composed(name.strip())
     if not 1 <= len(cleaned) <= 60 or not cleaned.isprintable():
         raise InvalidInput(
-            "An image's name has 1 to 60 characters.",
+            _("An image's name has 1 to 60 characters."),
             code="name_invalid",
             field="name",
             numbers={"min": 1, "max": 60, "length": len(cleaned)},
@@ -352,7 +361,7 @@ def change_security_groups(
             continue
         if group.region_id != vm.region_id:
             raise InvalidInput(
-                f"Security group {group.name} is in another region.",
+                _("Security group %(name)s is in another region.") % {"name": group.name},
                 code="region_differs",
                 field=field,
             )

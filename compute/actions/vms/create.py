@@ -133,7 +133,7 @@ def quote_vms(*, actor: Actor, order: VmOrder) -> Quote:
 
 def _tenant(actor: Actor) -> Tenant:
     if actor.tenant is None:
-        raise InvalidInput("A VM belongs to a tenant.", code="tenant_missing")
+        raise InvalidInput(_("A VM belongs to a tenant."), code="tenant_missing")
     return actor.tenant
 
 
@@ -177,7 +177,7 @@ def _check_sizes(order: VmOrder) -> None:
     """Check what the price depends on, and what belongs together."""
     if not 1 <= order.count <= MAX_BATCH:
         raise InvalidInput(
-            f"1 to {MAX_BATCH} VMs can be created at once.",
+            _("1 to %(limit)s VMs can be created at once.") % {"limit": MAX_BATCH},
             code="count_out_of_range",
             field="count",
             numbers={"min": 1, "max": MAX_BATCH, "asked": order.count},
@@ -190,21 +190,26 @@ def _check_sizes(order: VmOrder) -> None:
     ):
         if one.region_id != order.region.pk:
             raise InvalidInput(
-                f"This {name.replace('_', ' ')} is in another region.",
+                _("What was chosen is in another region."),
                 code="region_differs",
                 field=name,
             )
     if order.spec.cluster_id != order.cluster.pk or not order.spec.enabled:
         raise InvalidInput(
-            f"{order.cluster.alias} does not offer this size.", code="spec_unknown", field="spec"
+            _("%(alias)s does not offer this size.") % {"alias": order.cluster.alias},
+            code="spec_unknown",
+            field="spec",
         )
     if order.image.architecture != order.cluster.architecture:
         raise InvalidInput(
-            f"The image is for {order.image.architecture}, the model is "
-            f"{order.cluster.architecture}.",
+            _("The image is for %(architecture)s, the model is %(wanted)s.")
+            % {
+                "architecture": order.image.architecture,
+                "wanted": order.cluster.architecture,
+            },
             code="architecture_differs",
             field="image",
-            remedy="Choose an image of the model's architecture.",
+            remedy=_("Choose an image of the model's architecture."),
         )
     if order.image.withdrawn_at is not None:
         raise InvalidInput(
@@ -212,7 +217,7 @@ def _check_sizes(order: VmOrder) -> None:
         )
     if order.image.status != ImageStatus.AVAILABLE:
         raise InvalidInput(
-            f"The image is {order.image.get_status_display().lower()}.",
+            _("The image is %(status)s.") % {"status": order.image.get_status_display().lower()},
             code="image_not_available",
             field="image",
         )
@@ -222,22 +227,23 @@ def _check_sizes(order: VmOrder) -> None:
     )
     if order.system_disk_gib < order.image.min_disk_gib:
         raise InvalidInput(
-            f"The image needs a system disk of at least {order.image.min_disk_gib} GB.",
+            _("The image needs a system disk of at least %(min_disk_gib)s GB.")
+            % {"min_disk_gib": order.image.min_disk_gib},
             code="disk_smaller_than_image",
             field="system_disk_gib",
             numbers={"min": order.image.min_disk_gib, "asked": order.system_disk_gib},
         )
     if order.image.pool_id != order.system_disk_type.pool_id:
         raise InvalidInput(
-            "The image does not lie in the pool of this disk type.",
+            _("The image does not lie in the pool of this disk type."),
             code="image_in_other_pool",
             field="system_disk_type",
-            remedy="Choose another disk type for the system disk.",
+            remedy=_("Choose another disk type for the system disk."),
         )
     if order.data_disk_type is not None:
         if order.data_disk_type.region_id != order.region.pk:
             raise InvalidInput(
-                "This disk type is in another region.",
+                _("This disk type is in another region."),
                 code="region_differs",
                 field="data_disk_type",
             )
@@ -251,7 +257,7 @@ def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
     if order.names:
         if len(order.names) != order.count:
             raise InvalidInput(
-                "Give one name per VM.",
+                _("Give one name per VM."),
                 code="names_count",
                 field="names",
                 numbers={"asked": order.count, "given": len(order.names)},
@@ -267,13 +273,13 @@ def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
         )
     elif complete and not order.ssh_public_key.strip():
         raise InvalidInput(
-            "Give a password or an SSH public key, or nobody can log in.",
+            _("Give a password or an SSH public key, or nobody can log in."),
             code="login_missing",
             field="password",
         )
     if order.private_ips and len(order.private_ips) != order.count:
         raise InvalidInput(
-            "Give one private IP per VM, or none.",
+            _("Give one private IP per VM, or none."),
             code="private_ips_count",
             field="private_ips",
             numbers={"asked": order.count, "given": len(order.private_ips)},

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from compute.actions.vms.create import vm_quota
@@ -92,7 +93,7 @@ def delete_vm(
         actor.require("compute.delete_disk")
         for disk in Disk.objects.filter(vm=vm, is_system=False):
             if disk.task:
-                raise Conflict(f"{disk.name} is busy.", code="disk_state")
+                raise Conflict(_("%(name)s is busy.") % {"name": disk.name}, code="disk_state")
             along.append(disk.pk)
             size_gib += disk.size_gib
             audit.note(disk)
@@ -116,9 +117,9 @@ def restore_vm(*, actor: Actor, vm: VM) -> Job:
     subscription = services.subscription_of(vm.tenant, vm.id)
     if subscription.paid_until <= timezone.now():
         raise Conflict(
-            f"{vm.name} has expired.",
+            _("%(name)s has expired.") % {"name": vm.name},
             code="renew_first",
-            remedy="Renew it, then restore it.",
+            remedy=_("Renew it, then restore it."),
         )
     kept = [(one, {"snapshots": 1}) for one in system_snapshots(vm)]
     quotas.take_many(vm.tenant, vm.region, [(vm.id, full_quota(vm)), *kept])
@@ -135,10 +136,10 @@ def destroy_vm(*, actor: Actor, vm: VM, confirm_name: str | None = None) -> Job:
     """
     if confirm_name is not None and confirm_name != vm.name:
         raise InvalidInput(
-            "The name does not match.",
+            _("The name does not match."),
             code="confirmation_differs",
             field="confirm_name",
-            remedy=f"Type {vm.name} to confirm.",
+            remedy=_("Type %(name)s to confirm.") % {"name": vm.name},
         )
     return VMS.begin(vm, "destroy_vm", actor=actor)
 
@@ -154,7 +155,7 @@ def rename_vm(
 ) -> VM:
     """Change name, remark or tags, in any state. Raises InvalidInput."""
     if vm.status == VmStatus.DESTROYED:
-        raise NotFound(f"There is no VM {vm.id}.")
+        raise NotFound(_("There is no VM %(vm)s.") % {"vm": vm.id})
     before = {"name": vm.name, "remark": vm.remark, "tags": list(vm.tags)}
     if name is not None:
         # A VM of an earlier version: its guest goes on being called as it is now.
@@ -245,24 +246,24 @@ def run_batch(
     """
     if verb not in BATCH_VERBS:
         raise InvalidInput(
-            f"{verb} is no batch verb.",
+            _("%(verb)s is no batch verb.") % {"verb": verb},
             code="verb_unknown",
             field="verb",
             numbers={"allowed": sorted(BATCH_VERBS)},
         )
     if not 1 <= len(vms) <= MAX_BATCH_VERB:
         raise InvalidInput(
-            f"Choose 1 to {MAX_BATCH_VERB} VMs.",
+            _("Choose 1 to %(limit)s VMs.") % {"limit": MAX_BATCH_VERB},
             code="batch_size",
             field="ids",
             numbers={"min": 1, "max": MAX_BATCH_VERB, "asked": len(vms)},
         )
     if delete_disks and verb != "delete_vm":
         raise InvalidInput(
-            f"delete_disks has no meaning for {verb}.",
+            _("delete_disks has no meaning for %(verb)s.") % {"verb": verb},
             code="option_unknown",
             field="delete_disks",
-            remedy="Leave it out.",
+            remedy=_("Leave it out."),
         )
     options = {"delete_disks": True} if delete_disks else {}
     results = []

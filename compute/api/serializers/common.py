@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from scloud.rest.fields import Lines
@@ -53,7 +54,7 @@ def allowed(
         reason = why_not(verb)
         right = "billing.renew_resource" if verb == "renew_disk" else f"compute.{verb}"
         if reason is None and not actor.allows(right):
-            reason = "Your role does not include it."
+            reason = _("Your role does not include it.")
         rows.append({"verb": verb, "allowed": reason is None, "reason": reason})
     return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -127,7 +128,7 @@ class VmSerializer(serializers.ModelSerializer[VM]):
                 continue
             reason = vm_refusal(vm, verb)
             if reason is None and not actor.allows(rule.permission):
-                reason = "Your role does not include it."
+                reason = _("Your role does not include it.")
             rows.append({"verb": verb, "allowed": reason is None, "reason": reason})
         return rows
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import quotas
 from compute.hypervisor.base import (
@@ -43,7 +44,9 @@ from scloud.jobs.lanes import Lane
 from scloud.lib.errors import HostError, ScloudError
 
 AGENT_PATIENCE_S = 15.0
-NO_AGENT = "Start the guest agent in the VM, or install qemu-guest-agent, and try again."
+NO_AGENT = gettext_lazy(
+    "Start the guest agent in the VM, or install qemu-guest-agent, and try again."
+)
 
 
 class ResetPassword(VmHandler):
@@ -53,8 +56,8 @@ class ResetPassword(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("agent", "Waiting for the guest agent", self.ensure_agent, 1),
-            Step("password", "Setting the password", self.ensure_password, 1),
+            Step("agent", _("Waiting for the guest agent"), self.ensure_agent, 1),
+            Step("password", _("Setting the password"), self.ensure_password, 1),
         )
 
     def ensure_agent(self, context: Context) -> None:
@@ -68,9 +71,9 @@ class ResetPassword(VmHandler):
 
         if not context.wait_until(answers, timeout_s=AGENT_PATIENCE_S, poll_s=0.5):
             raise ScloudError(
-                f"The guest agent of {vm.name} does not answer.",
+                _("The guest agent of %(name)s does not answer.") % {"name": vm.name},
                 code="agent_unavailable",
-                remedy=NO_AGENT,
+                remedy=str(NO_AGENT),
             )
 
     def ensure_password(self, context: Context) -> None:
@@ -78,7 +81,7 @@ class ResetPassword(VmHandler):
         vm = vm_of(context.job)
         pending = open_pending(vm)
         if pending is None:
-            raise ScloudError("There is no password to set.", code="password_missing")
+            raise ScloudError(_("There is no password to set."), code="password_missing")
         with translated_errors():
             host_of(vm).set_password(
                 str(vm.uuid),
@@ -137,9 +140,9 @@ class ModifyVm(SizeHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("network", "Plugging the network", ensure_network, 1),
-            Step("define", "Defining the machine", self.ensure_defined, 2),
-            Step("undefine", "Tidying up the former host", self.ensure_left, 1),
+            Step("network", _("Plugging the network"), ensure_network, 1),
+            Step("define", _("Defining the machine"), self.ensure_defined, 2),
+            Step("undefine", _("Tidying up the former host"), self.ensure_left, 1),
         )
 
     def ensure_defined(self, context: Context) -> None:
@@ -160,8 +163,8 @@ class ModifyVm(SizeHandler):
 def grow_steps() -> Sequence[Step]:
     """Return the steps that bring a running domain to ``payload["after"]``."""
     return (
-        Step("grow", "Adding vCPUs and memory", ensure_grown, 2),
-        Step("guest", "Waiting for the guest", ensure_seen, 1),
+        Step("grow", _("Adding vCPUs and memory"), ensure_grown, 2),
+        Step("guest", _("Waiting for the guest"), ensure_seen, 1),
     )
 
 
@@ -282,8 +285,8 @@ class ReinstallVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("off", "Switching off", ensure_off, 1),
-            Step("disk", "Making the system disk anew", self.ensure_rebuilt, 4),
+            Step("off", _("Switching off"), ensure_off, 1),
+            Step("disk", _("Making the system disk anew"), self.ensure_rebuilt, 4),
         )
 
     def ensure_rebuilt(self, context: Context) -> None:
@@ -358,7 +361,7 @@ class MakeImage(VmHandler):
     stall_s = STALL_S
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
-        return (Step("copy", "Copying the system disk", self.ensure_copied, 1),)
+        return (Step("copy", _("Copying the system disk"), self.ensure_copied, 1),)
 
     def image(self, context: Context) -> Image:
         """Return the image in the making."""

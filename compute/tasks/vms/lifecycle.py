@@ -106,9 +106,10 @@ def ensure_shut_down(context: Context) -> None:
 
     if not context.wait_until(off, timeout_s=SHUTDOWN_LIMIT_S, poll_s=0.25):
         raise ScloudError(
-            f"The guest of {vm.name} did not shut down in {SHUTDOWN_LIMIT_S:.0f} s.",
+            _("The guest of %(name)s did not shut down in %(seconds)s s.")
+            % {"name": vm.name, "seconds": f"{SHUTDOWN_LIMIT_S:.0f}"},
             code="shutdown_ignored",
-            remedy="Shut it down from inside, or power it off.",
+            remedy=_("Shut it down from inside, or power it off."),
         )
 
 
@@ -142,9 +143,9 @@ class CreateVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("disks", "Making the disks", ensure_disks, 2),
-            Step("network", "Plugging the network", ensure_network, 1),
-            Step("define", "Defining the machine", ensure_defined, 1),
+            Step("disks", _("Making the disks"), ensure_disks, 2),
+            Step("network", _("Plugging the network"), ensure_network, 1),
+            Step("define", _("Defining the machine"), ensure_defined, 1),
             Step("start", "Starting", ensure_running, 2),
         )
 
@@ -233,8 +234,8 @@ class StartVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("network", "Plugging the network", ensure_network, 1),
-            Step("define", "Defining the machine", self.ensure_fresh_definition, 1),
+            Step("network", _("Plugging the network"), ensure_network, 1),
+            Step("define", _("Defining the machine"), self.ensure_fresh_definition, 1),
             Step("start", "Starting", ensure_running, 2),
         )
 
@@ -271,7 +272,7 @@ class ShutDownVm(VmHandler):
     lands_in = VmStatus.STOPPED
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
-        return (Step("shut_down", "Waiting for the guest to shut down", ensure_shut_down),)
+        return (Step("shut_down", _("Waiting for the guest to shut down"), ensure_shut_down),)
 
 
 class ExpireVm(VmHandler):
@@ -282,8 +283,8 @@ class ExpireVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("shut_down", "Waiting for the guest to shut down", self.politely),
-            Step("off", "Switching off", ensure_off),
+            Step("shut_down", _("Waiting for the guest to shut down"), self.politely),
+            Step("off", _("Switching off"), ensure_off),
         )
 
     def politely(self, context: Context) -> None:
@@ -302,7 +303,7 @@ class PowerOffVm(VmHandler):
     lands_in = VmStatus.STOPPED
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
-        return (Step("off", "Switching off", ensure_off),)
+        return (Step("off", _("Switching off"), ensure_off),)
 
 
 class ResumeVm(VmHandler):
@@ -313,7 +314,7 @@ class ResumeVm(VmHandler):
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
             Step("resume", "Resuming", self.ensure_resumed),
-            Step("watch", "Watching it run", self.ensure_going_on),
+            Step("watch", _("Watching it run"), self.ensure_going_on),
         )
 
     def ensure_resumed(self, context: Context) -> None:
@@ -365,8 +366,8 @@ class RestartVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("shut_down", "Waiting for the guest to shut down", self.ensure_went_down, 3),
-            Step("define", "Defining the machine", self.ensure_defined_if_off, 1),
+            Step("shut_down", _("Waiting for the guest to shut down"), self.ensure_went_down, 3),
+            Step("define", _("Defining the machine"), self.ensure_defined_if_off, 1),
             Step("start", "Starting", ensure_running, 2),
         )
 
@@ -395,10 +396,10 @@ class DeleteVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("shut_down", "Asking the guest to shut down", self.politely, 2),
-            Step("unmount", "Switching off", self.ensure_switched_off, 1),
-            Step("undefine", "Removing the machine from its host", self.ensure_taken_off, 1),
-            Step("snapshots", "Erasing snapshots", self.ensure_no_snapshots, 1),
+            Step("shut_down", _("Asking the guest to shut down"), self.politely, 2),
+            Step("unmount", _("Switching off"), self.ensure_switched_off, 1),
+            Step("undefine", _("Removing the machine from its host"), self.ensure_taken_off, 1),
+            Step("snapshots", _("Erasing snapshots"), self.ensure_no_snapshots, 1),
         )
 
     def ensure_switched_off(self, context: Context) -> None:
@@ -477,8 +478,8 @@ class RestoreVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("network", "Plugging the network", ensure_network, 1),
-            Step("define", "Defining the machine", ensure_defined, 1),
+            Step("network", _("Plugging the network"), ensure_network, 1),
+            Step("define", _("Defining the machine"), ensure_defined, 1),
         )
 
     def on_success(self, context: Context) -> None:
@@ -516,9 +517,9 @@ class DestroyVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("undefine", "Removing the machine from its host", ensure_undefined, 1),
-            Step("network", "Removing the network ports", ensure_no_network, 1),
-            Step("disks", "Removing the system disk", ensure_no_disks, 2),
+            Step("undefine", _("Removing the machine from its host"), ensure_undefined, 1),
+            Step("network", _("Removing the network ports"), ensure_no_network, 1),
+            Step("disks", _("Removing the system disk"), ensure_no_disks, 2),
         )
 
     def on_success(self, context: Context) -> None:

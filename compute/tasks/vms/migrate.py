@@ -18,6 +18,7 @@ from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, Step, register
 from scloud.jobs.lanes import Lane
 from scloud.lib.errors import HostError, ScloudError
+from scloud.lib.sizes import size_mib
 
 MIGRATION_LIMIT_S = 600.0
 _ALIVE = (Power.RUNNING, Power.PAUSED)
@@ -66,9 +67,9 @@ class MigrateVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("network", "Plugging the network", ensure_network, 1),
-            Step("move", "Moving the memory", self.ensure_moved, 8),
-            Step("look", "Looking at both hosts", self.ensure_arrived, 1),
+            Step("network", _("Plugging the network"), ensure_network, 1),
+            Step("move", _("Moving the memory"), self.ensure_moved, 8),
+            Step("look", _("Looking at both hosts"), self.ensure_arrived, 1),
         )
 
     def ensure_moved(self, context: Context) -> None:
@@ -80,7 +81,10 @@ class MigrateVm(VmHandler):
         driver, uuid = hypervisor_of(source), str(vm.uuid)
 
         def report(progress: MigrationProgress) -> None:
-            context.progress(progress.percent / 100, f"{progress.remaining_mib} MiB to go")
+            context.progress(
+                progress.percent / 100,
+                _("%(size)s to go") % {"size": size_mib(progress.remaining_mib)},
+            )
 
         with translated_errors():
             if driver.migration_progress(uuid) is not None:

@@ -8,6 +8,7 @@ from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from compute.actions.vms.changes import quote_size
@@ -112,7 +113,7 @@ class ChangeSize(VmAction):
         spec = rows.filter(pk=wanted).first() if wanted.isascii() and wanted.isdigit() else None
         spec = spec or (rows.first() if not wanted else None)
         if spec is None:
-            error: ScloudError = NotFound("There is no other size to choose.")
+            error: ScloudError = NotFound(_("There is no other size to choose."))
             return {"quote": None, "quote_error": error}
         try:
             found = quote_size(actor=self.actor, vm=obj, spec=spec, verb=self.rule)
