@@ -18,14 +18,16 @@ from django.utils.translation import gettext
 from compute.hypervisor.base import STARTING, DomainObservation, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, Host
-from compute.states.disks import DiskStatus
+from compute.states.disks import DiskStatus, DiskTask
 from compute.states.vms import VmStatus
+from compute.storage.base import StorageError
 from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
 from compute.sweeps.hosts import HostAnswer, ask_in_thread, record_host
 from compute.sweeps.leftovers import GONE, let_go
 from compute.sweeps.sizes import KIND as OTHER_SIZE
 from compute.sweeps.sizes import compare_size
-from compute.tasks.drivers import hypervisor_of
+from compute.tasks.build import attachment
+from compute.tasks.drivers import hypervisor_of, storage_of
 from compute.transitions.vms import observe
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import each
@@ -298,26 +300,37 @@ def take_off_surplus(vm: VM, domain: DomainObservation) -> list[tuple[str, str, 
             for one in surplus_ids
         ]
     for surplus in surplus_ids:
-        with transaction.atomic():
-            # While the row is held nobody begins to attach the disk anywhere.
-            disk = Disk.objects.select_for_update().filter(pk=surplus, task="").first()
-            if disk is None or disk.vm_id == vm.pk or vm.host is None:
-                continue
-            try:
-                hypervisor_of(vm.host).detach_disk(str(vm.uuid), surplus)
-            except HypervisorError as error:
-                said.say(
-                    (vm.id, surplus),
-                    error.code,
-                    logging.WARNING,
-                    "%s stays on %s: %s",
-                    surplus,
-                    vm.id,
-                    error.message,
-                )
-                continue
-            note_repair("surplus_disk", vm.host.name, surplus, f"it still hung on {vm.name}")
+        # No lock is held while the host is asked: a request for this disk would wait for it.
+        disk = Disk.objects.filter(pk=surplus, task="").first()
+        if disk is None or disk.vm_id == vm.pk or vm.host is None:
+            continue
+        try:
+            hypervisor_of(vm.host).detach_disk(str(vm.uuid), surplus)
+            put_back_if_wanted(vm, vm.host, surplus)
+        except (HypervisorError, StorageError) as error:
+            said.say(
+                (vm.id, surplus),
+                error.code,
+                logging.WARNING,
+                "%s stays on %s: %s",
+                surplus,
+                vm.id,
+                error.message,
+            )
+            continue
+        note_repair("surplus_disk", vm.host.name, surplus, f"it still hung on {vm.name}")
     return []
+
+
+def put_back_if_wanted(vm: VM, host: Host, disk_id: str) -> None:
+    """Attach a disk again that was attached to this VM while it was being taken off.
+
+    The job that attaches it found it there and may have ended already.
+    """
+    disk = Disk.objects.select_related("disk_type", "pool").filter(pk=disk_id, vm=vm).first()
+    if disk is not None and disk.task != DiskTask.DETACHING:
+        source = storage_of(disk.pool).disk_source(disk.pk)
+        hypervisor_of(host).attach_disk(str(vm.uuid), attachment(disk, source))
 
 
 def missing_disks(vm: VM, domain: DomainObservation) -> list[tuple[str, str, str]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from billing.models import Order, QuotaClaim
@@ -283,6 +284,33 @@ def test_a_disk_stays_with_a_vm_whose_host_fell_silent_while_it_was_attached(
     box.run()
     reconcile_hosts()
     assert not missing.exists()
+    box.assert_nothing_orphaned()
+
+
+def test_no_row_is_held_while_a_host_is_asked_to_let_a_surplus_disk_go(box: Box) -> None:
+    """And one that is attached there in that very moment hangs there afterwards."""
+    vm, disk = box.vm(), ready(box)
+    hung = attachment(disk, box.storage.disk_source(disk.pk))
+    domain, host = box.domain(vm), box.host_of(vm)
+    domain.spec = replace(domain.spec, disks=(*domain.spec.disks, hung))
+    domain.running = domain.spec
+    outside = len(connection.savepoint_ids)
+    inside = []
+
+    def before(name: str) -> None:
+        if name == "detach_disk":
+            host.faults.before = None
+            inside.append(len(connection.savepoint_ids))
+            disks.attach_disk(actor=box.actor, vm=vm, disk=disk)
+
+    host.faults.before = before
+    reconcile_hosts()
+    assert inside == [outside]
+    box.run()
+    disk.refresh_from_db()
+    assert (disk.status, disk.vm, disk.failure) == ("bound", vm, "")
+    reconcile_hosts()
+    assert not Drift.objects.filter(kind="missing_disk").exists()
     box.assert_nothing_orphaned()
 
 
