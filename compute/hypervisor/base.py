@@ -218,7 +218,8 @@ class DomainSpec:
 
     `max_vcpus` and `max_memory_mib` above the present values are the headroom for hot upgrades;
     equal values mean none. `cpu_quota_percent` limits each vCPU to that part of a host CPU
-    (None: unlimited); `cpu_shares` weighs against other domains of a busy host.
+    (None: unlimited); `cpu_shares` weighs against other domains of a busy host. `seed_digest`
+    stands for the seed's content: what runs goes on reading the one that it was started with.
     """
 
     uuid: str
@@ -234,6 +235,7 @@ class DomainSpec:
     cpu_shares: int = 1024
     cpu_quota_percent: int | None = None
     seed: DiskSource | None = None
+    seed_digest: str = ""
     pci_devices: tuple[PciAddress, ...] = ()
     owner: str = "scloud"
 
@@ -393,6 +395,14 @@ class GuestFilesystem:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestDisk:
+    """One of the domain's disks as the guest names it, such as `/dev/vdb`."""
+
+    disk_id: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommandResult:
     """How a command in the guest ended. `exit_code` is None if a signal ended it."""
 
@@ -497,9 +507,32 @@ class Hypervisor(Protocol):
         ...
 
     def reboot(self, uuid: str) -> None:
-        """Ask the guest to reboot, through the agent, else by ACPI; returns at once.
+        """Ask the guest by its power button to shut down and boot again; returns at once.
 
-        A changed definition does not take effect by a reboot. Raises `DomainNotRunning`.
+        The machine itself goes on, and with it whoever is connected to its screen. So a changed
+        definition does not take effect; see `runs_as`. The guest may ignore it: `watch_reboot`
+        before, and `rebooted` until a deadline. Repeating asks again. Raises `DomainNotRunning`.
+        """
+        ...
+
+    def watch_reboot(self, uuid: str) -> None:
+        """Make `rebooted` False until the domain reboots.
+
+        A paused domain goes on. The mark outlives whoever set it. Raises `DomainNotRunning`.
+        """
+        ...
+
+    def rebooted(self, uuid: str) -> bool:
+        """Whether the domain runs and has begun to boot since `watch_reboot`, after a `reboot`."""
+        ...
+
+    def runs_as(self, uuid: str, spec: DomainSpec) -> bool:
+        """Whether what runs is for its guest the machine of `spec`; False when nothing runs.
+
+        The seed is compared by its digest alone.
+
+        Where it is not, only a start from the definition brings the change to the guest. Disks that
+        a boot would name in another order than that of their targets make a difference, too.
         """
         ...
 
@@ -540,6 +573,13 @@ class Hypervisor(Protocol):
 
     def filesystems(self, uuid: str) -> tuple[GuestFilesystem, ...]:
         """Mounted file systems with the disks below them. Raises `AgentUnavailable`."""
+        ...
+
+    def guest_disks(self, uuid: str) -> tuple[GuestDisk, ...]:
+        """The domain's disks by the names that the guest gives them, the seed left out.
+
+        Raises `AgentUnavailable`, and `AgentRefused` when the agent is too old to know.
+        """
         ...
 
     def freeze(self, uuid: str) -> int:

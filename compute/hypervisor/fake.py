@@ -29,6 +29,7 @@ from compute.hypervisor.base import (
     DomainObservation,
     DomainSpec,
     GrowthHeadroom,
+    GuestDisk,
     GuestFilesystem,
     GuestInterface,
     GuestRefused,
@@ -88,6 +89,7 @@ class FakeDomain:
     stops_at: float | None = None
     started_at: float = 0.0
     boots: int = 0
+    watched_boot: int = 0
     vnc_port: int = 0
     vnc_password: str = ""
     vnc_valid_until: datetime = field(default_factory=lambda: datetime.fromtimestamp(0, UTC))
@@ -313,6 +315,24 @@ class FakeHypervisor:
         with self._call("reset"):
             self._boot_again(self._live(uuid))
 
+    @publishes
+    def watch_reboot(self, uuid: str) -> None:
+        with self._call("watch_reboot"):
+            domain = self._live(uuid)
+            if domain.power_state is PowerState.PAUSED:
+                domain.power_state, domain.reason = PowerState.RUNNING, ""
+            domain.watched_boot = domain.boots
+
+    def rebooted(self, uuid: str) -> bool:
+        with self._call("rebooted"):
+            domain = self._domain(uuid)
+            return domain.power_state is PowerState.RUNNING and domain.boots > domain.watched_boot
+
+    def runs_as(self, uuid: str, spec: DomainSpec) -> bool:
+        with self._call("runs_as"):
+            running = self._domain(uuid).running
+            return running is not None and _to_the_guest(running) == _to_the_guest(spec)
+
     def _boot_again(self, domain: FakeDomain) -> None:
         domain.agent_at = time.monotonic() + self.host.shutdown_s + self.host.boot_s
         domain.boots += 1
@@ -373,6 +393,11 @@ class FakeHypervisor:
                 return ()
             used = 2 * GIB
             return (GuestFilesystem("/", "vda1", "ext4", _size(root), used, (root.id,)),)
+
+    def guest_disks(self, uuid: str) -> tuple[GuestDisk, ...]:
+        with self._call("guest_disks"):
+            disks = _running(self._agent(uuid)).disks
+            return tuple(GuestDisk(disk.id, f"/dev/{disk.target}") for disk in disks)
 
     @publishes
     def freeze(self, uuid: str) -> int:
@@ -625,6 +650,24 @@ def _running(domain: FakeDomain) -> DomainSpec:
     if domain.running is None:
         raise DomainNotRunning("The domain is not running.")
     return domain.running
+
+
+def _to_the_guest(spec: DomainSpec) -> DomainSpec:
+    """The spec without what makes no difference to a guest that boots again."""
+    disks = sorted(
+        (replace(disk, boot=False) for disk in spec.disks), key=lambda disk: (disk.target, disk.id)
+    )
+    nics = sorted(spec.nics, key=lambda nic: nic.mac)
+    return replace(
+        spec,
+        title="",
+        cpu_shares=0,
+        cpu_quota_percent=None,
+        # Its digest tells.
+        seed=None,
+        disks=tuple(disks),
+        nics=tuple(nics),
+    )
 
 
 def _volume(disk: DiskAttachment) -> FakeVolume | None:

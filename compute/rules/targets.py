@@ -1,5 +1,5 @@
 """Where disks hang on a domain."""
 
 SYSTEM_TARGET = "vda"
-# vda is the system disk, vdz the seed: both are out of reach of data disks.
+# The seed is a CD-ROM and takes none of these letters.
 DATA_TARGETS = tuple(f"vd{letter}" for letter in "bcdefgh")

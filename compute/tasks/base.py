@@ -10,7 +10,7 @@ from billing import services
 from billing.models import SubscriptionStatus
 from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.hypervisor.base import PowerState as Power
-from compute.hypervisor.cloudinit import files
+from compute.hypervisor.cloudinit import digest_of, files
 from compute.models import VM, Disk
 from compute.states.vms import VmStatus
 from compute.storage.base import Storage, VolumeBusy
@@ -70,14 +70,26 @@ def pool_of(disk: Disk) -> Storage:
 
 
 def define(vm: VM) -> None:
-    """Write the seed and make the host's definition equal the rows."""
+    """Write the seed and make the host's definition equal the rows. Not while the domain runs."""
     disks = disks_of(vm)
     nics = plumbing.nic_specs(vm.id)
+    contents = files(seed_spec(vm, disks, nics))
     with translated_errors():
         # The seed lies beside the system disk, which is the first.
-        seed = pool_of(disks[0]).write_seed(vm.id, files(seed_spec(vm, disks, nics)))
+        seed = pool_of(disks[0]).write_seed(vm.id, contents)
         sources = [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks]
-        host_of(vm).define(domain_spec(vm, sources, nics, seed))
+        host_of(vm).define(domain_spec(vm, sources, nics, seed, digest_of(contents)))
+
+
+def runs_as_defined(vm: VM) -> bool:
+    """Tell whether what runs is what the rows say, so that a reboot is as good as a new start."""
+    disks = disks_of(vm)
+    nics = plumbing.nic_specs(vm.id)
+    digest = digest_of(files(seed_spec(vm, disks, nics)))
+    with translated_errors():
+        sources = [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks]
+        spec = domain_spec(vm, sources, nics, None, digest)
+        return host_of(vm).runs_as(str(vm.uuid), spec)
 
 
 def is_running(vm: VM) -> bool:
@@ -116,6 +128,14 @@ def true_status(vm: VM) -> str:
     if power is None or vm.status == VmStatus.EXPIRED:
         return VmStatus(vm.status)
     return VmStatus.STOPPED
+
+
+def remember(context: Context, key: str, value: object) -> None:
+    """Keep a fact of this job for its later attempts, under the attempt's token."""
+    context.result[key] = value
+    type(context.job).objects.filter(pk=context.job.pk, attempt=context.job.attempt).update(
+        result=context.result
+    )
 
 
 # A copy that shows no progress for so long is given up; how long it takes in all does not matter.
@@ -182,11 +202,3 @@ class VmHandler(Handler):
         vm = vm_of(context.job)
         status = paid_status(vm, context.result.get("true_status", vm.status))
         VMS.fail(vm, context.job, self.verb, error, status)
-
-
-def remember(context: Context, key: str, value: object) -> None:
-    """Keep a fact of this job for its later attempts, under the attempt's token."""
-    context.result[key] = value
-    type(context.job).objects.filter(pk=context.job.pk, attempt=context.job.attempt).update(
-        result=context.result
-    )

@@ -38,6 +38,7 @@ def domain_spec(
     disks: Sequence[tuple[Disk, DiskSource]],
     nics: Sequence[plumbing.NicSpec],
     seed: DiskSource | None,
+    seed_digest: str,
 ) -> DomainSpec:
     """Return the domain of a VM as its rows say it shall be."""
     return DomainSpec(
@@ -57,6 +58,7 @@ def domain_spec(
             for nic in nics
         ),
         seed=seed,
+        seed_digest=seed_digest,
         pci_devices=gpu.addresses(vm),
     )
 

@@ -14,15 +14,18 @@ const SIGNED_OUT = 4401;
 const GONE = 4404;
 const NOT_RUNNING = 4409;
 
-const BACKOFF_MS = [0, 1000, 2000, 4000, 8000, 15000, 30000];
+/* Dense at first: a machine that is started anew shows its first lines for a moment only. */
+const BACKOFF_MS = [0, 500, 500, 1000, 1000, 2000, 4000, 8000, 15000, 30000];
 /* A page that is left alone must not ask for ever: asking keeps the session signed in. */
-const MOST_ATTEMPTS = 20;
+const MOST_ATTEMPTS = 23;
 const TICKET_TIMEOUT_MS = 20000;
 const LAYOUT_KEY = "scloud-vnc-layout";
 
 let rfb = null;
 let attempts = 0;
 let timer = null;
+/* The screen is away and comes back with the VM, also when asking was given up. */
+let waits = false;
 let generation = 0;
 let typing = null;
 let scaled = true;
@@ -87,6 +90,7 @@ function stop() {
 
 async function connect() {
   stop();
+  waits = false;
   const mine = generation;
   say(attempts ? texts.reconnecting : texts.connecting, { busy: true });
   let ticket;
@@ -124,6 +128,7 @@ function refuse(error, status) {
 
 /* Try again after a pause that grows. */
 function again(message, detail = "") {
+  waits = true;
   if (attempts >= MOST_ATTEMPTS) {
     say(message, { detail, reconnect: true });
     return;
@@ -346,7 +351,7 @@ touchInput.addEventListener("input", (event) => {
 /* State and power menu are fetched again by the console's own modules; here only the screen. */
 const COMES_UP = ["vm.created", "vm.started", "vm.restarted", "vm.migrated", "vm.failed_over"];
 document.body.addEventListener("scloud:event", ({ detail }) => {
-  if (timer !== null && detail.resource_id === root.dataset.vm && COMES_UP.includes(detail.kind)) {
+  if (waits && detail.resource_id === root.dataset.vm && COMES_UP.includes(detail.kind)) {
     attempts = 0;
     connect();
   }

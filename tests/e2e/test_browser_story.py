@@ -119,6 +119,9 @@ def test_the_whole_story(page: Page, stack: Stack, facts: dict[str, Any], lab: L
     page.locator("[data-screen] canvas").click()
     type_until_seen(page, facts, vm_id)
 
+    # A restart keeps the screen: the same connection shows the boot from its first picture on.
+    restart_on_the_screen(page, facts, vm_id)
+
     # Shut down, delete, destroy.
     page.goto(f"{stack.url}/vms/{vm_id}/")
     page.locator(".page-actions").get_by_role("button", name="Shut down", exact=True).click()
@@ -190,6 +193,46 @@ def type_keys(page: Page, text: str) -> None:
         else:
             page.keyboard.type(char)
         page.wait_for_timeout(80)
+
+
+def restart_on_the_screen(page: Page, facts: dict[str, Any], vm_id: str) -> None:
+    """Restart with the page's own menu and watch the boot on the connection that is open."""
+    read_boot = ("cat", "/proc/sys/kernel/random/boot_id")
+    boot = outside.guest_run(facts, vm_id, *read_boot)
+    dialled: list[str] = []
+    page.on("websocket", lambda socket: dialled.append(socket.url))
+    # What the connection brings on the canvas, by size and content, without looking from outside.
+    page.evaluate(
+        """() => {
+          const root = document.querySelector("[data-vnc]");
+          window.lost = 0;
+          new MutationObserver(() => { window.lost += root.dataset.connected !== "true"; })
+            .observe(root, { attributeFilter: ["data-connected"] });
+          window.pictures = new Set();
+          setInterval(() => {
+            const canvas = root.querySelector("[data-screen] canvas");
+            if (canvas) window.pictures.add(`${canvas.width} ${canvas.toDataURL()}`);
+          }, 200);
+        }"""
+    )
+    before = page.evaluate("window.pictures.size")
+    page.get_by_role("button", name="Power", exact=True).click()
+    page.locator("#vnc-power").get_by_role("menuitem", name="Restart", exact=True).click()
+    confirm(page)
+    end = time.monotonic() + 240
+    while True:
+        try:
+            if outside.guest_run(facts, vm_id, *read_boot) != boot:
+                break
+        except Exception:
+            pass
+        assert time.monotonic() < end, "the guest did not restart"
+        page.wait_for_timeout(1000)
+    assert page.evaluate("window.lost") == 0, "the screen was lost"
+    assert [url for url in dialled if "/vnc/" in url] == []
+    # The shutdown, the firmware, the kernel and the login, each with a picture of its own.
+    assert page.evaluate("window.pictures.size") - before >= 3
+    expect(page.locator("[data-vnc][data-connected=true]")).to_be_visible()
 
 
 def type_until_seen(page: Page, facts: dict[str, Any], vm_id: str) -> None:

@@ -39,6 +39,20 @@ async def log_in_and_touch(information: dict[str, Any], opens_within_s: float = 
         await asyncio.sleep(0.1)
 
 
+async def watch_restart(api: Api, information: dict[str, Any]) -> None:
+    """Restart the VM and go on looking: each screenshot is asked of the screen anew."""
+    async with asyncvnc.connect(
+        information["address"], information["port"], password=information["password"]
+    ) as client:
+        pictures = {(await client.screenshot()).tobytes()}
+        api.post(f"/vms/{information['vm_id']}/restart")
+        while (await asyncio.to_thread(api.get, f"/vms/{information['vm_id']}"))["task"]:
+            pictures.add((await client.screenshot()).tobytes())
+            await asyncio.sleep(0.2)
+        assert len(pictures) > 1
+        assert (await client.screenshot()).any()
+
+
 async def _use(client: asyncvnc.Client) -> None:
     picture = await client.screenshot()
     assert picture.any()
@@ -64,4 +78,10 @@ def test_another_client_types_on_the_screen(api: Api, facts: dict[str, Any]) -> 
         assert time.monotonic() < end, "what was typed did not reach the guest"
         information = api.post(f"/vms/{vm_id}/vnc-information", {}, expect=200)
         asyncio.run(asyncio.wait_for(log_in_and_touch(information), 90))
+
+    # The same connection shows the boot when the VM restarts.
+    information = api.post(f"/vms/{vm_id}/vnc-information", {}, expect=200)
+    asyncio.run(asyncio.wait_for(watch_restart(api, information), 300))
+    outside.await_agent(facts, vm_id)
+    assert FILE not in outside.guest_run(facts, vm_id, "/bin/sh", "-c", "echo /tmp/*")
     api.destroy(vm_id)

@@ -12,12 +12,14 @@ import libvirt_qemu
 from compute.hypervisor.base import (
     AgentUnavailable,
     CommandResult,
+    GuestDisk,
     GuestFilesystem,
     GuestInterface,
     HostUnreachable,
     HypervisorError,
     OperationTimeout,
 )
+from compute.hypervisor.libvirt.build import SEED_SERIAL
 from compute.hypervisor.libvirt.host import Host, xml_of
 from compute.hypervisor.libvirt.parse import target_of
 
@@ -132,6 +134,27 @@ def filesystems(host: Host, uuid: str) -> tuple[GuestFilesystem, ...]:
                     disk_ids=tuple(disk_ids),
                 )
             )
+        return tuple(found)
+
+    return with_agent(host, uuid, work)
+
+
+def disks(host: Host, uuid: str) -> tuple[GuestDisk, ...]:
+    """Whole disks as the guest names them; matched by libvirt through their PCI address."""
+
+    def work(domain: libvirt.virDomain) -> tuple[GuestDisk, ...]:
+        info = domain.guestInfo(libvirt.VIR_DOMAIN_GUEST_INFO_DISKS, 0)
+        ids = {
+            target_of(disk): disk.findtext("serial") or ""
+            for disk in xml_of(domain).disks()
+            if disk.findtext("serial") != SEED_SERIAL
+        }
+        found = []
+        for number in range(info.get("disk.count", 0)):
+            disk_id = ids.get(info.get(f"disk.{number}.alias", ""), "")
+            device = info.get(f"disk.{number}.name", "")
+            if disk_id and device and not info.get(f"disk.{number}.partition", False):
+                found.append(GuestDisk(disk_id, device))
         return tuple(found)
 
     return with_agent(host, uuid, work)

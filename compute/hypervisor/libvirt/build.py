@@ -19,11 +19,11 @@ from compute.storage.base import DiskSource, FileSource, RbdSource
 PCIE_ROOT_PORTS = 26
 """Every hot-pluggable device needs a port of its own and ports cannot be added live.
 
-7 disks, the seed, 8 interfaces, 4 GPUs and 6 devices of the machine itself.
+7 disks, the seed's controller, 8 interfaces, 4 GPUs and 6 devices of the machine itself.
 """
 
 SEED_SERIAL = "seed"
-SEED_TARGET = "vdz"
+SEED_TARGET = "sda"
 CPU_PERIOD_US = 100_000
 MEMORY_BLOCK_KIB = 2048
 MEMORY_SLOTS = 4
@@ -68,6 +68,7 @@ def build_domain(spec: DomainSpec, host: HostTraits, *, vnc_password: str) -> el
         uuid=spec.uuid,
         title=spec.title or None,
         owner=spec.owner,
+        seed_digest=spec.seed_digest or None,
         max_memory_mib=spec.max_memory_mib if growth_mib else None,
         max_memory_unit="MiB" if growth_mib else None,
         max_memory_slots=MEMORY_SLOTS if growth_mib else None,
@@ -114,6 +115,8 @@ def _devices(
         elements.Controller(type="pci", model="pcie-root-port") for _ in range(PCIE_ROOT_PORTS)
     )
     devices.append(elements.Controller(type="usb", model="qemu-xhci"))
+    if spec.seed is not None:
+        devices.append(elements.Controller(type="scsi", model="virtio-scsi"))
     devices.extend(build_nic(nic, offloads=host.offloads) for nic in spec.nics)
     devices.append(
         elements.Serial(log_file=f"{host.console_log_dir}/{spec.name}-console.log"),
@@ -153,8 +156,18 @@ def build_disk(disk: DiskAttachment) -> elements.Disk:
 
 
 def build_seed(source: DiskSource) -> elements.Disk:
-    """The NoCloud seed: a read-only virtio disk, because cloud kernels have no AHCI."""
-    return _disk(source, target=SEED_TARGET, serial=SEED_SERIAL, readonly=True)
+    """The NoCloud seed: a CD-ROM, which takes no letter of the data disks from them.
+
+    On virtio-scsi, because cloud kernels have no AHCI and ARM machines no IDE.
+    """
+    return _disk(
+        source,
+        target=SEED_TARGET,
+        serial=SEED_SERIAL,
+        readonly=True,
+        device="cdrom",
+        bus="scsi",
+    )
 
 
 def _disk(
@@ -168,12 +181,16 @@ def _disk(
     limits: DiskLimits | None = None,
     boot_order: int | None = None,
     readonly: bool | None = None,
+    device: str = "disk",
+    bus: str = "virtio",
 ) -> elements.Disk:
     limits = limits or DiskLimits()
     throughput = limits.throughput_mbps
     rbd = source if isinstance(source, RbdSource) else None
     return elements.Disk(
         type="network" if rbd else "file",
+        device=device,
+        bus=bus,
         driver_type=source.format,
         cache=cache,
         discard=discard,

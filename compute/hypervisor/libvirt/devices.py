@@ -16,7 +16,7 @@ from compute.hypervisor.base import (
     Refused,
     ShrinkRefused,
 )
-from compute.hypervisor.libvirt.build import SEED_TARGET, build_disk, build_nic
+from compute.hypervisor.libvirt.build import build_disk, build_nic
 from compute.hypervisor.libvirt.host import CALL_TIMEOUT_S, Host, both, xml_of
 from compute.hypervisor.libvirt.parse import DomainXml, target_of
 from compute.storage.base import GIB
@@ -65,7 +65,7 @@ def attach_disk(host: Host, uuid: str, disk: DiskAttachment) -> str:
 def _free_target(wanted: str, used: set[str]) -> str:
     candidates = [wanted, *(f"vd{letter}" for letter in string.ascii_lowercase)]
     for candidate in candidates:
-        if candidate not in used and candidate != SEED_TARGET:
+        if candidate not in used:
             return candidate
     raise Refused("The domain has no free disk target.")
 

@@ -20,6 +20,7 @@ from compute.hypervisor.base import (
     DomainObservation,
     DomainSpec,
     GrowthHeadroom,
+    GuestDisk,
     GuestFilesystem,
     GuestInterface,
     HostCapacity,
@@ -34,7 +35,15 @@ from compute.hypervisor.base import (
     StartUnfinished,
     VncEndpoint,
 )
-from compute.hypervisor.libvirt import agent, devices, growth, migration, screen, snapshots
+from compute.hypervisor.libvirt import (
+    agent,
+    devices,
+    growth,
+    migration,
+    reboot,
+    screen,
+    snapshots,
+)
 from compute.hypervisor.libvirt.build import build_domain, random_vnc_password
 from compute.hypervisor.libvirt.host import Host, xml_of
 from compute.hypervisor.libvirt.parse import DomainXml, is_starting_up, observation, pci_device
@@ -187,9 +196,27 @@ class LibvirtHypervisor:
         self._ask(
             uuid,
             lambda domain: domain.reboot(
-                libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT | libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
+                # Not through the agent: a guest that resets itself leaves nothing to tell it by.
+                libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
             ),
         )
+
+    @publishes
+    def watch_reboot(self, uuid: str) -> None:
+        reboot.watch(self._host, uuid)
+
+    def rebooted(self, uuid: str) -> bool:
+        return reboot.happened(self._host, uuid)
+
+    def runs_as(self, uuid: str, spec: DomainSpec) -> bool:
+        wanted = build_domain(spec, self._host.traits(), vnc_password="")
+
+        def work(domain: libvirt.virDomain) -> bool:
+            return domain.isActive() == 1 and reboot.is_same(
+                xml_of(domain), DomainXml(wanted.to_element())
+            )
+
+        return self._host.with_domain(uuid, work)
 
     def _ask(self, uuid: str, request: Callable[[libvirt.virDomain], object]) -> None:
         """Ask the guest for something without waiting for it.
@@ -340,6 +367,9 @@ class LibvirtHypervisor:
 
     def filesystems(self, uuid: str) -> tuple[GuestFilesystem, ...]:
         return agent.filesystems(self._host, uuid)
+
+    def guest_disks(self, uuid: str) -> tuple[GuestDisk, ...]:
+        return agent.disks(self._host, uuid)
 
     @publishes
     def freeze(self, uuid: str) -> int:

@@ -33,7 +33,7 @@ class RbdMonitor(XmlObject):
 
 @dataclass(frozen=True, kw_only=True)
 class Disk(XmlObject):
-    """A virtio disk from a file or from the network."""
+    """A disk or CD-ROM from a file or from the network."""
 
     TAG: ClassVar[str] = "disk"
 
@@ -93,7 +93,7 @@ class Interface(XmlObject):
 
 @dataclass(frozen=True, kw_only=True)
 class Controller(XmlObject):
-    """A PCI or USB controller."""
+    """A PCI, USB or SCSI controller."""
 
     TAG: ClassVar[str] = "controller"
 
@@ -223,6 +223,7 @@ class Domain(XmlObject):
     uuid: str = at("uuid")
     title: str | None = at("title")
     owner: str = at(f"metadata/{OWNER_TAG}@owner")
+    seed_digest: str | None = at(f"metadata/{OWNER_TAG}@seed")
     max_memory_mib: int | None = at("maxMemory")
     max_memory_unit: str | None = at("maxMemory@unit")
     max_memory_slots: int | None = at("maxMemory@slots")

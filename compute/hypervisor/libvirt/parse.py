@@ -121,6 +121,12 @@ class DomainXml:
         tag = self.root.find(f"metadata/{OWNER_TAG}")
         return "" if tag is None else tag.get("owner", "")
 
+    @property
+    def seed_digest(self) -> str:
+        """What stands for the content of the seed that it was defined with."""
+        tag = self.root.find(f"metadata/{OWNER_TAG}")
+        return "" if tag is None else tag.get("seed", "")
+
     def disks(self) -> list[ElementTree.Element]:
         """All disk elements."""
         return self.root.findall("devices/disk")
@@ -191,6 +197,12 @@ def source_path(disk: ElementTree.Element) -> str:
     if source is None:
         return ""
     return source.get("file") or source.get("name") or ""
+
+
+def pci_address_of(device: ElementTree.Element) -> PciAddress:
+    """Place of a device on the guest's buses; all zero while it has none."""
+    address = device.find("address[@type='pci']")
+    return PciAddress(0, 0, 0, 0) if address is None else _pci_address(address)
 
 
 def _pci_address(element: ElementTree.Element) -> PciAddress:

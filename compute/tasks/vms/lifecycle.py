@@ -25,7 +25,9 @@ from compute.tasks.base import (
     paid_status,
     pool_of,
     refuse_if_paid,
+    remember,
     renewed_meanwhile,
+    runs_as_defined,
     start_and_watch,
     system_disk_of,
     vm_of,
@@ -44,6 +46,8 @@ from scloud.lib.errors import HostError, ScloudError
 SHUTDOWN_LIMIT_S = 120.0
 ASK_AGAIN_S = 10.0
 RESUME_WATCH_S = 1.0
+# Past it the guest is asked through its agent too, and goes off altogether.
+REBOOT_LIMIT_S = 45.0
 
 
 def ensure_disks(context: Context) -> None:
@@ -360,26 +364,59 @@ def pause_words(seen: DomainObservation) -> str:
 
 
 class RestartVm(VmHandler):
-    """Ask the guest to restart and see that it does: its agent, or its uptime, tells."""
+    """Have the guest boot again: in the same machine, or if its definition changed, in a new one.
+
+    In the same machine an open screen stays connected, and shows the boot from its first line on.
+    """
 
     verb = "restart_vm"
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("shut_down", _("Waiting for the guest to shut down"), self.ensure_went_down, 3),
-            Step("define", _("Defining the machine"), self.ensure_defined_if_off, 1),
+            Step("reboot", "Waiting for the guest to restart", self.ensure_rebooted, 3),
+            Step("shut_down", "Waiting for the guest to shut down", self.ensure_went_down, 2),
+            Step("define", "Defining the machine", self.ensure_defined_if_off, 1),
             Step("start", "Starting", ensure_running, 2),
         )
+
+    def ensure_rebooted(self, context: Context) -> None:
+        """Reboot the guest unless only a new machine will do; a deaf guest is left to the rest."""
+        vm = vm_of(context.job)
+        if context.result.get("went_down") or context.result.get("cold"):
+            return
+        host, uuid = host_of(vm), str(vm.uuid)
+        if not context.result.get("watched"):
+            if not runs_as_defined(vm):
+                remember(context, "cold", True)
+                return
+            with translated_errors():
+                host.watch_reboot(uuid)
+            # What follows looks for a boot after this moment, also in another worker.
+            remember(context, "watched", True)
+
+        def over() -> bool:
+            with translated_errors():
+                if host.rebooted(uuid):
+                    return True
+                if host.observe(uuid).power_state != Power.RUNNING:
+                    # It went off altogether, or somebody paused it: the other steps see to it.
+                    return True
+                if context.memory.get("asked_at", 0.0) + ASK_AGAIN_S <= time.time():
+                    context.memory["asked_at"] = time.time()
+                    host.reboot(uuid)
+            return False
+
+        context.wait_until(over, timeout_s=REBOOT_LIMIT_S, poll_s=0.25)
+        with translated_errors():
+            if host.rebooted(uuid):
+                remember(context, "went_down", True)
 
     def ensure_went_down(self, context: Context) -> None:
         """Shut the guest down once per job; a retry after that point goes on to the start."""
         if context.result.get("went_down"):
             return
         ensure_shut_down(context)
-        context.result["went_down"] = True
-        type(context.job).objects.filter(pk=context.job.pk, attempt=context.job.attempt).update(
-            result=context.result
-        )
+        remember(context, "went_down", True)
 
     def ensure_defined_if_off(self, context: Context) -> None:
         """A changed configuration takes effect with the restart."""

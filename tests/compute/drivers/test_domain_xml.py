@@ -52,6 +52,7 @@ FULL = dataclasses.replace(
     cpu_shares=2048,
     cpu_quota_percent=80,
     seed=FileSource("/pool/seeds/vm-full00001.iso", "raw"),
+    seed_digest="0123456789abcdef",
     disks=(
         dataclasses.replace(ROOT, limits=DiskLimits(iops=2000, throughput_mbps=120)),
         DiskAttachment(
@@ -80,7 +81,12 @@ FULL = dataclasses.replace(
     ),
     pci_devices=(PciAddress.parse("0000:3b:00.0"), PciAddress.parse("0001:af:1f.7")),
 )
-ARM = dataclasses.replace(SMALL, name="vm-arm000001", arch="aarch64")
+ARM = dataclasses.replace(
+    SMALL,
+    name="vm-arm000001",
+    arch="aarch64",
+    seed=FileSource("/pool/seeds/vm-arm000001.iso", "raw"),
+)
 
 CASES = {
     "small-tcg": (SMALL, TCG),

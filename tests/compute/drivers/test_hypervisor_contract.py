@@ -3,6 +3,7 @@
 import dataclasses
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -221,16 +222,67 @@ def test_a_guest_shuts_down_when_asked(rig: Rig) -> None:
     assert rig.hypervisor.agent_ready(spec.uuid) is False
 
 
-def test_a_guest_reboots_when_asked(rig: Rig) -> None:
+def test_a_guest_reboots_when_asked_in_the_machine_that_runs(rig: Rig) -> None:
     spec = rig.guest()
-    rig.hypervisor.reboot(spec.uuid)
-    eventually(
-        lambda: not rig.hypervisor.agent_ready(spec.uuid),
-        timeout_s=rig.boot_timeout_s,
-        poll_s=rig.poll_s,
-    )
-    rig.wait_for_agent(spec.uuid)
-    assert rig.hypervisor.observe(spec.uuid).power_state is PowerState.RUNNING
+    h = rig.hypervisor
+    screen = h.vnc_endpoint(spec.uuid)
+    for _ in range(2):
+        # The second time after a reboot, whose mark must not be taken for the next one's.
+        h.watch_reboot(spec.uuid)
+        h.watch_reboot(spec.uuid)
+        assert h.rebooted(spec.uuid) is False
+        h.reboot(spec.uuid)
+        eventually(
+            lambda: h.rebooted(spec.uuid), timeout_s=rig.boot_timeout_s, poll_s=rig.poll_s
+        )
+        assert h.agent_ready(spec.uuid) is False
+        rig.wait_for_agent(spec.uuid)
+        assert h.observe(spec.uuid).power_state is PowerState.RUNNING
+        assert h.vnc_endpoint(spec.uuid) == screen
+    # What a reboot was ordered of is not rebooted by a later order to shut down.
+    h.shutdown(spec.uuid)
+    rig.wait_for_power(spec.uuid, PowerState.STOPPED)
+    assert h.rebooted(spec.uuid) is False
+
+
+def test_a_start_from_the_definition_is_a_boot_as_well(rig: Rig) -> None:
+    spec = rig.started()
+    rig.hypervisor.watch_reboot(spec.uuid)
+    rig.hypervisor.power_off(spec.uuid)
+    rig.hypervisor.start(spec.uuid)
+    assert rig.hypervisor.rebooted(spec.uuid) is True
+    rig.hypervisor.power_off(spec.uuid)
+    with pytest.raises(DomainNotRunning):
+        rig.hypervisor.watch_reboot(spec.uuid)
+
+
+def test_what_runs_is_told_from_what_shall_run(rig: Rig) -> None:
+    h = rig.hypervisor
+    spec = replace(rig.spec(growth=True), seed_digest="one")
+    h.define(spec)
+    assert h.runs_as(spec.uuid, spec) is False
+    h.start(spec.uuid)
+    assert h.runs_as(spec.uuid, spec) is True
+    assert h.runs_as(spec.uuid, replace(spec, title="Another name", cpu_shares=7)) is True
+    for other in (
+        replace(spec, seed_digest="two"),
+        replace(spec, vcpus=2),
+        replace(spec, memory_mib=384),
+        replace(spec, max_memory_mib=1024),
+        replace(spec, disks=()),
+        replace(spec, nics=()),
+        replace(spec, nics=(replace(spec.nics[0], mtu=1400),)),
+    ):
+        h.define(other)
+        assert h.runs_as(spec.uuid, other) is False, other
+        h.define(spec)
+    disk, nic = rig.disk(), rig.nic()
+    h.attach_disk(spec.uuid, disk)
+    h.attach_nic(spec.uuid, nic)
+    grown = replace(spec, disks=(*spec.disks, disk), nics=(*spec.nics, nic))
+    assert h.runs_as(spec.uuid, spec) is False
+    assert h.runs_as(spec.uuid, grown) is True
+    h.power_off(spec.uuid)
 
 
 def test_a_password_is_set_for_an_account_that_exists(rig: Rig) -> None:
@@ -246,6 +298,23 @@ def test_file_systems_freeze_and_thaw(rig: Rig) -> None:
     rig.hypervisor.thaw(spec.uuid)
     rig.hypervisor.thaw(spec.uuid)
     assert rig.hypervisor.run(spec.uuid, ["/bin/true"]).exit_code == 0
+
+
+def test_the_guest_names_each_disk(rig: Rig) -> None:
+    spec = rig.guest()
+    h = rig.hypervisor
+    first, second = rig.disk(), rig.disk(target="vdc")
+    for disk in (first, second):
+        h.attach_disk(spec.uuid, disk)
+
+    def named() -> dict[str, str]:
+        return {one.disk_id: one.device for one in h.guest_disks(spec.uuid)}
+
+    wanted = {spec.disks[0].id: "/dev/vda", first.id: "/dev/vdb", second.id: "/dev/vdc"}
+    eventually(lambda: named() == wanted, timeout_s=20, poll_s=rig.poll_s)
+    for disk in (first, second):
+        h.detach_disk(spec.uuid, disk.id)
+    eventually(lambda: len(named()) == 1, timeout_s=20, poll_s=rig.poll_s)
 
 
 def test_the_root_file_system_lies_on_the_boot_disk(rig: Rig) -> None:

@@ -256,9 +256,10 @@ def test_passwords_reach_the_guests_shadow_file(lab_rig: Rig) -> None:
     assert h.read_file(spec.uuid, "/etc/shadow").decode().split(":")[1] == hashed
 
 
-def test_the_guest_reads_its_seed(lab_rig: Rig) -> None:
+def test_the_guest_reads_its_seed_which_takes_no_letter_from_the_disks(lab_rig: Rig) -> None:
     rig, h = lab_rig, lab_rig.hypervisor
     spec = rig.spec()
+    spec = dataclasses.replace(spec, disks=(*spec.disks, rig.disk()))
     seed = rig.storage.write_seed(
         spec.name,
         {
@@ -270,6 +271,14 @@ def test_the_guest_reads_its_seed(lab_rig: Rig) -> None:
     h.start(spec.uuid)
     rig.wait_for_agent(spec.uuid)
     assert shell(h, spec, "hostname") == "from-seed"
+    later = rig.disk(target="vdc")
+    assert h.attach_disk(spec.uuid, later) == "vdc"
+    eventually(lambda: len(h.guest_disks(spec.uuid)) == 3, timeout_s=20, poll_s=0.5)
+    letters = {"vda": spec.disks[0].id, "vdb": spec.disks[1].id, "vdc": later.id}
+    for name, disk_id in letters.items():
+        assert shell(h, spec, f"cat /sys/block/{name}/serial") == disk_id
+    said = {disk.disk_id: disk.device for disk in h.guest_disks(spec.uuid)}
+    assert said == {disk_id: f"/dev/{name}" for name, disk_id in letters.items()}
     h.undefine(spec.uuid)
     rig.storage.delete_seed(spec.name)
 
