@@ -15,7 +15,7 @@ from compute.queries import vms as vm_queries
 from compute.rules import storage
 from compute.sweeps import bin as bin_sweeps
 from compute.sweeps import disks as disk_sweeps
-from compute.sweeps import drift, pools, reconcile, schedules, subscriptions
+from compute.sweeps import drift, guests, pools, reconcile, schedules, subscriptions
 from compute.sweeps import hosts as host_sweeps
 from compute.sweeps import images as image_sweeps
 from compute.sweeps import limits as limit_sweeps
@@ -138,6 +138,7 @@ def register_all() -> None:
     periodic.register("compute.disk_bin", 30, disk_sweeps.empty_disk_bin)
     periodic.register("compute.image_bin", 30, image_sweeps.empty_image_bin)
     periodic.register("compute.gpus", 30, host_sweeps.reconcile_gpus, Lane.DEVICES)
+    periodic.register("compute.guests", 20, guests.ask_guests, Lane.GUESTS)
     periodic.register("compute.limits", 10, limit_sweeps.apply_changed_limits)
     periodic.register(
         "compute.snapshot_leftovers", 120, snapshot_sweeps.sweep_leftovers, Lane.DEVICES

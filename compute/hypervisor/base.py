@@ -531,8 +531,8 @@ class Hypervisor(Protocol):
 
         The seed is compared by its digest alone.
 
-        Where it is not, only a start from the definition brings the change to the guest. Disks that
-        a boot would name in another order than that of their targets make a difference, too.
+        Where it is not, only a start from the definition brings the change to the guest. Disks to
+        which a boot would give other letters than their targets say make a difference, too.
         """
         ...
 

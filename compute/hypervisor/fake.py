@@ -8,6 +8,7 @@ go wrong.
 
 import contextlib
 import itertools
+import string
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +69,8 @@ class HostFaults:
     slow_s: float = 0.0
     agent_missing: bool = False
     ignores_acpi: bool = False
+    # Goes down when its agent is asked, and not by the power button.
+    deaf_to_the_button: bool = False
     keeps_devices: bool = False
     migration_fails: bool = False
     disk_error: PauseReason | None = None
@@ -113,6 +116,8 @@ class FakeHost:
     faults: HostFaults = field(default_factory=HostFaults)
     guest_command: Callable[[str, Sequence[str], bytes], CommandResult] | None = None
     guest_files: dict[str, bytes] = field(default_factory=dict)
+    # What guests call their disks, where it is not by their targets.
+    guest_disks: dict[str, tuple[GuestDisk, ...]] = field(default_factory=dict)
 
 
 _hosts: dict[str, FakeHost] = {}
@@ -307,7 +312,9 @@ class FakeHypervisor:
     def reboot(self, uuid: str) -> None:
         with self._call("reboot"):
             domain = self._live(uuid)
-            if time.monotonic() >= domain.agent_at and not self.host.faults.ignores_acpi:
+            faults = self.host.faults
+            deaf = faults.ignores_acpi or faults.deaf_to_the_button
+            if time.monotonic() >= domain.agent_at and not deaf:
                 self._boot_again(domain)
 
     @publishes
@@ -331,7 +338,10 @@ class FakeHypervisor:
     def runs_as(self, uuid: str, spec: DomainSpec) -> bool:
         with self._call("runs_as"):
             running = self._domain(uuid).running
-            return running is not None and _to_the_guest(running) == _to_the_guest(spec)
+            if running is None or _to_the_guest(running) != _to_the_guest(spec):
+                return False
+            letters = string.ascii_lowercase[: len(running.disks)]
+            return [disk.target for disk in running.disks] == [f"vd{one}" for one in letters]
 
     def _boot_again(self, domain: FakeDomain) -> None:
         domain.agent_at = time.monotonic() + self.host.shutdown_s + self.host.boot_s
@@ -397,6 +407,8 @@ class FakeHypervisor:
     def guest_disks(self, uuid: str) -> tuple[GuestDisk, ...]:
         with self._call("guest_disks"):
             disks = _running(self._agent(uuid)).disks
+            if uuid in self.host.guest_disks:
+                return self.host.guest_disks[uuid]
             return tuple(GuestDisk(disk.id, f"/dev/{disk.target}") for disk in disks)
 
     @publishes

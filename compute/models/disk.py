@@ -33,6 +33,9 @@ class Disk(Resource, Binnable):
     image = models.ForeignKey(Image, models.PROTECT, null=True, blank=True, related_name="disks")
     vm = models.ForeignKey(VM, models.PROTECT, null=True, blank=True, related_name="disks")
     target = models.CharField(_("mount point"), max_length=8, blank=True)
+    # What the guest itself calls it, as its agent said last; empty while nobody said. The target is
+    # what the platform asks for: a guest counts its disks by its own rules.
+    guest_device = models.CharField(max_length=60, blank=True, db_default="", editable=False)
     # Formatted and mounted at /data by the guest's first boot.
     format_at_boot = models.BooleanField(default=False)
     status = models.CharField(
@@ -66,3 +69,9 @@ class Disk(Resource, Binnable):
                 condition=Q(task="") | Q(task_deadline__isnull=False), name="disk_task_has_deadline"
             ),
         ]
+
+    @property
+    def device(self) -> str:
+        """The name to show: the guest's own, else the one that the platform asked for."""
+        said = self.guest_device if self.vm_id else ""
+        return (said or self.target).removeprefix("/dev/")

@@ -12,6 +12,7 @@ from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.hypervisor.cloudinit import digest_of, files
 from compute.models import VM, Disk
+from compute.rules.targets import DATA_TARGETS
 from compute.states.vms import VmStatus
 from compute.storage.base import Storage, VolumeBusy
 from compute.tasks.build import domain_spec, seed_spec
@@ -72,6 +73,7 @@ def pool_of(disk: Disk) -> Storage:
 def define(vm: VM) -> None:
     """Write the seed and make the host's definition equal the rows. Not while the domain runs."""
     disks = disks_of(vm)
+    close_gaps(disks)
     nics = plumbing.nic_specs(vm.id)
     contents = files(seed_spec(vm, disks, nics))
     with translated_errors():
@@ -79,6 +81,15 @@ def define(vm: VM) -> None:
         seed = pool_of(disks[0]).write_seed(vm.id, contents)
         sources = [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks]
         host_of(vm).define(domain_spec(vm, sources, nics, seed, digest_of(contents)))
+
+
+def close_gaps(disks: Sequence[Disk]) -> None:
+    """Name data disks without gaps, in their order: a guest that boots counts them so."""
+    data = (disk for disk in disks if not disk.is_system)
+    for disk, target in zip(data, DATA_TARGETS, strict=False):
+        if disk.target != target:
+            Disk.objects.filter(pk=disk.pk).update(target=target)
+            disk.target = target
 
 
 def runs_as_defined(vm: VM) -> bool:

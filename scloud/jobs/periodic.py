@@ -28,6 +28,7 @@ class Lane(StrEnum):
     DEADLINES = "deadlines"  # for the hosts of what is given up
     HOSTS = "hosts"  # for all hosts, whose answers keep power states true
     DEVICES = "devices"  # for all hosts, in the background
+    GUESTS = "guests"  # for guests, any of which may hang
     POOLS = "pools"  # for storage
     NETWORK = "network"  # for the fabric
 

@@ -40,6 +40,7 @@ class DiskSerializer(serializers.ModelSerializer[Disk]):
             "is_system",
             "vm_id",
             "target",
+            "guest_device",
             "status",
             "task",
             "state",

@@ -1,5 +1,6 @@
 """Booting the guest again in the machine that runs, and whether that is enough."""
 
+import string
 from typing import Any
 
 import libvirt
@@ -90,9 +91,9 @@ def _facts(xml: DomainXml) -> dict[str, Any]:
 
 
 def _disks_in_order(live: DomainXml) -> bool:
-    """Whether a boot finds the virtio disks in the order of their targets.
+    """Whether a boot gives the virtio disks the letters of their targets.
 
-    A guest counts them by their places on the bus, and what was plugged in came last.
+    A guest counts them by their places on the bus, where what was plugged in came last.
     """
     places = sorted(
         (pci_address_of(disk), target_of(disk))
@@ -100,4 +101,4 @@ def _disks_in_order(live: DomainXml) -> bool:
         if target_of(disk).startswith("vd")
     )
     targets = [target for _, target in places]
-    return targets == sorted(targets)
+    return targets == [f"vd{letter}" for letter in string.ascii_lowercase[: len(targets)]]

@@ -69,7 +69,7 @@ class DiskDetail(DetailListView, SnapshotList):
             (_("Type"), f"{disk.disk_type.alias} ({disk.disk_type.get_medium_display()})"),
             (_("Size"), ui.size_gib(disk.size_gib)),
             (_("VM"), vm and ui.link(vm.name, reverse("vm-disks", args=[vm.pk]))),
-            (_("Mount point"), disk.target or None),
+            (_("Mount point"), disk.device or None),
             (
                 _("Device in a Linux guest"),
                 ui.ident(f"/dev/disk/by-id/virtio-{disk.pk}") if vm else None,

@@ -193,7 +193,8 @@ def growth_commands(disk: Disk) -> list[str]:
     """Return what grows the file system inside a Linux guest."""
     if disk.is_system:
         return ["growpart /dev/vda 1", "resize2fs /dev/vda1   # ext4", "xfs_growfs /   # XFS"]
-    device = f"/dev/{disk.target or 'vdb'}"
+    # The link is there whatever letter the guest gave to the disk.
+    device = disk.guest_device or f"/dev/disk/by-id/virtio-{disk.pk}"
     return [f"resize2fs {device}   # ext4", "xfs_growfs /data   # XFS"]
 
 

@@ -145,7 +145,7 @@ class DiskList(ListView):
             gettext_lazy("VM / mount point"),
             template="compute/disks/cell_vm.html",
             sort=("vm__name", "target"),
-            export=lambda disk: f"{disk.vm.name} {disk.target}" if disk.vm else "",
+            export=lambda disk: f"{disk.vm.name} {disk.device}" if disk.vm else "",
         ),
         Column("model", gettext_lazy("Model"), value="vm.cluster.alias", default=False),
         Column(

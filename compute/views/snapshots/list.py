@@ -183,7 +183,7 @@ class VmSnapshots(VmPage, SnapshotList):
         rows: Any = disk_queries.disks().filter(vm=vm).order_by("-is_system", "target")
         actions = [
             RowAction(
-                _("Snapshot of %(disk)s") % {"disk": disk.target or disk.name},
+                _("Snapshot of %(disk)s") % {"disk": disk.device or disk.name},
                 reverse("disk-snapshot", args=[disk.pk]),
                 icon="camera",
                 reason=refused(disk, "create_snapshot", self.actor),

@@ -44,8 +44,8 @@ class VmDiskAction(VmAction):
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         """The disks."""
         choices = [
-            (disk.pk, f"{disk.target or disk.name} ({disk.name}, {ui.size_gib(disk.size_gib)})")
-            if disk.target
+            (disk.pk, f"{disk.device or disk.name} ({disk.name}, {ui.size_gib(disk.size_gib)})")
+            if disk.device
             else (disk.pk, f"{disk.name} ({disk.pk}, {ui.size_gib(disk.size_gib)})")
             for disk in self.choices(obj)
         ]

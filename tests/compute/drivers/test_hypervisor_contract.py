@@ -232,9 +232,7 @@ def test_a_guest_reboots_when_asked_in_the_machine_that_runs(rig: Rig) -> None:
         h.watch_reboot(spec.uuid)
         assert h.rebooted(spec.uuid) is False
         h.reboot(spec.uuid)
-        eventually(
-            lambda: h.rebooted(spec.uuid), timeout_s=rig.boot_timeout_s, poll_s=rig.poll_s
-        )
+        eventually(lambda: h.rebooted(spec.uuid), timeout_s=rig.boot_timeout_s, poll_s=rig.poll_s)
         assert h.agent_ready(spec.uuid) is False
         rig.wait_for_agent(spec.uuid)
         assert h.observe(spec.uuid).power_state is PowerState.RUNNING
