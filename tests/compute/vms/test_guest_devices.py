@@ -7,7 +7,7 @@ from compute.actions.vms import lifecycle
 from compute.hypervisor.base import GuestDisk
 from compute.sweeps import guests
 from tests.compute.box import Box
-from tests.compute.tasks.test_disks import attached
+from tests.compute.disks.test_tasks import attached
 
 
 def test_the_guests_own_word_is_shown(box: Box) -> None:

@@ -10,7 +10,7 @@ from compute.actions import disks
 from compute.actions.vms import lifecycle
 from compute.models import VM, Disk
 from tests.compute.box import Box
-from tests.compute.tasks.test_disks import attached
+from tests.compute.disks.test_tasks import attached
 
 
 def restart(box: Box, vm: VM) -> None:
