@@ -5,7 +5,7 @@ SHELL := /bin/bash
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env)
 .DEFAULT_GOAL := help
 .PHONY: help install install-check install-tests database run stop clean test check fast lint lint-now types \
-  bare audit mutants bench lock
+  bare audit chaos mutants bench lock
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bare: ## A newcomer's walk in a minimal Debian, as root and as a user with sudo 
 
 audit: install-check ## Known holes in what is locked; says so when it has no advisory data
 	@$(PY) scripts/audit.py
+
+chaos: install-tests ## 600 random verbs of three tenants while processes are killed (VERBS=600 SEED=1)
+	$(AS_ROOT) $(PY) -m tests.chaos --verbs $(or $(VERBS),600) --seed $(or $(SEED),1)
 
 mutants: database ## Change the core in small ways; the tests must notice (SAMPLE=200 SEED=1)
 	$(AS_ROOT) $(PY) scripts/mutants.py --sample $(or $(SAMPLE),200) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))

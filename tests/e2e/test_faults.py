@@ -5,8 +5,6 @@ Each ends, after the sweep, in a state from which one can go on: nothing doubled
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -17,33 +15,13 @@ from typing import Any
 import pytest
 
 from scloud.lab import region
-from scloud.lab import stack as stacks
-from scloud.lab.plan import Lab, LabError
+from scloud.lab.plan import Lab
 from scloud.lab.stack import Stack
+from tests.chaos.kills import kill_postgres, kill_program
 from tests.e2e import outside
 from tests.e2e.client import Api
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
-
-
-def kill_program(stack: Stack, name: str) -> None:
-    """Kill -9 of a process and of its children; the supervisor starts it anew."""
-    end = time.monotonic() + 30
-    while True:
-        try:
-            pid = stacks.pid_of(stack, name)
-            os.killpg(os.getpgid(pid), signal.SIGKILL)
-            return
-        except (LabError, ProcessLookupError):
-            # Killed a moment ago for the verb before, and not started anew yet.
-            assert time.monotonic() < end, f"{name} was not started anew"
-            time.sleep(0.1)
-
-
-def kill_postgres(stack: Stack) -> None:
-    """Kill -9 of the database server, which then is started again."""
-    stack.cluster.kill()
-    stack.cluster.up()
 
 
 def kill_libvirtds(lab: Lab) -> None:
