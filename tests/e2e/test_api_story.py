@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ from tests.neighbour import neighbour, ssh
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 PASSWORD = "Correct.Horse7"
+
+
+def attached(api: Api, vm_id: str) -> list[dict[str, Any]]:
+    """Return the disks that hang on a VM."""
+    return [disk for disk in api.get("/disks")["results"] if disk["vm_id"] == vm_id]
 
 
 def test_debian_is_set_up_as_ordered(api: Api, facts: dict[str, Any], lab: Lab) -> None:
@@ -51,6 +57,18 @@ def test_debian_is_set_up_as_ordered(api: Api, facts: dict[str, Any], lab: Lab) 
         ).split()
     assert said[:3] == ["deb-1", "Asia/Shanghai", "ext4"]
     assert int(said[3].rstrip("G")) > 30, "the root file system did not grow to its disk"
+
+    # Each disk is in the guest where the product says that it is, and so does the guest.
+    end = time.monotonic() + 120
+    while not all(disk["guest_device"] for disk in attached(api, vm_id)):
+        assert time.monotonic() < end, "the product has not heard of the guest's disks"
+        time.sleep(2)
+    shown = {disk["id"]: disk for disk in attached(api, vm_id)}
+    assert sorted(disk["target"] for disk in shown.values()) == ["vda", "vdb"]
+    for disk_id, disk in shown.items():
+        assert disk["guest_device"] == f"/dev/{disk['target']}"
+        serial = f"/sys/block/{disk['target']}/serial"
+        assert outside.guest_run(facts, vm_id, "cat", serial) == disk_id
 
     api.post(f"/vms/{vm_id}/shut-down")
     assert api.settled(vm_id, timeout_s=240)["status"] == "stopped"

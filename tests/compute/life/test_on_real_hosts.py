@@ -22,6 +22,7 @@ from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, DiskType, Drift, Host, Snapshot, Spec
 from compute.storage.base import FileSource
+from compute.sweeps import guests
 from compute.sweeps.limits import apply_changed_limits
 from compute.sweeps.reconcile import Rounds, reconcile_hosts
 from network.models import Nic
@@ -204,6 +205,11 @@ def test_a_data_disk_lives_through_attach_growth_detach_and_another_vm(
     settle(platform, disk)
     assert (disk.status, disk.target) == ("bound", "vdb")
     device = device_of(platform, vm, disk)
+    # What people are shown, what is there, and what the guest's agent says.
+    assert device == disk.target
+    assert guests.ask_guests() == 1
+    disk.refresh_from_db()
+    assert disk.guest_device == f"/dev/{device}"
     assert int(sh(platform, vm, f"cat /sys/block/{device}/size")) * 512 == 10 * 1024**3
     sh(platform, vm, f"mke2fs -q /dev/{device} 20000 || mkfs.ext2 /dev/{device} 20000")
     sh(platform, vm, f"mkdir -p /data && mount /dev/{device} /data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -37,8 +38,15 @@ def test_a_restart_boots_the_same_machine_again(real_platform: RealPlatform) -> 
     boot, host = sh(platform, vm, read_boot), vm.host
     assert host is not None
     sh(platform, vm, "echo kept > /root/mark && sync")
-    lifecycle.restart_vm(actor=platform.actor, vm=vm)
-    settle(platform, vm)
+    where = platform.hypervisor(vm).vnc_endpoint(str(vm.uuid))
+    with socket.create_connection((where.address, where.port), 5) as screen:
+        assert screen.recv(12).startswith(b"RFB ")
+        lifecycle.restart_vm(actor=platform.actor, vm=vm)
+        settle(platform, vm)
+        # Whoever watches the screen goes on watching: the connection is neither closed nor reset.
+        screen.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            screen.recv(1)
     assert (vm.status, vm.host) == ("running", host)
     platform.await_agent(vm)
     assert sh(platform, vm, read_boot) != boot
