@@ -52,6 +52,13 @@ class virDomain:
     def vcpusFlags(self, flags: int = 0) -> int: ...
 
 class virConnect:
+    def domainEventRegisterAny(
+        self,
+        dom: virDomain | None,
+        eventID: int,
+        cb: Callable[[virConnect, virDomain, object], None],
+        opaque: object,
+    ) -> int: ...
     def close(self) -> int: ...
     def defineXML(self, xml: str) -> virDomain: ...
     def defineXMLFlags(self, xml: str, flags: int = 0) -> virDomain: ...
@@ -110,7 +117,7 @@ VIR_DOMAIN_PMSUSPENDED: int
 VIR_DOMAIN_REBOOT_ACPI_POWER_BTN: int
 VIR_DOMAIN_REBOOT_GUEST_AGENT: int
 VIR_DOMAIN_RUNNING: int
-VIR_DOMAIN_RUNNING_BOOTED: int
+VIR_DOMAIN_EVENT_ID_REBOOT: int
 VIR_DOMAIN_SHUTDOWN: int
 VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN: int
 VIR_DOMAIN_SHUTDOWN_GUEST_AGENT: int

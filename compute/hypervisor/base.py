@@ -506,24 +506,14 @@ class Hypervisor(Protocol):
         """
         ...
 
-    def reboot(self, uuid: str) -> None:
+    def reboot(self, uuid: str, *, noted: Callable[[], None] | None = None) -> None:
         """Ask the guest by its power button to shut down and boot again; returns at once.
 
         The machine itself goes on, and with it whoever is connected to its screen. So a changed
-        definition does not take effect; see `runs_as`. The guest may ignore it: `watch_reboot`
-        before, and `rebooted` until a deadline. Repeating asks again. Raises `DomainNotRunning`.
+        definition does not take effect; see `runs_as`. When the machine begins to boot, `noted` is
+        called once in another thread. The guest may ignore what it is asked, and the call gets lost
+        with this process or its connection: ask again until a deadline. Raises `DomainNotRunning`.
         """
-        ...
-
-    def watch_reboot(self, uuid: str) -> None:
-        """Make `rebooted` False until the domain reboots.
-
-        A paused domain goes on. The mark outlives whoever set it. Raises `DomainNotRunning`.
-        """
-        ...
-
-    def rebooted(self, uuid: str) -> bool:
-        """Whether the domain runs and has begun to boot since `watch_reboot`, after a `reboot`."""
         ...
 
     def runs_as(self, uuid: str, spec: DomainSpec) -> bool:

@@ -92,7 +92,6 @@ class FakeDomain:
     stops_at: float | None = None
     started_at: float = 0.0
     boots: int = 0
-    watched_boot: int = 0
     vnc_port: int = 0
     vnc_password: str = ""
     vnc_valid_until: datetime = field(default_factory=lambda: datetime.fromtimestamp(0, UTC))
@@ -309,31 +308,21 @@ class FakeHypervisor:
                 domain.stops_at = time.monotonic() + self.host.shutdown_s
 
     @publishes
-    def reboot(self, uuid: str) -> None:
+    def reboot(self, uuid: str, *, noted: Callable[[], None] | None = None) -> None:
         with self._call("reboot"):
             domain = self._live(uuid)
             faults = self.host.faults
             deaf = faults.ignores_acpi or faults.deaf_to_the_button
-            if time.monotonic() >= domain.agent_at and not deaf:
+            obeys = time.monotonic() >= domain.agent_at and not deaf
+            if obeys:
                 self._boot_again(domain)
+        if obeys and noted is not None:
+            noted()
 
     @publishes
     def reset(self, uuid: str) -> None:
         with self._call("reset"):
             self._boot_again(self._live(uuid))
-
-    @publishes
-    def watch_reboot(self, uuid: str) -> None:
-        with self._call("watch_reboot"):
-            domain = self._live(uuid)
-            if domain.power_state is PowerState.PAUSED:
-                domain.power_state, domain.reason = PowerState.RUNNING, ""
-            domain.watched_boot = domain.boots
-
-    def rebooted(self, uuid: str) -> bool:
-        with self._call("rebooted"):
-            domain = self._domain(uuid)
-            return domain.power_state is PowerState.RUNNING and domain.boots > domain.watched_boot
 
     def runs_as(self, uuid: str, spec: DomainSpec) -> bool:
         with self._call("runs_as"):

@@ -66,6 +66,8 @@ class VM(Resource, Binnable):
         editable=False,
     )
     paused_at = models.DateTimeField(null=True, editable=False)
+    # When the machine was last reset by a restart; empty from the order until then.
+    rebooted_at = models.DateTimeField(null=True, editable=False)
     # Counts the changes of status, task, job, host and destination. A trigger counts, so that no
     # writer can forget it; see ``compute.transitions.vms.observe``.
     revision = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)

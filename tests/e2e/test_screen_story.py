@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncvnc
@@ -22,28 +24,39 @@ PASSWORD = "passw0rd-X"
 FILE = "/tmp/by-another-client"
 
 
-async def log_in_and_touch(information: dict[str, Any], opens_within_s: float = 15) -> None:
-    """Look at the screen, log in on it and make a file."""
+@asynccontextmanager
+async def connected(
+    information: dict[str, Any], opens_within_s: float = 15
+) -> AsyncIterator[asyncvnc.Client]:
+    """A client on the screen; the answer does not wait for the gateway, which is told of it."""
     end = time.monotonic() + opens_within_s
-    while True:
-        try:
-            async with asyncvnc.connect(
-                information["address"], information["port"], password=information["password"]
-            ) as client:
-                await _use(client)
-            return
-        except ConnectionRefusedError:
-            # The answer does not wait for the gateway, which the database tells of it.
-            if time.monotonic() > end:
-                raise
-        await asyncio.sleep(0.1)
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                client = await stack.enter_async_context(
+                    asyncvnc.connect(
+                        information["address"],
+                        information["port"],
+                        password=information["password"],
+                    )
+                )
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > end:
+                    raise
+            await asyncio.sleep(0.1)
+        yield client
+
+
+async def log_in_and_touch(information: dict[str, Any]) -> None:
+    """Look at the screen, log in on it and make a file."""
+    async with connected(information) as client:
+        await _use(client)
 
 
 async def watch_restart(api: Api, information: dict[str, Any]) -> None:
     """Restart the VM and go on looking: each screenshot is asked of the screen anew."""
-    async with asyncvnc.connect(
-        information["address"], information["port"], password=information["password"]
-    ) as client:
+    async with connected(information) as client:
         pictures = {(await client.screenshot()).tobytes()}
         api.post(f"/vms/{information['vm_id']}/restart")
         while (await asyncio.to_thread(api.get, f"/vms/{information['vm_id']}"))["task"]:

@@ -86,7 +86,8 @@ class LibvirtHypervisor:
 
     def __init__(self, ref: HostRef) -> None:
         self._host = Host(ref)
-        self._xml_cache: dict[str, tuple[tuple[str, ...], float, DomainXml]] = {}
+        self._reboots = reboot.Reboots(self._host)
+        self._xml_cache: dict[str, tuple[tuple[str, ...], DomainXml]] = {}
 
     @property
     def ref(self) -> HostRef:
@@ -191,22 +192,13 @@ class LibvirtHypervisor:
         )
 
     @publishes
-    def reboot(self, uuid: str) -> None:
+    def reboot(self, uuid: str, *, noted: Callable[[], None] | None = None) -> None:
         self._host.with_domain(uuid, lambda domain: None, running=True)
-        self._ask(
-            uuid,
-            lambda domain: domain.reboot(
-                # Not through the agent: a guest that resets itself leaves nothing to tell it by.
-                libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
-            ),
-        )
-
-    @publishes
-    def watch_reboot(self, uuid: str) -> None:
-        reboot.watch(self._host, uuid)
-
-    def rebooted(self, uuid: str) -> bool:
-        return reboot.happened(self._host, uuid)
+        if noted is not None:
+            self._reboots.tell(uuid, noted)
+        # Not through the agent: a guest that is asked so resets itself, whoever else asked it to
+        # shut down meanwhile.
+        self._ask(uuid, lambda domain: domain.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN))
 
     def runs_as(self, uuid: str, spec: DomainSpec) -> bool:
         wanted = build_domain(spec, self._host.traits(), vnc_password="")

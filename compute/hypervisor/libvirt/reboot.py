@@ -1,6 +1,8 @@
 """Booting the guest again in the machine that runs, and whether that is enough."""
 
 import string
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import libvirt
@@ -15,31 +17,40 @@ from compute.hypervisor.libvirt.parse import (
     target_of,
 )
 
-_BOOTED = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_BOOTED)
 
+class Reboots:
+    """Who wants to know of the next reset of a domain of one host."""
 
-def watch(host: Host, uuid: str) -> None:
-    """Take "booted" away as the reason why the domain runs.
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._lock = threading.Lock()
+        self._wanted: dict[str, Callable[[], None]] = {}
+        self._heard_on: libvirt.virConnect | None = None
 
-    libvirt keeps the reason over its own restarts, and says "booted" again when it resets the
-    machine of a guest that has shut down. Nothing else that can be asked tells such a boot from
-    the one before: the machine's process and all its counters go on.
-    """
+    def tell(self, uuid: str, noted: Callable[[], None]) -> None:
+        """Have `noted` called once, in a thread of its own, when the domain is reset."""
 
-    def work(domain: libvirt.virDomain) -> None:
-        state, reason = domain.state()
-        if (state, reason) == _BOOTED:
-            domain.suspend()
-            state = libvirt.VIR_DOMAIN_PAUSED
-        if state == libvirt.VIR_DOMAIN_PAUSED:
-            domain.resume()
+        def work(conn: libvirt.virConnect) -> None:
+            with self._lock:
+                self._wanted[uuid] = noted
+                if self._heard_on is not conn:
+                    # Also what is reset because its guest has shut down: libvirt tells nowhere
+                    # else of it, and no state or counter that can be asked changes.
+                    conn.domainEventRegisterAny(
+                        None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._happened, None
+                    )
+                    self._heard_on = conn
 
-    host.with_domain(uuid, work, running=True)
+        self._host.call(work)
 
-
-def happened(host: Host, uuid: str) -> bool:
-    """Whether the domain runs because it booted."""
-    return host.with_domain(uuid, lambda domain: tuple(domain.state()) == _BOOTED)
+    def _happened(
+        self, conn: libvirt.virConnect, domain: libvirt.virDomain, opaque: object
+    ) -> None:
+        with self._lock:
+            noted = self._wanted.pop(domain.UUIDString(), None)
+        if noted is not None:
+            # Not in the thread of the events, which keeps connections alive.
+            threading.Thread(target=noted, name="libvirt-reboot", daemon=True).start()
 
 
 def is_same(live: DomainXml, wanted: DomainXml) -> bool:

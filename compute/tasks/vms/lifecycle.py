@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
+from django.db import DatabaseError, connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -42,6 +45,9 @@ from network.actions.nics import release_nics
 from network.tasks import plumbing
 from scloud.jobs.handlers import Context, Step, register
 from scloud.lib.errors import HostError, ScloudError
+from scloud.tenancy.scoping import scopes_disabled
+
+log = logging.getLogger(__name__)
 
 SHUTDOWN_LIMIT_S = 120.0
 ASK_AGAIN_S = 10.0
@@ -363,6 +369,19 @@ def pause_words(seen: DomainObservation) -> str:
     return _("The hypervisor does not say why.")
 
 
+def note_reboot(vm_id: str) -> None:
+    """Write down that a VM begins to boot: whichever worker waits for it looks there."""
+    try:
+        with scopes_disabled():
+            VM.objects.filter(pk=vm_id).update(rebooted_at=timezone.now())
+    except DatabaseError as error:
+        # Nobody hears of it, and the guest is asked again.
+        log.warning("the reboot of %s could not be noted: %s", vm_id, error)
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+
+
 class RestartVm(VmHandler):
     """Have the guest boot again: in the same machine, or if its definition changed, in a new one.
 
@@ -384,32 +403,32 @@ class RestartVm(VmHandler):
         vm = vm_of(context.job)
         if context.result.get("went_down") or context.result.get("cold"):
             return
-        host, uuid = host_of(vm), str(vm.uuid)
-        if not context.result.get("watched"):
+        if not context.result.get("asked"):
             if not runs_as_defined(vm):
                 remember(context, "cold", True)
                 return
-            with translated_errors():
-                host.watch_reboot(uuid)
-            # What follows looks for a boot after this moment, also in another worker.
-            remember(context, "watched", True)
+            VM.objects.filter(pk=vm.pk).update(rebooted_at=None)
+            remember(context, "asked", True)
+        host, uuid = host_of(vm), str(vm.uuid)
+
+        def rebooted() -> bool:
+            return VM.objects.filter(pk=vm.pk, rebooted_at__isnull=False).exists()
 
         def over() -> bool:
+            if rebooted():
+                return True
             with translated_errors():
-                if host.rebooted(uuid):
-                    return True
                 if host.observe(uuid).power_state != Power.RUNNING:
-                    # It went off altogether, or somebody paused it: the other steps see to it.
+                    # It went off altogether, or is paused: the other steps see to it.
                     return True
                 if context.memory.get("asked_at", 0.0) + ASK_AGAIN_S <= time.time():
                     context.memory["asked_at"] = time.time()
-                    host.reboot(uuid)
+                    host.reboot(uuid, noted=partial(note_reboot, vm.pk))
             return False
 
         context.wait_until(over, timeout_s=REBOOT_LIMIT_S, poll_s=0.25)
-        with translated_errors():
-            if host.rebooted(uuid):
-                remember(context, "went_down", True)
+        if rebooted():
+            remember(context, "went_down", True)
 
     def ensure_went_down(self, context: Context) -> None:
         """Shut the guest down once per job; a retry after that point goes on to the start."""

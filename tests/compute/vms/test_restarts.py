@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,21 @@ import pytest
 from compute.actions import disks
 from compute.actions.vms import lifecycle
 from compute.models import VM, Disk
+from compute.tasks.drivers import hypervisor_of
+from compute.tasks.vms import lifecycle as lifecycle_tasks
 from tests.compute.box import Box
 from tests.compute.disks.test_tasks import attached
 
 
+def ready(box: Box, vm: VM) -> bool:
+    vm.refresh_from_db()
+    assert vm.host is not None
+    return hypervisor_of(vm.host).agent_ready(str(vm.uuid))
+
+
 def restart(box: Box, vm: VM) -> None:
+    while not ready(box, vm):
+        time.sleep(0.01)
     lifecycle.restart_vm(actor=box.actor, vm=vm)
     box.run()
     vm.refresh_from_db()
@@ -74,6 +85,25 @@ def test_a_guest_that_is_deaf_to_the_power_button_is_shut_down_by_its_agent(
     restart(box, vm)
     assert box.domain(vm).boots == 2
     assert box.domain(vm).vnc_port != screen
+
+
+def test_a_reboot_of_which_nobody_heard_is_asked_for_again(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the worker that heard of it was killed before it could write it down."""
+    monkeypatch.setattr(lifecycle_tasks, "ASK_AGAIN_S", 0.2)
+    vm = box.vm()
+    domain = box.domain(vm)
+    heard = lifecycle_tasks.note_reboot
+
+    def lose_the_first(vm_id: str) -> None:
+        if domain.boots > 2:
+            heard(vm_id)
+
+    monkeypatch.setattr(lifecycle_tasks, "note_reboot", lose_the_first)
+    screen = domain.vnc_port
+    restart(box, vm)
+    assert (domain.boots, domain.vnc_port) == (3, screen)
 
 
 @pytest.mark.parametrize("running", [True, False])
