@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
 from billing.models import Account as AccountRow
@@ -32,10 +32,6 @@ from tests.e2e import outside
 
 # A lease is over when it has not been used for so long past its time.
 LEASE_GRACE = timedelta(seconds=90)
-ON_THEIR_WAY = {
-    Image: ("making", "importing", "deleting"),
-    Snapshot: ("creating", "rolling_back", "deleting"),
-}
 
 
 def read_book() -> Book:
@@ -147,12 +143,23 @@ def _in_flight() -> list[str]:
         f"{job.pk} {job.kind} of {job.target_id} is {job.status}"
         for job in Job.objects.filter(status__in=ACTIVE)
     ]
-    for model in (VM, Disk):
-        found += [f"{one.pk} is {one.task}" for one in model.objects.exclude(task="")]
-    for model, statuses in ON_THEIR_WAY.items():
-        found += [f"{one.pk} is {one.status}" for one in model.objects.filter(status__in=statuses)]
-    for model in (Vpc, Subnet, SecurityGroup, Nic):
-        late = model.objects.filter(applied_generation__lt=F("generation"))
+    tasks: list[QuerySet[Any]] = [VM.objects.all(), Disk.objects.all()]
+    for rows in tasks:
+        found += [f"{one.pk} is {one.task}" for one in rows.exclude(task="")]
+    moving: list[tuple[QuerySet[Any], tuple[str, ...]]] = [
+        (Image.objects.all(), ("making", "importing", "deleting")),
+        (Snapshot.objects.all(), ("creating", "rolling_back", "deleting")),
+    ]
+    for rows, statuses in moving:
+        found += [f"{one.pk} is {one.status}" for one in rows.filter(status__in=statuses)]
+    applied: list[QuerySet[Any]] = [
+        Vpc.objects.all(),
+        Subnet.objects.all(),
+        SecurityGroup.objects.all(),
+        Nic.objects.all(),
+    ]
+    for rows in applied:
+        late = rows.filter(applied_generation__lt=F("generation"))
         found += [f"{pk} is not applied" for pk in late.values_list("pk", flat=True)]
     return found
 
