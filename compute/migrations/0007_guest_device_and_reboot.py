@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compute', '0005_vm_hostname'),
+        ('compute', '0006_failure_detail'),
     ]
 
     operations = [
