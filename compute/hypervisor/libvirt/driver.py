@@ -87,7 +87,7 @@ class LibvirtHypervisor:
     def __init__(self, ref: HostRef) -> None:
         self._host = Host(ref)
         self._reboots = reboot.Reboots(self._host)
-        self._xml_cache: dict[str, tuple[tuple[str, ...], DomainXml]] = {}
+        self._xml_cache: dict[str, tuple[tuple[str, ...], float, DomainXml]] = {}
 
     @property
     def ref(self) -> HostRef:
@@ -196,8 +196,8 @@ class LibvirtHypervisor:
         self._host.with_domain(uuid, lambda domain: None, running=True)
         if noted is not None:
             self._reboots.tell(uuid, noted)
-        # Not through the agent: a guest that is asked so resets itself, whoever else asked it to
-        # shut down meanwhile.
+        # By the button alone, as the port says: whoever finds the guest deaf to it asks its agent
+        # to shut it down.
         self._ask(uuid, lambda domain: domain.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN))
 
     def runs_as(self, uuid: str, spec: DomainSpec) -> bool:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compute', '0006_failure_detail'),
+        ('compute', '0007_vm_paused'),
     ]
 
     operations = [
