@@ -392,9 +392,9 @@ class RestartVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("reboot", "Waiting for the guest to restart", self.ensure_rebooted, 3),
-            Step("shut_down", "Waiting for the guest to shut down", self.ensure_went_down, 2),
-            Step("define", "Defining the machine", self.ensure_defined_if_off, 1),
+            Step("reboot", _("Waiting for the guest to restart"), self.ensure_rebooted, 3),
+            Step("shut_down", _("Waiting for the guest to shut down"), self.ensure_went_down, 2),
+            Step("define", _("Defining the machine"), self.ensure_defined_if_off, 1),
             Step("start", "Starting", ensure_running, 2),
         )
 
