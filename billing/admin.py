@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import DecimalField, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -34,10 +34,10 @@ from billing.models import (
 )
 from billing.pricelists import next_version
 from scloud.lib.errors import ScloudError
+from scloud.lib.form_fields import PlainDecimalField
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
-from scloud.web.forms import PlainDecimalField
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -95,16 +95,12 @@ def _amount(field: str, label: Any) -> Any:
 
 # --- prices
 
-# "1e3" in a price would be a thousand.
-PLAIN_DECIMALS: dict[Any, Any] = {DecimalField: {"form_class": PlainDecimalField}}
-
 
 class PriceInline(TabularInline):
     """The prices of a list: editable until it is published."""
 
     model = Price
     extra = 3
-    formfield_overrides = PLAIN_DECIMALS
     fields = ("sku", "method", "unit_price")
 
     def _open(self, obj: PriceList | None) -> bool:
@@ -183,7 +179,6 @@ class PriceListAdmin(ModelAdmin):
 class DiscountAdmin(ModelAdmin):
     """Discounts. One that has begun can only be ended, so that a replay finds what was true."""
 
-    formfield_overrides = PLAIN_DECIMALS
     list_display = (
         "tenant",
         "sku_prefix",

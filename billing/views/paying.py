@@ -18,8 +18,8 @@ from billing.models import (
 from billing.pricing import DURATIONS, Method
 from billing.views.common import amount, tenant_of
 from scloud.lib.errors import NotFound
+from scloud.lib.form_fields import PlainDecimalField
 from scloud.web import ui
-from scloud.web.forms import PlainDecimalField
 from scloud.web.views import ActionView, PostView
 
 

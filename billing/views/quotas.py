@@ -15,6 +15,7 @@ from billing.models import (
 )
 from billing.views.common import tenant_of
 from scloud.lib.errors import InvalidInput
+from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
 from scloud.web import ui
 from scloud.web.forms import LinesField
@@ -94,7 +95,7 @@ class QuotaRequestForm(forms.Form):
     """Which quota, how much, why."""
 
     item = forms.ChoiceField(label=gettext_lazy("Quota"), choices=QuotaItem.choices)
-    limit_wanted = forms.IntegerField(label=gettext_lazy("Limit wanted"), min_value=1)
+    limit_wanted = PlainIntegerField(label=gettext_lazy("Limit wanted"), min_value=1)
     reason = LinesField(
         label=gettext_lazy("Reason"),
         required=False,

@@ -262,7 +262,7 @@ def _save(
     report: Callable[[int, int | None], None],
 ) -> Fetched:
     length = response.getheader("Content-Length")
-    total = int(length) if length is not None and length.isdigit() else None
+    total = int(length) if length is not None and length.isascii() and length.isdigit() else None
     done, told = 0, 0.0
     if partial is None:
         # Nobody else may have prepared a link at this place.

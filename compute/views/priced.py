@@ -18,6 +18,7 @@ from compute.models import DiskType
 from compute.views.forms import split_tags
 from compute.views.renew import duration_label
 from scloud.lib.errors import ScloudError
+from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
 from scloud.web.views import ActionView
 
@@ -82,7 +83,7 @@ class DiskForm(forms.Form):
 
     name = forms.CharField(label=_("Name"), max_length=30, initial="disk")
     disk_type = forms.ChoiceField(label=_("Type"))
-    size_gib = forms.IntegerField(label=_("Size"), min_value=1, max_value=100_000)
+    size_gib = PlainIntegerField(label=_("Size"), min_value=1, max_value=100_000)
     duration = forms.ChoiceField(label=_("Billing and duration"))
     remark = forms.CharField(label=_("Remark"), max_length=200, required=False)
     tags = forms.CharField(

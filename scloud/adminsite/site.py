@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin import ModelAdmin as DjangoModelAdmin
+from django.contrib.admin.widgets import AdminBigIntegerFieldWidget, AdminIntegerFieldWidget
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import BigIntegerField, DecimalField, IntegerField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.template.response import TemplateResponse
@@ -21,6 +22,7 @@ from scloud.adminsite import panels
 from scloud.adminsite.passwords import PasswordChangeView
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput
+from scloud.lib.form_fields import PlainDecimalField, PlainIntegerField
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -29,8 +31,23 @@ else:
     ModelAdmin = DjangoModelAdmin
 
 
-class BoundedSearch(ModelAdmin):
-    """Refuses searches that are longer than those of the console; the site adds it to all."""
+# "1e3" in a price would be a thousand.
+PLAIN_NUMBERS: dict[Any, Any] = {
+    DecimalField: {"form_class": PlainDecimalField},
+    IntegerField: {"form_class": PlainIntegerField, "widget": AdminIntegerFieldWidget},
+    BigIntegerField: {"form_class": PlainIntegerField, "widget": AdminBigIntegerFieldWidget},
+}
+
+
+class Bounded(ModelAdmin):
+    """What the site adds to all: searches as long as the console's, numbers in plain digits."""
+
+    def get_inline_instances(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """Return the inlines, whose forms take numbers in plain digits too."""
+        found: list[Any] = super().get_inline_instances(request, obj)
+        for inline in found:
+            inline.formfield_overrides = {**inline.formfield_overrides, **PLAIN_NUMBERS}
+        return found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -58,9 +75,13 @@ class ScloudAdminSite(AdminSite):
         admin_class: type[DjangoModelAdmin[Any]] | None = None,
         **options: Any,
     ) -> None:
-        """Register models, with a bounded search whatever class an app brings."""
+        """Register models, bounded whatever class an app brings."""
         given = admin_class or DjangoModelAdmin
-        bounded = type(given.__name__, (BoundedSearch, given), {"__module__": given.__module__})
+        added = {
+            "__module__": given.__module__,
+            "formfield_overrides": {**given.formfield_overrides, **PLAIN_NUMBERS},
+        }
+        bounded = type(given.__name__, (Bounded, given), added)
         super().register(model_or_iterable, bounded, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:

@@ -1,10 +1,11 @@
-"""Decimal numbers as people and programs read and write them: digits, a point, digits."""
+"""Numbers as people and programs read and write them: digits, a point, digits."""
 
 import re
 from decimal import Decimal
 from typing import Any, Final
 
 _PLAIN: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", re.ASCII)
+_WHOLE: Final = re.compile(r"-?[0-9]{1,30}", re.ASCII)
 
 
 def plain(value: Decimal | int) -> str:
@@ -27,3 +28,12 @@ def is_plain(value: Any) -> bool:
     of every script. What is no text (a number of JSON) is left to others.
     """
     return not isinstance(value, str) or _PLAIN.fullmatch(value) is not None
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a text is a plain whole number: ASCII digits, at most a minus before.
+
+    Python's int would also take underscores, spaces, a plus and the digits of every script. What is
+    no text (a number of JSON) is left to others.
+    """
+    return not isinstance(value, str) or _WHOLE.fullmatch(value) is not None

@@ -5,16 +5,16 @@ from typing import Any
 
 from rest_framework import serializers
 
-from scloud.lib.decimals import is_plain, plain
+from scloud.lib.decimals import is_plain, is_whole, plain
 from scloud.lib.text import unix_lines
 
 
 class WholeNumber(serializers.IntegerField):
-    """A whole number in ASCII digits; Python would take those of every script."""
+    """A whole number in plain digits; Python would take blanks and the digits of every script."""
 
     def to_internal_value(self, data: Any) -> int:
         """Return the number. Raises DRF's ValidationError."""
-        if isinstance(data, str) and not data.isascii():
+        if not is_whole(data):
             self.fail("invalid")
         return super().to_internal_value(data)
 

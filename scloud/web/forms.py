@@ -9,7 +9,6 @@ from django.forms.widgets import Input
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from scloud.lib.decimals import is_plain
 from scloud.lib.errors import ScloudError
 from scloud.lib.text import unix_lines
 
@@ -22,16 +21,6 @@ _CLASSES: tuple[tuple[type[forms.Widget], str], ...] = (
     (forms.Select, "select"),
     (Input, "input"),
 )
-
-
-class PlainDecimalField(forms.DecimalField):
-    """An amount in plain digits, such as ``1000`` or ``12.50``."""
-
-    def to_python(self, value: Any) -> Any:
-        """Return the number. Raises ValidationError for anything but plain digits."""
-        if value not in self.empty_values and not is_plain(value):
-            raise ValidationError(self.error_messages["invalid"], code="invalid")
-        return super().to_python(value)
 
 
 class LinesField(forms.CharField):

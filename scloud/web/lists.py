@@ -327,9 +327,9 @@ class ListView(ConsoleView):
             response = self.render("components/list.html", context)
         else:
             response = self.render(self.page_template, {**context, **self.page_context()})
-        size = params.get("size", "")
-        if size.isdigit() and int(size) in SIZES:
-            response.set_cookie(SIZE_COOKIE, size, max_age=31_536_000, samesite="Lax")
+        size = _number(params.get("size", ""), 0, 1, 1_000_000)
+        if size in SIZES:
+            response.set_cookie(SIZE_COOKIE, str(size), max_age=31_536_000, samesite="Lax")
         return response
 
     def rows_response(self, ids: Iterable[str]) -> HttpResponse:
@@ -591,8 +591,7 @@ def possible_keys(model: type[Model], values: Iterable[str]) -> list[Any]:
 
 
 def _number(text: str, default: int, low: int, high: int) -> int:
-    # isdecimal() alone lets through digits of other scripts, which int() accepts: harmless.
-    if not text.isdecimal() or len(text) > 9:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
         return default
     return min(max(int(text), low), high)
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from scloud.lib.errors import NotFound, QuotaExceeded
+from scloud.lib.form_fields import PlainIntegerField
 from scloud.web import ui
 from scloud.web.dashboard import cards_for
 from scloud.web.forms import add_error
@@ -36,7 +37,7 @@ class ExampleForm(forms.Form):
     """One field of each sort."""
 
     name = forms.CharField(label="Name", max_length=30, help_text="1 to 30 characters.")
-    size_gib = forms.IntegerField(label="Size", min_value=10, max_value=8000, initial=40)
+    size_gib = PlainIntegerField(label="Size", min_value=10, max_value=8000, initial=40)
     kind = forms.ChoiceField(label="Type", choices=(("ssd", "SSD"), ("hdd", "HDD")))
     remark = forms.CharField(label="Remark", required=False, widget=forms.Textarea)
     protect = forms.BooleanField(label="Deletion protection", required=False)

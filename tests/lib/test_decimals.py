@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework import serializers
 
-from scloud.lib.decimals import is_plain, plain
-from scloud.rest.fields import PlainDecimal, PlainQuantity
-from scloud.web.forms import PlainDecimalField
+from scloud.lib.decimals import is_plain, is_whole, plain
+from scloud.lib.form_fields import PlainDecimalField, PlainIntegerField
+from scloud.rest.fields import PlainDecimal, PlainQuantity, WholeNumber
 
 STRANGE = [
     "1e3",
@@ -80,6 +80,21 @@ def test_fields_take_plain_numbers(text: str) -> None:
     field: Any = PlainDecimal(max_digits=20, decimal_places=6)
     assert field.run_validation(text) == Decimal(text)
     assert field.run_validation(5) == 5
+
+
+@pytest.mark.parametrize("text", [*STRANGE, "5.0", "1.5", "5.", "0.0"])
+def test_fields_refuse_what_is_no_plain_whole_number(text: str) -> None:
+    assert not is_whole(text)
+    with pytest.raises(ValidationError):
+        PlainIntegerField().clean(text)
+    with pytest.raises(serializers.ValidationError):
+        WholeNumber().run_validation(text)
+
+
+@pytest.mark.parametrize("text", ["40", "0", "-5", "007"])
+def test_fields_take_plain_whole_numbers(text: str) -> None:
+    assert PlainIntegerField().clean(text) == WholeNumber().run_validation(text) == int(text)
+    assert WholeNumber().run_validation(5) == 5
 
 
 def test_a_quantity_is_read_without_zeros() -> None:

@@ -23,6 +23,7 @@ from compute.views.priced import DiskForm, PricedView, order_of
 from compute.views.renew import RenewView
 from compute.views.verb_base import VerbAction
 from scloud.lib.errors import NotFound
+from scloud.lib.form_fields import PlainIntegerField
 from scloud.web import ui
 from scloud.web.views import ActionView, BatchView
 
@@ -145,7 +146,7 @@ class DiskDetach(DiskAction):
 class ExpandForm(forms.Form):
     """The new size."""
 
-    size_gib = forms.IntegerField(label=gettext_lazy("New size"), min_value=1, max_value=100_000)
+    size_gib = PlainIntegerField(label=gettext_lazy("New size"), min_value=1, max_value=100_000)
 
 
 class DiskExpand(DiskAction, PricedView):
@@ -333,10 +334,10 @@ class ScheduleForm(forms.Form):
     time_zone = forms.CharField(
         label=gettext_lazy("Time zone"), max_length=40, initial="Asia/Shanghai"
     )
-    keep_count = forms.IntegerField(
+    keep_count = PlainIntegerField(
         label=gettext_lazy("Keep the newest"), min_value=1, max_value=1000, initial=3
     )
-    keep_days = forms.IntegerField(
+    keep_days = PlainIntegerField(
         label=gettext_lazy("Keep at most, in days"), min_value=1, max_value=3650, required=False
     )
     state = forms.ChoiceField(label=gettext_lazy("Schedule"), initial="on")

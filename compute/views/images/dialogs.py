@@ -22,6 +22,7 @@ from compute.views.images.common import image_refused, tenant_of
 from compute.views.images.list import ImageList
 from compute.views.verb_base import VerbAction
 from scloud.lib.errors import Forbidden, NotFound
+from scloud.lib.form_fields import PlainIntegerField
 from scloud.web.views import ActionView, BatchView, ConsoleView
 
 
@@ -46,7 +47,7 @@ class FactsForm(forms.Form):
         required=False,
         help_text=gettext_lazy("Empty: the usual one of the distribution."),
     )
-    min_disk_gib = forms.IntegerField(
+    min_disk_gib = PlainIntegerField(
         label=gettext_lazy("System disk from (GB)"), min_value=1, max_value=100_000, initial=10
     )
     supports_hot_upgrade = forms.BooleanField(
