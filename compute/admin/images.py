@@ -19,8 +19,9 @@ from compute.models.image import OsFamily
 from compute.models.platform import Architecture
 from compute.rules.refusals import image_refusal
 from compute.states.images import ImageStatus
-from compute.transfer import staging
+from compute.transfer import uploads
 from scloud.lib.errors import InvalidInput, ScloudError
+from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import Button, ButtonAdmin, administrator
@@ -43,7 +44,7 @@ class FactsForm(forms.Form):
         required=False,
         help_text=gettext_lazy("Empty: the usual one of the distribution."),
     )
-    min_disk_gib = forms.IntegerField(
+    min_disk_gib = PlainIntegerField(
         label=gettext_lazy("Smallest system disk (GB)"), min_value=1, initial=1
     )
     supports_hot_upgrade = forms.BooleanField(
@@ -55,7 +56,7 @@ class FactsForm(forms.Form):
     accepts_ssh_keys = forms.BooleanField(
         label=gettext_lazy("Takes SSH public keys"), required=False, initial=True
     )
-    position = forms.IntegerField(
+    position = PlainIntegerField(
         label=gettext_lazy("Place in the list"), min_value=0, max_value=32_767, initial=0
     )
 
@@ -137,7 +138,7 @@ def _made(actor: Actor, data: dict[str, Any]) -> Image:
     sha256 = data["sha256"] or None
     if data["source"] == URL:
         return images.import_image_url(actor=actor, facts=facts, url=data["url"], sha256=sha256)
-    staged = staging.stage(data["file"].chunks())
+    staged = data["file"].take()
     try:
         return images.import_image_file(actor=actor, facts=facts, path=staged.path, sha256=sha256)
     except ScloudError:
@@ -310,6 +311,8 @@ class ImageAdmin(ButtonAdmin):
                 )
                 return HttpResponseRedirect(reverse("admin:compute_image_change", args=[image.pk]))
         return self._page(request, form, _("Add base image"), _("Add"), None)
+
+    add_view.body_rule = uploads.of_form(staff=True)  # type: ignore[attr-defined]  # read by scloud.lib.bodies
 
     def replace_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Choose what takes its place (GET) and withdraw it (POST)."""

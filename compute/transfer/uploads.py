@@ -196,13 +196,15 @@ def of_api() -> BodyRule:
     return BodyRule(staging.max_file_bytes, streamed_type="application/octet-stream")
 
 
-def of_form() -> BodyRule:
-    """Return what the console's upload takes: a form with a file."""
+def of_form(*, staff: bool = False) -> BodyRule:
+    """Return what an upload of the console takes, or of the administration: a form with a file."""
 
     def handler(request: HttpRequest) -> FileUploadHandler:
         return StagingHandler(request)
 
-    return BodyRule(staging.max_file_bytes, streamed_type="multipart/form-data", handler=handler)
+    return BodyRule(
+        staging.max_file_bytes, streamed_type="multipart/form-data", handler=handler, staff=staff
+    )
 
 
 def pool_for(tenant: Tenant, region: Region, disk_type_id: str = "") -> StoragePool:

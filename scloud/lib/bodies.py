@@ -21,11 +21,13 @@ class BodyRule:
     ``max_bytes`` is asked anew for each request. With ``streamed_type`` a body of that content
     type is handed to the view while it comes in, so that nobody's bytes are taken before the view
     has looked at who sends them; ``handler`` makes the upload handler for the files of a form.
+    ``staff`` says that the view is for the platform's administrators.
     """
 
     max_bytes: Callable[[], int]
     streamed_type: str = ""
     handler: Callable[[HttpRequest], FileUploadHandler] | None = None
+    staff: bool = False
 
     def streams(self, content_type: str) -> bool:
         """Whether a body of this content type is read while it comes in."""

@@ -14,7 +14,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 
 from scloud.lib import bodies
-from scloud.lib.errors import ScloudError, Unavailable
+from scloud.lib.errors import Forbidden, ScloudError, Unavailable
 from scloud.tenancy.clientip import is_forwarded
 from scloud.tenancy.models import User
 from scloud.web import errors
@@ -73,20 +73,30 @@ class BodyMiddleware:
         rule = bodies.rule_of(view, request.method or "")
         if rule.handler is None or not rule.streams(request.content_type or ""):
             return None
-        actor = getattr(request, "actor", None)
-        if actor is None:
-            if request.user.is_authenticated:
-                return errors.no_tenant(request)
+        if not request.user.is_authenticated:
             return login_redirect(request)
-        permission = getattr(getattr(view, "view_class", None), "permission", "")
         try:
-            if permission:
-                actor.require(permission)
+            if rule.staff:
+                _require_administrator(request)
+            else:
+                actor = getattr(request, "actor", None)
+                if actor is None:
+                    return errors.no_tenant(request)
+                permission = getattr(getattr(view, "view_class", None), "permission", "")
+                if permission:
+                    actor.require(permission)
         except ScloudError as error:
             return errors.response(request, error)
         request.body_handler = rule.handler(request)  # type: ignore[attr-defined]  # for __call__
         request.upload_handlers = [request.body_handler]  # type: ignore[attr-defined]  # as above
         return None
+
+
+def _require_administrator(request: HttpRequest) -> None:
+    """Raise Forbidden unless an administrator of the platform asks."""
+    user = request.user
+    if not (isinstance(user, User) and user.is_active and user.is_staff and user.tenant_id is None):
+        raise Forbidden(_("This page is for administrators of the platform."))
 
 
 class ConsoleMiddleware:

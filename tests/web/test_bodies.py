@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from django.core.signals import request_finished
 from django.db import close_old_connections, connections
 from django.test import Client
 
-from compute.transfer import staging
+from compute.transfer import staging, uploads
 from scloud.lib import bodies
-from scloud.tenancy.models import User
+from scloud.resources.models import Region
+from scloud.tenancy.models import Tenant, User
 from scloud.web import handler
 from scloud.web.handler import Handler
 from tests.api.client import program_of
@@ -49,15 +50,19 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self.body = b""
 
-    def send(self, pieces: list[bytes], *, gone: bool = False) -> "Exchange":
-        """Run it; ``gone`` lets the client vanish after the pieces."""
+    def send(self, pieces: list[bytes], *, gone: bool = False, silent: bool = False) -> "Exchange":
+        """Run it; ``gone`` lets the client vanish after the pieces, ``silent`` say no more."""
         left = list(pieces)
 
         async def receive() -> dict[str, Any]:
             if left:
                 piece = left.pop(0)
                 self.taken += len(piece)
-                return {"type": "http.request", "body": piece, "more_body": bool(left) or gone}
+                return {
+                    "type": "http.request",
+                    "body": piece,
+                    "more_body": bool(left) or gone or silent,
+                }
             if gone:
                 return {"type": "http.disconnect"}
             await asyncio.sleep(3600)
@@ -71,11 +76,18 @@ class Exchange:
                 self.body += message.get("body", b"")
 
         request_finished.disconnect(close_old_connections)
+        request_finished.connect(_close_all)
         try:
             asyncio.run(Handler()(self.scope, receive, send))
         finally:
+            request_finished.disconnect(_close_all)
             request_finished.connect(close_old_connections)
         return self
+
+
+def _close_all(**_given: Any) -> None:
+    """In the thread of the request, which ends with it."""
+    connections.close_all()
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +177,89 @@ def test_nobody_s_upload_is_answered_without_reading_it(path: str, kind: str, st
     assert (done.status, done.taken) == (status, 0)
 
 
+CSRF = "c" * 32
+
+
+def form_of(user: User, path: str, fields: dict[str, str], file: bytes) -> tuple[Exchange, bytes]:
+    """A form with a file from somebody's browser: the request, and the bytes of its body."""
+    client = Client()
+    client.force_login(user)
+    lines = []
+    for name, value in {"csrfmiddlewaretoken": CSRF, **fields}.items():
+        lines += ["--x", f'Content-Disposition: form-data; name="{name}"', "", value]
+    lines += ["--x", 'Content-Disposition: form-data; name="file"; filename="a.raw"', "", ""]
+    body = "\r\n".join(lines).encode() + file + b"\r\n--x--\r\n"
+    headers = {
+        "Host": "testserver",
+        "Content-Length": str(len(body)),
+        "Content-Type": "multipart/form-data; boundary=x",
+        "Cookie": f"scloud_session={client.cookies['scloud_session'].value}; scloud_csrf={CSRF}",
+        "Expect": "100-continue",
+    }
+    return Exchange("POST", path, headers), body
+
+
+def pieces_of(body: bytes) -> list[bytes]:
+    return [body[at : at + 65536] for at in range(0, len(body), 65536)]
+
+
+ADMIN = "/admin/compute/image/add/"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_administrator_uploads_a_base_image_of_any_size() -> None:
+    boss = User.objects.create_superuser("boss@platform.test", "a good 9 password")
+    request, body = form_of(boss, ADMIN, {"name": "x"}, bytes(5 * MIB))
+    done = request.send(pieces_of(body))
+    # The form's own refusal: other fields are missing.
+    assert (done.status, done.taken) == (200, len(body))
+    assert "This field is required" in done.body.decode()
+    assert list(staging.folder().iterdir()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("role", "path"), [("owner", ADMIN), ("readonly", "/images/upload/")])
+def test_a_file_of_somebody_without_the_right_is_not_read(
+    make_user: Callable[..., User], tenant: Tenant, role: str, path: str
+) -> None:
+    request, body = form_of(make_user(tenant, role), path, {}, bytes(5 * MIB))
+    done = request.send(pieces_of(body))
+    assert (done.status, done.taken) == (403, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_form_whose_sender_vanishes_leaves_nothing(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted = uploads.StagingHandler.upload_interrupted
+
+    def ended(self: uploads.StagingHandler) -> None:
+        interrupted(self)
+        # Nobody is there any more to whom the request's end would be told.
+        connections.close_all()
+
+    monkeypatch.setattr(uploads.StagingHandler, "upload_interrupted", ended)
+    request, body = form_of(user, "/images/upload/", {"name": "x"}, bytes(5 * MIB))
+    request.send(pieces_of(body[: 3 * MIB]), gone=True)
+    assert request.taken == 3 * MIB
+    assert list(staging.folder().iterdir()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sender_that_falls_silent_is_given_up(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "STALL_TIMEOUT_S", 0.3)
+    plain = Exchange("POST", "/login/", {"Host": "testserver", "Content-Length": "100"})
+    done = plain.send([b"a" * 10], silent=True)
+    assert (done.status, "request_incomplete" in done.body.decode()) == (400, True)
+    request, body = form_of(user, "/images/upload/", {"name": "x"}, bytes(MIB))
+    request.send(pieces_of(body)[:4], silent=True)
+    # Without its token, which did not arrive in a whole form, nothing comes of it.
+    assert request.status == 403
+    assert list(staging.folder().iterdir()) == []
+
+
 # --- the process that serves the console
 
 
@@ -230,6 +325,22 @@ def secret(console_url: str, console_state: Path, user: User, settings: Any) -> 
     """A key of the owner that the process knows: it has keys of its own."""
     settings.SCLOUD_STATE_DIR = console_state
     return program_of(user).secret
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chunked_body_of_the_api_arrives(user: User, region: Region) -> None:
+    body = json.dumps({"region": region.pk, "name": "chunked", "cidr": "10.9.0.0/16"}).encode()
+    done = Exchange(
+        "POST",
+        "/api/v1/vpcs",
+        {
+            "Host": "testserver",
+            "Transfer-Encoding": "chunked",
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {program_of(user).secret}",
+        },
+    ).send([body[:20], body[20:]])
+    assert (done.status, json.loads(done.body)["name"]) == (201, "chunked")
 
 
 @pytest.mark.django_db(transaction=True)
