@@ -68,6 +68,8 @@ CSRF_TRUSTED_ORIGINS = env.list("SCLOUD_TRUSTED_ORIGINS", default=[])
 SCLOUD_HTTPS = env.bool("SCLOUD_HTTPS", default=False)
 
 INSTALLED_APPS = [
+    # Before Django's, whose command "changepassword" it replaces.
+    "scloud.accounts",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -82,7 +84,6 @@ INSTALLED_APPS = [
     "csp",
     "scloud.tenancy",
     "scloud.audit",
-    "scloud.accounts",
     "scloud.recovery",
     "scloud.jobs",
     "scloud.resources",

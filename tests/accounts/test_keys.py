@@ -110,6 +110,38 @@ def test_an_administrators_reset_of_the_password_revokes_the_keys(boss: Client, 
     assert "passphrase" not in str(entry.__dict__)
 
 
+def test_a_reset_on_the_command_line_revokes_the_keys(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _key, secret = key_of(user)
+    browser = Client()
+    browser.post("/login/", {"email": user.email, "password": PASSWORD})
+    typed = iter(["another one", "a typing error", "short", "short", *["a good passphrase 7"] * 2])
+    monkeypatch.setattr("getpass.getpass", lambda prompt: next(typed))
+    said = StringIO()
+    call_command("changepassword", user.email.upper(), stdout=said, stderr=StringIO())
+    assert "API keys revoked" in said.getvalue()
+    user.refresh_from_db()
+    assert user.check_password("a good passphrase 7")
+    Program(secret).get("/vms").error(401, "invalid_api_key")
+    assert browser.get("/profile/").status_code == 302
+    with scopes_disabled():
+        entry = Operation.objects.get(verb="platform.reset_password")
+    assert (entry.tenant_id, entry.actor) == (user.tenant_id, "SCloud")
+    assert "passphrase" not in str(entry.__dict__)
+
+
+def test_a_reset_on_the_command_line_that_fails_changes_nothing(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _key, secret = key_of(user)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "short")
+    for who in (user.email, "nobody@acme.test", ""):
+        with pytest.raises(CommandError):
+            call_command("changepassword", who, stderr=StringIO())
+    assert Program(secret).get("/vms").status == 200
+
+
 def test_other_changes_of_a_user_leave_the_keys_alone(boss: Client, user: User) -> None:
     _key, secret = key_of(user)
     assert change_user(boss, user, full_name="Ada", role=Role.OPERATOR) == 302
