@@ -1,13 +1,18 @@
 """Writing events and telling the web processes about them."""
 
 import json
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from django.db import connection
+from django.utils import timezone
 
 from scloud.audit.models import Event
+from scloud.tenancy.models import PlatformSettings
+from scloud.tenancy.scoping import scopes_disabled
 
 CHANNEL = "scloud_events"
+FORGOTTEN_AT_ONCE: Final = 5000
 
 
 def notify(
@@ -59,3 +64,17 @@ def emit(
         event_id=event.pk,
     )
     return event
+
+
+def forget_old() -> int:
+    """Delete what happened longer ago than the platform's settings say; return how many.
+
+    From the oldest row on, a bounded number at a time; the next round of the sweep takes the rest.
+    """
+    limit = timezone.now() - timedelta(days=PlatformSettings.load().events_keep_days)
+    with scopes_disabled():
+        # By the key, which needs no index of its own: rows are written in the order of time.
+        oldest = Event.objects.order_by("pk").values_list("pk", "at")[:FORGOTTEN_AT_ONCE]
+        old = [pk for pk, at in oldest if at < limit]
+        deleted, _rows = Event.objects.filter(pk__in=old).delete()
+    return int(deleted)

@@ -1,4 +1,5 @@
-"""What people did (operations) and what happened (events). Both are append-only.
+"""What people did (operations) and what happened (events). Both are only added to, and forgotten
+when they are old.
 
 Triggers in the database guard the operations, their seals and the record of what was pruned,
 whatever code or person writes to them (migration 0002; see docs/adr, number 7).
@@ -78,7 +79,10 @@ class Pruning(models.Model):
 
 
 class Event(models.Model):
-    """One thing that happened to a resource; the pages hear of it by NOTIFY."""
+    """One thing that happened to a resource; the pages hear of it by NOTIFY.
+
+    The platform's settings say how long they are kept (see events.forget_old).
+    """
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, related_name="+")
     kind = models.CharField(max_length=60)

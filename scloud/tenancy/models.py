@@ -253,6 +253,13 @@ class PlatformSettings(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(3650)],
         help_text=_("Unless the person who makes one chooses something else."),
     )
+    events_keep_days = models.PositiveIntegerField(
+        _("events are kept for (days)"),
+        default=365,
+        db_default=365,
+        validators=[MinValueValidator(1), MaxValueValidator(36_500)],
+        help_text=_("The time lines of resources. Money and the operation log are kept."),
+    )
     login_lockout = models.BooleanField(_("lock after 5 failed logins"), default=True)
 
     class Meta:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,43 @@ def test_chores_run_when_they_are_due_and_failures_are_their_own(
     assert "chore broken failed" in caplog.text
 
 
+def test_chores_that_fail_wait_longer_each_time_and_are_told_once(
+    chores: list[str], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("scloud.jobs.periodic.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("scloud.jobs.periodic.connection.close", lambda: None)
+    monkeypatch.setattr(periodic.said, "_last", {})
+    failing = [True]
+    tries: dict[str, list[float]] = {"away": [], "broken": []}
+
+    def run(name: str, error: Exception) -> None:
+        tries[name].append(now[0])
+        if failing[0]:
+            raise error
+
+    periodic.register("away", 1, lambda: run("away", DatabaseError("away")))
+    periodic.register("broken", 1, lambda: run("broken", RuntimeError("defect")))
+    while now[0] < 600:
+        periodic.run_due(Lane.BOOKS)
+        now[0] += 0.5
+    for name, text in (("away", "the database did not answer"), ("broken", "broken failed")):
+        gaps = [later - at for at, later in pairwise(tries[name])]
+        assert len(gaps) < 20, name
+        assert gaps[0] <= 2 < gaps[3], name
+        assert 40 < max(gaps) <= 1.2 * periodic.LAST_RETRY_S + 1, name
+        told = [row for row in caplog.records if text in row.getMessage()]
+        assert len(told) == 1, name
+    failing[0] = False
+    now[0] += 2 * periodic.LAST_RETRY_S
+    periodic.run_due(Lane.BOOKS)
+    begun = now[0]
+    for _ in range(10):
+        now[0] += 1.0
+        periodic.run_due(Lane.BOOKS)
+    assert len([at for at in tries["broken"] if at >= begun]) == 11
+
+
 class Enough(Exception):
     """Ends the sweeper's endless loop."""
 
@@ -286,7 +324,14 @@ def test_the_sweeper_runs_the_chores_and_outlives_the_database(
     with pytest.raises(Enough):
         call_command("sweeper")
     assert chores == ["round 0", "round 1", "round 2", "round 3"]
-    assert {"jobs.ring", "jobs.overdue", "jobs.watchdog", "jobs.forget"} <= set(periodic._chores)
+    assert {
+        "jobs.ring",
+        "jobs.overdue",
+        "jobs.watchdog",
+        "jobs.forget",
+        "log.seal",
+        "events.forget",
+    } <= set(periodic._chores)
     assert "the database did not answer" in caplog.text
     connection.close()
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, connection
 
-from scloud.audit import sealing
+from scloud.audit import events, sealing
 from scloud.jobs import periodic, sweep, workers
 from scloud.jobs.periodic import Lane
 from scloud.lib.backoff import Backoff, Said
@@ -37,6 +37,7 @@ class Command(BaseCommand):
         periodic.register("ratelimit.forget", 600, ratelimit.forget_old_windows)
         periodic.register("sign_ins.forget", 3600, housekeeping.forget_sign_ins)
         periodic.register("log.seal", 60, sealing.keep_sealed)
+        periodic.register("events.forget", 600, events.forget_old)
         # Set while this process is the one that sweeps, and once it is to end.
         leading, ending = threading.Event(), threading.Event()
         for lane in periodic.lanes():
