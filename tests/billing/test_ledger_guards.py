@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, NotSupportedError, connection, transaction
 from django.utils import timezone
 
 from billing import ledger
@@ -39,18 +39,41 @@ def moved(tenant: Tenant, key: str, amount: int) -> LedgerTransaction:
 
 
 @pytest.mark.parametrize("table", [LedgerTransaction, LedgerEntry, Order, OrderLine, Charge])
-@pytest.mark.parametrize("statement", ["UPDATE {} SET tenant_id = tenant_id", "DELETE FROM {}"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE {} SET tenant_id = tenant_id", "DELETE FROM {}", "TRUNCATE {} CASCADE"]
+)
 def test_history_is_never_changed_or_deleted(
     buy: Callable[..., Order], table: type[Order], statement: str
 ) -> None:
     buy("vm-a")
     name = table._meta.db_table
+    with connection.cursor() as cursor:
+        # Otherwise checks that wait for the end of the test would keep TRUNCATE out by themselves.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     with (
-        pytest.raises(IntegrityError, match=f"rows of {name} are never"),
+        pytest.raises(IntegrityError, match=r"rows of \w+ are never"),
         transaction.atomic(),
         connection.cursor() as cursor,
     ):
         cursor.execute(statement.format(name))
+    assert table.objects.exists()
+
+
+@pytest.mark.parametrize("statement", ["TRUNCATE {}", "TRUNCATE {} CASCADE"])
+@pytest.mark.parametrize("table", [PriceList, Price])
+def test_published_prices_are_never_emptied(
+    prices: PriceList, table: type[PriceList], statement: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    with (
+        # What refers to the table is looked at before its triggers are.
+        pytest.raises((IntegrityError, NotSupportedError)),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement.format(table._meta.db_table))
+    assert table.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
