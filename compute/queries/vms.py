@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import CharField, F, OuterRef, Q, QuerySet, Value
+from django.db.models import CharField, F, Func, OuterRef, Q, QuerySet, TextField, Value
 from django.db.models.functions import JSONObject
+from django.db.models.lookups import IContains
 from django.utils.translation import gettext as _
 
 from billing.models import Subscription
@@ -110,6 +111,9 @@ def vm(vm_id: str, *, binned: bool = False) -> VM:
 def matching(word: str) -> Q:
     """Return what one word of a search finds: name, remark, id, tag, address."""
     found = Q(name__icontains=word) | Q(remark__icontains=word) | Q(id__icontains=word)
+    # One condition for all of a row's tags, of which there are 20 at most.
+    tags = Func(F("tags"), Value(" "), function="array_to_string", output_field=TextField())
+    found |= Q(IContains(tags, word))
     if _ADDRESS_LIKE.match(word):
         held = PrivateAddress.objects.filter(address__icontains=word)
         found |= Q(pk__in=Nic.objects.filter(addresses__in=held).values("vm_id"))

@@ -1,6 +1,8 @@
 """Searches in lists, in the search over all resources, and in the admin site."""
 
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib import admin
@@ -8,10 +10,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from drf_spectacular.generators import SchemaGenerator
 
 from scloud.jobs.models import Job
 from scloud.tenancy.models import User
 from scloud.web.lists import ListView
+from tests.api.client import program_of
 
 LONG = "a" * 101
 MANY = " ".join("abcdefghijk")
@@ -66,6 +70,34 @@ def test_ten_words_cost_one_condition_each(console: Client, make_job: Callable[.
     assert html.count('data-live="job:') == 1
     assert len(ten) == len(one)
     assert max(q["sql"].count(" JOIN ") for q in ten) == max(q["sql"].count(" JOIN ") for q in one)
+
+
+def lists_of_the_api() -> list[str]:
+    """Return the path of every list that takes a search."""
+    schema: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # spectacular's own
+    return [
+        path
+        for path, methods in schema["paths"].items()
+        if "search" in {one["name"] for one in methods.get("get", {}).get("parameters", [])}
+    ]
+
+
+def test_every_list_of_the_api_bounds_its_search(user: User) -> None:
+    program = program_of(user)
+    found = [path.removeprefix("/api/v1") for path in lists_of_the_api()]
+    assert {"/vms", "/disks", "/snapshots", "/images"} <= set(found)
+    for path in found:
+        for text in (LONG, MANY):
+            error = program.get(f"{path}?search={quote(text)}").error(400, "search_too_long")
+            assert error["field"] == "search", path
+        program.get(f"{path}?search=a")
+        joins = []
+        for text in ("a", " ".join("abcdefghij")):
+            with CaptureQueriesContext(connection) as queries:
+                assert program.get(f"{path}?search={quote(text)}").status == 200
+            joins.append((len(queries), max(q["sql"].count(" JOIN ") for q in queries)))
+        # Not a join and not a statement more for more words.
+        assert joins[0] == joins[1], path
 
 
 @pytest.fixture

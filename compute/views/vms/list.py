@@ -58,7 +58,7 @@ class VmList(ListView):
     kind = "vm"
     permission = "compute.view_vm"
     title = gettext_lazy("Virtual machines")
-    search_placeholder = gettext_lazy("Search by name, remark, ID or IP")
+    search_placeholder = gettext_lazy("Search by name, remark, ID, tag or IP")
     default_sort = "-created"
     has_row_menu = True
     page_template = "compute/vms/list.html"

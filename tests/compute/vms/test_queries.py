@@ -45,14 +45,15 @@ def test_rows_do_not_raise_the_number_of_queries(
             assert vm_queries.private_ips(row)
 
 
-@pytest.mark.parametrize("word", ["web", "shop", "10.0.0.2", "VM-"])
-def test_search_finds_name_remark_id_and_address(
+@pytest.mark.parametrize("word", ["web", "shop", "10.0.0.2", "VM-", "Prod", "env=p", "blue"])
+def test_search_finds_name_remark_id_tag_and_address(
     platform: Platform, actor: Actor, word: str
 ) -> None:
-    vm = make_vm(platform, actor, name="web", remark="the shop")
+    vm = make_vm(platform, actor, name="web", remark="the shop", tags=["env=prod", "Blue"])
     with scope(tenant=actor.tenant):
         assert vm_queries.vms().filter(vm_queries.matching(word)).get().pk == vm.pk
-        assert not vm_queries.vms().filter(vm_queries.matching("10.9.9.9")).exists()
+        for other in ("10.9.9.9", "{", "prodblue", '"', "%"):
+            assert not vm_queries.vms().filter(vm_queries.matching(other)).exists()
 
 
 def test_filters_by_vpc_and_billing_method(platform: Platform, actor: Actor) -> None:
