@@ -1,0 +1,84 @@
+"""A host that is away is dialled less and less often, and told as away at once meanwhile."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from compute.hypervisor.base import HostUnreachable
+from compute.hypervisor.libvirt import connection
+from compute.hypervisor.libvirt.connection import LAST_RETRY_S, Connection
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """What the connection takes for the time."""
+    now = [1000.0]
+    monkeypatch.setattr("compute.hypervisor.libvirt.connection.time.monotonic", lambda: now[0])
+    yield now
+    monkeypatch.undo()
+
+
+def test_whoever_asks_all_the_time_does_not_dial_all_the_time(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled: list[float] = []
+
+    def away(address: tuple[str, int], timeout: float) -> socket.socket:
+        dialled.append(clock[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", away)
+    host = Connection("qemu+tcp://192.0.2.9/system")
+    asked = 0
+    while clock[0] < 1060:
+        with pytest.raises(HostUnreachable):
+            host.call(lambda conn: conn, timeout_s=1.0)
+        asked += 1
+        clock[0] += 0.05
+    assert asked > 1000
+    gaps = [later - at for at, later in pairwise(dialled)]
+    assert gaps[0] < 0.5
+    assert 10 < len(dialled) < 30
+    assert 0.75 * LAST_RETRY_S < gaps[-1] <= 1.2 * LAST_RETRY_S + 0.1
+
+
+def test_a_host_that_is_back_is_found_and_begins_anew(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Alive:
+        """What the library returns, as far as this needs it."""
+
+        def isAlive(self) -> int:
+            return alive[0]
+
+        def close(self) -> None:
+            pass
+
+    alive = [1]
+    there = [False]
+
+    def dial(uri: str) -> Alive:
+        if not there[0]:
+            raise ConnectionRefusedError
+        return Alive()
+
+    monkeypatch.setattr(connection, "_knock", lambda uri: None)
+    monkeypatch.setattr(connection, "_connect", dial)
+    host = Connection("qemu+tcp://192.0.2.9/system")
+    for _ in range(10):
+        with pytest.raises(HostUnreachable):
+            host.call(lambda conn: conn, timeout_s=1.0)
+        clock[0] += 10.0
+    there[0] = True
+    assert host.call(lambda conn: conn, timeout_s=5.0)
+    # It went away again: the first pause is a short one.
+    alive[0], there[0] = 0, False
+    with pytest.raises(HostUnreachable):
+        host.call(lambda conn: conn, timeout_s=1.0)
+    alive[0], there[0] = 1, True
+    clock[0] += 0.5
+    assert host.call(lambda conn: conn, timeout_s=5.0)
