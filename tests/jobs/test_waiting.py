@@ -16,6 +16,7 @@ from scloud.jobs.actions import cancel_job
 from scloud.jobs.handlers import Context
 from scloud.jobs.lanes import Lane
 from scloud.jobs.models import Job, WorkerHost
+from scloud.lib import lease
 from scloud.lib.errors import Conflict, HostError, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
@@ -304,6 +305,23 @@ def test_progress_moves_the_deadline_and_a_stall_does_not(enqueue: Enqueue, scri
     def work(context: Context) -> None:
         change(context.job, deadline=timezone.now() + timedelta(seconds=10))
         context.progress(0.5)
+        seen.append((fresh(context.job).deadline - timezone.now()).total_seconds())
+
+    script.works["second"] = work
+    assert runner.run(enqueue().pk) == "succeeded"
+    assert 890 < seen[0] <= 900
+
+
+def test_a_copy_of_unknown_length_moves_the_deadline_too(
+    enqueue: Enqueue, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.stall_s = 900
+    monkeypatch.setattr(runner, "SIGN_OF_LIFE_S", 0.0)
+    seen: list[float] = []
+
+    def work(context: Context) -> None:
+        change(context.job, deadline=timezone.now() + timedelta(seconds=10))
+        lease.moving(65536)
         seen.append((fresh(context.job).deadline - timezone.now()).total_seconds())
 
     script.works["second"] = work

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,11 +188,55 @@ def test_a_helper_that_does_nothing_stalls_and_one_that_works_has_its_time(
         helper.run(["sleep", "60"], stall_s=0.5)
     assert "made no progress" in stalled.value.message
     assert time.monotonic() - started < 10
-    # Four times as long as the stall: by a child, a little at a time.
+    # Twice as long as the stall: by a child, a little at a time, and nothing for a while.
     target = tmp_path / "out"
-    script = f"for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2; echo x >> {target}; done"
-    helper.run(["sh", "-c", script], stall_s=1.0)
-    assert target.read_text().count("x") == 10
+    script = f"for i in 1 2 3 4 5 6; do sleep 0.7; echo x >> {target}; done"
+    helper.run(["sh", "-c", script], stall_s=2.0)
+    assert target.read_text().count("x") == 6
+
+
+Runs = list[tuple[tuple[str, ...], dict[str, Any]]]
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """The helpers that ran, with their limits."""
+    found: Runs = []
+    run = helper.run
+
+    def noted(argv: Sequence[str], **limits: Any) -> bytes:
+        found.append((tuple(argv[:2]), limits))
+        return run(argv, **limits)
+
+    monkeypatch.setattr(helper, "run", noted)
+    return found
+
+
+def test_what_copies_ends_by_a_stall_alone(pool: DirectoryStorage, runs: Runs) -> None:
+    """None of them has a limit of its duration, and their last act may take long."""
+    pool.create_volume("one", size_gib=1)
+    pool.create_snapshot("one", "s")
+    runs.clear()
+    pool.clone_volume("two", source_volume_id="one")
+    pool.volume_from_snapshot("three", source_volume_id="one", snapshot="s")
+    pool.image_from_volume("image", "one")
+    pool.rollback_snapshot("one", "s")
+    copies = [one for one in runs if one[0][1] in ("convert", "snapshot")]
+    assert [one[0][1] for one in copies] == ["convert", "convert", "convert", "snapshot"]
+    for argv, limits in copies:
+        assert limits["stall_s"] == helper.COPY_STALL_S, argv
+        assert limits.get("timeout_s") is None, argv
+    for argv, limits in copies[:3]:
+        assert (limits["growing"].suffix, limits["total_bytes"]) == (".qcow2", 1024**3), argv
+
+
+def test_the_time_for_a_look_follows_the_bytes(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (0, 100 * 1024**3):
+        helper.inspect(["true"], (), file_bytes=size)
+    small, large = (limits for _argv, limits in runs)
+    assert small["cpu_s"] == helper.INSPECT_CPU_S
+    assert large["cpu_s"] == helper.INSPECT_CPU_S + 100 * 1024**3 // helper.INSPECT_BYTES_PER_S
+    assert large["timeout_s"] > large["cpu_s"] > 500
 
 
 def test_a_copy_tells_how_far_it_is_and_stops_when_the_job_is_lost(tmp_path: Path) -> None:
