@@ -150,6 +150,28 @@ def test_an_empty_column_stays_empty(platform: Platform, actor: Actor) -> None:
         assert logins.open_hash(vm) is None
 
 
+def test_what_somebody_seals_anew_meanwhile_is_left_alone(
+    platform: Platform, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = make_vm(platform, actor)
+    with in_scope_of(vm.tenant):
+        GuestLogin.objects.update_or_create(
+            vm=vm,
+            defaults={"tenant_id": vm.tenant_id, "sealed_hash": sealed_by(ONE_KEY, "$6$old")},
+        )
+        keys.write(keys.file_of(Purpose.SEALING), [keys.new_key(), *keys.ring(Purpose.SEALING)])
+        opens = sealed._opens
+
+        def overtaken(cipher: Any, token: bytes) -> bool:
+            newer = keys.box().encrypt(b"$6$new")
+            GuestLogin.objects.filter(vm=vm).update(sealed_hash=newer)
+            return opens(cipher, token)
+
+        monkeypatch.setattr(sealed, "_opens", overtaken)
+        assert sealed.reseal().resealed == 0
+        assert logins.open_hash(vm) == "$6$new"
+
+
 def test_what_no_key_opens_is_named_and_left_alone(platform: Platform, actor: Actor) -> None:
     vm = make_vm(platform, actor)
     lost = sealed_by("a key that is gone", "$6$hash")

@@ -373,6 +373,21 @@ def test_a_sweep_that_began_before_the_upgrade_is_seen_to_have_renewed_after_it(
     assert balances(tenant) == (before[0] - 12000, before[1])
 
 
+def test_a_renewal_from_before_the_change_that_failed_stays(
+    buy: Buy, actor: Actor, tenant: Tenant
+) -> None:
+    """It was dearer than the size before the change, but not because of the change."""
+    buy("vm-a")
+    change(actor, BIGGER)
+    assert renewal(actor).total_minor == 18000
+    assert change(actor, list(ITEMS)) is None
+    before, since = balances(tenant), timezone.now()
+    assert change(actor, BIGGER) is None
+    assert cancel(tenant, None, since) is None
+    assert balances(tenant) == before
+    assert subscription().lines[0]["quantity"] == "2"
+
+
 def test_a_renewal_that_cost_less_during_a_downgrade_that_failed_stays(
     buy: Buy, actor: Actor, tenant: Tenant
 ) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,18 @@ from billing import services, sweep
 from billing.models import Subscription
 from compute.actions import images
 from compute.actions.vms import changes, lifecycle
-from compute.models import VM, Disk, Drift, Image
+from compute.models import VM, Disk, Drift, Host, Image, Snapshot
 from compute.sweeps import disks as disk_sweeps
+from compute.sweeps import hosts, pools, reconcile, schedules, subscriptions
 from compute.sweeps import images as image_sweeps
-from compute.sweeps import pools, reconcile, schedules, subscriptions
 from compute.sweeps import vms as vm_sweeps
+from compute.sweeps.hosts import HostAnswer
+from compute.sweeps.images import sweep_staging
+from compute.sweeps.snapshots import sweep_leftovers
+from compute.transfer import staging
+from network.fabric import fake
+from network.fabric.base import Kind, SecurityGroupSpec
+from network.models import Nic
 from network.sweeps import reconcile as network
 from scloud.audit.models import Operation
 from scloud.lab.postgres import _binaries
@@ -34,7 +44,7 @@ from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, box, fabric, make_box
 from tests.compute.disks.test_tasks import attached, ready
-from tests.compute.snapshots.test_tasks import make_due, schedule
+from tests.compute.snapshots.test_tasks import make_due, schedule, take
 
 __all__ = ["box", "fabric", "make_box"]
 
@@ -225,6 +235,65 @@ def test_a_volume_is_not_removed_while_frozen(box: Box) -> None:
     assert disk.pk not in box.storage.volumes
 
 
+def test_an_image_is_not_removed_while_frozen(box: Box) -> None:
+    image = changes.make_image(actor=box.actor, vm=box.vm(stopped=True), name="golden")
+    box.run()
+    Image.objects.filter(pk=image.pk).update(status="destroyed")
+    freezing.freeze("a test")
+    pools.reconcile_pools()
+    assert image.pk in box.storage.images
+    assert Drift.objects.get(repaired_at=None).kind == "leftover_image"
+    SweepFreeze.objects.update(released_at=timezone.now())
+    pools.reconcile_pools()
+    assert image.pk not in box.storage.images
+
+
+def test_the_network_is_reported_and_neither_changed_nor_removed_while_frozen(
+    box: Box, fabric: fake.World
+) -> None:
+    """A port of a VM that the old rows do not know, and a group that was changed since."""
+    vm = box.vm()
+    (port,) = [key for key in fabric.things if key[1] == Kind.PORT]
+    group = next(key for key in fabric.things if key[1] == Kind.SECURITY_GROUP)
+    before = fabric.things[group]
+    assert isinstance(before, SecurityGroupSpec)
+    changed = replace(before, rules=())
+    fabric.things[group] = changed
+    Nic.objects.filter(vm_id=vm.pk).delete()
+    freezing.freeze("a test")
+    assert network.sweep() > 0
+    assert port in fabric.things
+    assert fabric.things[group] == changed
+    SweepFreeze.objects.update(released_at=timezone.now())
+    network.sweep()
+    assert fabric.things[group] != changed
+
+
+def test_what_was_uploaded_since_the_backup_is_kept_while_frozen(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = staging.stage([b"uploaded after the backup"])
+    monkeypatch.setattr(staging, "KEEP_S", -1.0)
+    freezing.freeze("a test")
+    assert sweep_staging() == 0
+    assert staged.path.exists()
+    SweepFreeze.objects.update(released_at=timezone.now())
+    assert sweep_staging() == 1
+    assert not staged.path.exists()
+
+
+def test_a_snapshot_that_the_rows_call_gone_is_kept_while_frozen(box: Box) -> None:
+    disk = ready(box)
+    snapshot = take(box, disk, "kept")
+    Snapshot.objects.filter(pk=snapshot.pk).update(status="destroyed", destroyed_at=timezone.now())
+    freezing.freeze("a test")
+    assert sweep_leftovers() == 0
+    assert [one.name for one in box.storage.list_snapshots(disk.pk)] == [snapshot.pk]
+    SweepFreeze.objects.update(released_at=timezone.now())
+    assert sweep_leftovers() == 1
+    assert box.storage.list_snapshots(disk.pk) == ()
+
+
 def test_what_may_have_been_paid_is_not_switched_off_while_frozen(box: Box) -> None:
     vm = box.vm()
     Subscription.objects.update(paid_until=timezone.now(), auto_renew=False)
@@ -232,6 +301,8 @@ def test_what_may_have_been_paid_is_not_switched_off_while_frozen(box: Box) -> N
     assert sweep.run().expired == []
     Subscription.objects.update(status="expired", expired_at=timezone.now())
     assert subscriptions.catch_up_expired() == 0
+    Subscription.objects.update(expired_at=timezone.now() - timedelta(days=400))
+    assert sweep.run().overdue == []
     Subscription.objects.update(overdue_at=timezone.now())
     assert subscriptions.catch_up_overdue() == 0
     box.run()
@@ -252,6 +323,28 @@ def test_snapshots_are_taken_and_not_forgotten_while_frozen(box: Box) -> None:
 
 
 # -- releasing
+
+
+def test_the_report_of_the_hosts_is_complete_when_every_host_has_answered(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, gate = box.platform.hosts[0], threading.Event()
+
+    def slow(host: Host, revisions: Any) -> HostAnswer:
+        if host.pk == silent.pk:
+            gate.wait(30)
+        return HostAnswer(host, revisions=revisions)
+
+    row = freezing.freeze("a test")
+    rounds = reconcile.Rounds(patience_s=0.3)
+    monkeypatch.setattr(hosts, "ask_host", slow)
+    reconcile.reconcile_hosts(rounds)
+    row.refresh_from_db()
+    assert "hosts" in freezing.missing_reports(row)
+    gate.set()
+    reconcile.reconcile_hosts(rounds)
+    row.refresh_from_db()
+    assert "hosts" not in freezing.missing_reports(row)
 
 
 def test_a_freeze_is_released_by_an_administrator_who_can_have_read_the_report(

@@ -297,6 +297,35 @@ def test_an_open_session_ends_with_the_right_to_it(
     play(story)
 
 
+def test_a_session_whose_right_cannot_be_confirmed_for_long_ends(
+    information: VncInformation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is away for a moment does not end it."""
+    monkeypatch.setattr(gateway_module, "CHECK_INTERVAL_S", 0.05)
+    away, checks = [False], [0]
+    ending = LeaseBook.ending
+
+    async def asked(book: LeaseBook, lease_id: str) -> str:
+        if away[0]:
+            checks[0] += 1
+            raise OSError("no database")
+        return await ending(book, lease_id)
+
+    monkeypatch.setattr(LeaseBook, "ending", asked)
+
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            await until(information, "connected")
+            away[0] = True
+            assert await client.is_closed()
+            assert checks[0] == gateway_module.CHECK_FAILURES_ALLOWED
+            assert await until(information, "closed") == "The right to this screen is unconfirmed."
+
+    play(story)
+
+
 def test_a_lease_is_worth_nothing_once_the_right_is_gone(
     information: VncInformation, actor: Actor
 ) -> None:
