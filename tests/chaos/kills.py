@@ -67,9 +67,11 @@ class Killer:
     excused_until: float = 0.0
 
     def run(self) -> None:
-        """Kill at random moments."""
+        """Kill at random moments: all victims in random order, and again in another one."""
+        left: list[str] = []
         while not self.stop.wait(self.chance.uniform(*PAUSE_S)):
-            victim = self.chance.choice(self.victims)
+            left = left or self.chance.sample(self.victims, len(self.victims))
+            victim = left.pop()
             if victim in ("console", "postgres"):
                 self.excused_until = float("inf")
             try:
