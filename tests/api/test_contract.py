@@ -261,6 +261,8 @@ def test_who_has_lost_the_right_gets_no_stored_answer(
         assert {"compute.create_vm", "billing.spend"} <= set(kept.rights)
     User.objects.filter(pk=user.pk).update(role=Role.READONLY)
     program.post("/vms", body, key="k").error(403, "forbidden")
+    # Nor is told whether it is the same request.
+    program.post("/vms", {**body, "name": "other"}, key="k").error(403, "forbidden")
     User.objects.filter(pk=user.pk).update(role=Role.OWNER)
     with scope(tenant=tenant):
         ApiKey.objects.update(scopes=["compute.*"])

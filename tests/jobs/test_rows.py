@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -35,6 +36,19 @@ def test_an_error_of_one_row_harms_that_row(error: Exception) -> None:
 
     assert each(rows, run, "a test") == rows[1:]
     assert seen == rows
+
+
+def test_an_error_of_a_row_is_told_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    rows = tenants(2)
+
+    def run(row: Tenant, error: str) -> None:
+        if row == rows[0]:
+            raise RuntimeError(error)
+
+    for error in ("first", "first", "first", "second"):
+        each(rows, partial(run, error=error), "a test that tells")
+    told = [one.getMessage() for one in caplog.records if "failed" in one.getMessage()]
+    assert told == [f"a test that tells: {rows[0].pk} failed"] * 2
 
 
 def test_a_database_that_is_away_ends_the_round(

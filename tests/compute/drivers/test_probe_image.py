@@ -5,6 +5,7 @@ import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oslo_utils.imageutils import format_inspector
@@ -462,6 +463,22 @@ def test_two_inspectors_must_agree(
     with pytest.raises(ImageRefused, match="qcow2, vhd") as refused:
         pool.probe_image(path)
     assert refused.value.reason == "unknown_format"
+
+
+def test_a_copy_that_came_out_damaged_is_no_image(
+    pool: DirectoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = DirectoryStorage._convert
+
+    def cut(self: DirectoryStorage, sources: Any, target: Path, *given: Any, **named: Any) -> None:
+        convert(self, sources, target, *given, **named)
+        os.truncate(target, target.stat().st_size // 2)
+
+    monkeypatch.setattr(DirectoryStorage, "_convert", cut)
+    with pytest.raises(ImageRefused) as refused:
+        pool.import_image("image-1", filled(tmp_path / "x.qcow2"))
+    assert refused.value.reason == "corrupt"
+    assert pool.list_images() == ()
 
 
 def test_an_image_is_not_made_of_a_damaged_volume(pool: DirectoryStorage, tmp_path: Path) -> None:

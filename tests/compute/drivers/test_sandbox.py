@@ -62,10 +62,15 @@ def test_the_helper_writes_only_where_it_may(given: Seen, tmp_path: Path) -> Non
     shell("echo written > /made", given, Seen(target, "/made", writable=True))
     assert target.read_text() == "written\n"
     assert target.stat().st_uid == os.geteuid()
+    # The right that the writable file needs opens no other.
+    made = Seen(target, "/made", writable=True)
+    assert shell("echo x 2>/dev/null > /image || echo refused", given, made) == "refused\n"
     assert given.path.read_text() == "content"
 
 
 def test_the_helper_has_limits(given: Seen, tmp_path: Path) -> None:
+    limits = shell("ulimit -n; ulimit -p", given).split()
+    assert limits == [str(sandbox.OPEN_FILES), str(sandbox.TASKS)]
     with pytest.raises(helper.HelperFailed, match="memory exhausted"):
         helper.run(
             ["dd", "if=/dev/zero", "of=/dev/null", "bs=3G", "count=1"],

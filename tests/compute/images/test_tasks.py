@@ -268,6 +268,16 @@ def test_a_download_that_was_cut_is_no_image(box: Box, server: Server, qcow2: by
     assert list(staging.folder().iterdir()) == []
 
 
+def test_a_download_that_ends_early_is_told_and_leaves_nothing(
+    server: Server, tmp_path: Path
+) -> None:
+    """A raw file that was cut looks like a whole one."""
+    with pytest.raises(HostError) as refused:
+        fetch(server.serve("/cut", bytes(1024), length=4096), tmp_path / "out")
+    assert refused.value.code == "download_failed"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("point", points_of("image.import")[:2])
 def test_a_download_survives_its_worker(box: Box, server: Server, qcow2: bytes, point: str) -> None:
     url = server.serve("/image", qcow2)
