@@ -7,6 +7,8 @@ switch off or remove ask :func:`is_frozen` first, each time.
 
 import json
 import logging
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,7 +154,8 @@ def _keep_beat(cluster: int, beat: int) -> None:
     path = _beat_file(cluster)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
+        # Each writer has a file of its own: the lanes of a sweeper write beside each other.
+        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         part.write_text(json.dumps({"beat": beat}))
         part.rename(path)
     except OSError as error:

@@ -373,3 +373,20 @@ def test_a_freeze_is_released_by_an_administrator_who_can_have_read_the_report(
         assert released.count() == 1
     with pytest.raises(Conflict):
         freezing.release(actor=Actor.system(None), row=row)
+
+
+def test_writers_of_the_beat_do_not_take_each_others_file(
+    db: None, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SCLOUD_STATE_DIR = tmp_path
+    writers = [
+        threading.Thread(target=lambda: [freezing._keep_beat(1, beat) for beat in range(200)])
+        for _ in range(4)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert caplog.messages == []
+    assert freezing._last_beat(1) == 199
+    assert list((tmp_path / "run").glob("*.part")) == []
