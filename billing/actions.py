@@ -46,17 +46,17 @@ def recharge(
     """
     if not actor.is_platform and not (settings.SCLOUD_DEMO and not gift):
         raise Forbidden(
-            _("Only an administrator recharges an account."),
-            remedy=_("Ask the administrator of the platform for a recharge."),
+            _("Only an administrator can top up an account."),
+            remedy=_("Ask your administrator to top up the account."),
         )
     if actor.tenant is None:
-        raise InvalidInput(_("No tenant was named."), code="tenant_missing", field="tenant")
+        raise InvalidInput(_("Specify a tenant."), code="tenant_missing", field="tenant")
     minor = _money(amount)
     account = ledger.lock_account(actor.tenant)
     before = money.show(account.balance_minor)
     cause = f"recharge:{actor.tenant.pk}:{key or uuid4()}"
     if LedgerTransaction.objects.filter(idempotency_key=cause).exists():
-        raise Conflict(_("This recharge was already made."), code="recharge_repeated")
+        raise Conflict(_("This top-up has already been made."), code="recharge_repeated")
     moved = ledger.post(
         account,
         TransactionKind.GIFT if gift else TransactionKind.RECHARGE,
@@ -85,7 +85,7 @@ def recharge(
 def _money(amount: Decimal) -> int:
     if not amount.is_finite() or not 0 < amount <= MAX_RECHARGE:
         raise InvalidInput(
-            _("The amount must be above 0 and at most %(limit)s.") % {"limit": MAX_RECHARGE},
+            _("The amount must be greater than 0 and at most %(limit)s.") % {"limit": MAX_RECHARGE},
             code="amount_out_of_range",
             field="amount",
             numbers={"max": str(MAX_RECHARGE)},
@@ -94,7 +94,8 @@ def _money(amount: Decimal) -> int:
         return money.to_minor(amount)
     except ValueError:
         raise InvalidInput(
-            _("The amount may have %(decimals)s decimals.") % {"decimals": money.decimals()},
+            _("The amount can have at most %(decimals)s decimals.")
+            % {"decimals": money.decimals()},
             code="amount_too_exact",
             field="amount",
             numbers={"decimals": money.decimals()},
@@ -124,7 +125,7 @@ def renew_resource(*, actor: Actor, resource_id: str, periods: int, quote_token:
 def set_auto_renew(*, actor: Actor, resource_id: str, auto_renew: bool) -> Subscription:
     """Switch automatic renewal of one resource on or off. Raises NotFound, Conflict."""
     if actor.tenant is None:
-        raise InvalidInput(_("No tenant was named."), code="tenant_missing", field="tenant")
+        raise InvalidInput(_("Specify a tenant."), code="tenant_missing", field="tenant")
     subscription = services.subscription_of(actor.tenant, resource_id)
     changed = Subscription.objects.filter(pk=subscription.pk).exclude(status="ended")
     if not changed.update(auto_renew=auto_renew):
@@ -144,7 +145,7 @@ def request_quota(
 ) -> QuotaRequest:
     """Ask for a higher limit. Raises InvalidInput, and Conflict while one is pending."""
     if actor.tenant is None:
-        raise InvalidInput(_("No tenant was named."), code="tenant_missing", field="tenant")
+        raise InvalidInput(_("Specify a tenant."), code="tenant_missing", field="tenant")
     if item not in QuotaItem.values:
         raise InvalidInput(
             _("There is no quota %(item)s.") % {"item": item}, code="quota_unknown", field="item"
@@ -152,7 +153,7 @@ def request_quota(
     current = quotas.limits(actor.tenant, region)[item]
     if not current < limit_wanted <= MAX_QUOTA:
         raise InvalidInput(
-            _("The limit wanted must be above the current one of %(current)s.")
+            _("The requested limit must be higher than the current limit of %(current)s.")
             % {"current": current},
             code="quota_not_higher",
             field="limit_wanted",
@@ -205,7 +206,7 @@ def decide_quota_request(
         decided_at=timezone.now(),
     )
     if not decided:
-        raise Conflict(_("This request was already decided."), code="quota_request_decided")
+        raise Conflict(_("This request has already been decided."), code="quota_request_decided")
     if approve:
         QuotaLimit.objects.update_or_create(
             tenant_id=quota_request.tenant_id,

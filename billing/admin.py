@@ -164,7 +164,7 @@ class PriceListAdmin(ModelAdmin):
         except ScloudError as error:
             self.message_user(request, error.message, messages.ERROR)
         else:
-            text = _("%(list)s holds from %(moment)s on.")
+            text = _("%(list)s is in effect from %(moment)s.")
             moment = f"{done.effective_from:%Y-%m-%d %H:%M:%S} UTC"
             self.message_user(request, text % {"list": done, "moment": moment})
 
@@ -235,7 +235,7 @@ class RechargeForm(forms.Form):
 
     amount = PlainDecimalField(label=_("Amount"))
     gift = forms.BooleanField(
-        label=_("As a gift"), required=False, help_text=_("Spent first; never paid out.")
+        label=_("As a gift"), required=False, help_text=_("Spent first. Not paid out.")
     )
     remark = forms.CharField(label=_("Note"), max_length=300)
     key = forms.CharField(widget=forms.HiddenInput, max_length=40)
@@ -273,11 +273,11 @@ class AccountAdmin(BooksAdmin):
     cash = _amount("cash_minor", _("cash"))
     gift = _amount("gift_minor", _("gift"))
 
-    @admin.display(description=_("recharge"))
+    @admin.display(description=_("top up"))
     def recharge_link(self, account: Account) -> str:
         """The button."""
         url = reverse("admin:billing_account_recharge", args=[account.pk])
-        return format_html('<a class="button" href="{}">{}</a>', url, _("Recharge"))
+        return format_html('<a class="button" href="{}">{}</a>', url, _("Top up"))
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Opening an account moves no money; a purchase or recharge would open it as well.
@@ -331,7 +331,7 @@ class AccountAdmin(BooksAdmin):
                 )
         context = {
             **self.admin_site.each_context(request),
-            "title": _("Recharge %(tenant)s") % {"tenant": account.tenant},
+            "title": _("Top up %(tenant)s") % {"tenant": account.tenant},
             "opts": self.model._meta,
             "account": account,
             "balance": money.show(account.balance_minor),

@@ -1,4 +1,4 @@
-"""How the floors above hear of what happens to their resources' subscriptions.
+"""How the layers above hear of what happens to their resources' subscriptions.
 
 Billing knows a resource kind and an id, nothing more. The app that owns a kind registers here, in
 its ``AppConfig.ready``, what is to be done. Each hook gets resource ids of that kind, runs inside

@@ -55,7 +55,7 @@ def take(account: Account, amount_minor: int) -> tuple[int, int]:
                 "currency": money.currency(),
                 "balance": money.show(account.balance_minor),
             },
-            remedy=_("Recharge at least %(amount)s %(currency)s.")
+            remedy=_("Top up at least %(amount)s %(currency)s.")
             % {"amount": money.show(missing), "currency": money.currency()},
             numbers={
                 "needed": money.show(amount_minor),

@@ -233,7 +233,9 @@ def resize(tenant: Tenant, region: Region, amounts: Mapping[str, int], resource_
 def _remedy(item: str) -> str:
     if item == QuotaItem.BIN_GIB:
         return _("Destroy something in the recycle bin first, or request a higher quota.")
-    return _("Free some, ask for less, or request a higher quota on the quotas page.")
+    return _(
+        "Delete unused resources, request fewer, or request a higher quota on the quotas page."
+    )
 
 
 def _used(tenant: Tenant, region: Region, items: Iterable[str]) -> dict[str, int]:

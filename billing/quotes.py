@@ -274,10 +274,10 @@ def read(token: str) -> Token:
             data = signing.loads(token, key=first, fallback_keys=old, salt=_SALT)
     except signing.BadSignature:
         raise InvalidInput(
-            _("This quote was not made by this platform."),
+            _("This quote is not valid."),
             code="quote_invalid",
             field="quote_token",
-            remedy=_("Ask for a new quote."),
+            remedy=_("Request a new quote."),
         ) from None
     return Token(
         tenant_id=data["tenant"],
@@ -300,7 +300,7 @@ def require_same(
     """
     if token.tenant_id != tenant.pk:
         raise InvalidInput(
-            _("This quote was not made by this platform."),
+            _("This quote is not valid."),
             code="quote_invalid",
             field="quote_token",
         )
@@ -314,7 +314,7 @@ def require_same(
         reason = (
             _("The quote is older than ten minutes.")
             if token.expired
-            else _("The order is not the one that was quoted.")
+            else _("The order differs from the quote.")
             if not same_content
             else _("The price has changed since the quote.")
         )
@@ -322,7 +322,7 @@ def require_same(
             _("%(reason)s It now costs %(total)s %(currency)s.")
             % {"reason": reason, "total": total, "currency": money.currency()},
             field="quote_token",
-            remedy=_("Look at the new price and confirm again."),
+            remedy=_("Review the new price and confirm again."),
             numbers={
                 "quoted": str(token.total),
                 "total": str(total),

@@ -1,4 +1,4 @@
-"""What compute makes known to the floors below: kinds, job handlers, chores, billing hooks."""
+"""What compute makes known to the layers below: kinds, job handlers, chores, billing hooks."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Say what the tests ran; fail under the floor, or where money and states have a branch untried.
+# Say what the tests ran; fail under the minimum, or where money and states have a branch untried.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 py=.venv/bin/python

@@ -7,7 +7,7 @@ that reach its line, the fastest first, and ends at the first failure. A line th
 module is imported is tried by all tests of the area.
 
 The work tree is not touched: every worker has a copy of its own, and a test database of its own.
-Fails when fewer than the floor are killed. A timeout counts as killed.
+Fails when fewer than the minimum are killed. A timeout counts as killed.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ def try_one(task: tuple[Mutant, list[str], float]) -> Mutant:
     return mutant
 
 
-def summary(mutants: list[Mutant], floor: float) -> int:
+def summary(mutants: list[Mutant], minimum: float) -> int:
     """Print what was killed, by area; 1 when it is too little."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for one in mutants:
@@ -371,8 +371,8 @@ def summary(mutants: list[Mutant], floor: float) -> int:
         print(f"{area:20} {killed:6} {survived:8}")
     killed = sum(one for _, one in counts.values())
     share = 100 * killed / len(mutants)
-    print(f"{killed} of {len(mutants)} killed: {share:.1f} % (at least {floor:g} % must be)")
-    return int(share < floor)
+    print(f"{killed} of {len(mutants)} killed: {share:.1f} % (at least {minimum:g} % must be)")
+    return int(share < minimum)
 
 
 def main() -> int:
@@ -380,7 +380,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, default=200, help="how many mutants")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--floor", type=float, default=85.0, help="percent that must be killed")
+    parser.add_argument("--minimum", type=float, default=85.0, help="percent that must be killed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="", help="part of a module's path")
     parser.add_argument("--list", action="store_true", help="only tell which mutants")
@@ -419,7 +419,7 @@ def main() -> int:
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps([asdict(one) for one in done], indent=1))
     shutil.rmtree(STATE, ignore_errors=True)
-    return summary(done, wanted.floor)
+    return summary(done, wanted.minimum)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Account(models.Model):
 class TransactionKind(models.TextChoices):
     """Why money moved."""
 
-    RECHARGE = "recharge", _("Recharge")
+    RECHARGE = "recharge", _("Top up")
     GIFT = "gift", _("Gift")
     DEDUCTION = "deduction", _("Deduction")
     REFUND = "refund", _("Refund")

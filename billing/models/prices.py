@@ -98,7 +98,7 @@ class Discount(models.Model):
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="discounts")
     sku_prefix = models.CharField(
-        _("SKU prefix"), max_length=100, blank=True, help_text=_("Empty means everything.")
+        _("SKU prefix"), max_length=100, blank=True, help_text=_("Leave empty for everything.")
     )
     part_off = models.DecimalField(
         _("part off"),

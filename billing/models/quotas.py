@@ -24,10 +24,10 @@ class QuotaItem(models.TextChoices):
 
     VMS = "vms", _("VMs")
     VCPU = "vcpu", _("vCPU")
-    MEMORY_GIB = "memory_gib", _("Memory (GiB)")
+    MEMORY_GIB = "memory_gib", _("Memory (GB)")
     GPUS = "gpus", _("GPUs")
     DISKS = "disks", _("Disks")
-    DISK_GIB = "disk_gib", _("Disk space (GiB)")
+    DISK_GIB = "disk_gib", _("Disk space (GB)")
     SNAPSHOTS = "snapshots", _("Snapshots")
     IMAGES = "images", _("Images")
     IMAGE_GIB = "image_gib", _("Image storage (GB)")

@@ -1,4 +1,4 @@
-"""Buying, renewing, changing and refunding. Called by the floors above inside their transaction.
+"""Buying, renewing, changing and refunding. Called by the layers above inside their transaction.
 
 Locks are taken in one documented order, once and late: the tenant's account, then quota, then
 addresses, then the resource. Everything here locks the account only; call it first.

@@ -69,7 +69,7 @@ def open_charges(tenant: Tenant, resource_id: str) -> list[Charge]:
 
 def tenant_of(actor: Actor) -> Tenant:
     if actor.tenant is None:
-        raise InvalidInput(_("No tenant was named."), code="tenant_missing", field="tenant")
+        raise InvalidInput(_("Specify a tenant."), code="tenant_missing", field="tenant")
     return actor.tenant
 
 
@@ -88,7 +88,7 @@ def refuse_used(nonce: str) -> None:
             _("This quote was already ordered as %(earlier)s.") % {"earlier": earlier.pk},
             code="quote_used",
             field="quote_token",
-            remedy=_("Look at your orders, or ask for a new quote to order again."),
+            remedy=_("Check your orders, or request a new quote to order again."),
             numbers={"order": earlier.pk},
         )
 

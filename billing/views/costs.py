@@ -103,8 +103,8 @@ class OverviewView(ListView):
         ),
     )
     empty = EmptyState(
-        gettext_lazy("Nothing is being paid for"),
-        gettext_lazy("As soon as you buy a resource, you see here what it costs and until when."),
+        gettext_lazy("No active subscriptions"),
+        gettext_lazy("Resources that you buy appear here with their cost and paid period."),
         icon="receipt",
     )
 
@@ -120,9 +120,9 @@ class OverviewView(ListView):
 
     def row_actions(self, obj: Subscription) -> list[RowAction]:
         ended = _("It was deleted.") if obj.status == "ended" else ""
-        wanted, label = ("off", _("Switch auto-renew off"))
+        wanted, label = ("off", _("Turn off auto-renew"))
         if not obj.auto_renew:
-            wanted, label = ("on", _("Switch auto-renew on"))
+            wanted, label = ("on", _("Turn on auto-renew"))
         return [
             RowAction(
                 _("Renew"),

@@ -49,7 +49,7 @@ class OrdersView(ListView):
     kind = "order"
     permission = "billing.view"
     title = gettext_lazy("Orders")
-    text = gettext_lazy("What was bought, renewed, upgraded and refunded.")
+    text = gettext_lazy("Purchases, renewals, upgrades and refunds.")
     search_fields = ("id", "note", "actor", "charges__resource_id", "charges__resource_name")
     search_placeholder = gettext_lazy("Search by order, resource or person")
     default_sort = "-created"
@@ -97,7 +97,7 @@ class OrdersView(ListView):
     )
     empty = EmptyState(
         gettext_lazy("No orders yet"),
-        gettext_lazy("Every purchase, renewal, upgrade and refund leaves an order here."),
+        gettext_lazy("Purchases, renewals, upgrades and refunds appear here."),
         icon="file-invoice",
     )
 
@@ -172,7 +172,7 @@ class TransactionsView(ListView):
     kind = "transaction"
     permission = "billing.view"
     title = gettext_lazy("Transactions")
-    text = gettext_lazy("Every movement on the account. Nothing here is ever changed or removed.")
+    text = gettext_lazy("All account transactions. Entries are never changed or removed.")
     search_fields = ("id", "order__id", "note", "actor")
     search_placeholder = gettext_lazy("Search by transaction, order or note")
     default_sort = "-created"
@@ -218,7 +218,7 @@ class TransactionsView(ListView):
     )
     empty = EmptyState(
         gettext_lazy("No transactions yet"),
-        gettext_lazy("Recharges, payments and refunds appear here with the balance after each."),
+        gettext_lazy("Top-ups, payments and refunds appear here with the balance after each."),
         icon="arrows-exchange",
     )
 

@@ -143,9 +143,9 @@ class RechargeForm(forms.Form):
 class RechargeView(ActionView):
     """The demonstration's recharge."""
 
-    title = gettext_lazy("Recharge")
-    text = gettext_lazy("This is a demonstration: the money is not real.")
-    verb = gettext_lazy("Recharge")
+    title = gettext_lazy("Top up")
+    text = gettext_lazy("Demo: no real money is involved.")
+    verb = gettext_lazy("Top up")
     permission = "billing.view"
     form_class = RechargeForm
 
@@ -161,7 +161,7 @@ class RechargeView(ActionView):
         )
 
     def get_success_text(self, obj: Any, result: Any) -> str:
-        return _("%(amount)s were added.") % {"amount": amount(result.amount_minor)}
+        return _("%(amount)s added.") % {"amount": amount(result.amount_minor)}
 
     def success_url(self, obj: Any) -> str:
         return "billing"

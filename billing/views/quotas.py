@@ -49,8 +49,8 @@ class QuotasView(ListView):
         Column("item", gettext_lazy("Quota"), value="get_item_display", sort="item", main=True),
         Column("id", gettext_lazy("ID"), value="pk", render=ui.ident, default=False),
         Column("region", gettext_lazy("Region"), value="region.name"),
-        Column("before", gettext_lazy("Limit then"), value="limit_before", align="end"),
-        Column("wanted", gettext_lazy("Limit wanted"), value="limit_wanted", align="end"),
+        Column("before", gettext_lazy("Limit at request"), value="limit_before", align="end"),
+        Column("wanted", gettext_lazy("Requested limit"), value="limit_wanted", align="end"),
         Column(
             "status",
             gettext_lazy("Status"),
@@ -74,7 +74,7 @@ class QuotasView(ListView):
     )
     empty = EmptyState(
         gettext_lazy("No requests"),
-        gettext_lazy("If a limit is too low, ask for a higher one; an administrator decides."),
+        gettext_lazy("Request a higher limit if you need one. An administrator reviews it."),
         icon="gauge",
     )
 
@@ -95,7 +95,7 @@ class QuotaRequestForm(forms.Form):
     """Which quota, how much, why."""
 
     item = forms.ChoiceField(label=gettext_lazy("Quota"), choices=QuotaItem.choices)
-    limit_wanted = PlainIntegerField(label=gettext_lazy("Limit wanted"), min_value=1)
+    limit_wanted = PlainIntegerField(label=gettext_lazy("Requested limit"), min_value=1)
     reason = LinesField(
         label=gettext_lazy("Reason"),
         required=False,
@@ -108,11 +108,11 @@ class QuotaRequestView(ActionView):
     """The dialog that asks for a higher limit."""
 
     title = gettext_lazy("Request more quota")
-    text = gettext_lazy("An administrator decides. You see the answer on this page.")
+    text = gettext_lazy("An administrator reviews the request. The answer appears on this page.")
     verb = gettext_lazy("Send request")
     permission = "billing.request_quota"
     form_class = QuotaRequestForm
-    success_text = gettext_lazy("The request was sent.")
+    success_text = gettext_lazy("Request sent.")
 
     def get_object(self) -> Region:
         region = self.request.region

@@ -88,7 +88,7 @@ def withdraw(*, actor: Actor, image: Image) -> Image:
         withdrawn_at=timezone.now()
     )
     if not changed:
-        raise Conflict(_("It was withdrawn already."), code="image_withdrawn")
+        raise Conflict(_("It has already been withdrawn."), code="image_withdrawn")
     audit.note(image)
     _tell(image, "image.withdrawn")
     image.refresh_from_db()
@@ -103,7 +103,7 @@ def offer(*, actor: Actor, image: Image) -> Image:
         withdrawn_at=None
     )
     if not changed:
-        raise Conflict(_("It is offered already."), code="image_offered")
+        raise Conflict(_("It is already offered."), code="image_offered")
     audit.note(image)
     _tell(image, "image.offered")
     image.refresh_from_db()

@@ -17,7 +17,7 @@ def _swap(host: Host, old: HostState, new: HostState) -> None:
         raise Conflict(
             _("%(name)s is %(label)s.") % {"name": host.name, "label": HostState(host.state).label},
             code="host_state",
-            remedy=_("Look at its state and try again."),
+            remedy=_("Check its status and try again."),
             numbers={"state": host.state, "needed": old.value},
         )
     host.refresh_from_db(fields=["state"])

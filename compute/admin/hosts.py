@@ -171,7 +171,7 @@ class HostAdmin(ButtonAdmin):
         room = self._rooms[host.pk]
         return f"{room.vcpus_taken} / {room.vcpus_total}"
 
-    @admin.display(description=gettext_lazy("Memory (GiB)"))
+    @admin.display(description=gettext_lazy("Memory (GB)"))
     def memory_used(self, host: Host) -> str:
         """Taken of what is not kept for the host itself."""
         room = self._rooms[host.pk]

@@ -152,7 +152,7 @@ class Spec(models.Model):
         _("vCPUs"), validators=[MinValueValidator(1), MaxValueValidator(255)]
     )
     memory_mib = models.PositiveIntegerField(
-        _("memory (MiB)"), validators=[MinValueValidator(64), MaxValueValidator(4_194_304)]
+        _("memory (MB)"), validators=[MinValueValidator(64), MaxValueValidator(4_194_304)]
     )
     enabled = models.BooleanField(default=True)
 

@@ -47,7 +47,7 @@ def disk(disk_id: str, *, binned: bool = False) -> Disk:
         raise NotFound(
             _("There is no disk %(disk_id)s.") % {"disk_id": disk_id[:40]},
             code="disk_not_found",
-            remedy=_("It may have been deleted; look in the list and in the recycle bin."),
+            remedy=_("It may have been deleted. Check the list and the recycle bin."),
         )
     return found
 

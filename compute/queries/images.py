@@ -33,6 +33,6 @@ def image(tenant: Tenant, image_id: str, *, binned: bool = False) -> Image:
         raise NotFound(
             _("There is no image %(image_id)s.") % {"image_id": image_id[:40]},
             code="image_not_found",
-            remedy=_("It may have been deleted; look in the list and in the recycle bin."),
+            remedy=_("It may have been deleted. Check the list and the recycle bin."),
         )
     return found

@@ -26,7 +26,7 @@ def snapshot(snapshot_id: str) -> Snapshot:
         raise NotFound(
             _("There is no snapshot %(snapshot_id)s.") % {"snapshot_id": snapshot_id[:40]},
             code="snapshot_not_found",
-            remedy=_("It may have been deleted; look in the list."),
+            remedy=_("It may have been deleted. Check the list."),
         )
     return found
 

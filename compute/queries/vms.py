@@ -103,7 +103,7 @@ def vm(vm_id: str, *, binned: bool = False) -> VM:
         raise NotFound(
             _("There is no VM %(vm_id)s.") % {"vm_id": vm_id[:40]},
             code="vm_not_found",
-            remedy=_("It may have been deleted; look in the list and in the recycle bin."),
+            remedy=_("It may have been deleted. Check the list and the recycle bin."),
         )
     return found
 

@@ -128,7 +128,7 @@ def _land_disk(disk: Disk, landed: list[str]) -> None:
         new = disk.status == DiskStatus.NEW
         if new:
             # It never came to be, and nobody else gives back what was paid for it.
-            services.refund_failed(disk.pk, gettext("It did not end in time."))
+            services.refund_failed(disk.pk, gettext("The operation timed out."))
             quotas.free(disk.pk)
         status = DiskStatus.FAILED if new else DiskStatus(disk.status)
         if DISKS.land(disk, status, gave_up()):

@@ -7,6 +7,4 @@ from scloud.lib.errors import ScloudError
 
 def gave_up() -> ScloudError:
     """Return why a row was landed without its job."""
-    return ScloudError(
-        _("The operation did not end in time and was given up."), code="deadline_exceeded"
-    )
+    return ScloudError(_("The operation timed out."), code="deadline_exceeded")

@@ -147,7 +147,7 @@ def land_stuck() -> int:
 
 
 def _land(vm: VM) -> bool:
-    error = ScloudError(gettext("It did not end in time."), code="deadline_exceeded")
+    error = ScloudError(gettext("The operation timed out."), code="deadline_exceeded")
     job = Job.objects.filter(pk=vm.task_job).first()
     if job is not None and (job.is_active or not knows(job.kind)):
         return False

@@ -1,1 +1,1 @@
-"""Job handlers: they make rows true on hosts and pools, step by idempotent step."""
+"""Job handlers: they apply rows to hosts and pools, step by idempotent step."""

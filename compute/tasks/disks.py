@@ -39,7 +39,7 @@ class CreateDisk(DiskHandler):
         return Lane.LONG if payload.get("source") else Lane.SHORT
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("volume", _("Making the disk"), self.ensure_volume),)
+        return (Step("volume", _("Creating the disk"), self.ensure_volume),)
 
     def ensure_volume(self, context: Context) -> None:
         """Make the volume; a copy is brought to its size afterwards."""
@@ -226,7 +226,7 @@ class ExpandDisk(DiskHandler):
     verb = "expand_disk"
 
     def disk_steps(self) -> Sequence[Step]:
-        return (Step("grow", _("Growing the disk"), self.ensure_grown),)
+        return (Step("grow", _("Expanding the disk"), self.ensure_grown),)
 
     def ensure_grown(self, context: Context) -> None:
         """Grow it to the size that was ordered."""

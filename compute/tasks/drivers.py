@@ -70,6 +70,11 @@ REMEDIES: dict[str, Promise] = {
     "image_refused": _("Choose another file."),
 }
 
+# What operators are told to do, beside what the driver said.
+FOR_OPERATORS = {
+    "start_unfinished": "If it lasts, restart libvirt on the VM's host.",
+}
+
 
 def hypervisor_of(host: Host) -> Hypervisor:
     """Return the driver of a host."""
@@ -105,7 +110,7 @@ def translated(error: HypervisorError | StorageError) -> ScloudError:
         message,
         code=error.code,
         remedy=str(REMEDIES.get(error.code, CONTACT)),
-        detail=error.message,
+        detail=" ".join(filter(None, (error.message, FOR_OPERATORS.get(error.code)))),
     )
 
 

@@ -76,9 +76,9 @@ class ImportImage(Handler):
 
     def steps(self, job: Job) -> Sequence[Step]:
         return (
-            Step("fetch", "Downloading", self.ensure_fetched, 6),
+            Step("fetch", _("Downloading"), self.ensure_fetched, 6),
             Step("import", _("Checking and converting"), self.ensure_imported, 3),
-            Step("tidy", _("Tidying up"), self.ensure_tidy, 1),
+            Step("tidy", _("Cleaning up"), self.ensure_tidy, 1),
         )
 
     def ensure_fetched(self, context: Context) -> None:

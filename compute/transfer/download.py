@@ -170,9 +170,9 @@ def _open(
             connection.hang_up()
             last = error
     raise HostError(
-        gettext("%(hostname)s does not answer (%(name__)s).")
-        % {"hostname": parts.hostname, "name__": type(last).__name__},
+        gettext("%(hostname)s did not respond.") % {"hostname": parts.hostname},
         code="download_failed",
+        detail=type(last).__name__,
     ) from last
 
 
@@ -227,14 +227,16 @@ def fetch(
             raise HostError(gettext("The download stalled."), code="download_stalled") from error
         except (OSError, http.client.HTTPException) as error:
             target.unlink(missing_ok=True)
-            raise HostError(gettext("The download broke off."), code="download_failed") from error
+            raise HostError(
+                gettext("The download was interrupted."), code="download_failed"
+            ) from error
         except BaseException:
             target.unlink(missing_ok=True)
             raise
         finally:
             response.close()
             connection.hang_up()
-    raise ScloudError(gettext("The URL redirects too often."), code="too_many_redirects")
+    raise ScloudError(gettext("Too many redirects."), code="too_many_redirects")
 
 
 def _next(place: str, response: http.client.HTTPResponse, destinations: Destinations) -> str:
@@ -245,7 +247,7 @@ def _next(place: str, response: http.client.HTTPResponse, destinations: Destinat
 
 
 def _refuse_status(status: int) -> NoReturn:
-    message = gettext("The server answered %(status)s.") % {"status": status}
+    message = gettext("The server responded with status %(status)s.") % {"status": status}
     if status >= 500 or status == 429:
         raise HostError(message, code="download_failed")
     raise ScloudError(message, code="download_refused", remedy=gettext("Check the URL."))
@@ -271,7 +273,7 @@ def _save(
     else:
         done = partial.done_bytes
         if not (response.getheader("Content-Range") or "").startswith(f"bytes {done}-"):
-            raise HostError(gettext("The download broke off."), code="download_failed")
+            raise HostError(gettext("The download was interrupted."), code="download_failed")
         total = None if total is None else done + total
         handle = os.open(target, os.O_WRONLY | os.O_NOFOLLOW)
     if total is not None and total > max_bytes:
@@ -302,7 +304,7 @@ def _save(
         file.flush()
         os.fsync(file.fileno())
     if total is not None and done != total:
-        raise HostError(gettext("The download broke off."), code="download_failed")
+        raise HostError(gettext("The download was interrupted."), code="download_failed")
     return Fetched(done)
 
 

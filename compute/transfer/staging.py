@@ -89,7 +89,9 @@ class Stage:
                 },
                 code="uploads_waiting",
                 field="file",
-                remedy=_("Import them first; what is not imported goes after a day."),
+                remedy=_(
+                    "Import them first. Uploads that are not imported are deleted after one day."
+                ),
                 numbers={"waiting": len(sizes) - 1, "limit": most, "max_bytes": most_bytes},
             )
 

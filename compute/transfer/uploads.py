@@ -99,7 +99,7 @@ def read_all(stream: Any) -> Iterator[bytes]:
             yield piece
     except UnreadablePostError as error:
         raise InvalidInput(
-            _("The upload did not arrive as a whole."),
+            _("The upload is incomplete."),
             code="upload_interrupted",
             field="file",
             remedy=_("Upload the file again."),
@@ -239,7 +239,7 @@ def file_response(image: Image, *, asynchronous: bool) -> StreamingHttpResponse:
         raise Conflict(
             _("%(name)s is not ready for download.") % {"name": image.name},
             code="not_ready",
-            remedy=_("Prepare the download first; the file stays for a day."),
+            remedy=_("Prepare the download first. The file is kept for one day."),
         ) from error
 
     def pieces() -> Iterator[bytes]:

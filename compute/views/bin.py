@@ -50,7 +50,7 @@ def one(kind: Kind, actor: Actor, pk: str) -> Any:
     """Return one binned resource. Raises NotFound."""
     found = binned(kind, actor).filter(pk=pk).first()
     if found is None:
-        raise NotFound(_("It is not in the recycle bin any more."))
+        raise NotFound(_("It is no longer in the recycle bin."))
     return found
 
 
@@ -166,7 +166,7 @@ class BinList(ListView):
 
     def row_actions(self, obj: Any) -> list[RowAction]:
         """Restore, renew, destroy."""
-        busy = _("It is being worked on.") if getattr(obj, "task", "") else ""
+        busy = _("An operation is in progress.") if getattr(obj, "task", "") else ""
         args = [self.kind, obj.pk]
         out = [
             RowAction(
@@ -230,7 +230,8 @@ class BinRestore(BinAction):
     verb = gettext_lazy("Restore")
     icon = "arrow-back-up"
     text = gettext_lazy(
-        "It takes quota again. A VM comes back stopped; disks and external IPs come back unbound."
+        "It counts towards your quota again. VMs are restored stopped, "
+        "disks and external IPs unbound."
     )
     success_text = gettext_lazy("It is being restored.")
 
@@ -248,7 +249,7 @@ class BinDestroy(BinAction):
     icon = "trash-x"
     danger = True
     type_name = True
-    text = gettext_lazy("It is gone for good. This cannot be undone.")
+    text = gettext_lazy("It is permanently deleted. This cannot be undone.")
     success_text = gettext_lazy("It is being destroyed.")
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
@@ -256,7 +257,7 @@ class BinDestroy(BinAction):
         found = super().get_dialog_context(obj)
         if obj.paid_until is not None:
             back = PlatformSettings.load().refund_unused
-            word = _("unused paid time is given back") if back else _("nothing is given back")
+            word = _("unused paid time is refunded") if back else _("no refund")
             found["lines"].append((_("Money"), word))
         return found
 
@@ -308,7 +309,7 @@ class BinBatchRestore(BinBatchView):
 
     title = gettext_lazy("Restore")
     verb = gettext_lazy("Restore")
-    text = gettext_lazy("They take quota again. One that has expired must be renewed first.")
+    text = gettext_lazy("They count towards your quota again. Renew expired ones first.")
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Call the kind's action on one."""
@@ -322,7 +323,7 @@ class BinBatchDestroy(BinBatchView):
     title = gettext_lazy("Destroy")
     verb = gettext_lazy("Destroy")
     danger = True
-    text = gettext_lazy("They are gone for good. This cannot be undone.")
+    text = gettext_lazy("They are permanently deleted. This cannot be undone.")
     template_name = "compute/bin/batch_destroy.html"
 
     def post(self, request: Any, *args: Any, **kwargs: Any) -> Any:

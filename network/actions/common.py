@@ -126,7 +126,7 @@ def changed(row: FabricResource) -> None:
 
 
 def enqueue_sync(row: FabricResource, *, actor: Actor, title: str) -> None:
-    """Have a worker make the row true. Several such jobs of one row may run; the last one wins."""
+    """Have a worker apply the row. Several such jobs of one row may run; the last one wins."""
     jobs.enqueue(
         kind=f"network.sync_{row.KIND}",
         tenant=row.tenant,

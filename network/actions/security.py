@@ -213,9 +213,9 @@ def _refuse_repeated(rule: SecurityGroupRule) -> None:
     ).exclude(pk=rule.pk)
     if same.exists():
         raise Conflict(
-            _("The security group has this very rule already."),
+            _("The security group already has this rule."),
             code="rule_repeated",
-            remedy=_("Change the rule that is there."),
+            remedy=_("Change the existing rule."),
         )
 
 

@@ -12,7 +12,7 @@ from scloud.tenancy.scoping import TenantManager
 class FabricResource(Resource):
     """A resource whose intended state lives here and whose effect lives in the fabric.
 
-    Every change raises ``generation``. A worker that has made generation N true writes N into
+    Every change raises ``generation``. A worker that has applied generation N writes N into
     ``applied_generation``. So a change that arrives while an earlier one is being applied is never
     taken for applied, in whatever order the workers end.
     """

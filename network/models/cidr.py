@@ -130,7 +130,7 @@ def parse_remote(text: str, *, field: str = "cidr") -> IPv4Network | IPv6Network
     if "%" in cleaned:
         # A zone names an interface of one machine (RFC 4007); no packet carries it.
         raise InvalidInput(
-            _("“%(text)s” has a zone, which no packet carries.") % {"text": cleaned[:60]},
+            _("“%(text)s” has a zone, which is not allowed here.") % {"text": cleaned[:60]},
             code="cidr_invalid",
             field=field,
             remedy=_("Leave out the “%” and what follows it."),

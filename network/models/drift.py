@@ -12,8 +12,8 @@ class DriftProblem(models.TextChoices):
 
     DIFFERS = "differs", _("Missing or different in the fabric")
     LEFT_OVER = "left_over", _("Still in the fabric after its deletion")
-    UNKNOWN = "unknown", _("Ours by its mark, but never heard of")
-    FOREIGN = "foreign", _("Made by somebody else")
+    UNKNOWN = "unknown", _("Marked as ours, but unknown")
+    FOREIGN = "foreign", _("Created by another system")
 
 
 class NetworkDrift(models.Model):

@@ -1,4 +1,4 @@
-"""The jobs that make network rows true. Each step reads the rows anew and may be repeated."""
+"""The jobs that apply network rows. Each step reads the rows anew and may be repeated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SyncHandler(Handler):
         return [Step("apply", _("Apply to the network"), self._run)]
 
     def apply(self, row: FabricResource) -> None:
-        """Make the row true."""
+        """Apply the row to the fabric."""
         raise NotImplementedError
 
     def _run(self, context: Context) -> None:

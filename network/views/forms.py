@@ -46,7 +46,7 @@ class SubnetForm(NameForm):
         label=_("DNS servers"),
         max_length=_GENEROUS,
         required=False,
-        help_text=_("Up to three addresses, separated by commas. DHCP tells them to the VMs."),
+        help_text=_("Up to three addresses, separated by commas. VMs get them by DHCP."),
     )
     field_order = ("name", "cidr", "dns_servers", "remark")
 
@@ -60,7 +60,7 @@ class SecurityGroupForm(NameForm):
     """A new security group."""
 
     template = forms.ChoiceField(
-        label=_("Rules to begin with"),
+        label=_("Initial rules"),
         choices=(
             ("default", _("In: SSH, RDP, HTTP, HTTPS, ping. Out: everything.")),
             ("outbound", _("In: nothing. Out: everything.")),
@@ -95,7 +95,7 @@ class RuleForm(forms.Form):
         label=_("Priority"),
         choices=RulePriority.choices,
         initial=RulePriority.MEDIUM,
-        help_text=_("The higher one decides; of two equal ones, drop does."),
+        help_text=_("The higher priority wins. At equal priority, drop wins."),
     )
     description = forms.CharField(label=_("Description"), max_length=_GENEROUS, required=False)
 

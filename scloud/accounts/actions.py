@@ -121,7 +121,7 @@ def revoke_session(*, actor: Actor, session_key: str) -> None:
     user = _me(actor)
     session = UserSession.objects.filter(user=user, session_key=session_key).first()
     if session is None:
-        raise NotFound(_("This session does not exist any more."))
+        raise NotFound(_("This session no longer exists."))
     sessions.end(session.session_key)
     _log(actor, "tenancy.revoke_session", {"ip": session.ip, "browser": session.user_agent}, {})
 
@@ -181,7 +181,7 @@ def create_api_key(
         raise Conflict(
             _("You have %(count)s keys already.") % {"count": usable},
             code="too_many_api_keys",
-            remedy=_("Revoke one that is not used any more."),
+            remedy=_("Revoke one that is no longer used."),
             numbers={"limit": MAX_KEYS, "used": usable},
         )
     key, secret = apikeys.issue(

@@ -25,7 +25,9 @@ class UserForm(forms.ModelForm[User]):
         label=_("New password"),
         required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=_("Empty keeps the present one. A new one ends sessions and revokes API keys."),
+        help_text=_(
+            "Leave empty to keep the current one. A new one ends sessions and revokes API keys."
+        ),
     )
 
     class Meta:
@@ -135,7 +137,7 @@ class ApiKeyAdmin(ButtonAdmin):
             _("Revoke"),
             _revoke,
             reason=lambda key: _now("It is revoked already.") if key.revoked_at else "",
-            confirm=_("Programs that use it are refused from this moment on."),
+            confirm=_("Programs that use it lose access immediately."),
             batch=True,
         ),
     )

@@ -38,4 +38,4 @@ def cancel_job(*, actor: Actor, job: Job) -> None:
         gettext("Cancelled by %(label)s.") % {"label": actor.label}, code="cancelled"
     )
     if not sweep.end_now(job, error):
-        raise Conflict(gettext("This job has ended already."), code="job_not_active")
+        raise Conflict(gettext("This job has already ended."), code="job_not_active")

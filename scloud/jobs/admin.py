@@ -29,7 +29,7 @@ def _not_failed(job: Job) -> str:
 
 
 def _not_active(job: Job) -> str:
-    return "" if job.is_active else _("It has ended already.")
+    return "" if job.is_active else _("It has already ended.")
 
 
 @admin.register(Job)

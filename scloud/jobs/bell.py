@@ -1,4 +1,7 @@
-"""The one function that django-q2 calls."""
+"""The one function that django-q2 calls: a wake-up.
+
+Its name stands in the queue, where wake-ups of other releases may wait, so it stays.
+"""
 
 import logging
 

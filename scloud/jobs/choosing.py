@@ -38,14 +38,14 @@ WITH held AS (
 ), mine AS (
     SELECT owner, sum(jobs) AS jobs, COALESCE(sum(jobs) FILTER (WHERE lane = %(long)s), 0) AS long
     FROM held GROUP BY owner
-), room AS (
+), capacity AS (
     SELECT greatest(1, %(slots)s - COALESCE(sum(jobs), 0)) AS free,
            %(long_slots)s - COALESCE(sum(jobs) FILTER (WHERE lane = %(long)s), 0) AS long
     FROM held
 )
 SELECT job.id, COALESCE(job.tenant_id, '')
 FROM jobs_job AS job
-CROSS JOIN room
+CROSS JOIN capacity
 LEFT JOIN mine ON mine.owner = COALESCE(job.tenant_id, '')
 LEFT JOIN jobs_turn AS turn ON turn.owner = COALESCE(job.tenant_id, '')
 WHERE job.status IN (%(queued)s, %(running)s)
@@ -54,10 +54,10 @@ WHERE job.status IN (%(queued)s, %(running)s)
     OR (job.status = %(running)s AND job.lease_until < statement_timestamp())
   )
   AND job.kind = ANY(%(kinds)s)
-  AND COALESCE(mine.jobs, 0) < greatest(1, least(%(tenant_slots)s, room.free))
+  AND COALESCE(mine.jobs, 0) < greatest(1, least(%(tenant_slots)s, capacity.free))
   AND (
     job.lane <> %(long)s
-    OR (room.long > 0 AND COALESCE(mine.long, 0) < %(tenant_long_slots)s)
+    OR (capacity.long > 0 AND COALESCE(mine.long, 0) < %(tenant_long_slots)s)
   )
 ORDER BY COALESCE(mine.jobs, 0), turn.served_at NULLS FIRST, (job.lane = %(long)s),
          job.not_before, job.id

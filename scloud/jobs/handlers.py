@@ -133,7 +133,7 @@ class Step:
 
 
 class Handler:
-    """How one kind of job is made true. Steps run in order and are all repeated on a retry."""
+    """How one kind of job is carried out. Steps run in order and are all repeated on a retry."""
 
     max_attempts = 5
     # Whether an administrator may run an ended job again. Not where its end gave money, quota or a

@@ -1,4 +1,4 @@
-"""The durable job: the truth about work in flight. django-q2 only rings the bell."""
+"""The durable job: the truth about work in flight. django-q2 only wakes workers up."""
 
 from django.db import models
 from django.db.models import Q
@@ -59,6 +59,7 @@ class Job(models.Model):
     # Where a job that gave its slot back goes on: {"step": name, "memory": {...}}.
     parked = models.JSONField(null=True)
     not_before = models.DateTimeField(default=timezone.now)
+    # When a worker was last woken for it.
     rung_at = models.DateTimeField(default=timezone.now)
     deadline = models.DateTimeField()
     progress_percent = models.PositiveSmallIntegerField(default=0)

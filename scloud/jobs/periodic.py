@@ -1,7 +1,7 @@
 """What the sweeper does, and how often.
 
 Chores run in lanes: those of one lane one after the other, and no lane waits for another. A host
-that does not answer holds up the lane that asks it, and never the bell.
+that does not answer holds up the lane that asks it, and never the wake-ups.
 """
 
 import logging
@@ -23,7 +23,7 @@ LAST_RETRY_S = 60.0
 class Lane(StrEnum):
     """What a chore waits for, apart from the database."""
 
-    BELL = "bell"  # for nothing: a retry that is due is rung now, whatever else goes on
+    WAKE_UPS = "wake-ups"  # for nothing: a retry that is due begins, whatever else goes on
     BOOKS = "books"  # for nothing, but there may be much of it: renewals, the bin, schedules
     DEADLINES = "deadlines"  # for the hosts of what is given up
     HOSTS = "hosts"  # for all hosts, whose answers keep power states true

@@ -1,4 +1,4 @@
-"""Putting jobs in the queue, taking them out again, and ringing the bell."""
+"""Putting jobs in the queue, taking them out again, and waking workers up."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,14 +19,15 @@ from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 
-BELL = "scloud.jobs.bell.ring"
+# As the queue names it, and as the workers of earlier releases know it.
+WAKE_UP = "scloud.jobs.bell.ring"
 # How long a copy may wait for its turn. Its own time begins when it does.
 QUEUES = timedelta(days=1)
 
 
-def ring(job_id: str) -> None:
+def wake_up(job_id: str) -> None:
     """Wake a worker for a job. The broker is the same database, so a rollback takes it along."""
-    async_task(BELL, job_id, task_name=job_id)
+    async_task(WAKE_UP, job_id, task_name=job_id)
 
 
 def tell(job: Job) -> None:
@@ -52,7 +53,7 @@ def enqueue(
     exclusive: bool = True,
     delay_s: float = 0,
 ) -> Job:
-    """Create a job and ring for it, inside the caller's transaction.
+    """Create a job and wake a worker up for it, inside the caller's transaction.
 
     Raises Conflict (``target_busy``) when an exclusive job of the target is still active.
     ``payload`` holds ids and plain settings, never a secret.
@@ -91,10 +92,10 @@ def enqueue(
         raise Conflict(
             _("Another operation on %(target_id)s is still running.") % {"target_id": target_id},
             code="target_busy",
-            remedy=_("Wait until it has ended and try again."),
+            remedy=_("Wait until it finishes and try again."),
         ) from error
     job.not_before, job.rung_at = now + timedelta(seconds=delay_s), now
-    ring(job.id)
+    wake_up(job.id)
     tell(job)
     return job
 
@@ -130,9 +131,9 @@ def retry(job_id: str) -> Job:
             raise NotFound(_("There is no job %(job_id)s.") % {"job_id": job_id})
         if not handler_for(job.kind).repeatable:
             raise Conflict(
-                _("What this job had taken was given back when it ended."),
+                _("What this job had reserved was released when it ended."),
                 code="job_not_repeatable",
-                remedy=_("Invoke the verb on the resource again."),
+                remedy=_("Repeat the operation on the resource."),
             )
         now = timezone.now()
         if Job.objects.filter(
@@ -159,7 +160,7 @@ def retry(job_id: str) -> Job:
             raise Conflict(
                 _("Only a failed or cancelled job can be retried."), code="job_not_failed"
             )
-        ring(job_id)
+        wake_up(job_id)
         fresh: Job = Job.objects.get(id=job_id)
         tell(fresh)
     return fresh

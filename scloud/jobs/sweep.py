@@ -1,4 +1,4 @@
-"""The sweep: rings again for jobs that nobody runs, and ends those past their deadline."""
+"""The sweep: wakes workers again for jobs that nobody runs, and ends those past their deadline."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ from scloud.jobs.handlers import (
 )
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.jobs.rows import Rota, each
-from scloud.jobs.service import ring, tell
+from scloud.jobs.service import tell, wake_up
 from scloud.lib import lease
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
@@ -31,7 +31,7 @@ from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 log = logging.getLogger(__name__)
 _overdue = Rota("deadline", 100)
 
-RING_AGAIN_S = 60
+WAKE_AGAIN_S = 60
 # Longer than a wake-up that was lost takes to be repeated.
 SILENT_S = 75
 KEEP_FINISHED = timedelta(days=90)
@@ -39,7 +39,7 @@ KEEP_FINISHED = timedelta(days=90)
 REVIVE_FOR = timedelta(days=1)
 
 
-def ring_forgotten() -> int:
+def wake_forgotten() -> int:
     """Wake a worker for what has come due, and again for what nobody took; return how many.
 
     What comes due (a retry, the end of a wait, a lease that ran out) is told at once. What was
@@ -56,18 +56,18 @@ def ring_forgotten() -> int:
     with scopes_disabled():
         waiting = list(
             Job.objects.filter(due, deadline__gt=now, kind__in=registered_kinds())
-            .filter(untold | Q(rung_at__lt=now - timedelta(seconds=RING_AGAIN_S)))
+            .filter(untold | Q(rung_at__lt=now - timedelta(seconds=WAKE_AGAIN_S)))
             .order_by("not_before")
             .only("id")[:500]
         )
-        each(waiting, _ring_again, "waking a worker")
+        each(waiting, _wake_again, "waking a worker")
     return len(waiting)
 
 
-def _ring_again(job: Job) -> None:
+def _wake_again(job: Job) -> None:
     with transaction.atomic():
         Job.objects.filter(id=job.id).update(rung_at=Now())
-        ring(job.id)
+        wake_up(job.id)
 
 
 def end_overdue() -> int:
@@ -90,9 +90,9 @@ def _end_overdue(job: Job) -> None:
     end_now(
         job,
         ScloudError(
-            gettext("%(title)s did not end in time.") % {"title": job.title},
+            gettext("%(title)s timed out.") % {"title": job.title},
             code="deadline_exceeded",
-            remedy=gettext("Look at the state of the resource and try again."),
+            remedy=gettext("Check the status of the resource and try again."),
         ),
     )
 
@@ -185,7 +185,7 @@ def revive_unknown() -> int:
                         status=JobStatus.QUEUED, not_before=Now(), deadline=deadline, **back
                     ):
                         continue
-                    ring(job.pk)
+                    wake_up(job.pk)
             except IntegrityError:
                 continue
             revived += 1

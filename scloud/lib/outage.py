@@ -44,7 +44,7 @@ def _away() -> Unavailable:
 
 def _busy() -> Unavailable:
     return Unavailable(
-        _("The request met another one and was not carried out."),
+        _("The request conflicted with another one."),
         code="database_busy",
         remedy=_("Try again. No changes were made."),
         numbers={"retry_after_s": RETRY_BUSY_AFTER_S},

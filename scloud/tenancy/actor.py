@@ -82,7 +82,7 @@ class Actor:
         if not self.allows(permission):
             if permission == SPEND and self.role is not None and role_allows(self.role, SPEND):
                 raise Forbidden(
-                    _("This API key may not spend money."),
+                    _("This API key cannot spend money."),
                     code="spending_not_allowed",
                     remedy=_("Use a key with the scope %(scope)s.") % {"scope": SPEND},
                     numbers={"permission": permission, "role": self.role},

@@ -63,7 +63,7 @@ class TasksView(ListView):
     kind = "job"
     permission = "jobs.view"
     title = _("Tasks")
-    text = _("What the platform is doing and has done for you, step by step.")
+    text = _("Current and past tasks, step by step.")
     search_fields = ("id", "title", "target_id", "created_by")
     search_placeholder = _("Search by task or resource")
     default_sort = "-created"
@@ -96,7 +96,7 @@ class TasksView(ListView):
     )
     empty = EmptyState(
         _("No tasks yet"),
-        _("As soon as you create or change something, you can follow it here."),
+        _("Tasks appear here when you create or change resources."),
         icon="list-check",
     )
 
@@ -203,7 +203,9 @@ class OperationsView(ListView):
     kind = "operation"
     permission = "audit.view"
     title = _("Operation log")
-    text = _("Who did what, from where, on which resource, and what came of it. Kept for 6 months.")
+    text = _(
+        "Who did what, from where, on which resource, and with what result. Kept for 6 months."
+    )
     search_fields = ("verb", "actor", "resources", "error_message")
     search_placeholder = _("Search by verb, person or resource")
     default_sort = "-at"
@@ -243,7 +245,7 @@ class OperationsView(ListView):
         Filter("since", _("From day"), kind="date", lookup="at__date__gte"),
         Filter("until", _("To day"), kind="date", lookup="at__date__lte"),
     )
-    empty = EmptyState(_("Nothing has been done yet"), icon="history")
+    empty = EmptyState(_("No operations yet"), icon="history")
 
     def get_queryset(self) -> QuerySet[Operation]:
         operations: QuerySet[Operation] = Operation.objects.all()

@@ -28,8 +28,8 @@ _TITLES = {
     409: gettext_lazy("Not possible now"),
     413: gettext_lazy("Too large"),
     429: gettext_lazy("Too many requests"),
-    500: gettext_lazy("Something broke on our side"),
-    502: gettext_lazy("A host did not answer"),
+    500: gettext_lazy("Something went wrong"),
+    502: gettext_lazy("A host did not respond"),
     503: gettext_lazy("Unavailable"),
 }
 
@@ -60,7 +60,7 @@ def page(request: HttpRequest, error: ScloudError, *, status: int | None = None)
     code = status or error.http_status
     framed = getattr(request, "actor", None) is not None
     template = "errors/error.html" if framed else "errors/lone.html"
-    title = _TITLES.get(code, _("It did not work"))
+    title = _TITLES.get(code, _("Something went wrong"))
     return render(request, template, {"title": title, "status": code, "error": error}, status=code)
 
 
@@ -99,16 +99,18 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if outage is not None:
         return unavailable(request, outage)
     if request.path.startswith("/api/"):
-        defect = InternalError(_("Something broke on our side."), remedy=_("Try again later."))
+        defect = InternalError(
+            _("Something went wrong. No changes were made."), remedy=_("Try again later.")
+        )
         return JsonResponse(defect.as_dict(), status=500)
     if request.headers.get("HX-Request") == "true":
         answer = HttpResponse(status=500)
         answer.headers["HX-Reswap"] = "none"
         return toast(
             answer,
-            _("Something broke on our side."),
+            _("Something went wrong. No changes were made."),
             level="error",
-            remedy=_("Try again in a moment. Nothing was half done."),
+            remedy=_("Try again in a moment."),
         )
     return HttpResponse(render_to_string("errors/500.html"), status=500)
 

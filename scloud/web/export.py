@@ -269,7 +269,8 @@ def _told(error: Exception) -> bytes:
     if not isinstance(error, ScloudError):
         logger.error("A list could not be written as a workbook.", exc_info=error)
         error = InternalError(
-            _("The file could not be made."), remedy=_("Try again; the operators can see why.")
+            _("The file could not be created."),
+            remedy=_("Try again. If it fails again, contact support."),
         )
     return _line(error=error.as_dict())
 
@@ -341,9 +342,9 @@ def _begin(user: str) -> None:
     with _counting:
         if _running[user] >= MAX_PER_USER:
             raise TooManyRequests(
-                _("%(count)d downloads of yours are being prepared.") % {"count": MAX_PER_USER},
+                _("%(count)d of your downloads are being prepared.") % {"count": MAX_PER_USER},
                 code="too_many_downloads",
-                remedy=_("Wait until one of them has ended."),
+                remedy=_("Wait until one of them has finished."),
                 numbers={"limit": MAX_PER_USER},
             )
         _running[user] += 1

@@ -345,7 +345,7 @@ class ListView(ConsoleView):
         queryset = self.get_queryset()
         obj = queryset.filter(pk__in=possible_keys(queryset.model, [pk])).first()
         if obj is None:
-            raise NotFound(str(_("It does not exist any more.")))
+            raise NotFound(str(_("It no longer exists.")))
         return self.render(
             "components/row_menu.html", {"actions": self.row_actions(obj), "obj": obj}
         )

@@ -101,7 +101,7 @@ class PasswordForm(forms.Form):
         label=gettext_lazy("New password"),
         max_length=200,
         strip=False,
-        help_text=gettext_lazy("At least 10 characters. Other sessions are ended."),
+        help_text=gettext_lazy("At least 10 characters. Other sessions are signed out."),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 
@@ -112,7 +112,7 @@ class PasswordView(ActionView):
     title = gettext_lazy("Change password")
     verb = gettext_lazy("Change password")
     form_class = PasswordForm
-    success_text = gettext_lazy("Password changed; other sessions were ended.")
+    success_text = gettext_lazy("Password changed. Other sessions were signed out.")
 
     def perform(self, obj: Any, data: dict[str, Any]) -> None:
         signin.change_password(
@@ -139,7 +139,7 @@ class RevokeSessionView(ActionView):
         sessions = UserSession.objects.filter(user=self.request.user)
         found = next((s for s in sessions if session_handle(s) == self.kwargs["handle"]), None)
         if found is None:
-            raise NotFound(_("This session does not exist any more."))
+            raise NotFound(_("This session no longer exists."))
         return found
 
     def get_dialog_context(self, obj: UserSession) -> dict[str, Any]:
@@ -304,8 +304,8 @@ class ApiKeyForm(forms.Form):
         label=gettext_lazy("Scopes"),
         required=False,
         help_text=gettext_lazy(
-            "Nothing chosen means everything that your role may do. Whatever costs money needs "
-            "billing.spend or billing.* as well."
+            "Choose none for everything that your role allows. Spending money "
+            "also needs billing.spend or billing.*."
         ),
         widget=forms.CheckboxSelectMultiple,
     )
@@ -385,7 +385,7 @@ class ApiKeyRevokeView(OwnKeyView):
     """The dialog that revokes a key."""
 
     title = gettext_lazy("Revoke API key")
-    text = gettext_lazy("Programs that use it are refused from this moment on.")
+    text = gettext_lazy("Programs that use it lose access immediately.")
     verb = gettext_lazy("Revoke")
     danger = True
     success_text = gettext_lazy("Key revoked.")

@@ -58,7 +58,7 @@ def test_recharging_goes_through_the_action(root: Client, tenant: Tenant) -> Non
     assert root.post(url, sent).status_code == 302
     again = root.post(url, sent)
     assert again.status_code == 200
-    assert "already made" in again.content.decode()
+    assert "already been made" in again.content.decode()
     assert balances(tenant) == (10000, 0)
     with scopes_disabled():
         assert Operation.objects.get(succeeded=True).verb == "billing.recharge"

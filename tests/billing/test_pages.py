@@ -60,7 +60,7 @@ def test_the_overview_warns_before_the_money_runs_out(
     console: Client, buy: Callable[..., Order]
 ) -> None:
     buy("vm-a", method=Method.HOUR, cash="0.24")
-    assert "does not cover the renewals" in text_of(console, reverse("billing"))
+    assert "does not cover this month" in text_of(console, reverse("billing"))
 
 
 def test_the_balance_stands_in_the_top_bar_of_those_who_may_see_it(
@@ -199,7 +199,7 @@ def test_a_renewal_without_the_money_says_so(
     assert "The balance is too low." in page
     response = console.post(url, {"periods": "1", "quote_token": token_in(page)}, headers=HX)
     assert response.status_code == 422
-    assert "Recharge at least 120.00 CNY." in response.content.decode()
+    assert "Top up at least 120.00 CNY." in response.content.decode()
 
 
 @pytest.mark.parametrize(("wanted", "after"), [("on", True), ("off", False)])
@@ -221,7 +221,7 @@ def test_the_menu_of_a_row_offers_what_can_be_done(
         row = Subscription.objects.get()
         menu = text_of(console, reverse("billing") + f"?menu={row.pk}", **HX)
         assert reverse("billing-renew", args=["vm-a"]) in menu
-        assert "Switch auto-renew off" in menu
+        assert "Turn off auto-renew" in menu
         Subscription.objects.update(status="ended", ended_at=timezone.now(), auto_renew=False)
         assert "It was deleted." in text_of(console, reverse("billing") + f"?menu={row.pk}", **HX)
         Subscription.objects.update(ended_at=timezone.now() - timedelta(days=40))
@@ -293,7 +293,7 @@ def test_a_senseless_request_is_refused_beside_its_field(
 
 def test_the_dashboard_has_a_card(console: Client, bought: Order, actor: Actor) -> None:
     page = text_of(console, reverse("home"))
-    assert "Month so far" in page
+    assert "Month to date" in page
 
 
 def test_an_answer_is_shown(console: Client, actor: Actor, region: Region, tenant: Tenant) -> None:

@@ -143,7 +143,7 @@ class Box:
         with scopes_disabled():
             for job in Job.objects.filter(status__in=ACTIVE):
                 assert sweep.end_now(
-                    job, ScloudError("It did not end in time.", code="deadline_exceeded")
+                    job, ScloudError("The operation timed out.", code="deadline_exceeded")
                 )
 
     # -- truth -------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_a_cancelled_job_frees_its_vm_and_is_not_run_again(operator: Client, vm:
     vm.refresh_from_db()
     assert (job.is_active, job.error_code, vm.task) == (False, "cancelled", "")
     retry = reverse("admin:jobs_job_do", args=[job.pk, "retry"])
-    assert "was given back" in operator.post(retry, follow=True).content.decode()
+    assert "was released" in operator.post(retry, follow=True).content.decode()
 
 
 def test_a_failed_job_that_took_nothing_is_retried(operator: Client, vm: VM) -> None:

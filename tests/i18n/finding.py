@@ -101,6 +101,8 @@ TEXT_ARGUMENTS = {
     "placeholder",
     "short_description",
 }
+# Their second argument is a label.
+LABELLED = {"Step", "Button", "Column", "Filter"}
 SENTENCE = re.compile(r"^[A-Z][a-z]*[,:]? \S*[a-z]")
 WORD = re.compile(r"[A-Za-z]{2,}")
 
@@ -180,7 +182,7 @@ class _Finder(ast.NodeVisitor):
         if name in NOT_FOR_PEOPLE or of_logger or DRIVER_ERRORS.match(name):
             return
         for position, argument in enumerate(node.args):
-            if name in ERRORS and position == 0:
+            if (name in ERRORS and position == 0) or (name in LABELLED and position == 1):
                 self.need(argument)
             else:
                 self.visit(argument)
@@ -210,9 +212,12 @@ class _Finder(ast.NodeVisitor):
                 self.visit(part.value)
 
     def visit_Assign(self, node: ast.Assign) -> None:
-        """Another name for gettext, or something to look at."""
+        """Another name for gettext, what is for operators, or something to look at."""
+        names = {one.id for one in node.targets if isinstance(one, ast.Name)}
+        if names == {"FOR_OPERATORS"}:
+            return
         if isinstance(node.value, ast.Name) and node.value.id in TRANSLATES:
-            self.translates |= {one.id for one in node.targets if isinstance(one, ast.Name)}
+            self.translates |= names
         self.generic_visit(node)
 
     # -- what is none

@@ -88,7 +88,7 @@ def test_scripts_of_the_pages() -> None:
         'raise Conflict(_(f"{name} is busy."))',
         'raise Conflict(_("%(a)s.") % {"a": "Still not done"})',
         'field(label="size")',
-        'Step("x", "Making the disk", run)',
+        'Step("x", "Creating the disk", run)',
         'TITLES = {404: "Not found"}',
         'return f"{done} of {total} are done"',
         'x = _("Fine.") + " and more"\nForbidden(_("Fine.") + " and more")',

@@ -86,8 +86,8 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     rung: list[str] = []
     from scloud.jobs import sweep
 
-    monkeypatch.setattr(service, "ring", rung.append)
-    monkeypatch.setattr(sweep, "ring", rung.append)
+    monkeypatch.setattr(service, "wake_up", rung.append)
+    monkeypatch.setattr(sweep, "wake_up", rung.append)
     return rung
 
 

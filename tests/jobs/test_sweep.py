@@ -37,12 +37,12 @@ Enqueue = Callable[..., Job]
 def test_who_is_forgotten_is_rung_for_again(enqueue: Enqueue, rings: list[str]) -> None:
     job = enqueue()
     rings.clear()
-    assert sweep.ring_forgotten() == 0
-    change(job, rung_at=ago(sweep.RING_AGAIN_S + 1))
-    assert sweep.ring_forgotten() == 1
+    assert sweep.wake_forgotten() == 0
+    change(job, rung_at=ago(sweep.WAKE_AGAIN_S + 1))
+    assert sweep.wake_forgotten() == 1
     assert rings == [job.id]
     # It was rung just now; a slow queue must not fill with bells.
-    assert sweep.ring_forgotten() == 0
+    assert sweep.wake_forgotten() == 0
 
 
 def test_a_lease_that_ran_out_is_rung_for_and_a_living_one_is_not(
@@ -52,9 +52,9 @@ def test_a_lease_that_ran_out_is_rung_for_and_a_living_one_is_not(
     assert runner.claim(job.id) is not None
     change(job, rung_at=ago(60))
     rings.clear()
-    assert sweep.ring_forgotten() == 0
+    assert sweep.wake_forgotten() == 0
     change(job, lease_until=ago(1))
-    assert sweep.ring_forgotten() == 1
+    assert sweep.wake_forgotten() == 1
     assert rings == [job.id]
 
 
@@ -62,16 +62,16 @@ def test_a_retry_is_rung_for_as_soon_as_it_is_due(enqueue: Enqueue, rings: list[
     job = enqueue()
     rings.clear()
     change(job, not_before=timezone.now() + timedelta(seconds=60))
-    assert sweep.ring_forgotten() == 0
+    assert sweep.wake_forgotten() == 0
     change(job, not_before=ago(0.01), rung_at=ago(1))
-    assert sweep.ring_forgotten() == 1
+    assert sweep.wake_forgotten() == 1
 
 
 def test_nobody_rings_for_what_is_overdue(enqueue: Enqueue, rings: list[str]) -> None:
     job = enqueue()
     rings.clear()
     change(job, rung_at=ago(60), deadline=ago(1))
-    assert sweep.ring_forgotten() == 0
+    assert sweep.wake_forgotten() == 0
 
 
 # --- deadlines
@@ -83,7 +83,7 @@ def test_the_deadline_ends_a_job_and_compensates_once(enqueue: Enqueue, script: 
     assert sweep.end_overdue() == 1
     row = fresh(job)
     assert (row.status, row.error_code) == ("failed", "deadline_exceeded")
-    assert row.error_message == "Work did not end in time."
+    assert row.error_message == "Work timed out."
     assert row.error_remedy
     assert script.calls == ["clean up", "failure deadline_exceeded"]
     assert sweep.end_overdue() == 0
@@ -309,7 +309,7 @@ def test_the_sweeper_runs_the_chores_and_outlives_the_database(
     rounds = iter(range(4))
 
     def run_due(lane: Lane) -> list[str]:
-        assert lane == Lane.BELL
+        assert lane == Lane.WAKE_UPS
         number = next(rounds)
         chores.append(f"round {number}")
         if number == 1:
@@ -325,7 +325,7 @@ def test_the_sweeper_runs_the_chores_and_outlives_the_database(
         call_command("sweeper")
     assert chores == ["round 0", "round 1", "round 2", "round 3"]
     assert {
-        "jobs.ring",
+        "jobs.wake_up",
         "jobs.overdue",
         "jobs.watchdog",
         "jobs.forget",
@@ -358,8 +358,8 @@ def test_a_silent_host_does_not_hold_up_the_bell(
             raise Stop
 
     settings.SCLOUD_SWEEP_INTERVAL_S = 0.01
-    monkeypatch.setattr(sweep, "ring_forgotten", ring)
-    monkeypatch.setattr(periodic, "lanes", lambda: [Lane.BELL, Lane.HOSTS])
+    monkeypatch.setattr(sweep, "wake_forgotten", ring)
+    monkeypatch.setattr(periodic, "lanes", lambda: [Lane.WAKE_UPS, Lane.HOSTS])
     periodic.register("hosts", 0, ask, Lane.HOSTS)
     try:
         with pytest.raises(Stop):

@@ -189,10 +189,10 @@ def test_the_end_of_a_wait_is_told_once_and_a_lost_wake_up_once_a_minute(
     assert runner.run(job.id) == "waiting"
     change(job, not_before=timezone.now() - timedelta(milliseconds=1), rung_at=ago(1))
     rings.clear()
-    assert [sweep.ring_forgotten() for _ in range(5)] == [1, 0, 0, 0, 0]
+    assert [sweep.wake_forgotten() for _ in range(5)] == [1, 0, 0, 0, 0]
     for seconds, expected in ((6, 0), (59, 0), (61, 1)):
         change(job, not_before=ago(seconds + 1), rung_at=ago(seconds))
-        assert sweep.ring_forgotten() == expected, seconds
+        assert sweep.wake_forgotten() == expected, seconds
     assert rings == [job.id, job.id]
 
 
@@ -343,7 +343,7 @@ def newer(enqueue: Enqueue) -> Job:
 def test_nothing_is_done_about_a_kind_of_a_newer_release(
     newer: Job, script: Script, rings: list[str]
 ) -> None:
-    assert sweep.ring_forgotten() == 0
+    assert sweep.wake_forgotten() == 0
     assert sweep.end_overdue() == 0
     assert sweep.end_now(newer, ScloudError("No.", code="no")) is False
     row = fresh(newer)

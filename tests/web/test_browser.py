@@ -96,7 +96,7 @@ def test_filters_search_and_back_button_tell_one_story(
     # The page was loaded anew: its scripts run when the socket is open.
     is_live(page)
     page.locator("#list-job-search").fill("nothing like this")
-    expect(page.locator(".list")).to_contain_text("Nothing matches")
+    expect(page.locator(".list")).to_contain_text("No matches")
     expect(page.locator("#list-job-search")).to_be_focused()
 
 

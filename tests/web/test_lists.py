@@ -171,7 +171,7 @@ def test_the_empty_list_says_what_it_is_for(console: Client) -> None:
 def test_a_search_without_results_offers_to_clear_it(console: Client, make_job: MakeJob) -> None:
     make_job()
     html = page(console, "?q=zebra")
-    assert "Nothing matches" in html
+    assert "No matches" in html
     assert "Clear search and filters" in html
 
 
@@ -212,7 +212,7 @@ def test_dates_filter_the_operation_log(
     inside = console.get("/operations/?since=2020-01-01").content.decode()
     assert 'data-live="operation:' in inside
     outside = console.get("/operations/?since=2999-01-01").content.decode()
-    assert "Nothing matches" in outside
+    assert "No matches" in outside
     assert console.get("/operations/?since=yesterday").status_code == 200
 
 

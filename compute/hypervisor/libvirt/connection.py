@@ -109,7 +109,7 @@ class Connection:
                 raise HostUnreachable("The host does not answer.")
             ensure_event_loop()
             try:
-                _knock(self._uri)
+                _reach(self._uri)
                 self._conn = bounded(lambda: _connect(self._uri), timeout_s=CONNECT_TIMEOUT_S)
             except (libvirt.libvirtError, OSError, OperationTimeout) as error:
                 self._failed_at = time.monotonic()
@@ -163,7 +163,7 @@ def bounded(function: Callable[[], T], *, timeout_s: float) -> T:
     return results[0]
 
 
-def _knock(uri: str) -> None:
+def _reach(uri: str) -> None:
     """Fail fast where nobody listens: libvirt itself waits for the kernel's long TCP timeout."""
     parts = urlsplit(uri)
     transport = parts.scheme.partition("+")[2]

@@ -140,9 +140,9 @@ class ModifyVm(SizeHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("network", _("Plugging the network"), ensure_network, 1),
-            Step("define", _("Defining the machine"), self.ensure_defined, 2),
-            Step("undefine", _("Tidying up the former host"), self.ensure_left, 1),
+            Step("network", _("Connecting the network"), ensure_network, 1),
+            Step("define", _("Configuring the VM"), self.ensure_defined, 2),
+            Step("undefine", _("Cleaning up the previous host"), self.ensure_left, 1),
         )
 
     def ensure_defined(self, context: Context) -> None:
@@ -285,8 +285,8 @@ class ReinstallVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("off", _("Switching off"), ensure_off, 1),
-            Step("disk", _("Making the system disk anew"), self.ensure_rebuilt, 4),
+            Step("off", _("Powering off"), ensure_off, 1),
+            Step("disk", _("Rebuilding the system disk"), self.ensure_rebuilt, 4),
         )
 
     def ensure_rebuilt(self, context: Context) -> None:

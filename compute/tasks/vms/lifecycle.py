@@ -153,10 +153,10 @@ class CreateVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("disks", _("Making the disks"), ensure_disks, 2),
-            Step("network", _("Plugging the network"), ensure_network, 1),
-            Step("define", _("Defining the machine"), ensure_defined, 1),
-            Step("start", "Starting", ensure_running, 2),
+            Step("disks", _("Creating the disks"), ensure_disks, 2),
+            Step("network", _("Connecting the network"), ensure_network, 1),
+            Step("define", _("Configuring the VM"), ensure_defined, 1),
+            Step("start", _("Starting"), ensure_running, 2),
         )
 
     def on_success(self, context: Context) -> None:
@@ -244,9 +244,9 @@ class StartVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("network", _("Plugging the network"), ensure_network, 1),
-            Step("define", _("Defining the machine"), self.ensure_fresh_definition, 1),
-            Step("start", "Starting", ensure_running, 2),
+            Step("network", _("Connecting the network"), ensure_network, 1),
+            Step("define", _("Configuring the VM"), self.ensure_fresh_definition, 1),
+            Step("start", _("Starting"), ensure_running, 2),
         )
 
     def ensure_fresh_definition(self, context: Context) -> None:
@@ -286,18 +286,18 @@ class ShutDownVm(VmHandler):
 
 
 class ExpireVm(VmHandler):
-    """Shut down politely, then firmly: what is not paid does not run."""
+    """A graceful shutdown, then power off: what is not paid does not run."""
 
     verb = "expire_vm"
     lands_in = VmStatus.EXPIRED
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("shut_down", _("Waiting for the guest to shut down"), self.politely),
-            Step("off", _("Switching off"), ensure_off),
+            Step("shut_down", _("Waiting for the guest to shut down"), self.ask_to_shut_down),
+            Step("off", _("Powering off"), ensure_off),
         )
 
-    def politely(self, context: Context) -> None:
+    def ask_to_shut_down(self, context: Context) -> None:
         """Give the guest its time."""
         try:
             ensure_shut_down(context)
@@ -313,7 +313,7 @@ class PowerOffVm(VmHandler):
     lands_in = VmStatus.STOPPED
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
-        return (Step("off", _("Switching off"), ensure_off),)
+        return (Step("off", _("Powering off"), ensure_off),)
 
 
 class ResumeVm(VmHandler):
@@ -323,8 +323,8 @@ class ResumeVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("resume", "Resuming", self.ensure_resumed),
-            Step("watch", _("Watching it run"), self.ensure_going_on),
+            Step("resume", _("Resuming"), self.ensure_resumed),
+            Step("watch", _("Checking that it runs"), self.ensure_going_on),
         )
 
     def ensure_resumed(self, context: Context) -> None:
@@ -394,8 +394,8 @@ class RestartVm(VmHandler):
         return (
             Step("reboot", _("Waiting for the guest to restart"), self.ensure_rebooted, 3),
             Step("shut_down", _("Waiting for the guest to shut down"), self.ensure_went_down, 2),
-            Step("define", _("Defining the machine"), self.ensure_defined_if_off, 1),
-            Step("start", "Starting", ensure_running, 2),
+            Step("define", _("Configuring the VM"), self.ensure_defined_if_off, 1),
+            Step("start", _("Starting"), ensure_running, 2),
         )
 
     def ensure_rebooted(self, context: Context) -> None:
@@ -452,9 +452,9 @@ class DeleteVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("shut_down", _("Asking the guest to shut down"), self.politely, 2),
-            Step("unmount", _("Switching off"), self.ensure_switched_off, 1),
-            Step("undefine", _("Removing the machine from its host"), self.ensure_taken_off, 1),
+            Step("shut_down", _("Asking the guest to shut down"), self.ask_to_shut_down, 2),
+            Step("unmount", _("Powering off"), self.ensure_switched_off, 1),
+            Step("undefine", _("Removing the VM from its host"), self.ensure_taken_off, 1),
             Step("snapshots", _("Erasing snapshots"), self.ensure_no_snapshots, 1),
         )
 
@@ -474,7 +474,7 @@ class DeleteVm(VmHandler):
             if disk.pk in context.payload.get("disks", []):
                 erase_snapshots(disk)
 
-    def politely(self, context: Context) -> None:
+    def ask_to_shut_down(self, context: Context) -> None:
         """Let the guest write its caches; a deaf one is switched off after ten seconds."""
         vm = vm_of(context.job)
         refuse_if_paid(context, vm)
@@ -534,8 +534,8 @@ class RestoreVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("network", _("Plugging the network"), ensure_network, 1),
-            Step("define", _("Defining the machine"), ensure_defined, 1),
+            Step("network", _("Connecting the network"), ensure_network, 1),
+            Step("define", _("Configuring the VM"), ensure_defined, 1),
         )
 
     def on_success(self, context: Context) -> None:
@@ -573,7 +573,7 @@ class DestroyVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("undefine", _("Removing the machine from its host"), ensure_undefined, 1),
+            Step("undefine", _("Removing the VM from its host"), ensure_undefined, 1),
             Step("network", _("Removing the network ports"), ensure_no_network, 1),
             Step("disks", _("Removing the system disk"), ensure_no_disks, 2),
         )

@@ -67,9 +67,9 @@ class MigrateVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("network", _("Plugging the network"), ensure_network, 1),
-            Step("move", _("Moving the memory"), self.ensure_moved, 8),
-            Step("look", _("Looking at both hosts"), self.ensure_arrived, 1),
+            Step("network", _("Connecting the network"), ensure_network, 1),
+            Step("move", _("Transferring memory"), self.ensure_moved, 8),
+            Step("look", _("Checking both hosts"), self.ensure_arrived, 1),
         )
 
     def ensure_moved(self, context: Context) -> None:

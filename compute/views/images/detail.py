@@ -41,7 +41,7 @@ class ImageDetail(DetailListView):
     )
     empty = EmptyState(
         gettext_lazy("No VM was made from it"),
-        gettext_lazy("An image can be deleted while no VM uses it."),
+        gettext_lazy("The image can be deleted."),
         icon="server-2",
     )
 

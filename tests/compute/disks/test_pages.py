@@ -26,7 +26,7 @@ def test_the_disk_list_shows_what_the_specification_names(console: Client, thing
 
 def test_a_disk_is_bought_at_the_price_that_was_shown(console: Client, things: Things) -> None:
     html = page(console, "disk-create")
-    assert "Charged now" in html
+    assert "Due now" in html
     typed = {"name": "logs", "disk_type": "ssd", "size_gib": "100", "duration": "month:2"}
     query = "?quote=1&" + "&".join(f"{key}={value}" for key, value in typed.items())
     price = page(console, "disk-create", query=query)

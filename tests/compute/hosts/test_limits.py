@@ -135,7 +135,7 @@ def test_a_start_that_libvirt_never_ended_is_told_until_it_is_freed(box: Box) ->
         "start_unfinished",
         "start_unfinished",
     )
-    assert "restart libvirt" in Job.objects.get(pk=job.pk).error_remedy
+    assert "restart libvirt" in Job.objects.get(pk=job.pk).error_detail
     reconcile.reconcile_hosts()
     drift = Drift.objects.get(kind="unfinished_start", repaired_at=None)
     assert vm.host is not None

@@ -186,7 +186,7 @@ def test_an_upgrade_whose_worker_died_after_it_grew_is_paid_and_in_the_domain(
     finally:
         faults.install(None)
     job.refresh_from_db()
-    assert sweep.end_now(job, ScloudError("It did not end in time.", code="deadline_exceeded"))
+    assert sweep.end_now(job, ScloudError("The operation timed out.", code="deadline_exceeded"))
     vm.refresh_from_db()
     assert (vm.status, vm.failure_code) == ("running", "deadline_exceeded")
     assert (vm.vcpus, vm.memory_mib) == (2, 512)

@@ -380,7 +380,7 @@ def test_a_definition_of_a_restore_that_was_given_up_is_removed(box: Box) -> Non
         box.run()
     host_behind(host).faults.unreachable = True
     for job in Job.objects.filter(status__in=ACTIVE):
-        sweep.end_now(job, ScloudError("It did not end in time.", code="deadline_exceeded"))
+        sweep.end_now(job, ScloudError("The operation timed out.", code="deadline_exceeded"))
     vm = now(vm)
     assert (vm.status, vm.host) == (VmStatus.BINNED, None)
     answer_again(box)

@@ -147,7 +147,7 @@ def test_data_disks_go_along_only_where_asked(
 def test_vnc_information_is_shown_once(console: Client, platform: Platform, actor: Actor) -> None:
     vm = make_vm(platform, actor)
     html = console.post(reverse("vm-vnc-information", args=[vm.pk]), **HTMX).content.decode()
-    assert "Shown this once." in html
+    assert "Shown only once." in html
     assert vm.pk in html
 
 

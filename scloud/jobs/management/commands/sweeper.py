@@ -28,8 +28,8 @@ class Command(BaseCommand):
     help = "Run the sweeps: forgotten jobs, deadlines, reconciliation, renewals, the recycle bin."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        periodic.register("jobs.ring", 1, sweep.ring_forgotten, Lane.BELL)
-        periodic.register("jobs.watchdog", 10, sweep.restart_silent_workers, Lane.BELL)
+        periodic.register("jobs.wake_up", 1, sweep.wake_forgotten, Lane.WAKE_UPS)
+        periodic.register("jobs.watchdog", 10, sweep.restart_silent_workers, Lane.WAKE_UPS)
         periodic.register("jobs.overdue", 2, sweep.end_overdue, Lane.DEADLINES)
         periodic.register("jobs.revive", 60, sweep.revive_unknown, Lane.DEADLINES)
         periodic.register("jobs.unknown", 60, workers.tell_unknown)
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         # Set while this process is the one that sweeps, and once it is to end.
         leading, ending = threading.Event(), threading.Event()
         for lane in periodic.lanes():
-            if lane != Lane.BELL:
+            if lane != Lane.WAKE_UPS:
                 threading.Thread(
                     target=run_lane, args=(lane, leading, ending), name=f"lane-{lane}", daemon=True
                 ).start()
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             leading.set()
 
     def lead(self, leading: threading.Event) -> None:
-        """Hold the lock, or wait for it, and look after the bell meanwhile."""
+        """Hold the lock, or wait for it, and look after the wake-ups meanwhile."""
         backoff = Backoff(first_s=settings.SCLOUD_SWEEP_INTERVAL_S, ceiling_s=15.0)
         while True:
             try:
@@ -72,7 +72,7 @@ class Command(BaseCommand):
                     if row and row[0]:
                         leading.set()
                 if leading.is_set():
-                    periodic.run_due(Lane.BELL)
+                    periodic.run_due(Lane.WAKE_UPS)
                 said.over("database", "the database is back")
                 wait_s = settings.SCLOUD_SWEEP_INTERVAL_S
                 backoff.worked()

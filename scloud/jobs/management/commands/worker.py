@@ -13,7 +13,7 @@ from scloud.jobs.sweep import worker_pid_file
 class Command(BaseCommand):
     """Runs the job workers."""
 
-    help = "Run the workers that make jobs true on the hosts."
+    help = "Run the workers that carry out jobs on the hosts."
 
     def handle(self, *args: Any, **options: Any) -> None:
         path = worker_pid_file()
