@@ -11,8 +11,16 @@ from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
 from compute.models import GuestLogin, Host, VncLease
+from compute.queries import verbs as verb_queries
 from compute.queries import vms as vm_queries
 from compute.rules import storage
+from compute.rules.refusals import (
+    disk_refusal,
+    image_refusal,
+    own_image_refusal,
+    snapshot_refusal,
+    vm_refusal,
+)
 from compute.sweeps import bin as bin_sweeps
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import drift, guests, pools, reconcile, schedules, subscriptions
@@ -32,6 +40,7 @@ from scloud.lib import destinations
 from scloud.recovery import freezing
 from scloud.resources import kinds
 from scloud.tenancy import sealed
+from scloud.verbs import actions, refusals
 
 
 def _living(rows: QuerySet[Any]) -> QuerySet[Any]:
@@ -53,6 +62,12 @@ def register_all() -> None:
     """Called once when Django is ready."""
     for tasks in (lifecycle, changes, migrate, disks, snapshots, images, limits):
         tasks.register_all()
+    actions.load("compute.actions")
+    assert verb_queries
+    refusals.register("vm", vm_refusal)
+    refusals.register("disk", disk_refusal)
+    refusals.register("snapshot", snapshot_refusal)
+    refusals.register("image", own_image_refusal, platform=image_refusal)
     console.register()
     sealed.register(GuestLogin, "sealed_hash", "sealed_pending")
     sealed.register(VncLease, "password_box")

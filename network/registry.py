@@ -7,13 +7,21 @@ from typing import Final
 from django.utils.translation import gettext_lazy as _
 
 from network.actions import defaults
+from network.rules.refusals import (
+    rule_refusal,
+    security_group_refusal,
+    subnet_refusal,
+    vpc_refusal,
+)
 from network.sweeps import jobs, reconcile
 from network.tasks import sync
+from network.verbs import security, vpcs
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.recovery import freezing
 from scloud.resources import kinds
 from scloud.tenancy import welcome
+from scloud.verbs import actions, refusals
 from scloud.web import nav
 
 RECONCILE_EVERY_S: Final = 60.0
@@ -21,6 +29,14 @@ RECONCILE_EVERY_S: Final = 60.0
 
 def register_all() -> None:
     """Called once, when the app is ready."""
+    # Imported for what they declare.
+    assert vpcs
+    assert security
+    actions.load("network.actions")
+    refusals.register("vpc", vpc_refusal)
+    refusals.register("subnet", subnet_refusal)
+    refusals.register("security_group", security_group_refusal)
+    refusals.register("security_group_rule", rule_refusal)
     sync.register_handlers()
     jobs.register_handlers()
     welcome.register(defaults.welcome)

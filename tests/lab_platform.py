@@ -14,10 +14,10 @@ import pytest
 from django.utils import timezone
 
 from compute.actions.vms import create
-from compute.actions.vms.create import VmOrder
 from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.management import seeding
 from compute.models import VM, Cluster, DiskType, Host, Image, Spec, StoragePool
+from compute.rules.orders import VmOrder
 from compute.storage.base import Storage
 from compute.sweeps import reconcile
 from compute.sweeps.reconcile import Rounds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -11,14 +11,16 @@ from django.utils.translation import gettext as _
 from billing import quotas, services
 from billing.quotes import Quote
 from billing.services import ChangeQuote, QuoteItem, ResourceRef
-from compute.models import VM, Disk, DiskType, Snapshot
+from compute.actions.naming import rename
+from compute.models import VM, Disk, Snapshot
 from compute.models.disk import disk_id
 from compute.queries import catalogue
 from compute.rules import catalogue as rules_catalogue
 from compute.rules import sizes
+from compute.rules.orders import DiskOrder
 from compute.rules.storage import require_bin
 from compute.rules.targets import DATA_TARGETS
-from compute.rules.validation import check_name, check_remark, check_tags
+from compute.rules.validation import check_confirmed, check_name, check_remark, check_tags
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.transitions.bin import move_disk_to_bin
@@ -28,35 +30,16 @@ from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput, NotFound
-from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import in_scope_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiskOrder:
-    """A data disk that is to be bought."""
-
-    region: Region
-    disk_type: DiskType
-    size_gib: int
-    name: str = "disk"
-    remark: str = ""
-    tags: Sequence[str] = ()
-    method: str = "hour"
-    periods: int = 1
-    auto_renew: bool | None = None
+from scloud.verbs.actions import prices
 
 
 def _tenant(actor: Actor) -> Tenant:
     if actor.tenant is None:
         raise InvalidInput(_("A disk belongs to a tenant."), code="tenant_missing")
     return actor.tenant
-
-
-def _items(order: DiskOrder) -> list[QuoteItem]:
-    return [rules_catalogue.disk_item(order.disk_type, order.size_gib, system=False)]
 
 
 def check_order(
@@ -97,11 +80,11 @@ def quote_disk(*, actor: Actor, order: DiskOrder, source: Disk | Snapshot | None
     tenant = _tenant(actor)
     with in_scope_of(tenant):
         check_order(tenant, order, source)
-        quotas.check_wanted(tenant, order.region, disk_quota(order.size_gib))
+        quotas.check_wanted(tenant, order.region, sizes.disk_quota(order.size_gib))
     return services.quote(
         tenant=tenant,
         region=order.region,
-        items=_items(order),
+        items=order.items,
         method=order.method,
         periods=order.periods,
         count=1,
@@ -119,13 +102,13 @@ def _buy(
         actor=actor,
         region=order.region,
         quote_token=quote_token,
-        items=_items(order),
+        items=order.items,
         method=order.method,
         periods=order.periods,
         resources=[ResourceRef("disk", new, order.name, rules_catalogue.MAIN)],
         auto_renew=order.auto_renew,
     )
-    quotas.take(tenant, order.region, disk_quota(order.size_gib), new)
+    quotas.take(tenant, order.region, sizes.disk_quota(order.size_gib), new)
     disk = Disk(
         id=new,
         tenant=tenant,
@@ -140,11 +123,6 @@ def _buy(
     disk.save(force_insert=True)
     audit.note(disk, after={"size_gib": order.size_gib, "disk_type": order.disk_type.pk})
     return disk
-
-
-def disk_quota(size_gib: int) -> dict[str, int]:
-    """Return the quota of a data disk."""
-    return {"disks": 1, "disk_gib": size_gib}
 
 
 @action("compute.create_disk")
@@ -271,6 +249,7 @@ def _growth(disk: Disk, size_gib: int) -> tuple[VM | Disk, list[QuoteItem]]:
     return disk, [rules_catalogue.disk_item(disk.disk_type, size_gib, system=False)]
 
 
+@prices("expand_disk")
 def quote_expansion(*, actor: Actor, disk: Disk, size_gib: int) -> ChangeQuote:
     """Price growing a disk; changes nothing. Raises InvalidInput, Conflict for an expired one."""
     actor.require("billing.quote")
@@ -349,7 +328,7 @@ def restore_disk(*, actor: Actor, disk: Disk) -> Disk:
             code="renew_first",
             remedy=_("Renew it, then restore it."),
         )
-    quotas.take(disk.tenant, disk.region, disk_quota(disk.size_gib), disk.pk)
+    quotas.take(disk.tenant, disk.region, sizes.disk_quota(disk.size_gib), disk.pk)
     services.set_in_bin(disk.pk, False)
     return DISKS.move(
         disk,
@@ -368,13 +347,7 @@ def destroy_disk(*, actor: Actor, disk: Disk, confirm_name: str | None = None) -
 
     ``confirm_name``, where given, must be the disk's name. Raises InvalidInput, Conflict.
     """
-    if confirm_name is not None and confirm_name != disk.name:
-        raise InvalidInput(
-            _("The name does not match."),
-            code="confirmation_differs",
-            field="confirm_name",
-            remedy=_("Type %(name)s to confirm.") % {"name": disk.name},
-        )
+    check_confirmed(disk.name, confirm_name)
     return DISKS.begin(disk, "destroy_disk", actor=actor)
 
 
@@ -389,16 +362,5 @@ def rename_disk(
 ) -> Disk:
     """Change name, remark or tags. Raises InvalidInput, Conflict."""
     DISKS.guard(DISKS.fresh(disk), "rename_disk")
-    before = {"name": disk.name, "remark": disk.remark, "tags": list(disk.tags)}
-    if name is not None:
-        disk.name = check_name(name)
-    if remark is not None:
-        disk.remark = check_remark(remark)
-    if tags is not None:
-        disk.tags = check_tags(list(tags))
-    after = {"name": disk.name, "remark": disk.remark, "tags": list(disk.tags)}
-    if after != before:
-        disk.save(update_fields=["name", "remark", "tags"])
-        audit.note(disk, before=before, after=after)
-        DISKS.tell(disk, "disk.renamed")
+    rename(DISKS, disk, name=name, remark=remark, tags=tags, tagged=True)
     return disk

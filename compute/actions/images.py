@@ -12,19 +12,18 @@ from django.utils.translation import ngettext
 
 from billing import quotas
 from billing.models import QuotaItem
+from compute.actions.naming import rename
 from compute.actions.vms.changes import check_image_name
 from compute.models import Disk, Image, StoragePool
 from compute.models.image import OsFamily, image_id
 from compute.models.platform import Architecture
 from compute.rules.storage import require_bin, whole_gib
-from compute.rules.validation import check_account, check_remark
-from compute.states import images as states
+from compute.rules.validation import check_account, check_confirmed, check_remark
 from compute.states.disks import DiskStatus
 from compute.states.images import ImageStatus
 from compute.transfer import staging
 from compute.transitions.images import IMAGES
 from scloud.audit import action as audit
-from scloud.audit import events
 from scloud.audit.action import action
 from scloud.jobs import service as jobs
 from scloud.jobs.models import Job
@@ -177,21 +176,7 @@ def rename_image(
     """Change name or description. Raises InvalidInput, Conflict, Forbidden for base images."""
     _own(actor, image)
     IMAGES.guard(image, "rename_image")
-    before = {"name": image.name, "remark": image.remark}
-    if name is not None:
-        image.name = check_image_name(name)
-    if remark is not None:
-        image.remark = check_remark(remark)
-    after = {"name": image.name, "remark": image.remark}
-    if after != before:
-        image.save(update_fields=["name", "remark"])
-        audit.note(image, before=before, after=after)
-        events.emit(
-            tenant_id=image.tenant_id,
-            kind="image.renamed",
-            resource_kind="image",
-            resource_id=image.pk,
-        )
+    rename(IMAGES, image, name=name, remark=remark, check=check_image_name)
     return image
 
 
@@ -206,7 +191,7 @@ def download_image(*, actor: Actor, image: Image) -> Job:
     return jobs.enqueue(
         kind="image.export",
         tenant=image.tenant,
-        title=f"{states.IMAGES.rule('download_image').label} {image.name}",
+        title=f"{IMAGES.table.rule('download_image').label} {image.name}",
         target_kind="image",
         target_id=image.pk,
         payload={"image": image.pk},
@@ -293,13 +278,7 @@ def restore_image(*, actor: Actor, image: Image) -> Image:
 def destroy_image(*, actor: Actor, image: Image, confirm_name: str | None = None) -> Job:
     """Destroy a binned image for good. Raises InvalidInput, Conflict, Forbidden."""
     _own(actor, image)
-    if confirm_name is not None and confirm_name != image.name:
-        raise InvalidInput(
-            _("The name does not match."),
-            code="confirmation_differs",
-            field="confirm_name",
-            remedy=_("Type %(name)s to confirm.") % {"name": image.name},
-        )
+    check_confirmed(image.name, confirm_name)
     image.refresh_from_db(fields=["status"])
     IMAGES.guard(image, "destroy_image")
     _refuse_used(image)

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing import quotas
+from compute.actions.naming import rename
 from compute.models import Disk, Snapshot, SnapshotSchedule
 from compute.models.snapshot import snapshot_id
 from compute.rules.schedules import next_run
@@ -125,21 +126,7 @@ def rename_snapshot(
     *, actor: Actor, snapshot: Snapshot, name: str | None = None, remark: str | None = None
 ) -> Snapshot:
     """Change name or remark. Raises InvalidInput."""
-    before = {"name": snapshot.name, "remark": snapshot.remark}
-    if name is not None:
-        snapshot.name = check_name(name)
-    if remark is not None:
-        snapshot.remark = check_remark(remark)
-    after = {"name": snapshot.name, "remark": snapshot.remark}
-    if after != before:
-        snapshot.save(update_fields=["name", "remark"])
-        audit.note(snapshot, before=before, after=after)
-        events.emit(
-            tenant_id=snapshot.tenant_id,
-            kind="snapshot.renamed",
-            resource_kind="snapshot",
-            resource_id=snapshot.pk,
-        )
+    rename(SNAPSHOTS, snapshot, name=name, remark=remark)
     return snapshot
 
 
@@ -163,7 +150,7 @@ def set_snapshot_schedule(
     ``weekdays``: 0 is Monday. Raises InvalidInput, Conflict (``disk_state``).
     """
     disk = DISKS.fresh(disk)
-    DISKS.guard(disk, "rename_disk")
+    DISKS.guard(disk, "set_snapshot_schedule")
     hours, weekdays = sorted(set(hours)), sorted(set(weekdays))
     if not hours or hours[0] < 0 or hours[-1] > 23:
         raise InvalidInput(_("Choose hours from 0 to 23."), code="hours_invalid", field="hours")

@@ -17,14 +17,14 @@ from compute.actions.vms import changes
 from compute.models import VM, Image, StoragePool
 from compute.models.image import OsFamily
 from compute.models.platform import Architecture
-from compute.rules.refusals import image_refusal
 from compute.states.images import ImageStatus
 from compute.transfer import uploads
+from scloud.adminsite.verbs import VerbAdmin
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, administrator
+from scloud.tenancy.admintools import Button, administrator
 from scloud.tenancy.scoping import scopes_disabled
 from scloud.web.forms import add_error
 
@@ -156,11 +156,6 @@ def _offer(actor: Actor, image: Image) -> str:
     return _("%(name)s is offered again.") % {"name": image.name}
 
 
-def _delete(actor: Actor, image: Image) -> str:
-    images.delete_image(actor=actor, image=image)
-    return _("%(name)s is in the recycle bin.") % {"name": image.name}
-
-
 def _only_base(image: Image) -> str:
     return "" if image.is_base else _("It is a tenant's own image.")
 
@@ -193,9 +188,10 @@ class ChangeForm(forms.ModelForm[Image]):
 
 
 @admin.register(Image)
-class ImageAdmin(ButtonAdmin):
+class ImageAdmin(VerbAdmin):
     """Base images and the tenants' own."""
 
+    kind = "image"
     list_display = (
         "name",
         "id",
@@ -260,13 +256,6 @@ class ImageAdmin(ButtonAdmin):
             lambda image: (
                 _only_base(image) or ("" if image.withdrawn_at else _("It is offered already."))
             ),
-        ),
-        Button(
-            "delete",
-            gettext_lazy("Delete"),
-            _delete,
-            lambda image: image_refusal(image, "delete_image") or "",
-            confirm=gettext_lazy("It goes to the recycle bin, unless something rests on it."),
         ),
     )
     form = ChangeForm

@@ -5,7 +5,6 @@ Life-cycle columns are read-only; buttons call the same actions as everybody els
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -16,40 +15,19 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import (
     VM,
     Host,
 )
 from compute.rules.refusals import vm_refusal
-from compute.states import vms as states
+from compute.verbs.vms import VMS
+from scloud.adminsite.verbs import VerbAdmin
 from scloud.lib.errors import ScloudError
-from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import (
-    Button,
-    ButtonAdmin,
     ReadOnlyAdmin,
     administrator,
 )
-
-
-def _vm_button(verb: str, action: Callable[..., Any]) -> Button:
-    rule = states.VMS.rule(verb)
-
-    def call(actor: Actor, vm: VM) -> str:
-        action(actor=actor, vm=vm)
-        return _("%(verb)s: %(name)s") % {"verb": rule.label, "name": vm.name}
-
-    confirm = gettext_lazy("Its tenant sees in the operation log that an administrator did this.")
-    return Button(
-        rule.verb,
-        rule.label,
-        call,
-        lambda vm: vm_refusal(vm, verb) or "",
-        confirm=confirm if rule.danger or verb == "shut_down_vm" else "",
-        batch=verb in ("start_vm", "shut_down_vm", "resume_vm", "power_off_vm"),
-    )
 
 
 class MigrateForm(forms.Form):
@@ -69,9 +47,10 @@ class MigrateForm(forms.Form):
 
 
 @admin.register(VM)
-class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
+class VmAdmin(ReadOnlyAdmin, VerbAdmin):
     """Every tenant's VMs."""
 
+    kind = "vm"
     list_display = (
         "name",
         "id",
@@ -121,22 +100,12 @@ class VmAdmin(ReadOnlyAdmin, ButtonAdmin):
         "destroy_at",
         "destroyed_at",
     )
-    buttons = (
-        _vm_button("start_vm", lifecycle.start_vm),
-        _vm_button("shut_down_vm", lifecycle.shut_down_vm),
-        _vm_button("power_off_vm", lifecycle.power_off_vm),
-        _vm_button("restart_vm", lifecycle.restart_vm),
-        _vm_button("resume_vm", lifecycle.resume_vm),
-        _vm_button("delete_vm", lifecycle.delete_vm),
-        _vm_button("restore_vm", lifecycle.restore_vm),
-        _vm_button("destroy_vm", lifecycle.destroy_vm),
-    )
     change_form_template = "compute/admin/vm.html"
 
     @admin.display(description=gettext_lazy("state"), ordering="status")
     def state(self, vm: VM) -> str:
         """The state that people see."""
-        return states.VMS.label(vm.standing, vm.task)
+        return VMS.label(vm.standing, vm.task)
 
     @admin.display(description=gettext_lazy("size"), ordering="vcpus")
     def size(self, vm: VM) -> str:

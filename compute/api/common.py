@@ -8,20 +8,12 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import (
     OpenApiParameter,
 )
-from rest_framework.response import Response
 
-from scloud.jobs.models import Job
 from scloud.lib import search
 
 REGION = OpenApiParameter("region", str, description="Only those of this region.")
 STATUS = OpenApiParameter("status", str, description="Only those in this status.")
 SEARCH = OpenApiParameter("search", str, description="In name, remark and id.")
-QUOTED = "eyJ0ZW5hbnQiOi..."
-
-
-def job_answer(found: object) -> Response:
-    """Return 202 with the job's id, null when the verb took effect at once."""
-    return Response({"job_id": found.pk if isinstance(found, Job) else None}, status=202)
 
 
 def narrowed(rows: QuerySet[Any], params: Any) -> QuerySet[Any]:

@@ -19,19 +19,18 @@ from rest_framework.response import Response
 
 from compute.actions import images as verbs
 from compute.actions.images import ImageFacts
-from compute.api.common import REGION, SEARCH, STATUS, job_answer, narrowed
-from compute.api.serializers import common as common_shapes
+from compute.api.common import REGION, SEARCH, STATUS, narrowed
 from compute.api.serializers import images as image_shapes
-from compute.api.serializers.common import DestroyInput, JobAccepted
 from compute.models import Image
-from compute.queries import catalogue
 from compute.queries import images as image_queries
 from compute.states.images import ImageStatus
 from compute.transfer import uploads
 from scloud.lib.errors import Forbidden, InvalidInput
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid
-from scloud.rest.views import ResourceViewSet
+from scloud.rest.verbs import VerbViewSet, show
+from scloud.tenancy.actor import Actor
+from scloud.verbs.inputs import pick
 
 FACTS = (
     "name",
@@ -61,11 +60,12 @@ class RawParser(BaseParser):
         return {"stream": stream}
 
 
-@extend_schema(tags=["Images"])
 @extend_schema_view(list=extend_schema(parameters=[REGION, STATUS, SEARCH]))
-class ImageViewSet(ResourceViewSet):
+class ImageViewSet(VerbViewSet):
     """Images: base images and the tenant's own."""
 
+    kind = "image"
+    tag = "Images"
     serializer_class = image_shapes.ImageSerializer
     view_permission = "compute.view_image"
 
@@ -91,11 +91,6 @@ class ImageViewSet(ResourceViewSet):
                 remedy=_("Make an image of your own from a VM."),
             )
         return image
-
-    def _shown(self, image: Image) -> dict[str, Any]:
-        row = image_queries.image(self.tenant, image.pk, binned=True)
-        data: dict[str, Any] = self.get_serializer(row).data
-        return data
 
     @extend_schema(
         request={"application/octet-stream": OpenApiTypes.BINARY},
@@ -145,7 +140,7 @@ class ImageViewSet(ResourceViewSet):
                     _("Give either a URL or an upload."), code="source_ambiguous", field="url"
                 )
             regions = Region.objects.filter(enabled=True)
-            region = catalogue.pick(regions, data["region"], field="region", what="region")
+            region = pick(regions, data["region"], field="region", what="region")
             facts = ImageFacts(
                 region=region,
                 pool=uploads.pool_for(tenant, region, data["disk_type"]),
@@ -161,25 +156,9 @@ class ImageViewSet(ResourceViewSet):
                 image = verbs.import_image_file(
                     actor=self.actor, facts=facts, path=path, sha256=sha256
                 )
-            return Response(self._shown(image), status=201)
+            return Response(self.shown("image", image.pk), status=201)
 
         return self.once(begin)
-
-    @extend_schema(request=common_shapes.TextsInput, responses=image_shapes.ImageSerializer)
-    def partial_update(self, request: Request, pk: str) -> Response:
-        """Change name or description of an own image."""
-        image = self.get_object()
-        verbs.rename_image(
-            actor=self.actor, image=image, **valid(common_shapes.TextsInput, request)
-        )
-        return Response(self._shown(image))
-
-    @extend_schema(request=None, responses={202: JobAccepted})
-    @action(detail=True, methods=["post"])
-    def download(self, request: Request, pk: str) -> Response:
-        """Prepare an own image for download; after the job ``GET /images/{id}/file`` has it."""
-        image = self.get_object()
-        return self.once(lambda: job_answer(verbs.download_image(actor=self.actor, image=image)))
 
     @extend_schema(
         responses={
@@ -198,29 +177,10 @@ class ImageViewSet(ResourceViewSet):
         below = getattr(request, "_request", request)
         return uploads.file_response(image, asynchronous=isinstance(below, ASGIRequest))
 
-    @extend_schema(request=None, responses={202: JobAccepted})
-    def destroy(self, request: Request, pk: str) -> Response:
-        """Move an own image to the recycle bin; not while VMs rest on it."""
-        image = self.get_object()
-        return self.once(lambda: job_answer(verbs.delete_image(actor=self.actor, image=image)))
 
-    @extend_schema(request=None, responses=image_shapes.ImageSerializer)
-    @action(detail=True, methods=["post"])
-    def restore(self, request: Request, pk: str) -> Response:
-        """Take an image out of the recycle bin."""
-        image = self.get_object()
-        return self.once(
-            lambda: Response(self._shown(verbs.restore_image(actor=self.actor, image=image)))
-        )
+def _read(actor: Actor, pk: str) -> Image:
+    assert actor.tenant is not None
+    return image_queries.image(actor.tenant, pk, binned=True)
 
-    @extend_schema(request=DestroyInput, responses={202: JobAccepted})
-    @action(detail=True, methods=["post"], url_path="destroy")
-    def destroy_for_good(self, request: Request, pk: str) -> Response:
-        """Destroy a binned image for good."""
-        image = self.get_object()
 
-        def answer() -> Response:
-            data = valid(DestroyInput, request)
-            return job_answer(verbs.destroy_image(actor=self.actor, image=image, **data))
-
-        return self.once(answer)
+show("image", image_shapes.ImageSerializer, _read)

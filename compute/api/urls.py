@@ -4,15 +4,21 @@ from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
 from compute.api import catalogue, disks, images, snapshots, vms
+from scloud.rest.verbs import routed
 
-router = SimpleRouter(trailing_slash=False)
-router.register("vms", vms.VmViewSet, basename="api-vm")
-router.register("disks", disks.DiskViewSet, basename="api-disk")
-router.register("snapshots", snapshots.SnapshotViewSet, basename="api-snapshot")
-router.register("images", images.ImageViewSet, basename="api-image")
 
-urlpatterns: list[URLPattern | URLResolver] = [
-    *router.urls,
-    path("models", catalogue.ModelView.as_view(), name="api-models"),
-    path("disk-types", catalogue.DiskTypeView.as_view(), name="api-disk-types"),
-]
+def patterns() -> list[URLPattern | URLResolver]:
+    """Return the URLs, those of the verbs from the catalogue as it is now."""
+    router = SimpleRouter(trailing_slash=False)
+    router.register("vms", routed(vms.VmViewSet), basename="api-vm")
+    router.register("disks", routed(disks.DiskViewSet), basename="api-disk")
+    router.register("snapshots", routed(snapshots.SnapshotViewSet), basename="api-snapshot")
+    router.register("images", routed(images.ImageViewSet), basename="api-image")
+    return [
+        *router.urls,
+        path("models", catalogue.ModelView.as_view(), name="api-models"),
+        path("disk-types", catalogue.DiskTypeView.as_view(), name="api-disk-types"),
+    ]
+
+
+urlpatterns: list[URLPattern | URLResolver] = patterns()

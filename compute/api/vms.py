@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.db.models import QuerySet
@@ -13,24 +12,26 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.serializers import QuoteShape
-from compute.actions.vms import create, lifecycle
-from compute.actions.vms.create import VmOrder
-from compute.api.common import REGION, job_answer
-from compute.api.serializers import common as common_shapes
+from compute.actions.vms import create
+from compute.api.common import REGION
 from compute.api.serializers import vms as shapes
-from compute.api.vm_verbs import VmInputVerbs
+from compute.api.serializers.changes import ChangeQuoteShape
 from compute.models import VM
 from compute.queries import catalogue
 from compute.queries import vms as vm_queries
+from compute.rules.orders import VmOrder, VmParts, vm_order
 from compute.states.vms import VmStatus
 from network.models import SecurityGroup, Subnet
-from scloud.jobs.models import Job
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput, NotFound
 from scloud.lib.sizes import size_mib
 from scloud.resources.models import Region
-from scloud.rest.inputs import valid, valid_query
+from scloud.rest.inputs import valid
+from scloud.rest.verbs import VerbViewSet, show
+from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
+from scloud.verbs.batch import run_batch
+from scloud.verbs.inputs import pick
 
 ORDER_EXAMPLE = {
     "region": "box",
@@ -52,10 +53,10 @@ ORDER_EXAMPLE = {
 
 def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
     """Turn ids into objects that the tenant may see. Raises InvalidInput naming the field."""
-    region = catalogue.pick(
+    region = pick(
         Region.objects.filter(enabled=True), data["region"], field="region", what="region"
     )
-    cluster = catalogue.pick(
+    cluster = pick(
         catalogue.clusters(tenant, region), data["cluster"], field="cluster", what="model"
     )
     spec = next(
@@ -88,7 +89,7 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
             return groups.filter(is_default=True).first()
         if data[field] is None:
             return None
-        return catalogue.pick(
+        return pick(
             groups,
             data[field],
             field=field,
@@ -102,46 +103,32 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
             code="data_disk_incomplete",
             field="data_disk_gib" if data_type else "data_disk_type",
         )
-    return VmOrder(
+    parts = VmParts(
         region=region,
         cluster=cluster,
-        image=catalogue.pick(
-            catalogue.images(tenant, region), data["image"], field="image", what="image"
-        ),
+        image=pick(catalogue.images(tenant, region), data["image"], field="image", what="image"),
         spec=spec,
-        gpu_count=data["gpu_count"],
-        system_disk_type=catalogue.pick(
+        system_disk_type=pick(
             types, data["system_disk_type"], field="system_disk_type", what="disk type"
         ),
-        system_disk_gib=data["system_disk_gib"],
-        data_disk_type=catalogue.pick(types, data_type, field="data_disk_type", what="disk type")
+        data_disk_type=pick(types, data_type, field="data_disk_type", what="disk type")
         if data_type
         else None,
-        data_disk_gib=data.get("data_disk_gib", 0),
-        subnet=catalogue.pick(
+        subnet=pick(
             Subnet.objects.filter(region=region), data["subnet"], field="subnet", what="subnet"
         ),
-        private_ips=data.get("private_ips", ()),
         internal_group=group("internal_security_group"),
         external_group=group("external_security_group"),
-        name=data["name"],
-        names=data.get("names", ()),
-        remark=data["remark"],
-        tags=data.get("tags", ()),
-        password=data.get("password"),
-        ssh_public_key=data["ssh_public_key"],
-        user_data=data["user_data"],
-        method=data["billing_method"],
-        periods=data["periods"],
-        count=data["count"],
-        auto_renew=data["auto_renew"],
     )
+    return vm_order(parts, data)
 
 
-@extend_schema(tags=["VMs"])
-class VmViewSet(VmInputVerbs):
+class VmViewSet(VerbViewSet):
     """VMs."""
 
+    kind = "vm"
+    tag = "VMs"
+    quote_shape = ChangeQuoteShape
     serializer_class = shapes.VmSerializer
     view_permission = "compute.view_vm"
 
@@ -160,11 +147,6 @@ class VmViewSet(VmInputVerbs):
             if params.get("tag"):
                 rows = rows.filter(tags__contains=[params["tag"]])
         return rows.order_by("-created_at", "id")
-
-    def _shown(self, vm: VM) -> dict[str, Any]:
-        row = vm_queries.with_row(VM.objects.filter(pk=vm.pk)).get()
-        data: dict[str, Any] = self.get_serializer(row).data
-        return data
 
     @extend_schema(
         parameters=[
@@ -210,75 +192,9 @@ class VmViewSet(VmInputVerbs):
                 order=order_from(self.tenant, data),
                 quote_token=data["quote_token"],
             )
-            return Response([self._shown(vm) for vm in vms], status=201)
+            return Response([self.shown("vm", vm.pk) for vm in vms], status=201)
 
         return self.once(buy)
-
-    @extend_schema(request=shapes.VmChangesInput, responses=shapes.VmSerializer)
-    def partial_update(self, request: Request, pk: str) -> Response:
-        """Change name, remark, tags or deletion protection, in any state."""
-        vm = self.get_object()
-        data = valid(shapes.VmChangesInput, request)
-        protected = data.pop("deletion_protected", None)
-        if data:
-            lifecycle.rename_vm(actor=self.actor, vm=vm, **data)
-        if protected is not None:
-            lifecycle.protect_vm(actor=self.actor, vm=vm, protected=protected)
-        return Response(self._shown(vm))
-
-    def _begin(self, verb: Callable[..., Job | None], **values: Any) -> Response:
-        vm = self.get_object()
-        return self.once(lambda: job_answer(verb(actor=self.actor, vm=vm, **values)))
-
-    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
-    @action(detail=True, methods=["post"])
-    def start(self, request: Request, pk: str) -> Response:
-        """Start a stopped VM."""
-        return self._begin(lifecycle.start_vm)
-
-    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
-    @action(detail=True, methods=["post"], url_path="shut-down")
-    def shut_down(self, request: Request, pk: str) -> Response:
-        """Ask the guest of a running VM to shut down."""
-        return self._begin(lifecycle.shut_down_vm)
-
-    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
-    @action(detail=True, methods=["post"], url_path="power-off")
-    def power_off(self, request: Request, pk: str) -> Response:
-        """Switch a VM off by force; it may lose data."""
-        return self._begin(lifecycle.power_off_vm)
-
-    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
-    @action(detail=True, methods=["post"])
-    def restart(self, request: Request, pk: str) -> Response:
-        """Restart a running VM through its operating system."""
-        return self._begin(lifecycle.restart_vm)
-
-    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
-    @action(detail=True, methods=["post"])
-    def resume(self, request: Request, pk: str) -> Response:
-        """Let a paused VM go on where it stands."""
-        return self._begin(lifecycle.resume_vm)
-
-    @extend_schema(
-        request=None, parameters=[shapes.DeleteQuery], responses={202: common_shapes.JobAccepted}
-    )
-    def destroy(self, request: Request, pk: str) -> Response:
-        """Move a VM to the recycle bin; its data disks are unbound, or go along."""
-        return self._begin(lifecycle.delete_vm, **valid_query(shapes.DeleteQuery, request))
-
-    @extend_schema(request=None, responses={202: common_shapes.JobAccepted})
-    @action(detail=True, methods=["post"])
-    def restore(self, request: Request, pk: str) -> Response:
-        """Take a VM out of the recycle bin; it comes back stopped."""
-        return self._begin(lifecycle.restore_vm)
-
-    @extend_schema(request=common_shapes.DestroyInput, responses={202: common_shapes.JobAccepted})
-    @action(detail=True, methods=["post"], url_path="destroy")
-    def destroy_for_good(self, request: Request, pk: str) -> Response:
-        """Destroy a binned VM for good."""
-        data = valid(common_shapes.DestroyInput, request)
-        return self._begin(lifecycle.destroy_vm, **data)
 
     @extend_schema(
         request=shapes.BatchInput,
@@ -297,7 +213,7 @@ class VmViewSet(VmInputVerbs):
 
         def run() -> Response:
             data = valid(shapes.BatchInput, request)
-            ids = list(dict.fromkeys(data["ids"]))
+            ids = data["ids"] = list(dict.fromkeys(data["ids"]))
             known = {vm.pk: vm for vm in VM.objects.filter(pk__in=ids).exclude(status="destroyed")}
             missing = [one for one in ids if one not in known]
             if missing:
@@ -306,16 +222,17 @@ class VmViewSet(VmInputVerbs):
                     field="ids",
                     numbers={"missing": missing},
                 )
-            results = lifecycle.run_batch(
+            results = run_batch(
+                self.kind,
                 actor=self.actor,
-                verb=data["verb"],
-                vms=[known[one] for one in ids],
-                delete_disks=data["delete_disks"],
+                verb=data.pop("verb"),
+                rows=[known[one] for one in data.pop("ids")],
+                **data,
             )
             return Response(
                 [
                     {
-                        "id": result.vm.pk,
+                        "id": result.row.pk,
                         "job_id": result.job.pk if result.job else None,
                         "error": result.error.as_dict() if result.error else None,
                     }
@@ -324,3 +241,10 @@ class VmViewSet(VmInputVerbs):
             )
 
         return self.once(run)
+
+
+def _read(actor: Actor, pk: str) -> VM:
+    return vm_queries.with_row(VM.objects.filter(pk=pk)).get()
+
+
+show("vm", shapes.VmSerializer, _read)

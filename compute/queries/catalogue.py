@@ -1,18 +1,12 @@
 """What a tenant can buy in a region: models, disk types, images."""
 
-from typing import Any, TypeVar
-
-from django.db.models import Model, Q, QuerySet
-from django.utils.translation import gettext as _
+from django.db.models import Q, QuerySet
 
 from compute.models import Cluster, DiskType, Image
 from compute.states.images import ImageStatus
-from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
-
-M = TypeVar("M", bound=Model)
 
 
 def clusters(tenant: Tenant, region: Region) -> QuerySet[Cluster]:
@@ -40,16 +34,3 @@ def images(tenant: Tenant, region: Region | None = None) -> QuerySet[Image]:
         status=ImageStatus.DESTROYED
     )
     return rows.filter(region=region) if region is not None else rows
-
-
-def pick(rows: QuerySet[M], pk: Any, *, field: str, what: str) -> M:
-    """Return one of the rows by its id; InvalidInput (``<field>_unknown``) if it is not there."""
-    found = rows.filter(pk=pk).first() if pk not in (None, "") else None
-    if found is None:
-        raise InvalidInput(
-            _("There is no such %(what)s here.") % {"what": what},
-            code=f"{field}_unknown",
-            field=field,
-            remedy=_("Choose one that is offered."),
-        )
-    return found

@@ -8,10 +8,12 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from compute.models import VM, Disk, Image, Snapshot
-from compute.states.disks import DISKS
-from compute.states.images import IMAGES
-from compute.states.snapshots import SNAPSHOTS, SnapshotStatus
-from compute.states.vms import NOT_RESUMABLE, VMS, VmStatus
+from compute.states.snapshots import SnapshotStatus
+from compute.states.vms import NOT_RESUMABLE, VmStatus
+from compute.verbs.disks import DISKS
+from compute.verbs.images import IMAGES
+from compute.verbs.snapshots import SNAPSHOTS
+from compute.verbs.vms import VMS
 
 
 def vm_refusal(vm: VM, verb: str) -> str | None:

@@ -1,5 +1,7 @@
 """What the sizes of VMs mean for money, quota and headroom."""
 
+from collections.abc import Sequence
+
 from billing import services
 from billing.models import Order, Subscription
 from billing.quotes import items_of
@@ -54,6 +56,19 @@ def vm_items(
 def size_quota(vcpus: int, memory_mib: int) -> dict[str, int]:
     """Return the quota that a size takes."""
     return {"vcpu": vcpus, "memory_gib": -(-memory_mib // 1024)}
+
+
+def disk_quota(*sizes_gib: int) -> dict[str, int]:
+    """Return the quota of disks of these sizes."""
+    return {"disks": len(sizes_gib), "disk_gib": sum(sizes_gib)}
+
+
+def vm_quota(
+    vcpus: int, memory_mib: int, gpu_count: int, disks_gib: Sequence[int]
+) -> dict[str, int]:
+    """Return the quota of a VM with disks of these sizes."""
+    size = size_quota(vcpus, memory_mib)
+    return {"vms": 1, **size, "gpus": gpu_count, **disk_quota(*disks_gib)}
 
 
 def lines_of(vm_or_disk: VM | Disk) -> list[dict[str, str]]:

@@ -267,3 +267,17 @@ def check_user_data(text: str, *, field: str = "user_data") -> str:
             field=field,
         )
     return text
+
+
+def check_confirmed(name: str, typed: str | None) -> None:
+    """Raise InvalidInput (``confirmation_differs``) if something else than the name was typed.
+
+    None is nothing typed: programs need not confirm.
+    """
+    if typed is not None and typed != name:
+        raise InvalidInput(
+            _("The name does not match."),
+            code="confirmation_differs",
+            field="confirm_name",
+            remedy=_("Type %(name)s to confirm.") % {"name": name},
+        )

@@ -9,9 +9,9 @@ from billing import services
 from billing.models import SubscriptionStatus
 from compute.models import VM, Disk
 from compute.rules.refusals import disk_refusal
-from compute.states import disks as states
 from compute.states.disks import DiskStatus
 from compute.transitions.machine import Machine
+from compute.verbs import disks as verbs
 from scloud.audit import events
 
 
@@ -54,7 +54,7 @@ class DiskMachine(Machine[Disk]):
             )
 
 
-DISKS = DiskMachine(states.DISKS, Disk, disk_refusal)
+DISKS = DiskMachine(verbs.DISKS, Disk, disk_refusal)
 
 
 def unbind(disk: Disk) -> None:

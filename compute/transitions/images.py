@@ -2,8 +2,8 @@
 
 from compute.models import Image
 from compute.rules.refusals import image_refusal
-from compute.states import images as states
 from compute.transitions.machine import Machine
+from compute.verbs import images as verbs
 
 
 class ImageMachine(Machine[Image]):
@@ -13,4 +13,4 @@ class ImageMachine(Machine[Image]):
     compared = ("status",)
 
 
-IMAGES = ImageMachine(states.IMAGES, Image, image_refusal)
+IMAGES = ImageMachine(verbs.IMAGES, Image, image_refusal)

@@ -18,12 +18,12 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from compute.states.rules import Rule, RuleTable
 from scloud.audit import events
 from scloud.jobs import service as jobs
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
+from scloud.verbs.catalogue import Catalogue, Verb
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -44,7 +44,7 @@ class Machine(Generic[Row]):
 
     def __init__(
         self,
-        table: RuleTable,
+        table: Catalogue[Any],
         model: type[Row],
         refusal: Callable[[Row, str], str | None],
     ) -> None:
@@ -246,13 +246,13 @@ class Machine(Generic[Row]):
             pk=seen.pk, **{name: getattr(seen, name) for name in self.compared}
         )
 
-    def _of_job(self, row: Row | str, rule: Rule, job: Job) -> models.QuerySet[Row]:
+    def _of_job(self, row: Row | str, rule: Verb, job: Job) -> models.QuerySet[Row]:
         rows = self._rows().filter(pk=row if isinstance(row, str) else row.pk)
         if self.has_task:
             return rows.filter(task=rule.task, task_job=job.id)
         return rows.filter(status=rule.task)
 
-    def _in_flight(self, rule: Rule, job: Job, deadline_s: float | None) -> dict[str, Any]:
+    def _in_flight(self, rule: Verb, job: Job, deadline_s: float | None) -> dict[str, Any]:
         if not self.has_task:
             return {**self._cleared, "status": rule.task}
         limit_s = (deadline_s or rule.deadline_s) + GRACE_S
@@ -295,7 +295,7 @@ class Machine(Generic[Row]):
             self.tell(before, event, **data)
         return True
 
-    def _push_aside(self, seen: Row, rule: Rule) -> None:
+    def _push_aside(self, seen: Row, rule: Verb) -> None:
         if self.has_task and rule.preempts:
             task, job_id = cast(Any, seen).task, cast(Any, seen).task_job
             if job_id and task in rule.preempts:
@@ -304,7 +304,7 @@ class Machine(Generic[Row]):
     def _enqueue(
         self,
         row: Row,
-        rule: Rule,
+        rule: Verb,
         actor: Actor,
         payload: Mapping[str, Any] | None,
         deadline_s: float | None,
@@ -312,7 +312,7 @@ class Machine(Generic[Row]):
     ) -> Job:
         target_kind, target_id = self.target(row, columns)
         return jobs.enqueue(
-            kind=f"{self.table.kind}.{self.table.name(rule.verb)}",
+            kind=rule.job,
             tenant=cast(Any, row).tenant,
             title=f"{rule.label} {cast(Any, row).name}",
             target_kind=target_kind,

@@ -6,9 +6,9 @@ from django.utils import timezone
 
 from compute.models import Disk, Snapshot
 from compute.rules.refusals import snapshot_status_refusal
-from compute.states import snapshots as states
 from compute.states.snapshots import SnapshotStatus
 from compute.transitions.machine import Machine
+from compute.verbs import snapshots as verbs
 
 
 class SnapshotMachine(Machine[Snapshot]):
@@ -22,7 +22,7 @@ class SnapshotMachine(Machine[Snapshot]):
         return {"disk": row.disk_id}
 
 
-SNAPSHOTS = SnapshotMachine(states.SNAPSHOTS, Snapshot, snapshot_status_refusal)
+SNAPSHOTS = SnapshotMachine(verbs.SNAPSHOTS, Snapshot, snapshot_status_refusal)
 
 
 def forget_snapshots(disk: Disk) -> list[str]:

@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from compute.models import VM
 from compute.rules.refusals import vm_refusal
-from compute.states import vms as states
 from compute.states.vms import PauseReason, PowerState, VmStatus
 from compute.transitions.machine import Machine
+from compute.verbs import vms as verbs
 from scloud.audit import events
 from scloud.jobs.models import Job
 
@@ -36,7 +36,7 @@ class VmMachine(Machine[VM]):
         return {}
 
 
-VMS = VmMachine(states.VMS, VM, vm_refusal)
+VMS = VmMachine(verbs.VMS, VM, vm_refusal)
 
 
 def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str = "") -> bool:

@@ -9,15 +9,14 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
 from compute.models import VM, Disk
-from compute.rules.refusals import vm_refusal
 from compute.states import disks as disk_states
 from compute.states import vms as vm_states
-from scloud.tenancy.actor import Actor
+from compute.verbs.disks import DISKS
+from compute.verbs.vms import VMS
 from scloud.web import ui
 from scloud.web.icons import icon
 from scloud.web.lists import Column
@@ -49,7 +48,7 @@ def name_and_id(url_name: str) -> Column:
 def vm_status(vm: VM) -> StatusView:
     """Return a VM's state as the pages show it, with the last failure or why it is paused."""
     return StatusView(
-        label=vm_states.VMS.label(vm.standing, vm.task),
+        label=VMS.label(vm.standing, vm.task),
         tone=TONES.get(vm_states.vm_tone(vm.standing, vm.task), "off"),
         detail="" if vm.task else vm.pause_words or vm.failure,
     )
@@ -58,17 +57,10 @@ def vm_status(vm: VM) -> StatusView:
 def disk_status(disk: Disk) -> StatusView:
     """Return a disk's state as the pages show it."""
     return StatusView(
-        label=disk_states.DISKS.label(disk.status, disk.task),
+        label=DISKS.label(disk.status, disk.task),
         tone=TONES.get(disk_states.disk_tone(disk.status, disk.task), "off"),
         detail="" if disk.task else disk.failure,
     )
-
-
-def refusal(vm: VM, verb: str, actor: Actor, permission: str = "") -> str:
-    """Return why the caller cannot use a verb on a VM now; empty when it can."""
-    if not actor.allows(permission or vm_states.VMS.rule(verb).permission):
-        return _("Your role does not include this.")
-    return vm_refusal(vm, verb) or ""
 
 
 def os_icon(distribution: str) -> str:

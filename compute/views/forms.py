@@ -12,53 +12,11 @@ from compute.models import Image, Spec
 from network.models import SecurityGroup
 
 
-def split_tags(text: str) -> list[str]:
-    """Return what was typed between commas, without blanks."""
-    return [tag.strip() for tag in text.split(",") if tag.strip()]
-
-
-class RenameForm(forms.Form):
-    """Name, remark and tags of a VM."""
-
-    name = forms.CharField(
-        label=_("Name"),
-        max_length=30,
-        help_text=_("1 to 30 letters, digits or - _ . The guest keeps its host name."),
-    )
-    remark = forms.CharField(label=_("Remark"), max_length=200, required=False)
-    tags = forms.CharField(
-        label=_("Tags"),
-        max_length=1000,
-        required=False,
-        help_text=_("Separated by commas: web, env=production"),
-    )
-
-    def clean_tags(self) -> list[str]:
-        """The tags as the action takes them."""
-        return split_tags(self.cleaned_data["tags"])
-
-
 class InlineNameForm(forms.Form):
     """Name and remark, edited in the row."""
 
     name = forms.CharField(max_length=60)
     remark = forms.CharField(max_length=300, required=False)
-
-
-class ProtectForm(forms.Form):
-    """Deletion protection on or off."""
-
-    protected = forms.BooleanField(label=_("Deletion protection"), required=False)
-
-
-class DeleteForm(forms.Form):
-    """What goes to the recycle bin with a VM."""
-
-    delete_disks = forms.BooleanField(
-        label=_("Take the data disks along"),
-        help_text=_("They go to the recycle bin too, instead of being unbound."),
-        required=False,
-    )
 
 
 class RenewForm(forms.Form):

@@ -13,13 +13,13 @@ from billing.models.prices import MethodChoice
 from billing.pricing import DURATIONS
 from billing.quotes import Quote
 from billing.services import ChangeQuote
-from compute.actions.disks import DiskOrder
 from compute.models import DiskType
-from compute.views.forms import split_tags
+from compute.rules.orders import DiskOrder, disk_order
 from compute.views.renew import duration_label
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
+from scloud.web.verbs import split_tags
 from scloud.web.views import ActionView
 
 Choices = list[tuple[str, Any]]
@@ -121,13 +121,5 @@ class DiskForm(forms.Form):
 def order_of(region: Region, disk_type: DiskType, data: dict[str, Any]) -> DiskOrder:
     """Return the order that a valid DiskForm says."""
     method, periods = data["duration"].split(":")
-    return DiskOrder(
-        region=region,
-        disk_type=disk_type,
-        size_gib=data["size_gib"],
-        name=data["name"],
-        remark=data["remark"],
-        tags=data["tags"],
-        method=method,
-        periods=int(periods),
-    )
+    paid = {"billing_method": method, "periods": int(periods), "auto_renew": None}
+    return disk_order(region, disk_type, {**data, **paid})

@@ -11,11 +11,12 @@ from django.utils.translation import gettext_lazy
 from compute.actions.vnc import open_vnc
 from compute.models import VM
 from compute.states import vms as states
+from compute.verbs.vms import POWER
 from compute.views.common import vm_status
-from compute.views.vms.verbs import VERBS
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.web.lists import RowAction
+from scloud.web.verbs import menu
 from scloud.web.views import ConsoleView
 
 LAYOUTS = (
@@ -61,7 +62,6 @@ KEY_GROUPS = (
 )
 HELD_KEYS = (("Ctrl", "ControlLeft"), ("Alt", "AltLeft"), ("Shift", "ShiftLeft"))
 
-POWER_VERBS = ("start_vm", "shut_down_vm", "restart_vm", "resume_vm", "power_off_vm")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -88,8 +88,8 @@ def proxy_origin(host: str) -> str:
 
 
 def power_actions(vm: VM, actor: Actor) -> list[RowAction]:
-    """Return the power menu: the console's own verbs, the impossible ones with the reason."""
-    return [verb.row_action(vm, actor) for verb in VERBS if verb.rule in POWER_VERBS]
+    """Return the power menu: the first group of a VM's menu, impossible verbs with the reason."""
+    return menu("vm", vm, actor, group=POWER)
 
 
 class ScreenPage(ConsoleView):

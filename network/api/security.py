@@ -18,13 +18,15 @@ from network.models import SecurityGroup, SecurityGroupRule
 from network.queries import security as security_queries
 from scloud.lib.errors import NotFound
 from scloud.rest.inputs import region_named, valid
+from scloud.rest.verbs import show
 from scloud.rest.views import ActorMixin
 
 
-@extend_schema(tags=["Security groups"])
 class SecurityGroupViewSet(NetworkViewSet):
     """Security groups."""
 
+    kind = "security_group"
+    tag = "Security groups"
     serializer_class = shapes.SecurityGroupSerializer
     view_permission = "network.view_security_group"
 
@@ -70,21 +72,9 @@ class SecurityGroupViewSet(NetworkViewSet):
             group = actions.create_security_group(
                 actor=self.actor, region=region, rules=rules, **data
             )
-            return self.shown(group.pk, 201)
+            return Response(self.shown(self.kind, group.pk), status=201)
 
         return self.once(answer)
-
-    @extend_schema(request=shapes.NameInput)
-    def partial_update(self, request: Request, pk: str) -> Response:
-        """Rename a security group, and change its remark if one is given."""
-        data = valid(shapes.NameInput, request)
-        actions.rename_security_group(actor=self.actor, group=self.get_object(), **data)
-        return self.shown(pk)
-
-    def destroy(self, request: Request, pk: str) -> Response:
-        """Delete a security group that no VM uses."""
-        actions.delete_security_group(actor=self.actor, group=self.get_object())
-        return Response(status=204)
 
     @extend_schema(methods=["GET"], responses=shapes.RuleSerializer(many=True))
     @extend_schema(
@@ -151,3 +141,10 @@ class RuleView(ActorMixin):
         """Remove a rule; connections that nothing allows any more are cut."""
         actions.remove_rule(actor=self.actor, rule=self.rule(pk))
         return Response(status=204)
+
+
+show(
+    "security_group",
+    shapes.SecurityGroupSerializer,
+    lambda actor, pk: security_queries.security_groups().get(pk=pk),
+)

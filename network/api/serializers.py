@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -18,33 +18,31 @@ from network.models import (
     Vpc,
     cidr,
 )
-from network.rules import verbs
+from network.verbs.inputs import GENEROUS as _GENEROUS
 from scloud.tenancy.actor import Actor
+from scloud.verbs import refusals
 
-# Longer than what is allowed, so that the action refuses with its own code and remedy.
-_GENEROUS = 300
 _COMMON = ("id", "region", "name", "remark", "status", "sync_error", "created_at")
 
 
 class AllowedActionsMixin(serializers.Serializer[Any]):
     """``allowed_actions``: what the caller may try with it now."""
 
+    kind: ClassVar[str]
     allowed_actions = serializers.SerializerMethodField()
-
-    def verbs_of(self, actor: Actor, row: Any) -> verbs.Verbs:
-        """Return the verbs of the row."""
-        raise NotImplementedError
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_allowed_actions(self, row: Any) -> list[str]:
         """Return the verbs that nothing is known against."""
         actor: Actor = self.context["view"].actor
-        return [verb for verb, reason in self.verbs_of(actor, row).items() if not reason]
+        found = refusals.allowed_actions(actor, self.kind, row)
+        return [verb for verb, reason in found if not reason]
 
 
 class VpcSerializer(AllowedActionsMixin, serializers.ModelSerializer[Vpc]):
     """A VPC."""
 
+    kind = "vpc"
     status = serializers.CharField(read_only=True)
     subnet_count = serializers.IntegerField(read_only=True)
 
@@ -53,14 +51,11 @@ class VpcSerializer(AllowedActionsMixin, serializers.ModelSerializer[Vpc]):
         fields = (*_COMMON, "cidr", "is_default", "subnet_count", "allowed_actions")
         read_only_fields = fields
 
-    def verbs_of(self, actor: Actor, row: Any) -> verbs.Verbs:
-        """Return the verbs of a VPC."""
-        return verbs.of_vpc(actor, row)
-
 
 class SubnetSerializer(AllowedActionsMixin, serializers.ModelSerializer[Subnet]):
     """A subnet with how many of its addresses are free."""
 
+    kind = "subnet"
     status = serializers.CharField(read_only=True)
     gateway = serializers.SerializerMethodField()
     free_addresses = serializers.SerializerMethodField()
@@ -87,10 +82,6 @@ class SubnetSerializer(AllowedActionsMixin, serializers.ModelSerializer[Subnet])
         held: int = subnet.address_count  # type: ignore[attr-defined]  # annotated by the query
         return cidr.usable_addresses(subnet.network) - held
 
-    def verbs_of(self, actor: Actor, row: Any) -> verbs.Verbs:
-        """Return the verbs of a subnet."""
-        return verbs.of_subnet(actor, row)
-
 
 class RuleSerializer(serializers.ModelSerializer[SecurityGroupRule]):
     """A rule of a security group."""
@@ -116,6 +107,7 @@ class RuleSerializer(serializers.ModelSerializer[SecurityGroupRule]):
 class SecurityGroupSerializer(AllowedActionsMixin, serializers.ModelSerializer[SecurityGroup]):
     """A security group."""
 
+    kind = "security_group"
     status = serializers.CharField(read_only=True)
     rule_count = serializers.IntegerField(read_only=True)
     nic_count = serializers.IntegerField(read_only=True)
@@ -124,17 +116,6 @@ class SecurityGroupSerializer(AllowedActionsMixin, serializers.ModelSerializer[S
         model = SecurityGroup
         fields = (*_COMMON, "is_default", "rule_count", "nic_count", "allowed_actions")
         read_only_fields = fields
-
-    def verbs_of(self, actor: Actor, row: Any) -> verbs.Verbs:
-        """Return the verbs of a group."""
-        return verbs.of_security_group(actor, row)
-
-
-class NameInput(serializers.Serializer[Any]):
-    """A new name, and a new remark unless it is left out."""
-
-    name = serializers.CharField(max_length=_GENEROUS)
-    remark = serializers.CharField(max_length=_GENEROUS, allow_blank=True, required=False)
 
 
 class VpcInput(serializers.Serializer[Any]):

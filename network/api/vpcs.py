@@ -17,12 +17,14 @@ from network.models import Subnet, Vpc
 from network.queries import vpcs as vpc_queries
 from scloud.lib.errors import NotFound
 from scloud.rest.inputs import region_named, valid
+from scloud.rest.verbs import show
 
 
-@extend_schema(tags=["VPCs"])
 class VpcViewSet(NetworkViewSet):
     """VPCs."""
 
+    kind = "vpc"
+    tag = "VPCs"
     serializer_class = shapes.VpcSerializer
     view_permission = "network.view_vpc"
 
@@ -53,27 +55,16 @@ class VpcViewSet(NetworkViewSet):
             data = valid(shapes.VpcInput, request)
             region = region_named(data.pop("region"))
             vpc = actions.create_vpc(actor=self.actor, region=region, **data)
-            return self.shown(vpc.pk, 201)
+            return Response(self.shown(self.kind, vpc.pk), status=201)
 
         return self.once(answer)
 
-    @extend_schema(request=shapes.NameInput)
-    def partial_update(self, request: Request, pk: str) -> Response:
-        """Rename a VPC, and change its remark if one is given."""
-        data = valid(shapes.NameInput, request)
-        actions.rename_vpc(actor=self.actor, vpc=self.get_object(), **data)
-        return self.shown(pk)
 
-    def destroy(self, request: Request, pk: str) -> Response:
-        """Delete a VPC without subnets."""
-        actions.delete_vpc(actor=self.actor, vpc=self.get_object())
-        return Response(status=204)
-
-
-@extend_schema(tags=["Subnets"])
 class SubnetViewSet(NetworkViewSet):
     """Subnets."""
 
+    kind = "subnet"
+    tag = "Subnets"
     serializer_class = shapes.SubnetSerializer
     view_permission = "network.view_subnet"
 
@@ -111,18 +102,10 @@ class SubnetViewSet(NetworkViewSet):
             if vpc is None:
                 raise NotFound(_("There is no VPC %(vpc_id)s.") % {"vpc_id": vpc_id}, field="vpc")
             subnet = actions.create_subnet(actor=self.actor, vpc=vpc, **data)
-            return self.shown(subnet.pk, 201)
+            return Response(self.shown(self.kind, subnet.pk), status=201)
 
         return self.once(answer)
 
-    @extend_schema(request=shapes.NameInput)
-    def partial_update(self, request: Request, pk: str) -> Response:
-        """Rename a subnet, and change its remark if one is given."""
-        data = valid(shapes.NameInput, request)
-        actions.rename_subnet(actor=self.actor, subnet=self.get_object(), **data)
-        return self.shown(pk)
 
-    def destroy(self, request: Request, pk: str) -> Response:
-        """Delete a subnet that no VM uses."""
-        actions.delete_subnet(actor=self.actor, subnet=self.get_object())
-        return Response(status=204)
+show("vpc", shapes.VpcSerializer, lambda actor, pk: vpc_queries.vpcs().get(pk=pk))
+show("subnet", shapes.SubnetSerializer, lambda actor, pk: vpc_queries.subnets().get(pk=pk))

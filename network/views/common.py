@@ -16,8 +16,12 @@ from scloud.resources.models import Region
 from scloud.web import ui
 from scloud.web.details import DetailListView
 from scloud.web.http import ConsoleRequest
-from scloud.web.lists import Column, RowAction
+from scloud.web.lists import Column
+from scloud.web.verbs import Names
 from scloud.web.views import Text
+
+# Longer than what is allowed, so that the action refuses with its own words.
+NAMES = Names(longest=300, longest_remark=300)
 
 
 def found(rows: QuerySet[Any], pk: str) -> Any:
@@ -59,11 +63,6 @@ def status_column(label: Text) -> Column:
     )
 
 
-def dialog(label: Text, icon: str, url_name: str, pk: str, reason: Text, **more: Any) -> RowAction:
-    """A row action that opens a dialog."""
-    return RowAction(label, reverse(url_name, args=[pk]), icon, reason=reason, **more)
-
-
 def region_of(request: ConsoleRequest) -> Region:
     """The region that the user works in. Raises InvalidInput while there is none."""
     if request.region is None:
@@ -83,9 +82,3 @@ def owner_link(vm_id: str | None) -> Any:
     if kind is None or kind.url_name is None:
         return ui.ident(vm_id)
     return ui.link(vm_id, reverse(kind.url_name, args=[vm_id]))
-
-
-def away(request: ConsoleRequest, pk: str, back: Text) -> Any:
-    """Where to go after a deletion: nowhere from a list, back from the row's own page."""
-    here = (request.htmx.current_url_abs_path if request.htmx else "") or ""
-    return back if not request.htmx or pk in here else None

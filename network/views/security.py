@@ -22,34 +22,29 @@ from network.models import (
     SecurityGroupRule,
 )
 from network.queries import security as security_queries
-from network.rules import verbs
 from network.views import presentation
 from network.views.common import (
+    NAMES,
     NetworkDetail,
-    away,
-    dialog,
     found,
     name_column,
     region_of,
     status_column,
 )
-from network.views.forms import NameForm, RuleForm, SecurityGroupForm
+from network.views.forms import RuleForm, SecurityGroupForm
 from scloud.web import http, ui
-from scloud.web.http import ConsoleRequest
 from scloud.web.lists import (
-    BatchAction,
     Column,
     EmptyState,
     Filter,
-    ListView,
     PageAction,
-    RowAction,
 )
 from scloud.web.status import StatusView
-from scloud.web.views import ActionView, BatchView
+from scloud.web.verbs import Lines, Pages, VerbDialog, VerbList, dialog, menu, register
+from scloud.web.views import ActionView
 
 
-class SecurityGroupListView(ListView):
+class SecurityGroupList(VerbList):
     """All security groups of the region."""
 
     kind = "security_group"
@@ -68,7 +63,6 @@ class SecurityGroupListView(ListView):
         status_column(gettext_lazy("Status")),
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
     )  # fmt: skip
-    has_row_menu = True
     page_actions = (
         PageAction(
             gettext_lazy("Create security group"),
@@ -91,34 +85,13 @@ class SecurityGroupListView(ListView):
         """Return the region's groups."""
         return security_queries.security_groups(region_of(self.request))
 
-    def row_actions(self, obj: SecurityGroup) -> list[RowAction]:
-        """Return what can be done with a group."""
-        return group_actions(self.request, obj)
-
-
-def group_actions(request: ConsoleRequest, group: SecurityGroup) -> list[RowAction]:
-    """The menu of a group."""
-    can = verbs.of_security_group(request.actor, group)
-    pk = group.pk
-    return [
-        dialog(gettext_lazy("Add rule"), "plus", "rule-add", pk, can["add_rule"]),
-        dialog(
-            gettext_lazy("Rename"), "pencil", "security-group-rename", pk,
-            can["rename_security_group"],
-        ),
-        dialog(
-            gettext_lazy("Delete"), "trash", "security-group-delete", pk,
-            can["delete_security_group"], danger=True, separator=True,
-        ),
-    ]  # fmt: skip
-
 
 def _action_view(rule: SecurityGroupRule) -> StatusView:
     accept = rule.action == RuleAction.ACCEPT
     return StatusView(RuleAction(rule.action).label, "ok" if accept else "error")
 
 
-class SecurityGroupDetailView(NetworkDetail):
+class SecurityGroupDetail(VerbList, NetworkDetail):
     """A security group with its rules."""
 
     kind = "security_group_rule"
@@ -147,13 +120,6 @@ class SecurityGroupDetailView(NetworkDetail):
     search_fields = ("id", "cidr", "description")
     search_placeholder = gettext_lazy("Search by address or description")
     default_size = 50
-    has_row_menu = True
-    batch_actions = (
-        BatchAction(
-            gettext_lazy("Remove"), "trash", "rules-remove", danger=True,
-            permission="network.remove_rule",
-        ),
-    )  # fmt: skip
     empty = EmptyState(
         gettext_lazy("No rule yet"),
         gettext_lazy("Nothing passes in either direction until a rule allows it."),
@@ -169,21 +135,10 @@ class SecurityGroupDetailView(NetworkDetail):
         """Return its rules."""
         return security_queries.rules(self.group())
 
-    def row_actions(self, obj: SecurityGroupRule) -> list[RowAction]:
-        """Return what can be done with a rule."""
-        can = verbs.of_rule(self.actor, obj)
-        return [
-            dialog(gettext_lazy("Edit"), "pencil", "rule-edit", obj.pk, can["edit_rule"]),
-            dialog(
-                gettext_lazy("Remove"), "trash", "rule-remove", obj.pk, can["remove_rule"],
-                danger=True, separator=True,
-            ),
-        ]  # fmt: skip
-
     def page_context(self) -> dict[str, Any]:
         """Return the head of the page."""
         group = self.group()
-        add, *others = group_actions(self.request, group)
+        add, *others = menu("security_group", group, self.actor)
         return {
             "object": group,
             "status": presentation.status_view(group),
@@ -201,7 +156,7 @@ class SecurityGroupDetailView(NetworkDetail):
         }
 
 
-class CreateSecurityGroupView(ActionView):
+class SecurityGroupCreate(ActionView):
     """Create a security group."""
 
     title = gettext_lazy("Create security group")
@@ -224,163 +179,90 @@ class CreateSecurityGroupView(ActionView):
         return None if self.request.htmx else reverse("security-group-list")
 
 
-class GroupActionView(ActionView):
-    """A dialog about one group."""
-
-    live_kind = "security_group"
-
-    def get_object(self) -> SecurityGroup:
-        """Return the group."""
-        row: SecurityGroup = found(security_queries.security_groups(), self.kwargs["pk"])
-        return row
-
-
-class RenameSecurityGroupView(GroupActionView):
-    """Rename a security group."""
-
-    title = gettext_lazy("Rename security group")
-    verb = gettext_lazy("Save")
-    form_class = NameForm
-    success_text = gettext_lazy("Saved.")
-
-    def get_form_kwargs(self, obj: SecurityGroup) -> dict[str, Any]:
-        """Begin with what it is called now."""
-        return {"initial": {"name": obj.name, "remark": obj.remark}}
-
-    def perform(self, obj: SecurityGroup, data: dict[str, Any]) -> SecurityGroup:
-        """Rename it."""
-        return actions.rename_security_group(actor=self.actor, group=obj, **data)
+def _lines(verb: str, rule: SecurityGroupRule) -> Lines:
+    """Return which rule is removed."""
+    if verb != "remove_rule":
+        return []
+    return [
+        (_("Direction"), rule.get_direction_display()),
+        (_("Protocol"), f"{rule.get_protocol_display()} {rule.ports}".strip()),
+        (_("Source or destination"), rule.cidr),
+        (_("Action"), rule.get_action_display()),
+    ]
 
 
-class DeleteSecurityGroupView(GroupActionView):
-    """Delete a security group."""
+def _rules() -> QuerySet[SecurityGroupRule]:
+    rows: QuerySet[SecurityGroupRule] = SecurityGroupRule.objects.select_related("group")
+    return rows
 
-    title = gettext_lazy("Delete security group")
-    text = gettext_lazy(
-        "Only a security group that no VM uses can be deleted, the recycle bin included. "
-        "It cannot be restored."
+
+register(
+    Pages(
+        kind="security_group",
+        prefix="network/security-groups",
+        one=lambda request, pk, binned: found(security_queries.security_groups(), pk),
+        several=lambda request, ids: security_queries.security_groups().filter(pk__in=ids),
+        names=NAMES,
+        home=lambda group: reverse("security-group-list"),
     )
-    verb = gettext_lazy("Delete")
-    danger = True
-    success_text = gettext_lazy("The security group was deleted.")
+)
+register(
+    Pages(
+        kind="security_group_rule",
+        prefix="network/rules",
+        one=lambda request, pk, binned: found(_rules(), pk),
+        several=lambda request, ids: _rules().filter(pk__in=ids),
+        lines=_lines,
+    )
+)
 
-    def perform(self, obj: SecurityGroup, data: dict[str, Any]) -> None:
-        """Delete it."""
-        actions.delete_security_group(actor=self.actor, group=obj)
 
-    def success_url(self, obj: Any) -> Any:
-        """Its own page is gone now."""
-        return away(self.request, self.kwargs["pk"], reverse("security-group-list"))
-
-
-class RuleDialog(ActionView):
+class RuleDialog(VerbDialog):
     """After a change of a rule its row is fetched again, or appears, or goes."""
 
-    def answer(self, group_id: str, rule_id: str, text: str) -> HttpResponse:
+    def answer(self, group_id: str, rule_id: str) -> HttpResponse:
         """Close the dialog; without HTMX go to the group's page."""
         to = None if self.request.htmx else reverse("security-group-detail", args=[group_id])
-        response = http.done(self.request, text, to=to)
+        response = http.done(self.request, self.success_text, to=to)
         if response.status_code == 204:
             http.changed(response, "security_group_rule", rule_id)
         return response
 
+    def succeeded(self, obj: Any, result: Any) -> HttpResponse:
+        """Show the changed row, or let it go."""
+        return self.answer(obj.group_id, obj.pk)
 
-class AddRuleView(RuleDialog):
+
+@dialog("security_group", "add_rule")
+class RuleAdd(RuleDialog):
     """Add a rule to a group."""
 
-    title = gettext_lazy("Add rule")
-    verb = gettext_lazy("Add")
     form_class = RuleForm
 
-    def get_object(self) -> SecurityGroup:
-        """Return the group."""
-        row: SecurityGroup = found(security_queries.security_groups(), self.kwargs["pk"])
-        return row
-
-    def perform(self, obj: SecurityGroup, data: dict[str, Any]) -> SecurityGroupRule:
-        """Add it."""
-        return actions.add_rule(actor=self.actor, group=obj, rule=RuleForm.rule(data))
+    def values(self, obj: SecurityGroup, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the rule of the form."""
+        return {"rule": RuleForm.rule(data)}
 
     def succeeded(self, obj: SecurityGroup, result: SecurityGroupRule) -> HttpResponse:
         """Show the new row."""
-        return self.answer(obj.pk, result.pk, _("The rule was added."))
+        return self.answer(obj.pk, result.pk)
 
 
-class RuleActionView(RuleDialog):
-    """A dialog about one rule."""
-
-    def get_object(self) -> SecurityGroupRule:
-        """Return the rule."""
-        row: SecurityGroupRule = found(
-            SecurityGroupRule.objects.select_related("group"), self.kwargs["pk"]
-        )
-        return row
-
-
-class EditRuleView(RuleActionView):
+@dialog("security_group_rule", "edit_rule")
+class RuleEdit(RuleDialog):
     """Change a rule."""
 
-    title = gettext_lazy("Edit rule")
-    verb = gettext_lazy("Save")
     form_class = RuleForm
 
     def get_form_kwargs(self, obj: SecurityGroupRule) -> dict[str, Any]:
         """Begin with what it says now."""
         return {"initial": RuleForm.initial_of(obj)}
 
-    def perform(self, obj: SecurityGroupRule, data: dict[str, Any]) -> SecurityGroupRule:
-        """Change it."""
-        return actions.edit_rule(actor=self.actor, rule=obj, values=RuleForm.rule(data))
-
-    def succeeded(self, obj: SecurityGroupRule, result: SecurityGroupRule) -> HttpResponse:
-        """Show the changed row."""
-        return self.answer(result.group_id, result.pk, _("The rule was changed."))
+    def values(self, obj: SecurityGroupRule, data: dict[str, Any]) -> dict[str, Any]:
+        """Return what the rule is to be."""
+        return {"values": RuleForm.rule(data)}
 
 
-class RemoveRuleView(RuleActionView):
+@dialog("security_group_rule", "remove_rule")
+class RuleRemove(RuleDialog):
     """Remove a rule."""
-
-    title = gettext_lazy("Remove rule")
-    text = gettext_lazy("Connections that nothing allows any more are cut at once.")
-    verb = gettext_lazy("Remove")
-    danger = True
-
-    def get_dialog_context(self, obj: SecurityGroupRule) -> dict[str, Any]:
-        """Say which one."""
-        return {
-            "lines": [
-                (_("Direction"), obj.get_direction_display()),
-                (_("Protocol"), f"{obj.get_protocol_display()} {obj.ports}".strip()),
-                (_("Source or destination"), obj.cidr),
-                (_("Action"), obj.get_action_display()),
-            ]
-        }
-
-    def perform(self, obj: SecurityGroupRule, data: dict[str, Any]) -> tuple[str, str]:
-        """Remove it."""
-        ids = (obj.group_id, obj.pk)
-        actions.remove_rule(actor=self.actor, rule=obj)
-        return ids
-
-    def succeeded(self, obj: SecurityGroupRule, result: tuple[str, str]) -> HttpResponse:
-        """Let the row go."""
-        return self.answer(*result, _("The rule was removed."))
-
-
-class RemoveRulesView(BatchView):
-    """Remove several rules."""
-
-    title = gettext_lazy("Remove rules")
-    text = gettext_lazy("Connections that nothing allows any more are cut at once.")
-    verb = gettext_lazy("Remove")
-    danger = True
-    live_kind = "security_group_rule"
-
-    def get_objects(self, ids: list[str]) -> list[Any]:
-        """Return the rules, named by what they say."""
-        rows = SecurityGroupRule.objects.filter(pk__in=ids)
-        return list(rows.select_related("group"))
-
-    def perform(self, obj: SecurityGroupRule, data: dict[str, Any]) -> None:
-        """Remove one."""
-        actions.remove_rule(actor=self.actor, rule=obj)

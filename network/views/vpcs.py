@@ -12,22 +12,21 @@ from django.utils.translation import gettext_lazy
 from network import actions
 from network.models import PrivateAddress, Subnet, Vpc, cidr
 from network.queries import vpcs as vpc_queries
-from network.rules import verbs
 from network.views import presentation
 from network.views.common import (
+    NAMES,
     NetworkDetail,
-    away,
-    dialog,
     found,
     name_column,
     owner_link,
     region_of,
     status_column,
 )
-from network.views.forms import NameForm, SubnetForm, VpcForm
+from network.views.forms import SubnetForm, VpcForm
 from scloud.web import ui
-from scloud.web.http import ConsoleRequest
-from scloud.web.lists import Column, EmptyState, ListView, PageAction, RowAction
+from scloud.web.lists import Column, EmptyState, PageAction
+from scloud.web.verbs import Pages, VerbDialog, VerbList, menu, register
+from scloud.web.verbs import dialog as verb_dialog
 from scloud.web.views import ActionView
 
 
@@ -38,7 +37,7 @@ def usage_of(subnet: Subnet) -> str:
     return _("%(free)s of %(usable)s") % {"free": f"{free:,}", "usable": f"{usable:,}"}
 
 
-class VpcListView(ListView):
+class VpcList(VerbList):
     """All VPCs of the region."""
 
     kind = "vpc"
@@ -58,7 +57,6 @@ class VpcListView(ListView):
     )  # fmt: skip
     search_fields = ("id", "name", "remark", "cidr")
     search_placeholder = gettext_lazy("Search by name, ID or range")
-    has_row_menu = True
     page_actions = (
         PageAction(
             gettext_lazy("Create VPC"), "vpc-create", dialog=True, permission="network.create_vpc"
@@ -78,26 +76,8 @@ class VpcListView(ListView):
         """Return the region's VPCs."""
         return vpc_queries.vpcs(region_of(self.request))
 
-    def row_actions(self, obj: Vpc) -> list[RowAction]:
-        """Return what can be done with a VPC."""
-        return vpc_actions(self.request, obj)
 
-
-def vpc_actions(request: ConsoleRequest, vpc: Vpc) -> list[RowAction]:
-    """The menu of a VPC."""
-    can = verbs.of_vpc(request.actor, vpc)
-    pk = vpc.pk
-    return [
-        dialog(gettext_lazy("Create subnet"), "plus", "subnet-create", pk, can["create_subnet"]),
-        dialog(gettext_lazy("Rename"), "pencil", "vpc-rename", pk, can["rename_vpc"]),
-        dialog(
-            gettext_lazy("Delete"), "trash", "vpc-delete", pk, can["delete_vpc"],
-            danger=True, separator=True,
-        ),
-    ]  # fmt: skip
-
-
-class VpcDetailView(NetworkDetail):
+class VpcDetail(VerbList, NetworkDetail):
     """A VPC with its subnets."""
 
     kind = "subnet"
@@ -115,7 +95,6 @@ class VpcDetailView(NetworkDetail):
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
     )  # fmt: skip
     search_fields = ("id", "name", "remark", "cidr")
-    has_row_menu = True
     empty = EmptyState(
         gettext_lazy("No subnet yet"),
         gettext_lazy("VMs get their addresses from a subnet. Create one within the VPC's range."),
@@ -131,14 +110,10 @@ class VpcDetailView(NetworkDetail):
         """Return its subnets."""
         return vpc_queries.subnets(vpc=self.vpc())
 
-    def row_actions(self, obj: Subnet) -> list[RowAction]:
-        """Return what can be done with a subnet."""
-        return subnet_actions(self.request, obj)
-
     def page_context(self) -> dict[str, Any]:
         """Return the head of the page."""
         vpc = self.vpc()
-        create, *others = vpc_actions(self.request, vpc)
+        create, *others = menu("vpc", vpc, self.actor)
         return {
             "object": vpc,
             "status": presentation.status_view(vpc),
@@ -155,20 +130,7 @@ class VpcDetailView(NetworkDetail):
         }
 
 
-def subnet_actions(request: ConsoleRequest, subnet: Subnet) -> list[RowAction]:
-    """The menu of a subnet."""
-    can = verbs.of_subnet(request.actor, subnet)
-    pk = subnet.pk
-    return [
-        dialog(gettext_lazy("Rename"), "pencil", "subnet-rename", pk, can["rename_subnet"]),
-        dialog(
-            gettext_lazy("Delete"), "trash", "subnet-delete", pk, can["delete_subnet"],
-            danger=True, separator=True,
-        ),
-    ]  # fmt: skip
-
-
-class SubnetDetailView(NetworkDetail):
+class SubnetDetail(NetworkDetail):
     """A subnet with the addresses that are in use."""
 
     kind = "address"
@@ -211,7 +173,7 @@ class SubnetDetailView(NetworkDetail):
                 (subnet.vpc.name, reverse("vpc-detail", args=[subnet.vpc_id])),
                 (subnet.name, ""),
             ],
-            "actions": subnet_actions(self.request, subnet),
+            "actions": menu("subnet", subnet, self.actor),
             "facts": [
                 (_("ID"), subnet.pk, subnet.pk),
                 (_("Address range"), subnet.cidr, subnet.cidr),
@@ -224,7 +186,7 @@ class SubnetDetailView(NetworkDetail):
         }
 
 
-class CreateVpcView(ActionView):
+class VpcCreate(ActionView):
     """Create a VPC."""
 
     title = gettext_lazy("Create VPC")
@@ -241,59 +203,33 @@ class CreateVpcView(ActionView):
         return None if self.request.htmx else reverse("vpc-list")
 
 
-class VpcActionView(ActionView):
-    """A dialog about one VPC."""
-
-    live_kind = "vpc"
-
-    def get_object(self) -> Vpc:
-        """Return the VPC."""
-        row: Vpc = found(vpc_queries.vpcs(), self.kwargs["pk"])
-        return row
-
-
-class RenameVpcView(VpcActionView):
-    """Rename a VPC."""
-
-    title = gettext_lazy("Rename VPC")
-    verb = gettext_lazy("Save")
-    form_class = NameForm
-    success_text = gettext_lazy("Saved.")
-
-    def get_form_kwargs(self, obj: Vpc) -> dict[str, Any]:
-        """Begin with what it is called now."""
-        return {"initial": {"name": obj.name, "remark": obj.remark}}
-
-    def perform(self, obj: Vpc, data: dict[str, Any]) -> Vpc:
-        """Rename it."""
-        return actions.rename_vpc(actor=self.actor, vpc=obj, **data)
+register(
+    Pages(
+        kind="vpc",
+        prefix="network/vpcs",
+        one=lambda request, pk, binned: found(vpc_queries.vpcs(), pk),
+        several=lambda request, ids: vpc_queries.vpcs().filter(pk__in=ids),
+        names=NAMES,
+        home=lambda vpc: reverse("vpc-list"),
+    )
+)
+register(
+    Pages(
+        kind="subnet",
+        prefix="network/subnets",
+        one=lambda request, pk, binned: found(vpc_queries.subnets(), pk),
+        several=lambda request, ids: vpc_queries.subnets().filter(pk__in=ids),
+        names=NAMES,
+        home=lambda subnet: reverse("vpc-detail", args=[subnet.vpc_id]),
+    )
+)
 
 
-class DeleteVpcView(VpcActionView):
-    """Delete a VPC."""
-
-    title = gettext_lazy("Delete VPC")
-    text = gettext_lazy("Only a VPC without subnets can be deleted. It cannot be restored.")
-    verb = gettext_lazy("Delete")
-    danger = True
-    success_text = gettext_lazy("The VPC was deleted.")
-
-    def perform(self, obj: Vpc, data: dict[str, Any]) -> None:
-        """Delete it."""
-        actions.delete_vpc(actor=self.actor, vpc=obj)
-
-    def success_url(self, obj: Any) -> Any:
-        """Its own page is gone now."""
-        return away(self.request, self.kwargs["pk"], reverse("vpc-list"))
-
-
-class CreateSubnetView(VpcActionView):
+@verb_dialog("vpc", "create_subnet")
+class SubnetCreate(VerbDialog):
     """Create a subnet in a VPC."""
 
-    title = gettext_lazy("Create subnet")
-    verb = gettext_lazy("Create")
     form_class = SubnetForm
-    success_text = gettext_lazy("The subnet is being created.")
 
     def get_form_kwargs(self, obj: Vpc) -> dict[str, Any]:
         """Offer the first range that is still free."""
@@ -303,64 +239,9 @@ class CreateSubnetView(VpcActionView):
 
     def get_dialog_context(self, obj: Vpc) -> dict[str, Any]:
         """Say within what it must lie."""
-        return {"lines": [(_("Range of the VPC"), obj.cidr)]}
-
-    def perform(self, obj: Vpc, data: dict[str, Any]) -> Subnet:
-        """Create it."""
-        return actions.create_subnet(actor=self.actor, vpc=obj, **data)
+        lines = [(_("Range of the VPC"), obj.cidr)]
+        return {**super().get_dialog_context(obj), "lines": lines}
 
     def success_url(self, obj: Vpc) -> Any:
         """Stay on the page, where the row appears."""
         return None if self.request.htmx else reverse("vpc-detail", args=[obj.pk])
-
-
-class SubnetActionView(ActionView):
-    """A dialog about one subnet."""
-
-    live_kind = "subnet"
-
-    def get_object(self) -> Subnet:
-        """Return the subnet."""
-        row: Subnet = found(vpc_queries.subnets(), self.kwargs["pk"])
-        return row
-
-
-class RenameSubnetView(SubnetActionView):
-    """Rename a subnet."""
-
-    title = gettext_lazy("Rename subnet")
-    verb = gettext_lazy("Save")
-    form_class = NameForm
-    success_text = gettext_lazy("Saved.")
-
-    def get_form_kwargs(self, obj: Subnet) -> dict[str, Any]:
-        """Begin with what it is called now."""
-        return {"initial": {"name": obj.name, "remark": obj.remark}}
-
-    def perform(self, obj: Subnet, data: dict[str, Any]) -> Subnet:
-        """Rename it."""
-        return actions.rename_subnet(actor=self.actor, subnet=obj, **data)
-
-
-class DeleteSubnetView(SubnetActionView):
-    """Delete a subnet."""
-
-    title = gettext_lazy("Delete subnet")
-    text = gettext_lazy(
-        "Only a subnet that no VM uses can be deleted, the recycle bin included. "
-        "It cannot be restored."
-    )
-    verb = gettext_lazy("Delete")
-    danger = True
-    success_text = gettext_lazy("The subnet was deleted.")
-
-    def perform(self, obj: Subnet, data: dict[str, Any]) -> str:
-        """Delete it; remember where its VPC's page is."""
-        back = reverse("vpc-detail", args=[obj.vpc_id])
-        self.back = back
-        actions.delete_subnet(actor=self.actor, subnet=obj)
-        return back
-
-    def success_url(self, obj: Any) -> Any:
-        """Its own page is gone now."""
-        return away(self.request, self.kwargs["pk"], self.back)

@@ -26,6 +26,9 @@ class _Notes:
     detail: str = ""
 
 
+# Right -> the actions that need it; for those who know a verb by its name only.
+_actions: dict[str, list[Callable[..., Any]]] = {}
+
 _notes: ContextVar[_Notes | None] = ContextVar("scloud_operation_notes", default=None)
 
 
@@ -134,10 +137,16 @@ def action(permission: str, *, log: bool = True) -> Callable[[Callable[P, R]], C
                 _notes.reset(token)
             return result
 
+        _actions.setdefault(permission, []).append(run)
         run.permission = permission  # type: ignore[attr-defined]  # read by tests and the docs
         return run
 
     return decorate
 
 
-__all__ = ["action", "describe", "note"]
+def actions_of(permission: str) -> list[Callable[..., Any]]:
+    """Return the actions that need a right, of the modules that were imported."""
+    return list(_actions.get(permission, ()))
+
+
+__all__ = ["action", "actions_of", "describe", "note"]

@@ -8,8 +8,13 @@ class RestConfig(AppConfig):
     label = "rest"
 
     def ready(self) -> None:
-        """Make the chore known."""
+        """Make the chore and the check known."""
+        from django.core import checks
+
         from scloud.jobs import periodic
         from scloud.rest import idempotency
+        from scloud.rest.checks import check_verbs
+
+        checks.register(check_verbs)
 
         periodic.register("rest.forget", 3600, idempotency.forget_old)

@@ -74,6 +74,10 @@ class ButtonAdmin(ModelAdmin):
     buttons: ClassVar[tuple[Button, ...]] = ()
     change_form_template = "admin/scloud/change_form.html"
 
+    def get_buttons(self) -> tuple[Button, ...]:
+        """Return the buttons, in their order."""
+        return self.buttons
+
     def tenant_of(self, obj: Any) -> Tenant | None:
         """Return whose resource it is; None for the platform's own."""
         return getattr(obj, "tenant", None)
@@ -89,7 +93,7 @@ class ButtonAdmin(ModelAdmin):
         return [own, *super().get_urls()]
 
     def _button(self, name: str) -> Button:
-        for button in self.buttons:
+        for button in self.get_buttons():
             if button.name == name:
                 return button
         raise Http404
@@ -137,7 +141,7 @@ class ButtonAdmin(ModelAdmin):
         shown = []
         if obj is not None:
             meta = self.model._meta
-            for button in self.buttons:
+            for button in self.get_buttons():
                 url = reverse(
                     f"admin:{meta.app_label}_{meta.model_name}_do", args=[obj.pk, button.name]
                 )
@@ -149,7 +153,7 @@ class ButtonAdmin(ModelAdmin):
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Offer the batch buttons for chosen rows too."""
         found: dict[str, Any] = dict(super().get_actions(request))
-        for button in self.buttons:
+        for button in self.get_buttons():
             if button.batch:
                 found[button.name] = (_batch(button), button.name, button.label)
         return found

@@ -248,6 +248,10 @@ class BatchView(ConsoleView):
         """Return more variables for the dialog, such as ``warnings``."""
         return {}
 
+    def get_form(self, data: Any = None) -> forms.Form | None:
+        """Return the form, bound when ``data`` is given."""
+        return self.form_class(data) if self.form_class else None
+
     def chosen(self, values: list[str]) -> tuple[list[str], list[Any]]:
         """Return the ids without repeats, and the objects found, in the order of choice."""
         clean = (value for value in values if "\x00" not in value)
@@ -258,13 +262,12 @@ class BatchView(ConsoleView):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Ask, naming the objects."""
         _ids, objects = self.chosen(request.GET.getlist("ids"))
-        form = self.form_class() if self.form_class else None
-        return self.show(objects, form)
+        return self.show(objects, self.get_form())
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Act on each and show the results; one refusal does not stop the others."""
         ids, objects = self.chosen(request.POST.getlist("ids"))
-        form = self.form_class(request.POST) if self.form_class else None
+        form = self.get_form(request.POST)
         if form is not None and not form.is_valid():
             return self.show(objects, form, status=422)
         data = form.cleaned_data if form is not None else {}

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from compute.models import VM
 from compute.rules.refusals import vm_refusal
-from compute.states import vms as states
+from compute.verbs.vms import VM_RULES
 from network.models import Nic, SecurityGroup
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
@@ -453,7 +453,7 @@ def test_allowed_actions_are_the_table_of_states(
         vm = settle(VM.objects.get(pk=made["id"]), status)
         rows = program.get(f"/vms/{vm.pk}").body["allowed_actions"]
         assert {row["verb"] for row in rows} == {
-            verb for verb, rule in states.VM_RULES.items() if not rule.administrator_only
+            verb for verb, rule in VM_RULES.items() if not rule.administrator_only
         }
         for row in rows:
             reason = vm_refusal(vm, row["verb"])
@@ -499,7 +499,7 @@ def test_a_reader_is_told_that_its_role_is_the_reason(
     reader = program_of(make_user(tenant, Role.READONLY))
     rows = reader.get(f"/vms/{made['id']}").body["allowed_actions"]
     assert not any(row["allowed"] for row in rows)
-    assert "Your role does not include it." in {row["reason"] for row in rows}
+    assert "Your role does not include this." in {row["reason"] for row in rows}
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from django.test import Client
 from django.urls import reverse
 
 from compute.actions.vms.changes import reset_password
-from compute.actions.vms.create import VmOrder
 from compute.models import VM
 from compute.rules.logins import open_hash
+from compute.rules.orders import VmOrder
 from scloud.lib.crypto import sha512_crypt
 from scloud.tenancy.models import Tenant
 from tests.api.client import Program

@@ -12,8 +12,9 @@ from django.utils import timezone
 from billing import pricelists
 from billing.models import PriceList
 from billing.pricing import Method
-from compute.actions.vms.create import VmOrder, create_vms, quote_vms
+from compute.actions.vms.create import create_vms, quote_vms
 from compute.models import VM, Cluster, Disk, DiskType, Host, Image, Spec, StoragePool
+from compute.rules.orders import VmOrder
 from compute.states.disks import DiskStatus
 from compute.states.vms import PowerState, VmStatus
 from network.actions.defaults import Defaults, ensure_tenant_defaults

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from compute.actions.disks import DiskOrder, create_disk, quote_disk
+from compute.actions.disks import create_disk, quote_disk
 from compute.models import VM, Disk, Image, Snapshot
+from compute.rules.orders import DiskOrder
 from compute.states.disks import DiskStatus, DiskTask
 from compute.states.images import ImageStatus
 from compute.states.snapshots import SnapshotStatus

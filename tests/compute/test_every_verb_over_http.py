@@ -16,8 +16,8 @@ from billing import services
 from compute.models import VM, Disk
 from compute.rules import sizes
 from compute.rules.refusals import vm_refusal
-from compute.states.vms import VM_RULES, VmStatus
-from compute.views.vms.verbs import VERBS
+from compute.states.vms import VmStatus
+from compute.verbs.vms import VM_RULES
 from scloud.tenancy.models import User
 from tests.api.client import Program, program_of
 from tests.compute.box import Box
@@ -32,7 +32,15 @@ HTMX: dict[str, Any] = {"HTTP_HX_REQUEST": "true"}
 ELSEWHERE = {"open_vnc", "renew_vm", "migrate_vm"}
 BY_API = sorted(set(VM_RULES) - ELSEWHERE)
 # The disks of a VM are attached and detached on its tab, not from its menu.
-BY_CONSOLE = {verb.rule: verb for verb in VERBS if verb.view and verb.rule not in ELSEWHERE}
+BY_CONSOLE = {
+    name: verb for name, verb in VM_RULES.items() if verb.dialog and name not in ELSEWHERE
+}
+
+
+def is_binned(verb: str) -> bool:
+    """Whether the verb is one of the recycle bin."""
+    known = BY_CONSOLE[verb].dialog
+    return known is not None and known.binned
 
 
 def token_of(box: Box, vm: VM) -> dict[str, Any]:
@@ -91,7 +99,7 @@ def by_console(console: Client, box: Box, vm: VM, verb: str) -> tuple[int, str]:
     if verb in ("modify_vm", "hot_upgrade_vm"):
         wanted = token_of(box, vm)
         data = {"spec": wanted["spec"].pk, "quote_token": wanted["token"]}
-    answer = console.post(reverse(BY_CONSOLE[verb].name, args=[vm.pk]), data, **HTMX)
+    answer = console.post(reverse(BY_CONSOLE[verb].url_name, args=[vm.pk]), data, **HTMX)
     said = answer.content.decode() + str(answer.headers.get("HX-Trigger", ""))
     return answer.status_code, said.replace("&#x27;", "'")
 
@@ -123,7 +131,7 @@ def test_in_the_console(box: Box, console: Client, vm_with_disks: VM) -> None:
         reason = vm_refusal(vm, verb)
         code, said = by_console(console, box, vm, verb)
         where = (verb, str(status), str(task), code, said[-1500:])
-        if status == VmStatus.BINNED and not BY_CONSOLE[verb].binned:
+        if status == VmStatus.BINNED and not is_binned(verb):
             # The pages of a VM do not know what is in the bin, and say where to look.
             assert code == 404, where
         elif reason is None:

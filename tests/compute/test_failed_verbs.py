@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from billing.models import Account, QuotaClaim, Subscription
 from compute.actions import disks, images, snapshots
-from compute.actions.disks import DiskOrder
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.create import create_vms, quote_vms
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, GpuDevice, GuestLogin, Image, Snapshot
+from compute.rules.orders import DiskOrder
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import subscriptions
 from compute.sweeps import vms as vm_sweeps

@@ -9,11 +9,11 @@ import pytest
 
 from billing.models import QuotaLimit
 from compute.actions import disks, snapshots
-from compute.actions.disks import DiskOrder
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.create import create_vms, quote_vms
 from compute.models import VM, Disk, Image, Spec
 from compute.rules import validation
+from compute.rules.orders import DiskOrder
 from network.actions.vpcs import create_subnet, create_vpc
 from network.models import Vpc
 from scloud.lib.errors import ScloudError

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from compute.actions.disks import DiskOrder, create_disk, quote_disk
+from compute.actions.disks import create_disk, quote_disk
 from compute.models import VM, Disk, Image, Snapshot
+from compute.rules.orders import DiskOrder
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from scloud.jobs.models import ACTIVE, Job, JobStatus

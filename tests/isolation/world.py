@@ -20,10 +20,11 @@ from django.utils import timezone
 from billing import services
 from billing.actions import request_quota
 from billing.models import LedgerTransaction, Order
-from compute.actions.disks import DiskOrder, create_disk, quote_disk
+from compute.actions.disks import create_disk, quote_disk
 from compute.actions.snapshots import set_snapshot_schedule
 from compute.actions.vms.create import quote_vms
 from compute.models import VM, Disk, Image, Snapshot
+from compute.rules.orders import DiskOrder
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import PauseReason, VmStatus

@@ -30,6 +30,7 @@ from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NoCapacity
 from scloud.lib.sizes import size_mib
 from scloud.lib.text import composed
 from scloud.tenancy.actor import Actor
+from scloud.verbs.actions import prices
 
 
 @action("compute.reset_password")
@@ -48,6 +49,7 @@ def reset_password(*, actor: Actor, vm: VM, password: str) -> Job:
 # --- size
 
 
+@prices("modify_vm", "hot_upgrade_vm")
 def quote_size(*, actor: Actor, vm: VM, spec: Spec, verb: str = "") -> ChangeQuote:
     """Price another size for a VM; changes nothing.
 

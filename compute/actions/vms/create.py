@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from billing.quotes import Quote
-from billing.services import QuoteItem, ResourceRef
+from billing.services import ResourceRef
 from compute.hosts import gpu, placement
-from compute.models import VM, Cluster, Disk, DiskType, Image, Spec
+from compute.models import VM, Disk
 from compute.models.disk import disk_id
 from compute.models.vm import vm_id
 from compute.rules import catalogue as rules_catalogue
 from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
 from compute.rules.logins import keep_hash
+from compute.rules.orders import VmOrder
 from compute.rules.targets import DATA_TARGETS, SYSTEM_TARGET
 from compute.rules.validation import (
     batch_names,
@@ -34,80 +34,15 @@ from compute.transitions.vms import VMS
 from network.actions import addresses
 from network.actions.common import still_there
 from network.actions.nics import NicRequest, create_nics
-from network.models import SecurityGroup, Subnet
+from network.models import SecurityGroup
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.lib.errors import InvalidInput
-from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import in_scope_of
 
 MAX_BATCH = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class VmOrder:
-    """What is to be bought, as objects that the tenant may see. Sizes in GiB."""
-
-    region: Region
-    cluster: Cluster
-    image: Image
-    spec: Spec
-    system_disk_type: DiskType
-    system_disk_gib: int
-    subnet: Subnet
-    gpu_count: int = 0
-    data_disk_type: DiskType | None = None
-    data_disk_gib: int = 0
-    private_ips: Sequence[str] = ()
-    internal_group: SecurityGroup | None = None
-    external_group: SecurityGroup | None = None
-    name: str = "host"
-    names: Sequence[str] = ()
-    remark: str = ""
-    tags: Sequence[str] = ()
-    password: str | None = field(default=None, repr=False)
-    ssh_public_key: str = ""
-    user_data: str = ""
-    method: str = "hour"
-    periods: int = 1
-    count: int = 1
-    auto_renew: bool | None = None
-
-
-def items_of(order: VmOrder) -> list[QuoteItem]:
-    """Return what one VM of the order costs."""
-    items = rules_catalogue.size_items(
-        order.cluster, order.spec.vcpus, order.spec.memory_mib, order.gpu_count
-    )
-    items.append(
-        rules_catalogue.disk_item(order.system_disk_type, order.system_disk_gib, system=True)
-    )
-    if order.data_disk_type is not None:
-        items.append(
-            rules_catalogue.disk_item(
-                order.data_disk_type,
-                order.data_disk_gib,
-                system=False,
-                part=rules_catalogue.DATA_DISK,
-            )
-        )
-    return items
-
-
-def quota_of(order: VmOrder) -> dict[str, int]:
-    """Return the quota that one VM of the order needs, its disks included."""
-    amounts = vm_quota(order.spec.vcpus, order.spec.memory_mib, order.gpu_count)
-    disks = [order.system_disk_gib]
-    if order.data_disk_type is not None:
-        disks.append(order.data_disk_gib)
-    return {**amounts, "disks": len(disks), "disk_gib": sum(disks)}
-
-
-def vm_quota(vcpus: int, memory_mib: int, gpu_count: int) -> dict[str, int]:
-    """Return the quota of a VM without its disks."""
-    return {"vms": 1, "vcpu": vcpus, "memory_gib": -(-memory_mib // 1024), "gpus": gpu_count}
 
 
 def quote_vms(*, actor: Actor, order: VmOrder) -> Quote:
@@ -116,15 +51,11 @@ def quote_vms(*, actor: Actor, order: VmOrder) -> Quote:
     tenant = _tenant(actor)
     with in_scope_of(tenant):
         check_order(order, complete=False)
-        quotas.check_wanted(
-            tenant,
-            order.region,
-            {item: amount * order.count for item, amount in quota_of(order).items()},
-        )
+        quotas.check_wanted(tenant, order.region, order.whole_quota)
     return services.quote(
         tenant=tenant,
         region=order.region,
-        items=items_of(order),
+        items=order.items,
         method=order.method,
         periods=order.periods,
         count=order.count,
@@ -312,18 +243,14 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
         actor=actor,
         region=order.region,
         quote_token=quote_token,
-        items=items_of(order),
+        items=order.items,
         method=order.method,
         periods=order.periods,
         resources=resources,
         auto_renew=order.auto_renew,
     )
-    size = vm_quota(order.spec.vcpus, order.spec.memory_mib, order.gpu_count)
-    claims = [
-        # The system disk lives with its VM, so its quota is the VM's.
-        (one, {**size, "disks": 1, "disk_gib": order.system_disk_gib})
-        for one in ids
-    ] + [(one, {"disks": 1, "disk_gib": order.data_disk_gib}) for one in data_ids]
+    claims = [(one, order.vm_quota) for one in ids]
+    claims += [(one, sizes.disk_quota(order.data_disk_gib)) for one in data_ids]
     quotas.take_many(tenant, order.region, claims)
     create_nics(
         subnet=order.subnet,

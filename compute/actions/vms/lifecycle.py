@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing import quotas, services
-from compute.actions.vms.create import vm_quota
+from compute.actions.naming import rename
 from compute.hosts import gpu, placement
 from compute.models import VM, Disk, Host
+from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
 from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
-from compute.rules.validation import check_name, check_remark, check_tags
+from compute.rules.validation import check_confirmed
 from compute.states.vms import VmStatus
 from compute.transitions.bin import system_snapshots
 from compute.transitions.vms import VMS
@@ -23,7 +23,7 @@ from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
 from scloud.jobs.models import Job
-from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NotFound, ScloudError
+from scloud.lib.errors import Conflict, NotFound
 from scloud.tenancy.actor import Actor
 
 
@@ -134,13 +134,7 @@ def destroy_vm(*, actor: Actor, vm: VM, confirm_name: str | None = None) -> Job:
 
     ``confirm_name``, where given, must be the VM's name. Raises InvalidInput, Conflict.
     """
-    if confirm_name is not None and confirm_name != vm.name:
-        raise InvalidInput(
-            _("The name does not match."),
-            code="confirmation_differs",
-            field="confirm_name",
-            remedy=_("Type %(name)s to confirm.") % {"name": vm.name},
-        )
+    check_confirmed(vm.name, confirm_name)
     return VMS.begin(vm, "destroy_vm", actor=actor)
 
 
@@ -156,22 +150,10 @@ def rename_vm(
     """Change name, remark or tags, in any state. Raises InvalidInput."""
     if vm.status == VmStatus.DESTROYED:
         raise NotFound(_("There is no VM %(vm)s.") % {"vm": vm.id})
-    before = {"name": vm.name, "remark": vm.remark, "tags": list(vm.tags)}
     if name is not None:
         # A VM of an earlier version: its guest goes on being called as it is now.
         vm.hostname = vm.hostname or hostname_for(vm.name, vm.id)
-        vm.name = check_name(name)
-    if remark is not None:
-        vm.remark = check_remark(remark)
-    if tags is not None:
-        vm.tags = check_tags(list(tags))
-    after = {"name": vm.name, "remark": vm.remark, "tags": list(vm.tags)}
-    if after != before:
-        vm.save(update_fields=["name", "hostname", "remark", "tags"])
-        audit.note(vm, before=before, after=after)
-        events.emit(
-            tenant_id=vm.tenant_id, kind="vm.renamed", resource_kind="vm", resource_id=vm.id
-        )
+    rename(VMS, vm, name=name, remark=remark, tags=tags, tagged=True, saved=("hostname",))
     return vm
 
 
@@ -189,12 +171,7 @@ def protect_vm(*, actor: Actor, vm: VM, protected: bool) -> VM:
 
 def full_quota(vm: VM) -> dict[str, int]:
     """Return the quota of a VM with its system disk, as at its creation."""
-    disk = Disk.objects.get(vm=vm, is_system=True)
-    return {
-        **vm_quota(vm.vcpus, vm.memory_mib, vm.gpu_count),
-        "disks": 1,
-        "disk_gib": disk.size_gib,
-    }
+    return sizes.vm_quota(vm.vcpus, vm.memory_mib, vm.gpu_count, (system_disk(vm).size_gib,))
 
 
 def _place_again(vm: VM) -> Host:
@@ -207,72 +184,3 @@ def _place_again(vm: VM) -> Host:
     )[0]
     gpu.allocate(vm, host)
     return host
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """What became of one VM of a batch."""
-
-    vm: VM
-    job: Job | None
-    error: ScloudError | None
-
-    @property
-    def succeeded(self) -> bool:
-        """True when the verb was begun."""
-        return self.error is None
-
-
-BATCH_VERBS: dict[str, Callable[..., Job | None]] = {
-    "start_vm": start_vm,
-    "shut_down_vm": shut_down_vm,
-    "power_off_vm": power_off_vm,
-    "restart_vm": restart_vm,
-    "resume_vm": resume_vm,
-    "delete_vm": delete_vm,
-    "restore_vm": restore_vm,
-    "destroy_vm": destroy_vm,
-}
-MAX_BATCH_VERB = 100
-
-
-def run_batch(
-    *, actor: Actor, verb: str, vms: Sequence[VM], delete_disks: bool = False
-) -> list[BatchResult]:
-    """Invoke a verb on each VM, with one result per VM: one refusal does not stop the others.
-
-    ``delete_disks`` belongs to ``delete_vm``: the data disks go to the bin as well.
-    Raises InvalidInput (``verb_unknown``, ``batch_size``, ``option_unknown``), Forbidden.
-    """
-    if verb not in BATCH_VERBS:
-        raise InvalidInput(
-            _("%(verb)s is no batch verb.") % {"verb": verb},
-            code="verb_unknown",
-            field="verb",
-            numbers={"allowed": sorted(BATCH_VERBS)},
-        )
-    if not 1 <= len(vms) <= MAX_BATCH_VERB:
-        raise InvalidInput(
-            _("Choose 1 to %(limit)s VMs.") % {"limit": MAX_BATCH_VERB},
-            code="batch_size",
-            field="ids",
-            numbers={"min": 1, "max": MAX_BATCH_VERB, "asked": len(vms)},
-        )
-    if delete_disks and verb != "delete_vm":
-        raise InvalidInput(
-            _("delete_disks has no meaning for %(verb)s.") % {"verb": verb},
-            code="option_unknown",
-            field="delete_disks",
-            remedy=_("Leave it out."),
-        )
-    options = {"delete_disks": True} if delete_disks else {}
-    results = []
-    for vm in vms:
-        try:
-            results.append(BatchResult(vm, BATCH_VERBS[verb](actor=actor, vm=vm, **options), None))
-        except Forbidden:
-            # The right is the same for all; the operation log has the first refusal.
-            raise
-        except ScloudError as error:
-            results.append(BatchResult(vm, None, error))
-    return results

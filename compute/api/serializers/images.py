@@ -7,12 +7,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from compute.api.serializers.common import AllowedAction, allowed
 from compute.models import Image
-from compute.rules.refusals import own_image_refusal
-from compute.states import images as image_states
 from scloud.rest.fields import WholeNumber
-from scloud.tenancy.actor import Actor
+from scloud.rest.verbs import AllowedAction, allowed_actions
 
 
 class ImageSerializer(serializers.ModelSerializer[Image]):
@@ -52,12 +49,7 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
     @extend_schema_field(AllowedAction(many=True))
     def get_allowed_actions(self, image: Image) -> list[dict[str, Any]]:
         """Return every verb with the reason why it is not allowed, if it is not."""
-        actor: Actor = self.context["request"].auth
-        return allowed(
-            actor,
-            image_states.IMAGE_RULES,
-            lambda verb: own_image_refusal(image, verb),
-        )
+        return allowed_actions(self.context["request"].auth, "image", image)
 
 
 class ImportInput(serializers.Serializer[Any]):

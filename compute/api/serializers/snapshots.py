@@ -7,12 +7,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from compute.api.serializers.common import AllowedAction, allowed
 from compute.models import Snapshot, SnapshotSchedule
-from compute.rules.refusals import snapshot_refusal
-from compute.states.snapshots import SNAPSHOT_RULES
 from scloud.rest.fields import WholeNumber
-from scloud.tenancy.actor import Actor
+from scloud.rest.verbs import AllowedAction, allowed_actions
 
 
 class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
@@ -43,12 +40,7 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
     @extend_schema_field(AllowedAction(many=True))
     def get_allowed_actions(self, snapshot: Snapshot) -> list[dict[str, Any]]:
         """Return every verb with the reason why it is not allowed, if it is not."""
-        actor: Actor = self.context["request"].auth
-        return allowed(
-            actor,
-            SNAPSHOT_RULES,
-            lambda verb: snapshot_refusal(snapshot, verb),
-        )
+        return allowed_actions(self.context["request"].auth, "snapshot", snapshot)
 
 
 class ScheduleSerializer(serializers.ModelSerializer[SnapshotSchedule]):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from compute.api.serializers.common import AllowedAction, ErrorShape
+from compute.api.serializers.common import ErrorShape
 from compute.models import VM
 from compute.queries import vms as vm_queries
-from compute.rules.refusals import vm_refusal
 from compute.states import vms as states
+from compute.verbs.vms import VMS
 from scloud.rest.fields import Lines, WholeNumber
-from scloud.tenancy.actor import Actor
+from scloud.rest.verbs import AllowedAction, allowed_actions
 
 
 class NicShape(serializers.Serializer[Any]):
@@ -84,7 +83,7 @@ class VmSerializer(serializers.ModelSerializer[VM]):
 
     def get_state(self, vm: VM) -> str:
         """Return the state in words."""
-        return states.VMS.label(vm.standing, vm.task)
+        return VMS.label(vm.standing, vm.task)
 
     @extend_schema_field(
         serializers.ChoiceField(
@@ -121,16 +120,7 @@ class VmSerializer(serializers.ModelSerializer[VM]):
     @extend_schema_field(AllowedAction(many=True))
     def get_allowed_actions(self, vm: VM) -> list[dict[str, Any]]:
         """Return every verb with the reason why it is not allowed, if it is not."""
-        actor: Actor = self.context["request"].auth
-        rows = []
-        for verb, rule in states.VM_RULES.items():
-            if rule.administrator_only:
-                continue
-            reason = vm_refusal(vm, verb)
-            if reason is None and not actor.allows(rule.permission):
-                reason = _("Your role does not include it.")
-            rows.append({"verb": verb, "allowed": reason is None, "reason": reason})
-        return rows
+        return allowed_actions(self.context["request"].auth, "vm", vm)
 
 
 class VmOrderInput(serializers.Serializer[Any]):
@@ -190,17 +180,6 @@ class VmPurchaseInput(VmOrderInput):
     quote_token = serializers.CharField(max_length=2000, help_text="From POST /vms/quote.")
 
 
-class VmChangesInput(serializers.Serializer[Any]):
-    """What can be changed in any state."""
-
-    name = serializers.CharField(max_length=200, required=False)
-    remark = serializers.CharField(max_length=1000, required=False, allow_blank=True)
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=100), required=False, max_length=50
-    )
-    deletion_protected = serializers.BooleanField(required=False)
-
-
 class BatchInput(serializers.Serializer[Any]):
     """A verb for several VMs."""
 
@@ -215,11 +194,3 @@ class BatchResultShape(serializers.Serializer[Any]):
     id = serializers.CharField()
     job_id = serializers.CharField(allow_null=True)
     error = ErrorShape(allow_null=True)
-
-
-class DeleteQuery(serializers.Serializer[Any]):
-    """What goes to the recycle bin with a VM."""
-
-    delete_disks = serializers.BooleanField(
-        default=False, help_text="Move its data disks to the recycle bin as well."
-    )

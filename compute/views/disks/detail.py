@@ -15,11 +15,11 @@ from compute.models import Snapshot, SnapshotSchedule
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
 from compute.views.common import disk_status, expiry, method_label
-from compute.views.disks.list import row_actions as disk_actions
 from compute.views.snapshots.list import SnapshotList
 from scloud.web import ui
 from scloud.web.details import DetailListView
 from scloud.web.lists import EmptyState
+from scloud.web.verbs import menu
 
 
 def _plan(schedule: SnapshotSchedule | None) -> Any:
@@ -61,7 +61,7 @@ class DiskDetail(DetailListView, SnapshotList):
     def page_context(self) -> dict[str, Any]:
         """Return the head of the page."""
         disk = self.disk
-        found = disk_actions(disk, None, self.actor)
+        found = menu("disk", disk, self.actor)
         vm = disk.vm
         facts: list[tuple[Any, ...]] = [
             (_("ID"), disk.pk, disk.pk),

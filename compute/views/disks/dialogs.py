@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.db.models import QuerySet
-from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from compute.actions import disks as verbs
-from compute.actions import snapshots
+from compute.actions.disks import create_disk, quote_disk, quote_expansion
+from compute.actions.snapshots import delete_snapshot_schedule
 from compute.models import VM, Disk
 from compute.models.image import OsFamily
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
-from compute.views.disks.list import DiskList, refused
-from compute.views.forms import RenameForm
+from compute.rules.orders import DiskOrder
 from compute.views.priced import DiskForm, PricedView, order_of
 from compute.views.renew import RenewView
-from compute.views.verb_base import VerbAction
 from scloud.lib.errors import NotFound
 from scloud.lib.form_fields import PlainIntegerField
-from scloud.web import ui
-from scloud.web.views import ActionView, BatchView
+from scloud.verbs.inputs import pick
+from scloud.web import ui, verbs
+from scloud.web.verbs import Lines, VerbDialog
 
 
 class DiskCreate(PricedView):
@@ -49,37 +47,49 @@ class DiskCreate(PricedView):
         types = catalogue.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
         return DiskForm(data, types=types)
 
-    def _order(self, data: dict[str, Any]) -> verbs.DiskOrder:
+    def _order(self, data: dict[str, Any]) -> DiskOrder:
         types = catalogue.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
-        chosen = catalogue.pick(types, data["disk_type"], field="disk_type", what="disk type")
+        chosen = pick(types, data["disk_type"], field="disk_type", what="disk type")
         return order_of(self.region, chosen, data)
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:
         """The price of the disk."""
-        return verbs.quote_disk(actor=self.actor, order=self._order(data))
+        return quote_disk(actor=self.actor, order=self._order(data))
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Buy it."""
-        return verbs.create_disk(actor=self.actor, order=self._order(data), quote_token=self.token)
+        return create_disk(actor=self.actor, order=self._order(data), quote_token=self.token)
 
     def success_url(self, obj: Any) -> Any:
         """The list, where the new row is."""
         return "disk-list"
 
 
-class DiskAction(VerbAction):
-    """A verb of a disk with its dialog."""
+def _lines(verb: str, disk: Any) -> Lines:
+    if verb == "expand_disk":
+        kind = disk.disk_type
+        most = kind.system_max_gib if disk.is_system else kind.data_max_gib
+        return [(_("Size now"), ui.size_gib(disk.size_gib)), (_("At most"), ui.size_gib(most))]
+    if verb == "delete_disk" and disk.snapshot_count:
+        return [(_("Snapshots"), _("%(n)d, erased") % {"n": disk.snapshot_count})]
+    return []
 
-    permission = "compute.view_disk"
-    live_kind = "disk"
 
-    def get_object(self) -> Disk:
-        """The disk of the address."""
-        return disk_queries.disk(self.kwargs["disk_id"])
-
-    def refusal(self, obj: Any) -> str:
-        """By the disk's state and the caller's role."""
-        return refused(obj, self.rule, self.actor)
+verbs.register(
+    verbs.Pages(
+        kind="disk",
+        prefix="disks",
+        key="disk_id",
+        permission="compute.view_disk",
+        one=lambda request, pk, binned: disk_queries.disk(pk, binned=binned),
+        several=lambda request, ids: disk_queries.disks().filter(pk__in=ids),
+        names=verbs.Names(
+            tags=True,
+            help=gettext_lazy("1 to 30 letters, digits or - _ . The guest keeps its host name."),
+        ),
+        lines=_lines,
+    )
+)
 
 
 class AttachForm(forms.Form):
@@ -92,14 +102,9 @@ class AttachForm(forms.Form):
         self.fields["vm"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
 
 
-class DiskAttach(DiskAction):
+@verbs.dialog("disk", "attach_disk")
+class DiskAttach(VerbDialog):
     """To a VM of its region."""
-
-    rule = "attach_disk"
-    title = verb = gettext_lazy("Attach")
-    icon = "link"
-    text = gettext_lazy("A running VM sees the disk at once. A new disk has no file system yet.")
-    success_text = gettext_lazy("%(name)s is being attached.")
 
     def _vms(self, disk: Disk) -> QuerySet[VM]:
         rows: QuerySet[VM] = VM.objects.filter(
@@ -112,35 +117,9 @@ class DiskAttach(DiskAction):
         choices = [(vm.pk, f"{vm.name} ({vm.pk})") for vm in self._vms(obj)[:500]]
         return AttachForm(data, choices=choices)
 
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Attach it."""
-        vm = catalogue.pick(self._vms(obj), data["vm"], field="vm", what="VM")
-        return verbs.attach_disk(actor=self.actor, vm=vm, disk=obj)
-
-
-class DetachForm(forms.Form):
-    """Whether without the guest's help."""
-
-    force = forms.BooleanField(
-        label=gettext_lazy("Detach even if the guest does not answer"),
-        required=False,
-        help_text=gettext_lazy("What is still mounted there then gets I/O errors."),
-    )
-
-
-class DiskDetach(DiskAction):
-    """Off its VM."""
-
-    rule = "detach_disk"
-    title = verb = gettext_lazy("Detach")
-    icon = "unlink"
-    text = gettext_lazy("It is unmounted in the guest first. The content stays.")
-    form_class = DetachForm
-    success_text = gettext_lazy("%(name)s is being detached.")
-
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Detach it."""
-        return verbs.detach_disk(actor=self.actor, disk=obj, force=data["force"])
+    def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the VM of the form."""
+        return {"vm": pick(self._vms(obj), data["vm"], field="vm", what="VM")}
 
 
 class ExpandForm(forms.Form):
@@ -149,45 +128,33 @@ class ExpandForm(forms.Form):
     size_gib = PlainIntegerField(label=gettext_lazy("New size"), min_value=1, max_value=100_000)
 
 
-class DiskExpand(DiskAction, PricedView):
+@verbs.dialog("disk", "expand_disk")
+class DiskExpand(VerbDialog, PricedView):
     """Larger, live where its VM runs."""
 
-    rule = "expand_disk"
-    title = verb = gettext_lazy("Expand")
-    icon = "arrows-diagonal"
-    text = gettext_lazy("A disk only grows. Its VM goes on running.")
     form_class = ExpandForm
     template_name = "compute/disks/expand.html"
-    success_text = gettext_lazy("%(name)s is being expanded.")
 
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
         """Ten GB more."""
         return {"initial": {"size_gib": obj.size_gib + 10}}
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """How it is now, the price, and what is to be done in the guest."""
-        kind = obj.disk_type
-        most = kind.system_max_gib if obj.is_system else kind.data_max_gib
+        """The price, and what is to be done in the guest."""
         windows = obj.vm is not None and obj.vm.image.os_family == OsFamily.WINDOWS
         return {
             **super().get_dialog_context(obj),
-            "lines": [
-                (_("Size now"), ui.size_gib(obj.size_gib)),
-                (_("At most"), ui.size_gib(most)),
-            ],
             "windows": windows,
             "commands": growth_commands(obj),
         }
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:
         """The price of the difference."""
-        return verbs.quote_expansion(actor=self.actor, disk=obj, size_gib=data["size_gib"])
+        return quote_expansion(actor=self.actor, disk=obj, size_gib=data["size_gib"])
 
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Grow it."""
-        return verbs.expand_disk(
-            actor=self.actor, disk=obj, size_gib=data["size_gib"], quote_token=self.token
-        )
+    def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the size, at the price that was shown."""
+        return {"size_gib": data["size_gib"], "quote_token": self.token}
 
 
 def growth_commands(disk: Disk) -> list[str]:
@@ -199,56 +166,44 @@ def growth_commands(disk: Disk) -> list[str]:
     return [f"resize2fs {device}   # ext4", "xfs_growfs /data   # XFS"]
 
 
-class DiskClone(DiskAction, PricedView):
-    """A new disk with the same content."""
+class CopyDialog(VerbDialog, PricedView):
+    """A new disk with the content of another one, or of a snapshot."""
 
-    rule = "clone_disk"
-    title = gettext_lazy("Clone")
-    icon = "copy"
-    text = gettext_lazy("A new disk with the same content, of the same type.")
-    verb = gettext_lazy("Buy now")
-    success_text = gettext_lazy("%(name)s is being cloned.")
+    suffix: ClassVar[str]
+
+    def source(self, obj: Any) -> Disk:
+        """Return the disk that the new one is like."""
+        found: Disk = obj
+        return found
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         """As large as the source, or larger."""
-        initial = {"name": f"{obj.name[:25]}-copy"}
-        return DiskForm(data, types=[obj.disk_type], source_gib=obj.size_gib, initial=initial)
+        disk = self.source(obj)
+        initial = {"name": f"{disk.name[: 30 - len(self.suffix)]}{self.suffix}"}
+        return DiskForm(data, types=[disk.disk_type], source_gib=disk.size_gib, initial=initial)
+
+    def _order(self, obj: Any, data: dict[str, Any]) -> DiskOrder:
+        return order_of(obj.region, self.source(obj).disk_type, data)
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:
-        """The price of the copy."""
-        order = order_of(obj.region, obj.disk_type, data)
-        return verbs.quote_disk(actor=self.actor, order=order, source=obj)
+        """The price of the new disk."""
+        return quote_disk(actor=self.actor, order=self._order(obj, data), source=obj)
 
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Buy it."""
-        order = order_of(obj.region, obj.disk_type, data)
-        return verbs.clone_disk(actor=self.actor, disk=obj, order=order, quote_token=self.token)
+    def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the order, at the price that was shown."""
+        return {"order": self._order(obj, data), "quote_token": self.token}
 
 
-class DiskRename(DiskAction):
-    """Name, remark and tags."""
+@verbs.dialog("disk", "clone_disk")
+class DiskClone(CopyDialog):
+    """A new disk with the same content."""
 
-    rule = "rename_disk"
-    title = gettext_lazy("Name, remark and tags")
-    verb = gettext_lazy("Save")
-    form_class = RenameForm
-    success_text = gettext_lazy("Saved.")
-
-    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
-        """What they are now."""
-        now = {"name": obj.name, "remark": obj.remark, "tags": ", ".join(obj.tags)}
-        return {"initial": now}
-
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Save."""
-        return verbs.rename_disk(actor=self.actor, disk=obj, **data)
+    suffix = "-copy"
 
 
-class DiskRenew(RenewView):
+@verbs.dialog("disk", "renew_disk")
+class DiskRenew(RenewView, VerbDialog):
     """Paying for more time."""
-
-    permission = "compute.view_disk"
-    live_kind = "disk"
 
     def get_object(self) -> Disk:
         """The disk of the address; a system disk is paid with its VM."""
@@ -256,55 +211,6 @@ class DiskRenew(RenewView):
         if disk.is_system:
             raise NotFound(_("A system disk is paid with its VM."))
         return disk
-
-
-class DiskDelete(DiskAction):
-    """To the recycle bin."""
-
-    rule = "delete_disk"
-    title = verb = gettext_lazy("Delete")
-    icon = "trash"
-    danger = True
-    text = gettext_lazy("The disk moves to the recycle bin.")
-    success_text = gettext_lazy("%(name)s is being deleted.")
-
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """What goes with it."""
-        found = super().get_dialog_context(obj)
-        if obj.snapshot_count:
-            found["lines"] = [(_("Snapshots"), _("%(n)d, erased") % {"n": obj.snapshot_count})]
-        return found
-
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Delete it."""
-        return verbs.delete_disk(actor=self.actor, disk=obj)
-
-
-class DiskBatchDelete(BatchView):
-    """Several to the recycle bin."""
-
-    permission = "compute.view_disk"
-    live_kind = "disk"
-    title = verb = gettext_lazy("Delete")
-    danger = True
-    text = gettext_lazy("The chosen disks move to the recycle bin; their snapshots are erased.")
-
-    def get_objects(self, ids: list[str]) -> list[Any]:
-        """The chosen disks of the tenant."""
-        return list(disk_queries.disks().filter(pk__in=ids))
-
-    def get_dialog_context(self, objects: list[Any]) -> dict[str, Any]:
-        """Say beforehand which of them will be refused."""
-        said = [
-            f"{disk.name}: {reason}"
-            for disk in objects
-            if (reason := refused(disk, "delete_disk", self.actor))
-        ]
-        return {"warnings": said[:5]}
-
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Delete one."""
-        return verbs.delete_disk(actor=self.actor, disk=obj)
 
 
 class ScheduleForm(forms.Form):
@@ -360,15 +266,11 @@ class ScheduleForm(forms.Form):
         return [int(part) for part in parts]
 
 
-class DiskSchedule(DiskAction):
+@verbs.dialog("disk", "set_snapshot_schedule")
+class DiskSchedule(VerbDialog):
     """The schedule of a disk's snapshots."""
 
-    rule = "rename_disk"
-    title = gettext_lazy("Scheduled snapshots")
-    verb = gettext_lazy("Save")
-    text = gettext_lazy("Older ones of the schedule are deleted; those you take yourself stay.")
     form_class = ScheduleForm
-    success_text = gettext_lazy("Saved.")
 
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
         """How it is now."""
@@ -390,32 +292,5 @@ class DiskSchedule(DiskAction):
         state = data.pop("state")
         schedule = snapshot_queries.schedule_of(obj)
         if state == "removed" and schedule is not None:
-            return snapshots.delete_snapshot_schedule(actor=self.actor, schedule=schedule)
-        return snapshots.set_snapshot_schedule(
-            actor=self.actor, disk=obj, **data, enabled=state == "on"
-        )
-
-
-_VIEWS: dict[str, type[ActionView]] = {
-    "attach": DiskAttach,
-    "detach": DiskDetach,
-    "expand": DiskExpand,
-    "clone": DiskClone,
-    "rename": DiskRename,
-    "renew": DiskRenew,
-    "delete": DiskDelete,
-    "schedule": DiskSchedule,
-}
-
-
-def url_patterns() -> list[URLPattern]:
-    """Return the URLs of disks."""
-    return [
-        path("disks/", DiskList.as_view(), name="disk-list"),
-        path("disks/create/", DiskCreate.as_view(), name="disk-create"),
-        path("disks/batch/delete/", DiskBatchDelete.as_view(), name="disk-batch-delete"),
-        *(
-            path(f"disks/<str:disk_id>/{slug}/", view.as_view(), name=f"disk-{slug}")
-            for slug, view in _VIEWS.items()
-        ),
-    ]
+            return delete_snapshot_schedule(actor=self.actor, schedule=schedule)
+        return super().perform(obj, {**data, "enabled": state == "on"})

@@ -5,95 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
-from compute.models import VM, Disk
+from compute.models import Disk
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
-from compute.rules.refusals import disk_refusal
-from compute.states import disks as disk_states
-from compute.states import vms as vm_states
 from compute.states.disks import DiskStatus
-from compute.views.common import disk_status, expiry, method_label, name_and_id, refusal
-from compute.views.vms import detail as vm_detail
-from scloud.tenancy.actor import Actor
+from compute.views.common import disk_status, expiry, method_label, name_and_id
 from scloud.web import ui
 from scloud.web.lists import (
-    BatchAction,
     Column,
     EmptyState,
     Filter,
-    ListView,
     PageAction,
-    RowAction,
 )
-
-# In the order of the menu; the number changes where a separator stands.
-MENU = (
-    ("attach_disk", 0),
-    ("detach_disk", 0),
-    ("expand_disk", 1),
-    ("clone_disk", 1),
-    ("create_snapshot", 2),
-    ("set_schedule", 2),
-    ("rename_disk", 3),
-    ("renew_disk", 3),
-    ("delete_disk", 4),
-)
-_SLUGS = {"create_snapshot": "snapshot", "set_schedule": "schedule"}
-
-
-def refused(disk: Disk, verb: str, actor: Actor) -> str:
-    """Return why the caller cannot use a verb on a disk now; empty when it can."""
-    right = "billing.renew_resource" if verb == "renew_disk" else f"compute.{verb}"
-    if not actor.allows(right):
-        return _("Your role does not include this.")
-    return disk_refusal(disk, verb) or ""
-
-
-def row_actions(disk: Disk, vm: VM | None, actor: Actor) -> list[RowAction]:
-    """Return the menu of a disk, the impossible verbs with the reason."""
-    out: list[RowAction] = []
-    last = 0
-    for verb, group in MENU:
-        if verb == "set_schedule":
-            label, icon, danger = _("Scheduled snapshots"), "calendar-repeat", False
-            reason = (
-                ""
-                if actor.allows("compute.set_snapshot_schedule")
-                else refused(disk, "create_snapshot", actor)
-            )
-        else:
-            rule = disk_states.DISKS.rule(verb)
-            label, icon, danger = str(rule.label), rule.icon, rule.danger
-            reason = refused(disk, verb, actor)
-        slug = _SLUGS.get(verb, verb.removesuffix("_disk"))
-        url = reverse(f"disk-{slug}", args=[disk.pk])
-        out.append(
-            RowAction(label, url, icon=icon, danger=danger, reason=reason, separator=group != last)
-        )
-        last = group
-    return out
-
-
-def vm_buttons(vm: VM, actor: Actor) -> list[RowAction]:
-    """Return the buttons above the disks of a VM."""
-    rule = vm_states.VMS.rule("attach_disk")
-    return [
-        RowAction(
-            _("Attach disk"),
-            reverse("vm-attach-disk", args=[vm.pk]),
-            icon=rule.icon,
-            reason=refusal(vm, "attach_disk", actor),
-        )
-    ]
-
-
-vm_detail.DISK_ACTIONS.append(row_actions)
-vm_detail.DISK_BUTTONS.append(vm_buttons)
+from scloud.web.verbs import VerbList
 
 _SHOWN = (DiskStatus.UNBOUND, DiskStatus.BOUND, DiskStatus.EXPIRED, DiskStatus.FAILED)
 
@@ -102,7 +30,7 @@ def _use(disk: Disk) -> str:
     return _("System disk") if disk.is_system else _("Data disk")
 
 
-class DiskList(ListView):
+class DiskList(VerbList):
     """All disks of the tenant in the chosen region."""
 
     kind = "disk"
@@ -111,7 +39,6 @@ class DiskList(ListView):
     search_placeholder = gettext_lazy("Search by name, remark or ID")
     search_fields = ("id", "name", "remark", "vm__name")
     default_sort = "-created"
-    has_row_menu = True
     page_template = "compute/disks/list.html"
     columns = (
         name_and_id("disk-detail"),
@@ -204,15 +131,6 @@ class DiskList(ListView):
             apply=lambda rows, values: rows.filter(tags__contains=values[:1]),
         ),
     )
-    batch_actions = (
-        BatchAction(
-            gettext_lazy("Delete"),
-            icon="trash",
-            url_name="disk-batch-delete",
-            danger=True,
-            permission="compute.delete_disk",
-        ),
-    )
     page_actions = (
         PageAction(
             gettext_lazy("Create disk"),
@@ -237,10 +155,6 @@ class DiskList(ListView):
     def get_queryset(self) -> QuerySet[Disk]:
         """The region's disks with what a row shows."""
         return disk_queries.disks(self.request.region)
-
-    def row_actions(self, obj: Any) -> list[RowAction]:
-        """Everything that can be done with a disk."""
-        return row_actions(obj, None, self.actor)
 
 
 def _type_choices(request: Any) -> list[tuple[str, str]]:

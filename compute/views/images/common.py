@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.urls import reverse
@@ -9,19 +10,21 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from compute.models import Image
-from compute.rules.refusals import own_image_refusal
 from compute.states import images as image_states
 from compute.states.images import ImageStatus
 from compute.transfer import uploads
+from compute.verbs.images import IMAGES
 from compute.views.common import TONES, os_icon
 from scloud.lib.errors import NotFound
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
+from scloud.verbs.refusals import not_allowed, refusal
 from scloud.web.icons import icon
 from scloud.web.lists import (
     RowAction,
 )
 from scloud.web.status import StatusView
+from scloud.web.verbs import menu
 
 
 def tenant_of(actor: Actor) -> Tenant:
@@ -37,13 +40,6 @@ def image_status(image: Image) -> StatusView:
     return StatusView(label=str(ImageStatus(image.status).label), tone=tone, detail=image.failure)
 
 
-def image_refused(image: Image, verb: str, actor: Actor) -> str:
-    """Return why the caller cannot use a verb on an image now; empty when it can."""
-    if not actor.allows(f"compute.{verb}"):
-        return _("Your role does not include this.")
-    return own_image_refusal(image, verb) or ""
-
-
 def system_of(image: Image) -> Any:
     words = f"{image.distribution.capitalize()} {image.version}".strip()
     return format_html("<span>{} {}</span>", icon(os_icon(image.distribution)), words)
@@ -54,30 +50,17 @@ def image_actions(image: Image, actor: Actor) -> list[RowAction]:
     may_create = actor.allows("compute.create_vm")
     usable = image.status == ImageStatus.AVAILABLE
     reason = "" if usable else _("The image is not available.")
-    lines = [
-        RowAction(
-            _("Create VM"),
-            f"{reverse('vm-create')}?image={image.pk}",
-            icon="server-2",
-            how="link",
-            reason=reason if may_create else _("Your role does not include this."),
-        )
-    ]
-    for verb in ("rename_image", "download_image", "delete_image"):
-        rule = image_states.IMAGES.rule(verb)
-        slug = verb.removesuffix("_image")
-        lines.append(
-            RowAction(
-                rule.label,
-                reverse(f"image-{slug}", args=[image.pk]),
-                icon=rule.icon,
-                danger=rule.danger,
-                reason=image_refused(image, verb, actor),
-                separator=verb != "download_image",
-            )
-        )
+    create = RowAction(
+        _("Create VM"),
+        f"{reverse('vm-create')}?image={image.pk}",
+        icon="server-2",
+        how="link",
+        reason=reason if may_create else not_allowed(),
+    )
+    first, *rest = menu("image", image, actor)
+    lines = [create, replace(first, separator=True), *rest]
     ready = not image.is_base and uploads.is_ready(image)
-    if ready and not image_refused(image, "download_image", actor):
+    if ready and not refusal(actor, image, IMAGES.rule("download_image")):
         url = reverse("image-file", args=[image.pk])
         lines.insert(3, RowAction(_("Save the file"), url, icon="file-download", how="link"))
     return lines

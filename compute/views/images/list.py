@@ -16,14 +16,13 @@ from compute.views.common import name_and_id
 from compute.views.images.common import image_actions, image_status, system_of, tenant_of
 from scloud.web import ui
 from scloud.web.lists import (
-    BatchAction,
     Column,
     EmptyState,
     Filter,
-    ListView,
     PageAction,
     RowAction,
 )
+from scloud.web.verbs import VerbList
 
 
 def _of_kind(rows: QuerySet[Any], values: list[str]) -> QuerySet[Any]:
@@ -32,14 +31,13 @@ def _of_kind(rows: QuerySet[Any], values: list[str]) -> QuerySet[Any]:
     return rows.filter(tenant__isnull="base" in values)
 
 
-class ImageList(ListView):
+class ImageList(VerbList):
     """Base images and the tenant's own."""
 
     kind = "image"
     permission = "compute.view_image"
     title = gettext_lazy("Images")
     default_sort = "name"
-    has_row_menu = True
     page_template = "compute/images/list.html"
     columns = (
         name_and_id("image-detail"),
@@ -124,15 +122,6 @@ class ImageList(ListView):
             ],
         ),
         Filter("family", gettext_lazy("System"), choices=OsFamily.choices, lookup="os_family__in"),
-    )
-    batch_actions = (
-        BatchAction(
-            gettext_lazy("Delete"),
-            icon="trash",
-            url_name="image-batch-delete",
-            danger=True,
-            permission="compute.delete_image",
-        ),
     )
     page_actions = (
         PageAction(

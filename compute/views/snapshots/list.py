@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -14,17 +14,15 @@ from compute.models import Snapshot
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
 from compute.queries import vms as vm_queries
-from compute.rules.refusals import snapshot_refusal
-from compute.states import disks as disk_states
 from compute.states import snapshots as snapshot_states
 from compute.states.snapshots import SnapshotStatus
+from compute.verbs.disks import DISKS
 from compute.views.common import TONES
-from compute.views.disks.list import refused
 from compute.views.vms.detail import Tab, VmPage, register_tab
-from scloud.tenancy.actor import Actor
 from scloud.web import ui
-from scloud.web.lists import BatchAction, Column, EmptyState, Filter, ListView, RowAction
+from scloud.web.lists import Column, EmptyState, Filter
 from scloud.web.status import StatusView
+from scloud.web.verbs import VerbList, row_action
 
 register_tab(
     Tab("snapshots", gettext_lazy("Snapshots"), "vm-snapshots", 30, "compute.view_snapshot")
@@ -38,14 +36,7 @@ def snapshot_status(snapshot: Snapshot) -> StatusView:
     return StatusView(label=label, tone=tone, detail=snapshot.failure)
 
 
-def snapshot_refused(snapshot: Snapshot, verb: str, actor: Actor) -> str:
-    """Return why the caller cannot use a verb on a snapshot now; empty when it can."""
-    if not actor.allows(f"compute.{verb}"):
-        return _("Your role does not include this.")
-    return snapshot_refusal(snapshot, verb) or ""
-
-
-class SnapshotList(ListView):
+class SnapshotList(VerbList):
     """All snapshots of the tenant in the chosen region."""
 
     kind = "snapshot"
@@ -55,7 +46,6 @@ class SnapshotList(ListView):
         "id", "name", "remark", "disk__name", "disk__id", "disk__vm__name",
     )  # fmt: skip
     default_sort = "-created"
-    has_row_menu = True
     page_template = "compute/vms/list.html"
     columns: ClassVar[Sequence[Column]] = (
         Column(
@@ -106,15 +96,6 @@ class SnapshotList(ListView):
             choices=[c for c in SnapshotStatus.choices if c[0] != SnapshotStatus.DESTROYED],
         ),
     )
-    batch_actions = (
-        BatchAction(
-            gettext_lazy("Delete"),
-            icon="trash",
-            url_name="snapshot-batch-delete",
-            danger=True,
-            permission="compute.delete_snapshot",
-        ),
-    )
     empty = EmptyState(
         gettext_lazy("No snapshots yet"),
         gettext_lazy(
@@ -130,34 +111,6 @@ class SnapshotList(ListView):
     def get_queryset(self) -> QuerySet[Snapshot]:
         """The region's snapshots with their disk and its VM."""
         return snapshot_queries.snapshots(self.request.region)
-
-    def row_actions(self, obj: Any) -> list[RowAction]:
-        """Roll back, new disk, rename, delete."""
-
-        def line(verb: str, slug: str, *, separator: bool = False) -> RowAction:
-            rule = disk_states.DISKS.rule(verb)
-            return RowAction(
-                rule.label,
-                reverse(f"snapshot-{slug}", args=[obj.pk]),
-                icon=rule.icon,
-                danger=rule.danger,
-                reason=snapshot_refused(obj, verb, self.actor),
-                separator=separator,
-            )
-
-        may_rename = self.actor.allows("compute.rename_snapshot")
-        rename = RowAction(
-            _("Rename"),
-            reverse("snapshot-rename", args=[obj.pk]),
-            icon="pencil",
-            reason="" if may_rename else _("Your role does not include this."),
-        )
-        return [
-            line("roll_back_snapshot", "roll-back"),
-            line("create_disk_from_snapshot", "create-disk"),
-            rename,
-            line("delete_snapshot", "delete", separator=True),
-        ]
 
 
 class VmSnapshots(VmPage, SnapshotList):
@@ -182,11 +135,9 @@ class VmSnapshots(VmPage, SnapshotList):
         vm = vm_queries.vm(self.kwargs["vm_id"])
         rows: Any = disk_queries.disks().filter(vm=vm).order_by("-is_system", "target")
         actions = [
-            RowAction(
-                _("Snapshot of %(disk)s") % {"disk": disk.device or disk.name},
-                reverse("disk-snapshot", args=[disk.pk]),
-                icon="camera",
-                reason=refused(disk, "create_snapshot", self.actor),
+            replace(
+                row_action(DISKS.rule("create_snapshot"), disk, self.actor),
+                label=_("Snapshot of %(disk)s") % {"disk": disk.device or disk.name},
             )
             for disk in rows
         ]

@@ -33,12 +33,14 @@ class WizardView(ConsoleView):
 
     def context(self, draft: Draft) -> dict[str, Any]:
         """Price the draft and return the template's variables."""
-        quote = None if draft.missing else draft.quote
+        quote = None if draft.purchase.missing else draft.purchase.quote
         draft.check_typed()
         return {
             "draft": draft,
             "quote": quote,
-            "blocked": bool(draft.errors or draft.refusal) or quote is None or not quote.affordable,
+            "blocked": bool(draft.typed.errors or draft.typed.refusal)
+            or quote is None
+            or not quote.affordable,
             "parts": draft.changed_parts,
         }
 
@@ -58,14 +60,14 @@ class VmCreate(WizardView):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Buy, or say beside the fields why not; what was typed stays where it is."""
         draft = self.draft(request.POST)
-        order = draft.order()
+        order = draft.purchase.order()
         if order is not None:
             try:
                 vms = create_vms(
                     actor=self.actor, order=order, quote_token=request.POST.get("quote_token", "")
                 )
             except (ScloudError, StaleQuote) as error:
-                draft.refuse(error)
+                draft.typed.refuse(error)
             else:
                 text = ngettext(
                     "%(name)s is being created.", "%(n)d VMs are being created.", len(vms)

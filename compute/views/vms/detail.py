@@ -26,13 +26,13 @@ from compute.models import VM
 from compute.queries import disks as disk_queries
 from compute.queries import vms as vm_queries
 from compute.states.vms import VmTask
-from compute.views.common import disk_status, expiry, method_label, os_icon, refusal, vm_status
-from compute.views.vms import verbs
+from compute.verbs.vms import VMS
+from compute.views.common import disk_status, expiry, method_label, os_icon, vm_status
 from network.queries.nics import nics_of
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import Job
 from scloud.resources import kinds
-from scloud.web import ui
+from scloud.web import ui, verbs
 from scloud.web.activity import OperationsView, job_status
 from scloud.web.http import ConsoleRequest
 from scloud.web.icons import icon
@@ -115,7 +115,7 @@ def header_of(vm: VM, request: ConsoleRequest) -> dict[str, Any]:
     job: Job | None = None
     if vm.task_job:
         job = Job.objects.filter(pk=vm.task_job).first()
-    shown = verbs.buttons(vm, request.actor)
+    shown = verbs.buttons("vm", vm, request.actor)
     # A button that is possible now stands in the page; the others wait in the menu with a reason.
     possible = [one for one in shown if not one.reason]
     return {
@@ -123,7 +123,7 @@ def header_of(vm: VM, request: ConsoleRequest) -> dict[str, Any]:
         "status": vm_status(vm),
         "job": job if job is not None and job.is_active else None,
         "main_actions": possible,
-        "more_actions": verbs.menu(vm, request.actor),
+        "more_actions": verbs.menu("vm", vm, request.actor),
         "menu_id": f"more-{vm.pk}",
     }
 
@@ -210,7 +210,7 @@ class VmOverview(VmTabView):
             "basics": basics,
             "size": size,
             "money": money_facts,
-            "renew_reason": refusal(vm, "renew_vm", actor, "billing.renew_resource"),
+            "renew": verbs.row_action(VMS.rule("renew_vm"), vm, actor),
         }
 
     def sections_of(self, vm: VM) -> list[dict[str, Any]]:
@@ -230,7 +230,7 @@ def _name(vm: VM, may_rename: bool) -> SafeString:
         '{} <button type="button" class="copy copy-always" hx-get="{}" hx-target="#dialog-slot"'
         ' aria-haspopup="dialog" title="{}" aria-label="{}">{}</button>',
         ui.two(vm.name, vm.remark),
-        reverse("vm-rename", args=[vm.pk]),
+        verbs.url_of("vm", "rename_vm", vm.pk),
         _("Name, remark and tags"),
         _("Name, remark and tags"),
         icon("pencil"),
@@ -245,7 +245,7 @@ def _protection(vm: VM, may_change: bool) -> SafeString | str:
         '{} <button type="button" class="link-btn small" hx-get="{}" hx-target="#dialog-slot"'
         ' aria-haspopup="dialog">{}</button>',
         word,
-        reverse("vm-protect", args=[vm.pk]),
+        verbs.url_of("vm", "protect_vm", vm.pk),
         _("Change"),
     )
 
@@ -276,11 +276,6 @@ def ui_url(url_name: str | None, pk: str) -> str:
         return ""
 
 
-# Verbs on disks: key of the registered function -> (disk, vm, actor) -> RowAction list.
-DISK_ACTIONS: list[Callable[..., Any]] = []
-DISK_BUTTONS: list[Callable[..., Any]] = []
-
-
 class VmDisks(VmTabView):
     """The system disk and the data disks."""
 
@@ -288,28 +283,22 @@ class VmDisks(VmTabView):
     body_template = "compute/vms/disks.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
-        """One row a disk; verbs come from what is registered in DISK_ACTIONS."""
-        rows = []
+        """One row a disk, with its verbs."""
         disks: Any = disk_queries.disks_of(vm)
-        for disk in disks:
-            actions: list[Any] = []
-            for provide in DISK_ACTIONS:
-                actions += provide(disk, vm, self.request.actor)
-            rows.append(
-                {
-                    "disk": disk,
-                    "status": disk_status(disk),
-                    "medium": disk.disk_type.get_medium_display(),
-                    "billing": method_label(disk.billing_method),
-                    "expires": expiry(disk) if not disk.is_system else ui.NONE,
-                    "actions": actions,
-                    "menu_id": f"disk-{disk.pk}",
-                }
-            )
-        page_actions: list[Any] = []
-        for provide in DISK_BUTTONS:
-            page_actions += provide(vm, self.request.actor)
-        return {"rows": rows, "page_actions": page_actions}
+        rows = [
+            {
+                "disk": disk,
+                "status": disk_status(disk),
+                "medium": disk.disk_type.get_medium_display(),
+                "billing": method_label(disk.billing_method),
+                "expires": expiry(disk) if not disk.is_system else ui.NONE,
+                "actions": verbs.menu("disk", disk, self.request.actor),
+                "menu_id": f"disk-{disk.pk}",
+            }
+            for disk in disks
+        ]
+        attach = verbs.row_action(VMS.rule("attach_disk"), vm, self.request.actor)
+        return {"rows": rows, "page_actions": [attach]}
 
 
 _NIC_TONES: dict[str, Tone] = {"applying": "busy", "available": "ok", "failed": "error"}

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
-from compute.actions.vms import lifecycle
+from compute.actions.vms.lifecycle import rename_vm
 from compute.models import VM
 from compute.queries import vms as vm_queries
-from compute.states import vms as states
-from compute.states.vms import VmStatus
-from compute.views.common import configuration, expiry, method_label, refusal, vm_status
-from compute.views.forms import DeleteForm, InlineNameForm
-from compute.views.vms import verbs
+from compute.states.vms import PAUSED, VmStatus
+from compute.verbs.vms import VMS
+from compute.views.common import configuration, expiry, method_label, vm_status
+from compute.views.forms import InlineNameForm
 from scloud.lib import search
-from scloud.lib.errors import InvalidInput, ScloudError
+from scloud.lib.errors import InvalidInput
+from scloud.verbs.refusals import refusal
 from scloud.web import http, ui
 from scloud.web.forms import add_error, errors_with_remedies
 from scloud.web.lists import (
-    BatchAction,
     Column,
     EmptyState,
     Filter,
-    ListView,
     PageAction,
     RowAction,
 )
-from scloud.web.views import BatchView, ConsoleView
+from scloud.web.verbs import VerbList
+from scloud.web.views import ConsoleView
 
 _BUSY = "busy"
 _SHOWN = (
     VmStatus.RUNNING,
-    states.PAUSED,
+    PAUSED,
     VmStatus.STOPPED,
     VmStatus.EXPIRED,
     VmStatus.FAILED,
@@ -52,7 +50,7 @@ def _by_state(rows: QuerySet[VM], values: list[str]) -> QuerySet[VM]:
     return idle | rows.exclude(task="") if _BUSY in values else idle
 
 
-class VmList(ListView):
+class VmList(VerbList):
     """All VMs of the tenant in the chosen region."""
 
     kind = "vm"
@@ -60,7 +58,6 @@ class VmList(ListView):
     title = gettext_lazy("Virtual machines")
     search_placeholder = gettext_lazy("Search by name, remark, ID, tag or IP")
     default_sort = "-created"
-    has_row_menu = True
     page_template = "compute/vms/list.html"
     columns = (
         Column(
@@ -148,7 +145,7 @@ class VmList(ListView):
             "status",
             gettext_lazy("Status"),
             choices=(
-                *((s, states.VMS.labels[s]) for s in _SHOWN),
+                *((s, VMS.labels[s]) for s in _SHOWN),
                 (_BUSY, gettext_lazy("In progress")),
             ),
             apply=_by_state,
@@ -178,16 +175,6 @@ class VmList(ListView):
             apply=lambda rows, values: rows.filter(tags__contains=values[:1]),
         ),
     )
-    batch_actions = tuple(
-        BatchAction(
-            states.VM_RULES[rule].label,
-            icon=states.VM_RULES[rule].icon,
-            url_name="vm-batch-" + rule.removesuffix("_vm").replace("_", "-"),
-            danger=states.VM_RULES[rule].danger,
-            permission=states.VM_RULES[rule].permission,
-        )
-        for rule in ("start_vm", "shut_down_vm", "resume_vm", "power_off_vm", "delete_vm")
-    )
     page_actions = (
         PageAction(gettext_lazy("Create VM"), "vm-create", permission="compute.create_vm"),
     )
@@ -213,7 +200,7 @@ class VmList(ListView):
 
     def inline_actions(self, obj: Any) -> list[RowAction]:
         """The screen, one click away."""
-        if refusal(obj, "open_vnc", self.actor):
+        if refusal(self.actor, obj, VMS.rule("open_vnc")):
             return []
         return [
             RowAction(
@@ -229,7 +216,7 @@ class VmList(ListView):
         details = RowAction(
             _("Details"), reverse("vm-detail", args=[obj.pk]), icon="list-details", how="link"
         )
-        first, *rest = verbs.menu(obj, self.actor)
+        first, *rest = super().row_actions(obj)
         return [details, replace(first, separator=True), *rest]
 
 
@@ -255,7 +242,7 @@ class VmName(ConsoleView):
         obj = vm_queries.vm(vm_id)
         if "edit" not in request.GET:
             return self.render("compute/vms/cells/name.html", {"obj": obj})
-        self.actor.require("compute.rename_vm")
+        self.actor.require(VMS.rule("rename_vm").permission)
         form = InlineNameForm(initial={"name": obj.name, "remark": obj.remark})
         return self.render("compute/vms/cells/name_edit.html", {"obj": obj, "form": form})
 
@@ -265,7 +252,7 @@ class VmName(ConsoleView):
         form = InlineNameForm(request.POST)
         if form.is_valid():
             try:
-                lifecycle.rename_vm(actor=self.actor, vm=obj, **form.cleaned_data)
+                rename_vm(actor=self.actor, vm=obj, **form.cleaned_data)
             except InvalidInput as error:
                 add_error(form, error)
         if not form.is_valid():
@@ -278,70 +265,3 @@ class VmName(ConsoleView):
         response = self.render("compute/vms/cells/name.html", {"obj": vm_queries.vm(vm_id)})
         http.changed(response, "vm", vm_id)
         return http.toast(response, _("Saved."))
-
-
-class VmBatch(BatchView):
-    """A verb on the chosen VMs."""
-
-    permission = "compute.view_vm"
-    live_kind = "vm"
-    rule: ClassVar[str]
-    max_objects = lifecycle.MAX_BATCH_VERB
-
-    def get_objects(self, ids: list[str]) -> list[Any]:
-        """The chosen VMs of the tenant."""
-        return list(vm_queries.vms().filter(pk__in=ids))
-
-    def get_dialog_context(self, objects: list[Any]) -> dict[str, Any]:
-        """Say beforehand which of them will be refused."""
-        refused = [
-            f"{vm.name}: {reason}"
-            for vm in objects
-            if (reason := refusal(vm, self.rule, self.actor))
-        ]
-        return {"warnings": refused[:5] + ([f"+{len(refused) - 5}"] if len(refused) > 5 else [])}
-
-    def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Call the action on one."""
-        (result,) = lifecycle.run_batch(actor=self.actor, verb=self.rule, vms=[obj], **data)
-        if isinstance(result.error, ScloudError):
-            raise result.error
-        return result.job
-
-
-BATCH_TEXTS: dict[str, Any] = {
-    "start_vm": gettext_lazy("The chosen VMs are started."),
-    "shut_down_vm": gettext_lazy("The operating systems of the chosen VMs are asked to shut down."),
-    "resume_vm": gettext_lazy("The chosen VMs go on where they stand."),
-    "power_off_vm": gettext_lazy(
-        "Like pulling the plug: what has not been written to disk yet is lost."
-    ),
-    "restart_vm": gettext_lazy("The operating systems of the chosen VMs are asked to restart."),
-    "delete_vm": gettext_lazy(
-        "The chosen VMs are powered off and move to the recycle bin; their data disks are unbound "
-        "unless they are taken along."
-    ),
-}
-
-
-def _batch_view(rule: str, text: Any) -> type[VmBatch]:
-    known = states.VM_RULES[rule]
-    attributes = {
-        "rule": rule,
-        "title": known.label,
-        "verb": known.label,
-        "danger": known.danger,
-        "text": text,
-        "form_class": DeleteForm if rule == "delete_vm" else None,
-    }
-    return type("VmBatch", (VmBatch,), attributes)
-
-
-def batch_patterns() -> Sequence[URLPattern]:
-    """Return ``/vms/batch/<slug>/`` for every verb that several VMs can be given at once."""
-    out = []
-    for rule, text in BATCH_TEXTS.items():
-        slug = rule.removesuffix("_vm").replace("_", "-")
-        view = _batch_view(rule, text).as_view()
-        out.append(path(f"vms/batch/{slug}/", view, name=f"vm-batch-{slug}"))
-    return out

@@ -11,11 +11,11 @@ from django.utils import timezone
 from billing.models import Order, QuotaClaim, Subscription
 from billing.services import subscription_of
 from compute.actions import disks, snapshots
-from compute.actions.disks import DiskOrder
 from compute.actions.vms import lifecycle
 from compute.hypervisor.base import CommandResult, GuestFilesystem
 from compute.hypervisor.fake import FakeHypervisor
 from compute.models import VM, Disk
+from compute.rules.orders import DiskOrder
 from compute.sweeps import disks as disk_sweeps
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput, QuotaExceeded

@@ -16,11 +16,11 @@ import libvirt
 import pytest
 
 from compute.actions import disks, images, snapshots
-from compute.actions.disks import DiskOrder
 from compute.actions.images import ImageFacts
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, DiskType, Drift, Host, Snapshot, Spec
+from compute.rules.orders import DiskOrder
 from compute.storage.base import FileSource
 from compute.sweeps import guests
 from compute.sweeps.limits import apply_changed_limits

@@ -9,9 +9,9 @@ import pytest
 from django.utils import timezone
 
 from compute.actions import disks, snapshots
-from compute.actions.disks import DiskOrder
 from compute.actions.vms import changes, lifecycle
 from compute.models import Snapshot, SnapshotSchedule
+from compute.rules.orders import DiskOrder
 from compute.sweeps import schedules
 from network.actions.security import create_security_group
 from network.models import Nic, SecurityGroup

@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from billing.models import QuotaClaim
 from compute.actions import disks, snapshots
-from compute.actions.disks import DiskOrder
 from compute.actions.vms import lifecycle
 from compute.hypervisor.base import OperationTimeout
 from compute.models import VM, Disk, Snapshot, SnapshotSchedule
+from compute.rules.orders import DiskOrder
 from compute.rules.schedules import next_run, to_forget
 from compute.sweeps import schedules
 from scloud.lib.errors import Conflict, InvalidInput

@@ -16,6 +16,7 @@ from scloud.lib.errors import Forbidden
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
 from scloud.tenancy.permissions import Role
+from scloud.verbs.batch import run_batch
 from tests.compute.box import Box, points_of
 from tests.compute.factories import buy_vms
 from tests.compute.vms.test_paused import stand_still
@@ -167,7 +168,7 @@ def test_a_batch_that_nobody_may_ask_for_is_refused_whole_and_logged(
     actor = Actor(tenant=box.actor.tenant, user=reader, role=reader.role, via="api", ip="")
     vms = [box.vm(stopped=True), box.vm(stopped=True)]
     with pytest.raises(Forbidden):
-        lifecycle.run_batch(actor=actor, verb="start_vm", vms=vms)
+        run_batch("vm", actor=actor, verb="start_vm", rows=vms)
     assert box.run() == []
     refused = Operation.objects.get(verb="compute.start_vm", user_id=reader.pk)
     assert (refused.succeeded, refused.error_code) == (False, "forbidden")

@@ -18,12 +18,13 @@ from compute.hypervisor.fake import pause
 from compute.models import VM
 from compute.queries import vms as vm_queries
 from compute.rules.refusals import vm_refusal
-from compute.states.vms import PAUSED, VM_RULES, PauseReason, PowerState, VmStatus
+from compute.states.vms import PAUSED, PauseReason, PowerState, VmStatus
 from compute.sweeps import vms as sweeps
 from compute.sweeps.reconcile import reconcile_hosts
 from compute.sweeps.subscriptions import catch_up_expired
 from compute.tasks.drivers import hypervisor_of
 from compute.transitions.vms import observe
+from compute.verbs.vms import VM_RULES
 from scloud.audit.models import Event
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict

@@ -9,15 +9,23 @@ from django.urls import reverse
 from compute.models import VM
 from compute.rules.refusals import vm_refusal
 from compute.states.vms import VmStatus, VmTask
-from compute.views.vms.verbs import VERBS, ConsoleVerb
+from compute.verbs.vms import VM_RULES
 from scloud.jobs.models import Job
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
+from scloud.verbs.catalogue import Dialog, Verb
 from tests.compute.factories import PASSWORD, Platform, make_vm, settle
 
 HTMX: dict[str, Any] = {"HTTP_HX_REQUEST": "true"}
-WITH_VIEW = [verb for verb in VERBS if verb.view is not None]
+WITH_VIEW = [verb for verb in VM_RULES.values() if verb.dialog and not verb.dialog.page]
+
+
+def dialog_of(verb: Verb) -> Dialog:
+    assert verb.dialog is not None
+    return verb.dialog
+
+
 STATES = [
     (VmStatus.RUNNING, ""),
     (VmStatus.STOPPED, ""),
@@ -28,7 +36,7 @@ STATES = [
 ]
 
 
-def form_of(verb: ConsoleVerb, vm: VM, platform: Platform) -> dict[str, Any]:
+def form_of(verb: Verb, vm: VM, platform: Platform) -> dict[str, Any]:
     """What a person would type into the verb's dialog."""
     return {
         "rename_vm": {"name": "other", "remark": "", "tags": "a, b=c"},
@@ -37,16 +45,17 @@ def form_of(verb: ConsoleVerb, vm: VM, platform: Platform) -> dict[str, Any]:
         "make_image": {"name": "golden", "remark": ""},
         "reinstall_vm": {"image": platform.image.pk, "password": ""},
         "change_security_groups": {"internal": "", "external": ""},
-    }.get(verb.rule, {})
+    }.get(verb.name, {})
 
 
 @pytest.mark.parametrize(("status", "task"), STATES, ids=lambda value: str(value) or "idle")
 def test_every_verb_is_done_or_refused_as_the_table_says(
     console: Client, platform: Platform, actor: Actor, status: VmStatus, task: VmTask
 ) -> None:
-    priced = {"renew_vm", "modify_vm", "hot_upgrade_vm"}
+    # With a price, or with a disk to choose: test_every_verb_over_http.py tries those.
+    priced = {"renew_vm", "modify_vm", "hot_upgrade_vm", "attach_disk", "detach_disk"}
     for verb in WITH_VIEW:
-        if verb.binned or verb.rule in priced:
+        if dialog_of(verb).binned or verb.name in priced:
             continue
         vm = make_vm(platform, actor, status, name="subject", cash="100")
         with scope(tenant=actor.tenant):
@@ -54,37 +63,37 @@ def test_every_verb_is_done_or_refused_as_the_table_says(
                 columns = {"task": task, "task_deadline": vm.created_at}
                 VM.objects.filter(pk=vm.pk).update(**columns)
                 vm.refresh_from_db()
-            allowed = vm_refusal(vm, verb.rule) is None
-            url = reverse(verb.name, args=[vm.pk])
+            allowed = vm_refusal(vm, verb.name) is None
+            url = reverse(verb.url_name, args=[vm.pk])
             response = console.post(url, form_of(verb, vm, platform), **HTMX)
             good = response.status_code in (200, 204)
-            assert good == allowed, f"{verb.rule} in {status} {task}: {response.status_code}"
+            assert good == allowed, f"{verb.name} in {status} {task}: {response.status_code}"
             VM.objects.filter(pk=vm.pk).update(task="", status="failed", host=None)
 
 
-@pytest.mark.parametrize("verb", WITH_VIEW, ids=lambda verb: verb.path)
+@pytest.mark.parametrize("verb", WITH_VIEW, ids=lambda verb: verb.dialog_path)
 def test_a_foreign_vm_does_not_exist(
-    console: Client, platform: Platform, other_tenant: Tenant, make_user: Any, verb: ConsoleVerb
+    console: Client, platform: Platform, other_tenant: Tenant, make_user: Any, verb: Verb
 ) -> None:
     stranger = make_user(other_tenant)
     vm = make_vm(
         platform,
         Actor(tenant=other_tenant, user=stranger, role=stranger.role, via="console"),
-        "binned" if verb.binned else "running",
+        "binned" if dialog_of(verb).binned else "running",
     )
-    url = reverse(verb.name, args=[vm.pk])
+    url = reverse(verb.url_name, args=[vm.pk])
     assert console.post(url, {"typed_name": vm.name}, **HTMX).status_code == 404
-    if verb.how != "post":
+    if dialog_of(verb).how != "post":
         assert console.get(url, **HTMX).status_code == 404
 
 
-@pytest.mark.parametrize("verb", WITH_VIEW, ids=lambda verb: verb.path)
+@pytest.mark.parametrize("verb", WITH_VIEW, ids=lambda verb: verb.dialog_path)
 def test_asking_changes_nothing(
-    console: Client, platform: Platform, actor: Actor, verb: ConsoleVerb
+    console: Client, platform: Platform, actor: Actor, verb: Verb
 ) -> None:
-    vm = make_vm(platform, actor, "binned" if verb.binned else "stopped")
-    answer = console.get(reverse(verb.name, args=[vm.pk]), **HTMX)
-    assert answer.status_code == (405 if verb.how == "post" else 200)
+    vm = make_vm(platform, actor, "binned" if dialog_of(verb).binned else "stopped")
+    answer = console.get(reverse(verb.url_name, args=[vm.pk]), **HTMX)
+    assert answer.status_code == (405 if dialog_of(verb).how == "post" else 200)
     before = (vm.status, vm.task, vm.name)
     vm.refresh_from_db()
     assert (vm.status, vm.task, vm.name) == before

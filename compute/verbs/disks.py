@@ -1,0 +1,335 @@
+"""The verbs of disks, in the order of their menu, and the disk's part in those of snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+
+from django.utils.translation import gettext_lazy as _
+
+from compute.states.disks import DiskStatus, DiskTask
+from compute.states.vms import ANY, LIVING, ON, SETTLED, STOPPED
+from compute.verbs import inputs, snapshots
+from compute.verbs.images import BIN
+from scloud.verbs.catalogue import Answer, Batch, Catalogue, Dialog, Field, Quote, Route, Verb
+
+D, K = DiskStatus, DiskTask
+_LOOSE = frozenset({D.UNBOUND})
+_WHOLE = frozenset({D.UNBOUND, D.BOUND})
+_THERE = frozenset(set(D) - {D.DESTROYED})
+
+
+@dataclass(frozen=True)
+class DiskVerb(Verb):
+    """A verb of a disk, which may hang on a VM.
+
+    ``vm_from`` says where that VM may stand (empty: there must be none), ``vm_idle`` whether
+    something in flight on the VM forbids the verb too, ``system_too`` whether a system disk knows
+    it.
+    """
+
+    _: KW_ONLY
+    vm_from: frozenset[str] = frozenset()
+    vm_idle: bool = True
+    system_too: bool = False
+
+
+def _part(
+    verb: Verb,
+    allowed_from: Iterable[str],
+    task: str,
+    deadline_s: int,
+    event: str,
+    *,
+    vm_from: frozenset[str],
+    joins: str = "",
+    needs_idle: bool = True,
+) -> DiskVerb:
+    """Return where the disk may stand for a verb of its snapshots, and what is in flight then."""
+    return DiskVerb(
+        verb.name,
+        verb.label,
+        frozenset(allowed_from),
+        task,
+        deadline_s,
+        event,
+        icon=verb.icon,
+        danger=verb.danger,
+        joins=joins,
+        needs_idle=needs_idle,
+        vm_from=vm_from,
+        system_too=True,
+        argument=None,
+        elsewhere="It is a verb of the snapshot.",
+        silent="It is a verb of the snapshot.",
+    )
+
+
+_PUBLIC = (
+    DiskVerb(
+        "attach_disk",
+        _("Attach"),
+        _LOOSE,
+        K.ATTACHING,
+        120,
+        "disk.attached",
+        icon="link",
+        input=inputs.AttachInput,
+        route=Route(
+            "Attach an unbound disk to a VM of its region, live where the VM runs.",
+            example=("Attach", {"vm": "vm-4k2p09xqa"}),
+        ),
+        dialog=Dialog(
+            text=_("A running VM sees the disk at once. A new disk has no file system yet."),
+            done=_("%(name)s is being attached."),
+        ),
+    ),
+    DiskVerb(
+        "detach_disk",
+        _("Detach"),
+        frozenset({D.BOUND}),
+        K.DETACHING,
+        180,
+        "disk.detached",
+        icon="unlink",
+        vm_from=SETTLED,
+        input=inputs.DetachInput,
+        route=Route("Unmount a data disk in the guest, where it runs, and take it off its VM."),
+        dialog=Dialog(
+            text=_("It is unmounted in the guest first. The content stays."),
+            done=_("%(name)s is being detached."),
+            fields={
+                "force": Field(
+                    _("Detach even if the guest does not answer"),
+                    _("What is still mounted there then gets I/O errors."),
+                )
+            },
+        ),
+    ),
+    DiskVerb(
+        "expand_disk",
+        _("Expand"),
+        _WHOLE,
+        K.EXPANDING,
+        120,
+        "disk.expanded",
+        icon="arrows-diagonal",
+        vm_from=SETTLED | ON,
+        system_too=True,
+        input=inputs.ExpandInput,
+        route=Route(
+            "Grow a disk, live where its VM runs; its file system is grown inside the guest.",
+            example=("To 200 GB", {"size_gib": 200, "quote_token": inputs.QUOTED}),
+            quote=Quote(
+                doc="Say what growing a disk costs now and per period; changes nothing.",
+                input=inputs.SizeInput,
+                name="quote_expansion",
+                example=("To 200 GB", {"size_gib": 200}),
+            ),
+        ),
+        dialog=Dialog(
+            group=1,
+            text=_("A disk only grows. Its VM goes on running."),
+            done=_("%(name)s is being expanded."),
+        ),
+    ),
+    DiskVerb(
+        "clone_disk",
+        _("Clone"),
+        _LOOSE,
+        K.CLONING,
+        7200,
+        "disk.cloned",
+        joins="disk.create",
+        icon="copy",
+        input=inputs.DiskCopyPurchaseInput,
+        route=Route(
+            "Buy a copy of an unbound disk, of its type and at least its size.",
+            answer=Answer.MADE,
+            made="disk",
+            example=("Clone", {"name": "copy", "quote_token": inputs.QUOTED}),
+        ),
+        dialog=Dialog(
+            group=1,
+            press=_("Buy now"),
+            text=_("A new disk with the same content, of the same type."),
+            done=_("%(name)s is being cloned."),
+        ),
+    ),
+    DiskVerb(
+        "create_snapshot",
+        snapshots.CREATE.label,
+        _WHOLE,
+        K.SNAPSHOTTING,
+        120,
+        "disk.snapshotted",
+        icon=snapshots.CREATE.icon,
+        vm_from=SETTLED | ON,
+        system_too=True,
+        elsewhere="POST /snapshots",
+        dialog=Dialog(
+            group=2,
+            path="snapshot",
+            text=_(
+                "Taken at once; the VM goes on running. File systems are brought to rest where the "
+                "guest's agent answers."
+            ),
+            done=_("A snapshot of %(name)s is being taken."),
+        ),
+    ),
+    DiskVerb(
+        "set_snapshot_schedule",
+        _("Scheduled snapshots"),
+        _THERE,
+        icon="calendar-repeat",
+        needs_idle=False,
+        vm_from=ANY,
+        system_too=True,
+        elsewhere="PUT /disks/{id}/schedule",
+        dialog=Dialog(
+            group=2,
+            path="schedule",
+            press=_("Save"),
+            icon="",
+            text=_("Older ones of the schedule are deleted; those you take yourself stay."),
+            done=_("Saved."),
+        ),
+    ),
+    DiskVerb(
+        "rename_disk",
+        _("Rename"),
+        _THERE,
+        icon="pencil",
+        needs_idle=False,
+        vm_from=ANY,
+        system_too=True,
+        input=inputs.DiskChangesInput,
+        route=Route("Change name, remark or tags.", method="patch", answer=Answer.ROW),
+        dialog=Dialog(
+            group=3,
+            title=_("Name, remark and tags"),
+            press=_("Save"),
+            icon="",
+            done=_("Saved."),
+        ),
+    ),
+    DiskVerb(
+        "renew_disk",
+        _("Renew"),
+        _WHOLE | {D.EXPIRED, D.BINNED},
+        icon="calendar-plus",
+        needs_idle=False,
+        vm_from=ANY,
+        right="billing.renew_resource",
+        elsewhere="POST /subscriptions/{resource_id}/renew",
+        dialog=Dialog(
+            group=3,
+            press=_("Pay and renew"),
+            text=_("The new time follows the paid time."),
+            done=_("%(name)s is renewed."),
+        ),
+    ),
+    DiskVerb(
+        "delete_disk",
+        _("Delete"),
+        frozenset({D.UNBOUND, D.EXPIRED, D.FAILED}),
+        K.DELETING,
+        300,
+        "disk.deleted",
+        icon="trash",
+        danger=True,
+        route=Route(
+            "Move an unbound disk to the recycle bin; its snapshots are erased.", method="delete"
+        ),
+        dialog=Dialog(
+            group=4,
+            text=_("The disk moves to the recycle bin."),
+            done=_("%(name)s is being deleted."),
+        ),
+        batch=Batch(_("The chosen disks move to the recycle bin; their snapshots are erased.")),
+    ),
+    DiskVerb(
+        "restore_disk",
+        _("Restore"),
+        frozenset({D.BINNED}),
+        event="disk.restored",
+        icon="arrow-back-up",
+        route=Route(
+            "Take a disk out of the recycle bin; it comes back unbound.", answer=Answer.ROW
+        ),
+        silent=BIN,
+    ),
+    DiskVerb(
+        "destroy_disk",
+        _("Destroy"),
+        frozenset({D.BINNED}),
+        K.DESTROYING,
+        600,
+        "disk.destroyed",
+        icon="trash-x",
+        danger=True,
+        input=inputs.DestroyInput,
+        route=Route("Destroy a binned disk for good.", name="destroy_for_good"),
+        silent=BIN,
+    ),
+    _part(
+        snapshots.ROLL_BACK,
+        _WHOLE,
+        K.ROLLING_BACK,
+        300,
+        "disk.rolled_back",
+        vm_from=STOPPED,
+    ),
+    _part(
+        snapshots.DELETE,
+        _WHOLE | {D.EXPIRED},
+        K.DELETING_SNAPSHOT,
+        300,
+        "disk.snapshot_deleted",
+        vm_from=LIVING,
+    ),
+    _part(
+        snapshots.CREATE_DISK,
+        _WHOLE,
+        K.CLONING,
+        7200,
+        "disk.cloned",
+        vm_from=SETTLED | ON,
+        joins="disk.create",
+    ),
+)
+_INTERNAL = (
+    DiskVerb("create_disk", _("Create"), frozenset({D.NEW}), K.CREATING, 7200, "disk.created"),
+    # An expired disk past its grace leaves its VM first.
+    DiskVerb(
+        "retire_disk",
+        _("Delete"),
+        frozenset({D.EXPIRED, D.UNBOUND, D.BOUND}),
+        K.DELETING,
+        300,
+        "disk.deleted",
+        vm_from=ANY,
+    ),
+    # Its paid time ran out, or it was paid again after that.
+    DiskVerb("expire_disk", _("Expire"), _WHOLE, event="disk.expired", vm_from=ANY, vm_idle=False),
+    DiskVerb(
+        "reinstate_disk",
+        _("Reinstate"),
+        frozenset({D.EXPIRED}),
+        event="disk.reinstated",
+        vm_from=ANY,
+        vm_idle=False,
+    ),
+    # A snapshot is renamed wherever its disk stands.
+    _part(snapshots.RENAME, D, "", 300, "", vm_from=ANY, needs_idle=False),
+)
+
+DISKS = Catalogue[DiskVerb](
+    "disk",
+    app="compute",
+    public=_PUBLIC,
+    internal=_INTERNAL,
+    labels={**dict(DiskTask.choices), **dict(DiskStatus.choices)},
+    busy=_("The disk is busy: %(state)s."),
+)
+DISK_RULES = DISKS.public

@@ -1,0 +1,478 @@
+"""The verbs of VMs, in the order of their menu."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy as _
+
+from compute.states.vms import (
+    ANY,
+    LIVING,
+    ON,
+    PAUSED,
+    PAUSED_LABEL,
+    RUNNING,
+    SETTLED,
+    STOPPED,
+    VmStatus,
+    VmTask,
+)
+from compute.verbs import inputs
+from scloud.verbs.catalogue import (
+    AdminButton,
+    Answer,
+    Batch,
+    Catalogue,
+    Dialog,
+    Field,
+    Quote,
+    Route,
+    Verb,
+)
+
+SIZE = {"vcpus": 4, "memory_mib": 8192}
+BOUGHT_SIZE = ("4C8G", {**SIZE, "quote_token": inputs.QUOTED})
+# The group of the menu that the screen of a VM shows too.
+POWER = 0
+# Of the operators' buttons: what is done is in the tenant's operation log.
+SEEN = _("Its tenant sees in the operation log that an administrator did this.")
+
+S, T = VmStatus, VmTask
+
+_PUBLIC = (
+    Verb(
+        "start_vm",
+        _("Start"),
+        STOPPED,
+        T.STARTING,
+        120,
+        "vm.started",
+        icon="player-play",
+        route=Route("Start a stopped VM."),
+        dialog=Dialog(how="post", button=True, done=_("Starting.")),
+        batch=Batch(_("The chosen VMs are started.")),
+        admin=AdminButton(batch=True),
+    ),
+    Verb(
+        "shut_down_vm",
+        _("Shut down"),
+        RUNNING,
+        T.STOPPING,
+        180,
+        "vm.stopped",
+        icon="player-stop",
+        route=Route("Ask the guest of a running VM to shut down."),
+        dialog=Dialog(
+            button=True,
+            text=_("The operating system is asked to shut down. Paid time goes on."),
+            done=_("%(name)s is shutting down."),
+        ),
+        batch=Batch(_("The operating systems of the chosen VMs are asked to shut down.")),
+        admin=AdminButton(batch=True, confirm=SEEN),
+    ),
+    Verb(
+        "restart_vm",
+        _("Restart"),
+        RUNNING,
+        T.RESTARTING,
+        240,
+        "vm.restarted",
+        icon="refresh",
+        route=Route("Restart a running VM through its operating system."),
+        dialog=Dialog(
+            button=True,
+            text=_("The operating system is asked to restart; who is connected is cut off."),
+            done=_("%(name)s is restarting."),
+        ),
+        batch=Batch(
+            _("The operating systems of the chosen VMs are asked to restart."), button=False
+        ),
+        admin=AdminButton(),
+    ),
+    Verb(
+        "resume_vm",
+        _("Resume"),
+        frozenset({PAUSED}),
+        T.RESUMING,
+        60,
+        "vm.resumed",
+        icon="player-skip-forward",
+        route=Route("Let a paused VM go on where it stands."),
+        dialog=Dialog(how="post", button=True, done=_("Resuming.")),
+        batch=Batch(_("The chosen VMs go on where they stand.")),
+        admin=AdminButton(batch=True),
+    ),
+    Verb(
+        "power_off_vm",
+        _("Power off"),
+        ON | {S.STOPPED},
+        T.POWERING_OFF,
+        60,
+        "vm.powered_off",
+        preempts=frozenset({T.STARTING, T.STOPPING, T.RESTARTING, T.RESUMING}),
+        icon="plug-x",
+        danger=True,
+        route=Route("Switch a VM off by force; it may lose data."),
+        dialog=Dialog(
+            text=_("Like pulling the plug: what has not been written to disk yet is lost."),
+            done=_("%(name)s is being powered off."),
+        ),
+        batch=Batch(_("Like pulling the plug: what has not been written to disk yet is lost.")),
+        admin=AdminButton(batch=True, confirm=SEEN),
+    ),
+    Verb(
+        "open_vnc",
+        _("VNC login"),
+        ON,
+        icon="screen-share",
+        needs_idle=False,
+        elsewhere="A ticket of a browser session: the screen's page asks for it.",
+        dialog=Dialog(how="tab", group=1, button=True, page="vm-screen"),
+    ),
+    Verb(
+        "get_vnc_information",
+        _("Get VNC information"),
+        ON,
+        icon="device-desktop",
+        needs_idle=False,
+        route=Route(
+            "Open a new port with a new password for one VNC client, for 300 seconds.\n\n"
+            "The port opens right after the answer: a program that is refused tries again for a "
+            "moment.",
+            path="vnc-information",
+            answer=Answer.SHAPE,
+            shape=inputs.VncInformationShape,
+            secret=True,
+        ),
+        dialog=Dialog(
+            group=1,
+            path="vnc-information",
+            text=_(
+                "A new port and a new password for any VNC client. They are good for 300 seconds "
+                "if nobody connects; an earlier pair that was not used is closed."
+            ),
+        ),
+    ),
+    Verb(
+        "reset_password",
+        _("Reset password"),
+        RUNNING,
+        T.RESETTING,
+        60,
+        "vm.password_reset",
+        icon="key",
+        input=inputs.PasswordInput,
+        route=Route(
+            "Set the administrator's password of a running VM through its guest agent.",
+            example=("New", {"password": "Correct.Horse8"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            text=_("Set through the guest agent while the VM runs. It is kept nowhere."),
+            done=_("The password of %(name)s is being set."),
+        ),
+    ),
+    Verb(
+        "modify_vm",
+        _("Modify configuration"),
+        STOPPED,
+        T.MODIFYING,
+        120,
+        "vm.modified",
+        icon="adjustments",
+        input=inputs.VmSizePurchaseInput,
+        route=Route(
+            "Give a stopped VM another size, up or down; effective at its next start.",
+            example=BOUGHT_SIZE,
+            quote=Quote(
+                doc="Say what another size costs now and per period; changes nothing.",
+                input=inputs.VmSizeInput,
+                name="quote_modification",
+                example=("4C8G", SIZE),
+            ),
+        ),
+        dialog=Dialog(
+            group=2,
+            text=_("Up or down; effective at the next start. The GPU count stays."),
+            done=_("%(name)s gets its new size."),
+        ),
+    ),
+    Verb(
+        "hot_upgrade_vm",
+        _("Hot upgrade"),
+        RUNNING,
+        T.UPGRADING,
+        120,
+        "vm.upgraded",
+        icon="rocket",
+        input=inputs.VmSizePurchaseInput,
+        route=Route(
+            "Give a running VM more vCPUs or memory without a restart.",
+            example=BOUGHT_SIZE,
+            quote=Quote(
+                doc="Say what growing a running VM costs now and per period; changes nothing.",
+                input=inputs.VmSizeInput,
+                name="quote_hot_upgrade",
+                example=("4C8G", SIZE),
+            ),
+        ),
+        dialog=Dialog(
+            group=2,
+            text=_("More vCPUs or memory at once, without a restart."),
+            done=_("%(name)s is being upgraded."),
+        ),
+    ),
+    Verb(
+        "change_security_groups",
+        _("Change security groups"),
+        SETTLED | ON,
+        icon="shield",
+        input=inputs.SecurityGroupsInput,
+        route=Route(
+            "Give a VM an internal and an external security group, or none; acts at once.",
+            example=("One", {"internal": "sg-0q8zt5mva", "external": None}),
+        ),
+        dialog=Dialog(
+            group=2,
+            text=_("Acts at once; connections that become forbidden are cut."),
+            done=_("Saved."),
+        ),
+    ),
+    Verb(
+        "make_image",
+        _("Make image"),
+        STOPPED,
+        T.IMAGING,
+        3600,
+        "vm.image_made",
+        icon="photo-plus",
+        input=inputs.MakeImageInput,
+        route=Route(
+            "Make an own image from a stopped VM's system disk.",
+            answer=Answer.MADE,
+            made="image",
+            example=("Golden", {"name": "web golden"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            text=_("Of the system disk only; the VM stays stopped until the image is made."),
+            done=_("An image of %(name)s is being made."),
+        ),
+    ),
+    Verb(
+        "reinstall_vm",
+        _("Reinstall"),
+        STOPPED,
+        T.REINSTALLING,
+        900,
+        "vm.reinstalled",
+        icon="disc",
+        danger=True,
+        input=inputs.ReinstallInput,
+        route=Route(
+            "Replace a stopped VM's system disk by a fresh one; data disks are not touched.",
+            example=("Fresh", {"image": "image-4k2p09xqa"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            text=_(
+                "The system disk is erased, with its snapshots. Data disks are not touched. "
+                "It ends stopped."
+            ),
+            done=_("%(name)s is being reinstalled."),
+        ),
+    ),
+    # A disk of the VM's choice: the rule of the disk is among the verbs of disks.
+    Verb(
+        "attach_disk",
+        _("Attach disk"),
+        SETTLED,
+        icon="link",
+        input=inputs.VmAttachInput,
+        route=Route(
+            "Attach an unbound disk of the VM's region, live where the VM runs.",
+            example=("Attach", {"disk": "disk-4k2p09xqa"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            press=_("Attach"),
+            text=_("A running VM sees the disk at once. A new disk has no file system yet."),
+            done=_("The disk is being attached to %(name)s."),
+        ),
+    ),
+    Verb(
+        "detach_disk",
+        _("Detach disk"),
+        SETTLED,
+        icon="unlink",
+        argument=None,
+        input=inputs.VmDetachInput,
+        route=Route(
+            "Unmount a data disk in the guest, where it runs, and take it off the VM.",
+            example=("Detach", {"disk": "disk-4k2p09xqa"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            press=_("Detach"),
+            text=_("It is unmounted in the guest first. The content stays."),
+            done=_("The disk is being detached from %(name)s."),
+        ),
+    ),
+    Verb(
+        "renew_vm",
+        _("Renew"),
+        LIVING | {S.BINNED},
+        icon="calendar-plus",
+        needs_idle=False,
+        right="billing.renew_resource",
+        elsewhere="POST /subscriptions/{resource_id}/renew",
+        dialog=Dialog(
+            group=3,
+            press=_("Pay and renew"),
+            text=_("The new time follows the paid time."),
+            done=_("%(name)s is renewed."),
+        ),
+    ),
+    Verb(
+        "rename_vm",
+        _("Rename"),
+        ANY,
+        icon="pencil",
+        needs_idle=False,
+        input=inputs.TagsBase,
+        route=Route(
+            "Change name, remark, tags or deletion protection, in any state.",
+            method="patch",
+            answer=Answer.ROW,
+            shape=inputs.VmChangesInput,
+        ),
+        dialog=Dialog(
+            group=3,
+            title=_("Name, remark and tags"),
+            press=_("Save"),
+            icon="",
+            done=_("Saved."),
+        ),
+    ),
+    Verb(
+        "protect_vm",
+        _("Deletion protection"),
+        LIVING,
+        icon="lock",
+        needs_idle=False,
+        input=inputs.ProtectInput,
+        route=Route("Protect a VM from deletion.", method="patch", answer=Answer.ROW),
+        dialog=Dialog(
+            group=3,
+            press=_("Save"),
+            icon="",
+            text=_("While it is on, the VM cannot be deleted."),
+            done=_("Saved."),
+            fields={"protected": Field(_("Deletion protection"))},
+        ),
+    ),
+    Verb(
+        "delete_vm",
+        _("Delete"),
+        LIVING | {S.FAILED},
+        T.DELETING,
+        300,
+        "vm.deleted",
+        icon="trash",
+        danger=True,
+        input=inputs.DeleteQuery,
+        route=Route(
+            "Move a VM to the recycle bin; its data disks are unbound, or go along.",
+            method="delete",
+            query=True,
+        ),
+        dialog=Dialog(
+            group=4,
+            text=_("The VM is powered off and moves to the recycle bin."),
+            done=_("%(name)s is being deleted."),
+            fields={
+                "delete_disks": Field(
+                    _("Take the data disks along"),
+                    _("They go to the recycle bin too, instead of being unbound."),
+                )
+            },
+        ),
+        batch=Batch(
+            _(
+                "The chosen VMs are powered off and move to the recycle bin; their data disks are "
+                "unbound unless they are taken along."
+            )
+        ),
+        admin=AdminButton(confirm=SEEN),
+    ),
+    Verb(
+        "restore_vm",
+        _("Restore"),
+        frozenset({S.BINNED}),
+        T.RESTORING,
+        300,
+        "vm.restored",
+        icon="arrow-back-up",
+        route=Route("Take a VM out of the recycle bin; it comes back stopped."),
+        dialog=Dialog(
+            binned=True,
+            text=_("It takes quota and a host again."),
+            done=_("%(name)s is being restored."),
+        ),
+        batch=Batch(button=False),
+        admin=AdminButton(),
+    ),
+    Verb(
+        "destroy_vm",
+        _("Destroy"),
+        frozenset({S.BINNED}),
+        T.DESTROYING,
+        600,
+        "vm.destroyed",
+        icon="trash-x",
+        danger=True,
+        input=inputs.DestroyInput,
+        route=Route("Destroy a binned VM for good.", name="destroy_for_good"),
+        dialog=Dialog(
+            binned=True,
+            type_name=True,
+            text=_("The VM is gone for good. This cannot be undone."),
+            done=_("%(name)s is being destroyed."),
+        ),
+        batch=Batch(button=False),
+        admin=AdminButton(confirm=SEEN),
+    ),
+    Verb(
+        "migrate_vm",
+        _("Live migrate"),
+        RUNNING,
+        T.MIGRATING,
+        900,
+        "vm.migrated",
+        icon="arrows-right-left",
+        administrator_only=True,
+        elsewhere="Django admin, on a page that asks for the host.",
+        silent="Only administrators move VMs.",
+    ),
+)
+
+# Verbs of the platform itself; nobody presses a button for them.
+_INTERNAL = (
+    Verb("create_vm", _("Create"), frozenset({S.NEW}), T.CREATING, 600, "vm.created"),
+    Verb("expire_vm", _("Expire"), SETTLED | ON, T.EXPIRING, 300, "vm.expired"),
+    # Paid again after it had expired.
+    Verb("reinstate_vm", _("Reinstate"), frozenset({S.EXPIRED}), event="vm.reinstated"),
+    # Give a domain that is smaller than its row what is paid and missing.
+    Verb("grow_vm", _("Complete upgrade"), RUNNING, T.UPGRADING, 120, "vm.grown"),
+    Verb("fail_over_vm", _("Fail over"), RUNNING, T.FAILING_OVER, 300, "vm.failed_over"),
+)
+
+VMS = Catalogue(
+    "vm",
+    app="compute",
+    public=_PUBLIC,
+    internal=_INTERNAL,
+    labels={**dict(VmStatus.choices), PAUSED: PAUSED_LABEL, **dict(VmTask.choices)},
+    busy=_("The VM is busy: %(state)s."),
+    hidden_tasks=frozenset({VmTask.RESETTING}),
+)
+VM_RULES = VMS.public

@@ -1,0 +1,302 @@
+"""How the console finds VMs, and those of their verbs that need a dialog of their own."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from compute.actions.vms.changes import quote_size
+from compute.models import VM, Disk, Spec
+from compute.queries import disks as disk_queries
+from compute.queries import images as image_queries
+from compute.queries import vms as vm_queries
+from compute.states.images import ImageStatus
+from compute.states.vms import VmStatus
+from compute.views.common import method_label
+from compute.views.forms import (
+    GroupsForm,
+    MakeImageForm,
+    ReinstallForm,
+    ResetPasswordForm,
+    SizeForm,
+)
+from compute.views.renew import RenewView
+from network.models import SecurityGroup
+from scloud.lib.errors import NotFound, ScloudError
+from scloud.tenancy.models import PlatformSettings
+from scloud.verbs.catalogue import Text
+from scloud.web import ui, verbs
+from scloud.web.verbs import Lines, VerbDialog
+
+
+def _deleted(vm: Any) -> Lines:
+    """Return what is set free by a deletion, and until when the VM can be restored."""
+    if vm.status == VmStatus.FAILED:
+        return [(_("Recycle bin"), _("not needed: nothing of it was made"))]
+    data = [disk for disk in vm.disk_rows if not disk["system"]]
+    days = ui.span(PlatformSettings.load().bin_retention)
+    lines: Lines = [
+        (_("Recycle bin"), _("can be restored for %(time)s") % {"time": days}),
+        (_("Private IP"), ", ".join(vm_queries.private_ips(vm)) + " " + _("(kept for it)")),
+        (
+            _("Data disks"),
+            ngettext(
+                "%(n)d is unbound and stays, unless it is taken along",
+                "%(n)d are unbound and stay, unless they are taken along",
+                len(data),
+            )
+            % {"n": len(data)}
+            if data
+            else None,
+        ),
+    ]
+    if vm.paid_until is not None:
+        lines.append((_("Billing"), method_label(vm.billing_method)))
+        lines.append((_("Paid until"), ui.moment(vm.paid_until)))
+    return lines
+
+
+def _destroyed(vm: Any) -> Lines:
+    """Return what is lost for good, and what becomes of the money."""
+    refunds = PlatformSettings.load().refund_unused
+    money = _("unused paid time is given back") if refunds else _("nothing is given back")
+    return [
+        (_("System disk"), _("erased, with its snapshots")),
+        (_("Private IP"), _("released")),
+        (_("Paid until"), ui.moment(vm.paid_until)),
+        (_("Money"), money),
+    ]
+
+
+def _lines(verb: str, vm: Any) -> Lines:
+    if verb == "delete_vm":
+        return _deleted(vm)
+    if verb == "destroy_vm":
+        return _destroyed(vm)
+    if verb == "restore_vm":
+        return [(_("Comes back"), _("stopped")), (_("Paid until"), ui.moment(vm.paid_until))]
+    return []
+
+
+verbs.register(
+    verbs.Pages(
+        kind="vm",
+        prefix="vms",
+        key="vm_id",
+        permission="compute.view_vm",
+        one=lambda request, pk, binned: vm_queries.vm(pk, binned=binned),
+        several=lambda request, ids: vm_queries.vms().filter(pk__in=ids),
+        names=verbs.Names(
+            tags=True,
+            help=gettext_lazy("1 to 30 letters, digits or - _ . The guest keeps its host name."),
+        ),
+        lines=_lines,
+    )
+)
+
+
+@verbs.dialog("vm", "delete_vm")
+class VmDelete(VerbDialog):
+    """To the recycle bin."""
+
+    def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form | None:
+        """Ask about data disks only where there are some."""
+        has_data = any(not disk["system"] for disk in obj.disk_rows)
+        return super().get_form(obj, data, files) if has_data else None
+
+
+@verbs.dialog("vm", "get_vnc_information")
+class VmVncInformation(VerbDialog):
+    """A port and a password for a VNC client, shown once."""
+
+    def succeeded(self, obj: Any, result: Any) -> HttpResponse:
+        """Show them; they are in no log and cannot be shown again."""
+        context = {
+            "object": obj,
+            "information": result,
+            "dialog_template": "compute/vms/vnc_information.html",
+        }
+        htmx = self.request.htmx
+        return self.render(
+            "compute/vms/vnc_information.html" if htmx else "web/dialog/page.html", context
+        )
+
+
+@verbs.dialog("vm", "renew_vm")
+class VmRenew(RenewView, VerbDialog):
+    """Paying for more time, also in the recycle bin."""
+
+    def get_object(self) -> VM:
+        """The VM of the address."""
+        return vm_queries.vm(self.kwargs["vm_id"], binned=True)
+
+
+@verbs.dialog("vm", "reset_password")
+class VmResetPassword(VerbDialog):
+    """A new password, set by the guest agent."""
+
+    form_class = ResetPasswordForm
+
+
+@verbs.dialog("vm", "make_image")
+class VmMakeImage(VerbDialog):
+    """An own image from the system disk."""
+
+    form_class = MakeImageForm
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        """Begin with the VM's name."""
+        return {"initial": {"name": obj.name}}
+
+
+@verbs.dialog("vm", "reinstall_vm")
+class VmReinstall(VerbDialog):
+    """A fresh system disk."""
+
+    form_class = ReinstallForm
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        """Images of the VM's family and architecture."""
+        images = image_queries.images_of(obj.tenant, obj.region).filter(
+            status=ImageStatus.AVAILABLE,
+            os_family=obj.image.os_family,
+            architecture=obj.cluster.architecture,
+        )
+        return {"images": images, "initial": {"image": obj.image_id}}
+
+
+@verbs.dialog("vm", "change_security_groups")
+class VmSecurityGroups(VerbDialog):
+    """Internal and external security group."""
+
+    form_class = GroupsForm
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        """The tenant's groups of the region, with the present ones chosen."""
+        groups: QuerySet[SecurityGroup] = SecurityGroup.objects.filter(region=obj.region)
+        now = {"internal": obj.internal_security_group, "external": obj.external_security_group}
+        return {"groups": groups, "initial": now}
+
+
+@verbs.dialog("vm", "modify_vm", "hot_upgrade_vm")
+class VmChangeSize(VerbDialog):
+    """Another size; the price follows the choice, and exactly that is charged."""
+
+    form_class = SizeForm
+    template_name = "compute/vms/change_size.html"
+
+    def specs(self, obj: Any) -> QuerySet[Spec]:
+        """Sizes to choose from; a hot upgrade can only grow within the headroom."""
+        rows = Spec.objects.filter(cluster=obj.cluster, enabled=True).exclude(
+            vcpus=obj.vcpus, memory_mib=obj.memory_mib
+        )
+        if self.declared.name == "hot_upgrade_vm":
+            rows = rows.filter(
+                vcpus__range=(obj.vcpus, max(obj.vcpus, obj.max_vcpus)),
+                memory_mib__range=(obj.memory_mib, max(obj.memory_mib, obj.max_memory_mib)),
+            )
+        return rows
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the dialog, or only the price when another size is chosen."""
+        if "spec" not in request.GET:
+            return super().get(request, *args, **kwargs)
+        obj = self.get_object()
+        return self.render("compute/vms/change_price.html", self._price(obj, request.GET["spec"]))
+
+    def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
+        """The sizes."""
+        return SizeForm(data, specs=self.specs(obj))
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """The price of the chosen size, or of the first."""
+        wanted = self.request.POST.get("spec", "")
+        return {**super().get_dialog_context(obj), **self._price(obj, wanted)}
+
+    def _price(self, obj: Any, wanted: str) -> dict[str, Any]:
+        rows = self.specs(obj)
+        spec = rows.filter(pk=wanted).first() if wanted.isascii() and wanted.isdigit() else None
+        spec = spec or (rows.first() if not wanted else None)
+        if spec is None:
+            error: ScloudError = NotFound(_("There is no other size to choose."))
+            return {"quote": None, "quote_error": error}
+        try:
+            found = quote_size(actor=self.actor, vm=obj, spec=spec, verb=self.declared.name)
+            return {"quote": found, "quote_error": None}
+        except ScloudError as refused:
+            return {"quote": None, "quote_error": refused}
+
+
+class OneDiskForm(forms.Form):
+    """Which disk."""
+
+    disk = forms.ChoiceField(label=gettext_lazy("Disk"))
+
+    def __init__(self, *args: Any, choices: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["disk"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
+
+
+class VmDisk(VerbDialog):
+    """A verb on a disk, chosen on the side of the VM."""
+
+    none_text: ClassVar[Text]
+    _found: list[Disk] | None = None
+
+    def choices(self, vm: VM) -> list[Disk]:
+        """Return the disks to choose from, read once per request."""
+        if self._found is None:
+            self._found = self.disks(vm)
+        return self._found
+
+    def disks(self, vm: VM) -> list[Disk]:
+        """Read the disks to choose from."""
+        raise NotImplementedError
+
+    def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
+        """The disks."""
+        choices = [
+            (disk.pk, f"{disk.device or disk.name} ({disk.name}, {ui.size_gib(disk.size_gib)})")
+            if disk.device
+            else (disk.pk, f"{disk.name} ({disk.pk}, {ui.size_gib(disk.size_gib)})")
+            for disk in self.choices(obj)
+        ]
+        return OneDiskForm(data, choices=choices)
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """Say so where there is none to choose."""
+        found = super().get_dialog_context(obj)
+        if not found["warnings"] and not self.choices(obj):
+            found["warnings"] = [self.none_text]
+        return found
+
+    def values(self, obj: VM, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the disk of the form."""
+        return {"disk": next(disk for disk in self.choices(obj) if disk.pk == data["disk"])}
+
+
+@verbs.dialog("vm", "attach_disk")
+class VmAttachDisk(VmDisk):
+    """An unbound disk to this VM."""
+
+    none_text = gettext_lazy("There is no unbound disk in this region: create one first.")
+
+    def disks(self, vm: VM) -> list[Disk]:
+        """Return the unbound disks of the region."""
+        return list(disk_queries.free_disks(vm.region)[:500])
+
+
+@verbs.dialog("vm", "detach_disk")
+class VmDetachDisk(VmDisk):
+    """A data disk off this VM."""
+
+    none_text = gettext_lazy("It has no data disk.")
+
+    def disks(self, vm: VM) -> list[Disk]:
+        """Return the data disks of the VM."""
+        return [disk for disk in disk_queries.disks_of(vm) if not disk.is_system]

@@ -1,0 +1,158 @@
+"""The order that the wizard says, its price and its quota."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.utils.translation import gettext as _
+
+from billing import quotas
+from billing.quotes import Quote
+from compute.actions.vms.create import quote_vms
+from compute.rules import sizes
+from compute.rules.orders import VmOrder, VmParts, vm_order
+from compute.views.vms.draft.choices import Hardware, Network, Terms
+from compute.views.vms.draft.typed import Typed
+from scloud.lib.errors import InvalidInput, ScloudError
+from scloud.web.verbs import split_tags
+
+# The quotas that a purchase of VMs touches, in the order in which they are shown.
+QUOTAS = ("vms", "vcpu", "memory_gib", "gpus", "disks", "disk_gib")
+
+
+@dataclass(frozen=True)
+class QuotaLine:
+    """One quota before and after the purchase."""
+
+    label: str
+    used: int
+    added: int
+    limit: int
+
+
+class Purchase:
+    """What is bought with what is chosen."""
+
+    def __init__(self, typed: Typed, terms: Terms, hardware: Hardware, network: Network) -> None:
+        self.typed = typed
+        self.terms = terms
+        self.hardware = hardware
+        self.network = network
+
+    @property
+    def missing(self) -> str:
+        """Return why nothing at all can be bought in this region; empty when it can."""
+        if not self.hardware.clusters:
+            return _("No model is offered to you in this region.")
+        if not self.hardware.disk_types:
+            return _("No disk type is offered to you in this region.")
+        if not self.hardware.all_images:
+            return _("There is no image in this region yet.")
+        return ""
+
+    def order(self) -> VmOrder | None:
+        """Return the order as far as it is complete, else None with the errors in place."""
+        cluster, image, spec = self.hardware.cluster, self.hardware.image, self.hardware.spec
+        disk_type, subnet = self.hardware.system_disk_type, self.network.subnet
+        data_type = self.hardware.data_disk_type if self.hardware.wants_data_disk else None
+        data_gib = self.hardware.data_disk_gib if self.hardware.wants_data_disk else 0
+        # Reading what makes no sense leaves an error, which must be there before the check below.
+        internal_group, external_group = self.network.internal_group, self.network.external_group
+        count, periods, system_gib = (
+            self.terms.count,
+            self.terms.periods,
+            self.hardware.system_disk_gib,
+        )
+        if subnet is None and not self.network.subnets:
+            self.typed.refuse(
+                InvalidInput(
+                    _("There is no subnet in this region."),
+                    field="subnet",
+                    remedy=_("Create a VPC and a subnet first."),
+                )
+            )
+        for name, what, part in (
+            ("cluster", _("model"), cluster),
+            ("image", _("image"), image),
+            ("spec", _("size"), spec),
+            ("system_disk_type", _("disk type"), disk_type),
+            ("subnet", _("subnet"), subnet),
+        ):
+            if part is None and name not in self.typed.errors:
+                self.typed.refuse(
+                    InvalidInput(_("Choose a %(what)s.") % {"what": what}, field=name)
+                )
+        if self.typed.errors or cluster is None or image is None or spec is None:
+            return None
+        if (
+            disk_type is None
+            or subnet is None
+            or (self.hardware.wants_data_disk and data_type is None)
+        ):
+            return None
+        parts = VmParts(
+            region=self.typed.region,
+            cluster=cluster,
+            image=image,
+            spec=spec,
+            system_disk_type=disk_type,
+            data_disk_type=data_type,
+            subnet=subnet,
+            internal_group=internal_group,
+            external_group=external_group,
+        )
+        return vm_order(
+            parts,
+            {
+                "gpu_count": self.hardware.gpu_count,
+                "system_disk_gib": system_gib,
+                "data_disk_gib": data_gib,
+                "private_ips": self.terms.private_ips,
+                "name": self.terms.name,
+                "names": self.terms.names,
+                "remark": self.typed.text("remark").strip(),
+                "tags": split_tags(self.typed.text("tags")),
+                "password": self.typed.text("password") or None,
+                "ssh_public_key": self.typed.text("ssh_public_key"),
+                "user_data": self.typed.text("user_data").replace("\r\n", "\n"),
+                "billing_method": self.terms.method.value,
+                "periods": periods,
+                "count": count,
+                "auto_renew": self.terms.auto_renew,
+            },
+        )
+
+    @cached_property
+    def quote(self) -> Quote | None:
+        """The price, or None with the reason in place."""
+        order = self.order()
+        if order is None:
+            return None
+        try:
+            found = quote_vms(actor=self.typed.actor, order=order)
+        except ScloudError as error:
+            self.typed.refuse(error)
+            return None
+        self._check_quota(order)
+        return found
+
+    def _check_quota(self, order: VmOrder) -> None:
+        asked = order.whole_quota
+        self.typed.try_(lambda: quotas.check(self.typed.tenant, self.typed.region, asked))
+
+    @cached_property
+    def quota_lines(self) -> list[QuotaLine]:
+        """Quotas before and after; the GPU one only where there are some."""
+        if self.hardware.spec is None:
+            return []
+        disks = [self.hardware.system_disk_gib]
+        disks += [self.hardware.data_disk_gib] if self.hardware.wants_data_disk else []
+        spec, gpus = self.hardware.spec, self.hardware.gpu_count
+        one = sizes.vm_quota(spec.vcpus, spec.memory_mib, gpus, disks)
+        usage = quotas.usage(self.typed.tenant, self.typed.region)
+        shown = [item for item in QUOTAS if item != "gpus" or self.hardware.gpu_count]
+        return [
+            QuotaLine(known.label, known.used, one[item] * self.terms.count, known.limit)
+            for item, known in ((item, usage[item]) for item in shown)
+        ]

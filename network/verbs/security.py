@@ -1,0 +1,103 @@
+"""The verbs of security groups and their rules, in the order of their menus."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy as _
+
+from network.verbs import inputs
+from scloud.verbs.catalogue import Answer, Batch, Catalogue, Dialog, Route, Verb
+
+CUT = _("Connections that nothing allows any more are cut at once.")
+
+SECURITY_GROUPS = Catalogue(
+    "security_group",
+    app="network",
+    argument="group",
+    public=(
+        Verb(
+            "add_rule",
+            _("Add rule"),
+            icon="plus",
+            elsewhere="POST /security-groups/{id}/rules",
+            dialog=Dialog(
+                name="rule-add",
+                icon="",
+                press=_("Add"),
+                done=_("The rule was added."),
+            ),
+        ),
+        Verb(
+            "rename_security_group",
+            _("Rename"),
+            icon="pencil",
+            input=inputs.NameInput,
+            route=Route(
+                "Rename a security group, and change its remark if one is given.",
+                method="patch",
+                answer=Answer.ROW,
+            ),
+            dialog=Dialog(
+                title=_("Rename security group"), press=_("Save"), icon="", done=_("Saved.")
+            ),
+        ),
+        Verb(
+            "delete_security_group",
+            _("Delete"),
+            icon="trash",
+            danger=True,
+            route=Route(
+                "Delete a security group that no VM uses.", method="delete", answer=Answer.NOTHING
+            ),
+            dialog=Dialog(
+                group=1,
+                title=_("Delete security group"),
+                icon="",
+                text=_(
+                    "Only a security group that no VM uses can be deleted, the recycle bin "
+                    "included. It cannot be restored."
+                ),
+                done=_("The security group was deleted."),
+                leaves=True,
+            ),
+        ),
+    ),
+)
+
+RULES = Catalogue(
+    "security_group_rule",
+    app="network",
+    argument="rule",
+    public=(
+        Verb(
+            "edit_rule",
+            _("Edit"),
+            icon="pencil",
+            elsewhere="PUT /security-group-rules/{id}",
+            dialog=Dialog(
+                name="rule-edit",
+                path="edit",
+                title=_("Edit rule"),
+                press=_("Save"),
+                icon="",
+                done=_("The rule was changed."),
+            ),
+        ),
+        Verb(
+            "remove_rule",
+            _("Remove"),
+            icon="trash",
+            danger=True,
+            elsewhere="DELETE /security-group-rules/{id}",
+            dialog=Dialog(
+                name="rule-remove",
+                path="remove",
+                group=1,
+                title=_("Remove rule"),
+                icon="",
+                text=CUT,
+                done=_("The rule was removed."),
+            ),
+            batch=Batch(CUT, path="remove", name="rules-remove", title=_("Remove rules")),
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The catalogue of verbs: each one declared once, read by every place that offers it."""

@@ -1,0 +1,131 @@
+"""The catalogue itself: whole, found wrong where it is wrong, and the only place that names it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compute.verbs import inputs
+from compute.verbs.vms import VMS
+from scloud.rest.checks import check_verbs, mistakes, route_name
+from scloud.verbs.actions import action_of
+from scloud.verbs.catalogue import Batch, Catalogue, Verb, all_catalogues, of_kind
+
+ROOT = Path(__file__).parents[2]
+VERBS = [verb for catalogue in all_catalogues() for verb in catalogue.public.values()]
+
+
+def test_every_verb_is_whole() -> None:
+    assert mistakes() == []
+    assert check_verbs() == []
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: f"{verb.kind}.{verb.name}")
+def test_a_verb_has_one_action_under_one_name(verb: Verb) -> None:
+    found: Any = action_of(verb)
+    assert found.permission == verb.permission
+    if not verb.right:
+        assert found.__name__ == verb.name
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no action": ({"name": "shut_up_vm"}, "compute.shut_up_vm is the right of 0 actions"),
+    "no handler": ({"joins": "vm.sleep"}, "no handler runs vm.sleep"),
+    "an input that the action does not take": (
+        {"input": inputs.PasswordInput},
+        "the action takes no password",
+    ),
+    "another row": ({"argument": "disk"}, "the action takes no disk"),
+    "no label": ({"label": ""}, "it has no label"),
+    "no icon": ({"icon": ""}, "it has no icon"),
+    "no route": ({"route": None}, "it has neither a route nor a word on where else it is"),
+    "no dialog": ({"dialog": None}, "it has neither a dialog nor a reason for having none"),
+    "a batch without words": ({"batch": Batch()}, "its batch has no text"),
+    "a right of nobody": ({"right": "nobody.may"}, "the right of 0 actions"),
+    "a URL that is not there": (
+        {"name": "shut_down_vm", "kind": "vm", "dialog": "elsewhere"},
+        "there is no URL vm-elsewhere",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_declaration_is_found_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    changes, said = WRONG[what]
+    known = VMS.public["shut_down_vm"]
+    if changes.get("dialog") == "elsewhere":
+        assert known.dialog is not None
+        changes = {"dialog": replace(known.dialog, path="elsewhere")}
+    monkeypatch.setitem(VMS.public, "shut_down_vm", replace(known, **changes))
+    assert any(said in one for one in mistakes()), mistakes()
+
+
+def test_an_input_that_lacks_what_the_action_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = replace(VMS.public["reset_password"], input=None)
+    monkeypatch.setitem(VMS.public, "reset_password", known)
+    assert mistakes() == ["vm.reset_password: the input has no password"]
+
+
+def test_a_kind_has_one_catalogue() -> None:
+    with pytest.raises(ValueError, match="two catalogues of vm"):
+        Catalogue("vm", app="compute", public=())
+
+
+def test_a_kind_that_declares_nothing_is_unknown() -> None:
+    with pytest.raises(KeyError):
+        of_kind("cloud")
+
+
+# --- the only place
+
+
+def sources() -> Iterator[Path]:
+    """Yield what the product is made of, but for the declarations themselves."""
+    for app in ("scloud", "compute", "network", "billing", "alarms"):
+        for path in (ROOT / app).rglob("*.py"):
+            if path.parent.name != "verbs" and "migrations" not in path.parts:
+                yield path
+    yield from (ROOT / "templates").rglob("*.html")
+    yield from (ROOT / "static").glob("js/**/*.js")
+
+
+def names_of(verb: Verb) -> list[str]:
+    """Return the ways to spell the routes of a verb, as regular expressions."""
+    collection = verb.kind.replace("_", "-") + "s"
+    found = []
+    paths = {verb.route_path} if verb.route and verb.route_path else set()
+    if verb.dialog is not None and not verb.dialog.page:
+        found.append(rf"[\"']{verb.url_name}[\"']")
+        paths.add(verb.dialog_path)
+    if verb.route is not None and verb.route.method == "post":
+        found.append(rf"[\"']{route_name(verb)}[\"']")
+    if verb.batch is not None:
+        found.append(rf"[\"']{verb.batch_url_name}[\"']")
+    # As in "vms/<str:vm_id>/start/", f"/vms/{vm.pk}/start" and "POST vms/start".
+    found += [rf"\b{collection}/([<{{][^\"'\s]*[>}}]/)?{path}(?=[\"'/ ])" for path in paths]
+    found += [rf"url_path=[\"']{path}[\"']" for path in paths]
+    return found
+
+
+def test_nothing_else_names_the_route_of_a_verb() -> None:
+    patterns = {
+        f"{verb.kind}.{verb.name}": re.compile("|".join(names_of(verb)))
+        for verb in VERBS
+        if names_of(verb)
+    }
+    assert len(patterns) > 30
+    guilty = [
+        f"{path.relative_to(ROOT)} names {name}"
+        for path in sources()
+        for text in [path.read_text()]
+        for name, pattern in patterns.items()
+        if pattern.search(text)
+    ]
+    assert guilty == []
