@@ -10,7 +10,6 @@ from django.utils.translation import gettext_lazy as _
 from compute.states.disks import DiskStatus, DiskTask
 from compute.states.vms import ANY, LIVING, ON, SETTLED, STOPPED
 from compute.verbs import inputs, snapshots
-from compute.verbs.images import BIN
 from scloud.verbs.catalogue import Answer, Batch, Catalogue, Dialog, Field, Quote, Route, Verb
 
 D, K = DiskStatus, DiskTask
@@ -257,7 +256,7 @@ _PUBLIC = (
         route=Route(
             "Take a disk out of the recycle bin; it comes back unbound.", answer=Answer.ROW
         ),
-        silent=BIN,
+        silent="The recycle bin has it.",
     ),
     DiskVerb(
         "destroy_disk",
@@ -270,7 +269,7 @@ _PUBLIC = (
         danger=True,
         input=inputs.DestroyInput,
         route=Route("Destroy a binned disk for good.", name="destroy_for_good"),
-        silent=BIN,
+        silent="The recycle bin has it.",
     ),
     _part(
         snapshots.ROLL_BACK,

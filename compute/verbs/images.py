@@ -9,7 +9,6 @@ from compute.verbs import inputs
 from scloud.verbs.catalogue import AdminButton, Answer, Batch, Catalogue, Dialog, Route, Verb
 
 M = ImageStatus
-BIN = "The pages of the recycle bin have it, for every kind."
 
 _PUBLIC = (
     Verb(
@@ -71,7 +70,7 @@ _PUBLIC = (
         event="image.restored",
         icon="arrow-back-up",
         route=Route("Take an image out of the recycle bin.", answer=Answer.ROW),
-        silent=BIN,
+        silent="The recycle bin has it.",
     ),
     Verb(
         "destroy_image",
@@ -84,7 +83,7 @@ _PUBLIC = (
         danger=True,
         input=inputs.DestroyInput,
         route=Route("Destroy a binned image for good.", name="destroy_for_good"),
-        silent=BIN,
+        silent="The recycle bin has it.",
     ),
 )
 # For images the task is the status in flight itself; these two begin with a new row.

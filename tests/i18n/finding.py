@@ -42,6 +42,9 @@ NOT_FOR_PEOPLE = {
     "OpenApiParameter",
     "OpenApiResponse",
     "OpenApiExample",
+    # The document of the API, too; dialogs and batches have texts of their own.
+    "Route",
+    "Quote",
     "extend_schema",
     "extend_schema_view",
     "extend_schema_serializer",
@@ -62,7 +65,19 @@ DRIVER_ERRORS = re.compile(
     r"|Refused)|Foreign\w+|Sandbox\w+|Helper\w+|ProtocolError|WrongPassword)(Error)?$"
 )
 # Arguments that only operators and programs read.
-SILENT_ARGUMENTS = {"detail", "code", "key", "name", "kind", "verb", "note", "reason_code"}
+SILENT_ARGUMENTS = {
+    "detail",
+    "code",
+    "key",
+    "name",
+    "kind",
+    "verb",
+    "note",
+    "reason_code",
+    # Why a verb is not offered in a place: for programmers.
+    "elsewhere",
+    "silent",
+}
 # The errors that people and programs are answered; their first argument and remedy are texts.
 ERRORS = {
     "ScloudError",
@@ -236,7 +251,8 @@ class _Finder(ast.NodeVisitor):
 
 def in_python(source: str, path: str) -> list[Found]:
     """Return the texts of a module that are not translated."""
-    finder = _Finder(path, api="/api" in path or "/rest/" in path or "serializers" in path)
+    documented = ("/api", "/rest/", "serializers", "/verbs/inputs.py")
+    finder = _Finder(path, api=any(part in path for part in documented))
     finder.visit(ast.parse(source))
     return finder.found
 
