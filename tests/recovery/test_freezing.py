@@ -379,10 +379,12 @@ def test_writers_of_the_beat_do_not_take_each_others_file(
     db: None, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.SCLOUD_STATE_DIR = tmp_path
-    writers = [
-        threading.Thread(target=lambda: [freezing._keep_beat(1, beat) for beat in range(200)])
-        for _ in range(4)
-    ]
+
+    def write() -> None:
+        for beat in range(200):
+            freezing._keep_beat(1, beat)
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
     for writer in writers:
         writer.start()
     for writer in writers:
