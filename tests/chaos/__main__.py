@@ -173,7 +173,9 @@ def main() -> int:
     try:
         region.up(stack.lab, fresh=True)
         stacks.up(stack, image_names=("mini",))
-        os.environ.update(stack.environment())
+        # Not its state directory: by that of this process the database's own is found.
+        os.environ["DATABASE_URL"] = stack.cluster.url
+        os.environ["DJANGO_SETTINGS_MODULE"] = "scloud.settings"
         import django
 
         django.setup()

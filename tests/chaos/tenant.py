@@ -524,7 +524,7 @@ def _make_vpc(t: Tenant) -> Answer:
 def _delete_vpc(t: Tenant) -> Answer:
     vpc = t.one("vpc")
     for subnet in t.results("/subnets?page_size=100"):
-        if subnet["vpc_id"] == vpc:
+        if subnet["vpc"] == vpc:
             t.ask("DELETE", f"/subnets/{subnet['id']}")
     answer = t.ask("DELETE", f"/vpcs/{vpc}")
     if answer.status < 300 or answer.status == 404:
