@@ -140,11 +140,13 @@ def _like(disk: Disk, order: DiskOrder) -> None:
     """Raise InvalidInput unless the order fits the disk that its content comes from."""
     if order.disk_type.pk != disk.disk_type_id:
         raise InvalidInput(
-            _("The copy has the type of its source."), code="disk_type_differs", field="disk_type"
+            _("A copy must have the same disk type as its source."),
+            code="disk_type_differs",
+            field="disk_type",
         )
     if order.size_gib < disk.size_gib:
         raise InvalidInput(
-            _("The copy needs at least %(size_gib)s GB.") % {"size_gib": disk.size_gib},
+            _("The copy must be at least %(size_gib)s GB.") % {"size_gib": disk.size_gib},
             code="disk_smaller_than_source",
             field="size_gib",
             numbers={"min": disk.size_gib, "asked": order.size_gib},
@@ -198,7 +200,7 @@ def attach_disk(*, actor: Actor, vm: VM, disk: Disk) -> Job:
     limit = vm.cluster.max_data_disks
     if len(used) >= limit:
         raise Conflict(
-            _("%(name)s has %(count)s data disks, and %(limit)s are possible.")
+            _("%(name)s already has %(count)s data disks; the maximum is %(limit)s.")
             % {"name": vm.name, "count": len(used), "limit": limit},
             code="too_many_disks",
             remedy=_("Detach one first."),
@@ -233,7 +235,7 @@ def _check_growth(disk: Disk, size_gib: int) -> None:
     )
     if size_gib <= disk.size_gib:
         raise InvalidInput(
-            _("A disk only grows; this one has %(size_gib)s GB.") % {"size_gib": disk.size_gib},
+            _("A disk can only grow. Its size is %(size_gib)s GB.") % {"size_gib": disk.size_gib},
             code="shrink_refused",
             field="size_gib",
             numbers={"min": disk.size_gib + 1, "asked": size_gib},

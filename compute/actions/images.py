@@ -66,9 +66,9 @@ def _own(actor: Actor, image: Image) -> None:
     """Base images belong to the platform."""
     if image.tenant_id is None and not actor.is_platform:
         raise Forbidden(
-            _("Base images are the platform's."),
+            _("Base images are managed by the platform."),
             code="base_image",
-            remedy=_("Make an image of your own from a VM."),
+            remedy=_("Create your own image from a VM."),
         )
 
 
@@ -213,7 +213,7 @@ def _refuse_used(image: Image) -> None:
             ngettext("%(count)s VM uses %(name)s.", "%(count)s VMs use %(name)s.", users)
             % {"count": users, "name": image.name},
             code="image_in_use",
-            remedy=_("Destroy or reinstall them first; those in the recycle bin count too."),
+            remedy=_("Destroy or reinstall them first, including those in the recycle bin."),
             numbers={"vms": users},
         )
 

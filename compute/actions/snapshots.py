@@ -31,7 +31,7 @@ def _check_limit(disk: Disk) -> None:
     has = Snapshot.objects.filter(disk=disk, status__in=COUNTED).count()
     if limit and has >= limit:
         raise Conflict(
-            _("%(name)s has %(has)s snapshots, and %(limit)s are possible.")
+            _("%(name)s already has %(has)s snapshots; the maximum is %(limit)s.")
             % {"name": disk.name, "has": has, "limit": limit},
             code="too_many_snapshots",
             remedy=_("Delete one first."),

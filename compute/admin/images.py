@@ -245,16 +245,19 @@ class ImageAdmin(VerbAdmin):
             gettext_lazy("Withdraw"),
             _withdraw,
             lambda image: (
-                _only_base(image) or (_("It was withdrawn already.") if image.withdrawn_at else "")
+                _only_base(image)
+                or (_("It has already been withdrawn.") if image.withdrawn_at else "")
             ),
-            confirm=gettext_lazy("New VMs cannot be made of it; those that were go on."),
+            confirm=gettext_lazy(
+                "It can no longer be used for new VMs. Existing VMs are not affected."
+            ),
         ),
         Button(
             "offer",
             gettext_lazy("Offer again"),
             _offer,
             lambda image: (
-                _only_base(image) or ("" if image.withdrawn_at else _("It is offered already."))
+                _only_base(image) or ("" if image.withdrawn_at else _("It is already offered."))
             ),
         ),
     )

@@ -86,9 +86,9 @@ class ImageViewSet(VerbViewSet):
         image: Image = super().get_object()
         if image.is_base and self.request.method not in ("GET", "HEAD"):
             raise Forbidden(
-                _("Base images are the platform's."),
+                _("Base images are managed by the platform."),
                 code="base_image",
-                remedy=_("Make an image of your own from a VM."),
+                remedy=_("Create your own image from a VM."),
             )
         return image
 
@@ -173,7 +173,7 @@ class ImageViewSet(VerbViewSet):
         self.actor.require("compute.download_image")
         image = self.get_object()
         if image.is_base:
-            raise Forbidden(_("Base images are the platform's."), code="base_image")
+            raise Forbidden(_("Base images are managed by the platform."), code="base_image")
         below = getattr(request, "_request", request)
         return uploads.file_response(image, asynchronous=isinstance(below, ASGIRequest))
 

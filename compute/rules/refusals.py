@@ -42,7 +42,7 @@ def disk_refusal(disk: Disk, verb: str) -> str | None:
     """Return why a verb is not allowed in the disk's present state; None when it is."""
     rule = DISKS.rule(verb)
     if disk.is_system and not rule.system_too:
-        return _("A system disk lives with its VM.")
+        return _("A system disk cannot be separated from its VM.")
     reason = DISKS.standing(verb, disk.status, disk.task)
     vm = disk.vm
     if reason is not None or vm is None:
@@ -87,5 +87,5 @@ def image_refusal(image: Image, verb: str) -> str | None:
 def own_image_refusal(image: Image, verb: str) -> str | None:
     """Return why a tenant cannot use a verb on an image now; None when it can."""
     if image.is_base:
-        return _("Base images are the platform's.")
+        return _("Base images are managed by the platform.")
     return image_refusal(image, verb)

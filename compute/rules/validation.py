@@ -168,7 +168,7 @@ def check_ssh_keys(text: str, *, field: str = "ssh_public_key") -> str:
         )
     if any(line.startswith("-----BEGIN") and "PRIVATE" in line for line in keys):
         raise InvalidInput(
-            _("This is a private key, which nobody else should ever see."),
+            _("This is a private key. Never share it."),
             code="ssh_key_private",
             field=field,
             remedy=_pub_file(),
@@ -182,11 +182,11 @@ def _check_ssh_key(key: str, number: int, field: str) -> None:
     odd = next((one for one in key if one != " " and not one.isprintable()), None)
     if odd is not None:
         raise InvalidInput(
-            _("Key %(number)d has a character in it that cannot be seen (%(character)s).")
+            _("Key %(number)d contains an invisible character (%(character)s).")
             % {"number": number, "character": f"U+{ord(odd):04X}"},
             code="ssh_key_white_space",
             field=field,
-            remedy=_("Paste the key as one line, with plain blanks between its parts."),
+            remedy=_("Paste the key as one line, with single spaces between its parts."),
             numbers={"key": number},
         )
     if len(key) > SSH_KEY_MAX:
@@ -233,17 +233,17 @@ def check_understood(image: Image, *, user_data: str, ssh_public_key: str) -> No
     """Raise InvalidInput for what the system of an image would do nothing with."""
     if user_data.strip() and not image.accepts_user_data:
         raise InvalidInput(
-            _("%(image)s does nothing with user data.") % {"image": image.name},
+            _("%(image)s does not support user data.") % {"image": image.name},
             code="user_data_unsupported",
             field="user_data",
             remedy=_("Leave it empty, or choose an image that runs cloud-init."),
         )
     if ssh_public_key.strip() and not image.accepts_ssh_keys:
         raise InvalidInput(
-            _("%(image)s takes no SSH public key.") % {"image": image.name},
+            _("%(image)s does not support SSH public keys.") % {"image": image.name},
             code="ssh_key_unsupported",
             field="ssh_public_key",
-            remedy=_("Leave it empty and give a password."),
+            remedy=_("Leave it empty and set a password."),
         )
 
 

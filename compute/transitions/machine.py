@@ -111,7 +111,7 @@ class Machine(Generic[Row]):
         raise Conflict(
             f"{seen.name}: {reason}",
             code=f"{self.table.kind}_state",
-            remedy=_("Wait for the present operation, or bring it into an allowed state first."),
+            remedy=_("Wait for the current operation to finish, or change the state first."),
             numbers={**numbers, "allowed_from": sorted(self.table.rule(verb).allowed_from)},
         )
 
@@ -299,7 +299,7 @@ class Machine(Generic[Row]):
         if self.has_task and rule.preempts:
             task, job_id = cast(Any, seen).task, cast(Any, seen).task_job
             if job_id and task in rule.preempts:
-                jobs.supersede(job_id, _("Pushed aside by: %(label)s.") % {"label": rule.label})
+                jobs.supersede(job_id, _("Superseded by: %(label)s.") % {"label": rule.label})
 
     def _enqueue(
         self,
@@ -326,5 +326,5 @@ class Machine(Generic[Row]):
         return Conflict(
             _("%(name)s was modified by another request; reload.") % {"name": cast(Any, row).name},
             code=f"{self.table.kind}_state",
-            remedy=_("Look at its state and try again."),
+            remedy=_("Check its status and try again."),
         )

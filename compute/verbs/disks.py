@@ -79,7 +79,7 @@ _PUBLIC = (
             example=("Attach", {"vm": "vm-4k2p09xqa"}),
         ),
         dialog=Dialog(
-            text=_("A running VM sees the disk at once. A new disk has no file system yet."),
+            text=_("A running VM sees the disk immediately. A new disk has no file system yet."),
             done=_("%(name)s is being attached."),
         ),
     ),
@@ -95,12 +95,12 @@ _PUBLIC = (
         input=inputs.DetachInput,
         route=Route("Unmount a data disk in the guest, where it runs, and take it off its VM."),
         dialog=Dialog(
-            text=_("It is unmounted in the guest first. The content stays."),
+            text=_("It is unmounted in the guest first. Data is kept."),
             done=_("%(name)s is being detached."),
             fields={
                 "force": Field(
                     _("Detach even if the guest does not answer"),
-                    _("What is still mounted there then gets I/O errors."),
+                    _("File systems that are still mounted from it get I/O errors."),
                 )
             },
         ),
@@ -128,7 +128,7 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=1,
-            text=_("A disk only grows. Its VM goes on running."),
+            text=_("Disks can only grow. The VM keeps running."),
             done=_("%(name)s is being expanded."),
         ),
     ),
@@ -170,8 +170,8 @@ _PUBLIC = (
             group=2,
             path="snapshot",
             text=_(
-                "Taken at once; the VM goes on running. File systems are brought to rest where the "
-                "guest's agent answers."
+                "Taken immediately while the VM keeps running. File systems are "
+                "frozen if the guest agent responds."
             ),
             done=_("A snapshot of %(name)s is being taken."),
         ),
@@ -190,7 +190,7 @@ _PUBLIC = (
             path="schedule",
             press=_("Save"),
             icon="",
-            text=_("Older ones of the schedule are deleted; those you take yourself stay."),
+            text=_("Older scheduled snapshots are deleted. Manual snapshots are kept."),
             done=_("Saved."),
         ),
     ),
@@ -242,10 +242,12 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=4,
-            text=_("The disk moves to the recycle bin."),
+            text=_("The disk is moved to the recycle bin."),
             done=_("%(name)s is being deleted."),
         ),
-        batch=Batch(_("The chosen disks move to the recycle bin; their snapshots are erased.")),
+        batch=Batch(
+            _("The selected disks are moved to the recycle bin. Their snapshots are erased.")
+        ),
     ),
     DiskVerb(
         "restore_disk",

@@ -35,8 +35,8 @@ _PUBLIC = (
             group=1,
             press=_("Prepare the file"),
             text=_(
-                "The file is prepared in the background; then the menu of the image has it for a "
-                "day."
+                "The file is prepared in the background and can then be downloaded "
+                "from the image's menu for one day."
             ),
             done=_("%(name)s is being prepared for download."),
         ),
@@ -53,12 +53,17 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=2,
-            text=_("The image moves to the recycle bin. Not while VMs rest on it."),
+            text=_("The image is moved to the recycle bin. Cannot be deleted while VMs use it."),
             done=_("%(name)s is deleted."),
         ),
-        batch=Batch(_("The chosen images move to the recycle bin. Not while VMs rest on them.")),
+        batch=Batch(
+            _(
+                "The selected images are moved to the recycle bin. Cannot be "
+                "deleted while VMs use them."
+            )
+        ),
         admin=AdminButton(
-            confirm=_("It goes to the recycle bin, unless something rests on it."),
+            confirm=_("It is moved to the recycle bin unless VMs still use it."),
             done=_("%(name)s is in the recycle bin."),
             path="delete",
         ),

@@ -23,7 +23,7 @@ ROLL_BACK = Verb(
     route=Route("Set the disk's content back; it must be unbound or its VM stopped."),
     dialog=Dialog(
         type_name=True,
-        text=_("All that was written to the disk since then is lost. Its snapshots all stay."),
+        text=_("All data written to the disk since then is lost. Snapshots are kept."),
         done=_("Rolling back to %(name)s."),
     ),
 )
@@ -43,8 +43,8 @@ CREATE_DISK = Verb(
     dialog=Dialog(
         path="create-disk",
         press=_("Buy now"),
-        text=_("A new data disk of the same type with what the snapshot holds."),
-        done=_("A disk is being made of %(name)s."),
+        text=_("A new data disk of the same type with the snapshot's content."),
+        done=_("A disk is being created from %(name)s."),
     ),
 )
 RENAME = Verb(
@@ -69,10 +69,10 @@ DELETE = Verb(
     route=Route("Forget a snapshot for good.", method="delete"),
     dialog=Dialog(
         group=1,
-        text=_("It is gone for good. The disk and its other snapshots keep their content."),
+        text=_("It is permanently deleted. The disk and its other snapshots are not affected."),
         done=_("%(name)s is being deleted."),
     ),
-    batch=Batch(_("The chosen snapshots are gone for good."), label=_("Delete")),
+    batch=Batch(_("The selected snapshots are permanently deleted."), label=_("Delete")),
 )
 # Asked for on the disk; here it is the status in which a new snapshot begins.
 CREATE = Verb(

@@ -34,7 +34,7 @@ BOUGHT_SIZE = ("4C8G", {**SIZE, "quote_token": inputs.QUOTED})
 # The group of the menu that the screen of a VM shows too.
 POWER = 0
 # Of the operators' buttons: what is done is in the tenant's operation log.
-SEEN = _("Its tenant sees in the operation log that an administrator did this.")
+SEEN = _("The tenant sees in the operation log that an administrator did this.")
 
 S, T = VmStatus, VmTask
 
@@ -49,7 +49,7 @@ _PUBLIC = (
         icon="player-play",
         route=Route("Start a stopped VM."),
         dialog=Dialog(how="post", button=True, done=_("Starting.")),
-        batch=Batch(_("The chosen VMs are started.")),
+        batch=Batch(_("The selected VMs are started.")),
         admin=AdminButton(batch=True),
     ),
     Verb(
@@ -63,10 +63,10 @@ _PUBLIC = (
         route=Route("Ask the guest of a running VM to shut down."),
         dialog=Dialog(
             button=True,
-            text=_("The operating system is asked to shut down. Paid time goes on."),
+            text=_("The operating system is asked to shut down. Billing continues."),
             done=_("%(name)s is shutting down."),
         ),
-        batch=Batch(_("The operating systems of the chosen VMs are asked to shut down.")),
+        batch=Batch(_("The operating systems of the selected VMs are asked to shut down.")),
         admin=AdminButton(batch=True, confirm=SEEN),
     ),
     Verb(
@@ -80,11 +80,15 @@ _PUBLIC = (
         route=Route("Restart a running VM through its operating system."),
         dialog=Dialog(
             button=True,
-            text=_("The operating system is asked to restart; who is connected is cut off."),
+            text=_("The operating system is asked to restart. Active connections will be dropped."),
             done=_("%(name)s is restarting."),
         ),
         batch=Batch(
-            _("The operating systems of the chosen VMs are asked to restart."), button=False
+            _(
+                "The operating systems of the selected VMs are asked to restart. "
+                "Active connections will be dropped."
+            ),
+            button=False,
         ),
         admin=AdminButton(),
     ),
@@ -113,10 +117,10 @@ _PUBLIC = (
         danger=True,
         route=Route("Switch a VM off by force; it may lose data."),
         dialog=Dialog(
-            text=_("Like pulling the plug: what has not been written to disk yet is lost."),
+            text=_("Data that has not been written to disk yet is lost."),
             done=_("%(name)s is being powered off."),
         ),
-        batch=Batch(_("Like pulling the plug: what has not been written to disk yet is lost.")),
+        batch=Batch(_("Data that has not been written to disk yet is lost.")),
         admin=AdminButton(batch=True, confirm=SEEN),
     ),
     Verb(
@@ -147,8 +151,8 @@ _PUBLIC = (
             group=1,
             path="vnc-information",
             text=_(
-                "A new port and a new password for any VNC client. They are good for 300 seconds "
-                "if nobody connects; an earlier pair that was not used is closed."
+                "A new port and password for any VNC client, valid for 300 seconds. "
+                "Earlier ones that were not used are revoked."
             ),
         ),
     ),
@@ -167,7 +171,7 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=2,
-            text=_("Set through the guest agent while the VM runs. It is kept nowhere."),
+            text=_("Set through the guest agent while the VM runs. The password is not stored."),
             done=_("The password of %(name)s is being set."),
         ),
     ),
@@ -192,8 +196,8 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=2,
-            text=_("Up or down; effective at the next start. The GPU count stays."),
-            done=_("%(name)s gets its new size."),
+            text=_("Takes effect at the next start. The GPU count cannot be changed."),
+            done=_("%(name)s is being resized."),
         ),
     ),
     Verb(
@@ -217,7 +221,7 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=2,
-            text=_("More vCPUs or memory at once, without a restart."),
+            text=_("Adds vCPUs or memory immediately, without a restart."),
             done=_("%(name)s is being upgraded."),
         ),
     ),
@@ -233,7 +237,10 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=2,
-            text=_("Acts at once; connections that become forbidden are cut."),
+            text=_(
+                "Takes effect immediately. Active connections that are no longer "
+                "allowed will be dropped."
+            ),
             done=_("Saved."),
         ),
     ),
@@ -254,8 +261,10 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=2,
-            text=_("Of the system disk only; the VM stays stopped until the image is made."),
-            done=_("An image of %(name)s is being made."),
+            text=_(
+                "Contains the system disk only. The VM stays stopped until the image is complete."
+            ),
+            done=_("An image of %(name)s is being created."),
         ),
     ),
     Verb(
@@ -275,8 +284,8 @@ _PUBLIC = (
         dialog=Dialog(
             group=2,
             text=_(
-                "The system disk is erased, with its snapshots. Data disks are not touched. "
-                "It ends stopped."
+                "The system disk and its snapshots are erased. Data disks are kept. "
+                "The VM is stopped afterwards."
             ),
             done=_("%(name)s is being reinstalled."),
         ),
@@ -295,7 +304,7 @@ _PUBLIC = (
         dialog=Dialog(
             group=2,
             press=_("Attach"),
-            text=_("A running VM sees the disk at once. A new disk has no file system yet."),
+            text=_("A running VM sees the disk immediately. A new disk has no file system yet."),
             done=_("The disk is being attached to %(name)s."),
         ),
     ),
@@ -313,7 +322,7 @@ _PUBLIC = (
         dialog=Dialog(
             group=2,
             press=_("Detach"),
-            text=_("It is unmounted in the guest first. The content stays."),
+            text=_("It is unmounted in the guest first. Data is kept."),
             done=_("The disk is being detached from %(name)s."),
         ),
     ),
@@ -387,19 +396,19 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             group=4,
-            text=_("The VM is powered off and moves to the recycle bin."),
+            text=_("The VM is powered off and moved to the recycle bin."),
             done=_("%(name)s is being deleted."),
             fields={
                 "delete_disks": Field(
-                    _("Take the data disks along"),
-                    _("They go to the recycle bin too, instead of being unbound."),
+                    _("Also delete data disks"),
+                    _("They are moved to the recycle bin instead of being detached."),
                 )
             },
         ),
         batch=Batch(
             _(
-                "The chosen VMs are powered off and move to the recycle bin; their data disks are "
-                "unbound unless they are taken along."
+                "The selected VMs are powered off and moved to the recycle bin. "
+                "Their data disks are detached unless you also delete them."
             )
         ),
         admin=AdminButton(confirm=SEEN),
@@ -415,7 +424,7 @@ _PUBLIC = (
         route=Route("Take a VM out of the recycle bin; it comes back stopped."),
         dialog=Dialog(
             binned=True,
-            text=_("It takes quota and a host again."),
+            text=_("It counts towards your quota again."),
             done=_("%(name)s is being restored."),
         ),
         batch=Batch(button=False),
@@ -435,7 +444,7 @@ _PUBLIC = (
         dialog=Dialog(
             binned=True,
             type_name=True,
-            text=_("The VM is gone for good. This cannot be undone."),
+            text=_("The VM is permanently deleted. This cannot be undone."),
             done=_("%(name)s is being destroyed."),
         ),
         batch=Batch(button=False),

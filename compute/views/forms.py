@@ -59,7 +59,7 @@ class ReinstallForm(forms.Form):
         required=False,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=_("Empty keeps the present one."),
+        help_text=_("Leave empty to keep the current one."),
     )
 
     def __init__(self, *args: Any, images: QuerySet[Image], **kwargs: Any) -> None:

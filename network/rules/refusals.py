@@ -21,23 +21,23 @@ def _count(row: Any, name: str) -> int:
 def vpc_refusal(vpc: Vpc, verb: str) -> str:
     """Reads ``subnet_count``."""
     if verb == "delete_vpc" and _count(vpc, "subnet_count"):
-        return _("It still has subnets.")
+        return _("Cannot be deleted while it has subnets.")
     return ""
 
 
 def subnet_refusal(subnet: Subnet, verb: str) -> str:
     """Reads ``address_count``."""
     if verb == "delete_subnet" and _count(subnet, "address_count"):
-        return _("VMs use its addresses, perhaps some in the recycle bin.")
+        return _("Cannot be deleted while VMs use it, including VMs in the recycle bin.")
     return ""
 
 
 def security_group_refusal(group: SecurityGroup, verb: str) -> str:
     """Reads ``nic_count`` and ``rule_count``."""
     if verb == "add_rule" and _count(group, "rule_count") >= RULES_PER_GROUP:
-        return _("It has as many rules as it can have.")
+        return _("The maximum number of rules is reached.")
     if verb == "delete_security_group" and _count(group, "nic_count"):
-        return _("VMs use it, perhaps some in the recycle bin.")
+        return _("Cannot be deleted while VMs use it, including VMs in the recycle bin.")
     return ""
 
 

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from network.verbs import inputs
 from scloud.verbs.catalogue import Answer, Batch, Catalogue, Dialog, Route, Verb
 
-CUT = _("Connections that nothing allows any more are cut at once.")
+CUT = _("Active connections that are no longer allowed will be dropped.")
 
 SECURITY_GROUPS = Catalogue(
     "security_group",
@@ -53,8 +53,8 @@ SECURITY_GROUPS = Catalogue(
                 title=_("Delete security group"),
                 icon="",
                 text=_(
-                    "Only a security group that no VM uses can be deleted, the recycle bin "
-                    "included. It cannot be restored."
+                    "Cannot be deleted while VMs use it, including VMs in the recycle "
+                    "bin. This cannot be undone."
                 ),
                 done=_("The security group was deleted."),
                 leaves=True,

@@ -45,7 +45,7 @@ VPCS = Catalogue(
                 group=1,
                 title=_("Delete VPC"),
                 icon="",
-                text=_("Only a VPC without subnets can be deleted. It cannot be restored."),
+                text=_("Cannot be deleted while it has subnets. This cannot be undone."),
                 done=_("The VPC was deleted."),
                 leaves=True,
             ),
@@ -80,8 +80,8 @@ SUBNETS = Catalogue(
                 title=_("Delete subnet"),
                 icon="",
                 text=_(
-                    "Only a subnet that no VM uses can be deleted, the recycle bin included. "
-                    "It cannot be restored."
+                    "Cannot be deleted while VMs use it, including VMs in the recycle "
+                    "bin. This cannot be undone."
                 ),
                 done=_("The subnet was deleted."),
                 leaves=True,

@@ -50,7 +50,7 @@ def name_column(url_name: str) -> Column:
 class NetworkDetail(DetailListView):
     """The page of something that the fabric makes true."""
 
-    status_hint = gettext_lazy("It could not be applied to the network yet. This is tried again.")
+    status_hint = gettext_lazy("Not applied to the network yet. SCloud tries again.")
 
 
 def status_column(label: Text) -> Column:
@@ -69,7 +69,7 @@ def region_of(request: ConsoleRequest) -> Region:
         raise InvalidInput(
             _("There is no region yet."),
             code="region_missing",
-            remedy=_("An administrator has to add one."),
+            remedy=_("Ask your administrator to add one."),
         )
     return request.region
 

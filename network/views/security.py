@@ -50,8 +50,8 @@ class SecurityGroupList(VerbList):
     kind = "security_group"
     title = gettext_lazy("Security groups")
     text = gettext_lazy(
-        "Stateful packet filters for VMs. What no rule matches is denied. "
-        "A VM without a group is not filtered."
+        "Stateful firewall rules for VMs. Traffic that matches no rule is "
+        "denied. A VM without a group is not filtered."
     )
     permission = "network.view_security_group"
     columns = (
@@ -73,7 +73,7 @@ class SecurityGroupList(VerbList):
     )
     empty = EmptyState(
         gettext_lazy("No security group yet"),
-        gettext_lazy("A security group says which connections may reach a VM and leave it."),
+        gettext_lazy("A security group controls which connections a VM can accept and open."),
         icon="shield",
         action_label=gettext_lazy("Create security group"),
         action_url_name="security-group-create",
@@ -122,7 +122,7 @@ class SecurityGroupDetail(VerbList, NetworkDetail):
     default_size = 50
     empty = EmptyState(
         gettext_lazy("No rule yet"),
-        gettext_lazy("Nothing passes in either direction until a rule allows it."),
+        gettext_lazy("All traffic is denied until a rule allows it."),
         icon="shield",
     )
 

@@ -38,7 +38,7 @@ def _verb(kind: str, name: str) -> Verb:
     }
     if name not in known:
         raise InvalidInput(
-            _("%(verb)s is no batch verb.") % {"verb": name},
+            _("%(verb)s is not available for batches.") % {"verb": name},
             code="verb_unknown",
             field="verb",
             numbers={"allowed": sorted(known)},

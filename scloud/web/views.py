@@ -276,7 +276,7 @@ class BatchView(ConsoleView):
         for chosen_id in ids:
             obj = by_id.get(chosen_id)
             if obj is None:
-                missing = NotFound(_("It does not exist any more."))
+                missing = NotFound(_("It no longer exists."))
                 outcome.results.append(BatchResult(chosen_id, chosen_id, missing))
                 continue
             try:

@@ -98,7 +98,7 @@ def test_a_subnet_is_offered_the_first_free_range(console: Client, defaults: Def
 
 def test_what_cannot_be_done_says_why(console: Client, defaults: Defaults) -> None:
     menu = console.get(reverse("vpc-list"), {"menu": defaults.vpc.pk}).content.decode()
-    assert "It still has subnets." in menu
+    assert "Cannot be deleted while it has subnets." in menu
     refused = send(console, "vpc-delete", defaults.vpc.pk)
     assert refused.status_code == 422
     assert "Delete its subnets first." in refused.content.decode()

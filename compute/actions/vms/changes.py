@@ -275,7 +275,7 @@ def check_reinstall(vm: VM, image: Image) -> None:
         )
     if image.pool_id != disk.pool_id:
         raise InvalidInput(
-            _("The image does not lie in the pool of the system disk."),
+            _("The image is not available for the disk type of the system disk."),
             code="image_in_other_pool",
             field="image",
         )
@@ -312,7 +312,7 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
     """
     VMS.guard(vm, "make_image")
     if base and not actor.is_platform:
-        raise Forbidden(_("Base images are the platform's."), code="base_image")
+        raise Forbidden(_("Base images are managed by the platform."), code="base_image")
     disk = sizes.system_disk(vm)
     image = Image(
         id=image_id(),

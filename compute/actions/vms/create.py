@@ -144,7 +144,7 @@ def _check_sizes(order: VmOrder) -> None:
         )
     if order.image.withdrawn_at is not None:
         raise InvalidInput(
-            _("The image is not offered any more."), code="image_not_available", field="image"
+            _("The image is no longer available."), code="image_not_available", field="image"
         )
     if order.image.status != ImageStatus.AVAILABLE:
         raise InvalidInput(
@@ -166,7 +166,7 @@ def _check_sizes(order: VmOrder) -> None:
         )
     if order.image.pool_id != order.system_disk_type.pool_id:
         raise InvalidInput(
-            _("The image does not lie in the pool of this disk type."),
+            _("The image is not available for this disk type."),
             code="image_in_other_pool",
             field="system_disk_type",
             remedy=_("Choose another disk type for the system disk."),
@@ -188,7 +188,7 @@ def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
     if order.names:
         if len(order.names) != order.count:
             raise InvalidInput(
-                _("Give one name per VM."),
+                _("Enter one name per VM."),
                 code="names_count",
                 field="names",
                 numbers={"asked": order.count, "given": len(order.names)},
@@ -204,13 +204,13 @@ def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
         )
     elif complete and not order.ssh_public_key.strip():
         raise InvalidInput(
-            _("Give a password or an SSH public key, or nobody can log in."),
+            _("Enter a password or an SSH public key."),
             code="login_missing",
             field="password",
         )
     if order.private_ips and len(order.private_ips) != order.count:
         raise InvalidInput(
-            _("Give one private IP per VM, or none."),
+            _("Enter one private IP per VM, or none."),
             code="private_ips_count",
             field="private_ips",
             numbers={"asked": order.count, "given": len(order.private_ips)},

@@ -45,7 +45,9 @@ class DiskDetail(DetailListView, SnapshotList):
     search_fields = ("id", "name", "remark")
     empty = EmptyState(
         gettext_lazy("No snapshots of this disk yet"),
-        gettext_lazy("A snapshot keeps what the disk holds at one moment; its VM goes on running."),
+        gettext_lazy(
+            "A snapshot preserves the disk's content at a point in time. The VM keeps running."
+        ),
         icon="camera",
     )
 

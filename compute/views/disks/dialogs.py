@@ -69,7 +69,7 @@ def _lines(verb: str, disk: Any) -> Lines:
     if verb == "expand_disk":
         kind = disk.disk_type
         most = kind.system_max_gib if disk.is_system else kind.data_max_gib
-        return [(_("Size now"), ui.size_gib(disk.size_gib)), (_("At most"), ui.size_gib(most))]
+        return [(_("Current size"), ui.size_gib(disk.size_gib)), (_("Maximum"), ui.size_gib(most))]
     if verb == "delete_disk" and disk.snapshot_count:
         return [(_("Snapshots"), _("%(n)d, erased") % {"n": disk.snapshot_count})]
     return []
@@ -255,7 +255,7 @@ class ScheduleForm(forms.Form):
             ("paused", gettext_lazy("Paused")),
         ]
         if exists:
-            choices.append(("removed", gettext_lazy("Remove it; its snapshots stay")))
+            choices.append(("removed", gettext_lazy("Remove it (snapshots are kept)")))
         self.fields["state"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
 
     def clean_hours(self) -> list[int]:

@@ -142,8 +142,8 @@ class DiskList(VerbList):
     empty = EmptyState(
         gettext_lazy("No disks yet"),
         gettext_lazy(
-            "A data disk keeps its content when a VM goes, and moves from VM to VM. "
-            "The dialog shows the price before you pay."
+            "A data disk keeps its content when a VM is deleted and can be "
+            "moved between VMs. You see the price before you pay."
         ),
         icon="database",
         action_label=gettext_lazy("Create your first disk"),

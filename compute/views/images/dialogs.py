@@ -81,7 +81,7 @@ class ImageImport(ActionView):
     title = gettext_lazy("Import image from URL")
     verb = gettext_lazy("Import")
     icon = "cloud-download"
-    text = gettext_lazy("The platform downloads the file and looks at it before it can be used.")
+    text = gettext_lazy("The file is downloaded and checked before it can be used.")
     form_class: ClassVar[type[forms.Form] | None] = UrlForm
     success_text = gettext_lazy("The image is being imported.")
 
@@ -112,7 +112,7 @@ class ImageUpload(ImageImport):
     title = gettext_lazy("Upload image")
     verb = gettext_lazy("Upload")
     icon = "upload"
-    text = gettext_lazy("Keep this page open until the file is sent.")
+    text = gettext_lazy("Keep this page open until the upload is complete.")
     form_class = UploadForm
     template_name = "compute/images/upload.html"
     body_rule = uploads.of_form()
@@ -156,5 +156,5 @@ class ImageFile(ConsoleView):
         """Send it. Raises Forbidden for a base image, Conflict when it is not ready."""
         image = image_queries.image(tenant_of(self.actor), image_id)
         if image.is_base:
-            raise Forbidden(_("Base images are the platform's."), code="base_image")
+            raise Forbidden(_("Base images are managed by the platform."), code="base_image")
         return uploads.file_response(image, asynchronous=isinstance(request, ASGIRequest))

@@ -142,7 +142,7 @@ class ImageList(VerbList):
     )
     empty = EmptyState(
         gettext_lazy("No images yet"),
-        gettext_lazy("Make one from a stopped VM, or import a QCOW2 or raw file of your own."),
+        gettext_lazy("Create one from a stopped VM, or import your own QCOW2 or raw file."),
         icon="photo",
         action_label=gettext_lazy("Upload image"),
         action_url_name="image-upload",

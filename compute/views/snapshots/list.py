@@ -80,7 +80,7 @@ class SnapshotList(VerbList):
             sort="size_gib",
             align="end",
         ),
-        Column("frozen", gettext_lazy("File systems at rest"), render=ui.boolean),
+        Column("frozen", gettext_lazy("File systems frozen"), render=ui.boolean),
         Column(
             "origin",
             gettext_lazy("Taken by"),
@@ -99,8 +99,8 @@ class SnapshotList(VerbList):
     empty = EmptyState(
         gettext_lazy("No snapshots yet"),
         gettext_lazy(
-            "A snapshot keeps what a disk holds at one moment; its VM goes on running. "
-            "Take one from the menu of a disk."
+            "A snapshot preserves a disk's content at a point in time. Take one "
+            "from the menu of a disk."
         ),
         icon="camera",
         action_label=gettext_lazy("To the disks"),
@@ -121,7 +121,9 @@ class VmSnapshots(VmPage, SnapshotList):
     page_template = "compute/snapshots/vm_tab.html"
     empty = EmptyState(
         gettext_lazy("No snapshots of this VM yet"),
-        gettext_lazy("A snapshot keeps what a disk holds at one moment; the VM goes on running."),
+        gettext_lazy(
+            "A snapshot preserves a disk's content at a point in time. The VM keeps running."
+        ),
         icon="camera",
     )
 

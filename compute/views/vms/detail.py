@@ -82,7 +82,7 @@ register_tab(Tab("overview", gettext_lazy("Overview"), "vm-detail", 10))
 register_tab(Tab("disks", gettext_lazy("Disks"), "vm-disks", 20))
 register_tab(Tab("network", gettext_lazy("Network"), "vm-network", 40))
 register_tab(Tab("log", gettext_lazy("Operation log"), "vm-log", 80, permission="audit.view"))
-register_tab(Tab("events", gettext_lazy("Time line"), "vm-events", 90))
+register_tab(Tab("events", gettext_lazy("Timeline"), "vm-events", 90))
 
 
 class VmPage(ConsoleView):
@@ -341,7 +341,7 @@ class VmLog(VmPage, OperationsView):
 
     tab = "log"
     title = gettext_lazy("Operation log")
-    text = gettext_lazy("What was done with this VM, by whom, and what came of it.")
+    text = gettext_lazy("Operations on this VM, who performed them, and the results.")
     page_template = "compute/vms/log.html"
 
     def get_queryset(self) -> QuerySet[Operation]:

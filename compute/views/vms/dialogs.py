@@ -37,7 +37,7 @@ from scloud.web.verbs import Lines, VerbDialog
 def _deleted(vm: Any) -> Lines:
     """Return what is set free by a deletion, and until when the VM can be restored."""
     if vm.status == VmStatus.FAILED:
-        return [(_("Recycle bin"), _("not needed: nothing of it was made"))]
+        return [(_("Recycle bin"), _("not needed: it was never created"))]
     data = [disk for disk in vm.disk_rows if not disk["system"]]
     days = ui.span(PlatformSettings.load().bin_retention)
     lines: Lines = [
@@ -46,8 +46,8 @@ def _deleted(vm: Any) -> Lines:
         (
             _("Data disks"),
             ngettext(
-                "%(n)d is unbound and stays, unless it is taken along",
-                "%(n)d are unbound and stay, unless they are taken along",
+                "%(n)d is detached and kept unless you also delete it",
+                "%(n)d are detached and kept unless you also delete them",
                 len(data),
             )
             % {"n": len(data)}
@@ -64,7 +64,7 @@ def _deleted(vm: Any) -> Lines:
 def _destroyed(vm: Any) -> Lines:
     """Return what is lost for good, and what becomes of the money."""
     refunds = PlatformSettings.load().refund_unused
-    money = _("unused paid time is given back") if refunds else _("nothing is given back")
+    money = _("unused paid time is refunded") if refunds else _("no refund")
     return [
         (_("System disk"), _("erased, with its snapshots")),
         (_("Private IP"), _("released")),
@@ -223,7 +223,7 @@ class VmChangeSize(VerbDialog):
         spec = rows.filter(pk=wanted).first() if wanted.isascii() and wanted.isdigit() else None
         spec = spec or (rows.first() if not wanted else None)
         if spec is None:
-            error: ScloudError = NotFound(_("There is no other size to choose."))
+            error: ScloudError = NotFound(_("No other size is available."))
             return {"quote": None, "quote_error": error}
         try:
             found = quote_size(actor=self.actor, vm=obj, spec=spec, verb=self.declared.name)
@@ -295,7 +295,7 @@ class VmAttachDisk(VmDisk):
 class VmDetachDisk(VmDisk):
     """A data disk off this VM."""
 
-    none_text = gettext_lazy("It has no data disk.")
+    none_text = gettext_lazy("No data disks.")
 
     def disks(self, vm: VM) -> list[Disk]:
         """Return the data disks of the VM."""

@@ -181,8 +181,9 @@ class VmList(VerbList):
     empty = EmptyState(
         gettext_lazy("No virtual machines yet"),
         gettext_lazy(
-            "A VM runs a system of your choice in a network of your own. The wizard shows the "
-            "price before you pay; nothing is charged until you press Buy now."
+            "A VM runs an operating system of your choice in your own network. "
+            "You see the price first; nothing is charged until you press Buy "
+            "now."
         ),
         icon="server-2",
         action_label=gettext_lazy("Create your first VM"),

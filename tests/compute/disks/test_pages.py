@@ -53,7 +53,7 @@ def test_a_disk_grows_and_the_dialog_says_how_the_file_system_does(
 def test_a_dialog_without_a_choice_says_what_is_missing(
     console: Client, things: Things, tenant: Tenant
 ) -> None:
-    assert "It has no data disk." in page(console, "vm-detach-disk", things.vm.pk)
+    assert "No data disks." in page(console, "vm-detach-disk", things.vm.pk)
     assert send(console, "disk-delete", things.disk.pk).status_code == 204
     assert "create one first" in page(console, "vm-attach-disk", things.vm.pk)
 

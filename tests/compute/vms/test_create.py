@@ -50,7 +50,7 @@ def buy(console: Client, *, quote: bool = True, **values: Any) -> Any:
 def test_the_first_page_already_shows_a_price(console: Client, ready: Platform) -> None:
     html = console.get(reverse("vm-create")).content.decode()
     assert token_of(html)
-    assert "Charged now" in html
+    assert "Due now" in html
     assert "¥0.15" in html  # 0.06 + 2 x 0.03 + 40 x 0.0008, rounded line by line
 
 
@@ -87,7 +87,7 @@ def test_a_changed_price_is_shown_and_asked_for_again(
     response = buy(console, quote=False, quote_token=old)
     html = response.content.decode()
     assert response.status_code == 422
-    assert "The price is not the one that was shown." in html
+    assert "The price has changed." in html
     assert balance(tenant) == before
     assert buy(console, quote=False, quote_token=token_of(html)).status_code == 204
     assert before - balance(tenant) == 30

@@ -50,7 +50,7 @@ def test_deleting_asks_whether_the_disks_go_along(
     page.locator(".page-actions").get_by_role("button", name="More").click()
     page.get_by_role("menuitem", name="Delete", exact=True).click()
     dialog = page.locator("dialog[open]")
-    dialog.get_by_label("Take the data disks along").check()
+    dialog.get_by_label("Also delete data disks").check()
     dialog.locator("button[type=submit]").click()
     expect(page.locator("main")).to_contain_text("Deleting")
     with scopes_disabled():

@@ -130,7 +130,7 @@ def test_a_batch_has_a_result_for_each_vm(
         url, {"ids": [running.pk, stopped.pk, "vm-foreign00"]}, **HTMX
     ).content.decode()
     assert "1 of 3 accepted." in done
-    assert "It does not exist any more." in done
+    assert "It no longer exists." in done
     with scopes_disabled():
         assert VM.objects.get(pk=running.pk).task == "stopping"
         assert VM.objects.get(pk=stopped.pk).task == ""
