@@ -208,7 +208,7 @@ def test_a_user_prepares_two_downloads_at_a_time(
     held = [console.get("/tasks/?export=xlsx") for _ in range(2)]
     refused = console.get("/tasks/?export=xlsx", headers={"HX-Request": "true"})
     assert refused.status_code == 429
-    assert "2 downloads" in refused.headers["HX-Trigger"]
+    assert "2 of your downloads" in refused.headers["HX-Trigger"]
     # One that nobody reads any more does not count, nor does one that has been read.
     held.pop()
     b"".join(held[0])

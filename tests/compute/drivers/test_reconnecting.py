@@ -66,7 +66,7 @@ def test_a_host_that_is_back_is_found_and_begins_anew(
             raise ConnectionRefusedError
         return Alive()
 
-    monkeypatch.setattr(connection, "_knock", lambda uri: None)
+    monkeypatch.setattr(connection, "_reach", lambda uri: None)
     monkeypatch.setattr(connection, "_connect", dial)
     host = Connection("qemu+tcp://192.0.2.9/system")
     for _ in range(10):
