@@ -5,6 +5,8 @@ call runs in a thread of its own; when its bound passes, the caller gets an erro
 is given up and the thread is left to end by itself.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import socket
@@ -51,7 +53,7 @@ _BROKEN = (
 
 # Connections inherited over a fork share a socket with the parent. Dropping the last reference
 # would close the parent's connection, so they are kept here, unused.
-_inherited: list["Connection"] = []
+_inherited: list[Connection] = []
 
 
 class Connection:
@@ -60,7 +62,7 @@ class Connection:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._lock = threading.Lock()
-        self._conn: libvirt.virConnect | None = None
+        self._opened: _Opened | None = None
         self._failed_at = float("-inf")
         self._backoff = Backoff(first_s=FIRST_RETRY_S, ceiling_s=LAST_RETRY_S)
         self._again_at = float("-inf")
@@ -77,30 +79,38 @@ class Connection:
         Raises the port's errors. With `giving_up_breaks` the connection is dropped at a timeout,
         since nothing is known about its state; without, the call may go on in the background.
         """
-        conn = self._open()
+        opened = self._open()
+
+        def work() -> T:
+            try:
+                return function(opened.conn)
+            finally:
+                opened.release()
+
         try:
-            return bounded(lambda: function(conn), timeout_s=timeout_s)
+            return bounded(work, timeout_s=timeout_s)
         except OperationTimeout:
             if giving_up_breaks:
-                self._drop(conn)
+                self._drop(opened)
             raise
         except libvirt.libvirtError as error:
-            if self._is_broken(conn, error):
-                self._drop(conn)
+            if self._is_broken(opened.conn, error):
+                self._drop(opened)
                 raise HostUnreachable(f"The connection to the host broke: {error}") from error
             raise translate(error) from error
 
     def _is_broken(self, conn: libvirt.virConnect, error: libvirt.libvirtError) -> bool:
         return error.get_error_code() in _BROKEN and not _is_alive(conn)
 
-    def _open(self) -> libvirt.virConnect:
+    def _open(self) -> _Opened:
+        """The open connection, held for a call that releases it."""
         asked_at = time.monotonic()
         with self._lock:
-            if self._conn is not None:
-                if _is_alive(self._conn):
-                    return self._conn
-                self._close_ignoring_errors(self._conn)
-                self._conn = None
+            if self._opened is not None:
+                if _is_alive(self._opened.conn):
+                    return self._opened.hold()
+                self._opened.close_when_idle()
+                self._opened = None
             if self._failed_at > asked_at:
                 # Somebody tried while we waited: do not let a queue of threads try one by one.
                 raise HostUnreachable("The host does not answer.")
@@ -110,25 +120,63 @@ class Connection:
             ensure_event_loop()
             try:
                 _reach(self._uri)
-                self._conn = bounded(lambda: _connect(self._uri), timeout_s=CONNECT_TIMEOUT_S)
+                conn = bounded(lambda: _connect(self._uri), timeout_s=CONNECT_TIMEOUT_S)
             except (libvirt.libvirtError, OSError, OperationTimeout) as error:
                 self._failed_at = time.monotonic()
                 self._again_at = self._failed_at + self._backoff.failed()
                 raise HostUnreachable(f"The host does not answer: {error}") from error
             self._backoff.worked()
-            return self._conn
+            self._opened = _Opened(conn)
+            return self._opened.hold()
 
-    def _drop(self, conn: libvirt.virConnect) -> None:
+    def _drop(self, opened: _Opened) -> None:
         with self._lock:
-            if self._conn is conn:
-                self._conn = None
-        self._close_ignoring_errors(conn)
+            if self._opened is opened:
+                self._opened = None
+        opened.close_when_idle()
 
-    @staticmethod
-    def _close_ignoring_errors(conn: libvirt.virConnect) -> None:
+
+class _Opened:
+    """A connection of libvirt that is closed once no call is under way on it.
+
+    Closing frees what a call in another thread still uses: the process dies of it. A call that was
+    given up goes on in its thread until the host answers or the keep-alive ends the connection.
+    """
+
+    def __init__(self, conn: libvirt.virConnect) -> None:
+        self.conn = conn
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._doomed = False
+        self._closed = False
+
+    def hold(self) -> _Opened:
+        """Count a call that is about to begin."""
+        with self._lock:
+            self._calls += 1
+        return self
+
+    def release(self) -> None:
+        """Count a call that has ended; the last one closes a connection that was dropped."""
+        with self._lock:
+            self._calls -= 1
+        self._close_if_over()
+
+    def close_when_idle(self) -> None:
+        """Close it now, or when the last call has ended. Does not wait."""
+        with self._lock:
+            self._doomed = True
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        with self._lock:
+            if not self._doomed or self._calls or self._closed:
+                return
+            self._closed = True
+
         def close() -> None:
             with contextlib.suppress(libvirt.libvirtError):
-                conn.close()
+                self.conn.close()
 
         threading.Thread(target=close, name="libvirt-close", daemon=True).start()
 

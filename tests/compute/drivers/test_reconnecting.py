@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 
-from compute.hypervisor.base import HostUnreachable
+from compute.hypervisor.base import HostUnreachable, OperationTimeout
 from compute.hypervisor.libvirt import connection
 from compute.hypervisor.libvirt.connection import LAST_RETRY_S, Connection
 
@@ -82,3 +83,40 @@ def test_a_host_that_is_back_is_found_and_begins_anew(
     alive[0], there[0] = 1, True
     clock[0] += 0.5
     assert host.call(lambda conn: conn, timeout_s=5.0)
+
+
+def test_a_connection_is_not_closed_under_a_call_that_was_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """libvirt frees on closing what the call uses: the process would die of it."""
+    happened: list[str] = []
+    closed = threading.Event()
+    answers = threading.Event()
+
+    class Connected:
+        """What the library returns, as far as this needs it."""
+
+        def isAlive(self) -> int:
+            return 1
+
+        def close(self) -> None:
+            happened.append("closed")
+            closed.set()
+
+    monkeypatch.setattr(connection, "_reach", lambda uri: None)
+    monkeypatch.setattr(connection, "_connect", lambda uri: Connected())
+    host = Connection("qemu+tcp://192.0.2.9/system")
+
+    def slow(conn: object) -> None:
+        answers.wait(20)
+        happened.append("answered")
+
+    with pytest.raises(OperationTimeout):
+        host.call(slow, timeout_s=0.05)
+    # Another call gets a connection of its own, and its end closes neither.
+    first = host.call(lambda conn: conn, timeout_s=5.0)
+    assert host.call(lambda conn: conn, timeout_s=5.0) is first
+    assert not closed.wait(0.3)
+    answers.set()
+    assert closed.wait(5)
+    assert happened == ["answered", "closed"]
