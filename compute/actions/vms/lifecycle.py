@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from billing import quotas, services
 from compute.actions.naming import rename
 from compute.hosts import gpu, placement
-from compute.models import VM, Disk, Host
+from compute.models import VM, Disk, GuestLogin, Host
 from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
 from compute.rules.sizes import system_disk
@@ -78,6 +78,8 @@ def delete_vm(
         vm.deletion_protected = False
     VMS.guard(vm, "delete_vm")
     if vm.status == VmStatus.FAILED:
+        # One of an earlier version may have kept it.
+        GuestLogin.objects.filter(vm=vm).delete()
         VMS.move(
             vm,
             "delete_vm",

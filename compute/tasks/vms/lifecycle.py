@@ -219,7 +219,10 @@ def _removed(disk: Disk) -> bool:
 
 
 def give_back_all(vm: VM, reason: str) -> None:
-    """Return what the tenant gave for a VM that never came to be: money and quota."""
+    """Return what the tenant gave for a VM that never came to be: money and quota.
+
+    Its password is forgotten: nobody will ever log in.
+    """
     for disk in Disk.objects.filter(vm=vm):
         if not disk.is_system:
             services.refund_failed(disk.id, reason)
@@ -227,6 +230,7 @@ def give_back_all(vm: VM, reason: str) -> None:
         end(disk, held=True)
     services.refund_failed(vm.id, reason)
     quotas.free(vm.id)
+    GuestLogin.objects.filter(vm=vm).delete()
 
 
 def release_all(vm: VM) -> None:

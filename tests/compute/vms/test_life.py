@@ -8,7 +8,7 @@ import pytest
 
 from billing.models import Order, QuotaClaim, Subscription
 from compute.actions.vms import lifecycle
-from compute.models import VM
+from compute.models import VM, GuestLogin
 from compute.transitions.vms import VMS
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
@@ -173,3 +173,23 @@ def test_a_batch_that_nobody_may_ask_for_is_refused_whole_and_logged(
     refused = Operation.objects.get(verb="compute.start_vm", user_id=reader.pk)
     assert (refused.succeeded, refused.error_code) == (False, "forbidden")
     assert [one["id"] for one in refused.resources] == [vms[0].pk]
+
+
+def test_a_vm_that_never_came_to_be_leaves_no_password(box: Box) -> None:
+    box.storage.faults.full = True
+    (vm,) = buy_vms(box.platform, box.actor)
+    assert GuestLogin.objects.filter(vm=vm).exists()
+    box.run()
+    vm.refresh_from_db()
+    assert vm.status == "failed"
+    assert not GuestLogin.objects.exists()
+
+
+def test_a_failed_vm_of_an_earlier_version_leaves_no_password_when_it_is_deleted(box: Box) -> None:
+    vm = box.vm()
+    box.run()
+    VM.objects.filter(pk=vm.pk).update(status="failed", host=None)
+    vm.refresh_from_db()
+    assert lifecycle.delete_vm(actor=box.actor, vm=vm) is None
+    vm.refresh_from_db()
+    assert (vm.status, GuestLogin.objects.count()) == ("destroyed", 0)
