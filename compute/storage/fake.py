@@ -6,8 +6,11 @@ per volume; `write_content` and `read_content` stand for what a guest would do.
 
 import contextlib
 import hashlib
+import shutil
+import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -92,7 +95,6 @@ class FakeVolume:
 class _Image:
     info: ImageInfo
     content: bytes
-    path: Path | None = None
 
 
 class FakeStorage:
@@ -107,6 +109,7 @@ class FakeStorage:
         self.images: dict[str, _Image] = {}
         self.seeds: dict[str, dict[str, str]] = {}
         self._total_bytes = total_gib * GIB
+        self._folder: Path | None = None
         self._lock = threading.RLock()
 
     @contextlib.contextmanager
@@ -166,19 +169,26 @@ class FakeStorage:
                 raise ImageRefused(
                     "The file's checksum is not the expected one.", reason="checksum"
                 )
-            return self._add_image(image_id, content, found.virtual_bytes, source_path)
+            # The pool has a file of its own: the caller's goes once it is imported.
+            shutil.copyfile(source_path, self._file(image_id))
+            return self._add_image(image_id, content, found.virtual_bytes)
 
     def add_image(self, image_id: str, *, size_gib: int = 1) -> ImageInfo:
         """An image without a file, for tests that need only its name."""
         with self._call("import_image", writes=True):
-            return self._add_image(image_id, image_id.encode(), size_gib * GIB, None)
+            return self._add_image(image_id, image_id.encode(), size_gib * GIB)
 
-    def _add_image(
-        self, image_id: str, content: bytes, virtual_bytes: int, path: Path | None
-    ) -> ImageInfo:
+    def _file(self, image_id: str) -> Path:
+        """Where an image's file lies, in a directory that goes with this object."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="fake-storage-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder / f"{image_id}.qcow2"
+
+    def _add_image(self, image_id: str, content: bytes, virtual_bytes: int) -> ImageInfo:
         digest = hashlib.sha256(content).hexdigest()
         info = ImageInfo(image_id, virtual_bytes, max(1, len(content)), digest)
-        self.images[image_id] = _Image(info, content, path)
+        self.images[image_id] = _Image(info, content)
         return info
 
     @publishes
@@ -189,7 +199,7 @@ class FakeStorage:
             if image_id in self.images:
                 return self.images[image_id].info
             content = self._content(volume_id, snapshot)
-            return self._add_image(image_id, content, self._volume(volume_id).size_bytes, None)
+            return self._add_image(image_id, content, self._volume(volume_id).size_bytes)
 
     def image_info(self, image_id: str) -> ImageInfo:
         with self._call("image_info"):
@@ -201,9 +211,9 @@ class FakeStorage:
 
     def export_image(self, image_id: str) -> Path:
         with self._call("export_image"):
-            path = self._image(image_id).path
-            if path is None:
-                raise ImageMissing(f"Image {image_id} has no file.")
+            path, content = self._file(image_id), self._image(image_id).content
+            if not path.exists():
+                path.write_bytes(content)
             return path
 
     @publishes
@@ -212,7 +222,8 @@ class FakeStorage:
             users = [v for v in self.volumes.values() if v.image_id == image_id]
             if users:
                 raise ImageBusy(f"{len(users)} volumes rest on image {image_id}.")
-            self.images.pop(image_id, None)
+            if self.images.pop(image_id, None) is not None:
+                self._file(image_id).unlink(missing_ok=True)
 
     def _image(self, image_id: str) -> _Image:
         if image_id not in self.images:
