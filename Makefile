@@ -5,7 +5,7 @@ SHELL := /bin/bash
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env)
 .DEFAULT_GOAL := help
 .PHONY: help install install-check install-tests database run stop clean test check fast lint lint-now types \
-  bare audit chaos mutants bench lock
+  bare audit chaos mutants soak bench lock
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ chaos: install-tests ## 600 random verbs of three tenants while processes are ki
 
 mutants: database ## Change the core in small ways; the tests must notice (SAMPLE=200 SEED=1)
 	$(AS_ROOT) $(PY) scripts/mutants.py --sample $(or $(SAMPLE),200) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))
+
+soak: database ## Long random runs of verbs and faults (STEPS=2000 SEED=7)
+	$(AS_ROOT) scripts/soak.sh
 
 bench: database ## Benchmarks; writes docs/benchmarks.md
 	$(AS_ROOT) $(PY) -m tests.bench
