@@ -200,3 +200,63 @@ def _main_routes(one: HeldAddress, seen: set[IpNetwork]) -> Iterable[IpNetwork]:
         if destination not in seen:
             seen.add(destination)
             yield destination
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of a NIC. ``to`` of prefix length 0 is a default route; ``via`` None is on-link.
+
+    ``source`` is the preferred source address; ``table`` and ``metric`` None mean the main table
+    and the renderer's own metric. ``on_link``: the gateway lies outside every subnet of the NIC.
+    """
+
+    to: IpNetwork
+    via: IpAddress | None = None
+    source: IpAddress | None = None
+    metric: int | None = None
+    table: int | None = None
+    on_link: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is sent from ``source`` is routed by ``table``."""
+
+    source: IpAddress
+    table: int
+    priority: int = RULE_PRIORITY
+
+
+def routes_of(nic: NicPlan) -> tuple[Route, ...]:
+    """The NIC's routes, those of the main table first; each once."""
+    main: dict[Route, None] = {}
+    tables: dict[Route, None] = {}
+    for one in nic.addresses:
+        on_link = one.gateway is not None and one.gateway not in one.interface.network
+        if one.gateway is not None:
+            for destination in one.routes:
+                main[Route(destination, one.gateway, on_link=on_link)] = None
+            if one.default_route:
+                everywhere = _everywhere(one.interface)
+                metric = DEFAULT_ROUTE_METRIC
+                route = Route(everywhere, one.gateway, one.interface.ip, metric, on_link=on_link)
+                main[route] = None
+        if one.table is not None:
+            tables[Route(one.interface.network, table=one.table)] = None
+            if one.gateway is not None:
+                everywhere = _everywhere(one.interface)
+                route = Route(everywhere, one.gateway, table=one.table, on_link=on_link)
+                tables[route] = None
+    return (*main, *tables)
+
+
+def rules_of(nic: NicPlan) -> tuple[Rule, ...]:
+    """The NIC's rules, one for each address that has a table."""
+    return tuple(
+        Rule(one.interface.ip, one.table) for one in nic.addresses if one.table is not None
+    )
+
+
+def _everywhere(interface: IpInterface) -> IpNetwork:
+    """The destination of a default route."""
+    return IPv4Network("0.0.0.0/0") if interface.version == 4 else IPv6Network("::/0")

@@ -57,7 +57,8 @@ def _show(lab: Lab) -> None:
     print(f"  OVN  {facts['ovn']['nb']}")
     print(f"  storage  {facts['storage']['path']}")
     external = facts["external"]
-    print(f"  external {external['cidr']} {external['cidr6']} on {external['bridge']}")
+    ranges = " ".join(segment["cidr"] for segment in external["segments"])
+    print(f"  external {ranges} on {external['bridge']}")
     for name, path in facts["images"].items():
         print(f"  image {name}: {path or 'not built'}")
 

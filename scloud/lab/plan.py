@@ -9,6 +9,8 @@ from pathlib import Path
 
 KNOWN_INDEXES = {"demo": 0, "test": 1, "dev": 9}
 MAX_HOSTS = 20
+#: What the hosts call the network behind the external bridge in their bridge mappings.
+PHYSICAL_NETWORK = "ext"
 MAX_INDEX = 63
 
 
@@ -29,6 +31,20 @@ def state_root() -> Path:
 def cache_root() -> Path:
     """Directory of things that are expensive to build and safe to delete."""
     return Path(os.environ.get("SCLOUD_CACHE") or Path.home() / ".cache" / "scloud").resolve()
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """An address range of the external network; the outer machine is its ``gateway``."""
+
+    name: str
+    cidr: str
+    gateway: str
+
+    @property
+    def gateway_interface(self) -> str:
+        """The gateway with the range's prefix length."""
+        return f"{self.gateway}/{self.cidr.partition('/')[2]}"
 
 
 @dataclass(frozen=True)
@@ -156,26 +172,20 @@ class Lab:
         return f"tcp:{self.management_address}:6642"
 
     @property
-    def external_prefix(self) -> str:
+    def segments(self) -> tuple[SegmentPlan, ...]:
+        """The ranges of the external network: two of IPv4 and one of IPv6, on one wire."""
         # Of the shared address space (RFC 6598): the documentation ranges look unused, but a
         # machine that lives in a simulated network may well have its package mirror there.
-        return f"100.{64 + self.index}.0"
-
-    @property
-    def external_cidr(self) -> str:
-        return f"{self.external_prefix}.0/24"
-
-    @property
-    def external_gateway(self) -> str:
-        return f"{self.external_prefix}.1"
-
-    @property
-    def external_cidr6(self) -> str:
-        return f"2001:db8:{113 + self.index}::/64"
-
-    @property
-    def external_gateway6(self) -> str:
-        return f"2001:db8:{113 + self.index}::1"
+        prefix = f"100.{64 + self.index}"
+        return (
+            SegmentPlan("office", f"{prefix}.0.0/24", f"{prefix}.0.1"),
+            SegmentPlan("partners", f"{prefix}.1.0/24", f"{prefix}.1.1"),
+            SegmentPlan(
+                "office6",
+                f"2001:db8:{113 + self.index}::/64",
+                f"2001:db8:{113 + self.index}::1",
+            ),
+        )
 
     @property
     def marker(self) -> str:

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from scloud.lab import images, kvm, links
-from scloud.lab.plan import HostPlan, Lab, LabError, project_root, state_root
+from scloud.lab.plan import (
+    PHYSICAL_NETWORK,
+    HostPlan,
+    Lab,
+    LabError,
+    project_root,
+    state_root,
+)
 from scloud.lab.shell import alive, daemon, kill_all, marked_processes, run, say, succeeds, wait_for
 
 FILES = Path(__file__).parent / "files"
@@ -172,12 +179,11 @@ def status(lab: Lab) -> dict[str, Any]:
         },
         "storage": {"path": str(lab.storage)},
         "external": {
-            "physical_network": "ext",
+            "physical_network": PHYSICAL_NETWORK,
             "bridge": lab.external_bridge,
-            "cidr": lab.external_cidr,
-            "gateway": lab.external_gateway,
-            "cidr6": lab.external_cidr6,
-            "gateway6": lab.external_gateway6,
+            "segments": [
+                {"name": one.name, "cidr": one.cidr, "gateway": one.gateway} for one in lab.segments
+            ],
         },
         "images": images.built(),
     }
@@ -282,6 +288,7 @@ def _up_host(host: HostPlan, with_kvm: bool) -> None:
             "HOST_ADDRESS": host.address,
             "TUNNEL_ADDRESS": host.tunnel_address,
             "OVN_SB": lab.sb,
+            "PHYSICAL_NETWORK": PHYSICAL_NETWORK,
             "WITH_KVM": "1" if with_kvm else "0",
             "LAB_GROUP": host.netns,
             "FORGET_UNSTARTED": str(FORGET_UNSTARTED),
@@ -345,6 +352,8 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
     started = time.monotonic()
     with locked(lab):
         if is_up(lab) and _saved_host_count(lab) == lab.host_count:
+            # One that an earlier release brought up may lack a range.
+            _ensure_external(lab)
             say(f"lab {lab.name} is up")
             return
         say(f"lab {lab.name}: {lab.host_count} hosts, state in {lab.state}")
@@ -361,11 +370,7 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
         (lab.state / "lab.env").write_text(f"index={lab.index}\nhosts={lab.host_count}\n")
         links.ensure_bridge(lab.management_bridge, [f"{lab.management_address}/24"])
         links.ensure_bridge(lab.tunnel_bridge, [])
-        links.ensure_bridge(
-            lab.external_bridge,
-            [f"{lab.external_gateway}/24", f"{lab.external_gateway6}/64"],
-        )
-        links.offload_off(lab.external_bridge)
+        _ensure_external(lab)
         links.offload_off(lab.tunnel_bridge)
         with ThreadPoolExecutor(max_workers=lab.host_count + 1) as pool:
             central = pool.submit(_up_central, lab)
@@ -377,6 +382,12 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
                 say(f"  host {host.name} {host.uri}")
         _await_chassis(lab)
     say(f"lab {lab.name} is up after {time.monotonic() - started:.1f} s")
+
+
+def _ensure_external(lab: Lab) -> None:
+    """The bridge that stands for the world outside, with the outer machine as every gateway."""
+    links.ensure_bridge(lab.external_bridge, [one.gateway_interface for one in lab.segments])
+    links.offload_off(lab.external_bridge)
 
 
 def _await_chassis(lab: Lab) -> None:

@@ -84,8 +84,8 @@ def test_the_external_gateway_and_both_databases_answer_from_outside(spare: Lab)
     assert run("ovn-nbctl", f"--db={spare.nb}", "get-connection") == ""
     chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
     assert sorted(chassis.split()) == ["spare-h1", "spare-h2"]
-    run("ping", "-n", "-q", "-c", "1", "-w", "2", spare.external_gateway)
-    run("ping", "-n", "-q", "-c", "1", "-w", "2", spare.external_gateway6)
+    for segment in spare.segments:
+        run("ping", "-n", "-q", "-c", "1", "-w", "2", segment.gateway)
 
 
 def test_a_host_that_lost_its_power_is_started_again_and_the_other_is_left_alone(

@@ -2,7 +2,7 @@
 # Runs as the only child of PID 1 in a lab host's namespaces and becomes that host:
 # private directories, a private /dev, then the daemons, each restarted when it dies.
 # Expects: HOST_STATE HOST_RUN HOST_NAME HOST_ADDRESS TUNNEL_ADDRESS OVN_SB WITH_KVM
-# LAB_GROUP FORGET_UNSTARTED (a command to run before libvirtd)
+# LAB_GROUP PHYSICAL_NETWORK FORGET_UNSTARTED (a command to run before libvirtd)
 set -eu
 
 mount --make-rprivate /
@@ -139,7 +139,7 @@ ovs-vsctl --no-wait -- init -- set Open_vSwitch . \
     external-ids:ovn-encap-type=geneve \
     external-ids:ovn-encap-ip="$TUNNEL_ADDRESS" \
     external-ids:ovn-bridge-datapath-type=netdev \
-    external-ids:ovn-bridge-mappings=ext:br-ex \
+    external-ids:ovn-bridge-mappings="$PHYSICAL_NETWORK:br-ex" \
     external-ids:ovn-monitor-all=true \
     -- add-br br-phy -- set bridge br-phy datapath_type=netdev fail_mode=standalone \
     -- add-port br-phy phy0 \

@@ -1,0 +1,110 @@
+ours='' tables='' rules='' routes4='' routes6='' default4='' default6='' nic0=''
+used() { # table
+    case " $tables " in *" $1 "*) ;; *) tables="$tables $1" ;; esac
+}
+rule() { # family address table
+    used "$3"
+    rules="$rules $2:$3"
+    case " $(ip -"$1" rule show | tr '\n\t' '  ') " in
+        *" 10100: from $2 lookup $3 "*) ;;
+        *) ip -"$1" rule add from "$2" table "$3" priority 10100 || fail ;;
+    esac
+}
+forget_rules() { # family
+    ip -"$1" rule show | while read -r number _ address _ table _; do
+        [ "$number" = 10100: ] || continue
+        case " $rules " in *" $address:$table "*) continue ;; esac
+        ip -"$1" rule del from "$address" table "$table" priority 10100
+        case " $tables " in *" $table "*) ;; *) ip -"$1" route flush table "$table" ;; esac
+    done
+}
+forget_addresses() { # interface addresses-to-keep
+    ip -o address show dev "$1" scope global | while read -r _ _ _ address _; do
+        case " $2 " in *" $address "*) ;; *) ip address del "$address" dev "$1" ;; esac
+    done
+}
+forget_routes() { # family routes-to-keep
+    ip -"$1" route show proto 197 | while read -r to _ via _ device _; do
+        case "$2" in *" $to,$via,$device "*) continue ;; esac
+        [ "$to" = default ] || ip -"$1" route del "$to" via "$via" dev "$device" proto 197
+    done
+}
+forget_defaults() { # family the-one-to-keep
+    ip -"$1" route show default | while read -r _ word via _ device rest; do
+        [ "$word" = via ] || continue
+        case " $ours " in *" $device "*) ;; *) continue ;; esac
+        [ "$via,$device" = "$2" ] && case " $rest " in *" metric 50 "*) continue ;; esac
+        # Without an egress of ours, the first NIC's routes are the business of others.
+        [ -z "$2" ] && [ "$device" = "$nic0" ] && continue
+        metric=${rest##*metric }
+        [ "$metric" = "$rest" ] && metric=
+        ip -"$1" route del default via "$via" dev "$device" ${metric:+metric ${metric%% *}}
+    done
+}
+add_0() {
+    name_nic 52:54:00:00:00:01 eth0 || return 0
+    ours="$ours $nic"
+    ip link set dev "$nic" mtu 1442 up || fail
+    nic0=$nic
+    ip address replace 10.0.0.5/24 dev "$nic" || fail
+    ip -4 route replace 10.0.0.0/16 via 10.0.0.1 dev "$nic" proto 197 || fail
+    routes4="$routes4 10.0.0.0/16,10.0.0.1,$nic"
+    ip -4 route replace 10.0.0.0/24 dev "$nic" table 44980 scope link proto 197 || fail
+    ip -4 route replace default via 10.0.0.1 dev "$nic" table 44980 proto 197 || fail
+    rule 4 10.0.0.5 44980
+}
+add_1() {
+    name_nic 52:54:00:00:00:02 eth1 || return 0
+    ours="$ours $nic"
+    ip link set dev "$nic" mtu 1500 up || fail
+    echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"
+    echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null
+    ip address replace 203.0.113.11/24 dev "$nic" || fail
+    ip address replace 203.0.113.12/24 dev "$nic" || fail
+    ip address replace 198.51.100.7/25 dev "$nic" || fail
+    ip address replace 2001:db8:113::11/64 dev "$nic" nodad || fail
+    ip -4 route replace default via 203.0.113.1 dev "$nic" src 203.0.113.11 metric 50 proto 197 || fail
+    default4=203.0.113.1,$nic
+    ip -4 route replace 192.0.2.0/24 via 198.51.100.1 dev "$nic" proto 197 || fail
+    routes4="$routes4 192.0.2.0/24,198.51.100.1,$nic"
+    ip -4 route replace 192.0.9.1 via 198.51.100.1 dev "$nic" proto 197 || fail
+    routes4="$routes4 192.0.9.1,198.51.100.1,$nic"
+    ip -6 route replace default via 2001:db8:113::1 dev "$nic" src 2001:db8:113::11 metric 50 proto 197 || fail
+    default6=2001:db8:113::1,$nic
+    ip -4 route replace 203.0.113.0/24 dev "$nic" table 16912 scope link proto 197 || fail
+    ip -4 route replace default via 203.0.113.1 dev "$nic" table 16912 proto 197 || fail
+    ip -4 route replace 198.51.100.0/25 dev "$nic" table 14635 scope link proto 197 || fail
+    ip -4 route replace default via 198.51.100.1 dev "$nic" table 14635 proto 197 || fail
+    ip -6 route replace 2001:db8:113::/64 dev "$nic" table 57215 proto 197 || fail
+    ip -6 route replace default via 2001:db8:113::1 dev "$nic" table 57215 proto 197 || fail
+    rule 4 203.0.113.11 16912
+    rule 4 203.0.113.12 16912
+    rule 4 198.51.100.7 14635
+    rule 6 2001:db8:113::11 57215
+}
+add_2() {
+    name_nic 52:54:00:00:00:03 eth2 || return 0
+    ours="$ours $nic"
+    ip link set dev "$nic" mtu 1442 up || fail
+    echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"
+    echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null
+    ip address replace 10.0.1.9/24 dev "$nic" || fail
+    ip -4 route replace 10.0.1.0/24 dev "$nic" table 16842 scope link proto 197 || fail
+    ip -4 route replace default via 10.0.1.1 dev "$nic" table 16842 proto 197 || fail
+    rule 4 10.0.1.9 16842
+}
+add_0
+add_1
+add_2
+forget_rules 4
+forget_rules 6
+name_nic 52:54:00:00:00:02 eth1 2>/dev/null && forget_addresses "$nic" "203.0.113.11/24 203.0.113.12/24 198.51.100.7/25 2001:db8:113::11/64"
+name_nic 52:54:00:00:00:03 eth2 2>/dev/null && forget_addresses "$nic" "10.0.1.9/24"
+rules='' routes4='' routes6=''
+add_0
+add_1
+add_2
+forget_routes 4 " $routes4 "
+forget_routes 6 " $routes6 "
+forget_defaults 4 "$default4"
+forget_defaults 6 "$default6"
