@@ -6,7 +6,7 @@ import itertools
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.rules import guest
@@ -171,6 +171,7 @@ def machines(draw: st.DrawFn) -> list[GuestNic]:
     return draw(st.permutations(nics))
 
 
+@settings(deadline=None, max_examples=60)
 @given(machines())
 def test_every_address_answers_by_its_own_gateway(nics: list[GuestNic]) -> None:
     plans = plan(nics)
@@ -193,6 +194,7 @@ def test_every_address_answers_by_its_own_gateway(nics: list[GuestNic]) -> None:
         assert len({one.interface.network for one in alone if one.interface.version == version}) < 2
 
 
+@settings(deadline=None, max_examples=60)
 @given(machines())
 def test_there_is_one_default_route_per_version_and_it_is_the_egress(nics: list[GuestNic]) -> None:
     plans = plan(nics)
@@ -206,6 +208,7 @@ def test_there_is_one_default_route_per_version_and_it_is_the_egress(nics: list[
     assert len(destinations) == len(set(destinations))
 
 
+@settings(deadline=None, max_examples=60)
 @given(machines())
 def test_unbinding_one_address_renumbers_no_other(nics: list[GuestNic]) -> None:
     before = {one.interface: one.table for nic in plan(nics) for one in nic.addresses}

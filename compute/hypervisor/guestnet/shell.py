@@ -20,7 +20,8 @@ ip() { "$ip" "$@"; }
 name_nic() {
     nic=
     for path in /sys/class/net/*; do
-        [ -e "$path/device" ] || continue
+        # What rests on another interface, such as a bridge or a VLAN, may have its MAC.
+        for lower in "$path"/lower_*; do [ -e "$lower" ] && continue 2; done
         read -r address <"$path/address" || continue
         [ "$address" = "$1" ] && nic=${path##*/}
     done

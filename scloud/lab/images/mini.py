@@ -268,7 +268,7 @@ def _unpack_module(source: Path, target: Path) -> None:
         shutil.copyfile(source, plain)
     else:
         with plain.open("wb") as output:
-            subprocess.run([*tool, source], stdout=output, check=True, timeout=30)
+            subprocess.run([*tool, source], stdout=output, check=True, timeout=120)
 
 
 def _initramfs(packages: Path, version: str, work: Path, target: Path) -> None:
@@ -284,9 +284,9 @@ def _initramfs(packages: Path, version: str, work: Path, target: Path) -> None:
     with target.open("wb") as output:
         archive = subprocess.run(
             ["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"],
-            input=names.encode(), cwd=tree, capture_output=True, check=True, timeout=30,
+            input=names.encode(), cwd=tree, capture_output=True, check=True, timeout=120,
         ).stdout  # fmt: skip
         subprocess.run(
-            ["gzip", "-9", "-n"], input=archive, stdout=output, check=True, timeout=30,
+            ["gzip", "-9", "-n"], input=archive, stdout=output, check=True, timeout=120,
             env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
