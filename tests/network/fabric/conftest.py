@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import pytest
 
 from network.fabric import fake, ovn
 from network.fabric.base import Fabric
+from scloud.lab import region
+from scloud.lab.plan import Lab, lab_named
+from tests.network.fabric.site import Site
 
 SCHEMAS = Path("/usr/share/ovn")
 
@@ -143,3 +147,25 @@ def open_fabric(request: pytest.FixtureRequest) -> Iterator[Opener]:
     yield opener
     for fabric in opened:
         fabric.close()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    found = lab_named(os.environ.get("SCLOUD_TEST_LAB", "test"))
+    region.up(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def fabric(lab: Lab) -> Iterator[Fabric]:
+    facts = region.status(lab)["ovn"]
+    found = ovn.connect(facts["nb"], owner=f"test-{uuid.uuid4()}", sb=facts["sb"])
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def site(fabric: Fabric, lab: Lab) -> Iterator[Site]:
+    found = Site(fabric, lab)
+    yield found
+    found.clear()
