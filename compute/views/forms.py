@@ -68,8 +68,9 @@ class ReinstallForm(forms.Form):
 
 
 class GroupsForm(forms.Form):
-    """The security groups of a VM; empty is none."""
+    """The security groups of a VM; empty is none. ``side`` asks for one of the two only."""
 
+    SIDES = ("internal", "external")
     internal = forms.ModelChoiceField(
         SecurityGroup.objects.none(),
         label=_("Internal security group"),
@@ -83,9 +84,14 @@ class GroupsForm(forms.Form):
         empty_label=_("None: not filtered"),
     )
 
-    def __init__(self, *args: Any, groups: QuerySet[SecurityGroup], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, groups: QuerySet[SecurityGroup], side: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        for name in ("internal", "external"):
+        for name in self.SIDES:
+            if side not in ("", name):
+                del self.fields[name]
+                continue
             self.fields[name].queryset = groups  # type: ignore[attr-defined]  # ModelChoiceField
 
 

@@ -28,14 +28,18 @@ from compute.queries import vms as vm_queries
 from compute.states.vms import VmTask
 from compute.verbs.vms import VMS
 from compute.views.common import disk_status, expiry, method_label, os_icon, vm_status
+from network.queries import security as security_queries
 from network.queries.nics import nics_of
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import Job
 from scloud.resources import kinds
+from scloud.verbs import refusals
+from scloud.verbs.catalogue import of_kind
 from scloud.web import ui, verbs
 from scloud.web.activity import OperationsView, job_status
 from scloud.web.http import ConsoleRequest
 from scloud.web.icons import icon
+from scloud.web.lists import RowAction
 from scloud.web.status import StatusView, Tone
 from scloud.web.views import ConsoleView
 
@@ -333,7 +337,33 @@ class VmNetwork(VmTabView):
                     ),
                 }
             )
-        return {"rows": rows}
+        return {"rows": rows, "sides": self._sides(vm)}
+
+    def _sides(self, vm: VM) -> list[dict[str, Any]]:
+        """The internal and the external security group, each with the button that changes it."""
+        verb = of_kind("vm").rule("change_security_groups")
+        groups = security_queries.security_groups().in_bulk(
+            {one for one in (vm.internal_security_group, vm.external_security_group) if one}
+        )
+        url = reverse(verb.url_name, args=[vm.pk])
+        sides = (
+            ("internal", _("Internal"), vm.internal_security_group),
+            ("external", _("External"), vm.external_security_group),
+        )
+        return [
+            {
+                "label": label,
+                "group": groups.get(pk),
+                "link": _linked("security_group", pk, groups[pk].name) if pk in groups else None,
+                "change": RowAction(
+                    label=_("Change"),
+                    url=f"{url}?side={side}",
+                    reason=refusals.refusal(self.actor, vm, verb),
+                ),
+                "change_label": _("Change the %(side)s security group") % {"side": label.lower()},
+            }
+            for side, label, pk in sides
+        ]
 
 
 class VmLog(VmPage, OperationsView):

@@ -176,11 +176,28 @@ class VmSecurityGroups(VerbDialog):
 
     form_class = GroupsForm
 
+    @property
+    def side(self) -> str:
+        """``internal`` or ``external``, from the button beside one of them; else empty."""
+        asked = self.request.GET.get("side", "")
+        return asked if asked in GroupsForm.SIDES else ""
+
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
         """The tenant's groups of the region, with the present ones chosen."""
         groups: QuerySet[SecurityGroup] = SecurityGroup.objects.filter(region=obj.region)
-        now = {"internal": obj.internal_security_group, "external": obj.external_security_group}
-        return {"groups": groups, "initial": now}
+        return {"groups": groups, "initial": self._now(obj), "side": self.side}
+
+    def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """The chosen groups; the side that was not asked about keeps its own."""
+        if not self.side:
+            return data
+        (other,) = set(GroupsForm.SIDES) - {self.side}
+        kept = SecurityGroup.objects.filter(pk=self._now(obj)[other]).first()
+        return {**data, other: kept}
+
+    @staticmethod
+    def _now(obj: Any) -> dict[str, str]:
+        return {"internal": obj.internal_security_group, "external": obj.external_security_group}
 
 
 @verbs.dialog("vm", "modify_vm", "hot_upgrade_vm")
