@@ -14,7 +14,7 @@ from network.rules.refusals import (
     vpc_refusal,
 )
 from network.sweeps import jobs, reconcile
-from network.tasks import sync
+from network.tasks import sync, tracing
 from network.verbs import security, vpcs
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
@@ -38,6 +38,7 @@ def register_all() -> None:
     refusals.register("security_group", security_group_refusal)
     refusals.register("security_group_rule", rule_refusal)
     sync.register_handlers()
+    tracing.register_handlers()
     jobs.register_handlers()
     welcome.register(defaults.welcome)
     freezing.expect_report("network")
@@ -45,7 +46,7 @@ def register_all() -> None:
     periodic.register("network.forget", 3600, reconcile.forget_resolved)
     nav.register(
         nav.NavItem(
-            "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/"
+            "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/vpcs/"
         )
     )
     nav.register(
@@ -56,6 +57,26 @@ def register_all() -> None:
             "shield",
             "network.view_security_group",
             20,
+        )
+    )
+    nav.register(
+        nav.NavItem(
+            "network",
+            _("Topology"),
+            "network-topology",
+            "topology-star-3",
+            "network.view_vpc",
+            40,
+        )
+    )
+    nav.register(
+        nav.NavItem(
+            "network",
+            _("Connection test"),
+            "network-reach",
+            "route",
+            "network.view_security_group",
+            30,
         )
     )
     kinds.register(

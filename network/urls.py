@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, path
 
-from network.views import security, vpcs
+from network.views import reach, security, topology, vpcs
 from scloud.web import verbs
 
 urlpatterns: list[URLPattern] = [
@@ -12,6 +12,8 @@ urlpatterns: list[URLPattern] = [
     *verbs.url_patterns("vpc"),
     path("network/subnets/<str:pk>/", vpcs.SubnetDetail.as_view(), name="subnet-detail"),
     *verbs.url_patterns("subnet"),
+    path("network/topology/", topology.TopologyPage.as_view(), name="network-topology"),
+    path("network/reach/", reach.ReachPage.as_view(), name="network-reach"),
     path(
         "network/security-groups/",
         security.SecurityGroupList.as_view(),
@@ -26,6 +28,11 @@ urlpatterns: list[URLPattern] = [
         "network/security-groups/<str:pk>/",
         security.SecurityGroupDetail.as_view(),
         name="security-group-detail",
+    ),
+    path(
+        "network/security-groups/<str:pk>/rules.csv",
+        security.RulesCsv.as_view(),
+        name="security-group-rules-csv",
     ),
     *verbs.url_patterns("security_group"),
     *verbs.url_patterns("security_group_rule"),

@@ -66,11 +66,14 @@ def seed_platform(
 ) -> Platform:
     """Make region, cluster, hosts, pool, disk types, specs and prices.
 
-    ``facts``: ``{"hosts": [{"name", "uri", "address"}], "ovn": {"nb"}, "storage": {"path"}}``.
+    ``facts``: ``{"hosts": [{"name", "uri", "address"}], "ovn": {"nb"}, "storage": {"path"}}``;
+    ``sb`` beside ``nb`` lets operators trace packets.
     ``extra_specs_mib`` are (vCPU, MiB) beside the shipped sizes.
     """
+    ovn = facts["ovn"]
     region, _ = Region.objects.update_or_create(
-        id=region_id, defaults={"name": region_name, "ovn_nb": facts["ovn"]["nb"]}
+        id=region_id,
+        defaults={"name": region_name, "ovn_nb": ovn["nb"], "ovn_sb": ovn.get("sb", "")},
     )
     cluster, _ = Cluster.objects.get_or_create(
         id="x86",

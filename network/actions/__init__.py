@@ -8,8 +8,13 @@ from network.actions.nics import (
     create_nics,
     release_nics,
 )
+from network.actions.rule_sets import (
+    RulesChanged,
+    add_template,
+    copy_security_group,
+    import_rules,
+)
 from network.actions.security import (
-    RuleInput,
     add_rule,
     create_security_group,
     delete_security_group,
@@ -25,14 +30,18 @@ from network.actions.vpcs import (
     rename_subnet,
     rename_vpc,
 )
+from network.rules.rule_values import RuleInput
 
 __all__ = [
     "Defaults",
     "NicRequest",
     "RuleInput",
+    "RulesChanged",
     "add_rule",
+    "add_template",
     "assign_security_group",
     "change_security_group",
+    "copy_security_group",
     "create_nics",
     "create_security_group",
     "create_subnet",
@@ -42,6 +51,7 @@ __all__ = [
     "delete_vpc",
     "edit_rule",
     "ensure_tenant_defaults",
+    "import_rules",
     "release_nics",
     "remove_rule",
     "rename_security_group",

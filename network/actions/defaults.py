@@ -7,9 +7,11 @@ from typing import Final
 
 from django.db import IntegrityError, transaction
 
-from network.actions.security import RuleInput, create_security_group
+from network.actions.security import create_security_group
 from network.actions.vpcs import create_subnet, create_vpc
-from network.models import RuleDirection, RuleProtocol, SecurityGroup, Subnet, Vpc
+from network.models import SecurityGroup, Subnet, Vpc
+from network.rules import templates
+from network.rules.rule_values import RuleInput
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -18,7 +20,6 @@ from scloud.tenancy.scoping import scope
 NAME: Final = "default"
 VPC_RANGE: Final = "10.0.0.0/16"
 SUBNET_RANGE: Final = "10.0.0.0/24"
-ANYWHERE: Final = ("0.0.0.0/0", "::/0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +33,7 @@ class Defaults:
 
 def default_rules() -> tuple[RuleInput, ...]:
     """In: SSH, RDP, HTTP, HTTPS, ICMP, ICMPv6. Out: everything."""
-    rules = [
-        RuleInput(
-            direction=RuleDirection.IN,
-            protocol=RuleProtocol.TCP,
-            cidr=cidr,
-            ports=port,
-            description=description,
-        )
-        for port, description in (("22", "SSH"), ("3389", "RDP"), ("80", "HTTP"), ("443", "HTTPS"))
-        for cidr in ANYWHERE
-    ]
-    rules += [
-        RuleInput(direction=RuleDirection.IN, protocol=protocol, cidr=cidr, description="Ping")
-        for protocol, cidr in zip((RuleProtocol.ICMP, RuleProtocol.ICMPV6), ANYWHERE, strict=True)
-    ]
-    rules += [
-        RuleInput(direction=RuleDirection.OUT, protocol=RuleProtocol.ALL, cidr=cidr)
-        for cidr in ANYWHERE
-    ]
-    return tuple(rules)
+    return templates.BY_KEY["default"].rules()
 
 
 def ensure_tenant_defaults(tenant: Tenant, region: Region) -> Defaults:

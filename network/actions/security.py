@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
 
 from django.utils.translation import gettext as _
 
@@ -30,7 +31,9 @@ from network.models import (
     SecurityGroupRule,
 )
 from network.models import cidr as ranges
+from network.rules import templates as template_rules
 from network.rules import usage
+from network.rules.rule_values import RuleInput, meaning
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.lib.errors import Conflict, InvalidInput, NotFound
@@ -42,22 +45,6 @@ DESCRIPTION_LENGTH = 100
 HIGHEST_PORT = 65_535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleInput:
-    """A rule as somebody wrote it; nothing in it is checked yet.
-
-    ``ports`` is empty for all, ``22`` or ``8000-8100``; only TCP and UDP have ports.
-    """
-
-    direction: str
-    protocol: str
-    cidr: str
-    ports: str = ""
-    action: str = RuleAction.ACCEPT
-    priority: str = RulePriority.MEDIUM
-    description: str = ""
-
-
 @action("network.create_security_group")
 def create_security_group(
     *,
@@ -65,12 +52,38 @@ def create_security_group(
     region: Region,
     name: str,
     remark: str = "",
-    rules: tuple[RuleInput, ...] = (),
+    rules: Sequence[RuleInput] = (),
+    templates: Sequence[str] = (),
     is_default: bool = False,
 ) -> SecurityGroup:
-    """Create a group with these rules; without rules nothing passes.
+    """Create a group with these rules and those of these templates; without any nothing passes.
 
-    Raises InvalidInput (as :func:`add_rule`), Conflict (``too_many_rules``) and QuotaExceeded.
+    Raises InvalidInput (as :func:`add_rule`; ``template_unknown``), Conflict (``too_many_rules``)
+    and QuotaExceeded.
+    """
+    sets = [template_rules.named(key).rules() for key in templates]
+    return make_group(
+        actor,
+        region=region,
+        name=name,
+        remark=remark,
+        rules=list(itertools.chain(rules, *sets)),
+        is_default=is_default,
+    )
+
+
+def make_group(
+    actor: Actor,
+    *,
+    region: Region,
+    name: str,
+    remark: str,
+    rules: Sequence[RuleInput],
+    is_default: bool = False,
+) -> SecurityGroup:
+    """Create a group within the caller's action, with each rule once.
+
+    Raises as :func:`create_security_group`.
     """
     tenant = tenant_of(actor)
     group = SecurityGroup(
@@ -81,8 +94,10 @@ def create_security_group(
         remark=checked_text(remark, field="remark"),
         is_default=is_default,
     )
-    _check_room(0, len(rules))
-    rows = [fill_rule(SecurityGroupRule(tenant=tenant, group=group), one) for one in rules]
+    filled = [fill_rule(SecurityGroupRule(tenant=tenant, group=group), one) for one in rules]
+    # Of two that say the same the first: it may be the caller's own, with its description.
+    rows = list({meaning(row): row for row in reversed(filled)}.values())[::-1]
+    check_number(0, len(rows))
     quotas.take(tenant, region, {"security_groups": 1}, group.pk)
     group.save(force_insert=True)
     SecurityGroupRule.objects.bulk_create(rows)
@@ -143,12 +158,12 @@ def add_rule(*, actor: Actor, group: SecurityGroup, rule: RuleInput) -> Security
     ``ports_not_allowed``), Conflict (``too_many_rules``, ``rule_repeated``), NotFound.
     """
     row: SecurityGroup = locked(group)
-    _check_room(SecurityGroupRule.objects.filter(group=row).count(), 1)
+    check_number(SecurityGroupRule.objects.filter(group=row).count(), 1)
     made = fill_rule(SecurityGroupRule(tenant=row.tenant, group=row), rule)
     _refuse_repeated(made)
     made.save(force_insert=True)
     audit.note(after={"rule": made.pk, "is": str(made)})
-    _rules_changed(row, actor)
+    rules_changed(row, actor)
     return made
 
 
@@ -161,7 +176,7 @@ def edit_rule(*, actor: Actor, rule: SecurityGroupRule, values: RuleInput) -> Se
     _refuse_repeated(fresh)
     fresh.save()
     audit.note(after={"rule": fresh.pk, "is": str(fresh)})
-    _rules_changed(group, actor)
+    rules_changed(group, actor)
     return fresh
 
 
@@ -171,7 +186,7 @@ def remove_rule(*, actor: Actor, rule: SecurityGroupRule) -> None:
     group, fresh = _locked_rule(rule)
     audit.note(before={"rule": fresh.pk, "is": str(fresh)})
     fresh.delete()
-    _rules_changed(group, actor)
+    rules_changed(group, actor)
 
 
 def _locked_rule(rule: SecurityGroupRule) -> tuple[SecurityGroup, SecurityGroupRule]:
@@ -182,14 +197,16 @@ def _locked_rule(rule: SecurityGroupRule) -> tuple[SecurityGroup, SecurityGroupR
     return group, fresh
 
 
-def _rules_changed(group: SecurityGroup, actor: Actor) -> None:
+def rules_changed(group: SecurityGroup, actor: Actor) -> None:
+    """Have a worker apply the rules of a locked group, and tell who looks at it."""
     changed(group)
     audit.note(group)
     tell(group, "rules_changed")
     enqueue_sync(group, actor=actor, title=_("Apply the rules of %(name)s") % {"name": group.name})
 
 
-def _check_room(present: int, more: int) -> None:
+def check_number(present: int, more: int) -> None:
+    """Raise Conflict (``too_many_rules``) where a group would have too many rules."""
     if present + more > RULES_PER_GROUP:
         raise Conflict(
             _("A security group has at most %(rules_per_group)s rules.")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext_lazy as _
 
-from network.admin.common import FabricAdmin, LookOnly
+from network.actions import operators
+from network.admin.common import FabricAdmin, LookOnly, administrator
 from network.models import (
     Nic,
     PrivateAddress,
 )
+from scloud.jobs.models import Job
+from scloud.lib.errors import ScloudError
+from scloud.web.forms import add_error
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -19,6 +27,9 @@ if TYPE_CHECKING:
     TabularInline = admin.TabularInline[Any, Any]
 else:
     ModelAdmin, TabularInline = admin.ModelAdmin, admin.TabularInline
+
+
+SHOWN_TRACES = 5
 
 
 class AddressInline(TabularInline):
@@ -47,6 +58,58 @@ class NicAdmin(FabricAdmin):
     list_filter = ("region", "kind", "network", "tenant")
     search_fields = ("id", "vm_id", "mac", "port_uuid", "addresses__address", "tenant__name")
     inlines = (AddressInline,)
+    change_form_template = "network/admin/nic.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page of the packet trace."""
+        own = path(
+            "<path:object_id>/trace/",
+            self.admin_site.admin_view(self.trace_view),
+            name="network_nic_trace",
+        )
+        return [own, *super().get_urls()]
+
+    def trace_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask for a trace (POST); show the question and the last answers (GET)."""
+        nic = self.get_object(request, object_id)
+        if nic is None:
+            raise Http404
+        form = TraceForm(request.POST or None)
+        here = reverse("admin:network_nic_trace", args=[nic.pk])
+        if request.method == "POST" and form.is_valid():
+            try:
+                actor = administrator(request, nic.tenant)
+                operators.trace_packet(actor=actor, nic=nic, **form.cleaned_data)
+            except ScloudError as error:
+                add_error(form, error)
+            else:
+                self.message_user(request, _("The trace is being made. Load the page again."))
+                return HttpResponseRedirect(here)
+        traces = Job.objects.filter(kind="network.trace", target_id=nic.pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Packet trace"),
+            "opts": Nic._meta,
+            "object": nic,
+            "form": form,
+            "here": here,
+            "traces": traces.order_by("-created_at")[:SHOWN_TRACES],
+        }
+        return TemplateResponse(request, "network/admin/trace.html", context)
+
+
+class TraceForm(forms.Form):
+    """The packet."""
+
+    destination = forms.CharField(
+        label=_("destination"),
+        max_length=100,
+        help_text=_("A VM, a network interface or an IP address."),
+    )
+    protocol = forms.ChoiceField(
+        label=_("protocol"), choices=(("tcp", "TCP"), ("udp", "UDP"), ("icmp", _("Ping")))
+    )
+    port = forms.IntegerField(label=_("port"), required=False)
 
 
 @admin.register(PrivateAddress)

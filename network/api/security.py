@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.decorators import action
@@ -16,6 +18,7 @@ from network.api import serializers as shapes
 from network.api.common import REGION, NetworkViewSet
 from network.models import SecurityGroup, SecurityGroupRule
 from network.queries import security as security_queries
+from network.rules import csv_rules, templates
 from scloud.lib.errors import NotFound
 from scloud.rest.inputs import region_named, valid
 from scloud.rest.verbs import show
@@ -107,6 +110,41 @@ class SecurityGroupViewSet(NetworkViewSet):
             return Response(shapes.RuleSerializer(rule).data, status=201)
 
         return self.once(answer)
+
+    @extend_schema(responses={(200, "text/csv"): str})
+    @action(
+        detail=True,
+        methods=["get"],
+        url_path="rules.csv",
+        url_name="rules-csv",
+        pagination_class=None,
+        filter_backends=[],
+    )
+    def rules_csv(self, request: Request, pk: str) -> HttpResponse:
+        """Export the rules of a group as a CSV file, in the order in which they decide."""
+        text = csv_rules.written(security_queries.rules(self.get_object()))
+        return HttpResponse(text, content_type="text/csv; charset=utf-8")
+
+
+@extend_schema(tags=["Security groups"])
+class TemplatesView(ActorMixin):
+    """Templates of security groups."""
+
+    view_permission = "network.view_security_group"
+
+    @extend_schema(responses=shapes.TemplateSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List the templates: sets of rules for a new group or to be added to one."""
+        found = [
+            {
+                "key": one.key,
+                "name": str(one.label),
+                "description": str(one.help),
+                "rules": [asdict(rule) for rule in one.rules()],
+            }
+            for one in templates.TEMPLATES
+        ]
+        return Response(found)
 
 
 @extend_schema(tags=["Security groups"])

@@ -158,3 +158,18 @@ class SecurityGroupInput(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=_GENEROUS)
     remark = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
     rules = serializers.ListField(child=RuleInputSerializer(), default=list, max_length=1000)
+    templates = serializers.ListField(
+        child=serializers.CharField(max_length=_GENEROUS),
+        default=list,
+        max_length=100,
+        help_text="Keys of templates whose rules it has too.",
+    )
+
+
+class TemplateSerializer(serializers.Serializer[Any]):
+    """A set of rules to begin with."""
+
+    key = serializers.CharField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    rules = RuleInputSerializer(many=True)

@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from network.api import security, vpcs
+from network.api import reach, security, vpcs
 from scloud.rest.verbs import routed
 
 router = SimpleRouter(trailing_slash=False)
@@ -15,6 +15,12 @@ router.register(
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *router.urls,
+    path("reachability", reach.ReachView.as_view(), name="api-reachability"),
+    path(
+        "security-group-templates",
+        security.TemplatesView.as_view(),
+        name="api-security-group-templates",
+    ),
     path(
         "security-group-rules/<str:pk>", security.RuleView.as_view(), name="api-security-group-rule"
     ),

@@ -233,6 +233,31 @@ class PortSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceSpec:
+    """The first packet of a connection, as it leaves a NIC.
+
+    ``switch_id`` is the subnet or segment of the port ``port_name``. ``port`` is the destination's
+    and belongs to TCP and UDP only; ICMP stands for an echo request.
+    """
+
+    switch_id: str
+    port_name: str
+    source_mac: str
+    destination_mac: str
+    source: IpAddress
+    destination: IpAddress
+    protocol: IpProtocol
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no packet is."""
+        if self.source.version != self.destination.version:
+            raise ValueError("source and destination are of different IP versions")
+        if (self.port is not None) != (self.protocol in (IpProtocol.TCP, IpProtocol.UDP)):
+            raise ValueError("TCP and UDP have a port, other protocols have none")
+
+
+@dataclass(frozen=True, slots=True)
 class PortObservation:
     """What the fabric says about a port now.
 
@@ -354,6 +379,14 @@ class Connect(Protocol):
 
         ``sb`` is only read, to learn on which chassis a port is.
         """
+        ...
+
+
+class Trace(Protocol):
+    """How a driver follows a packet on paper."""
+
+    def __call__(self, sb: str, spec: TraceSpec, *, timeout_s: float = 30.0) -> str:
+        """See :func:`network.fabric.ovn.tracing.trace`."""
         ...
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Case, IntegerField, QuerySet, Value, When
 
-from network.models import Nic, SecurityGroup, SecurityGroupRule
+from network.models import Nic, RulePriority, SecurityGroup, SecurityGroupRule
 from network.queries.common import NEWEST_FIRST, count_of
 from scloud.resources.models import Region
 
@@ -19,6 +19,17 @@ def security_groups(region: Region | None = None) -> QuerySet[SecurityGroup]:
 
 
 def rules(group: SecurityGroup) -> QuerySet[SecurityGroupRule]:
-    """The rules of a group: inbound first, then as they were made."""
+    """The rules of a group in the order in which they decide: see ``network.rules.evaluate``.
+
+    ``level`` is 1 for the highest priority.
+    """
     rows: QuerySet[SecurityGroupRule] = SecurityGroupRule.objects.filter(group=group)
-    return rows
+    level = Case(
+        *(
+            When(priority=priority, then=Value(number))
+            for number, priority in enumerate(RulePriority, start=1)
+        ),
+        output_field=IntegerField(),
+    )
+    # "drop" comes after "accept" in the alphabet and before it here.
+    return rows.annotate(level=level).order_by("direction", "level", "-action", "created_at", "id")

@@ -34,7 +34,7 @@ def subnet_refusal(subnet: Subnet, verb: str) -> str:
 
 def security_group_refusal(group: SecurityGroup, verb: str) -> str:
     """Reads ``nic_count`` and ``rule_count``."""
-    if verb == "add_rule" and _count(group, "rule_count") >= RULES_PER_GROUP:
+    if verb in ("add_rule", "add_template") and _count(group, "rule_count") >= RULES_PER_GROUP:
         return _("The maximum number of rules is reached.")
     if verb == "delete_security_group" and _count(group, "nic_count"):
         return _("Cannot be deleted while VMs use it, including VMs in the recycle bin.")

@@ -11,7 +11,8 @@ from typing import Final
 from django.utils.translation import gettext as _
 
 from network.fabric import ovn
-from network.fabric.base import Connect, Fabric, FabricError
+from network.fabric.base import Connect, Fabric, FabricError, Trace, TraceSpec
+from network.fabric.ovn import tracing
 from scloud.lib.errors import HostError
 from scloud.resources.models import Region
 
@@ -19,6 +20,8 @@ TIMEOUT_S: Final = 10.0
 
 #: The driver. Tests of what lies above put the one in memory here.
 connect: Connect = ovn.connect
+#: What follows a packet on paper.
+trace: Trace = tracing.trace
 
 _lock = threading.Lock()
 _open: dict[tuple[str, str], Fabric] = {}
@@ -41,6 +44,21 @@ def fabric_of(region: Region) -> Fabric:
         if key not in _open:
             _open[key] = connect(region.ovn_nb, owner=region.pk, timeout_s=TIMEOUT_S)
         return _open[key]
+
+
+def trace_in(region: Region, spec: TraceSpec) -> str:
+    """What the region's fabric would do with a packet, in its own words.
+
+    Raises HostError; ``trace_not_configured`` where the region names no southbound database.
+    """
+    if not region.ovn_sb:
+        raise HostError(
+            _("Networking is not available in this region right now."),
+            code="trace_not_configured",
+            detail=f"Set the address of the OVN southbound database of region {region.pk}.",
+        )
+    with translated_errors():
+        return trace(region.ovn_sb, spec)
 
 
 def close_all() -> None:

@@ -27,6 +27,66 @@ SECURITY_GROUPS = Catalogue(
             ),
         ),
         Verb(
+            "add_template",
+            _("Add rules from a template"),
+            icon="template",
+            input=inputs.TemplateInput,
+            route=Route(
+                "Add the rules of a template (`GET /security-group-templates`); acts at once.",
+                answer=Answer.SHAPE,
+                shape=inputs.RulesChangedShape,
+                example=(
+                    "Databases for one network",
+                    {"template": "database", "cidr": "10.0.1.0/24"},
+                ),
+            ),
+            dialog=Dialog(
+                icon="",
+                press=_("Add"),
+                text=_("Rules that the security group already has stay as they are."),
+            ),
+        ),
+        Verb(
+            "import_rules",
+            _("Import rules from CSV"),
+            icon="upload",
+            input=inputs.RulesFileInput,
+            route=Route(
+                "Add the rules of a CSV file, or replace all rules by them; all or none.",
+                answer=Answer.SHAPE,
+                shape=inputs.RulesChangedShape,
+                example=(
+                    "One rule",
+                    {"content": "direction,protocol,ports,cidr\nin,tcp,22,203.0.113.0/24\n"},
+                ),
+            ),
+            dialog=Dialog(
+                icon="",
+                press=_("Import"),
+                text=_(
+                    "The first line names the columns: direction, protocol, ports, cidr, action, "
+                    "priority, description. If one line is wrong, nothing is imported."
+                ),
+            ),
+        ),
+        Verb(
+            "copy_security_group",
+            _("Copy"),
+            icon="copy",
+            input=inputs.CopyGroupInput,
+            route=Route(
+                "Create a security group with the same rules.",
+                answer=Answer.MADE,
+                made="security_group",
+                example=("A copy", {"name": "web-2"}),
+            ),
+            dialog=Dialog(
+                title=_("Copy security group"),
+                icon="",
+                done=_("The security group is being created."),
+            ),
+        ),
+        Verb(
             "rename_security_group",
             _("Rename"),
             icon="pencil",

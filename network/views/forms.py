@@ -5,14 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from network.actions import RuleInput
 from network.models import RuleAction, RuleDirection, RulePriority, SecurityGroupRule
+from network.rules.csv_rules import LONGEST
 from network.rules.services import BY_KEY, SERVICES, service_of
+from network.rules.templates import TEMPLATES, Template
+from scloud.lib.form_fields import PlainIntegerField
 
 # Longer than what is allowed, so that the action refuses with its own words.
 _GENEROUS = 300
+#: Bytes; a character has at most four.
+LONGEST_FILE = 4 * LONGEST
+
+
+def labelled(template: Template) -> Any:
+    """What a choice says of a template."""
+    return format_lazy("{}: {}", template.label, template.help)
 
 
 class NameForm(forms.Form):
@@ -59,15 +70,96 @@ class SubnetForm(NameForm):
 class SecurityGroupForm(NameForm):
     """A new security group."""
 
-    template = forms.ChoiceField(
+    templates = forms.MultipleChoiceField(
         label=_("Initial rules"),
-        choices=(
-            ("default", _("In: SSH, RDP, HTTP, HTTPS, ping. Out: everything.")),
-            ("outbound", _("In: nothing. Out: everything.")),
-            ("empty", _("None: nothing passes")),
-        ),
+        choices=[(one.key, labelled(one)) for one in TEMPLATES],
+        widget=forms.CheckboxSelectMultiple,
+        initial=["default"],
+        required=False,
+        help_text=_("Without any, nothing passes until you add rules."),
+    )
+
+
+class CopyGroupForm(NameForm):
+    """A copy of a security group."""
+
+
+class TemplateForm(forms.Form):
+    """Rules from a template."""
+
+    template = forms.ChoiceField(
+        label=_("Template"),
+        choices=[(one.key, labelled(one)) for one in TEMPLATES],
         widget=forms.RadioSelect,
-        initial="default",
+    )
+    cidr = forms.CharField(
+        label=_("Source"),
+        max_length=_GENEROUS,
+        required=False,
+        help_text=_("An address or a range instead of the template's own sources."),
+    )
+
+
+class RulesFileForm(forms.Form):
+    """Rules from a CSV file, or pasted."""
+
+    file = forms.FileField(label=_("File"), required=False)
+    content = forms.CharField(
+        label=_("Or paste the rules"),
+        max_length=200_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 6, "class": "mono", "spellcheck": "false"}),
+    )
+    replace = forms.BooleanField(
+        label=_("Replace all rules"),
+        required=False,
+        help_text=_("Rules that the file does not have are removed."),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Take the file's text, unless rules were pasted."""
+        data: dict[str, Any] = super().clean() or {}
+        sent = data.pop("file", None)
+        if sent is not None and not data.get("content"):
+            data["content"] = self._text(sent)
+        if not data.get("content") and not self.errors:
+            self.add_error("file", _("Choose a file, or paste the rules."))
+        return data
+
+    def _text(self, sent: Any) -> str:
+        if sent.size > LONGEST_FILE:
+            self.add_error("file", _("The file is too large."))
+            return ""
+        try:
+            text: str = sent.read().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            self.add_error("file", _("The file is not UTF-8. Save it as CSV in UTF-8."))
+            return ""
+        return text
+
+
+class ReachForm(forms.Form):
+    """Can A reach B?"""
+
+    source = forms.CharField(
+        label=_("Source"),
+        max_length=_GENEROUS,
+        widget=forms.TextInput(attrs={"list": "reach-ends", "autocomplete": "off"}),
+        help_text=_("A VM, a network interface, or an IP address."),
+    )
+    destination = forms.CharField(
+        label=_("Destination"),
+        max_length=_GENEROUS,
+        widget=forms.TextInput(attrs={"list": "reach-ends", "autocomplete": "off"}),
+        help_text=_("A VM, a network interface, or an IP address."),
+    )
+    protocol = forms.ChoiceField(
+        label=_("Protocol"),
+        choices=(("tcp", _("TCP")), ("udp", _("UDP")), ("icmp", _("Ping"))),
+        initial="tcp",
+    )
+    port = PlainIntegerField(
+        label=_("Port"), required=False, initial=443, help_text=_("Empty for ping.")
     )
 
 

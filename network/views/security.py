@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from network import actions
-from network.actions.defaults import default_rules
+from network.actions import RulesChanged
 from network.models import (
     RULES_PER_GROUP,
     RuleAction,
@@ -22,6 +22,7 @@ from network.models import (
     SecurityGroupRule,
 )
 from network.queries import security as security_queries
+from network.rules import csv_rules
 from network.views import presentation
 from network.views.common import (
     NAMES,
@@ -31,17 +32,24 @@ from network.views.common import (
     region_of,
     status_column,
 )
-from network.views.forms import RuleForm, SecurityGroupForm
+from network.views.forms import (
+    CopyGroupForm,
+    RuleForm,
+    RulesFileForm,
+    SecurityGroupForm,
+    TemplateForm,
+)
 from scloud.web import http, ui
 from scloud.web.lists import (
     Column,
     EmptyState,
     Filter,
     PageAction,
+    RowAction,
 )
 from scloud.web.status import StatusView
 from scloud.web.verbs import Lines, Pages, VerbDialog, VerbList, dialog, menu, register
-from scloud.web.views import ActionView
+from scloud.web.views import ActionView, ConsoleView
 
 
 class SecurityGroupList(VerbList):
@@ -107,7 +115,8 @@ class SecurityGroupDetail(VerbList, NetworkDetail):
         Column("cidr", gettext_lazy("Source or destination"), render=ui.ident, sort="cidr"),
         Column("action", gettext_lazy("Action"), value=_action_view, sort="action",
                export="get_action_display"),
-        Column("priority", gettext_lazy("Priority"), value="get_priority_display"),
+        Column("priority", gettext_lazy("Priority"), value="get_priority_display",
+               sort=("level", "-action")),
         Column("description", gettext_lazy("Description")),
         Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True, default=False),
     )  # fmt: skip
@@ -139,6 +148,13 @@ class SecurityGroupDetail(VerbList, NetworkDetail):
         """Return the head of the page."""
         group = self.group()
         add, *others = menu("security_group", group, self.actor)
+        export = RowAction(
+            _("Export rules as CSV"),
+            reverse("security-group-rules-csv", args=[group.pk]),
+            icon="download",
+            how="link",
+        )
+        others.insert(2, export)
         return {
             "object": group,
             "status": presentation.status_view(group),
@@ -156,6 +172,25 @@ class SecurityGroupDetail(VerbList, NetworkDetail):
         }
 
 
+class RulesCsv(ConsoleView):
+    """The rules of a group as a CSV file."""
+
+    permission = "network.view_security_group"
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        """Answer with the file."""
+        group = found(security_queries.security_groups(), pk)
+        return rules_file(group)
+
+
+def rules_file(group: SecurityGroup) -> HttpResponse:
+    """The answer with the rules of a group as a file to keep."""
+    text = csv_rules.written(security_queries.rules(group))
+    response = HttpResponse(text, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{group.pk}-rules.csv"'
+    return response
+
+
 class SecurityGroupCreate(ActionView):
     """Create a security group."""
 
@@ -166,12 +201,8 @@ class SecurityGroupCreate(ActionView):
 
     def perform(self, obj: Any, data: dict[str, Any]) -> SecurityGroup:
         """Create it in the region that the user works in."""
-        template = data.pop("template")
-        rules = () if template == "empty" else default_rules()
-        if template == "outbound":
-            rules = tuple(rule for rule in rules if rule.direction == RuleDirection.OUT)
         return actions.create_security_group(
-            actor=self.actor, region=region_of(self.request), rules=rules, **data
+            actor=self.actor, region=region_of(self.request), **data
         )
 
     def success_url(self, obj: Any) -> Any:
@@ -266,3 +297,61 @@ class RuleEdit(RuleDialog):
 @dialog("security_group_rule", "remove_rule")
 class RuleRemove(RuleDialog):
     """Remove a rule."""
+
+
+class RulesDialog(VerbDialog):
+    """Many rules at once: the page says how many, and shows them all."""
+
+    def get_success_text(self, obj: Any, result: RulesChanged) -> str:
+        """Say what became of them."""
+        said = [ngettext("%(n)s rule added", "%(n)s rules added", result.added)]
+        counts = [result.added]
+        if result.present:
+            said.append(ngettext("%(n)s already there", "%(n)s already there", result.present))
+            counts.append(result.present)
+        if result.removed:
+            said.append(ngettext("%(n)s removed", "%(n)s removed", result.removed))
+            counts.append(result.removed)
+        return ", ".join(text % {"n": n} for text, n in zip(said, counts, strict=True)) + "."
+
+    def success_url(self, obj: Any) -> Any:
+        """Load the group's page anew: any number of its rows has changed."""
+        return reverse("security-group-detail", args=[obj.pk])
+
+
+@dialog("security_group", "add_template")
+class TemplateAdd(RulesDialog):
+    """Add rules from a template."""
+
+    form_class = TemplateForm
+
+
+@dialog("security_group", "import_rules")
+class RulesImport(RulesDialog):
+    """Import rules from a CSV file."""
+
+    form_class = RulesFileForm
+
+
+@dialog("security_group", "copy_security_group")
+class SecurityGroupCopy(VerbDialog):
+    """Copy a group with its rules."""
+
+    form_class = CopyGroupForm
+
+    def get_form_kwargs(self, obj: SecurityGroup) -> dict[str, Any]:
+        """Begin with a name that tells it from the original."""
+        return {"initial": {"name": copy_name(obj.name), "remark": obj.remark}}
+
+    def success_url(self, obj: Any) -> Any:
+        """To the list, where the copy appears."""
+        return reverse("security-group-list")
+
+
+#: As long as a name may be.
+LONGEST_NAME = 30
+
+
+def copy_name(name: str) -> str:
+    """A name for the copy that is not longer than a name may be."""
+    return f"{name[: LONGEST_NAME - len('-copy')]}-copy"

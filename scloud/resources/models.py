@@ -41,6 +41,13 @@ class Region(models.Model):
         blank=True,
         help_text=_("tcp:ADDRESS:6641 or unix:PATH"),
     )
+    ovn_sb = models.CharField(
+        _("OVN southbound database"),
+        max_length=200,
+        blank=True,
+        db_default="",
+        help_text=_("tcp:ADDRESS:6642 or unix:PATH; read for packet traces only"),
+    )
 
     class Meta:
         ordering = ["position", "name"]

@@ -74,6 +74,8 @@ _RULE_FORM = {
     "action": "accept",
     "priority": "medium",
 }
+_TEMPLATE = {"template": "ssh"}
+_RULES_FILE = {"content": "direction,protocol,ports,cidr\nin,tcp,22,192.0.2.0/24\n"}
 _ORDER = {
     "region": "{region}",
     "cluster": "{cluster}",
@@ -221,13 +223,17 @@ _CONSOLE: dict[str, Known] = {
     "subnet-delete": own("subnet", "network.delete_subnet"),
     "security-group-list": Known(),
     "security-group-create": Known(
-        writes={
-            "post": Write("network.create_security_group", {"name": "new", "template": "empty"})
-        }
+        writes={"post": Write("network.create_security_group", {"name": "new"})}
     ),
     "security-group-detail": Known({"pk": "group"}),
     "security-group-rename": own("group", "network.rename_security_group", _NAME),
     "security-group-delete": own("empty_group", "network.delete_security_group"),
+    "security-group-rules-csv": Known({"pk": "group"}),
+    "security-group-add-template": own("group", "network.add_template", _TEMPLATE),
+    "security-group-import-rules": own("group", "network.import_rules", _RULES_FILE),
+    "security-group-copy": own("group", "network.copy_security_group", _NAME),
+    "network-reach": Known(),
+    "network-topology": Known(),
     "rule-add": own("group", "network.add_rule", _RULE_FORM),
     "rules-remove": Known(writes={"post": Write("network.remove_rule", {"ids": ["{rule}"]})}),
     "rule-edit": own("rule", "network.edit_rule", _RULE_FORM),
@@ -340,6 +346,12 @@ _API: dict[str, Known] = {
         },
     ),
     "api-security-group-rules": own("group", "network.add_rule", _RULE),
+    "api-security-group-rules-csv": Known({"pk": "group"}),
+    "api-security-group-add-template": own("group", "network.add_template", _TEMPLATE),
+    "api-security-group-import-rules": own("group", "network.import_rules", _RULES_FILE),
+    "api-security-group-copy": own("group", "network.copy_security_group", _NAME),
+    "api-security-group-templates": Known(),
+    "api-reachability": Known(),
     "api-security-group-rule": Known(
         {"pk": "rule"},
         {

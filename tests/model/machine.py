@@ -38,6 +38,7 @@ from compute.transfer import staging
 from compute.verbs.vms import VM_RULES
 from network.actions import operators, security, vpcs
 from network.models import SecurityGroup, SecurityGroupRule, Subnet, Vpc
+from network.rules.rule_values import RuleInput
 from scloud.jobs import sweep
 from scloud.jobs.actions import cancel_job, retry_job
 from scloud.jobs.models import ACTIVE, Job
@@ -723,7 +724,7 @@ class CloudMachine(RuleBasedStateMachine):
         elif verb == "rename_security_group":
             act = lambda: security.rename_security_group(actor=actor, group=group, name=name)  # noqa: E731
         elif verb == "add_rule":
-            wanted = security.RuleInput(
+            wanted = RuleInput(
                 direction="in", protocol="tcp", cidr="10.0.0.0/8", ports=str(8000 + number)
             )
             act = lambda: security.add_rule(actor=actor, group=group, rule=wanted)  # noqa: E731

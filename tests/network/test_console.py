@@ -139,11 +139,13 @@ def test_rules_are_removed_together_with_a_result_for_each(
         assert not SecurityGroupRule.objects.filter(pk__in=ids).exists()
 
 
-@pytest.mark.parametrize(("template", "rules"), [("default", 12), ("outbound", 2), ("empty", 0)])
+@pytest.mark.parametrize(
+    ("chosen", "rules"), [(["default"], 12), (["outbound"], 2), ([], 0), (["web", "outbound"], 8)]
+)
 def test_a_group_begins_with_the_rules_that_were_chosen(
-    console: Client, template: str, rules: int
+    console: Client, chosen: list[str], rules: int
 ) -> None:
-    answer = send(console, "security-group-create", name="web", template=template)
+    answer = send(console, "security-group-create", name="web", templates=chosen)
     assert answer.status_code == 204
     with scopes_disabled():
         group = SecurityGroup.objects.get(name="web")
