@@ -40,6 +40,8 @@ class SegmentPlan:
     name: str
     cidr: str
     gateway: str
+    #: What guests are told to reach by it; nothing means all.
+    destinations: tuple[str, ...] = ()
 
     @property
     def gateway_interface(self) -> str:
@@ -179,7 +181,9 @@ class Lab:
         prefix = f"100.{64 + self.index}"
         return (
             SegmentPlan("office", f"{prefix}.0.0/24", f"{prefix}.0.1"),
-            SegmentPlan("partners", f"{prefix}.1.0/24", f"{prefix}.1.1"),
+            SegmentPlan(
+                "partners", f"{prefix}.1.0/24", f"{prefix}.1.1", destinations=("192.0.2.0/24",)
+            ),
             SegmentPlan(
                 "office6",
                 f"2001:db8:{113 + self.index}::/64",

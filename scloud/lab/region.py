@@ -182,7 +182,13 @@ def status(lab: Lab) -> dict[str, Any]:
             "physical_network": PHYSICAL_NETWORK,
             "bridge": lab.external_bridge,
             "segments": [
-                {"name": one.name, "cidr": one.cidr, "gateway": one.gateway} for one in lab.segments
+                {
+                    "name": one.name,
+                    "cidr": one.cidr,
+                    "gateway": one.gateway,
+                    "destinations": list(one.destinations),
+                }
+                for one in lab.segments
             ],
         },
         "images": images.built(),

@@ -33,14 +33,13 @@ MACS = ("52:54:00:1a:c0:00", "52:54:00:1a:c0:01", "52:54:00:1a:c0:02")
 
 
 def held(segment: SegmentPlan, number: int, *, egress: bool = False) -> HeldAddress:
-    """The address of that number in a segment; partners have specified routes only."""
+    """The address of that number in a segment."""
     network = ip_interface(segment.gateway_interface).network
-    partners = segment.name == "partners"
     return HeldAddress(
         ip_interface(f"{network[number]}/{network.prefixlen}"),
         ip_address(segment.gateway),
-        RoutePolicy.SPECIFIED if partners else RoutePolicy.DEFAULT,
-        (IPv4Network("192.0.2.0/24"),) if partners else (),
+        RoutePolicy.SPECIFIED if segment.destinations else RoutePolicy.DEFAULT,
+        tuple(IPv4Network(one) for one in segment.destinations),
         egress,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,17 +10,28 @@ from pathlib import Path
 import pytest
 
 from compute.hypervisor.cloudinit import SeedSpec, files
+from compute.hypervisor.guestnet import netplan
+from network.rules.guest import plan
 from scloud.lab import images
+from tests.compute.guestnet.samples import FULL
 
 MINI = Path(images.__file__).parents[1] / "files" / "mini"
 
 
 def read(seed: dict[str, str], place: Path, *names: str) -> list[str]:
     """What the guest's script knows after it has read a seed; its paths are those of a folder."""
+    shown = "".join(f'echo "[${{{name}:-}}]"\n' for name in names)
+    return [line[1:-1] for line in run(seed, place, shown).splitlines()]
+
+
+def run(seed: dict[str, str], place: Path, commands: str) -> str:
+    """What commands print that run after the guest's script has read a seed."""
     script = (MINI / "seed").read_text().partition("\ncase $1 in\n")[0]
     for name in ("flatten.awk", "parts.awk"):
         shutil.copy(MINI / name, place / name)
-    script = script.replace("/etc/", f"{place}/").replace("/var/lib/seed", str(place / "kept"))
+    for there, here in (("/etc/", ""), ("/run/", ""), ("/proc/", "proc/")):
+        script = script.replace(there, f"{place}/{here}")
+    script = script.replace("/var/lib/seed", str(place / "kept"))
     programs = place / "programs"
     programs.mkdir(exist_ok=True)
     if busybox := shutil.which("busybox"):
@@ -30,14 +42,17 @@ def read(seed: dict[str, str], place: Path, *names: str) -> list[str]:
     (place / "kept").mkdir(exist_ok=True)
     for name, text in seed.items():
         (place / "kept" / name).write_text(text)
-    shown = "".join(f'echo "[${{{name}:-}}]"\n' for name in names)
     # The shell of the guest where there is one: its builtins are not those of bash.
     shell = shutil.which("dash") or "sh"
     done = subprocess.run(
-        [shell], input=f"{script}\nload_seed\n{shown}", capture_output=True, text=True, check=True
+        [shell],
+        input=f"{script}\nload_seed\n{commands}",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stderr == ""
-    return [line[1:-1] for line in done.stdout.splitlines()]
+    return done.stdout
 
 
 def spec(user_data: str) -> SeedSpec:
@@ -95,3 +110,25 @@ def test_parts_that_are_not_encoded_are_read_as_well(tmp_path: Path) -> None:
     )
     seed = {"meta-data": "instance-id: i\n", "user-data": text, "network-config": "version: 2\n"}
     assert read(seed, tmp_path, "u_hostname", "m_instance_id") == ["plain", "i"]
+
+
+def test_routing_rules_of_ipv6_are_in_a_batch_of_their_own(tmp_path: Path) -> None:
+    # A batch of both takes the address of such a rule for one of IPv4, and refuses it.
+    network = netplan.network_config(plan(FULL))
+    seed = {"meta-data": "instance-id: i\n", "network-config": json.dumps(network)}
+    sysctl = tmp_path / "proc/sys/net/ipv6/conf/eth1/accept_ra"
+    sysctl.parent.mkdir(parents=True)
+    lines = run(seed, tmp_path, "configure n_ethernets_eth1 eth1").splitlines()
+    rules = [line for line in lines if line.startswith("rule ")]
+    table = next(one.table for one in plan(FULL)[1].addresses if one.interface.version == 6)
+    assert len(rules) == 3
+    assert not any(":" in rule for rule in rules)
+    assert (tmp_path / "network6.batch").read_text() == (
+        f"rule add from 2001:db8:113::11/128 table {table} priority 10100\n"
+    )
+    assert (
+        "route replace 0.0.0.0/0 via 203.0.113.1 dev eth1 metric 50 src 203.0.113.11 proto 197"
+        in lines
+    )
+    assert "link set eth1 mtu 1500" in lines
+    assert sysctl.read_text() == "0\n"

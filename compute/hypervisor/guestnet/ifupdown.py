@@ -23,10 +23,15 @@ def interfaces(plans: Sequence[NicPlan]) -> str:
     )
 
 
+def boot_script(plans: Sequence[NicPlan]) -> str:
+    """Return the script that runs as soon as one of the NICs is up, for those that are up."""
+    return "#!/bin/sh\nboot=1\n" + shell.PREAMBLE + shell.ALONE + iproute.body(plans) + "true\n"
+
+
 def body(plans: Sequence[NicPlan]) -> str:
     """Return the lines that write both files and do now what the script does at a boot."""
     inner = iproute.body(plans)
-    boot = "#!/bin/sh\n" + shell.PREAMBLE + inner + "true\n"
+    boot = boot_script(plans)
     return (
         shell.write_file(SCRIPT, boot, mode="755")
         + shell.write_file(FILE, interfaces(plans), mode="644")

@@ -24,6 +24,9 @@ from network.rules.guest import (
 PROTOCOL = 197
 
 _FUNCTIONS = """\
+is_wanted() { # interface: not one that ifupdown brings up after this one, and fails at if it is up
+    [ -z "${boot:-}" ] || [ -n "$(ip -o link show dev "$1" up)" ]
+}
 ours='' tables='' rules='' routes4='' routes6='' default4='' default6='' nic0=''
 used() { # table
     case " $tables " in *" $1 "*) ;; *) tables="$tables $1" ;; esac
@@ -97,8 +100,11 @@ def _nic(nic: NicPlan) -> str:
     lines = [
         f"add_{nic.index}() {{",
         f"    name_nic {nic.mac} {nic.device} || return 0",
+        '    is_wanted "$nic" || return 0',
         '    ours="$ours $nic"',
-        f'    ip link set dev "$nic" mtu {nic.mtu_bytes} up || fail',
+        '    ip link set dev "$nic" up || fail',
+        # A device can be narrower than a network that is newer than the VM's start.
+        f'    ip link set dev "$nic" mtu {nic.mtu_bytes} || :',
     ]
     if nic.index == 0:
         lines.append("    nic0=$nic")

@@ -33,7 +33,6 @@ def keyfile(nic: NicPlan) -> str:
         f"id=scloud {nic.device}",
         f"uuid={profile_uuid(nic)}",
         "type=ethernet",
-        "autoconnect=true",
         f"autoconnect-priority={_PRIORITY}",
         "",
         "[ethernet]",
@@ -42,7 +41,7 @@ def keyfile(nic: NicPlan) -> str:
     ]
     for family in (4, 6):
         addresses, routes, rules, dns = _parts(nic, family)
-        lines += ["", f"[ipv{family}]", f"method={_method(nic, family)}", "may-fail=true"]
+        lines += ["", f"[ipv{family}]", f"method={_method(nic, family)}"]
         lines += [f"address{n}={one}" for n, one in enumerate(addresses, 1)]
         if dns:
             lines.append(f"dns={''.join(f'{one};' for one in dns)}")
@@ -144,5 +143,4 @@ def _modify_route(route: Route) -> str:
 
 
 def _rule(rule: Rule) -> str:
-    source = f"{rule.source}/{rule.source.max_prefixlen}"
-    return f"priority {rule.priority} from {source} table {rule.table}"
+    return f"priority {rule.priority} from {rule.source} table {rule.table}"

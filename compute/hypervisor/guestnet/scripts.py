@@ -71,4 +71,4 @@ def script(renderer: Renderer, plans: Sequence[NicPlan]) -> str:
     digest = digest_of(plans)
     if renderer is Renderer.WINDOWS:
         return windows.script(plans, digest)
-    return shell.PREAMBLE + _BODIES[renderer](plans) + shell.ending(digest)
+    return shell.PREAMBLE + shell.ALONE + _BODIES[renderer](plans) + shell.ending(digest)

@@ -42,6 +42,15 @@ name_nic() {
 #: Where a Linux guest keeps the digest of the plan that it has; it forgets it when it boots.
 STAMP = "/run/scloud-network"
 
+#: Two scripts at once would take away what the other adds, and the mark would tell a lie. Guests
+#: without ``flock`` are rare, and there the next change puts it right.
+ALONE = f"""\
+if command -v flock >/dev/null 2>&1; then
+    exec 9>{STAMP}.lock
+    flock -w 60 9 || exit {FAILED}
+fi
+"""
+
 
 def ending(digest: str) -> str:
     """Return the lines that end a script: with the stamp only if all went well."""

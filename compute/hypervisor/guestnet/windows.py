@@ -75,7 +75,9 @@ function Set-Nic($mac, $name, $mtu, $addresses, $routes, $dns, $first) {
 def script(plans: Sequence[NicPlan], digest: str) -> str:
     """Return the PowerShell text that brings the running system and its settings to the plan."""
     return (
-        _FUNCTIONS.lstrip()
+        f"$have = Get-Content -Path {STAMP} -ErrorAction SilentlyContinue\n"
+        f"if ($have -eq '{digest}') {{ exit 0 }}\n"
+        + _FUNCTIONS.lstrip()
         + "try {\n"
         + "".join(_call(nic) for nic in plans)
         + f"  if ($script:missing) {{ exit 3 }}\n  Set-Content -Path {STAMP} -Value '{digest}'\n"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 
 import pytest
 
-from compute.hypervisor.guestnet import scripts, shell
+from compute.hypervisor.guestnet import ifupdown, scripts, shell
 from network.rules.guest import GuestNic, HeldAddress, plan, routes_of, rules_of
 from tests.compute.guestnet.samples import ETH0, ETH2, FIRST, FULL, PARTNER, SECOND, SIX, eth1
 
@@ -26,6 +28,14 @@ class Box:
 
     name: str
 
+    @property
+    def stamp(self) -> Path:
+        return Path(f"/run/scloud-network-{self.name}")
+
+    def own(self, script: str) -> str:
+        """The script with files of its own: the box shares the machine's."""
+        return script.replace(shell.STAMP, str(self.stamp))
+
     def run(self, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["ip", "netns", "exec", self.name, *words], input=given, capture_output=True, text=True
@@ -37,15 +47,14 @@ class Box:
         return [" ".join(line.split()) for line in done.stdout.splitlines()]
 
     def apply(self, nics: list[GuestNic], *, code: int = shell.DONE) -> None:
-        stamp = f"/run/scloud-network-{self.name}"
-        text = scripts.script(scripts.Renderer.IPROUTE, plan(nics)).replace(shell.STAMP, stamp)
+        text = self.own(scripts.script(scripts.Renderer.IPROUTE, plan(nics)))
         words = ["busybox", "sh", "-s"] if shutil.which("busybox") else ["sh", "-s"]
         done = self.run(*words, given=text)
         assert done.returncode == code, done.stderr
         if code == shell.DONE:
             assert done.stderr == ""
-            assert self.run("cat", stamp).stdout == scripts.digest_of(plan(nics))
-        self.run("rm", "-f", stamp)
+            assert self.stamp.read_text() == scripts.digest_of(plan(nics))
+        self.stamp.unlink(missing_ok=True)
 
     def addresses(self, device: str) -> set[str]:
         return {line.split()[3] for line in self.ip(f"-o address show dev {device} scope global")}
@@ -70,6 +79,7 @@ def box() -> Iterator[Box]:
         found.ip(f"link add {card} address {mac} type veth peer name out{number}")
         found.ip(f"link set out{number} up")
     yield found
+    Path(f"{found.stamp}.lock").unlink(missing_ok=True)
     subprocess.run(["ip", "netns", "del", found.name], check=True)
 
 
@@ -172,6 +182,31 @@ def test_what_rests_on_a_nic_and_has_its_mac_is_not_taken_for_it(box: Box) -> No
     box.apply([ETH0, eth1(FIRST), ETH2])
     assert box.addresses("eth2") == {"10.0.1.9/24"}
     assert box.addresses("br0") == set()
+
+
+def test_at_a_boot_of_ifupdown_each_nic_waits_for_its_turn(box: Box) -> None:
+    # ifupdown fails at an address that a NIC has before it is up.
+    boot = box.own(ifupdown.boot_script(plan(FULL)))
+    turns: tuple[tuple[str, set[str]], ...]
+    turns = (("eth0", {"eth1", "eth2"}), ("eth1", {"eth2"}), ("eth2", set()))
+    for card, others in turns:
+        box.ip(f"link set {card} up")
+        done = box.run("sh", "-s", given=boot)
+        assert (done.returncode, done.stderr) == (0, "")
+        up = {line.split()[1].partition("@")[0] for line in box.ip("-o link show up")}
+        assert not up & others
+    assert box.addresses("eth2") == {"10.0.1.9/24"}
+    before = everything(box)
+    box.apply(FULL)
+    assert everything(box) == before
+
+
+def test_two_scripts_wait_for_each_other(box: Box) -> None:
+    with subprocess.Popen(["flock", f"{box.stamp}.lock", "sleep", "1"]):
+        time.sleep(0.2)
+        begun = time.monotonic()
+        box.apply([ETH0, eth1(FIRST)])
+        assert time.monotonic() - begun > 0.7
 
 
 def test_fifty_addresses_of_one_segment(box: Box) -> None:

@@ -22,7 +22,7 @@ from scloud.lab import probe, region
 from scloud.lab.plan import PHYSICAL_NETWORK, Lab, SegmentPlan
 from scloud.lab.shell import succeeds
 from scloud.lib.ids import new_id
-from tests.network.fabric.site import eventually
+from tests.network.fabric.test_dataplane import eventually
 
 pytestmark = pytest.mark.lab
 
@@ -70,14 +70,13 @@ class Machine:
 
 
 def held(segment: SegmentPlan, number: int, *, egress: bool = False) -> HeldAddress:
-    """The address of that number in a segment; partners have specified routes only."""
+    """The address of that number in a segment."""
     network = ip_interface(segment.gateway_interface).network
-    partners = segment.name == "partners"
     return HeldAddress(
         ip_interface(f"{network[number]}/{network.prefixlen}"),
         ip_address(segment.gateway),
-        RoutePolicy.SPECIFIED if partners else RoutePolicy.DEFAULT,
-        (IPv4Network("192.0.2.0/24"),) if partners else (),
+        RoutePolicy.SPECIFIED if segment.destinations else RoutePolicy.DEFAULT,
+        tuple(IPv4Network(one) for one in segment.destinations),
         egress,
     )
 

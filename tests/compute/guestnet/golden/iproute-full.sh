@@ -1,3 +1,6 @@
+is_wanted() { # interface: not one that ifupdown brings up after this one, and fails at if it is up
+    [ -z "${boot:-}" ] || [ -n "$(ip -o link show dev "$1" up)" ]
+}
 ours='' tables='' rules='' routes4='' routes6='' default4='' default6='' nic0=''
 used() { # table
     case " $tables " in *" $1 "*) ;; *) tables="$tables $1" ;; esac
@@ -43,8 +46,10 @@ forget_defaults() { # family the-one-to-keep
 }
 add_0() {
     name_nic 52:54:00:00:00:01 eth0 || return 0
+    is_wanted "$nic" || return 0
     ours="$ours $nic"
-    ip link set dev "$nic" mtu 1442 up || fail
+    ip link set dev "$nic" up || fail
+    ip link set dev "$nic" mtu 1442 || :
     nic0=$nic
     ip address replace 10.0.0.5/24 dev "$nic" || fail
     ip -4 route replace 10.0.0.0/16 via 10.0.0.1 dev "$nic" proto 197 || fail
@@ -55,8 +60,10 @@ add_0() {
 }
 add_1() {
     name_nic 52:54:00:00:00:02 eth1 || return 0
+    is_wanted "$nic" || return 0
     ours="$ours $nic"
-    ip link set dev "$nic" mtu 1500 up || fail
+    ip link set dev "$nic" up || fail
+    ip link set dev "$nic" mtu 1500 || :
     echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"
     echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null
     ip address replace 203.0.113.11/24 dev "$nic" || fail
@@ -84,8 +91,10 @@ add_1() {
 }
 add_2() {
     name_nic 52:54:00:00:00:03 eth2 || return 0
+    is_wanted "$nic" || return 0
     ours="$ours $nic"
-    ip link set dev "$nic" mtu 1442 up || fail
+    ip link set dev "$nic" up || fail
+    ip link set dev "$nic" mtu 1442 || :
     echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"
     echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null
     ip address replace 10.0.1.9/24 dev "$nic" || fail

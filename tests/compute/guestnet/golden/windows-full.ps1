@@ -1,3 +1,5 @@
+$have = Get-Content -Path $env:ProgramData\scloud-network -ErrorAction SilentlyContinue
+if ($have -eq 'digest') { exit 0 }
 $ErrorActionPreference = 'Stop'
 $script:missing = $false
 function Set-Nic($mac, $name, $mtu, $addresses, $routes, $dns, $first) {
