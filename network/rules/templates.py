@@ -143,7 +143,7 @@ TEMPLATES: Final = (
         "private",
         _("Private networks"),
         _("In: everything from private addresses."),
-        (Opening(RuleProtocol.ALL, "", "Private networks"),),
+        (Opening(RuleProtocol.ALL, "", ""),),
         sources=PRIVATE,
     ),
     Template("outbound", _("Outbound"), _("Out: everything."), outbound=True),

@@ -23,7 +23,7 @@ LONGEST_FILE = 4 * LONGEST
 
 def labelled(template: Template) -> Any:
     """What a choice says of a template."""
-    return format_lazy("{}: {}", template.label, template.help)
+    return format_lazy("{} — {}", template.label, template.help)
 
 
 class NameForm(forms.Form):
@@ -90,7 +90,6 @@ class TemplateForm(forms.Form):
     template = forms.ChoiceField(
         label=_("Template"),
         choices=[(one.key, labelled(one)) for one in TEMPLATES],
-        widget=forms.RadioSelect,
     )
     cidr = forms.CharField(
         label=_("Source"),
