@@ -46,7 +46,7 @@ def register_all() -> None:
     periodic.register("network.forget", 3600, reconcile.forget_resolved)
     nav.register(
         nav.NavItem(
-            "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/vpcs/"
+            "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/"
         )
     )
     nav.register(
