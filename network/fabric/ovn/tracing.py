@@ -18,6 +18,8 @@ from network.fabric.base import (
 
 #: Long traces of a large router fit; what is beyond is cut.
 LONGEST: Final = 60_000
+#: How the way through the first datapath begins.
+_BEGIN: Final = "ingress(dp="
 #: Every connection is a new one wherever its state is asked; a way has few such places.
 _NEW: Final = ["--ct=new"] * 12
 
@@ -46,8 +48,10 @@ def trace(sb: str, spec: TraceSpec, *, timeout_s: float = 30.0) -> str:
         raise FabricError("ovn-trace is not installed on this machine") from error
     except subprocess.TimeoutExpired as error:
         raise FabricUnreachable(f"{sb} did not answer in {timeout_s:g} s") from error
-    if done.returncode:
-        raise FabricRefused(done.stderr.strip()[:1000] or f"ovn-trace ended with {done.returncode}")
+    # What it cannot follow it tells on its output and calls a success.
+    if done.returncode or _BEGIN not in done.stdout:
+        said = (done.stderr or done.stdout).strip()[:1000]
+        raise FabricRefused(said or f"ovn-trace ended with {done.returncode}")
     return done.stdout[:LONGEST]
 
 

@@ -322,13 +322,15 @@ def test_an_operators_trace_shows_what_decides(bench: Bench, protocol: IpProtoco
         port=443 if protocol in (IpProtocol.TCP, IpProtocol.UDP) else None,
     )
     said = tracing.trace(bench.databases.sb, spec)
-    assert f"(inport == @{port_group_name(str(port.security_group_id))} && ip)" in said
+    assert f"inport == @{port_group_name(str(port.security_group_id))} && ip" in said
     assert "output to" not in said
     bench.apply(port, [ANYWHERE_OUT[number]])
     bench.settle()
     assert "ls_out_acl" in tracing.trace(bench.databases.sb, spec)
-    with pytest.raises(FabricRefused):
+    with pytest.raises(FabricRefused, match="unknown datapath"):
         tracing.trace(bench.databases.sb, replace(spec, switch_id="no-such-switch"))
+    with pytest.raises(FabricRefused, match="unknown logical port"):
+        tracing.trace(bench.databases.sb, replace(spec, port_name="no-such-port"))
 
 
 @pytest.mark.lab
