@@ -68,7 +68,7 @@ QUERIES: dict[str, int] = {
     "api-quota-request-detail": 2,
     "api-quota-request-list": 3,
     "api-quotas": 2,
-    "api-reachability": 1,
+    "api-reachability": 5,
     "api-region-detail": 2,
     "api-region-list": 3,
     "api-security-group-detail": 2,

@@ -23,7 +23,8 @@ class Known:
 
     ``params`` maps each parameter to the name of a sample, or to a plain word after ``=``.
     ``public`` URLs answer anybody; ``unlisted`` ones exist on demonstrations only; ``person`` ones
-    of the API take a session, and change nothing for a key.
+    of the API take a session, and change nothing for a key. ``query`` is what reading needs to be
+    told, with samples such as ``{vm}``.
     """
 
     params: dict[str, str] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Known:
     public: bool = False
     unlisted: bool = False
     person: bool = False
+    query: str = ""
 
     @property
     def owned(self) -> bool:

@@ -65,6 +65,8 @@ def pages(part: str, owner: Caller, administrator: Client) -> Iterator[Page]:
         if "get" not in route.methods or known.public or route.api != (part == "api"):
             continue
         url = address(route, known, owner.samples)
+        if known.query:
+            url += f"?{known.query.format(**owner.samples)}"
         if route.api:
             key = {"headers": {"Authorization": f"Bearer {owner.secret}"}}
             yield Page(route.name, Client(), url, key)

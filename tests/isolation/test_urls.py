@@ -287,6 +287,8 @@ def test_reading_changes_nothing(role: str, colleague: Callable[..., Caller]) ->
             continue
         url = address(route, known, caller.samples)
         query = "?region=box" if route.api else ""
+        if known.query:
+            query = f"?{known.query.format(**caller.samples)}"
         answer = send(route, url + query, "get", caller=caller, before=before)
         expected = {200, 302, 403} if role != Role.OWNER else {200, 302}
         if route.name.endswith("image-file"):
