@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from compute.rules.validation import check_name, check_remark, check_tags
-from compute.transitions.machine import Machine
 from scloud.audit import action as audit
+from scloud.verbs.machine import Machine
 
 
 def rename(

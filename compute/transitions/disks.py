@@ -10,9 +10,9 @@ from billing.models import SubscriptionStatus
 from compute.models import VM, Disk
 from compute.rules.refusals import disk_refusal
 from compute.states.disks import DiskStatus
-from compute.transitions.machine import Machine
 from compute.verbs import disks as verbs
 from scloud.audit import events
+from scloud.verbs.machine import Machine
 
 
 class DiskMachine(Machine[Disk]):

@@ -2,8 +2,8 @@
 
 from compute.models import Image
 from compute.rules.refusals import image_refusal
-from compute.transitions.machine import Machine
 from compute.verbs import images as verbs
+from scloud.verbs.machine import Machine
 
 
 class ImageMachine(Machine[Image]):

@@ -7,8 +7,8 @@ from django.utils import timezone
 from compute.models import Disk, Snapshot
 from compute.rules.refusals import snapshot_status_refusal
 from compute.states.snapshots import SnapshotStatus
-from compute.transitions.machine import Machine
 from compute.verbs import snapshots as verbs
+from scloud.verbs.machine import Machine
 
 
 class SnapshotMachine(Machine[Snapshot]):

@@ -8,10 +8,10 @@ from django.utils import timezone
 from compute.models import VM
 from compute.rules.refusals import vm_refusal
 from compute.states.vms import PauseReason, PowerState, VmStatus
-from compute.transitions.machine import Machine
 from compute.verbs import vms as verbs
 from scloud.audit import events
 from scloud.jobs.models import Job
+from scloud.verbs.machine import Machine
 
 
 class VmMachine(Machine[VM]):

@@ -19,7 +19,6 @@ from compute.actions import disks as disk_verbs
 from compute.models import VM, Cluster, Disk, Image, Snapshot
 from compute.transitions.disks import DISKS
 from compute.transitions.images import IMAGES
-from compute.transitions.machine import Machine
 from compute.transitions.snapshots import SNAPSHOTS
 from compute.transitions.vms import VMS
 from scloud.audit.models import Event
@@ -27,6 +26,7 @@ from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scope
+from scloud.verbs.machine import Machine
 from tests.compute.factories import Platform, make_vm
 
 

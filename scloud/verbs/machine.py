@@ -1,8 +1,7 @@
 """How every kind of resource changes its status: begin, complete, fail, move, land.
 
 Each is one atomic compare-and-swap with its event. A kind declares its table of rules, its model
-and why it refuses a verb (see :mod:`compute.transitions.vms` and its neighbours); nothing here
-knows a kind.
+and why it refuses a verb (see ``<app>/transitions/<noun>.py``); nothing here knows a kind.
 
 Kinds with a ``task`` column are in flight by ``task`` and ``task_job``, and stand in ``status``
 meanwhile. Kinds without one are in flight by the status that the rule calls ``task``.
