@@ -29,7 +29,7 @@ from compute.sweeps import images as image_sweeps
 from compute.sweeps import limits as limit_sweeps
 from compute.sweeps import snapshots as snapshot_sweeps
 from compute.sweeps import vms as vm_sweeps
-from compute.tasks import disks, images, limits, snapshots
+from compute.tasks import disks, external_target, images, limits, snapshots
 from compute.tasks.vms import changes, lifecycle, migrate
 from compute.views import shell as console
 from compute.vnc import leases, tickets
@@ -80,7 +80,7 @@ def register_all() -> None:
             icon="server",
             url_name="vm-detail",
             live=_living,
-            bin=kinds.BinVerbs(restore=verbs.restore_vm, destroy=verbs.destroy_vm),
+            bin=kinds.BinVerbs(restore=verbs.restore_vm, destroy=verbs.destroy_vm, order=10),
             view_permission="compute.view_vm",
         )
     )
@@ -93,7 +93,9 @@ def register_all() -> None:
             icon="database",
             url_name="disk-detail",
             live=_living,
-            bin=kinds.BinVerbs(restore=disk_verbs.restore_disk, destroy=disk_verbs.destroy_disk),
+            bin=kinds.BinVerbs(
+                restore=disk_verbs.restore_disk, destroy=disk_verbs.destroy_disk, order=20
+            ),
             view_permission="compute.view_disk",
         )
     )
@@ -119,13 +121,14 @@ def register_all() -> None:
             url_name="image-detail",
             live=_own_images,
             bin=kinds.BinVerbs(
-                restore=image_verbs.restore_image, destroy=image_verbs.destroy_image
+                restore=image_verbs.restore_image, destroy=image_verbs.destroy_image, order=40
             ),
             view_permission="compute.view_image",
         )
     )
     destinations.register_platform_addresses(lambda: Host.objects.values_list("address", flat=True))
     storage.register()
+    external_target.register()
     usage.register("VMs", vm_queries.vms_naming)
     hooks.register(
         "disk",

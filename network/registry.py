@@ -6,16 +6,27 @@ from typing import Final
 
 from django.utils.translation import gettext_lazy as _
 
+from billing import hooks
 from network.actions import defaults
+from network.actions import enis as eni_actions
+from network.actions import external_ips as external_ip_actions
+from network.queries import verbs as verb_queries
+from network.rules import targets
 from network.rules.refusals import (
+    eni_refusal,
+    external_ip_refusal,
     rule_refusal,
     security_group_refusal,
     subnet_refusal,
     vpc_refusal,
 )
+from network.sweeps import enis as eni_sweeps
+from network.sweeps import external_ips as external_ip_sweeps
 from network.sweeps import jobs, reconcile
+from network.tasks import enis as eni_tasks
+from network.tasks import external_ips as external_ip_tasks
 from network.tasks import sync, tracing
-from network.verbs import security, vpcs
+from network.verbs import enis, external_ips, security, vpcs
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.recovery import freezing
@@ -32,23 +43,64 @@ def register_all() -> None:
     # Imported for what they declare.
     assert vpcs
     assert security
+    assert enis
+    assert external_ips
+    assert verb_queries
     actions.load("network.actions")
     refusals.register("vpc", vpc_refusal)
+    refusals.register("eni", eni_refusal)
+    refusals.register("external_ip", external_ip_refusal)
     refusals.register("subnet", subnet_refusal)
     refusals.register("security_group", security_group_refusal)
     refusals.register("security_group_rule", rule_refusal)
     sync.register_handlers()
     tracing.register_handlers()
+    external_ip_tasks.register_handlers()
+    targets.on_deletion("external_ip", external_ip_actions.let_go)
+    eni_tasks.register_handlers()
+    targets.on_deletion("eni", eni_actions.let_go)
+    hooks.register(
+        "eni",
+        hooks.SubscriptionHooks(
+            expired=eni_sweeps.expired, renewed=eni_sweeps.renewed, overdue=eni_sweeps.overdue
+        ),
+    )
+    hooks.register(
+        "external_ip",
+        hooks.SubscriptionHooks(
+            expired=external_ip_sweeps.expired,
+            renewed=external_ip_sweeps.renewed,
+            overdue=external_ip_sweeps.overdue,
+        ),
+    )
     jobs.register_handlers()
     welcome.register(defaults.welcome)
     freezing.expect_report("network")
     periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep, Lane.NETWORK)
+    periodic.register("network.external_ip_bin", 30, external_ip_sweeps.empty_bin)
+    periodic.register(
+        "network.stuck_external_ips", 10, external_ip_sweeps.land_stuck, Lane.DEADLINES
+    )
+    periodic.register("network.let_go", 60, external_ip_sweeps.let_go_of_the_gone)
+    periodic.register("network.let_go_enis", 60, eni_sweeps.let_go_of_the_gone)
+    periodic.register("network.stuck_enis", 10, eni_sweeps.land_stuck, Lane.DEADLINES)
     periodic.register("network.forget", 3600, reconcile.forget_resolved)
     nav.register(
         nav.NavItem(
             "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/"
         )
     )
+    nav.register(
+        nav.NavItem(
+            "network",
+            _("External IPs"),
+            "external-ip-list",
+            "world",
+            "network.view_external_ip",
+            15,
+        )
+    )
+    nav.register(nav.NavItem("network", _("ENIs"), "eni-list", "network", "network.view_eni", 17))
     nav.register(
         nav.NavItem(
             "network",
@@ -101,6 +153,37 @@ def register_all() -> None:
             url_name="subnet-detail",
             search_fields=("id", "name", "remark", "cidr"),
             view_permission="network.view_subnet",
+        )
+    )
+    kinds.register(
+        kinds.Kind(
+            kind="external_ip",
+            model="network.ExternalIp",
+            label=_("External IP"),
+            label_plural=_("External IPs"),
+            icon="world",
+            url_name="external-ip-detail",
+            search_fields=("id", "name", "remark", "address"),
+            live=lambda rows: rows.exclude(status="destroyed"),
+            bin=kinds.BinVerbs(
+                restore=external_ip_actions.restore_external_ip,
+                destroy=external_ip_actions.destroy_external_ip,
+                order=30,
+            ),
+            view_permission="network.view_external_ip",
+        )
+    )
+    kinds.register(
+        kinds.Kind(
+            kind="eni",
+            model="network.Eni",
+            label=_("ENI"),
+            label_plural=_("ENIs"),
+            icon="network",
+            url_name="eni-detail",
+            search_fields=("id", "name", "remark", "address"),
+            live=lambda rows: rows.exclude(status="destroyed"),
+            view_permission="network.view_eni",
         )
     )
     kinds.register(

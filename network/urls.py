@@ -2,10 +2,22 @@
 
 from django.urls import URLPattern, path
 
-from network.views import reach, security, topology, vpcs
+from network.views import enis, external_ips, reach, security, topology, vpcs
 from scloud.web import verbs
 
 urlpatterns: list[URLPattern] = [
+    path("external-ips/", external_ips.ExternalIpList.as_view(), name="external-ip-list"),
+    path(
+        "external-ips/create/", external_ips.ExternalIpCreate.as_view(), name="external-ip-create"
+    ),
+    *verbs.url_patterns("external_ip"),
+    path(
+        "external-ips/<str:pk>/", external_ips.ExternalIpDetail.as_view(), name="external-ip-detail"
+    ),
+    path("enis/", enis.EniList.as_view(), name="eni-list"),
+    path("enis/create/", enis.EniCreate.as_view(), name="eni-create"),
+    *verbs.url_patterns("eni"),
+    path("enis/<str:pk>/", enis.EniDetail.as_view(), name="eni-detail"),
     path("network/vpcs/", vpcs.VpcList.as_view(), name="vpc-list"),
     path("network/vpcs/create/", vpcs.VpcCreate.as_view(), name="vpc-create"),
     path("network/vpcs/<str:pk>/", vpcs.VpcDetail.as_view(), name="vpc-detail"),

@@ -20,7 +20,7 @@ from compute.rules import sizes
 from compute.rules.orders import DiskOrder
 from compute.rules.storage import require_bin
 from compute.rules.targets import DATA_TARGETS
-from compute.rules.validation import check_confirmed, check_name, check_remark, check_tags
+from compute.rules.validation import check_confirmed, check_name, check_remark
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.transitions.bin import move_disk_to_bin
@@ -30,6 +30,7 @@ from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput, NotFound
+from scloud.resources.tags import check_tags
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import in_scope_of
@@ -70,7 +71,7 @@ def check_order(
         order,
         name=check_name(order.name),
         remark=check_remark(order.remark),
-        tags=check_tags(list(order.tags)),
+        tags=check_tags(order.tags),
     )
 
 

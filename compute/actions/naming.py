@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from compute.rules.validation import check_name, check_remark, check_tags
+from compute.rules.validation import check_name, check_remark
 from scloud.audit import action as audit
+from scloud.resources.tags import check_tags
 from scloud.verbs.machine import Machine
 
 
@@ -33,7 +34,7 @@ def rename(
     if remark is not None:
         row.remark = check_remark(remark)
     if tags is not None:
-        row.tags = check_tags(list(tags))
+        row.tags = check_tags(tags)
     after = _values(row, columns)
     if after != before:
         row.save(update_fields=[*columns, *saved])

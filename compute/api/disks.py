@@ -16,13 +16,12 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.serializers import QuoteShape
+from billing.serializers import ChangeQuoteShape, QuoteShape
 from compute.actions import disks as verbs
 from compute.actions import snapshots
 from compute.api.common import REGION, SEARCH, STATUS, narrowed
 from compute.api.serializers import disks as disk_shapes
 from compute.api.serializers import snapshots as snapshot_shapes
-from compute.api.serializers.changes import ChangeQuoteShape
 from compute.models import Disk, Snapshot
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries

@@ -11,17 +11,17 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing.serializers import QuoteShape
+from billing.serializers import ChangeQuoteShape, QuoteShape
 from compute.actions.vms import create
 from compute.api.common import REGION
 from compute.api.serializers import vms as shapes
-from compute.api.serializers.changes import ChangeQuoteShape
 from compute.models import VM
 from compute.queries import catalogue
 from compute.queries import vms as vm_queries
 from compute.rules.orders import VmOrder, VmParts, vm_order
 from compute.states.vms import VmStatus
 from network.models import SecurityGroup, Subnet
+from network.rules.external_orders import segments_for
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput, NotFound
 from scloud.lib.sizes import size_mib
@@ -103,6 +103,13 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
             code="data_disk_incomplete",
             field="data_disk_gib" if data_type else "data_disk_type",
         )
+    segment_id = data.get("external_segment")
+    if bool(segment_id) != bool(data.get("external_bandwidth_mbps")):
+        raise InvalidInput(
+            _("An external IP needs both its segment and its bandwidth."),
+            code="external_ip_incomplete",
+            field="external_bandwidth_mbps" if segment_id else "external_segment",
+        )
     parts = VmParts(
         region=region,
         cluster=cluster,
@@ -119,6 +126,14 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
         ),
         internal_group=group("internal_security_group"),
         external_group=group("external_security_group"),
+        external_segment=pick(
+            segments_for(tenant, region),
+            segment_id,
+            field="external_segment",
+            what="external segment",
+        )
+        if segment_id
+        else None,
     )
     return vm_order(parts, data)
 

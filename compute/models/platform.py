@@ -104,6 +104,11 @@ class Cluster(models.Model):
         """How many data disks a VM of this architecture can have."""
         return 3 if self.architecture == Architecture.AARCH64 else 6
 
+    @property
+    def max_enis(self) -> int:
+        """How many ENIs a VM of this architecture can have beside its own two NICs."""
+        return 3 if self.architecture == Architecture.AARCH64 else 6
+
 
 class Host(models.Model):
     """A machine with libvirt."""

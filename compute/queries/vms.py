@@ -24,7 +24,7 @@ from compute.models import VM, Cluster, Disk
 from compute.queries import catalogue
 from compute.queries.common import billing_columns
 from compute.states.vms import PAUSED, VmStatus
-from network.models import Nic, PrivateAddress, SecurityGroup, Vpc
+from network.models import ExternalIp, Nic, PrivateAddress, SecurityGroup, Vpc
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
@@ -51,8 +51,8 @@ def vms(region: Region | None = None) -> QuerySet[VM]:
     """Return the VMs that exist for the user, with what a row of the list shows.
 
     Annotated: ``disk_rows`` (``[{"system", "gib"}]``), ``nic_rows`` (``[{"address", "network",
-    "subnet", "subnet_id", "vpc", "vpc_id"}]`` by device), ``billing_method``, ``paid_until``,
-    ``auto_renew``.
+    "subnet", "subnet_id", "vpc", "vpc_id"}]`` by device), ``external_rows`` (``[{"address", "id",
+    "egress"}]``, the first bound first), ``billing_method``, ``paid_until``, ``auto_renew``.
     """
     rows: QuerySet[VM] = VM.objects.exclude(status__in=UNLISTED)
     if region is not None:
@@ -82,6 +82,11 @@ def with_row(rows: QuerySet[VM]) -> QuerySet[VM]:
                     vpc_id=F("subnet__vpc_id"),
                 )
             )
+        ),
+        external_rows=ArraySubquery(
+            ExternalIp.objects.filter(target_kind=VM.KIND, target_id=OuterRef("pk"))
+            .order_by("bound_at", "id")
+            .values(json=JSONObject(address=F("address"), id=F("id"), egress=F("egress")))
         ),
         **billing_columns(),
     )
@@ -117,6 +122,8 @@ def matching(word: str) -> Q:
     if _ADDRESS_LIKE.match(word):
         held = PrivateAddress.objects.filter(address__icontains=word)
         found |= Q(pk__in=Nic.objects.filter(addresses__in=held).values("vm_id"))
+        outside = ExternalIp.objects.filter(target_kind=VM.KIND, address__icontains=word)
+        found |= Q(pk__in=outside.values("target_id"))
     return found
 
 
@@ -194,6 +201,11 @@ def data_gib(row: Any) -> int:
 def private_ips(row: Any) -> list[str]:
     """Return the private addresses of a row, those of eth0 first."""
     return [_bare(nic["address"]) for nic in row.nic_rows if nic["address"]]
+
+
+def external_ips(row: Any) -> list[str]:
+    """Return the external addresses of a row, the first bound first."""
+    return [_bare(one["address"]) for one in row.external_rows]
 
 
 def _bare(address: str) -> str:

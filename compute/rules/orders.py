@@ -10,7 +10,13 @@ from billing.services import QuoteItem
 from compute.models import Cluster, DiskType, Image, Spec
 from compute.rules import catalogue as rules_catalogue
 from compute.rules import sizes
-from network.models import SecurityGroup, Subnet
+from network.models import ExternalSegment, SecurityGroup, Subnet
+from network.rules.external_orders import (
+    EXTERNAL_IP,
+    ExternalIpOrder,
+    bandwidth_items,
+    quota_of,
+)
 from scloud.resources.models import Region
 
 
@@ -27,15 +33,20 @@ class VmParts:
     data_disk_type: DiskType | None = None
     internal_group: SecurityGroup | None = None
     external_group: SecurityGroup | None = None
+    external_segment: ExternalSegment | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class VmOrder(VmParts):
-    """What is to be bought, as objects that the tenant may see. Sizes in GiB."""
+    """What is to be bought, as objects that the tenant may see. Sizes in GiB.
+
+    With an ``external_segment`` each VM gets an external IP of it.
+    """
 
     system_disk_gib: int
     gpu_count: int = 0
     data_disk_gib: int = 0
+    external_bandwidth_mbps: int = 0
     private_ips: Sequence[str] = ()
     name: str = "host"
     names: Sequence[str] = ()
@@ -73,7 +84,26 @@ class VmOrder(VmParts):
                     part=rules_catalogue.DATA_DISK,
                 )
             )
+        if self.external_ips is not None:
+            found += bandwidth_items(
+                self.external_ips.segment, self.external_bandwidth_mbps, part=EXTERNAL_IP
+            )
         return found
+
+    @property
+    def external_ips(self) -> ExternalIpOrder | None:
+        """The external IPs that are bought along, one for each VM; None for none."""
+        if self.external_segment is None:
+            return None
+        return ExternalIpOrder(
+            region=self.region,
+            segment=self.external_segment,
+            bandwidth_mbps=self.external_bandwidth_mbps,
+            count=self.count,
+            method=self.method,
+            periods=self.periods,
+            auto_renew=self.auto_renew,
+        )
 
     @property
     def vm_quota(self) -> dict[str, int]:
@@ -85,7 +115,11 @@ class VmOrder(VmParts):
     @property
     def quota(self) -> dict[str, int]:
         """The quota that one VM of the order needs, its disks included."""
-        return sizes.vm_quota(self.spec.vcpus, self.spec.memory_mib, self.gpu_count, self.disks_gib)
+        outside = quota_of(self.external_bandwidth_mbps) if self.external_segment else {}
+        return {
+            **sizes.vm_quota(self.spec.vcpus, self.spec.memory_mib, self.gpu_count, self.disks_gib),
+            **outside,
+        }
 
     @property
     def whole_quota(self) -> dict[str, int]:
@@ -100,6 +134,7 @@ def vm_order(parts: VmParts, data: Mapping[str, Any]) -> VmOrder:
         gpu_count=data["gpu_count"],
         system_disk_gib=data["system_disk_gib"],
         data_disk_gib=data.get("data_disk_gib", 0),
+        external_bandwidth_mbps=data.get("external_bandwidth_mbps", 0),
         private_ips=data.get("private_ips", ()),
         name=data["name"],
         names=data.get("names", ()),

@@ -14,12 +14,10 @@ SPECIALS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 USER_DATA_MAX_BYTES = 16_384
 MAX_SSH_KEYS = 10
 SSH_KEY_MAX = 8192
-TAG_KEY_MAX, TAG_VALUE_MAX = 30, 29
 # Accounts as useradd and Windows take them.
 LINUX_ACCOUNT = re.compile(r"\A[a-z_][a-z0-9_-]{0,31}\Z")
 WINDOWS_ACCOUNT_MAX = 20
 WINDOWS_REFUSES = frozenset('"/\\[]:;|=,+*?<>@')
-MAX_TAGS = 20
 
 
 def check_name(name: str, *, field: str = "name") -> str:
@@ -55,34 +53,6 @@ def check_remark(remark: str, *, field: str = "remark") -> str:
             numbers={"max": 200, "length": len(remark)},
         )
     return remark
-
-
-def check_tags(tags: list[str], *, field: str = "tags") -> list[str]:
-    """Return the tags without repetition; each is ``word`` or ``key=value``."""
-    unique = list(dict.fromkeys(composed(tag.strip()) for tag in tags if tag.strip()))
-    if len(unique) > MAX_TAGS:
-        raise InvalidInput(
-            _("At most %(limit)s tags.") % {"limit": MAX_TAGS},
-            code="too_many_tags",
-            field=field,
-            numbers={"max": MAX_TAGS, "asked": len(unique)},
-        )
-    for tag in unique:
-        if not _is_tag(tag):
-            raise InvalidInput(
-                _("A tag is a word or key=value of letters, digits and - _ ."),
-                code="tag_invalid",
-                field=field,
-            )
-    return unique
-
-
-def _is_tag(tag: str) -> bool:
-    key, equals, value = tag.partition("=")
-    plain = value.replace("/", "-").replace(" ", "-")
-    return is_name(key, longest=TAG_KEY_MAX) and (
-        not equals or not value or is_name(plain, longest=TAG_VALUE_MAX)
-    )
 
 
 def check_account(account: str, *, os_family: str, field: str = "admin_account") -> str:

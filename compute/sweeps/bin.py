@@ -6,6 +6,8 @@ from compute.models import VM, Disk, Image
 from compute.states.disks import DiskStatus
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
+from network.models import ExternalIp
+from network.states.external_ips import ExternalIpStatus
 from scloud.tenancy.models import PlatformSettings
 from scloud.tenancy.scoping import scopes_disabled
 
@@ -21,6 +23,7 @@ def give_the_bin_time() -> None:
             (VM, VmStatus.BINNED),
             (Disk, DiskStatus.BINNED),
             (Image, ImageStatus.BINNED),
+            (ExternalIp, ExternalIpStatus.BINNED),
         ):
             table._default_manager.filter(status=status, destroy_at__lt=until).update(
                 destroy_at=until

@@ -15,6 +15,8 @@ from billing.models import Subscription, SubscriptionStatus
 from compute.models import VM, Disk
 from compute.sweeps.disks import disk_expired, disk_overdue, disk_renewed
 from compute.sweeps.vms import vm_expired, vm_overdue, vm_renewed
+from network.models import Eni, ExternalIp
+from network.sweeps import enis, external_ips
 from scloud.jobs.rows import Rota, each
 from scloud.recovery import freezing
 from scloud.tenancy.models import Tenant
@@ -28,7 +30,7 @@ class _Paid:
     """A kind of resource that has a subscription: its table and what the books' hooks do."""
 
     kind: str
-    table: type[VM] | type[Disk]
+    table: type[VM] | type[Disk] | type[ExternalIp] | type[Eni]
     expired: Callable[[Tenant, str], None]
     renewed: Callable[[Tenant, str], None]
     overdue: Callable[[Tenant, str], None]
@@ -45,8 +47,16 @@ class _Paid:
 PAID = (
     _Paid("vm", VM, vm_expired, vm_renewed, vm_overdue),
     _Paid("disk", Disk, disk_expired, disk_renewed, disk_overdue),
+    _Paid(
+        "external_ip",
+        ExternalIp,
+        external_ips.expired,
+        external_ips.renewed,
+        external_ips.overdue,
+    ),
+    _Paid("eni", Eni, enis.expired, enis.renewed, enis.overdue),
 )
-_SETTLED = ("running", "stopped", "bound", "unbound")
+_SETTLED = ("running", "stopped", "bound", "unbound", "free")
 _GONE = ("binned", "destroyed", "failed")
 
 
@@ -108,7 +118,7 @@ def _disagreements(paid: _Paid) -> Iterator[_Disagreement]:
         log.warning("%s: in the bin is now %s, as its row says", row.pk, wanted)
 
     def end(row: Any) -> None:
-        services.refund_unused(row.pk, row.binned_at or row.destroyed_at)
+        services.refund_unused(row.pk, getattr(row, "binned_at", None) or row.destroyed_at)
         log.warning("%s is destroyed: its subscription has ended", row.pk)
 
     def give_back(row: Any) -> None:

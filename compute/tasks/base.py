@@ -18,7 +18,9 @@ from compute.storage.base import Storage, VolumeBusy
 from compute.tasks.build import domain_spec, seed_spec
 from compute.tasks.drivers import hypervisor_of, storage_of, translated_errors
 from compute.transitions.vms import VMS
-from network.models import Nic
+from network.actions.nics import external_nic
+from network.models import Nic, NicKind, SecurityGroup
+from network.models.nic import EXTERNAL_INDEX
 from network.tasks import plumbing
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
@@ -56,6 +58,23 @@ def nics_of(vm: VM | str) -> list[Nic]:
     """Return the VM's NICs."""
     vm_id = vm if isinstance(vm, str) else vm.pk
     return list(Nic.objects.select_related("region").filter(vm_id=vm_id).order_by("index"))
+
+
+def own_nics_of(vm: VM) -> list[Nic]:
+    """Return the NICs that live and die with the VM; ENIs outlive it."""
+    return [nic for nic in nics_of(vm) if nic.kind == NicKind.DEFAULT]
+
+
+def ensure_external_nic(vm: VM) -> None:
+    """Give a VM of an earlier release its external NIC; its next definition has it.
+
+    Written at once, before anything uses it, so a worker that dies afterwards leaves a VM that has
+    it all the same.
+    """
+    if Nic.objects.filter(vm_id=vm.pk, index=EXTERNAL_INDEX).exists():
+        return
+    group = SecurityGroup.objects.filter(pk=vm.external_security_group).first()
+    external_nic(tenant=vm.tenant, region=vm.region, vm_id=vm.pk, group=group)
 
 
 def host_of(vm: VM) -> Hypervisor:

@@ -1,5 +1,6 @@
 """Landing in the recycle bin: the transactions that end deletions."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from compute.states.vms import PowerState, VmStatus
 from compute.transitions.disks import DISKS, unbind
 from compute.transitions.snapshots import forget_snapshots
 from compute.transitions.vms import VMS
+from network.rules import targets
 from scloud.jobs.models import Job
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings
@@ -34,13 +36,22 @@ def free_quota(vm: VM) -> None:
 
 
 def land_in_bin(
-    vm: VM, job: Job, *, automatically: bool, disks: tuple[str, ...] | list[str] = ()
+    vm: VM,
+    job: Job,
+    *,
+    automatically: bool,
+    disks: tuple[str, ...] | list[str] = (),
+    along: Collection[str] = (),
 ) -> None:
-    """Put a VM that is off its host into the bin, with the data disks named; others are unbound."""
+    """Put a VM that is off its host into the bin, with the data disks named; others are unbound.
+
+    What else hangs on it lets go; what is of the kinds in ``along`` is deleted too.
+    """
     now = timezone.now()
     free_quota(vm)
     gpu.release(vm)
     services.set_in_bin(vm.id, True)
+    targets.let_go(VM.KIND, vm.pk, along=along)
     for disk in Disk.objects.filter(vm=vm, is_system=False):
         unbind(disk)
         if disk.pk in disks:

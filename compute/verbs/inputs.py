@@ -115,6 +115,12 @@ class DeleteQuery(VerbInput):
     delete_disks = serializers.BooleanField(
         default=False, help_text="Move its data disks to the recycle bin as well."
     )
+    delete_external_ips = serializers.BooleanField(
+        default=False, help_text="Release its external IPs to the recycle bin as well."
+    )
+    delete_enis = serializers.BooleanField(
+        default=False, help_text="Delete its ENIs for good as well."
+    )
 
 
 # --- of disks
@@ -142,6 +148,30 @@ class VmDetachInput(DetachInput):
     """The disk that is detached."""
 
     disk = Reference("compute.disks_of_vm", what="disk")
+
+
+class VmEniInput(VerbInput):
+    """The ENI that is bound."""
+
+    eni = Reference("network.enis", what="ENI")
+
+
+class VmUnbindEniInput(VerbInput):
+    """The ENI that is unbound."""
+
+    eni = Reference("network.enis_of", what="ENI")
+
+
+class VmBindInput(VerbInput):
+    """The external IP that is bound."""
+
+    external_ip = Reference("network.external_ips", what="external IP")
+
+
+class VmUnbindInput(VerbInput):
+    """The external IP that is unbound."""
+
+    external_ip = Reference("network.external_ips_of", what="external IP")
 
 
 class SizeInput(VerbInput):

@@ -326,6 +326,88 @@ _PUBLIC = (
             done=_("The disk is being detached from %(name)s."),
         ),
     ),
+    # External IPs of the VM's choice: the rules are among the verbs of external IPs.
+    Verb(
+        "bind_external_ip",
+        _("Bind external IP"),
+        SETTLED,
+        icon="world",
+        right="network.bind_external_ip",
+        argument="target",
+        input=inputs.VmBindInput,
+        route=Route(
+            "Bind a free external IP of the VM's region; a running VM has it at once.",
+            example=("Bind", {"external_ip": "eip-4k2p09xqa"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            press=_("Bind"),
+            text=_(
+                "The VM gets the address on its external network interface. Where its guest agent "
+                "does not answer, the guest configures the address at its next boot."
+            ),
+            done=_("The external IP is being bound to %(name)s."),
+        ),
+    ),
+    Verb(
+        "unbind_external_ip",
+        _("Unbind external IP"),
+        SETTLED | ON | {S.EXPIRED},
+        icon="world-off",
+        right="network.unbind_external_ip",
+        argument=None,
+        input=inputs.VmUnbindInput,
+        route=Route(
+            "Take an external IP off the VM; its connections end.",
+            example=("Unbind", {"external_ip": "eip-4k2p09xqa"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            press=_("Unbind"),
+            text=_("Connections to this address are dropped. The address remains yours."),
+            done=_("The external IP is being unbound from %(name)s."),
+        ),
+    ),
+    Verb(
+        "bind_eni",
+        _("Bind ENI"),
+        SETTLED,
+        icon="network",
+        right="network.bind_eni",
+        input=inputs.VmEniInput,
+        route=Route(
+            "Plug a free ENI of the VM's region into it, live where it runs.",
+            example=("Bind", {"eni": "eni-4k2p09xqa"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            press=_("Bind"),
+            text=_(
+                "A running VM sees the interface immediately. Where its guest agent does not "
+                "answer, the guest configures it at its next boot."
+            ),
+            done=_("The ENI is being bound to %(name)s."),
+        ),
+    ),
+    Verb(
+        "unbind_eni",
+        _("Unbind ENI"),
+        SETTLED | {S.EXPIRED},
+        icon="network-off",
+        right="network.unbind_eni",
+        argument=None,
+        input=inputs.VmUnbindEniInput,
+        route=Route(
+            "Pull an ENI out of the VM; it keeps its address.",
+            example=("Unbind", {"eni": "eni-4k2p09xqa"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            press=_("Unbind"),
+            text=_("Its connections are dropped. It keeps its address."),
+            done=_("The ENI is being unbound from %(name)s."),
+        ),
+    ),
     Verb(
         "renew_vm",
         _("Renew"),
@@ -390,7 +472,7 @@ _PUBLIC = (
         danger=True,
         input=inputs.DeleteQuery,
         route=Route(
-            "Move a VM to the recycle bin; its data disks are unbound, or go along.",
+            "Move a VM to the recycle bin; its data disks and external IPs are unbound, or go too.",
             method="delete",
             query=True,
         ),
@@ -402,13 +484,22 @@ _PUBLIC = (
                 "delete_disks": Field(
                     _("Also delete data disks"),
                     _("They are moved to the recycle bin instead of being detached."),
-                )
+                ),
+                "delete_external_ips": Field(
+                    _("Also release external IPs"),
+                    _("They are moved to the recycle bin instead of being unbound."),
+                ),
+                "delete_enis": Field(
+                    _("Also delete ENIs"),
+                    _("They are deleted for good instead of being unbound."),
+                ),
             },
         ),
         batch=Batch(
             _(
                 "The selected VMs are powered off and moved to the recycle bin. "
-                "Their data disks are detached unless you also delete them."
+                "Their data disks are detached and their external IPs unbound unless you also "
+                "delete them."
             )
         ),
         admin=AdminButton(confirm=SEEN),

@@ -13,9 +13,8 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.views.dialogs import RenewView, expiry
 from compute.queries import common as common_queries
-from compute.views.common import expiry
-from compute.views.renew import RenewView
 from scloud.lib.errors import NotFound
 from scloud.resources import kinds
 from scloud.resources.kinds import Kind

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from billing.models.prices import MethodChoice
 from compute.models import VM, Disk
 from compute.states import disks as disk_states
 from compute.states import vms as vm_states
 from compute.verbs.disks import DISKS
 from compute.verbs.vms import VMS
 from scloud.web import ui
-from scloud.web.icons import icon
 from scloud.web.lists import Column
 from scloud.web.status import StatusView, Tone
 
@@ -66,28 +62,6 @@ def disk_status(disk: Disk) -> StatusView:
 def os_icon(distribution: str) -> str:
     """Return the name of the icon for an image's system."""
     return _OS_ICONS.get(distribution.lower(), "disc")
-
-
-def method_label(method: str | None) -> str:
-    """Return a billing method in words; empty when there is none."""
-    return str(MethodChoice(method).label).capitalize() if method else ""
-
-
-def expiry(row: Any) -> SafeString:
-    """Return until when a row is paid; with a sign where it ends soon and will not renew itself."""
-    paid_until: datetime | None = row.paid_until
-    if paid_until is None:
-        return ui.NONE
-    left = paid_until - timezone.now()
-    if left > SOON or (row.auto_renew and left > timedelta(0)):
-        return ui.reltime(paid_until)
-    tone = "text-err" if left <= timedelta(0) else "text-warn"
-    return format_html(
-        '<span class="{} nowrap">{} {}</span>',
-        tone,
-        icon("clock-exclamation"),
-        ui.reltime(paid_until),
-    )
 
 
 def configuration(row: Any) -> str:

@@ -19,17 +19,6 @@ class InlineNameForm(forms.Form):
     remark = forms.CharField(max_length=300, required=False)
 
 
-class RenewForm(forms.Form):
-    """How many periods more."""
-
-    periods = forms.TypedChoiceField(label=_("Duration"), coerce=int)
-    quote_token = forms.CharField(widget=forms.HiddenInput, required=False)
-
-    def __init__(self, *args: Any, durations: list[tuple[int, str]], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["periods"].choices = durations  # type: ignore[attr-defined]  # TypedChoiceField
-
-
 class ResetPasswordForm(forms.Form):
     """The new password; it is never shown again."""
 

@@ -1,4 +1,4 @@
-"""Dialogs with a price that follows what is typed, and forms that several of them share."""
+"""The form of a disk that is to be bought, which several dialogs share."""
 
 from __future__ import annotations
 
@@ -6,76 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from billing.models.prices import MethodChoice
-from billing.pricing import DURATIONS
-from billing.quotes import Quote
-from billing.services import ChangeQuote
+from billing.views.dialogs import all_durations
 from compute.models import DiskType
 from compute.rules.orders import DiskOrder, disk_order
-from compute.views.renew import duration_label
-from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
 from scloud.web.verbs import split_tags
-from scloud.web.views import ActionView
-
-Choices = list[tuple[str, Any]]
-
-
-def durations() -> Choices:
-    """Return billing methods and durations as one grouped choice: ``month:3``."""
-    return [
-        (
-            str(MethodChoice(method.value).label),
-            [(f"{method.value}:{n}", duration_label(method, n)) for n in periods],
-        )
-        for method, periods in DURATIONS.items()
-    ]
-
-
-class PricedView(ActionView):
-    """An action that costs money: GET with ``quote`` answers the price of what is typed."""
-
-    template_name = "compute/disks/priced.html"
-
-    def quote(self, obj: Any, data: dict[str, Any]) -> Quote | ChangeQuote:
-        """Return the price of the form's cleaned data. Raises ScloudError."""
-        raise NotImplementedError
-
-    @property
-    def token(self) -> str:
-        """The token of the price that was shown."""
-        return self.request.POST.get("quote_token", "")
-
-    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show the dialog, or only the price when something changes."""
-        if "quote" not in request.GET:
-            return super().get(request, *args, **kwargs)
-        obj = self.get_object()
-        return self.render("compute/disks/price.html", self._price(obj, request.GET))
-
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """The price of what is in the form."""
-        if self.request.method == "POST":
-            return self._price(obj, self.request.POST)
-        form = self.get_form(obj)
-        assert form is not None
-        initial = {name: form.get_initial_for_field(f, name) for name, f in form.fields.items()}
-        return self._price(obj, initial)
-
-    def _price(self, obj: Any, data: Any) -> dict[str, Any]:
-        form = self.get_form(obj, data)
-        assert form is not None
-        if not form.is_valid():
-            said = next((str(e) for errors in form.errors.values() for e in errors), "")
-            return {"quote": None, "quote_error": None, "said": said}
-        try:
-            return {"quote": self.quote(obj, form.cleaned_data), "quote_error": None}
-        except ScloudError as error:
-            return {"quote": None, "quote_error": error}
 
 
 class DiskForm(forms.Form):
@@ -107,7 +45,7 @@ class DiskForm(forms.Form):
             for one in known
         ]
         self.fields["disk_type"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
-        self.fields["duration"].choices = durations()  # type: ignore[attr-defined]  # ChoiceField
+        self.fields["duration"].choices = all_durations()  # type: ignore[attr-defined]  # ChoiceField
         self.fields["duration"].initial = "month:1"
         if known:
             self.fields["disk_type"].initial = known[0].pk

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import connection, models
 from django.db.models import F
 from django.utils.translation import gettext as _
 
-from network.models import FabricResource, Tombstone
+from network.models import Applied, FabricResource, Tombstone
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.jobs import service as jobs
@@ -49,6 +49,15 @@ def checked_text(text: str, *, field: str, longest: int = REMARK_LENGTH) -> str:
             numbers={"max": longest, "given": len(cleaned)},
         )
     return cleaned
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """The names of a batch: ``-1``, ``-2``, ... are added to more than one.
+
+    Raises InvalidInput when they become too long.
+    """
+    names = [name] if count == 1 else [f"{name}-{number}" for number in range(1, count + 1)]
+    return [checked_name(one) for one in names]
 
 
 def tenant_of(actor: Actor) -> Tenant:
@@ -116,20 +125,20 @@ def still_there(model: type[models.Model], ids: Collection[str], *, field: str) 
         )
 
 
-def changed(row: FabricResource) -> None:
+def changed(row: Applied) -> None:
     """Raise the generation, so that the row counts as applied only when this change is."""
-    type(row).objects.filter(pk=row.pk).update(
+    type(row)._default_manager.filter(pk=row.pk).update(
         generation=F("generation") + 1, sync_error="", sync_error_detail=""
     )
     row.generation += 1
     row.sync_error = ""
 
 
-def enqueue_sync(row: FabricResource, *, actor: Actor, title: str) -> None:
+def enqueue_sync(row: Applied, *, actor: Actor, title: str) -> None:
     """Have a worker apply the row. Several such jobs of one row may run; the last one wins."""
     jobs.enqueue(
         kind=f"network.sync_{row.KIND}",
-        tenant=row.tenant,
+        tenant=_owner(row),
         title=title,
         target_kind=row.KIND,
         target_id=row.pk,
@@ -139,21 +148,27 @@ def enqueue_sync(row: FabricResource, *, actor: Actor, title: str) -> None:
     )
 
 
-def bury(row: FabricResource) -> Tombstone:
+def _owner(row: Applied) -> Tenant | None:
+    """Whose a row is; None for the platform's own."""
+    found: Tenant | None = getattr(row, "tenant", None)
+    return found
+
+
+def bury(row: Applied) -> Tombstone:
     """Delete the row and leave what allows the fabric's part of it to be removed."""
     tombstone: Tombstone = Tombstone.objects.create(
         kind=row.fabric_kind,
         target_id=row.fabric_id,
-        tenant_id=row.tenant_id,
-        region_id=row.region_id,
+        tenant=_owner(row),
+        region=cast(Any, row).region,
     )
     row.delete()
     return tombstone
 
 
-def bury_and_remove(row: FabricResource, *, actor: Actor, title: str) -> None:
+def bury_and_remove(row: Applied, *, actor: Actor, title: str) -> None:
     """Delete the row, and have a worker take away what the fabric holds of it."""
-    tenant = row.tenant
+    tenant = _owner(row)
     tombstone = bury(row)
     jobs.enqueue(
         kind="network.remove",
@@ -168,12 +183,12 @@ def bury_and_remove(row: FabricResource, *, actor: Actor, title: str) -> None:
     )
 
 
-def tell(row: FabricResource, verb: str, **data: Any) -> None:
+def tell(row: Applied, verb: str, **data: Any) -> None:
     """Write the event ``<kind>.<verb>`` of a row."""
     events.emit(
-        tenant_id=row.tenant_id,
+        tenant_id=getattr(row, "tenant_id", None),
         kind=f"{row.KIND}.{verb}",
         resource_kind=row.KIND,
         resource_id=row.pk,
-        data={"name": row.name, **data},
+        data={"name": cast(Any, row).name, **data},
     )

@@ -9,11 +9,14 @@ from django.utils.translation import gettext as _
 
 from network.actions import addresses
 from network.actions.common import bury, changed, enqueue_sync, locked, still_there, tell
-from network.models import Nic, NicKind, SecurityGroup, Subnet
+from network.models import Nic, NicKind, NicNetwork, SecurityGroup, Subnet
+from network.models.nic import EXTERNAL_INDEX
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.lib.errors import Conflict, InvalidInput
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,27 @@ def create_nics(*, subnet: Subnet, requests: Sequence[NicRequest]) -> list[Nic]:
         addresses.hold(nic, address)
         nics.append(nic)
     return nics
+
+
+def external_nic(*, tenant: Tenant, region: Region, vm_id: str, group: SecurityGroup | None) -> Nic:
+    """Return the external NIC of a VM, made where it has none; it has no address and no port yet.
+
+    Runs in the caller's transaction. Any number of callers may ask at once, one makes it. Raises
+    NotFound for a group that is gone.
+    """
+    still_there(SecurityGroup, [group.pk] if group else [], field="external_security_group")
+    nic = Nic(
+        tenant=tenant,
+        region=region,
+        name=f"eth{EXTERNAL_INDEX}",
+        network=NicNetwork.EXTERNAL,
+        vm_id=vm_id,
+        index=EXTERNAL_INDEX,
+        security_group=group,
+    )
+    Nic.objects.bulk_create([nic], ignore_conflicts=True)
+    found: Nic = Nic.objects.select_related("region").get(vm_id=vm_id, index=EXTERNAL_INDEX)
+    return found
 
 
 def release_nics(vm_id: str) -> int:

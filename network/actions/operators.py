@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from network.actions.common import JOB_DEADLINE_S, enqueue_sync
-from network.models import FabricResource, Nic
+from network.models import Applied, Nic
 from network.queries.reach import Reach, reach
 from scloud.audit import action as audit
 from scloud.audit.action import action
@@ -18,9 +18,9 @@ from scloud.tenancy.scoping import scope
 
 
 @action("platform.apply_network")
-def apply_again(*, actor: Actor, row: FabricResource) -> None:
+def apply_again(*, actor: Actor, row: Applied) -> None:
     """Have a worker apply the row once more."""
-    enqueue_sync(row, actor=actor, title=_("Apply %(name)s again") % {"name": row.name})
+    enqueue_sync(row, actor=actor, title=_("Apply %(name)s again") % {"name": str(row)})
 
 
 @action("platform.reconcile_network")

@@ -1,5 +1,5 @@
 """The administrators' pages of the network; Django finds them here."""
 
-from network.admin import drift, nics, security, vpcs
+from network.admin import drift, enis, external_ips, nics, security, segments, vpcs
 
-__all__ = ["drift", "nics", "security", "vpcs"]
+__all__ = ["drift", "enis", "external_ips", "nics", "security", "segments", "vpcs"]

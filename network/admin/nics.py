@@ -52,7 +52,8 @@ class NicAdmin(FabricAdmin):
     """NICs of all tenants."""
 
     list_display = (
-        "id", "vm_id", "device", "tenant", "region", "mac", "subnet", "security_group", "state",
+        "id", "vm_id", "device", "network", "tenant", "region", "mac", "subnet", "security_group",
+        "state",
     )  # fmt: skip
     list_select_related = ("tenant", "region", "subnet", "security_group")
     list_filter = ("region", "kind", "network", "tenant")

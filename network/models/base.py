@@ -1,5 +1,7 @@
 """What everything that exists in the fabric has in common, and what remains of what was deleted."""
 
+from typing import ClassVar
+
 from django.db import models
 from django.utils import timezone
 
@@ -9,8 +11,8 @@ from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import TenantManager
 
 
-class FabricResource(Resource):
-    """A resource whose intended state lives here and whose effect lives in the fabric.
+class Applied(models.Model):
+    """A row whose intended state lives here and whose effect lives in the fabric.
 
     Every change raises ``generation``. A worker that has applied generation N writes N into
     ``applied_generation``. So a change that arrives while an earlier one is being applied is never
@@ -23,8 +25,11 @@ class FabricResource(Resource):
     # For operators: what the network controller says itself.
     sync_error_detail = models.TextField(blank=True, db_default="")
 
-    class Meta(Resource.Meta):
+    class Meta:
         abstract = True
+
+    #: The name of the kind in events, jobs and the fabric.
+    KIND: ClassVar[str] = ""
 
     @property
     def fabric_kind(self) -> str:
@@ -44,6 +49,13 @@ class FabricResource(Resource):
         return Status.FAILED if self.sync_error else Status.APPLYING
 
 
+class FabricResource(Applied, Resource):
+    """A tenant's resource that exists in the fabric; see :class:`Applied`."""
+
+    class Meta(Resource.Meta):
+        abstract = True
+
+
 class Tombstone(models.Model):
     """A resource that is gone: the licence to delete what the fabric still holds of it.
 
@@ -52,7 +64,8 @@ class Tombstone(models.Model):
 
     kind = models.CharField(max_length=20)
     target_id = models.CharField(max_length=40)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    # Null for what belongs to the platform itself.
+    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, related_name="+")
     region = models.ForeignKey(Region, models.PROTECT, related_name="+")
     buried_at = models.DateTimeField(default=timezone.now)
     removed_at = models.DateTimeField(null=True)

@@ -2,13 +2,14 @@
 
 import secrets
 import uuid
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from network.models.base import FabricResource
 from network.models.security import SecurityGroup
+from network.models.segment import ExternalSegment
 from network.models.vpc import Subnet
 from scloud.lib.ids import new_id
 from scloud.tenancy.models import Tenant
@@ -30,6 +31,11 @@ class NicKind(models.TextChoices):
 
     DEFAULT = "default", _("Default")
     ENI = "eni", _("Elastic")
+
+
+#: The places of the two NICs that every VM has: eth0 inside, eth1 outside.
+INTERNAL_INDEX: Final = 0
+EXTERNAL_INDEX: Final = 1
 
 
 class NicNetwork(models.TextChoices):
@@ -57,6 +63,15 @@ class Nic(FabricResource):
     security_group = models.ForeignKey(
         SecurityGroup, models.PROTECT, null=True, blank=True, related_name="nics"
     )
+    #: Of an external NIC: the segment whose switch its port is on. None while it has no address,
+    #: and then it has no port either.
+    segment = models.ForeignKey(
+        ExternalSegment, models.PROTECT, null=True, blank=True, related_name="nics"
+    )
+    #: Of an external ENI: its own bandwidth, and whether its address is its VM's default egress.
+    bandwidth_mbps = models.PositiveIntegerField(null=True, blank=True)
+    egress = models.BooleanField(default=False, db_default=False, editable=False)
+    bound_at = models.DateTimeField(null=True, editable=False)
     #: False from the moment on which the port is being taken away for good.
     port_wanted = models.BooleanField(default=True, editable=False)
 

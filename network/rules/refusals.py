@@ -9,7 +9,18 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from network.models import RULES_PER_GROUP, SecurityGroup, SecurityGroupRule, Subnet, Vpc
+from network.models import (
+    RULES_PER_GROUP,
+    Eni,
+    ExternalIp,
+    NicNetwork,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+    Vpc,
+)
+from network.verbs.enis import ENIS
+from network.verbs.external_ips import EXTERNAL_IPS
 
 
 def _count(row: Any, name: str) -> int:
@@ -44,3 +55,41 @@ def security_group_refusal(group: SecurityGroup, verb: str) -> str:
 def rule_refusal(rule: SecurityGroupRule, verb: str) -> str:
     """A rule can always be changed by who may."""
     return ""
+
+
+def external_ip_refusal(row: ExternalIp, verb: str) -> str | None:
+    """Return why a verb is not allowed in the external IP's present state; None when it is."""
+    reason = EXTERNAL_IPS.standing(verb, row.status, row.task)
+    if reason is not None:
+        return reason
+    if verb == "delete_external_ip" and row.nic_id is not None:
+        return _("Unbind it first.")
+    if verb == "unbind_external_ip" and row.nic_id is None:
+        return _("It is not bound.")
+    if verb == "set_default_egress":
+        if row.segment is None or not row.segment.gives_default_route:
+            return _("Its segment has no default route.")
+        if row.egress:
+            return _("It is the default egress already.")
+    return None
+
+
+def eni_refusal(row: Eni, verb: str) -> str | None:
+    """Return why a verb is not allowed in the ENI's present state; None when it is."""
+    reason = ENIS.standing(verb, row.status, row.task)
+    if reason is not None:
+        return reason
+    inside = row.network == NicNetwork.INTERNAL
+    if verb in ("resize_eni", "renew_eni") and inside:
+        return _("An internal ENI costs nothing and has no bandwidth of its own.")
+    if verb == "delete_eni" and row.vm_id:
+        return _("Unbind it first.")
+    if verb == "unbind_eni" and not row.vm_id:
+        return _("It is not bound.")
+    if verb == "set_eni_egress":
+        held = getattr(row.nic, "external_address", None) if row.nic is not None else None
+        if held is None or not held.segment.gives_default_route:
+            return _("Only an external ENI of a segment with a default route can be it.")
+        if row.nic is not None and row.nic.egress:
+            return _("It is the default egress already.")
+    return None

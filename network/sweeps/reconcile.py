@@ -20,6 +20,7 @@ from django.utils import timezone
 from network.fabric.base import Changes, Fabric, Inventory, Kind
 from network.models import (
     DriftProblem,
+    ExternalSegment,
     NetworkDrift,
     Nic,
     SecurityGroup,
@@ -80,6 +81,7 @@ def _differences(fabric: Fabric, region: Region, repair: bool) -> Iterator[Drift
     plans: list[tuple[Kind, type[Any], Callable[..., Changes]]] = [
         (Kind.VPC, Vpc, plumbing.apply_vpc),
         (Kind.SUBNET, Subnet, plumbing.apply_subnet),
+        (Kind.SEGMENT, ExternalSegment, plumbing.apply_segment),
         (Kind.SECURITY_GROUP, SecurityGroup, plumbing.apply_security_group),
     ]
     for kind, model, apply in plans:
@@ -155,13 +157,14 @@ def _known(kind: Kind, region: Region) -> set[str]:
     if kind is Kind.PORT:
         rows = Nic.objects.filter(region=region).values_list("port_uuid", flat=True)
         return {str(one) for one in rows}
+    if kind is Kind.SEGMENT:
+        switches = ExternalSegment.objects.filter(region=region)
+        return set(switches.values_list("switch_id", flat=True))
     models: dict[Kind, type[Any]] = {
         Kind.VPC: Vpc,
         Kind.SUBNET: Subnet,
         Kind.SECURITY_GROUP: SecurityGroup,
     }
-    if kind not in models:
-        return set()
     return set(models[kind].objects.filter(region=region).values_list("pk", flat=True))
 
 

@@ -15,9 +15,20 @@ from typing import TypeVar
 from django.db import connection, models, transaction
 from django.utils import timezone
 
-from network.fabric.base import TUNNELLED_MTU_BYTES, Changes, Fabric, Kind, PortObservation
-from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
-from network.tasks import specs
+from network.fabric.base import Changes, Fabric, Kind, PortObservation
+from network.models import (
+    Applied,
+    ExternalSegment,
+    Nic,
+    NicNetwork,
+    SecurityGroup,
+    Subnet,
+    Tombstone,
+    Vpc,
+)
+from network.rules.carried import WITH_ADDRESSES, carried_by
+from network.rules.guest import GuestNic
+from network.tasks import guests, specs
 from network.tasks.fabrics import fabric_of, translated_errors
 from scloud.audit import events
 from scloud.lib.errors import HostError
@@ -26,7 +37,7 @@ from scloud.lib.locks import advisory_key
 #: The code of a HostError for something that should be on the fabric and is not.
 MISSING = "fabric_missing"
 
-Row = TypeVar("Row", bound=FabricResource)
+Row = TypeVar("Row", bound=Applied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +78,17 @@ def nic_spec(nic: Nic) -> NicSpec:
         device=nic.device,
         port_uuid=str(nic.port_uuid),
         mac=nic.mac,
-        mtu_bytes=TUNNELLED_MTU_BYTES,
+        mtu_bytes=guests.mtu_bytes(nic),
         addresses=addresses,
         gateway=str(subnet.gateway) if subnet is not None else None,
         routes=(subnet.vpc.cidr,) if subnet is not None else (),
         dns=tuple(subnet.dns_servers) if subnet is not None else (),
     )
+
+
+def guest_nics(vm_id: str) -> list[GuestNic]:
+    """A VM's NICs by index, as the plan of its guest takes them; needs the tenant's scope."""
+    return guests.guest_nics(_nics().filter(vm_id=vm_id, index__isnull=False))
 
 
 def ensure_nic_ports(nics: Sequence[Nic]) -> Changes:
@@ -103,10 +119,13 @@ def _apply_beneath(fabric: Fabric, nics: Sequence[Nic], *, everything: bool) -> 
     subnets = {nic.subnet.pk: nic.subnet for nic in nics if nic.subnet is not None}
     vpcs = {subnet.vpc_id: subnet.vpc for subnet in subnets.values()}
     groups = {nic.security_group.pk: nic.security_group for nic in nics if nic.security_group}
+    carried = [one for nic in nics if nic.network == NicNetwork.EXTERNAL for one in carried_by(nic)]
+    segments = {one.segment.pk: one.segment for one in carried}
     changes: Changes = ()
     for rows, apply in (
         (vpcs, apply_vpc),
         (subnets, apply_subnet),
+        (segments, apply_segment),
         (groups, apply_security_group),
     ):
         for row in rows.values():
@@ -154,6 +173,17 @@ def apply_subnet(fabric: Fabric, subnet_id: str, *, dry_run: bool = False) -> Ch
     return _apply(Subnet, subnet_id, ensure, dry_run=dry_run)
 
 
+def apply_segment(fabric: Fabric, segment_id: str, *, dry_run: bool = False) -> Changes:
+    """Apply the segment's switch as it is now; nothing if the segment is gone."""
+
+    def ensure(segment: ExternalSegment) -> Changes:
+        return fabric.ensure_segment(specs.segment_spec(segment), dry_run=dry_run)
+
+    # Its switch is held as well: one that is to go because nothing lay on it any more.
+    switches = ExternalSegment.objects.filter(pk=segment_id).values_list("switch_id", flat=True)
+    return _apply(ExternalSegment, segment_id, ensure, dry_run=dry_run, also=list(switches))
+
+
 def apply_security_group(fabric: Fabric, group_id: str, *, dry_run: bool = False) -> Changes:
     """Apply the group's present rules; nothing if it is gone."""
 
@@ -164,21 +194,40 @@ def apply_security_group(fabric: Fabric, group_id: str, *, dry_run: bool = False
 
 
 def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False) -> Changes:
-    """Apply the ports of these NICs in one go; those that are gone are left out."""
+    """Apply the ports of these NICs in one go; those that are gone are left out.
+
+    An external NIC without an address has no port: one that it still has is taken away.
+    """
     with _held(nic_ids), translated_errors():
-        rows = _nics().filter(pk__in=nic_ids, port_wanted=True, subnet__isnull=False)
-        nics = list(rows.order_by("pk"))
-        changes = fabric.ensure_ports([specs.port_spec(nic) for nic in nics], dry_run=dry_run)
+        nics = list(_nics().filter(pk__in=nic_ids, port_wanted=True).order_by("pk"))
+        wanted = [(nic, specs.port_spec(nic)) for nic in nics]
+        changes = _remove_idle(fabric, [nic for nic, spec in wanted if spec is None], dry_run)
+        ports = [spec for _nic, spec in wanted if spec is not None]
+        if ports:
+            changes += fabric.ensure_ports(ports, dry_run=dry_run)
         if not changes or not dry_run:
             for nic in nics:
                 _mark_applied(nic)
         return changes
 
 
+def _remove_idle(fabric: Fabric, nics: Sequence[Nic], dry_run: bool) -> Changes:
+    """Take away the ports of external NICs that have no address at the moment."""
+    names = [str(nic.port_uuid) for nic in nics]
+    surplus = [name for name in names if fabric.port_observation(name).exists]
+    if surplus and not dry_run:
+        fabric.delete_ports(surplus)
+    return tuple(f"{Kind.PORT} {name}: removed" for name in surplus)
+
+
 def remove_buried(fabric: Fabric, tombstone: Tombstone) -> None:
     """Take away what the fabric still holds of a resource that is gone."""
     with _held([tombstone.target_id]), translated_errors():
         kind = Kind(tombstone.kind)
+        if kind is Kind.SEGMENT and _lies_on(tombstone):
+            # Another segment was put on the same VLAN meanwhile: the switch is its.
+            tombstone.delete()
+            return
         if kind is Kind.VPC:
             fabric.delete_vpc(tombstone.target_id)
         elif kind is Kind.SUBNET:
@@ -192,10 +241,17 @@ def remove_buried(fabric: Fabric, tombstone: Tombstone) -> None:
         Tombstone.objects.filter(pk=tombstone.pk, removed_at=None).update(removed_at=timezone.now())
 
 
+def _lies_on(tombstone: Tombstone) -> bool:
+    """Whether a segment lies on the switch of a tombstone."""
+    return ExternalSegment.objects.filter(
+        region_id=tombstone.region_id, switch_id=tombstone.target_id
+    ).exists()
+
+
 def _nics() -> models.QuerySet[Nic]:
     rows: models.QuerySet[Nic] = Nic.objects.select_related(
         "region", "subnet", "subnet__vpc"
-    ).prefetch_related("addresses")
+    ).prefetch_related(*WITH_ADDRESSES)
     return rows
 
 
@@ -209,11 +265,16 @@ def _held(ids: Iterable[str]) -> Iterator[None]:
 
 
 def _apply(
-    model: type[Row], pk: str, ensure: Callable[[Row], Changes], *, dry_run: bool
+    model: type[Row],
+    pk: str,
+    ensure: Callable[[Row], Changes],
+    *,
+    dry_run: bool,
+    also: Sequence[str] = (),
 ) -> Changes:
     """Read the row once its lock is held, apply it, and note that this was done."""
-    with _held([pk]), translated_errors():
-        row: Row | None = model.objects.filter(pk=pk).first()
+    with _held([pk, *also]), translated_errors():
+        row: Row | None = model._default_manager.filter(pk=pk).first()
         if row is None:
             return ()
         changes = ensure(row)
@@ -223,16 +284,16 @@ def _apply(
         return changes
 
 
-def _mark_applied(row: FabricResource) -> None:
+def _mark_applied(row: Applied) -> None:
     """Note the generation that was read and applied, unless a later one was noted already."""
     noted = (
         type(row)
-        .objects.filter(pk=row.pk, applied_generation__lt=row.generation)
+        ._default_manager.filter(pk=row.pk, applied_generation__lt=row.generation)
         .update(applied_generation=row.generation, sync_error="", sync_error_detail="")
     )
     if noted:
         events.notify(
-            tenant_id=row.tenant_id,
+            tenant_id=getattr(row, "tenant_id", None),
             kind=f"{row.KIND}.applied",
             resource_kind=row.KIND,
             resource_id=row.pk,

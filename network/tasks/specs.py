@@ -8,14 +8,25 @@ from network.fabric.base import (
     Direction,
     IpProtocol,
     PortSpec,
+    QosSpec,
     RuleAction,
     RulePriority,
     RuleSpec,
     SecurityGroupSpec,
+    SegmentSpec,
     SubnetSpec,
     VpcSpec,
 )
-from network.models import Nic, SecurityGroup, SecurityGroupRule, Subnet, Vpc
+from network.models import (
+    ExternalSegment,
+    Nic,
+    NicNetwork,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+    Vpc,
+)
+from network.rules.carried import Carried, carried_by, is_plugged
 
 
 def vpc_spec(vpc: Vpc) -> VpcSpec:
@@ -54,8 +65,22 @@ def rule_spec(rule: SecurityGroupRule) -> RuleSpec:
     )
 
 
-def port_spec(nic: Nic) -> PortSpec:
-    """The port of an internal NIC."""
+def segment_spec(segment: ExternalSegment) -> SegmentSpec:
+    """The switch that is bridged to the segment's VLAN; segments of one VLAN share it."""
+    return SegmentSpec(
+        id=segment.switch_id, physical_network=segment.physical_network, vlan=segment.vlan
+    )
+
+
+def port_spec(nic: Nic) -> PortSpec | None:
+    """The port of a NIC; None for one that has none.
+
+    That is an external one without an address, and an ENI that is not bound.
+    """
+    if not is_plugged(nic):
+        return None
+    if nic.network == NicNetwork.EXTERNAL:
+        return _external_port(nic)
     if nic.subnet_id is None:
         raise ValueError(f"{nic.pk} is on no subnet")
     return PortSpec(
@@ -66,4 +91,30 @@ def port_spec(nic: Nic) -> PortSpec:
         addresses=tuple(ip_address(held.address) for held in nic.addresses.all()),
         security_group_id=nic.security_group_id,
         vm_id=nic.vm_id,
+    )
+
+
+def _external_port(nic: Nic) -> PortSpec | None:
+    carried = carried_by(nic)
+    if not carried:
+        return None
+    return PortSpec(
+        name=str(nic.port_uuid),
+        nic_id=nic.pk,
+        switch_id=carried[0].segment.switch_id,
+        mac=nic.mac,
+        addresses=tuple(one.address for one in carried),
+        security_group_id=nic.security_group_id,
+        dhcp=False,
+        qos=tuple(bound for one in carried for bound in _bandwidth(one)),
+        vm_id=nic.vm_id,
+    )
+
+
+def _bandwidth(one: Carried) -> tuple[QosSpec, ...]:
+    """The address's bandwidth, in both directions."""
+    rate_kbps = one.bandwidth_mbps * 1000
+    return tuple(
+        QosSpec(direction=direction, rate_kbps=rate_kbps, address=one.address)
+        for direction in (Direction.IN, Direction.OUT)
     )

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.utils.translation import gettext as _
 
-from network.models import FabricResource, Nic, SecurityGroup, Subnet, Tombstone, Vpc
+from network.models import (
+    Applied,
+    ExternalIp,
+    ExternalSegment,
+    Nic,
+    NicNetwork,
+    SecurityGroup,
+    Subnet,
+    Tombstone,
+    Vpc,
+)
+from network.rules import targets
 from network.tasks import plumbing
 from network.tasks.fabrics import fabric_of
 from scloud.audit import events
+from scloud.jobs import service as jobs
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
 
 ERROR_LENGTH = 300
+APPLY_DEADLINE_S = 300.0
 
 
 class SyncHandler(Handler):
     """Applies one row to the fabric; nothing to do if the row is gone meanwhile."""
 
-    model: type[FabricResource]
+    model: type[Applied]
 
     def steps(self, job: Job) -> Sequence[Step]:
         """One step."""
         return [Step("apply", _("Apply to the network"), self._run)]
 
-    def apply(self, row: FabricResource) -> None:
+    def apply(self, row: Applied) -> None:
         """Apply the row to the fabric."""
         raise NotImplementedError
 
@@ -35,21 +49,22 @@ class SyncHandler(Handler):
         if row is not None:
             self.apply(row)
 
-    def _row(self, context: Context) -> FabricResource | None:
-        found: FabricResource | None = (
-            self.model.objects.select_related("region").filter(pk=context.job.target_id).first()
+    def _row(self, context: Context) -> Applied | None:
+        rows: Any = self.model._default_manager
+        found: Applied | None = (
+            rows.select_related("region").filter(pk=context.job.target_id).first()
         )
         return found
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         """Show the reason on the row; the reconciler goes on trying."""
-        self.model.objects.filter(pk=context.job.target_id).update(
+        self.model._default_manager.filter(pk=context.job.target_id).update(
             sync_error=error.message[:ERROR_LENGTH], sync_error_detail=error.detail
         )
         row = self._row(context)
         if row is not None:
             events.notify(
-                tenant_id=row.tenant_id,
+                tenant_id=getattr(row, "tenant_id", None),
                 kind=f"{row.KIND}.failed",
                 resource_kind=row.KIND,
                 resource_id=row.pk,
@@ -61,8 +76,9 @@ class SyncVpc(SyncHandler):
 
     model = Vpc
 
-    def apply(self, row: FabricResource) -> None:
+    def apply(self, row: Applied) -> None:
         """The VPC's router."""
+        assert isinstance(row, Vpc)
         plumbing.apply_vpc(fabric_of(row.region), row.pk)
 
 
@@ -71,7 +87,7 @@ class SyncSubnet(SyncHandler):
 
     model = Subnet
 
-    def apply(self, row: FabricResource) -> None:
+    def apply(self, row: Applied) -> None:
         """The VPC's router first: its own job may not have run yet."""
         assert isinstance(row, Subnet)
         fabric = fabric_of(row.region)
@@ -79,25 +95,63 @@ class SyncSubnet(SyncHandler):
         plumbing.apply_subnet(fabric, row.pk)
 
 
+class SyncSegment(SyncHandler):
+    """``network.sync_segment``."""
+
+    model = ExternalSegment
+
+    def apply(self, row: Applied) -> None:
+        """The switch of its VLAN."""
+        assert isinstance(row, ExternalSegment)
+        plumbing.apply_segment(fabric_of(row.region), row.pk)
+
+
 class SyncSecurityGroup(SyncHandler):
     """``network.sync_security_group``."""
 
     model = SecurityGroup
 
-    def apply(self, row: FabricResource) -> None:
+    def apply(self, row: Applied) -> None:
         """The present rules."""
+        assert isinstance(row, SecurityGroup)
         plumbing.apply_security_group(fabric_of(row.region), row.pk)
 
 
 class SyncNic(SyncHandler):
-    """``network.sync_nic``."""
+    """``network.sync_nic``: the port, and where that concerns it, the guest."""
 
     model = Nic
 
-    def apply(self, row: FabricResource) -> None:
+    def steps(self, job: Job) -> Sequence[Step]:
+        """The port, then what the guest is told of it."""
+        return [*super().steps(job), Step("guest", _("Configuring the guest"), self._tell)]
+
+    def apply(self, row: Applied) -> None:
         """The port with its present group, and what it rests on."""
         assert isinstance(row, Nic)
         plumbing.ensure_nic_ports([row])
+
+    def _tell(self, context: Context) -> None:
+        row = self._row(context)
+        if not isinstance(row, Nic) or row.network != NicNetwork.EXTERNAL or row.vm_id is None:
+            return
+        kind = targets.kind_named("vm")
+        if kind is not None:
+            told = kind.apply(row.vm_id)
+            ExternalIp.objects.filter(nic=row, task="").update(at_next_boot=not told)
+
+
+def enqueue(nic: Nic) -> None:
+    """Have a worker apply a NIC once more."""
+    jobs.enqueue(
+        kind="network.sync_nic",
+        tenant=nic.tenant,
+        title=_("Apply %(name)s again") % {"name": nic.name},
+        target_kind=nic.KIND,
+        target_id=nic.pk,
+        deadline_s=APPLY_DEADLINE_S,
+        exclusive=False,
+    )
 
 
 class Remove(Handler):
@@ -124,6 +178,7 @@ def register_handlers() -> None:
     """Make the handlers known to the workers."""
     register("network.sync_vpc", SyncVpc())
     register("network.sync_subnet", SyncSubnet())
+    register("network.sync_segment", SyncSegment())
     register("network.sync_security_group", SyncSecurityGroup())
     register("network.sync_nic", SyncNic())
     register("network.remove", Remove())

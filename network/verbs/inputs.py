@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from scloud.rest.fields import Lines
-from scloud.verbs.inputs import VerbInput
+from scloud.rest.fields import Lines, WholeNumber
+from scloud.verbs.inputs import Reference, VerbInput
 
 # Longer than what is allowed, so that the action refuses with its own code and remedy.
 GENEROUS = 300
+# Of the examples.
+QUOTED = "eyJ0ZW5hbnQiOi..."
 
 
 class NameInput(VerbInput):
@@ -51,3 +53,55 @@ class RulesChangedShape(serializers.Serializer[Any]):
     added = serializers.IntegerField()
     present = serializers.IntegerField()
     removed = serializers.IntegerField()
+
+
+class TaggedInput(VerbInput):
+    """A new name, remark or new tags."""
+
+    name = serializers.CharField(max_length=GENEROUS, required=False)
+    remark = serializers.CharField(max_length=1000, required=False, allow_blank=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=100), required=False, max_length=50
+    )
+
+
+class ConfirmInput(VerbInput):
+    """Destroying may be confirmed with the name."""
+
+    confirm_name = serializers.CharField(max_length=60, required=False)
+
+
+class BindInput(VerbInput):
+    """What the external IP is bound to: kind and id."""
+
+    builds: ClassVar[dict[str, tuple[str, ...]]] = {"target": ("target_kind", "target")}
+    target_kind = serializers.CharField(max_length=20, default="vm")
+    target = serializers.CharField(max_length=20, help_text="The id, such as that of a VM.")
+
+
+class BandwidthInput(VerbInput):
+    """Another bandwidth."""
+
+    bandwidth_mbps = WholeNumber(min_value=1, max_value=100_000)
+
+
+class BandwidthPurchaseInput(BandwidthInput):
+    """Another bandwidth at exactly the quoted price."""
+
+    quote_token = serializers.CharField(
+        max_length=2000, help_text="From .../change-bandwidth/quote."
+    )
+
+
+class BindEniInput(VerbInput):
+    """The VM that the ENI is bound to."""
+
+    vm = Reference("network.vms", what="VM")
+
+
+class GroupInput(VerbInput):
+    """The group from now on; null for none, which leaves the interface unfiltered."""
+
+    security_group = Reference(
+        "network.security_groups", what="security group", allow_null=True, source="group"
+    )

@@ -11,11 +11,15 @@ from django.utils.functional import Promise
 
 @dataclass(frozen=True)
 class BinVerbs:
-    """The recycle-bin actions of a kind; each takes ``actor`` and ``resource``."""
+    """The recycle-bin actions of a kind; each takes ``actor`` and ``resource``.
+
+    ``order`` says where the kind stands among those of the bin, the lowest first.
+    """
 
     restore: Callable[..., Any]
     destroy: Callable[..., Any]
     renew: Callable[..., Any] | None = None
+    order: int = 100
 
 
 @dataclass(frozen=True)
@@ -67,5 +71,6 @@ def all_kinds() -> list[Kind]:
 
 
 def binnable() -> list[Kind]:
-    """Return the kinds that can lie in the recycle bin."""
-    return [kind for kind in _kinds.values() if kind.bin is not None]
+    """Return the kinds that can lie in the recycle bin, in its order."""
+    found = [(kind.bin.order, kind) for kind in _kinds.values() if kind.bin is not None]
+    return [kind for _order, kind in sorted(found, key=lambda one: one[0])]

@@ -225,13 +225,13 @@ class Machine(Generic[Row]):
             self.tell(moved, event or rule.event, by=actor.label)
         return moved
 
-    def land(self, row: Row, status: str, error: ScloudError) -> bool:
+    def land(self, row: Row, status: str, error: ScloudError, **columns: Any) -> bool:
         """Land a row whose job is gone; False when it has changed since ``row`` was read."""
         return self._land(
             self._unchanged(row),
             status,
             f"{self.table.kind}.landed",
-            self._failure(error),
+            {**self._failure(error), **columns},
             status=status,
         )
 

@@ -109,7 +109,7 @@ def assert_sold(tenant: Tenant, vms: int, *, cash_minor: int) -> None:
     with scopes_disabled():
         assert VM.objects.count() == vms
         assert Disk.objects.count() == vms
-        assert Nic.objects.count() == vms
+        assert Nic.objects.count() == 2 * vms
         assert PrivateAddress.objects.count() == vms
         assert len(set(PrivateAddress.objects.values_list("address", flat=True))) == vms
         assert Subscription.objects.count() == Charge.objects.count() == vms

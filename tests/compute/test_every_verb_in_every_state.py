@@ -32,12 +32,16 @@ from compute.states.vms import PAUSED, PauseReason, VmStatus, VmTask
 from compute.verbs.disks import DISK_RULES
 from compute.verbs.images import IMAGE_RULES
 from compute.verbs.vms import VM_RULES, VMS
+from network.actions import enis, external_ips
+from network.models import Eni, ExternalIp, Subnet
+from network.rules.eni_orders import EniOrder
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
 from tests.compute.box import Box
 from tests.compute.disks.test_tasks import ready
+from tests.outside import buy_ips, make_segment
 
 Invoke = Callable[[Box, Any], object]
 
@@ -114,6 +118,18 @@ VM_VERBS: dict[str, Invoke] = {
     "detach_disk": lambda box, vm: disks.detach_disk(
         actor=box.actor, disk=Disk.objects.get(vm=vm, is_system=False)
     ),
+    "bind_external_ip": lambda box, vm: external_ips.bind_external_ip(
+        actor=box.actor, external_ip=ExternalIp.objects.get(target_id=""), target=vm
+    ),
+    "unbind_external_ip": lambda box, vm: external_ips.unbind_external_ip(
+        actor=box.actor, external_ip=ExternalIp.objects.get(target_id=vm.pk)
+    ),
+    "bind_eni": lambda box, vm: enis.bind_eni(
+        actor=box.actor, eni=Eni.objects.get(vm_id=""), vm=vm
+    ),
+    "unbind_eni": lambda box, vm: enis.unbind_eni(
+        actor=box.actor, eni=Eni.objects.get(vm_id=vm.pk)
+    ),
     "migrate_vm": lambda box, vm: migrate_vm(actor=Actor.system(vm.tenant), vm=vm),
 }
 # These begin no job of compute's: tickets and leases of the screen, and a payment.
@@ -162,6 +178,15 @@ def expected(vm: VM, verb: str) -> bool:
 def vm_with_disks(box: Box) -> VM:
     vm = box.vm(data_disk_type=box.platform.disk_type, data_disk_gib=10)
     Disk.objects.filter(pk=ready(box).pk).update(name="loose")
+    bound, _loose = buy_ips(box.actor, make_segment(box.platform.region), count=2)
+    external_ips.bind_external_ip(actor=box.actor, external_ip=bound, target=vm)
+    subnet = Subnet.objects.get()
+    eni, _free = (
+        enis.create_eni(actor=box.actor, order=EniOrder(region=vm.region, subnet=subnet))
+        for _ in range(2)
+    )
+    enis.bind_eni(actor=box.actor, eni=eni, vm=vm)
+    box.run()
     return vm
 
 
@@ -347,4 +372,4 @@ def test_the_words_and_colours_of_every_state_are_there(box: Box) -> None:
         assert rule.icon
         # More time is bought, for every kind by the one action of billing.
         paid = rule.permission == "billing.renew_resource" and rule.name.startswith("renew_")
-        assert paid or rule.permission.split(".")[0] in ("compute", "platform")
+        assert paid or rule.permission.split(".")[0] in ("compute", "network", "platform")

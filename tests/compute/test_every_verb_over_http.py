@@ -18,6 +18,7 @@ from compute.rules import sizes
 from compute.rules.refusals import vm_refusal
 from compute.states.vms import VmStatus
 from compute.verbs.vms import VM_RULES
+from network.models import Eni, ExternalIp
 from scloud.tenancy.models import User
 from tests.api.client import Program, program_of
 from tests.compute.box import Box
@@ -61,6 +62,10 @@ def by_api(program: Program, box: Box, vm: VM, verb: str) -> tuple[int, str, str
         "change_security_groups": {"internal": None, "external": None},
         "attach_disk": {"disk": Disk.objects.get(name="loose").pk},
         "detach_disk": {"disk": Disk.objects.get(vm=vm, is_system=False).pk},
+        "bind_external_ip": {"external_ip": ExternalIp.objects.get(target_id="").pk},
+        "unbind_external_ip": {"external_ip": ExternalIp.objects.get(target_id=vm.pk).pk},
+        "bind_eni": {"eni": Eni.objects.get(vm_id="").pk},
+        "unbind_eni": {"eni": Eni.objects.get(vm_id=vm.pk).pk},
         "get_vnc_information": {},
     }
     paths = {"get_vnc_information": "vnc-information"}
@@ -95,6 +100,10 @@ def by_console(console: Client, box: Box, vm: VM, verb: str) -> tuple[int, str]:
         "destroy_vm": {"typed_name": vm.name},
         "attach_disk": {"disk": Disk.objects.get(name="loose").pk},
         "detach_disk": {"disk": Disk.objects.get(vm=vm, is_system=False).pk},
+        "bind_external_ip": {"external_ip": ExternalIp.objects.get(target_id="").pk},
+        "unbind_external_ip": {"external_ip": ExternalIp.objects.get(target_id=vm.pk).pk},
+        "bind_eni": {"eni": Eni.objects.get(vm_id="").pk},
+        "unbind_eni": {"eni": Eni.objects.get(vm_id=vm.pk).pk},
     }.get(verb, {})
     if verb in ("modify_vm", "hot_upgrade_vm"):
         wanted = token_of(box, vm)

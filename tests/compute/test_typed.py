@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from compute.rules import validation
-from compute.rules.validation import check_account, check_ssh_keys, check_tags, check_user_data
+from compute.rules.validation import check_account, check_ssh_keys, check_user_data
 from scloud.lib.errors import InvalidInput
+from scloud.resources.tags import check_tags
 
 
 def line(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> str:

@@ -37,10 +37,11 @@ NAMES = {
     "ssh-ed25519 AAAA… you@laptop",
     "web, env=production",
     "#cloud-config",
-    # A tag of the API.
+    # Tags of the API.
     "Security groups",
+    "External IPs",
 }
-UNITS = re.compile(r"^[\s·×,]*(vCPU|GB|MB)?[\s·×,]*$")
+UNITS = re.compile(r"^[\s·×,]*(vCPU|GB|MB|Mb/s)?[\s·×,]*$")
 # Log lines.
 LOGGED = {"{}: the database did not answer (%s)", "The database's notifications are back"}
 

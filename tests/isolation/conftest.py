@@ -12,6 +12,7 @@ from scloud.tenancy.permissions import Role
 from tests.compute.factories import Platform, make_platform
 from tests.fixtures import new_user
 from tests.isolation.world import Caller, furnish, make_caller, quote_anew
+from tests.outside import make_segment
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,7 @@ def world(module_transaction: Callable[[], Any]) -> World:
 
 def _make_world() -> World:
     platform = make_platform(Region.objects.create(id="box", name="Box"))
+    make_segment(platform.region)
     callers: list[Caller] = []
     for name, mark in (("Acme", "zebra"), ("Rival", "mouse")):
         tenant = Tenant.objects.create(name=name)

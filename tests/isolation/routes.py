@@ -14,6 +14,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from tests.isolation.known import OPEN, Known, Write, own
+from tests.isolation.routes_outside import OUTSIDE_API, OUTSIDE_CONSOLE
 from tests.isolation.routes_storage import STORAGE_API, STORAGE_CONSOLE
 
 
@@ -386,4 +387,11 @@ _API: dict[str, Known] = {
     "api-disk-types": Known(),
 }
 
-KNOWN: dict[str, Known] = {**_CONSOLE, **_API, **STORAGE_API, **STORAGE_CONSOLE}
+KNOWN: dict[str, Known] = {
+    **_CONSOLE,
+    **_API,
+    **STORAGE_API,
+    **STORAGE_CONSOLE,
+    **OUTSIDE_API,
+    **OUTSIDE_CONSOLE,
+}

@@ -28,7 +28,16 @@ def admin_urls(owner: Caller) -> list[str]:
 
 
 def _row(model: type[models.Model], owner: Caller) -> str:
-    kinds = {"vm": "vm", "job": "job", "order": "order", "vpc": "vpc", "subnet": "subnet"}
+    kinds = {
+        "vm": "vm",
+        "job": "job",
+        "order": "order",
+        "vpc": "vpc",
+        "subnet": "subnet",
+        "eni": "eni",
+        "externalip": "eip",
+        "externalsegment": "segment",
+    }
     return owner.samples.get(kinds.get(str(model._meta.model_name), ""), "1")
 
 

@@ -29,6 +29,10 @@ from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import PauseReason, VmStatus
 from network.actions import RuleInput, add_rule, create_security_group, create_subnet, create_vpc
+from network.actions.enis import bind_eni, create_eni, quote_eni
+from network.actions.external_ips import bind_external_ip, delete_external_ip
+from network.models import Eni, ExternalIp, ExternalSegment, Subnet
+from network.rules.eni_orders import EniOrder
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
@@ -40,6 +44,7 @@ from tests.compute.factories import Platform, give_network, make_order, make_vm
 from tests.fixtures import PASSWORD
 from tests.isolation.known import Known
 from tests.isolation.routes import KNOWN, Route
+from tests.outside import buy_ips
 
 # Written at every request, whatever becomes of it: who was there, what was tried, how often.
 BOOKKEEPING = frozenset(
@@ -292,6 +297,7 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             binned_at=timezone.now(),
         )
         disks = furnish_disks(platform, actor, vm, mark)
+        outside = furnish_external_ips(platform, actor, vm, mark)
         request = request_quota(
             actor=actor,
             region=platform.region,
@@ -317,6 +323,7 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             "image": image.pk,
             "binned_image": binned_image.pk,
             **disks,
+            **outside,
             "quota_request": request.pk,
             "order": Order.objects.earliest("created_at").pk,
             "transaction": LedgerTransaction.objects.latest("created_at").pk,
@@ -340,7 +347,12 @@ def quote_anew(platform: Platform, caller: Caller) -> dict[str, str]:
             name: services.quote_renewal(
                 tenant=user.tenant, resource_id=caller.samples[vm], periods=1
             ).token
-            for name, vm in (("renewal_token", "vm"), ("binned_renewal_token", "binned_vm"))
+            for name, vm in (
+                ("renewal_token", "vm"),
+                ("binned_renewal_token", "binned_vm"),
+                ("eip_renewal_token", "eip"),
+                ("eni_renewal_token", "external_eni"),
+            )
         }
     return {"quote_token": quote.token, **renewals}
 
@@ -354,6 +366,7 @@ def furnish_more(platform: Platform, owner: User, mark: str) -> None:
         for number in range(2):
             vm = make_vm(platform, actor, name=f"{mark}-vm-{number}")
             furnish_disks(platform, actor, vm, f"{mark}-{number}")
+            furnish_external_ips(platform, actor, vm, f"{mark}-{number}")
             binned = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-binned-{number}")
             services.set_in_bin(binned.pk, True)
             VM.objects.filter(pk=binned.pk).update(
@@ -391,6 +404,44 @@ def furnish_more(platform: Platform, owner: User, mark: str) -> None:
                     binned_at=timezone.now() if status == "binned" else None,
                 )
             apikeys.issue(user=owner, name=f"{mark}-key-{number}")
+
+
+def furnish_external_ips(platform: Platform, actor: Actor, vm: VM, mark: str) -> dict[str, str]:
+    """Buy external IPs: a free one, two on the VM, one in the bin."""
+    segment = ExternalSegment.objects.get(region=platform.region)
+    free, egress, bound, binned = buy_ips(actor, segment, count=4, name=f"{mark}-eip")
+    for one in (egress, bound):
+        bind_external_ip(actor=actor, external_ip=one, target=vm)
+    Job.objects.filter(target_id__in=[egress.pk, bound.pk]).update(status=JobStatus.SUCCEEDED)
+    ExternalIp.objects.filter(pk__in=[egress.pk, bound.pk]).update(
+        status="bound", task="", task_job="", task_deadline=None
+    )
+    delete_external_ip(actor=actor, external_ip=binned)
+    subnet = Subnet.objects.filter(vpc__is_default=True).first()
+    assert subnet is not None
+    order = EniOrder(region=platform.region, subnet=subnet, name=f"{mark}-eni")
+    loose, plugged = (create_eni(actor=actor, order=order) for _ in range(2))
+    outside = EniOrder(
+        region=platform.region, segment=segment, bandwidth_mbps=5, name=f"{mark}-eni-2"
+    )
+    quote = quote_eni(actor=actor, order=outside)
+    assert quote is not None
+    external = create_eni(actor=actor, order=outside, quote_token=quote.token)
+    bind_eni(actor=actor, eni=plugged, vm=vm)
+    bind_eni(actor=actor, eni=external, vm=vm)
+    Job.objects.filter(target_id__in=[plugged.pk, external.pk]).update(status=JobStatus.SUCCEEDED)
+    Eni.objects.filter(pk__in=[plugged.pk, external.pk]).update(
+        status="bound", task="", task_job="", task_deadline=None
+    )
+    return {
+        "eni": loose.pk,
+        "bound_eni": plugged.pk,
+        "external_eni": external.pk,
+        "segment": segment.pk,
+        "eip": free.pk,
+        "bound_eip": bound.pk,
+        "binned_eip": binned.pk,
+    }
 
 
 def furnish_disks(platform: Platform, actor: Actor, vm: VM, mark: str) -> dict[str, str]:

@@ -261,7 +261,9 @@ def _network(world: World) -> Iterator[str]:
     for group in SecurityGroup.objects.filter(region=region):
         wanted[Kind.SECURITY_GROUP, group.pk] = specs.security_group_spec(group)
     for nic in Nic.objects.filter(region=region, port_wanted=True).select_related("subnet"):
-        wanted[Kind.PORT, str(nic.port_uuid)] = specs.port_spec(nic)
+        spec = specs.port_spec(nic)
+        if spec is not None:
+            wanted[Kind.PORT, str(nic.port_uuid)] = spec
     there = {(kind, pk): spec for (_owner, kind, pk), spec in world.fabric.things.items()}
     for kind, pk in there.keys() - wanted.keys():
         yield f"{kind.value} {pk} in the network is nobody's"
@@ -276,7 +278,7 @@ def _network(world: World) -> Iterator[str]:
         yield f"{vm} has no network interface"
     for owner in set(Nic.objects.values_list("vm_id", flat=True)) - living:
         yield f"{owner} is gone and has a network interface"
-    for nic in Nic.objects.exclude(addresses__isnull=False):
+    for nic in Nic.objects.filter(network="internal").exclude(addresses__isnull=False):
         yield f"{nic.pk} has no address"
 
 

@@ -25,19 +25,21 @@ from compute.rules.validation import (
     check_password,
     check_remark,
     check_ssh_keys,
-    check_tags,
     check_understood,
     check_user_data,
 )
 from compute.states.images import ImageStatus
 from compute.transitions.vms import VMS
-from network.actions import addresses
-from network.actions.common import still_there
-from network.actions.nics import NicRequest, create_nics
-from network.models import SecurityGroup
+from network.actions import addresses, external_addresses
+from network.actions.external_ips import bind_bought
+from network.actions.external_ips import insert as insert_external_ips
+from network.actions.nics import NicRequest, create_nics, external_nic
+from network.models.external_ip import external_ip_id
+from network.rules import external_orders as rules_external
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.lib.errors import InvalidInput
+from scloud.resources.tags import check_tags
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import in_scope_of
@@ -50,7 +52,7 @@ def quote_vms(*, actor: Actor, order: VmOrder) -> Quote:
     actor.require("billing.quote")
     tenant = _tenant(actor)
     with in_scope_of(tenant):
-        check_order(order, complete=False)
+        check_order(tenant, order, complete=False)
         quotas.check_wanted(tenant, order.region, order.whole_quota)
     return services.quote(
         tenant=tenant,
@@ -68,7 +70,7 @@ def _tenant(actor: Actor) -> Tenant:
     return actor.tenant
 
 
-def check_order(order: VmOrder, *, complete: bool = True) -> VmOrder:
+def check_order(tenant: Tenant, order: VmOrder, *, complete: bool = True) -> VmOrder:
     """Return the order as it is stored; raise what quote and purchase both refuse.
 
     An order that is not ``complete`` may still lack the password and the key. Takes no lock: that
@@ -77,19 +79,19 @@ def check_order(order: VmOrder, *, complete: bool = True) -> VmOrder:
     _check_sizes(order)
     names = _check_words(order, complete=complete)
     check_understood(order.image, user_data=order.user_data, ssh_public_key=order.ssh_public_key)
-    _check_network(order)
+    _check_network(tenant, order)
     return replace(
         order,
         names=names,
         remark=check_remark(order.remark),
-        tags=check_tags(list(order.tags)),
+        tags=check_tags(order.tags),
         ssh_public_key=check_ssh_keys(order.ssh_public_key),
         user_data=check_user_data(order.user_data),
     )
 
 
-def _check_network(order: VmOrder) -> None:
-    """Check that groups and addresses fit the region and the subnet."""
+def _check_network(tenant: Tenant, order: VmOrder) -> None:
+    """Check that groups and addresses fit the region, the subnet and the segment."""
     for name, group in (
         ("internal_security_group", order.internal_group),
         ("external_security_group", order.external_group),
@@ -100,6 +102,15 @@ def _check_network(order: VmOrder) -> None:
                 code="region_differs",
                 field=name,
             )
+    outside = order.external_ips
+    if outside is not None:
+        rules_external.check_segment(
+            tenant, outside.segment, order.region, field="external_segment"
+        )
+        rules_external.check_bandwidth(
+            outside.segment, outside.bandwidth_mbps, field="external_bandwidth_mbps"
+        )
+        external_addresses.check_all(outside.segment, [], order.count, field="external_segment")
     asked = [address.strip() for address in order.private_ips if address.strip()]
     addresses.check_all(order.subnet, asked, field="private_ips")
 
@@ -224,10 +235,10 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
 
     Locks are taken in the documented order: account, quota, addresses, hosts. Raises InvalidInput,
     StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity, Conflict (``subnet_exhausted``,
-    ``address_taken``); nothing has changed then.
+    ``segment_exhausted``, ``address_taken``); nothing has changed then.
     """
     tenant = _tenant(actor)
-    order = check_order(order)
+    order = check_order(tenant, order)
     names = list(order.names)
     ids = [vm_id() for _one in names]
     system_ids = [disk_id() for _one in names]
@@ -238,6 +249,13 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
     ] + [
         ResourceRef("disk", one, f"{name}-data", rules_catalogue.DATA_DISK)
         for one, name in zip(data_ids, names if data_ids else [], strict=True)
+    ]
+    outside = order.external_ips
+    external_ids = [external_ip_id() for _one in names] if outside is not None else []
+    external_names = [f"{name[:26]}-eip" for name in names]
+    resources += [
+        ResourceRef("external_ip", one, name, rules_external.EXTERNAL_IP)
+        for one, name in zip(external_ids, external_names, strict=False)
     ]
     services.purchase(
         actor=actor,
@@ -251,6 +269,9 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
     )
     claims = [(one, order.vm_quota) for one in ids]
     claims += [(one, sizes.disk_quota(order.data_disk_gib)) for one in data_ids]
+    claims += [
+        (one, rules_external.quota_of(order.external_bandwidth_mbps)) for one in external_ids
+    ]
     quotas.take_many(tenant, order.region, claims)
     create_nics(
         subnet=order.subnet,
@@ -264,8 +285,13 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             for number, one in enumerate(ids)
         ],
     )
-    if order.external_group is not None:
-        still_there(SecurityGroup, [order.external_group.pk], field="external_security_group")
+    outer = [
+        external_nic(tenant=tenant, region=order.region, vm_id=one, group=order.external_group)
+        for one in ids
+    ]
+    bought = []
+    if outside is not None:
+        bought = insert_external_ips(tenant, outside, external_ids, external_names)
     hosts = placement.place(
         order.cluster,
         tenant,
@@ -306,7 +332,9 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
         keep_hash(vm, order.password)
         _add_disks(vm, order, system_ids[number], data_ids[number] if data_ids else None)
         audit.note(vm)
-        VMS.begin(vm, "create_vm", actor=actor)
+        job = VMS.begin(vm, "create_vm", actor=actor)
+        if bought:
+            bind_bought(bought[number], nic=outer[number], vm_id=vm.pk, job=job, actor=actor)
         vms.append(vm)
     audit.note(
         after={
@@ -314,6 +342,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             "spec": str(order.spec),
             "system_disk_gib": order.system_disk_gib,
             "data_disk_gib": order.data_disk_gib,
+            "external_ips": [row.address for row in bought],
             "method": order.method,
             "periods": order.periods,
         }

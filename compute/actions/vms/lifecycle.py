@@ -62,9 +62,17 @@ def resume_vm(*, actor: Actor, vm: VM) -> Job:
 
 @action("compute.delete_vm")
 def delete_vm(
-    *, actor: Actor, vm: VM, automatically: bool = False, delete_disks: bool = False
+    *,
+    actor: Actor,
+    vm: VM,
+    automatically: bool = False,
+    delete_disks: bool = False,
+    delete_external_ips: bool = False,
+    delete_enis: bool = False,
 ) -> Job | None:
-    """Move a VM to the recycle bin; its data disks are unbound, or go to the bin as well.
+    """Move a VM to the recycle bin; data disks and external IPs are unbound, or go there as well.
+
+    Its ENIs are unbound, or deleted for good.
 
     One whose creation failed is forgotten at once (no job): nothing of it is left that could be
     restored. What its host may still hold of it goes when that host has been heard. Raises
@@ -99,12 +107,21 @@ def delete_vm(
             along.append(disk.pk)
             size_gib += disk.size_gib
             audit.note(disk)
+    with_it = {"external_ip": delete_external_ips, "eni": delete_enis}
+    kinds = [kind for kind, wanted in with_it.items() if wanted]
+    for kind in kinds:
+        actor.require(f"network.delete_{kind}")
     require_bin(actor, vm.tenant, vm.region, size_gib, automatically=automatically)
     return VMS.begin(
         vm,
         "delete_vm",
         actor=actor,
-        payload={"automatically": automatically, "disks": along, "protected": protected},
+        payload={
+            "automatically": automatically,
+            "disks": along,
+            "along": kinds,
+            "protected": protected,
+        },
     )
 
 

@@ -37,6 +37,7 @@ class VmSerializer(serializers.ModelSerializer[VM]):
     pause_reason = serializers.SerializerMethodField()
     memory_gib = serializers.FloatField(read_only=True)
     nics = serializers.SerializerMethodField()
+    external_ips = serializers.SerializerMethodField()
     system_disk_gib = serializers.SerializerMethodField()
     data_disk_gib = serializers.SerializerMethodField()
     billing_method = serializers.CharField(read_only=True, allow_null=True)
@@ -61,6 +62,7 @@ class VmSerializer(serializers.ModelSerializer[VM]):
             "system_disk_gib",
             "data_disk_gib",
             "nics",
+            "external_ips",
             "admin_account",
             "deletion_protected",
             "status",
@@ -109,6 +111,11 @@ class VmSerializer(serializers.ModelSerializer[VM]):
             if nic["address"]
         ]
 
+    @extend_schema_field(serializers.ListField(child=serializers.IPAddressField()))
+    def get_external_ips(self, vm: VM) -> list[str]:
+        """Return the external addresses, the first bound first."""
+        return vm_queries.external_ips(vm)
+
     def get_system_disk_gib(self, vm: VM) -> int:
         """Return the size of the system disk in GiB."""
         return vm_queries.system_gib(vm)
@@ -155,6 +162,12 @@ class VmOrderInput(serializers.Serializer[Any]):
         allow_null=True,
         help_text="Left out: the default group. null: none, and the NIC is not filtered.",
     )
+    external_segment = serializers.CharField(
+        max_length=20,
+        required=False,
+        help_text="Each VM gets an external IP of it; `GET /segments` lists them.",
+    )
+    external_bandwidth_mbps = WholeNumber(min_value=1, max_value=100_000, required=False)
     name = serializers.CharField(max_length=200, default="host")
     names = serializers.ListField(
         child=serializers.CharField(max_length=200), required=False, max_length=10
@@ -186,6 +199,8 @@ class BatchInput(serializers.Serializer[Any]):
     verb = serializers.CharField(max_length=40)
     ids = serializers.ListField(child=serializers.CharField(max_length=20), max_length=1000)
     delete_disks = serializers.BooleanField(default=False)
+    delete_external_ips = serializers.BooleanField(default=False)
+    delete_enis = serializers.BooleanField(default=False)
 
 
 class BatchResultShape(serializers.Serializer[Any]):

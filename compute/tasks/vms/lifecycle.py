@@ -22,9 +22,11 @@ from compute.tasks.base import (
     VmHandler,
     define,
     disks_of,
+    ensure_external_nic,
     host_of,
     nics_of,
     observed,
+    own_nics_of,
     paid_status,
     pool_of,
     refuse_if_paid,
@@ -42,7 +44,7 @@ from compute.transitions.disks import end
 from compute.transitions.snapshots import forget_snapshots
 from compute.transitions.vms import VMS
 from network.actions.nics import release_nics
-from network.tasks import plumbing
+from network.tasks import external_ips, plumbing
 from scloud.jobs.handlers import Context, Step, register
 from scloud.lib.errors import HostError, ScloudError
 from scloud.tenancy.scoping import scopes_disabled
@@ -68,6 +70,7 @@ def ensure_disks(context: Context) -> None:
 
 def ensure_network(context: Context) -> None:
     """Make the ports of the VM's NICs, with all that they rest on."""
+    ensure_external_nic(vm_of(context.job))
     plumbing.ensure_nic_ports(nics_of(context.job.target_id))
 
 
@@ -134,7 +137,7 @@ def ensure_undefined(context: Context) -> None:
 
 def ensure_no_network(context: Context) -> None:
     """Take the ports of the VM's NICs away."""
-    plumbing.remove_nic_ports(nics_of(vm_of(context.job)))
+    plumbing.remove_nic_ports(own_nics_of(vm_of(context.job)))
 
 
 def ensure_no_disks(context: Context) -> None:
@@ -169,6 +172,7 @@ class CreateVm(VmHandler):
             power_state=Power.RUNNING.value,
             observed_at=timezone.now(),
         )
+        external_ips.land_bought(context.job)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
@@ -179,6 +183,7 @@ class CreateVm(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         give_back_all(vm, error.message)
+        external_ips.give_back_bought(context.job, error, gone=bool(context.result.get("gone")))
         columns: dict[str, object] = {}
         if context.result.get("gone"):
             release_all(vm)
@@ -200,7 +205,7 @@ def take_apart(vm: VM) -> None:
     """
     left = []
     try:
-        plumbing.remove_nic_ports(nics_of(vm))
+        plumbing.remove_nic_ports(own_nics_of(vm))
     except ScloudError:
         left.append("network ports")
     left += [f"disk {disk.id}" for disk in disks_of(vm) if not _removed(disk)]
@@ -408,6 +413,7 @@ class RestartVm(VmHandler):
         if context.result.get("went_down") or context.result.get("cold"):
             return
         if not context.result.get("asked"):
+            ensure_external_nic(vm)
             if not runs_as_defined(vm):
                 remember(context, "cold", True)
                 return
@@ -515,6 +521,7 @@ class DeleteVm(VmHandler):
             context.job,
             automatically=automatically,
             disks=context.payload.get("disks", []),
+            along=context.payload.get("along", ()),
         )
 
     def on_failure(self, context: Context, error: ScloudError) -> None:

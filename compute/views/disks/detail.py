@@ -11,10 +11,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.views.dialogs import expiry, method_label
 from compute.models import Snapshot, SnapshotSchedule
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
-from compute.views.common import disk_status, expiry, method_label
+from compute.views.common import disk_status
 from compute.views.snapshots.list import SnapshotList
 from scloud.web import ui
 from scloud.web.details import DetailListView

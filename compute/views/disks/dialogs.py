@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.views.dialogs import PricedView, RenewView
 from compute.actions.disks import create_disk, quote_disk, quote_expansion
 from compute.actions.snapshots import delete_snapshot_schedule
 from compute.models import VM, Disk
@@ -17,8 +18,7 @@ from compute.queries import catalogue
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
 from compute.rules.orders import DiskOrder
-from compute.views.priced import DiskForm, PricedView, order_of
-from compute.views.renew import RenewView
+from compute.views.priced import DiskForm, order_of
 from scloud.lib.errors import NotFound
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.verbs.inputs import pick

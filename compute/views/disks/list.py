@@ -9,11 +9,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
+from billing.views.dialogs import expiry, method_label
 from compute.models import Disk
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
 from compute.states.disks import DiskStatus
-from compute.views.common import disk_status, expiry, method_label, name_and_id
+from compute.views.common import disk_status, name_and_id
 from scloud.web import ui
 from scloud.web.lists import (
     Column,

@@ -22,14 +22,23 @@ from django.utils.translation import gettext_lazy
 
 from billing import money
 from billing.models import Charge
+from billing.views.dialogs import expiry, method_label
 from compute.models import VM
 from compute.queries import disks as disk_queries
 from compute.queries import vms as vm_queries
 from compute.states.vms import VmTask
 from compute.verbs.vms import VMS
-from compute.views.common import disk_status, expiry, method_label, os_icon, vm_status
+from compute.views.common import disk_status, os_icon, vm_status
+from network.models import NicNetwork
 from network.queries import security as security_queries
+from network.queries.enis import enis_of
+from network.queries.external_ips import external_ips_of
 from network.queries.nics import nics_of
+from network.verbs.enis import ENIS
+from network.views.enis import group_of, network_of
+from network.views.enis import status_view as eni_status
+from network.views.external_ips import bound_since, route_word
+from network.views.external_ips import status_view as external_ip_status
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import Job
 from scloud.resources import kinds
@@ -182,6 +191,7 @@ class VmOverview(VmTabView):
             (_("ID"), ui.ident(vm.pk)),
             (_("Status"), vm_status(vm)),
             (_("Private IP"), ui.idents(vm_queries.private_ips(row))),
+            (_("External IP"), ui.idents(vm_queries.external_ips(row))),
             (_("VPC"), _linked("vpc", first and first["vpc_id"], first and first["vpc"])),
             (
                 _("Subnet"),
@@ -337,7 +347,57 @@ class VmNetwork(VmTabView):
                     ),
                 }
             )
-        return {"rows": rows, "sides": self._sides(vm)}
+        actor = self.request.actor
+        outside = [
+            {
+                "ip": one,
+                "status": external_ip_status(one),
+                "routes": route_word(one),
+                "since": bound_since(one),
+                "actions": verbs.menu("external_ip", one, actor),
+                "menu_id": f"eip-{one.pk}",
+            }
+            for one in external_ips_of(VM.KIND, vm.pk)
+        ]
+        enis = list(enis_of(vm.pk))
+        outside += [
+            {
+                "ip": {
+                    "address": one.address,
+                    "segment": one.nic.external_address.segment,
+                    "get_ip_version_display": (
+                        one.nic.external_address.segment.get_ip_version_display()
+                    ),
+                    "egress": one.nic.egress,
+                    "bandwidth_mbps": one.nic.bandwidth_mbps,
+                },
+                "status": eni_status(one),
+                "routes": one.nic.external_address.segment.get_route_policy_display(),
+                "since": ui.two(ui.reltime(one.nic.bound_at), one.nic.device),
+                "actions": [verbs.row_action(ENIS.rule("set_eni_egress"), one, actor)],
+                "menu_id": f"eip-{one.pk}",
+            }
+            for one in enis
+            if one.nic is not None and one.network == NicNetwork.EXTERNAL
+        ]
+        return {
+            "rows": rows,
+            "sides": self._sides(vm),
+            "external_ips": outside,
+            "enis": [
+                {
+                    "eni": one,
+                    "status": eni_status(one),
+                    "network": network_of(one),
+                    "group": group_of(one),
+                    "actions": verbs.menu("eni", one, actor),
+                    "menu_id": f"eni-{one.pk}",
+                }
+                for one in enis
+            ],
+            "page_actions": [verbs.row_action(VMS.rule("bind_external_ip"), vm, actor)],
+            "eni_actions": [verbs.row_action(VMS.rule("bind_eni"), vm, actor)],
+        }
 
     def _sides(self, vm: VM) -> list[dict[str, Any]]:
         """The internal and the external security group, each with the button that changes it."""

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from billing.views.dialogs import RenewView, method_label
 from compute.actions.vms.changes import quote_size
 from compute.models import VM, Disk, Spec
 from compute.queries import disks as disk_queries
@@ -17,7 +18,6 @@ from compute.queries import images as image_queries
 from compute.queries import vms as vm_queries
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
-from compute.views.common import method_label
 from compute.views.forms import (
     GroupsForm,
     MakeImageForm,
@@ -25,8 +25,9 @@ from compute.views.forms import (
     ResetPasswordForm,
     SizeForm,
 )
-from compute.views.renew import RenewView
-from network.models import SecurityGroup
+from network.models import Eni, ExternalIp, SecurityGroup
+from network.queries import enis as eni_queries
+from network.queries import external_ips as external_ip_queries
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.models import PlatformSettings
 from scloud.verbs.catalogue import Text
@@ -317,3 +318,140 @@ class VmDetachDisk(VmDisk):
     def disks(self, vm: VM) -> list[Disk]:
         """Return the data disks of the VM."""
         return [disk for disk in disk_queries.disks_of(vm) if not disk.is_system]
+
+
+class OneExternalIpForm(forms.Form):
+    """Which external IP."""
+
+    external_ip = forms.ChoiceField(label=gettext_lazy("External IP"))
+
+    def __init__(self, *args: Any, choices: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["external_ip"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
+
+
+class VmExternalIp(VerbDialog):
+    """A verb on an external IP, chosen on the side of the VM."""
+
+    none_text: ClassVar[Text]
+    _found: list[ExternalIp] | None = None
+
+    def choices(self, vm: VM) -> list[ExternalIp]:
+        """Return the external IPs to choose from, read once per request."""
+        if self._found is None:
+            self._found = list(self.rows(vm)[:500])
+        return self._found
+
+    def rows(self, vm: VM) -> QuerySet[ExternalIp]:
+        """Return what there is to choose from."""
+        raise NotImplementedError
+
+    def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
+        """The external IPs."""
+        choices = [
+            (one.pk, f"{one.address} ({one.name}, {one.segment.name if one.segment else ''})")
+            for one in self.choices(obj)
+        ]
+        return OneExternalIpForm(data, choices=choices)
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """Say so where there is none to choose."""
+        found = super().get_dialog_context(obj)
+        if not found["warnings"] and not self.choices(obj):
+            found["warnings"] = [self.none_text]
+        return found
+
+    def values(self, obj: VM, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the external IP of the form."""
+        wanted = data["external_ip"]
+        return {"external_ip": next(one for one in self.choices(obj) if one.pk == wanted)}
+
+
+@verbs.dialog("vm", "bind_external_ip")
+class VmBindExternalIp(VmExternalIp):
+    """A free external IP to this VM."""
+
+    none_text = gettext_lazy("There is no free external IP in this region: buy one first.")
+
+    def rows(self, vm: VM) -> QuerySet[ExternalIp]:
+        """Return the free ones of the region."""
+        return external_ip_queries.free_external_ips(vm.region)
+
+
+@verbs.dialog("vm", "unbind_external_ip")
+class VmUnbindExternalIp(VmExternalIp):
+    """An external IP off this VM."""
+
+    none_text = gettext_lazy("No external IPs.")
+
+    def rows(self, vm: VM) -> QuerySet[ExternalIp]:
+        """Return those of the VM."""
+        return external_ip_queries.external_ips_of(VM.KIND, vm.pk)
+
+
+class OneEniForm(forms.Form):
+    """Which ENI."""
+
+    eni = forms.ChoiceField(label=gettext_lazy("ENI"))
+
+    def __init__(self, *args: Any, choices: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["eni"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
+
+
+class VmEni(VerbDialog):
+    """A verb on an ENI, chosen on the side of the VM."""
+
+    none_text: ClassVar[Text]
+    _found: list[Eni] | None = None
+
+    def choices(self, vm: VM) -> list[Eni]:
+        """Return the ENIs to choose from, read once per request."""
+        if self._found is None:
+            self._found = list(self.rows(vm)[:500])
+        return self._found
+
+    def rows(self, vm: VM) -> QuerySet[Eni]:
+        """Return what there is to choose from."""
+        raise NotImplementedError
+
+    def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
+        """The ENIs."""
+        choices = [
+            (one.pk, f"{one.address} ({one.name}, {one.get_network_display()})")
+            for one in self.choices(obj)
+        ]
+        return OneEniForm(data, choices=choices)
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """Say so where there is none to choose."""
+        found = super().get_dialog_context(obj)
+        if not found["warnings"] and not self.choices(obj):
+            found["warnings"] = [self.none_text]
+        return found
+
+    def values(self, obj: VM, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the ENI of the form."""
+        return {"eni": next(one for one in self.choices(obj) if one.pk == data["eni"])}
+
+
+@verbs.dialog("vm", "bind_eni")
+class VmBindEni(VmEni):
+    """A free ENI to this VM."""
+
+    none_text = gettext_lazy("There is no unbound ENI in this region: create one first.")
+
+    def rows(self, vm: VM) -> QuerySet[Eni]:
+        """Return the free ones of the region."""
+        return eni_queries.free_enis(vm.region)
+
+
+@verbs.dialog("vm", "unbind_eni")
+class VmUnbindEni(VmEni):
+    """An ENI out of this VM."""
+
+    none_text = gettext_lazy("No ENIs.")
+
+    def rows(self, vm: VM) -> QuerySet[Eni]:
+        """Return those of the VM."""
+        return eni_queries.enis_of(vm.pk)

@@ -12,12 +12,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
+from billing.views.dialogs import expiry, method_label
 from compute.actions.vms.lifecycle import rename_vm
 from compute.models import VM
 from compute.queries import vms as vm_queries
 from compute.states.vms import PAUSED, VmStatus
 from compute.verbs.vms import VMS
-from compute.views.common import configuration, expiry, method_label, vm_status
+from compute.views.common import configuration, vm_status
 from compute.views.forms import InlineNameForm
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput
@@ -83,6 +84,14 @@ class VmList(VerbList):
             value=vm_queries.private_ips,
             render=ui.idents,
             export=lambda vm: ", ".join(vm_queries.private_ips(vm)),
+            nowrap=True,
+        ),
+        Column(
+            "external_ip",
+            gettext_lazy("External IP"),
+            value=vm_queries.external_ips,
+            render=ui.idents,
+            export=lambda vm: ", ".join(vm_queries.external_ips(vm)),
             nowrap=True,
         ),
         Column(

@@ -151,7 +151,7 @@ def test_a_withdrawn_image_is_not_offered_and_can_be_offered_again(
     assert image not in catalogue.images(tenant, platform.region)
     image.refresh_from_db()
     with scopes_disabled(), pytest.raises(InvalidInput) as refused:
-        check_order(make_order(platform, tenant, image=image))
+        check_order(tenant, make_order(platform, tenant, image=image))
     assert refused.value.code == "image_not_available"
     operator.post(reverse("admin:compute_image_do", args=[image.pk, "offer"]))
     assert image in catalogue.images(tenant, platform.region)

@@ -16,8 +16,10 @@ def test_a_vm_is_bought_started_stopped_binned_restored_and_destroyed(
     vm = platform.running_vm(agent=True)
     assert vm.host is not None
     assert platform.domains() == {vm.id: [vm.host.name]}
-    (nic,) = platform.hypervisor(vm).observe(str(vm.uuid)).nics
-    assert nic.port_uuid in platform.ports()
+    inner, outer = platform.hypervisor(vm).observe(str(vm.uuid)).nics
+    assert inner.port_uuid in platform.ports()
+    # It has no address yet, so the network has no port for it.
+    assert outer.port_uuid not in platform.ports()
     addresses = [
         address
         for interface in platform.hypervisor(vm).addresses(str(vm.uuid))

@@ -389,7 +389,7 @@ def test_an_open_connection_lives_through_a_migration(real_platform: RealPlatfor
     """An SSH session of a neighbour talks on; nothing of it is lost, its pause is short."""
     platform = real_platform
     vm = platform.running_vm(agent=True)
-    before, nic = vm.host, Nic.objects.get(vm_id=vm.pk)
+    before, nic = vm.host, Nic.objects.get(vm_id=vm.pk, index=0)
     assert nic.subnet is not None
     address = str(nic.addresses.get().address)
     with neighbour(platform.lab, nic.subnet.pk) as beside:

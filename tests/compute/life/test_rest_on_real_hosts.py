@@ -63,7 +63,7 @@ def opens(beside: Probe, address: str) -> bool:
 def test_a_group_of_a_running_vm_opens_closes_and_cuts(real_platform: RealPlatform) -> None:
     platform = real_platform
     vm = platform.running_vm(agent=True)
-    nic = Nic.objects.get(vm_id=vm.pk)
+    nic = Nic.objects.get(vm_id=vm.pk, index=0)
     address = str(nic.addresses.get().address)
     closed = create_security_group(actor=platform.actor, region=platform.region, name="closed")
 

@@ -11,13 +11,13 @@ from compute.rules.validation import (
     check_name,
     check_remark,
     check_ssh_keys,
-    check_tags,
     check_user_data,
 )
 from compute.views.vms.draft.choices import Network, Terms
 from compute.views.vms.draft.typed import Typed
 from network.actions import addresses
 from scloud.lib.errors import InvalidInput
+from scloud.resources.tags import check_tags
 from scloud.web.verbs import split_tags
 
 

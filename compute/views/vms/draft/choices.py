@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from billing import pricing, quotes
 from billing.models.prices import MethodChoice
 from billing.pricing import DURATIONS, Method
+from billing.views.dialogs import durations
 from compute.actions.vms.create import MAX_BATCH
 from compute.hosts import placement
 from compute.models import Cluster, DiskType, Image, Spec
@@ -22,12 +23,12 @@ from compute.queries import catalogue
 from compute.rules import catalogue as rules_catalogue
 from compute.states.images import ImageStatus
 from compute.views.common import os_icon
-from compute.views.renew import durations
 from compute.views.vms.draft.typed import Typed
 from network.actions import addresses
-from network.models import SecurityGroup, Subnet
+from network.models import ExternalSegment, SecurityGroup, Subnet
 from network.queries import security as security_queries
 from network.queries import vpcs as vpc_queries
+from network.rules.external_orders import segments_for
 from scloud.lib.errors import InvalidInput, ScloudError
 
 
@@ -340,6 +341,21 @@ class Network:
     def external_group(self) -> SecurityGroup | None:
         """The group for external IPs; the default one at first, none if so chosen."""
         return self._group("external_group")
+
+    @cached_property
+    def segments(self) -> list[ExternalSegment]:
+        """The external segments that are offered in the region."""
+        return list(segments_for(self.typed.tenant, self.typed.region))
+
+    @cached_property
+    def segment(self) -> ExternalSegment | None:
+        """The segment of the external IPs that are bought along; none at first."""
+        return self.typed.pick(self.segments, "external_segment", _("external segment"), None)
+
+    @cached_property
+    def external_bandwidth_mbps(self) -> int:
+        """The bandwidth of each external IP."""
+        return self.typed.number("external_bandwidth_mbps", 5)
 
     def _group(self, name: str) -> SecurityGroup | None:
         # Without a group a NIC is not filtered, so nobody gets that without choosing it.

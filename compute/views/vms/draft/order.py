@@ -14,11 +14,14 @@ from compute.rules import sizes
 from compute.rules.orders import VmOrder, VmParts, vm_order
 from compute.views.vms.draft.choices import Hardware, Network, Terms
 from compute.views.vms.draft.typed import Typed
+from network.rules.external_orders import quota_of
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.web.verbs import split_tags
 
 # The quotas that a purchase of VMs touches, in the order in which they are shown.
-QUOTAS = ("vms", "vcpu", "memory_gib", "gpus", "disks", "disk_gib")
+QUOTAS = (
+    "vms", "vcpu", "memory_gib", "gpus", "disks", "disk_gib", "eips", "bandwidth_mbps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Purchase:
         data_gib = self.hardware.data_disk_gib if self.hardware.wants_data_disk else 0
         # Reading what makes no sense leaves an error, which must be there before the check below.
         internal_group, external_group = self.network.internal_group, self.network.external_group
+        segment, bandwidth_mbps = self.network.segment, self.network.external_bandwidth_mbps
         count, periods, system_gib = (
             self.terms.count,
             self.terms.periods,
@@ -101,6 +105,7 @@ class Purchase:
             subnet=subnet,
             internal_group=internal_group,
             external_group=external_group,
+            external_segment=segment,
         )
         return vm_order(
             parts,
@@ -108,6 +113,7 @@ class Purchase:
                 "gpu_count": self.hardware.gpu_count,
                 "system_disk_gib": system_gib,
                 "data_disk_gib": data_gib,
+                "external_bandwidth_mbps": bandwidth_mbps if segment is not None else 0,
                 "private_ips": self.terms.private_ips,
                 "name": self.terms.name,
                 "names": self.terms.names,
@@ -151,7 +157,10 @@ class Purchase:
         spec, gpus = self.hardware.spec, self.hardware.gpu_count
         one = sizes.vm_quota(spec.vcpus, spec.memory_mib, gpus, disks)
         usage = quotas.usage(self.typed.tenant, self.typed.region)
-        shown = [item for item in QUOTAS if item != "gpus" or self.hardware.gpu_count]
+        if self.network.segment is not None:
+            one |= quota_of(self.network.external_bandwidth_mbps)
+        one["gpus"] = gpus
+        shown = [item for item in QUOTAS if item in one and (item != "gpus" or gpus)]
         return [
             QuotaLine(known.label, known.used, one[item] * self.terms.count, known.limit)
             for item, known in ((item, usage[item]) for item in shown)

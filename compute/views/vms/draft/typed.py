@@ -37,6 +37,8 @@ FIELDS = (
     "private_ips",
     "internal_group",
     "external_group",
+    "external_segment",
+    "external_bandwidth_mbps",
     "name",
     "remark",
     "tags",

@@ -1,23 +1,28 @@
-"""Paying for more time: a quote that follows the chosen duration, and exactly that is charged."""
+"""What the dialogs of other apps show of money: prices that follow what is typed, renewals."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from billing import services
 from billing.actions import renew_resource
+from billing.models.prices import MethodChoice
 from billing.pricing import DURATIONS, Method
 from billing.quotes import Quote
-from compute.views.common import method_label
-from compute.views.forms import RenewForm
+from billing.services import ChangeQuote
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.web import ui
+from scloud.web.icons import icon
 from scloud.web.views import ActionView
 
 _WORDS = {
@@ -25,6 +30,31 @@ _WORDS = {
     Method.MONTH: lambda n: ngettext("%(n)d month", "%(n)d months", n),
     Method.YEAR: lambda n: ngettext("%(n)d year", "%(n)d years", n),
 }
+
+
+SOON = timedelta(days=3)
+
+
+def method_label(method: str | None) -> str:
+    """Return a billing method in words; empty when there is none."""
+    return str(MethodChoice(method).label).capitalize() if method else ""
+
+
+def expiry(row: Any) -> SafeString:
+    """Return until when a row is paid; with a sign where it ends soon and will not renew itself."""
+    paid_until: datetime | None = row.paid_until
+    if paid_until is None:
+        return ui.NONE
+    left = paid_until - timezone.now()
+    if left > SOON or (row.auto_renew and left > timedelta(0)):
+        return ui.reltime(paid_until)
+    tone = "text-err" if left <= timedelta(0) else "text-warn"
+    return format_html(
+        '<span class="{} nowrap">{} {}</span>',
+        tone,
+        icon("clock-exclamation"),
+        ui.reltime(paid_until),
+    )
 
 
 def duration_label(method: Method | str, periods: int) -> str:
@@ -38,6 +68,17 @@ def durations(method: Method | str) -> list[tuple[int, str]]:
     return [(n, duration_label(known, n)) for n in DURATIONS[known]]
 
 
+class RenewForm(forms.Form):
+    """How many periods more."""
+
+    periods = forms.TypedChoiceField(label=gettext_lazy("Duration"), coerce=int)
+    quote_token = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, durations: list[tuple[int, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["periods"].choices = durations  # type: ignore[attr-defined]  # TypedChoiceField
+
+
 class RenewView(ActionView):
     """Renew one resource; subclasses say which."""
 
@@ -45,7 +86,7 @@ class RenewView(ActionView):
     verb = gettext_lazy("Pay and renew")
     icon = "calendar-plus"
     text = gettext_lazy("The new time follows the paid time.")
-    template_name = "compute/renew.html"
+    template_name = "billing/dialogs/renew.html"
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the dialog, or only the price when the duration changes."""
@@ -53,7 +94,7 @@ class RenewView(ActionView):
             return super().get(request, *args, **kwargs)
         obj = self.get_object()
         return self.render(
-            "compute/renew_price.html", self._price(obj, _number(request.GET["periods"]))
+            "billing/dialogs/renew_price.html", self._price(obj, _number(request.GET["periods"]))
         )
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
@@ -107,4 +148,57 @@ def _number(text: str) -> int:
     return int(text)
 
 
-__all__ = ["RenewView", "duration_label", "durations"]
+Choices = list[tuple[str, Any]]
+
+
+def all_durations() -> Choices:
+    """Return billing methods and durations as one grouped choice: ``month:3``."""
+    return [
+        (
+            str(MethodChoice(method.value).label),
+            [(f"{method.value}:{n}", duration_label(method, n)) for n in periods],
+        )
+        for method, periods in DURATIONS.items()
+    ]
+
+
+class PricedView(ActionView):
+    """An action that costs money: GET with ``quote`` answers the price of what is typed."""
+
+    template_name = "billing/dialogs/priced.html"
+
+    def quote(self, obj: Any, data: dict[str, Any]) -> Quote | ChangeQuote:
+        """Return the price of the form's cleaned data. Raises ScloudError."""
+        raise NotImplementedError
+
+    @property
+    def token(self) -> str:
+        """The token of the price that was shown."""
+        return self.request.POST.get("quote_token", "")
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the dialog, or only the price when something changes."""
+        if "quote" not in request.GET:
+            return super().get(request, *args, **kwargs)
+        obj = self.get_object()
+        return self.render("billing/dialogs/price.html", self._price(obj, request.GET))
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """The price of what is in the form."""
+        if self.request.method == "POST":
+            return self._price(obj, self.request.POST)
+        form = self.get_form(obj)
+        assert form is not None
+        initial = {name: form.get_initial_for_field(f, name) for name, f in form.fields.items()}
+        return self._price(obj, initial)
+
+    def _price(self, obj: Any, data: Any) -> dict[str, Any]:
+        form = self.get_form(obj, data)
+        assert form is not None
+        if not form.is_valid():
+            said = next((str(e) for errors in form.errors.values() for e in errors), "")
+            return {"quote": None, "quote_error": None, "said": said}
+        try:
+            return {"quote": self.quote(obj, form.cleaned_data), "quote_error": None}
+        except ScloudError as error:
+            return {"quote": None, "quote_error": error}

@@ -1,0 +1,67 @@
+"""From rows to what the guest of a VM is told of its NICs. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_interface
+from typing import Final
+
+from network.fabric.base import TUNNELLED_MTU_BYTES
+from network.models import Nic, NicNetwork
+from network.rules.carried import Carried, carried_by, is_plugged
+from network.rules.guest import GuestNic, HeldAddress, RoutePolicy
+
+#: Of an external NIC that is on no segment yet.
+USUAL_MTU_BYTES: Final = 1500
+
+
+def mtu_bytes(nic: Nic) -> int:
+    """Return the largest packet of a NIC: the smallest MTU of the networks that it is in."""
+    if nic.network == NicNetwork.INTERNAL:
+        return TUNNELLED_MTU_BYTES
+    return min((int(one.segment.mtu_bytes) for one in carried_by(nic)), default=USUAL_MTU_BYTES)
+
+
+def guest_nics(nics: Iterable[Nic]) -> list[GuestNic]:
+    """Return a VM's NICs as the plan of its guest takes them; see ``network.rules.guest.plan``."""
+    return [guest_nic(nic) for nic in nics]
+
+
+def guest_nic(nic: Nic) -> GuestNic:
+    """Return one bound NIC for the plan of its guest."""
+    if nic.index is None:
+        raise ValueError(f"{nic.pk} is not bound")
+    subnet = nic.subnet
+    if not is_plugged(nic):
+        addresses: tuple[HeldAddress, ...] = ()
+    elif subnet is None:
+        addresses = tuple(_outside(one) for one in carried_by(nic))
+    else:
+        addresses = tuple(
+            HeldAddress(
+                interface=ip_interface(f"{held.address}/{subnet.network.prefixlen}"),
+                gateway=subnet.gateway,
+                destinations=(subnet.vpc.network,),
+            )
+            for held in nic.addresses.all()
+        )
+    return GuestNic(
+        index=nic.index,
+        device=nic.device,
+        mac=nic.mac,
+        mtu_bytes=mtu_bytes(nic),
+        external=nic.network == NicNetwork.EXTERNAL,
+        addresses=addresses,
+        dns=tuple(ip_address(one) for one in subnet.dns_servers) if subnet is not None else (),
+    )
+
+
+def _outside(one: Carried) -> HeldAddress:
+    segment = one.segment
+    return HeldAddress(
+        interface=ip_interface(f"{one.address}/{segment.network.prefixlen}"),
+        gateway=ip_address(segment.gateway) if segment.gateway else None,
+        policy=RoutePolicy(segment.route_policy),
+        destinations=segment.destination_networks,
+        egress=one.egress,
+    )
