@@ -49,7 +49,7 @@ def trace_packet(
     """
     found = asked(nic, destination, protocol, port)
     source = found.source
-    if found.packet is None or nic.subnet_id is None:
+    if found.packet is None or (nic.subnet_id is None and nic.segment_id is None):
         raise InvalidInput(
             _("%(nic)s has no address of this IP version.") % {"nic": nic.pk},
             code="nic_without_address",

@@ -9,13 +9,22 @@ import enum
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from django.utils.translation import gettext as _
 
-from network.models import Nic, PrivateAddress, RuleDirection
+from network.models import (
+    ExternalAddress,
+    ExternalSegment,
+    Nic,
+    NicNetwork,
+    PrivateAddress,
+    RoutePolicy,
+    RuleDirection,
+)
 from network.queries import security
+from network.rules.carried import WITH_ADDRESSES, carried_by
 from network.rules.evaluate import (
     ICMP,
     ICMPV6,
@@ -45,6 +54,8 @@ class Way(enum.StrEnum):
     UNUSED = "address_unused"
     #: The source has no external address by which it could leave.
     NO_WAY_OUT = "no_way_out"
+    #: The source's segment has no route to the destination.
+    NO_ROUTE = "no_route"
     #: The destination has no external address at which it could be reached.
     NO_WAY_IN = "no_way_in"
     #: The ends have no address of the same IP version.
@@ -55,10 +66,14 @@ class Way(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """An end as it takes part: its address, and the NIC that has it unless it is outside."""
+    """An end as it takes part: its address, and the NIC that has it unless it is outside.
+
+    ``segment`` is that of an external address of a NIC.
+    """
 
     address: IpAddress
     nic: Nic | None = None
+    segment: ExternalSegment | None = None
 
     @property
     def vpc_id(self) -> str | None:
@@ -189,7 +204,7 @@ def _ends(said: str, field: str) -> list[End]:
     else:
         return _holders(address) or [End(address)]
     nics = _nics(pk=text) if text.startswith("nic-") else _nics(vm_id=text) if text else []
-    found = [End(address, nic) for nic in nics for address in addresses_of(nic)]
+    found = [end for nic in nics for end in _ends_of(nic)]
     if not found:
         raise InvalidInput(
             _("There is no VM, network interface or address “%(text)s”.") % {"text": text[:60]},
@@ -204,19 +219,36 @@ def _nics(**which: object) -> list[Nic]:
     rows = Nic.objects.filter(port_wanted=True, **which).select_related(
         "subnet__vpc", "security_group"
     )
-    return list(rows.prefetch_related("addresses").order_by("index", "pk"))
+    return list(rows.prefetch_related(*WITH_ADDRESSES).order_by("index", "pk"))
+
+
+def _ends_of(nic: Nic) -> list[End]:
+    """A NIC with each of its addresses; of the external ones the default egress first."""
+    if nic.network == NicNetwork.INTERNAL:
+        return [End(address, nic) for address in addresses_of(nic)]
+    carried = sorted(carried_by(nic), key=lambda one: not one.egress)
+    return [End(one.address, nic, one.segment) for one in carried]
 
 
 def addresses_of(nic: Nic) -> list[IpAddress]:
-    """The addresses that a NIC may use, from its prefetched rows."""
-    return [ip_address(held.address) for held in nic.addresses.all()]
+    """The addresses that a NIC may use, from its prefetched rows (``WITH_ADDRESSES``)."""
+    if nic.network == NicNetwork.INTERNAL:
+        return [ip_address(held.address) for held in nic.addresses.all()]
+    return [one.address for one in carried_by(nic)]
 
 
 def _holders(address: IpAddress) -> list[End]:
-    if address.version != 4:
+    ids: set[str] = set()
+    if address.version == 4:
+        private = PrivateAddress.objects.filter(address=str(address))
+        ids |= set(private.values_list("nic_id", flat=True))
+    held = ExternalAddress.objects.filter(address=str(address))
+    for nic, bound in held.values_list("nic_id", "external_ip__nic_id"):
+        ids |= {one for one in (nic, bound) if one}
+    if not ids:
         return []
-    held = PrivateAddress.objects.filter(address=str(address)).values_list("nic_id", flat=True)
-    return [End(address, nic) for nic in _nics(pk__in=list(held))]
+    ends = [end for nic in _nics(pk__in=sorted(ids)) for end in _ends_of(nic)]
+    return [end for end in ends if end.address == address]
 
 
 def _way(one: End, other: End) -> Way:
@@ -232,7 +264,18 @@ def _way(one: End, other: End) -> Way:
         return Way.NO_WAY_OUT
     if other.vpc_id is not None:
         return Way.NO_WAY_IN
+    if one.segment is not None and not _leads(one.segment, other.address):
+        return Way.NO_ROUTE
     return Way.OPEN
+
+
+def _leads(segment: ExternalSegment, to: IpAddress) -> bool:
+    """Whether a guest reaches an address by a segment: its neighbours, and what it routes."""
+    if to in ip_network(segment.cidr) or segment.gives_default_route:
+        return True
+    if segment.route_policy != RoutePolicy.SPECIFIED:
+        return False
+    return any(to in ip_network(destination) for destination in segment.destinations)
 
 
 def _step(nic: Nic | None, direction: str, packet: Packet) -> Step | None:
@@ -246,4 +289,4 @@ def _step(nic: Nic | None, direction: str, packet: Packet) -> Step | None:
 def choices(region_id: str, *, most: int = 500) -> Iterable[Nic]:
     """The bound NICs of a region, to choose an end from."""
     rows = Nic.objects.filter(region_id=region_id, port_wanted=True, vm_id__isnull=False)
-    return rows.prefetch_related("addresses").order_by("vm_id", "index")[:most]
+    return rows.order_by("vm_id", "index")[:most]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from network.models import Nic, Subnet, Vpc
+from network.models import Nic, NicNetwork, Subnet, Vpc
+from network.rules.carried import WITH_ADDRESSES
 from scloud.resources.models import Region
 
 
@@ -16,6 +17,8 @@ class SubnetNode:
     subnet: Subnet
     nics: Sequence[Nic]
     more: int = 0
+    #: The external NICs of the VMs, by VM.
+    outside: Mapping[str, Sequence[Nic]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,20 @@ def topology(region: Region, *, vpc_id: str = "", most: int = 500) -> list[VpcNo
         if shown < most:
             nics[nic.subnet_id].append(nic)
             shown += 1
+    outside = _outside({str(nic.vm_id) for found in nics.values() for nic in found})
     for subnet in subnets:
         found = nics[subnet.pk]
         nodes[subnet.vpc_id].subnets.append(
-            SubnetNode(subnet, found, more=counted[subnet.pk] - len(found))
+            SubnetNode(subnet, found, counted[subnet.pk] - len(found), outside)
         )
     return list(nodes.values())
+
+
+def _outside(vm_ids: set[str]) -> dict[str, list[Nic]]:
+    rows = Nic.objects.filter(
+        vm_id__in=vm_ids, network=NicNetwork.EXTERNAL, port_wanted=True
+    ).select_related("security_group")
+    found: dict[str, list[Nic]] = {}
+    for nic in rows.prefetch_related(*WITH_ADDRESSES).order_by("index", "pk"):
+        found.setdefault(str(nic.vm_id), []).append(nic)
+    return found

@@ -21,6 +21,9 @@ TILE_HEIGHT: Final = 58
 #: In a subnet with more than this many VMs a tile has the name and one address only.
 ROOMY: Final = 60
 SMALL_HEIGHT: Final = 38
+LINE: Final = 16
+#: From the last line of a tile to its lower border.
+BASELINE: Final = 10
 #: How many half-width characters of the tile's font fit.
 TILE_CHARACTERS: Final = 15
 MORE_HEIGHT: Final = 24
@@ -36,6 +39,7 @@ class Thing:
     address: str
     group: str
     filtered: bool
+    external: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,13 @@ class Tile:
     thing: Thing
     name: str
     address: str
+    external: str
     group: str
+
+    @property
+    def group_y(self) -> int:
+        """Where the group stands: below the last address."""
+        return self.y + self.height - BASELINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +169,10 @@ def _vpc(vpc: Part, y: int, width: int) -> Box:
 def _subnet(subnet: Part, x: int, y: int, width: int) -> Box:
     columns = max(1, (width - GAP) // (TILE_WIDTH + GAP))
     across = (width - GAP) // columns - GAP
-    height = TILE_HEIGHT if len(subnet.things) <= ROOMY else SMALL_HEIGHT
+    small = len(subnet.things) > ROOMY
+    height = SMALL_HEIGHT if small else TILE_HEIGHT
+    if not small and any(thing.external for thing in subnet.things):
+        height += LINE
     characters = TILE_CHARACTERS * across // TILE_WIDTH
     tiles = [
         Tile(
@@ -170,7 +183,8 @@ def _subnet(subnet: Part, x: int, y: int, width: int) -> Box:
             thing,
             cut(thing.name, characters),
             cut(thing.address, characters),
-            cut(thing.group, characters) if height == TILE_HEIGHT else "",
+            "" if small else cut(thing.external, characters),
+            "" if small else cut(thing.group, characters),
         )
         for number, thing in enumerate(subnet.things)
     ]

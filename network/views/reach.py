@@ -30,6 +30,7 @@ WAYS = {
     Way.NO_WAY_OUT: gettext_lazy(
         "The source has no external IP, so it cannot reach addresses outside its VPC."
     ),
+    Way.NO_ROUTE: gettext_lazy("The segment of the source has no route to the destination."),
     Way.NO_WAY_IN: gettext_lazy(
         "The destination has no external IP at which it can be reached from outside its VPC."
     ),

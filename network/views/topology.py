@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from django.http import HttpRequest, HttpResponse
@@ -97,22 +97,35 @@ def _subnet(node: SubnetNode, names: Mapping[str, str]) -> Part:
         name=subnet.name,
         detail=subnet.cidr,
         note=note,
-        things=[_thing(nic, names) for nic in node.nics],
+        things=[_thing(nic, names, node.outside.get(str(nic.vm_id), ())) for nic in node.nics],
     )
 
 
-def _thing(nic: Nic, names: Mapping[str, str]) -> Thing:
+def _thing(nic: Nic, names: Mapping[str, str], outside: Sequence[Nic]) -> Thing:
     vm_id = str(nic.vm_id)
     name = names.get(vm_id, vm_id)
     addresses = ", ".join(map(str, addresses_of(nic)))
     group = nic.security_group
-    filtered = _("security group %(name)s") % {"name": group.name} if group else _("not filtered")
+    said = [_("VM %(name)s") % {"name": name}, addresses, _filtered(nic)]
+    external: list[str] = []
+    for one in outside:
+        external += map(str, addresses_of(one))
+    if external:
+        said.append(_("external IPs %(addresses)s") % {"addresses": ", ".join(external)})
+        said += sorted({_filtered(one) for one in outside if addresses_of(one)})
     return Thing(
         url=owners.url(vm_id),
-        label=_("VM %(name)s, %(addresses)s, %(filtered)s")
-        % {"name": name, "addresses": addresses, "filtered": filtered},
+        label=", ".join(said),
         name=name,
         address=addresses,
+        external=", ".join(external),
         group=group.name if group else _("Not filtered"),
         filtered=group is not None,
     )
+
+
+def _filtered(nic: Nic) -> str:
+    group = nic.security_group
+    if group is None:
+        return _("not filtered")
+    return _("security group %(name)s") % {"name": group.name}

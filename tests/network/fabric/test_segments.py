@@ -22,7 +22,7 @@ from scloud.lab import probe, region
 from scloud.lab.plan import PHYSICAL_NETWORK, Lab, SegmentPlan
 from scloud.lab.shell import succeeds
 from scloud.lib.ids import new_id
-from tests.network.fabric.test_dataplane import eventually
+from tests.network.fabric.site import eventually
 
 pytestmark = pytest.mark.lab
 
