@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ from django.utils import timezone
 
 from billing import ledger, money, pricelists
 from billing.models import PriceList, TransactionKind
+from billing.pricing import Method
 from compute.models import Cluster, DiskType, Host, Image, Spec, StoragePool
 from compute.states.images import ImageStatus
 from compute.tasks.images import store_base_image
 from network.actions.defaults import ensure_tenant_defaults
+from network.actions.segments import save_external_segment
+from network.models import ExternalSegment
+from network.models.segment import RoutePolicy
 from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope
@@ -125,10 +131,66 @@ def seed_platform(
     sizes = [(vcpus, gib * GIB) for vcpus, gib in SHIPPED_SPECS]
     for vcpus, memory_mib in [*extra_specs_mib, *sizes]:
         Spec.objects.get_or_create(cluster=cluster, vcpus=vcpus, memory_mib=memory_mib)
+    segments = seed_segments(region, facts.get("external"))
     if not PriceList.objects.filter(region=region).exists():
-        prices = pricelists.shipped_prices({"disk_gib": ["ssd", "hdd"]})
+        skus = [segment.pk for segment in segments]
+        prices = pricelists.shipped_prices({"disk_gib": ["ssd", "hdd"], "mbps": skus})
         pricelists.publish(pricelists.draft(region, prices, note="Shipped prices"))
+    sell_segments(region, segments)
     return Platform(region, cluster, pool, [ssd, hdd])
+
+
+def seed_segments(region: Region, external: Mapping[str, Any] | None) -> list[ExternalSegment]:
+    """Make the segments of the region's external network; those that are there already stay.
+
+    ``external``: ``{"physical_network", "segments": [{"name", "cidr", "gateway"}]}``, in which a
+    segment may have ``destinations``. None makes none.
+    """
+    made: list[ExternalSegment] = []
+    if external is None:
+        return made
+    for position, given in enumerate(external["segments"]):
+        destinations = given.get("destinations", [])
+        there = ExternalSegment.objects.filter(region=region, cidr=given["cidr"]).first()
+        made.append(
+            there
+            or save_external_segment(
+                actor=Actor.system(None),
+                segment=ExternalSegment(
+                    region=region,
+                    name=given["name"],
+                    ip_version=ip_network(given["cidr"]).version,
+                    cidr=given["cidr"],
+                    gateway=given["gateway"],
+                    physical_network=external["physical_network"],
+                    route_policy=RoutePolicy.SPECIFIED if destinations else RoutePolicy.DEFAULT,
+                    destinations=destinations,
+                    position=position,
+                ),
+            )
+        )
+    return made
+
+
+def sell_segments(region: Region, segments: Sequence[ExternalSegment]) -> None:
+    """Let the bandwidth of segments be sold that the prices in force know nothing of."""
+    latest = (
+        PriceList.objects.filter(region=region, published_at__isnull=False)
+        .order_by("-version")
+        .first()
+    )
+    if latest is None:
+        return
+    prices = {(row.sku, Method(row.method)): row.unit_price for row in latest.prices.all()}
+    shipped = pricelists.shipped_prices({"mbps": [segment.pk for segment in segments]})
+    missing = {
+        key: price
+        for key, price in shipped.items()
+        if key not in prices and key[0].startswith("mbps:")
+    }
+    if missing:
+        note = "Shipped prices of external bandwidth"
+        pricelists.publish(pricelists.draft(region, {**prices, **missing}, note=note))
 
 
 def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:

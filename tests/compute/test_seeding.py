@@ -1,0 +1,61 @@
+"""Filling an installation: what is there already stays, and what a release adds is added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from billing.models import Price
+from compute.management import seeding
+from network.models import ExternalSegment
+from scloud.lab.plan import PHYSICAL_NETWORK, Lab
+from scloud.lab.region import status
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def facts() -> dict[str, Any]:
+    """What the region in a box says of itself; it need not run for that."""
+    return status(Lab("seeding", 47, host_count=1))
+
+
+def prices_now() -> set[str]:
+    latest = Price.objects.order_by("-price_list__version").first()
+    assert latest is not None
+    rows = Price.objects.filter(
+        price_list=latest.price_list_id, price_list__published_at__isnull=False
+    )
+    return set(rows.values_list("sku", flat=True))
+
+
+def test_the_region_in_a_box_has_three_segments_that_can_be_bought(facts: dict[str, Any]) -> None:
+    seeding.seed_platform(facts)
+    segments = {segment.name: segment for segment in ExternalSegment.objects.all()}
+    assert {name: (one.ip_version, one.route_policy) for name, one in segments.items()} == {
+        "office": (4, "default"),
+        "partners": (4, "specified"),
+        "office6": (6, "default"),
+    }
+    assert len({segment.switch_id for segment in segments.values()}) == 1, "not on one network"
+    assert {one.physical_network for one in segments.values()} == {PHYSICAL_NETWORK}
+    assert {segment.sku for segment in segments.values()} <= prices_now()
+
+    ExternalSegment.objects.filter(name="office").update(bandwidth_max_mbps=77)
+    before = Price.objects.count()
+    seeding.seed_platform(facts)
+    assert ExternalSegment.objects.count() == 3
+    assert ExternalSegment.objects.get(name="office").bandwidth_max_mbps == 77
+    assert Price.objects.count() == before
+
+
+def test_an_installation_of_an_earlier_release_gets_segments_and_their_prices(
+    facts: dict[str, Any],
+) -> None:
+    earlier = {key: value for key, value in facts.items() if key != "external"}
+    seeding.seed_platform(earlier)
+    assert not ExternalSegment.objects.exists()
+    old = prices_now()
+    seeding.seed_platform(facts)
+    assert prices_now() == old | {segment.sku for segment in ExternalSegment.objects.all()}
