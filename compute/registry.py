@@ -23,7 +23,7 @@ from compute.rules.refusals import (
 )
 from compute.sweeps import bin as bin_sweeps
 from compute.sweeps import disks as disk_sweeps
-from compute.sweeps import drift, guests, pools, reconcile, schedules, subscriptions
+from compute.sweeps import drift, guest_networks, guests, pools, reconcile, schedules, subscriptions
 from compute.sweeps import hosts as host_sweeps
 from compute.sweeps import images as image_sweeps
 from compute.sweeps import limits as limit_sweeps
@@ -157,6 +157,7 @@ def register_all() -> None:
     periodic.register("compute.image_bin", 30, image_sweeps.empty_image_bin)
     periodic.register("compute.gpus", 30, host_sweeps.reconcile_gpus, Lane.DEVICES)
     periodic.register("compute.guests", 20, guests.ask_guests, Lane.GUESTS)
+    periodic.register("compute.guest_networks", 5, guest_networks.configure_guests, Lane.GUESTS)
     periodic.register("compute.limits", 10, limit_sweeps.apply_changed_limits)
     periodic.register(
         "compute.snapshot_leftovers", 120, snapshot_sweeps.sweep_leftovers, Lane.DEVICES

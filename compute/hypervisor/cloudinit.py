@@ -6,28 +6,22 @@ https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from typing import Any
 
-
-@dataclass(frozen=True)
-class SeedNic:
-    """One interface as the guest shall configure it; addresses are ``address/prefix``."""
-
-    name: str
-    mac: str
-    mtu: int
-    addresses: tuple[str, ...] = ()
-    gateway: str | None = None
-    dns: tuple[str, ...] = ()
+from compute.hypervisor.guestnet.netplan import network_config
+from network.rules.guest import NicPlan
 
 
 @dataclass(frozen=True)
 class SeedSpec:
-    """Everything that a guest is told at its first boot."""
+    """Everything that a guest is told when it boots; most of it counts at its first boot only.
+
+    ``tables`` says that the guest's own tools take routing tables and rules.
+    """
 
     instance_id: str
     hostname: str
@@ -35,7 +29,8 @@ class SeedSpec:
     password_hash: str | None
     ssh_keys: tuple[str, ...]
     time_zone: str
-    nics: tuple[SeedNic, ...]
+    nics: tuple[NicPlan, ...]
+    tables: bool = True
     data_disk_serials: tuple[str, ...] = ()
     user_data: str = ""
 
@@ -45,7 +40,7 @@ def files(spec: SeedSpec) -> dict[str, str]:
     return {
         "meta-data": _yaml({"instance-id": spec.instance_id, "local-hostname": spec.hostname}),
         "user-data": _user_data(spec),
-        "network-config": _yaml(network_config(spec.nics)),
+        "network-config": _yaml(network_config(spec.nics, tables=spec.tables)),
     }
 
 
@@ -62,25 +57,6 @@ def _yaml(value: dict[str, Any]) -> str:
     # JSON is a subset of YAML 1.2 and needs no second library; cloud-init and our mini guest
     # read both.
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-
-
-def network_config(nics: Sequence[SeedNic]) -> dict[str, Any]:
-    """Return the network configuration, version 2; interfaces are named by their MAC."""
-    ethernets: dict[str, Any] = {}
-    for nic in nics:
-        entry: dict[str, Any] = {
-            "match": {"macaddress": nic.mac},
-            "set-name": nic.name,
-            "mtu": nic.mtu,
-            "dhcp4": False,
-            "addresses": list(nic.addresses),
-        }
-        if nic.gateway:
-            entry["routes"] = [{"to": "0.0.0.0/0", "via": nic.gateway}]
-        if nic.dns:
-            entry["nameservers"] = {"addresses": list(nic.dns)}
-        ethernets[nic.name] = entry
-    return {"version": 2, "ethernets": ethernets}
 
 
 def _user_data(spec: SeedSpec) -> str:
@@ -108,6 +84,8 @@ def _cloud_config(spec: SeedSpec) -> dict[str, Any]:
         "ssh_pwauth": spec.password_hash is not None,
         "growpart": {"mode": "auto", "devices": ["/"]},
         "resize_rootfs": True,
+        # At every boot, because addresses come and go; by itself it is done at the first one only.
+        "updates": {"network": {"when": ["boot-new-instance", "boot"]}},
     }
     user: dict[str, Any] = {
         "name": spec.account,

@@ -3,6 +3,7 @@
 from compute.models.disk import Disk
 from compute.models.drift import Drift
 from compute.models.gpu import GpuDevice
+from compute.models.guest import GuestNetwork
 from compute.models.image import Image
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
 from compute.models.snapshot import Snapshot, SnapshotSchedule
@@ -17,6 +18,7 @@ __all__ = [
     "Drift",
     "GpuDevice",
     "GuestLogin",
+    "GuestNetwork",
     "Host",
     "Image",
     "Snapshot",

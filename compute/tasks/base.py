@@ -21,6 +21,7 @@ from compute.transitions.vms import VMS
 from network.actions.nics import external_nic
 from network.models import Nic, NicKind, SecurityGroup
 from network.models.nic import EXTERNAL_INDEX
+from network.rules.guest import NicPlan, plan
 from network.tasks import plumbing
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
@@ -89,12 +90,17 @@ def pool_of(disk: Disk) -> Storage:
     return storage_of(disk.pool)
 
 
+def guest_plan(vm_id: str) -> tuple[NicPlan, ...]:
+    """Return what the guest of a VM shall configure; needs the tenant's scope."""
+    return plan(plumbing.guest_nics(vm_id))
+
+
 def define(vm: VM) -> None:
     """Write the seed and make the host's definition equal the rows. Not while the domain runs."""
     disks = disks_of(vm)
     close_gaps(disks)
     nics = plumbing.nic_specs(vm.id)
-    contents = files(seed_spec(vm, disks, nics))
+    contents = files(seed_spec(vm, disks, guest_plan(vm.id)))
     with translated_errors():
         # The seed lies beside the system disk, which is the first.
         seed = pool_of(disks[0]).write_seed(vm.id, contents)
@@ -115,7 +121,7 @@ def runs_as_defined(vm: VM) -> bool:
     """Tell whether what runs is what the rows say, so that a reboot is as good as a new start."""
     disks = disks_of(vm)
     nics = plumbing.nic_specs(vm.id)
-    digest = digest_of(files(seed_spec(vm, disks, nics)))
+    digest = digest_of(files(seed_spec(vm, disks, guest_plan(vm.id))))
     with translated_errors():
         sources = [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks]
         spec = domain_spec(vm, sources, nics, None, digest)

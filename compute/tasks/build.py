@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from django.conf import settings
 
 from compute.hypervisor.base import DiskAttachment, DiskLimits, DomainSpec, NicSpec
-from compute.hypervisor.cloudinit import SeedNic, SeedSpec
+from compute.hypervisor.cloudinit import SeedSpec
 from compute.models import VM, Disk
+from compute.rules.guests import reads_tables
 from compute.rules.hostnames import hostname_for
 from compute.rules.logins import open_hash
 from compute.rules.targets import SYSTEM_TARGET
 from compute.storage.base import DiskSource
 from compute.tasks import gpu
+from network.rules.guest import NicPlan
 from network.tasks import plumbing
 
 
@@ -63,8 +65,8 @@ def domain_spec(
     )
 
 
-def seed_spec(vm: VM, disks: Sequence[Disk], nics: Sequence[plumbing.NicSpec]) -> SeedSpec:
-    """Return what the guest is told at its first boot."""
+def seed_spec(vm: VM, disks: Sequence[Disk], nics: Sequence[NicPlan]) -> SeedSpec:
+    """Return what the guest is told when it boots."""
     keys = tuple(line.strip() for line in vm.ssh_public_key.splitlines() if line.strip())
     return SeedSpec(
         instance_id=f"{vm.id}-{vm.seed_generation}",
@@ -74,17 +76,8 @@ def seed_spec(vm: VM, disks: Sequence[Disk], nics: Sequence[plumbing.NicSpec]) -
         password_hash=open_hash(vm),
         ssh_keys=keys,
         time_zone=settings.SCLOUD_GUEST_TIME_ZONE,
-        nics=tuple(
-            SeedNic(
-                name=nic.device,
-                mac=nic.mac,
-                mtu=nic.mtu_bytes,
-                addresses=nic.addresses,
-                gateway=nic.gateway,
-                dns=nic.dns,
-            )
-            for nic in nics
-        ),
+        nics=tuple(nics),
+        tables=reads_tables(vm.image),
         data_disk_serials=tuple(disk.id for disk in disks if disk.format_at_boot),
         user_data=vm.user_data,
     )

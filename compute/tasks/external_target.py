@@ -14,6 +14,7 @@ from compute.queries.vms import UNLISTED
 from compute.states.vms import VmStatus
 from compute.tasks.base import host_of
 from compute.tasks.drivers import translated_errors
+from compute.tasks.guest_network import apply_guest_network
 from compute.transitions.vms import VMS
 from network.actions.nics import external_nic
 from network.models import Nic, SecurityGroup
@@ -24,14 +25,6 @@ from scloud.lib.errors import Conflict, HostError
 
 #: A VM in one of these has no machine, and will have none with the addresses that it had.
 _GONE = (VmStatus.FAILED, *UNLISTED)
-
-
-def tell_guest(vm_id: str) -> bool:
-    """Have the guest of a VM that runs configure its NICs at once; False if it does at its boot.
-
-    Nothing speaks to guests of their network yet.
-    """
-    return False
 
 
 def _rows() -> QuerySet[VM]:
@@ -67,7 +60,7 @@ def _apply(vm_id: str) -> bool:
     if vm.status != VmStatus.RUNNING:
         # Off, its seed is written when it starts; while that is going on it may be too late.
         return not vm.task
-    return tell_guest(vm_id)
+    return apply_guest_network(vm_id)
 
 
 def _machine(vm_id: str) -> VM | None:

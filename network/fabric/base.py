@@ -29,8 +29,10 @@ from typing import Protocol
 IpAddress = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
 
-#: 1500 bytes of the carrying network minus 58 bytes of Geneve, outer UDP, IP and Ethernet headers.
-TUNNELLED_MTU_BYTES = 1442
+#: Geneve with OVN's option, outer UDP, IPv4 and Ethernet: what a tunnel takes of each packet.
+TUNNEL_OVERHEAD_BYTES = 58
+#: What is left of the usual 1500 bytes between hosts.
+TUNNELLED_MTU_BYTES = 1500 - TUNNEL_OVERHEAD_BYTES
 
 
 class FabricError(Exception):

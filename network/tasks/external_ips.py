@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from billing.models import SubscriptionStatus
-from network.models import ExternalIp, Nic
+from network.models import Eni, ExternalIp, Nic
 from network.rules import targets
 from network.rules.external_orders import take_back
 from network.states.external_ips import ExternalIpStatus
@@ -25,6 +25,7 @@ from network.transitions.external_ips import (
     bin_columns,
     give_address_back,
 )
+from scloud.audit import events
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
@@ -252,6 +253,27 @@ def give_back_bought(job: Job, error: ScloudError, *, gone: bool) -> None:
 def _bought(job: Job) -> list[ExternalIp]:
     rows = ExternalIp.objects.select_related("nic", "tenant").filter(task_job=job.pk)
     return list(rows.filter(status=ExternalIpStatus.NEW))
+
+
+def configured_inside(target_kind: str, target_id: str) -> None:
+    """Note that the inside of a target has what its rows say, whoever found that out."""
+    addresses = ExternalIp.objects.filter(target_kind=target_kind, target_id=target_id)
+    for address in addresses.filter(at_next_boot=True):
+        ExternalIp.objects.filter(pk=address.pk).update(at_next_boot=False)
+        _tell_configured(address)
+    if target_kind == "vm":
+        for eni in Eni.objects.filter(vm_id=target_id, at_next_boot=True):
+            Eni.objects.filter(pk=eni.pk).update(at_next_boot=False)
+            _tell_configured(eni)
+
+
+def _tell_configured(row: ExternalIp | Eni) -> None:
+    events.notify(
+        tenant_id=row.tenant_id,
+        kind=f"{row.KIND}.configured",
+        resource_kind=row.KIND,
+        resource_id=row.pk,
+    )
 
 
 def register_handlers() -> None:

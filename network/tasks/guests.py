@@ -6,19 +6,40 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_interface
 from typing import Final
 
-from network.fabric.base import TUNNELLED_MTU_BYTES
-from network.models import Nic, NicNetwork
+from django.db.models import Max
+
+from network.fabric.base import TUNNEL_OVERHEAD_BYTES
+from network.models import ExternalSegment, Nic, NicNetwork
 from network.rules.carried import Carried, carried_by, is_plugged
 from network.rules.guest import GuestNic, HeldAddress, RoutePolicy
+from scloud.resources.models import Region
 
 #: Of an external NIC that is on no segment yet.
 USUAL_MTU_BYTES: Final = 1500
 
 
+def tunnelled_mtu_bytes(region: Region) -> int:
+    """Return the largest packet of a region's VPCs."""
+    return int(region.underlay_mtu_bytes) - TUNNEL_OVERHEAD_BYTES
+
+
+def device_mtu_bytes(nic: Nic) -> int:
+    """Return the largest packet that a NIC's device can carry, which only a start changes.
+
+    An external NIC may get an address of any segment of its region while its VM runs.
+    """
+    if nic.network == NicNetwork.INTERNAL:
+        return tunnelled_mtu_bytes(nic.region)
+    largest = ExternalSegment.objects.filter(region_id=nic.region_id).aggregate(
+        mtu=Max("mtu_bytes")
+    )["mtu"]
+    return max(int(largest or 0), USUAL_MTU_BYTES)
+
+
 def mtu_bytes(nic: Nic) -> int:
     """Return the largest packet of a NIC: the smallest MTU of the networks that it is in."""
     if nic.network == NicNetwork.INTERNAL:
-        return TUNNELLED_MTU_BYTES
+        return tunnelled_mtu_bytes(nic.region)
     return min((int(one.segment.mtu_bytes) for one in carried_by(nic)), default=USUAL_MTU_BYTES)
 
 

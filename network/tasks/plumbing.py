@@ -42,7 +42,7 @@ Row = TypeVar("Row", bound=Applied)
 
 @dataclass(frozen=True, slots=True)
 class NicSpec:
-    """What a VM's domain and the guest's network configuration need to know of a NIC."""
+    """What a VM's domain needs to know of a NIC; its guest has :func:`guest_nics`."""
 
     nic_id: str
     index: int
@@ -50,12 +50,6 @@ class NicSpec:
     port_uuid: str
     mac: str
     mtu_bytes: int
-    #: With prefix length, such as ``10.0.0.5/24``.
-    addresses: tuple[str, ...]
-    gateway: str | None
-    #: Networks that are reached through the gateway.
-    routes: tuple[str, ...]
-    dns: tuple[str, ...]
 
 
 def nic_specs(vm_id: str) -> list[NicSpec]:
@@ -67,22 +61,13 @@ def nic_spec(nic: Nic) -> NicSpec:
     """One bound NIC."""
     if nic.index is None:
         raise ValueError(f"{nic.pk} is not bound")
-    subnet = nic.subnet
-    addresses: tuple[str, ...] = ()
-    if subnet is not None:
-        prefix = subnet.network.prefixlen
-        addresses = tuple(f"{held.address}/{prefix}" for held in nic.addresses.all())
     return NicSpec(
         nic_id=nic.pk,
         index=nic.index,
         device=nic.device,
         port_uuid=str(nic.port_uuid),
         mac=nic.mac,
-        mtu_bytes=guests.mtu_bytes(nic),
-        addresses=addresses,
-        gateway=str(subnet.gateway) if subnet is not None else None,
-        routes=(subnet.vpc.cidr,) if subnet is not None else (),
-        dns=tuple(subnet.dns_servers) if subnet is not None else (),
+        mtu_bytes=guests.device_mtu_bytes(nic),
     )
 
 

@@ -27,6 +27,7 @@ from network.models import (
     Vpc,
 )
 from network.rules.carried import Carried, carried_by, is_plugged
+from network.tasks import guests
 
 
 def vpc_spec(vpc: Vpc) -> VpcSpec:
@@ -43,6 +44,7 @@ def subnet_spec(subnet: Subnet) -> SubnetSpec:
         gateway=subnet.gateway,
         dns=tuple(IPv4Address(one) for one in subnet.dns_servers),
         routes=(subnet.vpc.network,),
+        mtu_bytes=guests.tunnelled_mtu_bytes(subnet.region),
     )
 
 

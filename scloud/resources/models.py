@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -47,6 +47,15 @@ class Region(models.Model):
         blank=True,
         db_default="",
         help_text=_("tcp:ADDRESS:6642 or unix:PATH; read for packet traces only"),
+    )
+    underlay_mtu_bytes = models.PositiveIntegerField(
+        _("MTU between hosts"),
+        default=1500,
+        db_default=1500,
+        validators=[MinValueValidator(1400), MaxValueValidator(9216)],
+        help_text=_(
+            "In bytes, as every host and switch between them carries it. VPCs have 58 bytes less."
+        ),
     )
 
     class Meta:

@@ -18,7 +18,7 @@ from network.actions import (
     release_nics,
 )
 from network.fabric import fake
-from network.fabric.base import FabricUnreachable, Kind, PortSpec
+from network.fabric.base import FabricUnreachable, Kind, PortSpec, SubnetSpec
 from network.models import NetworkDrift, Nic, PrivateAddress, Tombstone, Vpc
 from network.states.resources import Status
 from network.sweeps import reconcile
@@ -78,9 +78,27 @@ def test_a_vm_learns_what_its_guest_must_configure(nic: Nic) -> None:
     assert (spec.device, spec.index, spec.mac, spec.port_uuid) == (
         "eth0", 0, nic.mac, str(nic.port_uuid),
     )  # fmt: skip
-    assert spec.addresses == ("10.0.0.2/24",)
-    assert (spec.gateway, spec.routes, spec.mtu_bytes) == ("10.0.0.1", ("10.0.0.0/16",), 1442)
+    (told,) = plumbing.guest_nics("vm-1")
+    (held,) = told.addresses
+    assert (str(held.interface), str(held.gateway)) == ("10.0.0.2/24", "10.0.0.1")
+    assert [str(one) for one in held.destinations] == ["10.0.0.0/16"]
+    assert (spec.mtu_bytes, told.mtu_bytes) == (1442, 1442)
     assert plumbing.nic_specs("vm-2") == []
+
+
+def test_a_region_with_a_wider_network_between_hosts_has_wider_vpcs(
+    region: Region, world: fake.World, nic: Nic, run_jobs: RunJobs
+) -> None:
+    run_jobs()
+    plumbing.ensure_nic_ports([nic])
+    Region.objects.filter(pk=region.pk).update(underlay_mtu_bytes=9000)
+    region.refresh_from_db()
+    assert {drift.kind for drift in reconcile.reconcile(region)} == {"subnet"}
+    spec = world.things[region.pk, Kind.SUBNET, nic.subnet_id or ""]
+    assert isinstance(spec, SubnetSpec)
+    assert spec.mtu_bytes == 9000 - 58
+    (domain,), (told,) = plumbing.nic_specs("vm-1"), plumbing.guest_nics("vm-1")
+    assert (domain.mtu_bytes, told.mtu_bytes) == (8942, 8942)
 
 
 def test_a_removed_port_stays_away_and_its_address_becomes_free(

@@ -15,7 +15,7 @@ from billing import quotas, services
 from compute.hosts import gpu
 from compute.hypervisor.base import AgentUnavailable, DomainObservation
 from compute.hypervisor.base import PowerState as Power
-from compute.models import VM, Disk, GuestLogin
+from compute.models import VM, Disk, GuestLogin, GuestNetwork
 from compute.states.disks import DiskStatus
 from compute.states.vms import PauseReason, VmStatus
 from compute.tasks.base import (
@@ -600,6 +600,7 @@ class DestroyVm(VmHandler):
             quotas.free(snapshot)
         end(system_disk)
         GuestLogin.objects.filter(vm=vm).delete()
+        GuestNetwork.objects.filter(vm=vm).delete()
         VMS.complete(vm, context.job, self.verb, VmStatus.DESTROYED, destroyed_at=now, host=None)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:

@@ -38,7 +38,7 @@ World = fake.World
 @pytest.fixture(autouse=True)
 def _obedient_guests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guests do what they are told."""
-    monkeypatch.setattr(external_target, "tell_guest", lambda vm_id: True)
+    monkeypatch.setattr(external_target, "apply_guest_network", lambda vm_id: True)
 
 
 @pytest.fixture

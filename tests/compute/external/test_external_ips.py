@@ -46,7 +46,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         heard.append(vm_id)
         return True
 
-    monkeypatch.setattr(external_target, "tell_guest", tell)
+    monkeypatch.setattr(external_target, "apply_guest_network", tell)
     return heard
 
 
@@ -352,7 +352,7 @@ def test_a_bound_address_passes_with_its_bandwidth_in_both_directions(
 def test_a_deaf_guest_is_said_to_follow_at_its_next_boot(
     box: Box, actor: Actor, segment: ExternalSegment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(external_target, "tell_guest", lambda vm_id: False)
+    monkeypatch.setattr(external_target, "apply_guest_network", lambda vm_id: False)
     vm = box.vm()
     assert bind(box, buy_ip(actor, segment), vm).at_next_boot
     off = box.vm(stopped=True)
