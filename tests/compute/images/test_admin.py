@@ -187,7 +187,14 @@ def test_a_new_region_gives_every_tenant_its_network(
 ) -> None:
     operator.post(
         reverse("admin:resources_region_add"),
-        {"id": "third", "name": "Third", "enabled": "on", "position": 3, "ovn_nb": ""},
+        {
+            "id": "third",
+            "name": "Third",
+            "enabled": "on",
+            "position": 3,
+            "ovn_nb": "",
+            "underlay_mtu_bytes": 1500,
+        },
     )
     with scopes_disabled():
         assert Vpc.objects.filter(tenant=tenant, region_id="third", is_default=True).exists()
