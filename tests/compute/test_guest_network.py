@@ -122,7 +122,7 @@ def test_a_guest_is_told_once(vm: VM, guest: Guest) -> None:
         (Renderer.NETPLAN, "netplan generate"),
         (Renderer.NETWORK_MANAGER, "nmcli device reapply"),
         (Renderer.IFUPDOWN, "/etc/network/interfaces.d"),
-        (Renderer.IPROUTE, "ip address replace 203.0.113.11/24"),
+        (Renderer.IPROUTE, "address replace 203.0.113.11/24"),
     ],
 )
 def test_each_kind_of_guest_is_told_in_its_way(

@@ -34,10 +34,15 @@ used() { # table
 rule() { # family address table
     used "$3"
     rules="$rules $2:$3"
-    case " $(ip -"$1" rule show | tr '\\n\\t' '  ') " in
+    eval "shown=\\$shown$1"
+    case " $shown " in
         *" %(priority)s: from $2 lookup $3 "*) ;;
         *) ip -"$1" rule add from "$2" table "$3" priority %(priority)s || fail ;;
     esac
+}
+look() {
+    shown4=$(ip -4 rule show | tr '\\n\\t' '  ')
+    shown6=$(ip -6 rule show 2>/dev/null | tr '\\n\\t' '  ')
 }
 forget_rules() { # family
     ip -"$1" rule show | while read -r number _ address _ table _; do
@@ -85,10 +90,11 @@ def body(plans: Sequence[NicPlan]) -> str:
     return (
         functions
         + "".join(_nic(nic) for nic in plans)
+        + "look\n"
         + calls
         + "forget_rules 4\nforget_rules 6\n"
         + "".join(_forget(nic) for nic in plans if nic.index)
-        + "rules='' routes4='' routes6=''\n"
+        + "rules='' routes4='' routes6=''\nlook\n"
         + calls
         + 'forget_routes 4 " $routes4 "\nforget_routes 6 " $routes6 "\n'
         + 'forget_defaults 4 "$default4"\nforget_defaults 6 "$default6"\n'
@@ -96,15 +102,12 @@ def body(plans: Sequence[NicPlan]) -> str:
 
 
 def _nic(nic: NicPlan) -> str:
-    """A function that adds all of one NIC."""
+    """A function that adds all of one NIC: in one batch, for a process costs time in a guest."""
     lines = [
         f"add_{nic.index}() {{",
         f"    name_nic {nic.mac} {nic.device} || return 0",
         '    is_wanted "$nic" || return 0',
         '    ours="$ours $nic"',
-        '    ip link set dev "$nic" up || fail',
-        # A device can be narrower than a network that is newer than the VM's start.
-        f'    ip link set dev "$nic" mtu {nic.mtu_bytes} || :',
     ]
     if nic.index == 0:
         lines.append("    nic0=$nic")
@@ -112,42 +115,51 @@ def _nic(nic: NicPlan) -> str:
         # An address that goes takes no others of its subnet along.
         lines.append('    echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"')
         lines.append('    echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null')
+    lines.append("    ip -force -batch - <<END || fail")
+    lines.append("link set dev $nic up")
     for one in nic.addresses:
         last = " nodad" if one.interface.version == 6 else ""
-        lines.append(f'    ip address replace {one.interface} dev "$nic"{last} || fail')
-    for route in routes_of(nic):
-        lines.extend(f"    {line}" for line in _route(route))
+        lines.append(f"address replace {one.interface} dev $nic{last}")
+    routes = routes_of(nic)
+    lines.extend(_batched(route) for route in routes)
+    lines.append("END")
+    lines.append('    read -r mtu <"/sys/class/net/$nic/mtu"')
+    # A device can be narrower than a network that is newer than the VM's start.
+    lines.append(
+        f'    [ "$mtu" = {nic.mtu_bytes} ] || ip link set dev "$nic" mtu {nic.mtu_bytes} || :'
+    )
+    lines.extend(f"    {_wanted(route)}" for route in routes if route.table is None)
     lines.extend(
         f"    rule {rule.source.version} {rule.source} {rule.table}" for rule in rules_of(nic)
     )
     return "\n".join([*lines, "}", ""])
 
 
-def _route(route: Route) -> list[str]:
-    """The lines that set one route and note that it is wanted."""
-    family = route.to.version
-    to = _shown(route.to)
-    words = [f"ip -{family} route replace {to}"]
+def _batched(route: Route) -> str:
+    """The line of a batch that sets a route; the family follows from its addresses."""
+    words = [f"route replace {route.to}"]
     if route.via is not None:
         words.append(f"via {route.via}")
-    words.append('dev "$nic"')
+    words.append("dev $nic")
     if route.source is not None:
         words.append(f"src {route.source}")
     if route.metric is not None:
         words.append(f"metric {route.metric}")
     if route.table is not None:
         words.append(f"table {route.table}")
-    if route.via is None:
-        words.append("scope link" if family == 4 else "")
+    if route.via is None and route.to.version == 4:
+        words.append("scope link")
     if route.on_link:
         words.append("onlink")
-    words.append(f"proto {PROTOCOL} || fail")
-    lines = [" ".join(word for word in words if word)]
-    if route.table is None and to == "default":
-        lines.append(f"default{family}={route.via},$nic")
-    elif route.table is None:
-        lines.append(f'routes{family}="$routes{family} {to},{route.via},$nic"')
-    return lines
+    return " ".join([*words, f"proto {PROTOCOL}"])
+
+
+def _wanted(route: Route) -> str:
+    """The line that notes a route of the main table as one to keep."""
+    family, to = route.to.version, _shown(route.to)
+    if to == "default":
+        return f"default{family}={route.via},$nic"
+    return f'routes{family}="$routes{family} {to},{route.via},$nic"'
 
 
 def _shown(network: IpNetwork) -> str:

@@ -8,10 +8,15 @@ used() { # table
 rule() { # family address table
     used "$3"
     rules="$rules $2:$3"
-    case " $(ip -"$1" rule show | tr '\n\t' '  ') " in
+    eval "shown=\$shown$1"
+    case " $shown " in
         *" 10100: from $2 lookup $3 "*) ;;
         *) ip -"$1" rule add from "$2" table "$3" priority 10100 || fail ;;
     esac
+}
+look() {
+    shown4=$(ip -4 rule show | tr '\n\t' '  ')
+    shown6=$(ip -6 rule show 2>/dev/null | tr '\n\t' '  ')
 }
 forget_rules() { # family
     ip -"$1" rule show | while read -r number _ address _ table _; do
@@ -48,42 +53,48 @@ add_0() {
     name_nic 52:54:00:00:00:01 eth0 || return 0
     is_wanted "$nic" || return 0
     ours="$ours $nic"
-    ip link set dev "$nic" up || fail
-    ip link set dev "$nic" mtu 1442 || :
     nic0=$nic
-    ip address replace 10.0.0.5/24 dev "$nic" || fail
-    ip -4 route replace 10.0.0.0/16 via 10.0.0.1 dev "$nic" proto 197 || fail
+    ip -force -batch - <<END || fail
+link set dev $nic up
+address replace 10.0.0.5/24 dev $nic
+route replace 10.0.0.0/16 via 10.0.0.1 dev $nic proto 197
+route replace 10.0.0.0/24 dev $nic table 44980 scope link proto 197
+route replace 0.0.0.0/0 via 10.0.0.1 dev $nic table 44980 proto 197
+END
+    read -r mtu <"/sys/class/net/$nic/mtu"
+    [ "$mtu" = 1442 ] || ip link set dev "$nic" mtu 1442 || :
     routes4="$routes4 10.0.0.0/16,10.0.0.1,$nic"
-    ip -4 route replace 10.0.0.0/24 dev "$nic" table 44980 scope link proto 197 || fail
-    ip -4 route replace default via 10.0.0.1 dev "$nic" table 44980 proto 197 || fail
     rule 4 10.0.0.5 44980
 }
 add_1() {
     name_nic 52:54:00:00:00:02 eth1 || return 0
     is_wanted "$nic" || return 0
     ours="$ours $nic"
-    ip link set dev "$nic" up || fail
-    ip link set dev "$nic" mtu 1500 || :
     echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"
     echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null
-    ip address replace 203.0.113.11/24 dev "$nic" || fail
-    ip address replace 203.0.113.12/24 dev "$nic" || fail
-    ip address replace 198.51.100.7/25 dev "$nic" || fail
-    ip address replace 2001:db8:113::11/64 dev "$nic" nodad || fail
-    ip -4 route replace default via 203.0.113.1 dev "$nic" src 203.0.113.11 metric 50 proto 197 || fail
+    ip -force -batch - <<END || fail
+link set dev $nic up
+address replace 203.0.113.11/24 dev $nic
+address replace 203.0.113.12/24 dev $nic
+address replace 198.51.100.7/25 dev $nic
+address replace 2001:db8:113::11/64 dev $nic nodad
+route replace 0.0.0.0/0 via 203.0.113.1 dev $nic src 203.0.113.11 metric 50 proto 197
+route replace 192.0.2.0/24 via 198.51.100.1 dev $nic proto 197
+route replace 192.0.9.1/32 via 198.51.100.1 dev $nic proto 197
+route replace ::/0 via 2001:db8:113::1 dev $nic src 2001:db8:113::11 metric 50 proto 197
+route replace 203.0.113.0/24 dev $nic table 16912 scope link proto 197
+route replace 0.0.0.0/0 via 203.0.113.1 dev $nic table 16912 proto 197
+route replace 198.51.100.0/25 dev $nic table 14635 scope link proto 197
+route replace 0.0.0.0/0 via 198.51.100.1 dev $nic table 14635 proto 197
+route replace 2001:db8:113::/64 dev $nic table 57215 proto 197
+route replace ::/0 via 2001:db8:113::1 dev $nic table 57215 proto 197
+END
+    read -r mtu <"/sys/class/net/$nic/mtu"
+    [ "$mtu" = 1500 ] || ip link set dev "$nic" mtu 1500 || :
     default4=203.0.113.1,$nic
-    ip -4 route replace 192.0.2.0/24 via 198.51.100.1 dev "$nic" proto 197 || fail
     routes4="$routes4 192.0.2.0/24,198.51.100.1,$nic"
-    ip -4 route replace 192.0.9.1 via 198.51.100.1 dev "$nic" proto 197 || fail
     routes4="$routes4 192.0.9.1,198.51.100.1,$nic"
-    ip -6 route replace default via 2001:db8:113::1 dev "$nic" src 2001:db8:113::11 metric 50 proto 197 || fail
     default6=2001:db8:113::1,$nic
-    ip -4 route replace 203.0.113.0/24 dev "$nic" table 16912 scope link proto 197 || fail
-    ip -4 route replace default via 203.0.113.1 dev "$nic" table 16912 proto 197 || fail
-    ip -4 route replace 198.51.100.0/25 dev "$nic" table 14635 scope link proto 197 || fail
-    ip -4 route replace default via 198.51.100.1 dev "$nic" table 14635 proto 197 || fail
-    ip -6 route replace 2001:db8:113::/64 dev "$nic" table 57215 proto 197 || fail
-    ip -6 route replace default via 2001:db8:113::1 dev "$nic" table 57215 proto 197 || fail
     rule 4 203.0.113.11 16912
     rule 4 203.0.113.12 16912
     rule 4 198.51.100.7 14635
@@ -93,15 +104,19 @@ add_2() {
     name_nic 52:54:00:00:00:03 eth2 || return 0
     is_wanted "$nic" || return 0
     ours="$ours $nic"
-    ip link set dev "$nic" up || fail
-    ip link set dev "$nic" mtu 1442 || :
     echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"
     echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null
-    ip address replace 10.0.1.9/24 dev "$nic" || fail
-    ip -4 route replace 10.0.1.0/24 dev "$nic" table 16842 scope link proto 197 || fail
-    ip -4 route replace default via 10.0.1.1 dev "$nic" table 16842 proto 197 || fail
+    ip -force -batch - <<END || fail
+link set dev $nic up
+address replace 10.0.1.9/24 dev $nic
+route replace 10.0.1.0/24 dev $nic table 16842 scope link proto 197
+route replace 0.0.0.0/0 via 10.0.1.1 dev $nic table 16842 proto 197
+END
+    read -r mtu <"/sys/class/net/$nic/mtu"
+    [ "$mtu" = 1442 ] || ip link set dev "$nic" mtu 1442 || :
     rule 4 10.0.1.9 16842
 }
+look
 add_0
 add_1
 add_2
@@ -110,6 +125,7 @@ forget_rules 6
 name_nic 52:54:00:00:00:02 eth1 2>/dev/null && forget_addresses "$nic" "203.0.113.11/24 203.0.113.12/24 198.51.100.7/25 2001:db8:113::11/64"
 name_nic 52:54:00:00:00:03 eth2 2>/dev/null && forget_addresses "$nic" "10.0.1.9/24"
 rules='' routes4='' routes6=''
+look
 add_0
 add_1
 add_2

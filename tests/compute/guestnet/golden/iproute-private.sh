@@ -8,10 +8,15 @@ used() { # table
 rule() { # family address table
     used "$3"
     rules="$rules $2:$3"
-    case " $(ip -"$1" rule show | tr '\n\t' '  ') " in
+    eval "shown=\$shown$1"
+    case " $shown " in
         *" 10100: from $2 lookup $3 "*) ;;
         *) ip -"$1" rule add from "$2" table "$3" priority 10100 || fail ;;
     esac
+}
+look() {
+    shown4=$(ip -4 rule show | tr '\n\t' '  ')
+    shown6=$(ip -6 rule show 2>/dev/null | tr '\n\t' '  ')
 }
 forget_rules() { # family
     ip -"$1" rule show | while read -r number _ address _ table _; do
@@ -48,30 +53,38 @@ add_0() {
     name_nic 52:54:00:00:00:01 eth0 || return 0
     is_wanted "$nic" || return 0
     ours="$ours $nic"
-    ip link set dev "$nic" up || fail
-    ip link set dev "$nic" mtu 1442 || :
     nic0=$nic
-    ip address replace 10.0.0.5/24 dev "$nic" || fail
-    ip -4 route replace 10.0.0.0/16 via 10.0.0.1 dev "$nic" proto 197 || fail
+    ip -force -batch - <<END || fail
+link set dev $nic up
+address replace 10.0.0.5/24 dev $nic
+route replace 10.0.0.0/16 via 10.0.0.1 dev $nic proto 197
+route replace 0.0.0.0/0 via 10.0.0.1 dev $nic src 10.0.0.5 metric 50 proto 197
+END
+    read -r mtu <"/sys/class/net/$nic/mtu"
+    [ "$mtu" = 1442 ] || ip link set dev "$nic" mtu 1442 || :
     routes4="$routes4 10.0.0.0/16,10.0.0.1,$nic"
-    ip -4 route replace default via 10.0.0.1 dev "$nic" src 10.0.0.5 metric 50 proto 197 || fail
     default4=10.0.0.1,$nic
 }
 add_1() {
     name_nic 52:54:00:00:00:02 eth1 || return 0
     is_wanted "$nic" || return 0
     ours="$ours $nic"
-    ip link set dev "$nic" up || fail
-    ip link set dev "$nic" mtu 1500 || :
     echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"
     echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null
+    ip -force -batch - <<END || fail
+link set dev $nic up
+END
+    read -r mtu <"/sys/class/net/$nic/mtu"
+    [ "$mtu" = 1500 ] || ip link set dev "$nic" mtu 1500 || :
 }
+look
 add_0
 add_1
 forget_rules 4
 forget_rules 6
 name_nic 52:54:00:00:00:02 eth1 2>/dev/null && forget_addresses "$nic" ""
 rules='' routes4='' routes6=''
+look
 add_0
 add_1
 forget_routes 4 " $routes4 "
