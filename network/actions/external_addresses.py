@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.db import connection
+from django.db.models import Count
 from django.utils.translation import gettext as _
 
 from network.models import ExternalAddress, ExternalSegment, outside
@@ -61,15 +62,25 @@ def check_all(
 
 def free_count(segment: ExternalSegment) -> int:
     """How many addresses of a segment are free now."""
-    spans = outside.free_spans(segment.network, _nobodys(segment))
-    total = sum(last - first + 1 for first, last in spans)
+    return free_counts([segment])[segment.pk]
+
+
+def free_counts(segments: Sequence[ExternalSegment]) -> dict[str, int]:
+    """How many addresses of each segment are free now, in two queries however many there are."""
+    spans = {one.pk: outside.free_spans(one.network, _nobodys(one)) for one in segments}
+    found = {pk: sum(last - first + 1 for first, last in parts) for pk, parts in spans.items()}
+    gaps = [one.pk for one in segments if one.held_back]
     with scopes_disabled():
-        rows = ExternalAddress.objects.filter(segment=segment).values_list("address", flat=True)
-        if not segment.held_ranges:
-            return total - rows.count()
-        # What was held back after it was given away is not among the free ones.
-        taken = [int(ip_address(text)) for text in rows]
-    return total - sum(any(a <= one <= b for a, b in spans) for one in taken)
+        rows = ExternalAddress.objects.filter(segment__in=list(spans))
+        whole = rows.exclude(segment__in=gaps).order_by().values_list("segment_id")
+        for pk, count in whole.annotate(count=Count("pk")):
+            found[pk] -= count
+        for pk, text in rows.filter(segment__in=gaps).values_list("segment_id", "address"):
+            # What was held back after it was given away is not among the free ones.
+            taken = int(ip_address(text))
+            if any(first <= taken <= last for first, last in spans[pk]):
+                found[pk] -= 1
+    return found
 
 
 def _nobodys(segment: ExternalSegment) -> list[outside.IpRange]:

@@ -77,7 +77,7 @@ class SegmentSerializer(serializers.ModelSerializer[ExternalSegment]):
     )
     def get_free_addresses(self, segment: ExternalSegment) -> int:
         """Return how many addresses are free; no more than every JSON reader can count."""
-        return min(external_addresses.free_count(segment), 2**53)
+        return min(self.context["free"][segment.pk], 2**53)
 
 
 @extend_schema(tags=["External IPs"], parameters=[REGION])
@@ -96,7 +96,9 @@ class SegmentView(ActorMixin):
         wanted = request.query_params.get("region")
         if wanted:
             rows = rows.filter(region_id=wanted)
-        return Response(SegmentSerializer(rows, many=True).data)
+        found = list(rows)
+        free = external_addresses.free_counts(found)
+        return Response(SegmentSerializer(found, many=True, context={"free": free}).data)
 
 
 class ExternalIpSerializer(serializers.ModelSerializer[ExternalIp]):

@@ -43,6 +43,14 @@ def world(module_transaction: Callable[[], Any]) -> World:
 def _make_world() -> World:
     platform = make_platform(Region.objects.create(id="box", name="Box"))
     make_segment(platform.region)
+    make_segment(
+        platform.region,
+        name="six",
+        ip_version=6,
+        cidr="2001:db8::/64",
+        gateway=None,
+        route_policy="none",
+    )
     callers: list[Caller] = []
     for name, mark in (("Acme", "zebra"), ("Rival", "mouse")):
         tenant = Tenant.objects.create(name=name)

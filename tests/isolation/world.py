@@ -408,7 +408,7 @@ def furnish_more(platform: Platform, owner: User, mark: str) -> None:
 
 def furnish_external_ips(platform: Platform, actor: Actor, vm: VM, mark: str) -> dict[str, str]:
     """Buy external IPs: a free one, two on the VM, one in the bin."""
-    segment = ExternalSegment.objects.get(region=platform.region)
+    segment = ExternalSegment.objects.get(region=platform.region, ip_version=4)
     free, egress, bound, binned = buy_ips(actor, segment, count=4, name=f"{mark}-eip")
     for one in (egress, bound):
         bind_external_ip(actor=actor, external_ip=one, target=vm)
