@@ -75,8 +75,8 @@ def now(vm: VM) -> VM:
 
 def taken(host: Host) -> tuple[int, int]:
     """VMs and memory that the platform counts on a host."""
-    (room,) = [one for one in capacity.hosts() if one.host.pk == host.pk]
-    return room.vms, room.memory_taken_mib
+    (usage,) = [one for one in capacity.hosts() if one.host.pk == host.pk]
+    return usage.vms, usage.memory_taken_mib
 
 
 def given_up(box: Box, call: str) -> tuple[VM, Host]:

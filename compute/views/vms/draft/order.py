@@ -32,8 +32,6 @@ class QuotaLine:
 
 
 class Purchase:
-    """What is bought with what is chosen."""
-
     def __init__(self, typed: Typed, terms: Terms, hardware: Hardware, network: Network) -> None:
         self.typed = typed
         self.terms = terms

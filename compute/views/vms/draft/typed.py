@@ -80,7 +80,6 @@ class Typed:
         return int(typed)
 
     def flag(self, name: str) -> bool:
-        """Return whether a box is ticked."""
         return name in self.data
 
     def rows(self, name: str, count: int) -> list[str]:
