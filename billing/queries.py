@@ -44,12 +44,10 @@ class Overview:
 
     @property
     def cash(self) -> Decimal:
-        """The cash balance."""
         return money.from_minor(self.account.cash_minor)
 
     @property
     def gift(self) -> Decimal:
-        """The gift balance."""
         return money.from_minor(self.account.gift_minor)
 
     @property
@@ -191,7 +189,6 @@ def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
 
 
 def orders(tenant: Tenant) -> QuerySet[Order]:
-    """A tenant's orders with their charges."""
     return (
         Order.objects.filter(tenant=tenant)
         .select_related("region")

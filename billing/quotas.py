@@ -37,8 +37,6 @@ def register_meter(item: str, meter: Meter) -> None:
 
 @dataclass(frozen=True)
 class Usage:
-    """One quota of a tenant in a region."""
-
     item: str
     label: str
     used: int

@@ -14,13 +14,10 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def order_id() -> str:
-    """Return a fresh order id."""
     return new_id("order")
 
 
 class OrderKind(models.TextChoices):
-    """What was ordered."""
-
     NEW = "new", _("New")
     RENEWAL = "renewal", _("Renewal")
     UPGRADE = "upgrade", _("Upgrade")
@@ -127,8 +124,6 @@ class OrderLine(models.Model):
 
 
 class SubscriptionStatus(models.TextChoices):
-    """Whether a resource is paid for."""
-
     ACTIVE = "active", _("Active")
     EXPIRED = "expired", _("Expired")
     ENDED = "ended", _("Ended")

@@ -16,7 +16,6 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def price_list_id() -> str:
-    """Return a fresh price list id."""
     return new_id("prices")
 
 

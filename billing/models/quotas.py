@@ -15,13 +15,10 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def quota_request_id() -> str:
-    """Return a fresh quota request id."""
     return new_id("quota")
 
 
 class QuotaItem(models.TextChoices):
-    """What is counted."""
-
     VMS = "vms", _("VMs")
     VCPU = "vcpu", _("vCPU")
     MEMORY_GIB = "memory_gib", _("Memory (GB)")
@@ -138,8 +135,6 @@ class QuotaClaim(models.Model):
 
 
 class QuotaRequestStatus(models.TextChoices):
-    """What became of a request."""
-
     PENDING = "pending", _("Pending")
     APPROVED = "approved", _("Approved")
     REJECTED = "rejected", _("Rejected")

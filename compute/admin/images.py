@@ -32,8 +32,6 @@ FILE, URL, FROM_VM = "file", "url", "vm"
 
 
 class FactsForm(forms.Form):
-    """What is said of an image."""
-
     name = forms.CharField(label=gettext_lazy("Name"), max_length=200)
     remark = forms.CharField(label=gettext_lazy("Description"), max_length=200, required=False)
     distribution = forms.CharField(label=gettext_lazy("Distribution"), max_length=100)
@@ -98,8 +96,6 @@ class AddForm(FactsForm):
 
 
 class ReplaceForm(forms.Form):
-    """Which image takes its place."""
-
     by = forms.ModelChoiceField(Image.objects.none(), label=gettext_lazy("Replaced by"))
 
     def __init__(self, *args: Any, image: Image, **kwargs: Any) -> None:

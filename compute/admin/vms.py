@@ -31,8 +31,6 @@ from scloud.tenancy.admintools import (
 
 
 class MigrateForm(forms.Form):
-    """Where to."""
-
     host = forms.ModelChoiceField(
         Host.objects.none(),
         required=False,
@@ -48,8 +46,6 @@ class MigrateForm(forms.Form):
 
 @admin.register(VM)
 class VmAdmin(ReadOnlyAdmin, VerbAdmin):
-    """Every tenant's VMs."""
-
     kind = "vm"
     list_display = (
         "name",
@@ -104,7 +100,6 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
 
     @admin.display(description=gettext_lazy("state"), ordering="status")
     def state(self, vm: VM) -> str:
-        """The state that people see."""
         return VMS.label(vm.standing, vm.task)
 
     @admin.display(description=gettext_lazy("size"), ordering="vcpus")

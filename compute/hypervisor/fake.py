@@ -81,8 +81,6 @@ class HostFaults:
 
 @dataclass(slots=True)
 class FakeDomain:
-    """A definition, and what runs of it."""
-
     spec: DomainSpec
     running: DomainSpec | None = None
     power_state: PowerState = PowerState.STOPPED
@@ -140,7 +138,6 @@ def forget_fake_hosts() -> None:
 
 
 def open_fake(ref: HostRef) -> "FakeHypervisor":
-    """The driver for the fake host of that URI."""
     host = fake_host(ref.uri)
     host.ref = ref
     return FakeHypervisor(host)

@@ -16,7 +16,6 @@ from scloud.resources.models import Binnable, Resource
 
 
 def disk_id() -> str:
-    """Return a fresh disk id."""
     return new_id("disk")
 
 

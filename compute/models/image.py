@@ -15,7 +15,6 @@ from scloud.tenancy.models import Tenant
 
 
 def image_id() -> str:
-    """Return a fresh image id."""
     return new_id("image")
 
 

@@ -15,8 +15,6 @@ from scloud.tenancy.models import Tenant
 
 
 class Architecture(models.TextChoices):
-    """CPU architectures."""
-
     X86_64 = "x86_64", "x86_64"
     AARCH64 = "aarch64", "aarch64 (ARM)"
 
@@ -35,8 +33,6 @@ class GpuType(models.TextChoices):
 
 
 class HostState(models.TextChoices):
-    """What a host is used for."""
-
     AVAILABLE = "available", _("Available")
     LOCKED = "locked", _("Locked (no new VMs)")
     ENTERING_MAINTENANCE = "entering_maintenance", _("Entering maintenance")
@@ -45,15 +41,12 @@ class HostState(models.TextChoices):
 
 
 class Medium(models.TextChoices):
-    """Disk media."""
-
     HDD = "HDD", "HDD"
     SSD = "SSD", "SSD"
     NVME = "NVME", "NVME"
 
 
 def host_id() -> str:
-    """Return a fresh host id."""
     return new_id("host")
 
 
@@ -106,8 +99,6 @@ class Cluster(models.Model):
 
 
 class Host(models.Model):
-    """A machine with libvirt."""
-
     id = models.CharField(primary_key=True, max_length=20, default=host_id, editable=False)
     name = models.CharField(_("name"), max_length=60, unique=True)
     cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="hosts")

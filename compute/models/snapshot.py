@@ -20,7 +20,6 @@ def snapshot_id() -> str:
 
 
 def schedule_id() -> str:
-    """Return a fresh id of a snapshot schedule."""
     return new_id("schedule")
 
 

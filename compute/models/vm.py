@@ -18,7 +18,6 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def vm_id() -> str:
-    """Return a fresh VM id."""
     return new_id("vm")
 
 

@@ -132,7 +132,6 @@ def standing(rows: QuerySet[VM], *values: str) -> QuerySet[VM]:
 
 
 def in_vpcs(rows: QuerySet[VM], vpc_ids: Iterable[str]) -> QuerySet[VM]:
-    """Narrow VMs to those with a NIC in one of the VPCs."""
     nics = Nic.objects.filter(subnet__vpc__in=list(vpc_ids), vm_id__isnull=False)
     return rows.filter(pk__in=nics.values("vm_id"))
 
@@ -202,6 +201,5 @@ def _bare(address: str) -> str:
 
 
 def paid_until(row: Any) -> datetime | None:
-    """Return until when a row is paid."""
     value: datetime | None = row.paid_until
     return value

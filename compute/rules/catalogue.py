@@ -73,7 +73,6 @@ def size_items(cluster: Cluster, vcpus: int, memory_mib: int, gpu_count: int) ->
 
 
 def disk_item(disk_type: DiskType, size_gib: int, *, system: bool, part: str = MAIN) -> QuoteItem:
-    """Return what a disk costs."""
     word = "system disk" if system else "data disk"
     return QuoteItem(disk_type.sku, size_gib, f"{size_gib} GiB {disk_type.alias} {word}", part)
 

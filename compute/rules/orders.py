@@ -16,8 +16,6 @@ from scloud.resources.models import Region
 
 @dataclass(frozen=True, kw_only=True)
 class VmParts:
-    """The rows that a VM is ordered with."""
-
     region: Region
     cluster: Cluster
     image: Image
@@ -57,7 +55,6 @@ class VmOrder(VmParts):
 
     @property
     def items(self) -> list[QuoteItem]:
-        """What one VM of the order costs."""
         found = rules_catalogue.size_items(
             self.cluster, self.spec.vcpus, self.spec.memory_mib, self.gpu_count
         )
@@ -117,8 +114,6 @@ def vm_order(parts: VmParts, data: Mapping[str, Any]) -> VmOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskOrder:
-    """A data disk that is to be bought."""
-
     region: Region
     disk_type: DiskType
     size_gib: int
@@ -131,7 +126,6 @@ class DiskOrder:
 
     @property
     def items(self) -> list[QuoteItem]:
-        """What the disk costs."""
         return [rules_catalogue.disk_item(self.disk_type, self.size_gib, system=False)]
 
 

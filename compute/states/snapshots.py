@@ -7,8 +7,6 @@ from django.utils.translation import gettext_lazy as _
 
 
 class SnapshotStatus(models.TextChoices):
-    """Where a snapshot stands."""
-
     CREATING = "creating", _("Creating")
     AVAILABLE = "available", _("Available")
     ROLLING_BACK = "rolling_back", _("Rolling back")

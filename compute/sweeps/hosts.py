@@ -41,7 +41,6 @@ class HostAnswer:
 
 
 def ask_host(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
-    """Ask one host for its capacity and all its domains."""
     try:
         driver = hypervisor_of(host)
         return HostAnswer(host, driver.capacity(), driver.observe_all(), revisions=revisions)

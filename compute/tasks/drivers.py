@@ -77,7 +77,6 @@ FOR_OPERATORS = {
 
 
 def hypervisor_of(host: Host) -> Hypervisor:
-    """Return the driver of a host."""
     return open_hypervisor(ref_of(host))
 
 
@@ -87,7 +86,6 @@ def ref_of(host: Host) -> HostRef:
 
 
 def storage_of(pool: StoragePool) -> Storage:
-    """Return the driver of a pool."""
     return open_storage(
         StorageRef(kind="fake" if pool.kind == "fake" else "dir", location=pool.location)
     )

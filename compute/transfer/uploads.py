@@ -176,7 +176,6 @@ class StagingHandler(FileUploadHandler):
             raise RequestDataTooBig(error.message) from error
 
     def file_complete(self, file_size: int) -> StagedFile:
-        """End a file."""
         name, content_type = self.file_name or "", self.content_type or ""
         if self._refused is not None:
             return StagedFile(self._refused, name, content_type, file_size)

@@ -61,7 +61,6 @@ class Machine(Generic[Row]):
     # --- what kinds differ in
 
     def standing(self, row: Row) -> str:
-        """Return where a row stands in the table."""
         return str(cast(Any, row).status)
 
     def event_data(self, row: Row) -> dict[str, Any]:
@@ -84,7 +83,6 @@ class Machine(Generic[Row]):
         return status
 
     def tell(self, row: Row, kind: str, **data: Any) -> None:
-        """Write an event of a row."""
         events.emit(
             tenant_id=cast(Any, row).tenant_id,
             kind=kind,

@@ -24,8 +24,6 @@ class DestroyInput(VerbInput):
 
 
 class TextsBase(VerbInput):
-    """Name and remark."""
-
     name = serializers.CharField(max_length=200, required=False)
     remark = serializers.CharField(max_length=1000, required=False, allow_blank=True)
 
@@ -35,8 +33,6 @@ class TextsInput(TextsBase):
 
 
 class TagsBase(TextsBase):
-    """Name, remark and tags."""
-
     tags = serializers.ListField(
         child=serializers.CharField(max_length=100), required=False, max_length=50
     )
@@ -62,8 +58,6 @@ class ReinstallInput(VerbInput):
 
 
 class VmSizeInput(VerbInput):
-    """One of the sizes that the model offers."""
-
     builds: ClassVar[dict[str, tuple[str, ...]]] = {"spec": ("vcpus", "memory_mib")}
     vcpus = WholeNumber(min_value=1, max_value=255)
     memory_mib = WholeNumber(min_value=64)
@@ -76,8 +70,6 @@ class VmSizePurchaseInput(VmSizeInput):
 
 
 class MakeImageInput(VerbInput):
-    """What the image is called."""
-
     name = serializers.CharField(max_length=200)
     remark = serializers.CharField(max_length=1000, default="", allow_blank=True)
 
@@ -100,8 +92,6 @@ class VncInformationShape(serializers.Serializer[Any]):
 
 
 class ProtectInput(VerbInput):
-    """Whether the VM is protected from deletion."""
-
     deletion_protected = serializers.BooleanField(required=False, source="protected")
 
 
@@ -121,8 +111,6 @@ class DeleteQuery(VerbInput):
 
 
 class AttachInput(VerbInput):
-    """The VM that the disk is attached to."""
-
     vm = Reference("compute.vms", what="VM")
 
 
@@ -133,20 +121,14 @@ class DetachInput(VerbInput):
 
 
 class VmAttachInput(VerbInput):
-    """The disk that is attached."""
-
     disk = Reference("compute.disks", what="disk")
 
 
 class VmDetachInput(DetachInput):
-    """The disk that is detached."""
-
     disk = Reference("compute.disks_of_vm", what="disk")
 
 
 class SizeInput(VerbInput):
-    """A larger size."""
-
     size_gib = WholeNumber(min_value=1, max_value=100_000)
 
 

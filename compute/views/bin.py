@@ -78,8 +78,6 @@ class BinBatch(BatchAction):
 
 
 class BinList(ListView):
-    """What of one kind lies in the bin."""
-
     permission = "resources.view_bin"
     title = gettext_lazy("Recycle bin")
     default_sort = "-deleted"
@@ -114,7 +112,6 @@ class BinList(ListView):
 
     @property
     def kind(self) -> str:  # type: ignore[override]  # one class serves every kind
-        """The kind of the rows, for events."""
         return self.bin_kind.kind
 
     @property
@@ -128,7 +125,6 @@ class BinList(ListView):
 
     @property
     def empty(self) -> EmptyState:  # type: ignore[override]  # as above
-        """What an empty bin says."""
         keep = ui.span(PlatformSettings.load().bin_retention)
         return EmptyState(
             _("The recycle bin is empty"),
@@ -203,7 +199,6 @@ class BinAction(ActionView):
 
     @property
     def kind(self) -> Kind:
-        """The kind of the address."""
         return binnable_kind(self.kwargs["kind"])
 
     @property
@@ -212,7 +207,6 @@ class BinAction(ActionView):
         return self.kind.kind
 
     def get_object(self) -> Any:
-        """The resource of the address."""
         return one(self.kind, self.actor, self.kwargs["pk"])
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
@@ -224,8 +218,6 @@ class BinAction(ActionView):
 
 
 class BinRestore(BinAction):
-    """Out of the bin."""
-
     title = gettext_lazy("Restore")
     verb = gettext_lazy("Restore")
     icon = "arrow-back-up"
@@ -253,7 +245,6 @@ class BinDestroy(BinAction):
     success_text = gettext_lazy("It is being destroyed.")
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """What becomes of the money."""
         found = super().get_dialog_context(obj)
         if obj.paid_until is not None:
             back = PlatformSettings.load().refund_unused
@@ -279,7 +270,6 @@ class BinRenew(RenewView):
         return str(self.kwargs["kind"])
 
     def get_object(self) -> Any:
-        """The resource of the address."""
         return one(binnable_kind(self.kwargs["kind"]), self.actor, self.kwargs["pk"])
 
 
@@ -291,7 +281,6 @@ class BinBatchView(BatchView):
 
     @property
     def kind(self) -> Kind:
-        """The kind of the address."""
         return binnable_kind(self.kwargs["kind"])
 
     @property
@@ -305,8 +294,6 @@ class BinBatchView(BatchView):
 
 
 class BinBatchRestore(BinBatchView):
-    """Restore the chosen ones."""
-
     title = gettext_lazy("Restore")
     verb = gettext_lazy("Restore")
     text = gettext_lazy("They count towards your quota again. Renew expired ones first.")

@@ -58,7 +58,6 @@ class PricedView(ActionView):
         return self.render("compute/disks/price.html", self._price(obj, request.GET))
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """The price of what is in the form."""
         if self.request.method == "POST":
             return self._price(obj, self.request.POST)
         form = self.get_form(obj)
@@ -79,8 +78,6 @@ class PricedView(ActionView):
 
 
 class DiskForm(forms.Form):
-    """A disk that is to be bought."""
-
     name = forms.CharField(label=_("Name"), max_length=30, initial="disk")
     disk_type = forms.ChoiceField(label=_("Type"))
     size_gib = PlainIntegerField(label=_("Size"), min_value=1, max_value=100_000)

@@ -97,7 +97,6 @@ class RenewView(ActionView):
         )
 
     def get_success_text(self, obj: Any, result: Any) -> str | Promise:
-        """What was renewed."""
         return _("%(name)s is renewed.") % {"name": obj.name}
 
 

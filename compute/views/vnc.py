@@ -93,8 +93,6 @@ def power_actions(vm: VM, actor: Actor) -> list[RowAction]:
 
 
 class ScreenPage(ConsoleView):
-    """The screen in a window of its own."""
-
     permission = "compute.open_vnc"
 
     def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
@@ -159,7 +157,6 @@ class ScreenPart(ConsoleView):
     }
 
     def get(self, request: HttpRequest, vm_id: str, part: str) -> HttpResponse:
-        """Render one part."""
         vm = find_vm(vm_id)
         return self.render(
             self.templates[part],

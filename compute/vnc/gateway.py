@@ -113,10 +113,7 @@ class Book(Protocol):
 
 
 class LeaseBook:
-    """The leases in the database."""
-
     async def waiting(self) -> list[VncLease]:
-        """Return the leases for which a port has to be open."""
         return await in_database_thread(leases.waiting)
 
     async def listening(self, lease_id: str) -> bool:
@@ -130,7 +127,6 @@ class LeaseBook:
         )
 
     async def closed(self, lease_id: str, reason: str) -> None:
-        """Note the end."""
         await in_database_thread(partial(leases.mark_closed, lease_id, reason=reason))
 
     async def ending(self, lease_id: str) -> str:

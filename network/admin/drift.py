@@ -29,8 +29,6 @@ class TombstoneAdmin(LookOnly):
 
 @admin.register(NetworkDrift)
 class NetworkDriftAdmin(LookOnly):
-    """The drift report."""
-
     list_display = (
         "problem", "kind", "target_id", "region", "detail", "first_seen_at", "last_seen_at",
         "resolved_at",

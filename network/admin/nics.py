@@ -22,8 +22,6 @@ else:
 
 
 class AddressInline(TabularInline):
-    """The addresses of a NIC."""
-
     model = PrivateAddress
     fields = ("address", "subnet", "created_at")
     readonly_fields = fields
@@ -38,8 +36,6 @@ class AddressInline(TabularInline):
 
 @admin.register(Nic)
 class NicAdmin(FabricAdmin):
-    """NICs of all tenants."""
-
     list_display = (
         "id", "vm_id", "device", "tenant", "region", "mac", "subnet", "security_group", "state",
     )  # fmt: skip
@@ -51,8 +47,6 @@ class NicAdmin(FabricAdmin):
 
 @admin.register(PrivateAddress)
 class PrivateAddressAdmin(LookOnly):
-    """Who holds which address."""
-
     list_display = ("address", "subnet", "nic", "tenant", "created_at")
     list_select_related = ("subnet", "nic", "tenant")
     list_filter = ("subnet__region", "tenant")

@@ -22,8 +22,6 @@ else:
 
 
 class RuleInline(TabularInline):
-    """The rules of a group."""
-
     model = SecurityGroupRule
     fields = ("id", "direction", "protocol", "ports", "cidr", "action", "priority", "description")
     readonly_fields = fields
@@ -38,7 +36,5 @@ class RuleInline(TabularInline):
 
 @admin.register(SecurityGroup)
 class SecurityGroupAdmin(FabricAdmin):
-    """Security groups of all tenants."""
-
     list_display = ("id", "name", "tenant", "region", "is_default", "state", "created_at")
     inlines = (RuleInline,)

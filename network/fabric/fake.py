@@ -89,7 +89,6 @@ class FakeFabric:
 
     @publishes
     def ensure_vpc(self, spec: VpcSpec, *, dry_run: bool = False) -> Changes:
-        """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_vpc {spec.id}")
             return self._put(Kind.VPC, spec.id, spec, dry_run)
@@ -103,7 +102,6 @@ class FakeFabric:
 
     @publishes
     def ensure_subnet(self, spec: SubnetSpec, *, dry_run: bool = False) -> Changes:
-        """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_subnet {spec.id}")
             self._need(Kind.VPC, spec.vpc_id)
@@ -118,7 +116,6 @@ class FakeFabric:
 
     @publishes
     def ensure_segment(self, spec: SegmentSpec, *, dry_run: bool = False) -> Changes:
-        """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_segment {spec.id}")
             return self._put(Kind.SEGMENT, spec.id, spec, dry_run)
@@ -132,7 +129,6 @@ class FakeFabric:
 
     @publishes
     def ensure_security_group(self, spec: SecurityGroupSpec, *, dry_run: bool = False) -> Changes:
-        """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_security_group {spec.id}")
             return self._put(Kind.SECURITY_GROUP, spec.id, spec, dry_run)
@@ -164,7 +160,6 @@ class FakeFabric:
 
     @publishes
     def delete_ports(self, names: Sequence[str]) -> None:
-        """Forget them."""
         with self.world.lock:
             self._begin("delete_ports " + " ".join(names))
             for name in names:

@@ -38,7 +38,6 @@ class FabricResource(Resource):
 
     @property
     def status(self) -> Status:
-        """How far the fabric is."""
         if self.applied_generation >= self.generation:
             return Status.AVAILABLE
         return Status.FAILED if self.sync_error else Status.APPLYING

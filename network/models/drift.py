@@ -8,8 +8,6 @@ from scloud.resources.models import Region
 
 
 class DriftProblem(models.TextChoices):
-    """What is wrong with one thing."""
-
     DIFFERS = "differs", _("Missing or different in the fabric")
     LEFT_OVER = "left_over", _("Still in the fabric after its deletion")
     UNKNOWN = "unknown", _("Marked as ours, but unknown")

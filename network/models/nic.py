@@ -16,7 +16,6 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def nic_id() -> str:
-    """Return a fresh NIC id."""
     return new_id("nic")
 
 
@@ -75,7 +74,6 @@ class Nic(FabricResource):
 
     @property
     def fabric_kind(self) -> str:
-        """The fabric has a port for it."""
         return "port"
 
     @property

@@ -15,12 +15,10 @@ RULES_PER_GROUP: Final = 200
 
 
 def security_group_id() -> str:
-    """Return a fresh security group id."""
     return new_id("sg")
 
 
 def rule_id() -> str:
-    """Return a fresh rule id."""
     return new_id("sgr")
 
 
@@ -32,8 +30,6 @@ class RuleDirection(models.TextChoices):
 
 
 class RuleProtocol(models.TextChoices):
-    """What a rule matches."""
-
     TCP = "tcp", _("TCP")
     UDP = "udp", _("UDP")
     ICMP = "icmp", _("ICMP")

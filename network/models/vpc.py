@@ -15,12 +15,10 @@ from scloud.lib.ids import new_id
 
 
 def vpc_id() -> str:
-    """Return a fresh VPC id."""
     return new_id("vpc")
 
 
 def subnet_id() -> str:
-    """Return a fresh subnet id."""
     return new_id("subnet")
 
 
@@ -47,7 +45,6 @@ class Vpc(FabricResource):
 
     @property
     def network(self) -> IPv4Network:
-        """The range as a value."""
         return IPv4Network(self.cidr)
 
     def clean(self) -> None:
@@ -80,12 +77,10 @@ class Subnet(FabricResource):
 
     @property
     def network(self) -> IPv4Network:
-        """The range as a value."""
         return IPv4Network(self.cidr)
 
     @property
     def gateway(self) -> IPv4Address:
-        """The address of the VPC's router in this subnet."""
         return cidr.gateway_of(self.network)
 
     def clean(self) -> None:

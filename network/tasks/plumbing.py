@@ -53,7 +53,6 @@ def nic_specs(vm_id: str) -> list[NicSpec]:
 
 
 def nic_spec(nic: Nic) -> NicSpec:
-    """One bound NIC."""
     if nic.index is None:
         raise ValueError(f"{nic.pk} is not bound")
     subnet = nic.subnet
@@ -131,7 +130,6 @@ def remove_nic_ports(nics: Sequence[Nic]) -> None:
 
 
 def observe_nic(nic: Nic) -> PortObservation:
-    """Whether the NIC's port is there and up."""
     with translated_errors():
         return fabric_of(nic.region).port_observation(str(nic.port_uuid))
 

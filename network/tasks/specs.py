@@ -19,7 +19,6 @@ from network.models import Nic, SecurityGroup, SecurityGroupRule, Subnet, Vpc
 
 
 def vpc_spec(vpc: Vpc) -> VpcSpec:
-    """The router of a VPC."""
     return VpcSpec(id=vpc.pk)
 
 
@@ -36,12 +35,10 @@ def subnet_spec(subnet: Subnet) -> SubnetSpec:
 
 
 def security_group_spec(group: SecurityGroup) -> SecurityGroupSpec:
-    """A group with its present rules."""
     return SecurityGroupSpec(id=group.pk, rules=tuple(map(rule_spec, group.rules.all())))
 
 
 def rule_spec(rule: SecurityGroupRule) -> RuleSpec:
-    """One rule of a group."""
     return RuleSpec(
         id=rule.pk,
         direction=Direction(rule.direction),
@@ -55,7 +52,6 @@ def rule_spec(rule: SecurityGroupRule) -> RuleSpec:
 
 
 def port_spec(nic: Nic) -> PortSpec:
-    """The port of an internal NIC."""
     if nic.subnet_id is None:
         raise ValueError(f"{nic.pk} is on no subnet")
     return PortSpec(

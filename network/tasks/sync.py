@@ -23,11 +23,9 @@ class SyncHandler(Handler):
     model: type[FabricResource]
 
     def steps(self, job: Job) -> Sequence[Step]:
-        """One step."""
         return [Step("apply", _("Apply to the network"), self._run)]
 
     def apply(self, row: FabricResource) -> None:
-        """Apply the row to the fabric."""
         raise NotImplementedError
 
     def _run(self, context: Context) -> None:
@@ -62,7 +60,6 @@ class SyncVpc(SyncHandler):
     model = Vpc
 
     def apply(self, row: FabricResource) -> None:
-        """The VPC's router."""
         plumbing.apply_vpc(fabric_of(row.region), row.pk)
 
 
@@ -85,7 +82,6 @@ class SyncSecurityGroup(SyncHandler):
     model = SecurityGroup
 
     def apply(self, row: FabricResource) -> None:
-        """The present rules."""
         plumbing.apply_security_group(fabric_of(row.region), row.pk)
 
 
@@ -107,7 +103,6 @@ class Remove(Handler):
     """
 
     def steps(self, job: Job) -> Sequence[Step]:
-        """One step."""
         return [Step("remove", _("Remove from the network"), self._run)]
 
     def _run(self, context: Context) -> None:

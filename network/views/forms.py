@@ -16,15 +16,11 @@ _GENEROUS = 300
 
 
 class NameForm(forms.Form):
-    """Name and remark, of anything."""
-
     name = forms.CharField(label=_("Name"), max_length=_GENEROUS)
     remark = forms.CharField(label=_("Remark"), max_length=_GENEROUS, required=False)
 
 
 class VpcForm(NameForm):
-    """A new VPC."""
-
     cidr = forms.CharField(
         label=_("Address range"),
         initial="10.0.0.0/16",
@@ -35,8 +31,6 @@ class VpcForm(NameForm):
 
 
 class SubnetForm(NameForm):
-    """A new subnet."""
-
     cidr = forms.CharField(
         label=_("Address range"),
         max_length=_GENEROUS,
@@ -57,8 +51,6 @@ class SubnetForm(NameForm):
 
 
 class SecurityGroupForm(NameForm):
-    """A new security group."""
-
     template = forms.ChoiceField(
         label=_("Initial rules"),
         choices=(
@@ -72,8 +64,6 @@ class SecurityGroupForm(NameForm):
 
 
 class RuleForm(forms.Form):
-    """A rule of a security group."""
-
     direction = forms.ChoiceField(label=_("Direction"), choices=RuleDirection.choices)
     service = forms.ChoiceField(
         label=_("Service"), choices=[(service.key, service.label) for service in SERVICES]
@@ -101,7 +91,6 @@ class RuleForm(forms.Form):
 
     @staticmethod
     def initial_of(rule: SecurityGroupRule) -> dict[str, Any]:
-        """The values of a rule that is there."""
         return {
             "direction": rule.direction,
             "service": service_of(rule).key,

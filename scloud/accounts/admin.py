@@ -114,7 +114,6 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         self.fields["allowed_from"].initial = "\n".join(self.instance.networks)
 
     def clean_allowed_from(self) -> list[str]:
-        """Return the networks."""
         try:
             return check_networks(self.cleaned_data["allowed_from"].split())
         except InvalidInput as error:

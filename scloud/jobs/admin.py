@@ -34,8 +34,6 @@ def _not_active(job: Job) -> str:
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
-    """The durable jobs of all tenants."""
-
     list_display = (
         "created_at",
         "title",

@@ -12,13 +12,10 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def job_id() -> str:
-    """Return a fresh job id."""
     return new_id("job")
 
 
 class JobStatus(models.TextChoices):
-    """Where a job is."""
-
     QUEUED = "queued", _("Queued")
     RUNNING = "running", _("Running")
     SUCCEEDED = "succeeded", _("Succeeded")

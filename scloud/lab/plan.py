@@ -33,8 +33,6 @@ def cache_root() -> Path:
 
 @dataclass(frozen=True)
 class HostPlan:
-    """One libvirt host of a lab."""
-
     lab: Lab
     number: int
 

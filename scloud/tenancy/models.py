@@ -18,12 +18,10 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def tenant_id() -> str:
-    """Return a fresh tenant id."""
     return new_id("tenant")
 
 
 def api_key_id() -> str:
-    """Return a fresh API key id."""
     return new_id("key")
 
 
@@ -71,7 +69,6 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Create a tenant's user."""
         user = self.model(email=self.normalize_email(email).lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)

@@ -76,5 +76,4 @@ def matches(pattern: str, permission: str) -> bool:
 
 
 def role_allows(role: str, permission: str) -> bool:
-    """Tell whether a role includes a permission."""
     return any(matches(pattern, permission) for pattern in GRANTS.get(role, ()))

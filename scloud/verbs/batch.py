@@ -20,8 +20,6 @@ MAX_ROWS = 100
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of one row of a batch."""
-
     row: Any
     job: Job | None
     error: ScloudError | None

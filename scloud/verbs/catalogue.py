@@ -322,5 +322,4 @@ def of_kind(kind: str) -> Catalogue[Any]:
 
 
 def all_catalogues() -> list[Catalogue[Any]]:
-    """Return every catalogue, in the order of their declaration."""
     return list(_catalogues.values())

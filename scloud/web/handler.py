@@ -137,7 +137,6 @@ class LiveBody(io.RawIOBase):
         self._held = b""
 
     def readable(self) -> bool:
-        """As any file for reading."""
         return True
 
     def read(self, size: int | None = -1) -> bytes:

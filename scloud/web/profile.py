@@ -73,7 +73,6 @@ class ProfileView(ConsoleView):
         return response
 
     def show(self, form: ProfileForm, *, status: int = 200) -> HttpResponse:
-        """Render the page."""
         here = self.request.session.session_key
         sessions = [
             {
@@ -89,8 +88,6 @@ class ProfileView(ConsoleView):
 
 
 class PasswordForm(forms.Form):
-    """The current and a new password."""
-
     current = forms.CharField(
         label=gettext_lazy("Current password"),
         max_length=200,
@@ -198,8 +195,6 @@ def _key_status(key: ApiKey) -> StatusView:
 
 
 class ApiKeysView(ListView):
-    """The caller's API keys."""
-
     kind = "key"
     permission = "tenancy.manage_api_keys"
     title = gettext_lazy("API keys")
@@ -382,8 +377,6 @@ class ApiKeyNetworksView(OwnKeyView):
 
 
 class ApiKeyRevokeView(OwnKeyView):
-    """The dialog that revokes a key."""
-
     title = gettext_lazy("Revoke API key")
     text = gettext_lazy("Programs that use it lose access immediately.")
     verb = gettext_lazy("Revoke")

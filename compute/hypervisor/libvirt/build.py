@@ -251,7 +251,6 @@ def build_graphics(address: str, password: str, valid_until: datetime) -> elemen
 
 
 def build_host_device(address: PciAddress) -> elements.HostDevice:
-    """A PCI function of the host."""
     return elements.HostDevice(
         domain=f"0x{address.domain:04x}",
         bus=f"0x{address.bus:02x}",

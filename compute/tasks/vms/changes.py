@@ -364,7 +364,6 @@ class MakeImage(VmHandler):
         return (Step("copy", _("Copying the system disk"), self.ensure_copied, 1),)
 
     def image(self, context: Context) -> Image:
-        """Return the image in the making."""
         return Image.objects.select_related("pool").get(pk=context.payload["image"])
 
     def ensure_copied(self, context: Context) -> None:

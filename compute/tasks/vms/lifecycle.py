@@ -82,7 +82,6 @@ def ensure_running(context: Context) -> None:
 
 
 def ensure_off(context: Context) -> None:
-    """Switch the domain off."""
     vm = vm_of(context.job)
     if vm.host is None:
         return
@@ -311,8 +310,6 @@ class ExpireVm(VmHandler):
 
 
 class PowerOffVm(VmHandler):
-    """Pull the plug."""
-
     verb = "power_off_vm"
     lands_in = VmStatus.STOPPED
 

@@ -38,7 +38,6 @@ class Ends:
 
     @property
     def stayed(self) -> bool:
-        """It runs here and not there."""
         return self.source in _ALIVE and self.destination not in (*_ALIVE, None)
 
 
@@ -48,7 +47,6 @@ def host_named(context: Context, end: str) -> Host:
 
 
 def look(vm: VM, source: Host, destination: Host) -> Ends:
-    """Ask both hosts."""
     answers: list[Power | None] = []
     for host in (source, destination):
         try:

@@ -37,8 +37,6 @@ def _plan(schedule: SnapshotSchedule | None) -> Any:
 
 
 class DiskDetail(DetailListView, SnapshotList):
-    """A disk with its snapshots."""
-
     permission = "compute.view_disk"
     page_template = DetailListView.page_template
     columns = tuple(one for one in SnapshotList.columns if one.key != "disk")
@@ -57,11 +55,9 @@ class DiskDetail(DetailListView, SnapshotList):
         return disk_queries.disk(self.kwargs["disk_id"], binned=True)
 
     def get_queryset(self) -> QuerySet[Snapshot]:
-        """Its snapshots."""
         return snapshot_queries.snapshots().filter(disk=self.disk)
 
     def page_context(self) -> dict[str, Any]:
-        """Return the head of the page."""
         disk = self.disk
         found = menu("disk", disk, self.actor)
         vm = disk.vm

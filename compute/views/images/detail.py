@@ -55,7 +55,6 @@ class ImageDetail(DetailListView):
         return vm_queries.vms().filter(image=self.image)
 
     def page_context(self) -> dict[str, Any]:
-        """Return the head of the page."""
         image = self.image
         create, *others = image_actions(image, self.actor)
         base = image.base_image

@@ -55,8 +55,6 @@ class FactsForm(forms.Form):
 
 
 class UrlForm(FactsForm):
-    """From where."""
-
     field_order = ("url", "name")
     url = forms.CharField(
         label=gettext_lazy("URL"),
@@ -66,8 +64,6 @@ class UrlForm(FactsForm):
 
 
 class UploadForm(FactsForm):
-    """Which file."""
-
     field_order = ("file", "name")
     file = forms.FileField(
         label=gettext_lazy("File"), help_text=gettext_lazy("A QCOW2 or raw file.")
@@ -75,8 +71,6 @@ class UploadForm(FactsForm):
 
 
 class ImageImport(ActionView):
-    """From a URL."""
-
     permission = "compute.import_image"
     title = gettext_lazy("Import image from URL")
     verb = gettext_lazy("Import")
@@ -96,7 +90,6 @@ class ImageImport(ActionView):
         return ImageFacts(region=region, pool=pool, **named)
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Begin."""
         return import_image_url(
             actor=self.actor, facts=self.facts(data), url=data["url"], sha256=data["sha256"]
         )
@@ -107,8 +100,6 @@ class ImageImport(ActionView):
 
 
 class ImageUpload(ImageImport):
-    """From a file of the browser."""
-
     title = gettext_lazy("Upload image")
     verb = gettext_lazy("Upload")
     icon = "upload"
@@ -148,8 +139,6 @@ verbs.register(
 
 
 class ImageFile(ConsoleView):
-    """The file that lies ready."""
-
     permission = "compute.download_image"
 
     def get(self, request: HttpRequest, image_id: str) -> HttpResponseBase:

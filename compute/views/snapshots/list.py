@@ -114,8 +114,6 @@ class SnapshotList(VerbList):
 
 
 class VmSnapshots(VmPage, SnapshotList):
-    """The snapshots of a VM's disks."""
-
     tab = "snapshots"
     permission = "compute.view_snapshot"
     page_template = "compute/snapshots/vm_tab.html"
@@ -128,7 +126,6 @@ class VmSnapshots(VmPage, SnapshotList):
     )
 
     def get_queryset(self) -> QuerySet[Snapshot]:
-        """Those of this VM's disks."""
         vm = vm_queries.vm(self.kwargs["vm_id"])
         return snapshot_queries.snapshots().filter(disk__vm=vm)
 

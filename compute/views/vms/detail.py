@@ -139,7 +139,6 @@ class VmTabView(VmPage):
         raise NotImplementedError
 
     def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
-        """Show it."""
         vm = vm_queries.vm(vm_id)
         part = request.GET.get("part", "")
         if part == "head":
@@ -162,8 +161,6 @@ class VmTabView(VmPage):
 
 
 class VmOverview(VmTabView):
-    """Facts and configuration."""
-
     tab = "overview"
     body_template = "compute/vms/overview.html"
 
@@ -277,13 +274,10 @@ def ui_url(url_name: str | None, pk: str) -> str:
 
 
 class VmDisks(VmTabView):
-    """The system disk and the data disks."""
-
     tab = "disks"
     body_template = "compute/vms/disks.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
-        """One row a disk, with its verbs."""
         disks: Any = disk_queries.disks_of(vm)
         rows = [
             {
@@ -311,7 +305,6 @@ class VmNetwork(VmTabView):
     body_template = "compute/vms/network.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
-        """One row a NIC."""
         rows = []
         for nic in nics_of(vm.pk):
             group = nic.security_group
@@ -337,22 +330,18 @@ class VmNetwork(VmTabView):
 
 
 class VmLog(VmPage, OperationsView):
-    """The operation log, narrowed to one VM."""
-
     tab = "log"
     title = gettext_lazy("Operation log")
     text = gettext_lazy("Operations on this VM, who performed them, and the results.")
     page_template = "compute/vms/log.html"
 
     def get_queryset(self) -> QuerySet[Operation]:
-        """Entries that name this VM."""
         operations: QuerySet[Operation] = Operation.objects.filter(
             resources__contains=[{"id": vm_queries.vm(self.kwargs["vm_id"]).pk}]
         )
         return operations
 
     def page_context(self) -> dict[str, Any]:
-        """The page around the list."""
         return self.frame_of(vm_queries.vm(self.kwargs["vm_id"]))
 
 

@@ -13,8 +13,6 @@ from scloud.tenancy.scoping import in_scope_of
 
 
 class Command(BaseCommand):
-    """Makes an API key."""
-
     help = "Make an API key for a tenant's user; the secret is printed this once."
 
     def add_arguments(self, parser: CommandParser) -> None:
