@@ -51,7 +51,7 @@ database: install-tests
 	@$(AS_ROOT) $(PY) -m scloud.lab pg up --no-fsync
 
 fast: database ## Tests that need no hypervisor and no browser
-	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not bench" -n 2 --durations 15
+	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not install and not bench" -n 2 --durations 15
 
 test: check database ## All checks and all tests, on real hypervisors
 	$(AS_ROOT) scripts/test.sh

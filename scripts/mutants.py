@@ -238,7 +238,7 @@ def copy_tree(number: int) -> Path:
 
 def pytest_command(*words: str) -> list[str]:
     """Return the command that runs tests of the tree that is the working directory."""
-    marks = "not lab and not browser and not bench"
+    marks = "not lab and not browser and not install and not bench"
     plain = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks]
     return [str(ROOT / ".venv/bin/python"), *plain, *words]
 
