@@ -79,8 +79,10 @@ def reconcile_hosts(rounds: Rounds | None = None) -> None:
         answers = (rounds or _rounds).ask(hosts)
         for answer in answers:
             record_host(answer)
-        reconcile_domains([answer for answer in answers if answer.capacity is not None])
-    if len(answers) == len(hosts):
+        heard = [answer for answer in answers if answer.capacity is not None]
+        reconcile_domains(heard)
+    # Of a host that answered with an error nothing is known.
+    if len(heard) == len(hosts):
         freezing.reported("hosts")
 
 

@@ -115,7 +115,10 @@ def release(*, actor: Actor, row: SweepFreeze) -> SweepFreeze:
             _("The drift report is not complete yet: %(missing)s.")
             % {"missing": ", ".join(missing)},
             code="report_incomplete",
-            remedy=_("Wait until the sweeper has looked at everything, then read the report."),
+            remedy=_(
+                "Wait until every host, pool and network controller has answered, then read the "
+                "report. Repair what does not answer, or enter the address of its replacement."
+            ),
             numbers={"missing": missing},
         )
     changed = SweepFreeze.objects.filter(pk=row.pk, released_at=None).update(
