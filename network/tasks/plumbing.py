@@ -25,6 +25,8 @@ from scloud.lib.locks import advisory_key
 
 #: The code of a HostError for something that should be on the fabric and is not.
 MISSING = "fabric_missing"
+#: The code of a HostError for a fabric that does not answer.
+UNREACHABLE = "fabric_unreachable"
 
 Row = TypeVar("Row", bound=FabricResource)
 
