@@ -13,6 +13,7 @@ from billing.models import Charge, Order, PriceList, Subscription, SubscriptionS
 from billing.pricing import Method
 from billing.replay import replay
 from billing.services import QuoteItem
+from scloud.lib.decimals import is_plain, plain
 from scloud.lib.errors import Conflict, InsufficientBalance, InvalidInput, NotFound, StaleQuote
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -484,6 +485,25 @@ def test_a_published_list_may_be_copied_but_not_published_again(
     with pytest.raises(Conflict) as refusal:
         pricelists.publish(empty)
     assert refusal.value.code == "price_list_empty"
+
+
+def test_quantities_are_plain_wherever_they_are_told(
+    buy: Buy, tenant: Tenant, region: Region
+) -> None:
+    """However the number was computed: in quotes, in subscriptions, in what a change adds."""
+    forty = [QuoteItem("vcpu", Decimal("4E+1")), QuoteItem("memory_gib", Decimal("40.000000"))]
+    quote = services.quote(
+        tenant=tenant, region=region, items=forty, method=Method.MONTH, periods=1, count=1
+    ).as_dict()
+    assert [line["quantity"] for line in quote["lines"]] == ["40", "40"]
+    buy("vm-a", items=forty)
+    assert [line["quantity"] for line in subscription().lines] == ["40", "40"]
+    hundred = [QuoteItem("vcpu", Decimal("1E+2")), QuoteItem("memory_gib", Decimal("1E+2"))]
+    change_of = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=hundred).as_dict()
+    assert [line["quantity"] for line in change_of["lines"]] == ["60", "60"]
+    for line in change_of["lines"]:
+        assert is_plain(line["periods"]), line
+        assert line["periods"] == plain(Decimal(line["periods"])), line
 
 
 def test_the_quote_of_a_change_is_json(buy: Buy, tenant: Tenant) -> None:
