@@ -299,6 +299,7 @@ _PUBLIC = (
         input=inputs.VmAttachInput,
         route=Route(
             "Attach an unbound disk of the VM's region, live where the VM runs.",
+            operation="attach_disk_to_vm",
             example=("Attach", {"disk": "disk-4k2p09xqa"}),
         ),
         dialog=Dialog(
@@ -317,6 +318,7 @@ _PUBLIC = (
         input=inputs.VmDetachInput,
         route=Route(
             "Unmount a data disk in the guest, where it runs, and take it off the VM.",
+            operation="detach_disk_from_vm",
             example=("Detach", {"disk": "disk-4k2p09xqa"}),
         ),
         dialog=Dialog(

@@ -80,11 +80,12 @@ def locked(row: Any) -> Any:
     return fresh
 
 
-def rename(row: Named, name: str, remark: str | None) -> Named:
-    """Give a row another name and, unless it is None, another remark."""
+def rename(row: Named, name: str | None, remark: str | None) -> Named:
+    """Give a row another name and another remark; None leaves one as it is."""
     fresh: Named = locked(row)
     audit.note(before={"name": fresh.name, "remark": fresh.remark})
-    fresh.name = checked_name(name)
+    if name is not None:
+        fresh.name = checked_name(name)
     if remark is not None:
         fresh.remark = checked_text(remark, field="remark")
     fresh.save(update_fields=["name", "remark"])

@@ -96,9 +96,9 @@ def create_security_group(
 
 @action("network.rename_security_group")
 def rename_security_group(
-    *, actor: Actor, group: SecurityGroup, name: str, remark: str | None = None
+    *, actor: Actor, group: SecurityGroup, name: str | None = None, remark: str | None = None
 ) -> SecurityGroup:
-    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+    """Change name and remark; None leaves one as it is. Raises InvalidInput, NotFound."""
     return rename(group, name, remark)
 
 

@@ -69,8 +69,10 @@ def create_vpc(
 
 
 @action("network.rename_vpc")
-def rename_vpc(*, actor: Actor, vpc: Vpc, name: str, remark: str | None = None) -> Vpc:
-    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+def rename_vpc(
+    *, actor: Actor, vpc: Vpc, name: str | None = None, remark: str | None = None
+) -> Vpc:
+    """Change name and remark; None leaves one as it is. Raises InvalidInput, NotFound."""
     return rename(vpc, name, remark)
 
 
@@ -136,8 +138,10 @@ def create_subnet(
 
 
 @action("network.rename_subnet")
-def rename_subnet(*, actor: Actor, subnet: Subnet, name: str, remark: str | None = None) -> Subnet:
-    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+def rename_subnet(
+    *, actor: Actor, subnet: Subnet, name: str | None = None, remark: str | None = None
+) -> Subnet:
+    """Change name and remark; None leaves one as it is. Raises InvalidInput, NotFound."""
     return rename(subnet, name, remark)
 
 
