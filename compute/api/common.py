@@ -16,12 +16,15 @@ REGION = OpenApiParameter("region", str, description="Only those of this region.
 SEARCH = OpenApiParameter("search", str, description="In name, remark and id.")
 
 
-def status_of(choices: type[models.TextChoices]) -> OpenApiParameter:
-    """Return the parameter that narrows a list by status; what is destroyed is in no list."""
+def status_of(choices: type[models.TextChoices], *more: str) -> OpenApiParameter:
+    """Return the parameter that narrows a list by status; what is destroyed is in no list.
+
+    ``more`` are what answers say as a status and no row holds.
+    """
     return OpenApiParameter(
         "status",
         str,
-        enum=[value for value in choices.values if value != "destroyed"],
+        enum=[*(value for value in choices.values if value != "destroyed"), *more],
         description="Only those in this status.",
     )
 

@@ -20,7 +20,7 @@ from compute.models import VM
 from compute.queries import catalogue
 from compute.queries import vms as vm_queries
 from compute.rules.orders import VmOrder, VmParts, vm_order
-from compute.states.vms import VmStatus
+from compute.states.vms import PAUSED, VmStatus
 from network.models import SecurityGroup, Subnet
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput, NotFound
@@ -151,7 +151,7 @@ class VmViewSet(VerbViewSet):
     @extend_schema(
         parameters=[
             REGION,
-            status_of(VmStatus),
+            status_of(VmStatus, PAUSED),
             OpenApiParameter("search", str, description="In name, remark, id, tags, addresses."),
             OpenApiParameter("tag", str, description="Only those with this tag."),
         ]

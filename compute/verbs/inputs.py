@@ -58,6 +58,8 @@ class ReinstallInput(VerbInput):
 
 
 class VmSizeInput(VerbInput):
+    """One of the sizes that the model offers."""
+
     builds: ClassVar[dict[str, tuple[str, ...]]] = {"spec": ("vcpus", "memory_mib")}
     vcpus = WholeNumber(min_value=1, max_value=255)
     memory_mib = WholeNumber(min_value=64)
@@ -70,6 +72,8 @@ class VmSizePurchaseInput(VmSizeInput):
 
 
 class MakeImageInput(VerbInput):
+    """The image that is made of the system disk."""
+
     name = serializers.CharField(max_length=200)
     remark = serializers.CharField(max_length=1000, default="", allow_blank=True)
 
@@ -111,6 +115,8 @@ class DeleteQuery(VerbInput):
 
 
 class AttachInput(VerbInput):
+    """The VM that the disk is attached to; of the same region."""
+
     vm = Reference("compute.vms", what="VM")
 
 
@@ -121,14 +127,20 @@ class DetachInput(VerbInput):
 
 
 class VmAttachInput(VerbInput):
+    """The disk that is attached; unbound, of the VM's region."""
+
     disk = Reference("compute.disks", what="disk")
 
 
 class VmDetachInput(DetachInput):
+    """The data disk that is detached; ``force`` as for the disk itself."""
+
     disk = Reference("compute.disks_of_vm", what="disk")
 
 
 class SizeInput(VerbInput):
+    """The new size of the disk in GB; only a larger one."""
+
     size_gib = WholeNumber(min_value=1, max_value=100_000)
 
 

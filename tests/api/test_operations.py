@@ -14,7 +14,8 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiYamlRenderer
 
 from scloud.rest.openapi import REFUSALS
-from scloud.rest.shown import WRITTEN
+from scloud.rest.shown import WRITTEN, ShownSerializer
+from scloud.verbs.inputs import VerbInput
 from tests.api.client import Program
 from tests.compute.box import Box
 from tests.compute.factories import Platform
@@ -140,6 +141,39 @@ def test_answers_have_every_field_always(schema: dict[str, Any]) -> None:
             optional[name] = fields
     assert set(optional) == {"Error", "Step"}
     assert optional["Step"] == {"at"}
+
+
+def test_every_form_is_described_in_words_of_its_own(schema: dict[str, Any]) -> None:
+    """The docstring of a shape is what programmers of clients read; a base class's is not."""
+    words = {
+        name: one.get("description", "")
+        for name, one in schema["components"]["schemas"].items()
+        if one.get("type") == "object" and not name.startswith("Paginated")
+    }
+    assert [name for name, text in words.items() if not text] == []
+    assert [text for text, count in Counter(words.values()).items() if count > 1] == []
+    assert [name for name, text in words.items() if text.startswith(INHERITED)] == []
+
+
+INHERITED = tuple(str(one.__doc__).split("\n")[0] for one in (VerbInput, ShownSerializer))
+
+
+def test_lists_are_narrowed_by_every_status_that_they_show(
+    schema: dict[str, Any], operations: dict[str, Operation]
+) -> None:
+    """Also by one that no row holds: a VM that runs is shown as paused."""
+    found = {}
+    for where, operation in operations.items():
+        asked = [one for one in operation.get("parameters", []) if one["name"] == "status"]
+        for parameter in asked:
+            [page] = operation["responses"]["200"]["content"].values()
+            name = page["schema"]["$ref"].rsplit("/", 1)[1].removeprefix("Paginated")
+            row = schema["components"]["schemas"][name.removesuffix("List")]
+            [shown] = row["properties"]["status"]["allOf"]
+            values = schema["components"]["schemas"][shown["$ref"].rsplit("/", 1)[1]]["enum"]
+            found[where] = set(values) - set(parameter["schema"].get("enum", values))
+    assert len(found) == 5
+    assert {where: left for where, left in found.items() if left - {"destroyed"}} == {}
 
 
 LISTS = ("vms", "disks", "snapshots", "images", "jobs", "vpcs", "subnets", "security-groups",
