@@ -1,13 +1,29 @@
 #!/usr/bin/env bash
-# Long random runs. STEPS says how long, SEED which: STEPS=2000 SEED=7 make soak
+# Long random runs: verbs and faults on drivers in memory, requests made from the API's description,
+# and verbs on real hosts while processes are killed.
+#   STEPS=2000 API_MINUTES=15 VERBS=600 SEED=7 make soak
+# A length of 0 leaves a part out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 py=.venv/bin/python
 steps=${STEPS:-2000}
+minutes=${API_MINUTES:-15}
+verbs=${VERBS:-600}
 seed=${SEED:-$RANDOM}
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 
 status=0
-say "verbs and faults on drivers in memory: STEPS=$steps SEED=$seed"
-SCLOUD_MODEL_STEPS=$steps SCLOUD_MODEL_SEED=$seed $py -m pytest -q tests/model || status=1
+if ((steps)); then
+    say "verbs and faults on drivers in memory: STEPS=$steps SEED=$seed"
+    SCLOUD_MODEL_STEPS=$steps SCLOUD_MODEL_SEED=$seed $py -m pytest -q tests/model || status=1
+fi
+if ((minutes)); then
+    say "requests made from the API's description: API_MINUTES=$minutes SEED=$seed"
+    SCLOUD_API_MINUTES=$minutes SCLOUD_API_SEED=$seed \
+        $py -m pytest -q -s tests/api/test_generated_requests.py || status=1
+fi
+if ((verbs)); then
+    say "verbs on real hosts while processes are killed: VERBS=$verbs SEED=$seed"
+    $py -m tests.chaos --verbs "$verbs" --seed "$seed" || status=1
+fi
 exit $status

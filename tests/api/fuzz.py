@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import re
 import uuid
@@ -15,14 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import schemathesis
-from asgiref.wsgi import WsgiToAsgiInstance
-from django.core.wsgi import get_wsgi_application
 from django.db import connections
 from schemathesis.engine import events, from_schema
 from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
 
 from scloud.rest import idempotency
 from scloud.rest.schema import document
+from tests.asgi import answered, connections_end_with_requests
 
 PHASES: Final = ("examples", "coverage", "fuzzing", "stateful")
 # Refusals of a request for what it looks like, which the schema has to rule out beforehand.
@@ -53,60 +51,55 @@ class Found:
 
 
 class Served:
-    """The product as an ASGI application, all of it in one thread with one connection.
+    """The application of the console's process, as uvicorn calls it: body guard and all.
 
-    Its own ASGI handler has a thread for each request, and each would leave a connection behind.
     ``meanwhile`` is called after each request that changed something.
     """
 
     def __init__(self, thread: ThreadPoolExecutor, meanwhile: Callable[[], object]) -> None:
-        self.thread = thread
+        self._thread = thread
         self._meanwhile = meanwhile
-        self._product: Any = get_wsgi_application()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
+        # As behind uvicorn, which is told that the application has no lifespan.
         assert scope["type"] == "http", "only requests are spoken of here"
-        body, more = io.BytesIO(), True
-        while more:
-            message = await receive()
-            body.write(message.get("body", b""))
-            more = message.get("more_body", False)
-        body.seek(0)
-        work = asyncio.get_running_loop().run_in_executor(self.thread, self._answer, scope, body)
-        status, headers, content = await work
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        headers = [pair for pair in scope["headers"] if pair[0] != _KEY]
+        if len(headers) < len(scope["headers"]):
+            headers.append((_KEY, _fresh(dict(scope["headers"])[_KEY])))
+        scope = {**scope, "client": ("127.0.0.1", 1), "headers": headers}
+        statuses: list[int] = []
 
-    def _answer(self, scope: Any, body: io.BytesIO) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        adapter: Any = WsgiToAsgiInstance(None)  # type: ignore[no-untyped-call]  # asgiref's own
-        adapter.scope = scope
-        environ = adapter.build_environ(scope, body)
-        environ["REMOTE_ADDR"] = "127.0.0.1"
-        key = environ.get("HTTP_IDEMPOTENCY_KEY", "")
-        if len(key) <= idempotency.MAX_LENGTH and re.fullmatch(idempotency.PATTERN, key):
-            # schemathesis sends the same few keys all the time; clients take a new one each time.
-            environ["HTTP_IDEMPOTENCY_KEY"] = str(uuid.uuid4())
-        started: list[Any] = []
-        response = self._product(environ, lambda *given: started.append(given))
-        try:
-            content = b"".join(response)
-        finally:
-            response.close()
-        [(status, headers)] = started
-        pairs = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
-        ]
-        code = int(status.split()[0])
-        if scope["method"] != "GET" and code < 300:
-            self._meanwhile()
-        return code, pairs, content
+        async def noted(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            await send(message)
+
+        await answered(scope, receive, noted)
+        [status] = statuses
+        if scope["method"] != "GET" and status < 300:
+            work = asyncio.get_running_loop().run_in_executor(self._thread, self._meanwhile)
+            await work
+
+
+_KEY: Final = idempotency.HEADER.lower().encode()
+
+
+def _fresh(key: bytes) -> bytes:
+    """Return another key for a good one, and a bad one as it is.
+
+    schemathesis sends the same few keys all the time; clients take a new one each time.
+    """
+    text = key.decode("latin-1")
+    if len(text) <= idempotency.MAX_LENGTH and re.fullmatch(idempotency.PATTERN, text):
+        return str(uuid.uuid4()).encode()
+    return key
 
 
 @contextmanager
 def served(meanwhile: Callable[[], object] = lambda: None) -> Iterator[Served]:
-    """The product; its connection is closed at the end."""
-    with ThreadPoolExecutor(max_workers=1) as thread:
+    """The product; no connection to the database is left at the end."""
+    with ThreadPoolExecutor(max_workers=1) as thread, connections_end_with_requests():
         try:
             yield Served(thread, meanwhile)
         finally:
@@ -114,7 +107,7 @@ def served(meanwhile: Callable[[], object] = lambda: None) -> Iterator[Served]:
 
 
 def run(
-    application: Served,
+    product: Served,
     secret: str,
     *,
     seed: int,
@@ -140,7 +133,7 @@ def run(
         }
     )
     document("en")  # takes longer than schemathesis waits, on a busy machine
-    schema: Any = schemathesis.openapi.from_asgi("/api/v1/openapi.json", application, config=config)
+    schema: Any = schemathesis.openapi.from_asgi("/api/v1/openapi.json", product, config=config)
     if only:
         schema = schema.include(path=only)
     schema.hooks.register_hook_with_name(_is_a_fault, "filter_failure")
