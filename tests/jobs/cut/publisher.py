@@ -1,6 +1,7 @@
 """Run one job whose step publishes again and again, until its worker knows that it lost the job.
 
-Prints ``published <time>`` and ``believed <time>`` lines, and last the outcome of the run.
+Prints ``published <asked> <done>`` and ``believed <asked> <done>`` lines, the times before and
+after the question whether the job is still its own, and last the outcome of the run.
 """
 
 from __future__ import annotations
@@ -28,19 +29,21 @@ def main() -> None:
         def publish(self, context: Context) -> None:
             def believe() -> None:
                 while True:
+                    asked = time.time()
                     try:
                         context.check()
                     except LeaseLostError:
                         return
-                    print("believed", time.time(), flush=True)
+                    print("believed", asked, time.time(), flush=True)
                     time.sleep(0.05)
 
             watch = threading.Thread(target=believe)
             watch.start()
             try:
                 while True:
+                    asked = time.time()
                     lease.confirm()
-                    print("published", time.time(), flush=True)
+                    print("published", asked, time.time(), flush=True)
                     time.sleep(0.05)
             finally:
                 watch.join()
