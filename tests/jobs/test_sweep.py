@@ -115,6 +115,20 @@ def test_a_job_that_ended_meanwhile_is_left_alone(enqueue: Enqueue, script: Scri
     assert "clean up" not in script.calls
 
 
+def test_a_job_that_was_claimed_meanwhile_is_left_to_its_worker(
+    enqueue: Enqueue, script: Script
+) -> None:
+    job = enqueue()
+    stale = fresh(job)
+    ended: list[bool] = []
+    script.works["first"] = lambda _context: ended.append(
+        sweep.end_now(stale, ScloudError("Too late.", code="late"))
+    )
+    assert runner.run(job.id) == "succeeded"
+    assert ended == [False]
+    assert not {"clean up", "failure late"} & set(script.calls)
+
+
 def test_a_job_taken_from_the_sweep_during_its_clean_up_is_left_alone(
     enqueue: Enqueue, script: Script
 ) -> None:
