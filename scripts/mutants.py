@@ -37,10 +37,9 @@ from multiprocessing import Queue, get_context
 from pathlib import Path
 from typing import Any
 
-from cosmic_ray.commands import init
+from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code, use_mutation
 from cosmic_ray.plugins import get_operator
-from cosmic_ray.work_db import WorkDB
 from coverage import CoverageData
 from lxml import etree
 
@@ -54,10 +53,10 @@ LINKED = (".venv", "node_modules", "static/vendor")
 NO_TESTS = 5
 
 # Each replacement turns a rule round or moves a bound by one. Others that cosmic-ray knows (such as
-# == by "is", + by <<) give mutants that are equal to the original or die of a TypeError.
+# == by "is", + by <<) give mutants that are equal to the original or die of a TypeError. It knows
+# none for "in"; AddNot turns conditions round that have it.
 _COMPARISONS = """
-    Eq_NotEq NotEq_Eq Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt
-    In_NotIn NotIn_In Is_IsNot IsNot_Is
+    Eq_NotEq NotEq_Eq Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt Is_IsNot IsNot_Is
 """
 _BINARY = "Add_Sub Sub_Add Mul_Div Div_Mul FloorDiv_Mul Mod_Sub BitOr_BitAnd BitAnd_BitOr"
 _UNARY = "USub_UAdd Delete_USub Delete_Not"
@@ -211,30 +210,20 @@ class Source:
 
 def candidates(area: Area, only: str) -> Iterator[list[Mutant]]:
     """Yield the mutants of an area, those of one place together."""
-    database = WorkDB(":memory:", WorkDB.Mode.create)
-    files = [path for path in area.files() if only in str(path)]
-    init([ROOT / path for path in files], database, {})
-    sources = {path: Source((ROOT / path).read_text()) for path in files}
     places: dict[tuple[Any, ...], list[Mutant]] = defaultdict(list)
-    for item in database.work_items:
-        (mutation,) = item.mutations
-        path = mutation.module_path.relative_to(ROOT)
-        begin, end = tuple(mutation.start_pos), tuple(mutation.end_pos)
-        if mutation.operator_name not in OPERATORS:
+    for path in area.files():
+        if only not in str(path):
             continue
-        if not sources[path].counts(mutation.operator_name, begin, end):
-            continue
-        place = (str(path), begin, end)
-        places[place].append(
-            Mutant(
-                area=area.name,
-                module=str(path),
-                line=begin[0],
-                operator=mutation.operator_name,
-                occurrence=mutation.occurrence,
-            )
-        )
-    database.close()
+        text = (ROOT / path).read_text()
+        source, nodes = Source(text), list(ast_nodes(get_ast(text)))
+        for operator in sorted(OPERATORS):
+            change = get_operator(operator)()
+            positions = (position for node in nodes for position in change.mutation_positions(node))
+            # The number is cosmic-ray's: it counts also what means nothing here.
+            for occurrence, (begin, end) in enumerate(positions):
+                if source.counts(operator, begin, end):
+                    mutant = Mutant(area.name, str(path), begin[0], operator, occurrence)
+                    places[str(path), begin, end].append(mutant)
     for place in sorted(places):
         yield sorted(places[place], key=lambda one: (one.operator, one.occurrence))
 
