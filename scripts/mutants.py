@@ -556,7 +556,7 @@ def main() -> int:
                 measured.measure(area)
             for mutant in sorted(chosen, key=lambda one: (one.module, one.line)):
                 tests, seconds = measured.tests_for(area, mutant, wanted.limit)
-                tries.append(pool.submit(try_one, (mutant, tests, 3 * seconds + 60)))
+                tries.append(pool.submit(try_one, (mutant, tests, 5 * seconds + 120)))
         done = [one.result() for one in tries]
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps([asdict(one) for one in done], indent=1))
