@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Long random runs: verbs and faults on drivers in memory, requests made from the API's description,
-# and verbs on real hosts while processes are killed.
-#   STEPS=2000 API_MINUTES=15 VERBS=600 SEED=7 make soak
+# Long runs: verbs and faults on drivers in memory, hostile texts in every field, requests made from
+# the API's description, and verbs on real hosts while processes are killed.
+#   STEPS=2000 TEXTS=1 API_MINUTES=15 VERBS=600 SEED=7 make soak
 # A length of 0 leaves a part out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 py=.venv/bin/python
 steps=${STEPS:-2000}
+texts=${TEXTS:-1}
 minutes=${API_MINUTES:-15}
 verbs=${VERBS:-600}
 seed=${SEED:-$RANDOM}
@@ -16,6 +17,11 @@ status=0
 if ((steps)); then
     say "verbs and faults on drivers in memory: STEPS=$steps SEED=$seed"
     SCLOUD_MODEL_STEPS=$steps SCLOUD_MODEL_SEED=$seed $py -m pytest -q tests/model || status=1
+fi
+if ((texts)); then
+    say "every hostile text in every field, and what tenants read of every error"
+    SCLOUD_SOAK=1 $py -m pytest -q tests/api/test_hostile.py tests/compute/test_tenants_words.py ||
+        status=1
 fi
 if ((minutes)); then
     say "requests made from the API's description: API_MINUTES=$minutes SEED=$seed"
