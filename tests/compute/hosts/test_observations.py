@@ -162,6 +162,34 @@ def test_what_was_reported_of_a_silent_host_stays_reported(box: Box) -> None:
     assert reported.repaired_at is None
 
 
+def test_a_host_whose_answer_cannot_be_read_keeps_no_other_from_being_heard(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    vm = box.vm()
+    assert vm.host is not None
+    (odd,) = [host for host in box.platform.hosts if host.pk != vm.host_id]
+
+    def garbled(method: str) -> None:
+        raise ValueError("no element found: line 1, column 0")
+
+    fake_host(odd.uri).faults.before = garbled
+    switch_off(box, vm)
+    rounds = Rounds(patience_s=5)
+    for _ in range(3):
+        reconcile.reconcile_hosts(rounds)
+    vm.refresh_from_db()
+    assert vm.status == "stopped"
+    odd.refresh_from_db()
+    assert odd.unreachable_since is not None
+    assert odd.last_error == "Internal error (ValueError)."
+    # With its traceback, and once for all rounds.
+    told = [record for record in caplog.records if record.exc_info and odd.name in record.message]
+    assert len(told) == 1
+    fake_host(odd.uri).faults.before = None
+    reconcile.reconcile_hosts(rounds)
+    assert Host.objects.filter(pk=odd.pk, unreachable_since=None, last_error="").exists()
+
+
 def test_a_silent_host_holds_up_no_other_and_its_answer_counts_when_it_comes(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
