@@ -150,7 +150,7 @@ class Mutant:
 
     def changed_lines(self) -> tuple[str, str]:
         """What the diff takes away and what it puts there, without the space around."""
-        lines = self.diff.split("\n")[2:]
+        lines = [line.rstrip() for line in self.diff.split("\n")[2:] if line[1:].strip()]
         return (
             "\n".join(line[1:].strip() for line in lines if line.startswith("-")),
             "\n".join(line[1:].strip() for line in lines if line.startswith("+")),

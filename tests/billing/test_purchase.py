@@ -163,6 +163,14 @@ def test_a_quote_buys_once(tenant: Tenant, region: Region, actor: Actor) -> None
     assert balances(tenant) == (76000, 0)
 
 
+def test_a_quote_says_what_a_period_of_all_costs_and_how_long_it_holds(
+    tenant: Tenant, region: Region
+) -> None:
+    found = quote_of(tenant, region, count=2)
+    assert (found.total, found.per_period) == (Decimal(480), Decimal(240))
+    assert found.expires_at - found.priced_at == timedelta(minutes=10)
+
+
 def test_a_new_price_makes_the_quote_stale_and_names_it(
     tenant: Tenant, region: Region, actor: Actor
 ) -> None:
