@@ -272,7 +272,9 @@ def test_a_free_change_is_taken_back_too(buy: Buy, actor: Actor, tenant: Tenant)
     assert subscription().lines[0]["quantity"] == "2"
 
 
-def cancel(tenant: Tenant, order: Order | None, since: datetime | None = None) -> Order | None:
+def cancel(
+    tenant: Tenant, order: Order | None, since: datetime | None = None, *, in_part: bool = False
+) -> Order | None:
     return services.cancel_upgrade(
         tenant=tenant,
         resource_id="vm-a",
@@ -280,6 +282,7 @@ def cancel(tenant: Tenant, order: Order | None, since: datetime | None = None) -
         reason="host failed",
         order=order,
         since=since,
+        in_part=in_part,
     )
 
 
@@ -346,8 +349,9 @@ def test_an_upgrade_that_came_about_in_part_pays_for_the_part(
     assert list(replay(tenant, start, start.replace(year=2027))) == []
 
 
+@pytest.mark.parametrize("in_part", [False, True])
 def test_an_hour_renewed_during_a_free_upgrade_that_failed_pays_for_the_old_size(
-    buy: Buy, actor: Actor, tenant: Tenant
+    buy: Buy, actor: Actor, tenant: Tenant, in_part: bool
 ) -> None:
     buy("vm-a", method=Method.HOUR)
     before = balances(tenant)
@@ -355,7 +359,7 @@ def test_an_hour_renewed_during_a_free_upgrade_that_failed_pays_for_the_old_size
     since = timezone.now()
     assert renewal(actor).total_minor == 36
     for _ in range(2):
-        cancel(tenant, None, since)
+        cancel(tenant, None, since, in_part=in_part)
     assert balances(tenant) == (before[0] - 24, before[1])
 
 
