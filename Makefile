@@ -1,4 +1,4 @@
-# Two commands do everything: make run, make test. README.md tells the rest.
+# Two commands do everything: make run, make test. See README.md for the rest.
 PY := .venv/bin/python
 SHELL := /bin/bash
 # Namespaces, bridges and the private PostgreSQL need root.

@@ -122,7 +122,7 @@ def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
 
 
 def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
-    """What each tag's resources cost in a month, dearest first.
+    """What each tag's resources cost in a month, most expensive first.
 
     A resource counts under each of its tags, so the parts may add up to more than the whole.
     """
@@ -147,8 +147,8 @@ def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
         for pk, tags in found.values_list("pk", "tags"):
             for tag in tags:
                 tagged[tag] = tagged.get(tag, 0) + amounts[pk]
-    dearest = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
-    return [(tag, money.from_minor(amount)) for tag, amount in dearest]
+    descending = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [(tag, money.from_minor(amount)) for tag, amount in descending]
 
 
 def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:

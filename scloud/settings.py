@@ -234,7 +234,7 @@ WHITENOISE_AUTOREFRESH = DEBUG or TESTING
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# django-q2 only carries the id of a job to a worker; scloud.jobs.models.Job is the truth.
+# django-q2 only carries the id of a job to a worker; scloud.jobs.models.Job is authoritative.
 Q_CLUSTER = {
     "name": env.str("SCLOUD_QUEUE", default="scloud"),
     "orm": "default",
@@ -250,7 +250,7 @@ Q_CLUSTER = {
     "recycle": 1_000_000,
     "save_limit": -1,
     "catch_up": False,
-    "label": "Job bell",
+    "label": "Wake-ups",
     "log_level": "WARNING",
 }
 

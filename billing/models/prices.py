@@ -30,9 +30,9 @@ def validate_sku(value: str) -> None:
 class MethodChoice(models.TextChoices):
     """Billing methods as people read them."""
 
-    HOUR = Method.HOUR.value, _("hourly")
-    MONTH = Method.MONTH.value, _("monthly")
-    YEAR = Method.YEAR.value, _("yearly")
+    HOUR = Method.HOUR.value, _("Hourly")
+    MONTH = Method.MONTH.value, _("Monthly")
+    YEAR = Method.YEAR.value, _("Yearly")
 
 
 class PriceList(models.Model):

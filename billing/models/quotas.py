@@ -141,7 +141,7 @@ class QuotaRequestStatus(models.TextChoices):
 
 
 class QuotaRequest(models.Model):
-    """A tenant's wish for a higher limit, decided by an administrator."""
+    """A tenant's request for a higher limit, decided by an administrator."""
 
     id = models.CharField(primary_key=True, max_length=20, default=quota_request_id, editable=False)
     tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="quota_requests")

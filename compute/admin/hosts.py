@@ -80,7 +80,7 @@ def _host_button(action: Callable[..., Any], done: Text, actor: Actor, host: Hos
 def _needs_state(state: HostState, host: Host) -> str:
     if host.state == state:
         return ""
-    return _("Only possible while it is: %(state)s.") % {"state": state.label}
+    return _("Only possible while the host is: %(state)s.") % {"state": state.label}
 
 
 @admin.register(Host)

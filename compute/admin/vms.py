@@ -34,7 +34,7 @@ class MigrateForm(forms.Form):
     host = forms.ModelChoiceField(
         Host.objects.none(),
         required=False,
-        empty_label=gettext_lazy("The best host of the cluster"),
+        empty_label=gettext_lazy("Best host of the cluster"),
         label=gettext_lazy("Destination"),
     )
 
@@ -131,7 +131,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
             except ScloudError as error:
                 form.add_error(None, error.for_operators())
             else:
-                self.message_user(request, _("The live migration begins."), messages.SUCCESS)
+                self.message_user(request, _("The live migration has started."), messages.SUCCESS)
                 return HttpResponseRedirect(back)
         context = {
             **self.admin_site.each_context(request),

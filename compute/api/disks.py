@@ -68,7 +68,7 @@ def order_of(tenant: Tenant, data: dict[str, Any]) -> DiskOrder:
     )
 )
 class DiskViewSet(VerbViewSet):
-    """Disks. The system disk of a VM is listed too; it lives and is paid with its VM."""
+    """Disks. The system disk of a VM is listed too; it belongs to its VM and is paid with it."""
 
     kind = "disk"
     tag = "Disks"

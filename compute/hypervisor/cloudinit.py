@@ -27,7 +27,7 @@ class SeedNic:
 
 @dataclass(frozen=True)
 class SeedSpec:
-    """Everything that a guest is told at its first boot."""
+    """What the seed of a first boot contains."""
 
     instance_id: str
     hostname: str

@@ -70,7 +70,7 @@ class HostFaults:
     agent_missing: bool = False
     ignores_acpi: bool = False
     # Goes down when its agent is asked, and not by the power button.
-    deaf_to_the_button: bool = False
+    ignores_button: bool = False
     keeps_devices: bool = False
     migration_fails: bool = False
     disk_error: PauseReason | None = None
@@ -309,8 +309,8 @@ class FakeHypervisor:
         with self._call("reboot"):
             domain = self._live(uuid)
             faults = self.host.faults
-            deaf = faults.ignores_acpi or faults.deaf_to_the_button
-            obeys = time.monotonic() >= domain.agent_at and not deaf
+            ignored = faults.ignores_acpi or faults.ignores_button
+            obeys = time.monotonic() >= domain.agent_at and not ignored
             if obeys:
                 self._boot_again(domain)
         if obeys and noted is not None:
@@ -661,7 +661,7 @@ def _to_the_guest(spec: DomainSpec) -> DomainSpec:
         title="",
         cpu_shares=0,
         cpu_quota_percent=None,
-        # Its digest tells.
+        # Its digest stands for it.
         seed=None,
         disks=tuple(disks),
         nics=tuple(nics),

@@ -49,17 +49,17 @@ class Image(Binnable):
     architecture = models.CharField(
         max_length=10, choices=Architecture.choices, default=Architecture.X86_64
     )
-    admin_account = models.CharField(_("administrator name"), max_length=32, default="root")
+    admin_account = models.CharField(_("administrator account"), max_length=32, default="root")
     min_disk_gib = models.PositiveIntegerField(default=1)
     size_bytes = models.BigIntegerField(default=0, editable=False)
     sha256 = models.CharField(max_length=64, blank=True, editable=False)
     supports_hot_upgrade = models.BooleanField(_("supports hot upgrade"), default=False)
     # What the system inside does with the seed of its first boot.
     accepts_user_data = models.BooleanField(
-        _("runs cloud-init user data"), default=True, db_default=True
+        _("supports user data (cloud-init)"), default=True, db_default=True
     )
     accepts_ssh_keys = models.BooleanField(
-        _("takes SSH public keys"), default=True, db_default=True
+        _("supports SSH public keys"), default=True, db_default=True
     )
     # Of a base image: since when it is not offered any more. What was made of it goes on.
     withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, editable=False)

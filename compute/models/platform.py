@@ -79,7 +79,10 @@ class Cluster(models.Model):
     applied_cpu_shares_per_vcpu = models.PositiveIntegerField(null=True, editable=False)
     applied_cpu_quota_percent = models.PositiveSmallIntegerField(null=True, editable=False)
     tenants = models.ManyToManyField(
-        Tenant, blank=True, related_name="+", help_text=_("Empty: visible to all.")
+        Tenant,
+        blank=True,
+        related_name="+",
+        help_text=_("Leave empty to make it visible to all tenants."),
     )
     enabled = models.BooleanField(default=True)
     position = models.PositiveSmallIntegerField(default=0)
@@ -201,7 +204,10 @@ class DiskType(models.Model):
     applied_iops_limit = models.PositiveIntegerField(null=True, editable=False)
     applied_throughput_limit_mbps = models.PositiveIntegerField(null=True, editable=False)
     tenants = models.ManyToManyField(
-        Tenant, blank=True, related_name="+", help_text=_("Empty: visible to all.")
+        Tenant,
+        blank=True,
+        related_name="+",
+        help_text=_("Leave empty to make it visible to all tenants."),
     )
     enabled = models.BooleanField(default=True)
     position = models.PositiveSmallIntegerField(default=0)

@@ -59,7 +59,7 @@ class SnapshotSchedule(Resource):
 class Snapshot(Resource):
     """The content of a disk at one moment, kept inside its volume.
 
-    ``frozen`` tells whether the guest's file systems were at rest then; if not, it is what a power
+    ``frozen``: whether the guest's file systems were frozen then; if not, it is what a power
     cut would have left.
     """
 

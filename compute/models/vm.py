@@ -33,7 +33,8 @@ class VM(Resource, Binnable):
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="vms")
     host = models.ForeignKey(Host, models.PROTECT, null=True, blank=True, related_name="vms")
-    # Where a live migration is taking it; holds the room there until the hypervisor says it moved.
+    # Where a live migration is taking it; holds the capacity there until the hypervisor says that
+    # it has moved.
     destination = models.ForeignKey(
         Host, models.PROTECT, null=True, blank=True, related_name="arriving", editable=False
     )

@@ -29,7 +29,7 @@ from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 
-# A VM in one of these is not on the list: it lies in the bin, or is gone.
+# A VM in one of these is not on the list: it is in the recycle bin, or is gone.
 UNLISTED = (VmStatus.BINNED, VmStatus.DESTROYED)
 _ADDRESS_LIKE = re.compile(r"\A[0-9a-fA-F:.]{2,39}\Z")
 

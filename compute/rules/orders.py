@@ -74,7 +74,7 @@ class VmOrder(VmParts):
 
     @property
     def vm_quota(self) -> dict[str, int]:
-        """The quota that a VM holds: the system disk lives with it."""
+        """The quota that a VM holds: the system disk belongs to it."""
         return sizes.vm_quota(
             self.spec.vcpus, self.spec.memory_mib, self.gpu_count, (self.system_disk_gib,)
         )

@@ -10,7 +10,7 @@ from compute.models import VM, Cluster, Disk, Image
 from compute.rules import catalogue as rules_catalogue
 from scloud.jobs.models import Job
 
-# A VM whose image supports hot upgrades is born with room to grow to this many times its size,
+# A VM whose image supports hot upgrades is created with headroom for this many times its size,
 # bounded by the largest size of its model.
 GROWTH_FACTOR = 4
 

@@ -22,7 +22,7 @@ def snapshot_tone(status: str) -> str:
     return "busy"
 
 
-# Those that take room in a volume, or are about to.
+# Those that take space in a volume, or are about to.
 COUNTED = (
     SnapshotStatus.CREATING,
     SnapshotStatus.AVAILABLE,

@@ -271,7 +271,7 @@ def follow(vm: VM, place: Place) -> list[tuple[str, str, str]]:
 def end_migration(vm: VM, at_home: bool, elsewhere: list[Place]) -> list[tuple[str, str, str]]:
     """Look at the end of a migration whose hosts were silent; both have answered now.
 
-    Gives the room on the destination free unless the VM is there. Returns what stays different.
+    Frees the capacity on the destination unless the VM is there. Returns what stays different.
     """
     there = [place for place in elsewhere if place.host.pk == vm.destination_id]
     if there and there[0].domain.power_state in (Power.RUNNING, Power.PAUSED):

@@ -110,7 +110,7 @@ def start_and_watch(context: Context, vm: VM) -> None:
         host_of(vm).start(str(vm.uuid))
     if not context.wait_until(lambda: is_running(vm), timeout_s=START_LIMIT_S, poll_s=0.1):
         raise HostError(
-            _("%(name)s did not come up in %(seconds)s s.")
+            _("%(name)s did not start within %(seconds)s s.")
             % {"name": vm.name, "seconds": f"{START_LIMIT_S:.0f}"},
             code="start_timeout",
         )

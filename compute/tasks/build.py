@@ -64,7 +64,7 @@ def domain_spec(
 
 
 def seed_spec(vm: VM, disks: Sequence[Disk], nics: Sequence[plumbing.NicSpec]) -> SeedSpec:
-    """Return what the guest is told at its first boot."""
+    """Return what the seed of the first boot contains."""
     keys = tuple(line.strip() for line in vm.ssh_public_key.splitlines() if line.strip())
     return SeedSpec(
         instance_id=f"{vm.id}-{vm.seed_generation}",

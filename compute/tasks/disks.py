@@ -178,7 +178,7 @@ class DetachDisk(DiskHandler):
                     _("%(mount_point)s could not be unmounted: %(reason)s.")
                     % {"mount_point": fs.mount_point, "reason": words or _("it is in use")},
                     code="disk_in_use",
-                    remedy=_("End the programs that use it and try again."),
+                    remedy=_("Close the programs that use it and try again."),
                 )
 
     def ensure_detached(self, context: Context) -> None:

@@ -207,7 +207,7 @@ class DestroyImage(Handler):
         return (Step("delete", _("Removing the image"), self.ensure_gone),)
 
     def ensure_gone(self, context: Context) -> None:
-        """Delete it, and what lies ready for download."""
+        """Delete it, and what is ready for download."""
         image = image_of(context)
         with translated_errors():
             storage_of(image.pool).delete_image(image.pk)

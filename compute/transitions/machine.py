@@ -154,7 +154,7 @@ class Machine(Generic[Row]):
         actor: Actor,
         job: Job | None = None,
     ) -> Job:
-        """Insert a row that is in flight from its birth, and queue its job or join ``job``.
+        """Insert a row that is in flight from the start, and queue its job or join ``job``.
 
         For kinds without a task; others are inserted as *new* and then begun.
         """

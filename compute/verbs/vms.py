@@ -102,7 +102,7 @@ _PUBLIC = (
         icon="player-skip-forward",
         route=Route("Let a paused VM go on where it stands."),
         dialog=Dialog(how="post", button=True, done=_("Resuming.")),
-        batch=Batch(_("The chosen VMs go on where they stand.")),
+        batch=Batch(_("The selected VMs continue where they were paused.")),
         admin=AdminButton(batch=True),
     ),
     Verb(
@@ -339,8 +339,8 @@ _PUBLIC = (
         dialog=Dialog(
             group=3,
             press=_("Pay and renew"),
-            text=_("The new time follows the paid time."),
-            done=_("%(name)s is renewed."),
+            text=_("The new period starts when the paid period ends."),
+            done=_("%(name)s was renewed."),
         ),
     ),
     Verb(

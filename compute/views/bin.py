@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.urls import reverse
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -27,7 +26,7 @@ from scloud.web.views import ActionView, BatchView
 
 
 def binnable_kind(name: str) -> Kind:
-    """Return a kind that can lie in the bin. Raises NotFound."""
+    """Return a kind that can are in the recycle bin. Raises NotFound."""
     for kind in kinds.binnable():
         if kind.kind == name:
             return kind
@@ -35,7 +34,7 @@ def binnable_kind(name: str) -> Kind:
 
 
 def binned(kind: Kind, actor: Actor) -> QuerySet[Any]:
-    """Return what of a kind lies in the tenant's bin, with until when it is paid.
+    """Return what of a kind is in the tenant's recycle bin, with until when it is paid.
 
     The tenant is named here once more, because kinds with platform rows (images) have a manager
     that does not narrow by itself.
@@ -147,7 +146,7 @@ class BinList(ListView):
             count = (rows if region is None else rows.filter(region=region)).count()
             tabs.append(
                 {
-                    "label": capfirst(str(kind.label_plural)),
+                    "label": kind.label_plural,
                     "url": reverse("bin-kind", args=[kind.kind]),
                     "current": kind.kind == self.kind,
                     "count": count,
@@ -260,7 +259,7 @@ class BinDestroy(BinAction):
 
 
 class BinRenew(RenewView):
-    """More time for something that lies in the bin."""
+    """More time for something that is in the recycle bin."""
 
     permission = "resources.view_bin"
 

@@ -70,7 +70,7 @@ def os_icon(distribution: str) -> str:
 
 def method_label(method: str | None) -> str:
     """Return a billing method in words; empty when there is none."""
-    return str(MethodChoice(method).label).capitalize() if method else ""
+    return str(MethodChoice(method).label) if method else ""
 
 
 def expiry(row: Any) -> SafeString:

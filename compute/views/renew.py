@@ -44,7 +44,7 @@ class RenewView(ActionView):
     title = gettext_lazy("Renew")
     verb = gettext_lazy("Pay and renew")
     icon = "calendar-plus"
-    text = gettext_lazy("The new time follows the paid time.")
+    text = gettext_lazy("The new period starts when the paid period ends.")
     template_name = "compute/renew.html"
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -97,7 +97,7 @@ class RenewView(ActionView):
         )
 
     def get_success_text(self, obj: Any, result: Any) -> str | Promise:
-        return _("%(name)s is renewed.") % {"name": obj.name}
+        return _("%(name)s was renewed.") % {"name": obj.name}
 
 
 def _number(text: str) -> int:

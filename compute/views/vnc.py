@@ -77,7 +77,7 @@ def proxy_origin(host: str) -> str:
     """Return where a browser that came by ``host`` finds the VNC proxy.
 
     Cookies belong to a host name. A development setting names the proxy ``localhost``, and
-    somebody who opened the console as 127.0.0.1 would come to it as a stranger.
+    somebody who opened the console as 127.0.0.1 would not be signed in there.
     """
     url: str = settings.SCLOUD_VNC_PUBLIC_URL.rstrip("/")
     parts = urlsplit(url)

@@ -374,7 +374,7 @@ async def _prepare(vm_id: str) -> Endpoint:
 
 
 class Lock:
-    """The right to be the gateway: an advisory lock, which lives as long as its connection."""
+    """The right to be the gateway: an advisory lock, which is held as long as its connection."""
 
     def __init__(self) -> None:
         self._connection: psycopg.AsyncConnection[Any] | None = None

@@ -62,7 +62,7 @@ def usable(region: Region) -> Region:
     """The region, unless an administrator closed it. Raises InvalidInput (``region_disabled``)."""
     if not region.enabled:
         raise InvalidInput(
-            _("Region %(name)s takes no new resources.") % {"name": region.name},
+            _("Region %(name)s accepts no new resources.") % {"name": region.name},
             code="region_disabled",
             field="region",
         )

@@ -194,7 +194,7 @@ def _checked_server(text: str, network: IPv4Network) -> str:
             _("“%(text)s” is not an IPv4 address.") % {"text": text[:60]},
             code="dns_invalid",
             field="dns_servers",
-            remedy=_("Write the address of a DNS server, such as 192.0.2.53."),
+            remedy=_("Enter the address of a DNS server, such as 192.0.2.53."),
         ) from error
     useless = (
         address.is_multicast
@@ -210,6 +210,6 @@ def _checked_server(text: str, network: IPv4Network) -> str:
             _("No DNS server can answer at %(address)s.") % {"address": address},
             code="dns_unusable",
             field="dns_servers",
-            remedy=_("Write the address of a DNS server that the VMs can reach."),
+            remedy=_("Enter the address of a DNS server that the VMs can reach."),
         )
     return str(address)

@@ -1,4 +1,4 @@
-"""The fabric's promises kept in memory: for tests of what lies above, and to compare the driver.
+"""The fabric's contract in memory: for tests of the layers above, and to compare the driver.
 
 ``FakeFabric.world`` may be shared by several objects, as several workers share one database.
 """
@@ -46,7 +46,7 @@ class World:
 
 
 class FakeFabric:
-    """See :class:`network.fabric.base.Fabric` for every method's promise."""
+    """See :class:`network.fabric.base.Fabric` for the contract of every method."""
 
     def __init__(self, world: World, owner: str) -> None:
         self.world = world

@@ -10,7 +10,7 @@ from scloud.tenancy.scoping import TenantManager
 
 
 class FabricResource(Resource):
-    """A resource whose intended state lives here and whose effect lives in the fabric.
+    """A resource whose intended state is stored here and applied to the fabric.
 
     Every change raises ``generation``. A worker that has applied generation N writes N into
     ``applied_generation``. So a change that arrives while an earlier one is being applied is never

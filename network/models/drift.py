@@ -10,7 +10,7 @@ from scloud.resources.models import Region
 class DriftProblem(models.TextChoices):
     DIFFERS = "differs", _("Missing or different in the fabric")
     LEFT_OVER = "left_over", _("Still in the fabric after its deletion")
-    UNKNOWN = "unknown", _("Marked as ours, but unknown")
+    UNKNOWN = "unknown", _("Marked as managed by SCloud, but unknown")
     FOREIGN = "foreign", _("Created by another system")
 
 

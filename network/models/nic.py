@@ -25,7 +25,7 @@ def random_mac() -> str:
 
 
 class NicKind(models.TextChoices):
-    """Whether a NIC lives and dies with its VM."""
+    """Whether a NIC belongs to its VM for good (default) or can be moved (elastic)."""
 
     DEFAULT = "default", _("Default")
     ENI = "eni", _("Elastic")

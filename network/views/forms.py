@@ -56,7 +56,7 @@ class SecurityGroupForm(NameForm):
         choices=(
             ("default", _("In: SSH, RDP, HTTP, HTTPS, ping. Out: everything.")),
             ("outbound", _("In: nothing. Out: everything.")),
-            ("empty", _("None: nothing passes")),
+            ("empty", _("None: no traffic allowed")),
         ),
         widget=forms.RadioSelect,
         initial="default",

@@ -62,7 +62,7 @@ class VpcList(VerbList):
     )
     empty = EmptyState(
         gettext_lazy("No VPC yet"),
-        gettext_lazy("A VPC is a private network of your own. VMs live in its subnets."),
+        gettext_lazy("A VPC is a private network of your own. VMs are connected to its subnets."),
         icon="sitemap",
         action_label=gettext_lazy("Create VPC"),
         action_url_name="vpc-create",
@@ -223,7 +223,7 @@ class SubnetCreate(VerbDialog):
 
     def get_dialog_context(self, obj: Vpc) -> dict[str, Any]:
         """Say within what it must lie."""
-        lines = [(_("Range of the VPC"), obj.cidr)]
+        lines = [(_("VPC range"), obj.cidr)]
         return {**super().get_dialog_context(obj), "lines": lines}
 
     def success_url(self, obj: Vpc) -> Any:

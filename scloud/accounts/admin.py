@@ -135,7 +135,7 @@ class ApiKeyAdmin(ButtonAdmin):
             "revoke",
             _("Revoke"),
             _revoke,
-            reason=lambda key: _now("It is revoked already.") if key.revoked_at else "",
+            reason=lambda key: _now("It has already been revoked.") if key.revoked_at else "",
             confirm=_("Programs that use it lose access immediately."),
             batch=True,
         ),

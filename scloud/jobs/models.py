@@ -1,4 +1,4 @@
-"""The durable job: the truth about work in flight. django-q2 only wakes workers up."""
+"""The durable job: the authoritative record of work in flight. django-q2 only wakes workers up."""
 
 from django.db import models
 from django.db.models import Q
@@ -30,7 +30,7 @@ class Job(models.Model):
     """A piece of work on one target.
 
     ``attempt`` is the fencing token: a worker may write only while the row still carries the
-    attempt number that it claimed. ``lease_until`` tells the sweep when a worker is gone.
+    attempt number that it claimed. ``lease_until`` shows the sweep when a worker is gone.
     """
 
     id = models.CharField(primary_key=True, max_length=20, default=job_id, editable=False)

@@ -34,7 +34,7 @@ class ApiKeySerializer(ShownSerializer[ApiKey]):
 
 
 class NewApiKeySerializer(ApiKeySerializer):
-    """A key that was just made, with its secret, which is told this once."""
+    """A key that was just made, with its secret, which is shown only this once."""
 
     secret = serializers.CharField(read_only=True)
 

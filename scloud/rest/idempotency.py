@@ -140,7 +140,7 @@ def _alone(
         raise Conflict(
             _("This Idempotency-Key was used before the platform was upgraded."),
             code="idempotency_answer_lost",
-            remedy=_("Look whether the work was done; use a new key for a new request."),
+            remedy=_("Check whether the work was done. Use a new key for a new request."),
         )
     for right in earlier.rights or []:
         actor.require(right)

@@ -241,14 +241,14 @@ class PlatformSettings(models.Model):
         default=12,
         db_default=12,
         validators=[MinValueValidator(1)],
-        help_text=_("However busy they are."),
+        help_text=_("Even while they are in use."),
     )
     api_key_days = models.PositiveIntegerField(
         _("API keys expire after (days)"),
         default=90,
         db_default=90,
         validators=[MinValueValidator(1), MaxValueValidator(3650)],
-        help_text=_("Unless the person who makes one chooses something else."),
+        help_text=_("The default. Another period can be chosen for each key."),
     )
     events_keep_days = models.PositiveIntegerField(
         _("events are kept for (days)"),

@@ -1,4 +1,4 @@
-"""The websocket of a page: events of its tenant, for as long as the session lives."""
+"""The websocket of a page: events of its tenant, for as long as the session is valid."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ _open: Counter[int] = Counter()
 
 
 def still_valid(user_id: int, tenant_id: str, session_key: str | None) -> bool:
-    """Tell whether the session still lives and its user still belongs to the tenant."""
+    """Tell whether the session is still valid and its user still belongs to the tenant."""
     user = sessions.user_of(session_key)
     return user is not None and (user.pk, user.tenant_id) == (user_id, tenant_id)
 

@@ -40,12 +40,12 @@ class ProfileForm(forms.Form):
     language = forms.ChoiceField(
         label=gettext_lazy("Language"),
         required=False,
-        choices=lambda: [("", _("As the browser")), *settings.LANGUAGES],
+        choices=lambda: [("", _("Browser default")), *settings.LANGUAGES],
     )
     theme = forms.ChoiceField(
         label=gettext_lazy("Theme"),
         choices=(
-            ("auto", gettext_lazy("As the system")),
+            ("auto", gettext_lazy("System default")),
             ("light", gettext_lazy("Light")),
             ("dark", gettext_lazy("Dark")),
         ),
@@ -127,7 +127,7 @@ class RevokeSessionView(ActionView):
     """Ends another browser's session."""
 
     title = gettext_lazy("End session")
-    text = gettext_lazy("That browser has to sign in again.")
+    text = gettext_lazy("That browser will have to sign in again.")
     verb = gettext_lazy("End session")
     danger = True
     success_text = gettext_lazy("Session ended.")
@@ -211,12 +211,12 @@ class ApiKeysView(ListView):
         Column(
             "scopes",
             gettext_lazy("Scopes"),
-            render=lambda scopes: ui.tags(scopes or [_("all of your role")]),
+            render=lambda scopes: ui.tags(scopes or [_("Everything your role allows")]),
         ),
         Column(
             "networks",
             gettext_lazy("Allowed from"),
-            render=lambda networks: ui.tags(networks or [_("everywhere")]),
+            render=lambda networks: ui.tags(networks or [_("Everywhere")]),
         ),
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
         Column("expires", gettext_lazy("Expires"), value="expires_at", sort="expires_at"),
@@ -237,7 +237,7 @@ class ApiKeysView(ListView):
         return keys
 
     def row_actions(self, obj: ApiKey) -> list[RowAction]:
-        reason = _("It is revoked already.") if obj.revoked_at else ""
+        reason = _("It has already been revoked.") if obj.revoked_at else ""
         return [
             RowAction(
                 _("Allowed from"),
@@ -287,8 +287,7 @@ class ApiKeyForm(forms.Form):
         choices=lambda: [
             (
                 "",
-                _("after the usual time: in %(days)s days")
-                % {"days": PlatformSettings.load().api_key_days},
+                _("default: in %(days)s days") % {"days": PlatformSettings.load().api_key_days},
             ),
             ("30", _("in 30 days")),
             ("365", _("in a year")),
@@ -299,7 +298,7 @@ class ApiKeyForm(forms.Form):
         label=gettext_lazy("Scopes"),
         required=False,
         help_text=gettext_lazy(
-            "Choose none for everything that your role allows. Spending money "
+            "Leave empty to allow everything that your role allows. Spending money "
             "also needs billing.spend or billing.*."
         ),
         widget=forms.CheckboxSelectMultiple,
@@ -364,7 +363,7 @@ class ApiKeyNetworksForm(forms.Form):
 class ApiKeyNetworksView(OwnKeyView):
     """The dialog that says from where a key may be used."""
 
-    title = gettext_lazy("Allow an API key from")
+    title = gettext_lazy("Change the allowed networks of an API key")
     verb = gettext_lazy("Save")
     form_class = ApiKeyNetworksForm
     success_text = gettext_lazy("Saved.")

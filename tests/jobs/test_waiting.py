@@ -367,7 +367,7 @@ def test_operators_are_told_once_that_no_worker_knows_a_kind(
     assert [workers.tell_unknown(), workers.tell_unknown()] == [1, 1]
     assert caplog.text.count("no worker knows jobs of kind test.newer") == 1
     page = client.get("/admin/").content.decode()
-    assert "No worker knows jobs of kind test.newer" in page
+    assert "No worker supports jobs of kind test.newer" in page
     # A newer machine joins.
     WorkerHost.objects.create(name="new", kinds=["test.newer"], seen_at=timezone.now())
     assert workers.unknown() == []

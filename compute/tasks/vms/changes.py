@@ -50,7 +50,7 @@ NO_AGENT = gettext_lazy(
 
 
 class ResetPassword(VmHandler):
-    """Hand the hash to the agent; the guest's own file is the truth."""
+    """Hand the hash to the agent; the guest's own file is what counts."""
 
     verb = "reset_password"
 
@@ -331,7 +331,7 @@ class ReinstallVm(VmHandler):
         super().before_failure(context, error)
         if context.result.get("rebuilt"):
             return
-        # A worker may have died between the disk and its note: the disk itself tells.
+        # A worker may have died between the disk and its note: the disk itself shows it.
         vm = vm_of(context.job)
         disk = system_disk_of(vm)
         wanted = context.payload["image"]

@@ -25,9 +25,9 @@ from scloud.web.verbs import menu
 def _plan(schedule: SnapshotSchedule | None) -> Any:
     """Return when the next scheduled snapshot is taken, and how many are kept."""
     if schedule is None:
-        return _("none")
+        return _("None")
     if not schedule.enabled:
-        return _("switched off")
+        return _("Off")
     return format_html(
         "{} {}, {}",
         _("next"),
@@ -75,7 +75,7 @@ class DiskDetail(DetailListView, SnapshotList):
             (_("Scheduled snapshots"), _plan(snapshot_queries.schedule_of(disk))),
             (
                 _("Billing"),
-                _("with the VM") if disk.is_system else method_label(disk.billing_method),
+                _("With the VM") if disk.is_system else method_label(disk.billing_method),
             ),
             (_("Expires"), expiry(disk)),
             (_("Tags"), ui.tags(disk.tags)),

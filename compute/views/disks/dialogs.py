@@ -229,10 +229,10 @@ class ScheduleForm(forms.Form):
         label=gettext_lazy("Time zone"), max_length=40, initial="Asia/Shanghai"
     )
     keep_count = PlainIntegerField(
-        label=gettext_lazy("Keep the newest"), min_value=1, max_value=1000, initial=3
+        label=gettext_lazy("Snapshots to keep"), min_value=1, max_value=1000, initial=3
     )
     keep_days = PlainIntegerField(
-        label=gettext_lazy("Keep at most, in days"), min_value=1, max_value=3650, required=False
+        label=gettext_lazy("Maximum age (days)"), min_value=1, max_value=3650, required=False
     )
     state = forms.ChoiceField(label=gettext_lazy("Schedule"), initial="on")
 
@@ -243,7 +243,7 @@ class ScheduleForm(forms.Form):
             ("paused", gettext_lazy("Paused")),
         ]
         if exists:
-            choices.append(("removed", gettext_lazy("Remove it (snapshots are kept)")))
+            choices.append(("removed", gettext_lazy("Remove the schedule (snapshots are kept)")))
         self.fields["state"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
 
     def clean_hours(self) -> list[int]:

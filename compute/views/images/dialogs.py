@@ -42,13 +42,13 @@ class FactsForm(forms.Form):
         label=gettext_lazy("Administrator"),
         max_length=32,
         required=False,
-        help_text=gettext_lazy("Empty: the usual one of the distribution."),
+        help_text=gettext_lazy("Leave empty for the distribution's default."),
     )
     min_disk_gib = PlainIntegerField(
-        label=gettext_lazy("System disk from (GB)"), min_value=1, max_value=100_000, initial=10
+        label=gettext_lazy("Minimum system disk (GB)"), min_value=1, max_value=100_000, initial=10
     )
     supports_hot_upgrade = forms.BooleanField(
-        label=gettext_lazy("The system supports hot upgrade"), required=False
+        label=gettext_lazy("Supports hot upgrade"), required=False
     )
     sha256 = forms.CharField(label=gettext_lazy("SHA-256 checksum"), max_length=64, required=False)
     remark = forms.CharField(label=gettext_lazy("Description"), max_length=200, required=False)
@@ -59,7 +59,7 @@ class UrlForm(FactsForm):
     url = forms.CharField(
         label=gettext_lazy("URL"),
         max_length=1000,
-        help_text=gettext_lazy("http or https, of a QCOW2 or raw file."),
+        help_text=gettext_lazy("An http or https URL of a QCOW2 or raw file."),
     )
 
 

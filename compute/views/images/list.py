@@ -80,7 +80,7 @@ class ImageList(VerbList):
         ),
         Column(
             "min_disk",
-            gettext_lazy("System disk from"),
+            gettext_lazy("Minimum system disk"),
             value="min_disk_gib",
             render=ui.size_gib,
             sort="min_disk_gib",

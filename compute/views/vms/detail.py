@@ -378,7 +378,7 @@ _EVENT_WORDS: dict[str, Any] = {
     "vm.restarted": gettext_lazy("Restarted"),
     "vm.paused": gettext_lazy("Paused"),
     "vm.resumed": gettext_lazy("Resumed"),
-    "vm.running": gettext_lazy("Seen running"),
+    "vm.running": gettext_lazy("Found running"),
     "vm.stopped_itself": gettext_lazy("Stopped by itself"),
     "vm.renamed": gettext_lazy("Renamed"),
     "vm.protected": gettext_lazy("Deletion protection changed"),
@@ -387,7 +387,7 @@ _EVENT_WORDS: dict[str, Any] = {
     "vm.destroyed": gettext_lazy("Destroyed"),
     "vm.expired": gettext_lazy("Expired"),
     "vm.migrated": gettext_lazy("Migrated"),
-    "billing.expired": gettext_lazy("Paid time ran out"),
+    "billing.expired": gettext_lazy("Paid period ended"),
 }
 _TASKS = frozenset(f"vm.{task}" for task in VmTask.values)
 

@@ -16,7 +16,7 @@ def test_the_disk_list_shows_what_the_specification_names(console: Client, thing
     html = page(console, "disk-list")
     for part in ("data", things.disk.pk, "Unbound", "Data disk", "SSD", "20 GB", "Hourly"):
         assert part in html
-    for part in (things.system.pk, "System disk", "web", "vda", "with the VM"):
+    for part in (things.system.pk, "System disk", "web", "vda", "With the VM"):
         assert part in html
     assert things.system.pk not in page(console, "disk-list", query="?use=data")
     assert things.disk.pk not in page(console, "disk-list", query="?status=bound")

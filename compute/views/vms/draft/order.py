@@ -42,9 +42,9 @@ class Purchase:
     def missing(self) -> str:
         """Return why nothing at all can be bought in this region; empty when it can."""
         if not self.hardware.clusters:
-            return _("No model is offered to you in this region.")
+            return _("No model is available to you in this region.")
         if not self.hardware.disk_types:
-            return _("No disk type is offered to you in this region.")
+            return _("No disk type is available to you in this region.")
         if not self.hardware.all_images:
             return _("There is no image in this region yet.")
         return ""

@@ -73,9 +73,7 @@ class Typed:
         if not typed:
             return default
         if not (typed.isascii() and typed.isdigit() and len(typed) <= 6):
-            self.refuse(
-                InvalidInput(_("A whole number is needed."), code="number_invalid", field=name)
-            )
+            self.refuse(InvalidInput(_("Enter a whole number."), code="number_invalid", field=name))
             return default
         return int(typed)
 
