@@ -65,26 +65,36 @@ class Snapshot(Resource):
 
     KIND: ClassVar[str] = "snapshot"
 
-    id = models.CharField(primary_key=True, max_length=20, default=snapshot_id, editable=False)
-    disk = models.ForeignKey(Disk, models.PROTECT, related_name="snapshots")
-    size_gib = models.PositiveIntegerField()
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=snapshot_id, editable=False
+    )
+    disk = models.ForeignKey(Disk, models.PROTECT, verbose_name=_("disk"), related_name="snapshots")
+    size_gib = models.PositiveIntegerField(_("size (GB)"))
     status = models.CharField(
+        _("status"),
         max_length=12,
         choices=SnapshotStatus.choices,
         default=SnapshotStatus.CREATING,
         editable=False,
     )
     schedule = models.ForeignKey(
-        SnapshotSchedule, models.SET_NULL, null=True, blank=True, related_name="snapshots"
+        SnapshotSchedule,
+        models.SET_NULL,
+        verbose_name=_("schedule"),
+        null=True,
+        blank=True,
+        related_name="snapshots",
     )
     frozen = models.BooleanField(_("file systems at rest"), default=False, editable=False)
-    taken_at = models.DateTimeField(null=True, editable=False)
-    destroyed_at = models.DateTimeField(null=True, editable=False)
-    failure = models.CharField(max_length=500, blank=True, editable=False)
+    taken_at = models.DateTimeField(_("taken"), null=True, editable=False)
+    destroyed_at = models.DateTimeField(_("destroyed"), null=True, editable=False)
+    failure = models.CharField(_("error"), max_length=500, blank=True, editable=False)
     # For operators: tenants never see what a driver says itself.
-    failure_detail = models.TextField(blank=True, db_default="")
+    failure_detail = models.TextField(_("error detail"), blank=True, db_default="")
 
     class Meta:
+        verbose_name = _("snapshot")
+        verbose_name_plural = _("snapshots")
         ordering = ["-created_at", "id"]
         indexes = [
             models.Index(fields=["disk", "status"], name="snapshot_disk_status"),

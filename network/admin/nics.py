@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 
 from network.admin.common import FabricAdmin, LookOnly
 from network.models import (
@@ -43,6 +44,10 @@ class NicAdmin(FabricAdmin):
     list_filter = ("region", "kind", "network", "tenant")
     search_fields = ("id", "vm_id", "mac", "port_uuid", "addresses__address", "tenant__name")
     inlines = (AddressInline,)
+
+    @admin.display(description=gettext_lazy("device"))
+    def device(self, nic: Nic) -> str:
+        return nic.device
 
 
 @admin.register(PrivateAddress)

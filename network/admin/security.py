@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 
 from network.admin.common import FabricAdmin
 from network.models import (
@@ -26,6 +27,10 @@ class RuleInline(TabularInline):
     fields = ("id", "direction", "protocol", "ports", "cidr", "action", "priority", "description")
     readonly_fields = fields
     can_delete = False
+
+    @admin.display(description=gettext_lazy("ports"))
+    def ports(self, rule: SecurityGroupRule) -> str:
+        return rule.ports
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from network.states.resources import Status
 from scloud.resources.models import Region, Resource
@@ -17,11 +18,13 @@ class FabricResource(Resource):
     taken for applied, in whatever order the workers end.
     """
 
-    generation = models.PositiveIntegerField(default=1, editable=False)
-    applied_generation = models.PositiveIntegerField(default=0, editable=False)
-    sync_error = models.CharField(max_length=300, blank=True, editable=False)
+    generation = models.PositiveIntegerField(_("generation"), default=1, editable=False)
+    applied_generation = models.PositiveIntegerField(
+        _("applied generation"), default=0, editable=False
+    )
+    sync_error = models.CharField(_("error"), max_length=300, blank=True, editable=False)
     # For operators: what the network controller says itself.
-    sync_error_detail = models.TextField(blank=True, db_default="")
+    sync_error_detail = models.TextField(_("error detail"), blank=True, db_default="")
 
     class Meta(Resource.Meta):
         abstract = True
@@ -49,16 +52,18 @@ class Tombstone(models.Model):
     Absence from our tables alone is no such licence, it may as well be a restored backup.
     """
 
-    kind = models.CharField(max_length=20)
-    target_id = models.CharField(max_length=40)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
-    buried_at = models.DateTimeField(default=timezone.now)
-    removed_at = models.DateTimeField(null=True)
+    kind = models.CharField(_("type"), max_length=20)
+    target_id = models.CharField(_("target ID"), max_length=40)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name=_("region"), related_name="+")
+    buried_at = models.DateTimeField(_("deleted"), default=timezone.now)
+    removed_at = models.DateTimeField(_("removed"), null=True)
 
     objects = TenantManager()
 
     class Meta:
+        verbose_name = _("tombstone")
+        verbose_name_plural = _("tombstones")
         constraints = [
             models.UniqueConstraint(fields=["kind", "target_id"], name="network_one_tombstone")
         ]

@@ -17,14 +17,14 @@ class DriftProblem(models.TextChoices):
 class NetworkDrift(models.Model):
     """One difference, from when it was first seen until it is gone."""
 
-    region = models.ForeignKey(Region, models.CASCADE, related_name="+")
-    problem = models.CharField(max_length=10, choices=DriftProblem.choices)
-    kind = models.CharField(max_length=40)
-    target_id = models.CharField(max_length=100)
-    detail = models.CharField(max_length=500, blank=True)
-    first_seen_at = models.DateTimeField(default=timezone.now)
-    last_seen_at = models.DateTimeField(default=timezone.now)
-    resolved_at = models.DateTimeField(null=True)
+    region = models.ForeignKey(Region, models.CASCADE, verbose_name=_("region"), related_name="+")
+    problem = models.CharField(_("problem"), max_length=10, choices=DriftProblem.choices)
+    kind = models.CharField(_("type"), max_length=40)
+    target_id = models.CharField(_("target ID"), max_length=100)
+    detail = models.CharField(_("detail"), max_length=500, blank=True)
+    first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
+    last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
+    resolved_at = models.DateTimeField(_("resolved"), null=True)
 
     class Meta:
         ordering = ["-last_seen_at", "-pk"]

@@ -479,7 +479,7 @@ class DeleteVm(VmHandler):
                 erase_snapshots(disk)
 
     def ask_to_shut_down(self, context: Context) -> None:
-        """Let the guest write its caches; after ten seconds without an answer it is switched off."""
+        """Let the guest write its caches; without an answer in ten seconds it is switched off."""
         vm = vm_of(context.job)
         refuse_if_paid(context, vm)
         if vm.host is None:

@@ -87,13 +87,13 @@ def test_clone_delete_rename_schedule(console: Client, things: Things, tenant: T
         "keep_days": "",
         "state": "on",
     }
-    assert "Remove it" not in page(console, "disk-schedule", things.disk.pk)
+    assert "Remove the schedule" not in page(console, "disk-schedule", things.disk.pk)
     early = send(console, "disk-schedule", things.disk.pk, **{**schedule, "state": "removed"})
     assert early.status_code == 422
     assert send(console, "disk-schedule", things.disk.pk, **schedule).status_code == 204
     html = page(console, "disk-schedule", things.disk.pk)
     assert "3, 15" in html
-    assert "Remove it" in html
+    assert "Remove the schedule" in html
     for state, rows in (("paused", [False]), ("removed", [])):
         answer = send(console, "disk-schedule", things.disk.pk, **{**schedule, "state": state})
         assert answer.status_code == 204, answer.content
