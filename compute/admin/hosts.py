@@ -94,7 +94,6 @@ class HostAdmin(ButtonAdmin):
         "vms",
         "vcpus_used",
         "memory_used",
-        "accelerated",
         "observed_at",
         "trouble",
     )
@@ -172,7 +171,7 @@ class HostAdmin(ButtonAdmin):
         usage = self._usage[host.pk]
         return f"{usage.memory_taken_mib / 1024:g} / {usage.memory_total_mib / 1024:g}"
 
-    @admin.display(description=gettext_lazy("Trouble"))
+    @admin.display(description=gettext_lazy("Problem"))
     def trouble(self, host: Host) -> str:
         """Since when it does not answer."""
         if host.unreachable_since is None:

@@ -196,14 +196,11 @@ class ImageAdmin(VerbAdmin):
         "id",
         "region",
         "tenant",
-        "os_family",
+        "status",
         "distribution",
         "version",
         "architecture",
-        "status",
         "withdrawn_at",
-        "supports_hot_upgrade",
-        "accepts_user_data",
     )
     list_filter = ("status", "region", "os_family", "architecture", "tenant")
     list_select_related = ("region", "tenant")

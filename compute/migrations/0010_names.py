@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='spec',
-            options={'ordering': ['vcpus', 'memory_mib'], 'verbose_name': 'spec', 'verbose_name_plural': 'specs'},
+            options={'ordering': ['vcpus', 'memory_mib'], 'verbose_name': 'size', 'verbose_name_plural': 'sizes'},
         ),
         migrations.AlterModelOptions(
             name='storagepool',
@@ -103,7 +103,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='cluster',
             name='tenants',
-            field=models.ManyToManyField(blank=True, help_text='Leave empty to make it visible to all tenants.', related_name='+', to='tenancy.tenant', verbose_name='visible to tenants'),
+            field=models.ManyToManyField(blank=True, help_text='Leave empty to make it visible to all tenants.', related_name='+', to='tenancy.tenant', verbose_name='tenants'),
         ),
         migrations.AlterField(
             model_name='disk',
@@ -288,7 +288,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='disktype',
             name='tenants',
-            field=models.ManyToManyField(blank=True, help_text='Leave empty to make it visible to all tenants.', related_name='+', to='tenancy.tenant', verbose_name='visible to tenants'),
+            field=models.ManyToManyField(blank=True, help_text='Leave empty to make it visible to all tenants.', related_name='+', to='tenancy.tenant', verbose_name='tenants'),
         ),
         migrations.AlterField(
             model_name='drift',
@@ -373,7 +373,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='host',
             name='vcpus',
-            field=models.PositiveIntegerField(default=0, editable=False, verbose_name='vCPUs'),
+            field=models.PositiveIntegerField(default=0, editable=False, verbose_name='virtual CPUs'),
         ),
         migrations.AlterField(
             model_name='host',
@@ -606,6 +606,11 @@ class Migration(migrations.Migration):
             field=models.BooleanField(default=True, verbose_name='enabled'),
         ),
         migrations.AlterField(
+            model_name='spec',
+            name='vcpus',
+            field=models.PositiveSmallIntegerField(validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(255)], verbose_name='virtual CPUs'),
+        ),
+        migrations.AlterField(
             model_name='storagepool',
             name='available_bytes',
             field=models.BigIntegerField(default=0, editable=False, verbose_name='available (bytes)'),
@@ -743,7 +748,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='vm',
             name='max_vcpus',
-            field=models.PositiveSmallIntegerField(default=0, verbose_name='maximum vCPUs without restart'),
+            field=models.PositiveSmallIntegerField(default=0, verbose_name='maximum CPUs without restart'),
         ),
         migrations.AlterField(
             model_name='vm',
@@ -838,6 +843,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='vm',
             name='vcpus',
-            field=models.PositiveSmallIntegerField(validators=[django.core.validators.MinValueValidator(1)], verbose_name='vCPUs'),
+            field=models.PositiveSmallIntegerField(validators=[django.core.validators.MinValueValidator(1)], verbose_name='virtual CPUs'),
         ),
     ]

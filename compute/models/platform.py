@@ -93,7 +93,7 @@ class Cluster(models.Model):
     )
     tenants = models.ManyToManyField(
         Tenant,
-        verbose_name=_("visible to tenants"),
+        verbose_name=_("tenants"),
         blank=True,
         related_name="+",
         help_text=_("Leave empty to make it visible to all tenants."),
@@ -132,7 +132,7 @@ class Host(models.Model):
         _("state"), max_length=20, choices=HostState.choices, default=HostState.AVAILABLE
     )
     # Read from libvirt by the reconciler.
-    vcpus = models.PositiveIntegerField(_("vCPUs"), default=0, editable=False)
+    vcpus = models.PositiveIntegerField(_("virtual CPUs"), default=0, editable=False)
     memory_mib = models.PositiveIntegerField(_("memory (MB)"), default=0, editable=False)
     reserved_memory_mib = models.PositiveIntegerField(
         _("reserved memory (MB)"), default=1024, help_text=_("Kept for the host itself.")
@@ -165,7 +165,7 @@ class Spec(models.Model):
         Cluster, models.CASCADE, verbose_name=_("cluster"), related_name="specs"
     )
     vcpus = models.PositiveSmallIntegerField(
-        _("vCPUs"), validators=[MinValueValidator(1), MaxValueValidator(255)]
+        _("virtual CPUs"), validators=[MinValueValidator(1), MaxValueValidator(255)]
     )
     memory_mib = models.PositiveIntegerField(
         _("memory (MB)"), validators=[MinValueValidator(64), MaxValueValidator(4_194_304)]
@@ -173,8 +173,8 @@ class Spec(models.Model):
     enabled = models.BooleanField(_("enabled"), default=True)
 
     class Meta:
-        verbose_name = _("spec")
-        verbose_name_plural = _("specs")
+        verbose_name = _("size")
+        verbose_name_plural = _("sizes")
         ordering = ["vcpus", "memory_mib"]
         constraints = [
             models.UniqueConstraint(fields=["cluster", "vcpus", "memory_mib"], name="spec_once")
@@ -245,7 +245,7 @@ class DiskType(models.Model):
     )
     tenants = models.ManyToManyField(
         Tenant,
-        verbose_name=_("visible to tenants"),
+        verbose_name=_("tenants"),
         blank=True,
         related_name="+",
         help_text=_("Leave empty to make it visible to all tenants."),

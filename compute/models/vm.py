@@ -49,10 +49,10 @@ class VM(Resource, Binnable):
         editable=False,
     )
     image = models.ForeignKey(Image, models.PROTECT, verbose_name=_("image"), related_name="vms")
-    vcpus = models.PositiveSmallIntegerField(_("vCPUs"), validators=[MinValueValidator(1)])
+    vcpus = models.PositiveSmallIntegerField(_("virtual CPUs"), validators=[MinValueValidator(1)])
     memory_mib = models.PositiveIntegerField(_("memory (MB)"), validators=[MinValueValidator(64)])
     # Headroom for hot upgrades; equal to the above where the image does not support them.
-    max_vcpus = models.PositiveSmallIntegerField(_("maximum vCPUs without restart"), default=0)
+    max_vcpus = models.PositiveSmallIntegerField(_("maximum CPUs without restart"), default=0)
     max_memory_mib = models.PositiveIntegerField(
         _("maximum memory without restart (MB)"), default=0
     )

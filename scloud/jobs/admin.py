@@ -37,15 +37,13 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
     list_display = (
         "created_at",
         "title",
+        "status",
+        "progress_percent",
+        "error_code",
         "kind",
         "target_id",
         "tenant",
-        "status",
-        "lane",
-        "progress_percent",
-        "attempt",
         "lease_owner",
-        "error_code",
     )
     list_filter = ("status", "lane", "kind", "created_at", "tenant")
     list_select_related = ("tenant",)
@@ -65,6 +63,15 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
             batch=True,
         ),
     )
+
+    exclude = ("steps",)
+    readonly_fields = ("shown_steps",)
+
+    @admin.display(description=gettext_lazy("steps"))
+    def shown_steps(self, job: Job) -> str:
+        """One line per step, with its state and what it says."""
+        lines = ((step.get("label", step["name"]), step["state"]) for step in job.steps)
+        return format_html_join(mark_safe("<br>"), "{}: {}", lines)  # noqa: S308 - a constant
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Newest first."""

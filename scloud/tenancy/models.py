@@ -248,16 +248,18 @@ class PlatformSettings(models.Model):
     id = models.PositiveSmallIntegerField(_("ID"), primary_key=True, default=1, editable=False)
     auto_renew = models.BooleanField(_("auto-renew by default"), default=True)
     bin_retention_s = models.PositiveIntegerField(
-        _("recycle-bin retention (s)"),
+        _("recycle bin retention (s)"),
         default=360_000,
         validators=[MinValueValidator(1), MaxValueValidator(360_000)],
     )
     auto_destroy = models.BooleanField(_("destroy automatically after the retention"), default=True)
-    quota_enabled = models.BooleanField(_("quota"), default=True)
+    quota_enabled = models.BooleanField(_("enforce quotas"), default=True)
     snapshots_per_disk = models.PositiveIntegerField(
-        _("snapshots per disk"), default=10, help_text=_("0 means unlimited")
+        _("snapshots per disk"), default=10, help_text=_("0 means unlimited.")
     )
-    expired_grace_days = models.PositiveIntegerField(_("days from expiry to the bin"), default=7)
+    expired_grace_days = models.PositiveIntegerField(
+        _("days from expiry to the recycle bin"), default=7
+    )
     refund_unused = models.BooleanField(_("refund unused paid time on destroy"), default=True)
     idle_logout_min = models.PositiveIntegerField(
         _("idle logout (min)"), default=15, validators=[MinValueValidator(1)]

@@ -23,8 +23,8 @@ from tests.billing.helpers import balances, fund
 
 pytestmark = pytest.mark.usefixtures("prices", "scoped")
 
-BIGGER = [QuoteItem("vcpu", 4, "4 vCPU"), QuoteItem("memory_gib", 4, "4 GiB memory")]
-SMALLER = [QuoteItem("vcpu", 1, "1 vCPU"), QuoteItem("memory_gib", 4, "4 GiB memory")]
+BIGGER = [QuoteItem("vcpu", 4, "4 vCPU"), QuoteItem("memory_gib", 4, "4 GB memory")]
+SMALLER = [QuoteItem("vcpu", 1, "1 vCPU"), QuoteItem("memory_gib", 4, "4 GB memory")]
 
 Buy = Callable[..., Order]
 

@@ -101,7 +101,7 @@ def test_a_bundle_pays_for_each_part_apart(tenant: Tenant, region: Region, actor
     fund(tenant, cash="1000")
     items = [
         QuoteItem("vcpu", 1, part="vm"),
-        QuoteItem("disk_gib:ssd", 100, "100 GiB SSD", part="data_disk"),
+        QuoteItem("disk_gib:ssd", 100, "100 GB SSD", part="data_disk"),
     ]
     order = purchase(
         actor,
@@ -115,7 +115,7 @@ def test_a_bundle_pays_for_each_part_apart(tenant: Tenant, region: Region, actor
     )
     amounts = dict(order.charges.values_list("resource_id", "amount_minor"))
     assert amounts == {"vm-a": 6000, "disk-a": 6667}
-    assert Subscription.objects.get(resource_id="disk-a").lines[0]["label"] == "100 GiB SSD"
+    assert Subscription.objects.get(resource_id="disk-a").lines[0]["label"] == "100 GB SSD"
 
 
 def test_the_switch_for_auto_renew_is_the_default(

@@ -137,13 +137,33 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterField(
             model_name='platformsettings',
+            name='bin_retention_s',
+            field=models.PositiveIntegerField(default=360000, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(360000)], verbose_name='recycle bin retention (s)'),
+        ),
+        migrations.AlterField(
+            model_name='platformsettings',
+            name='expired_grace_days',
+            field=models.PositiveIntegerField(default=7, verbose_name='days from expiry to the recycle bin'),
+        ),
+        migrations.AlterField(
+            model_name='platformsettings',
             name='id',
             field=models.PositiveSmallIntegerField(default=1, editable=False, primary_key=True, serialize=False, verbose_name='ID'),
         ),
         migrations.AlterField(
             model_name='platformsettings',
+            name='quota_enabled',
+            field=models.BooleanField(default=True, verbose_name='enforce quotas'),
+        ),
+        migrations.AlterField(
+            model_name='platformsettings',
             name='session_lifetime_h',
             field=models.PositiveIntegerField(db_default=12, default=12, help_text='Even while they are in use.', validators=[django.core.validators.MinValueValidator(1)], verbose_name='sessions end after (h)'),
+        ),
+        migrations.AlterField(
+            model_name='platformsettings',
+            name='snapshots_per_disk',
+            field=models.PositiveIntegerField(default=10, help_text='0 means unlimited.', verbose_name='snapshots per disk'),
         ),
         migrations.AlterField(
             model_name='tenant',
