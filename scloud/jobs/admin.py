@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -30,6 +31,14 @@ def _not_failed(job: Job) -> str:
 
 def _not_active(job: Job) -> str:
     return "" if job.is_active else _("It has already ended.")
+
+
+STEP_STATES = {
+    "waiting": gettext_lazy("waiting"),
+    "running": gettext_lazy("running"),
+    "done": gettext_lazy("done"),
+    "failed": gettext_lazy("failed"),
+}
 
 
 @admin.register(Job)
@@ -69,9 +78,12 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
 
     @admin.display(description=gettext_lazy("steps"))
     def shown_steps(self, job: Job) -> str:
-        """One line per step, with its state and what it says."""
-        lines = ((step.get("label", step["name"]), step["state"]) for step in job.steps)
-        return format_html_join(mark_safe("<br>"), "{}: {}", lines)  # noqa: S308 - a constant
+        """One line per step, with its state."""
+        lines = (
+            (step.get("label", step["name"]), STEP_STATES.get(step["state"], step["state"]))
+            for step in job.steps
+        )
+        return format_html_join("", "<div>{}: {}</div>", lines)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Newest first."""
