@@ -40,7 +40,7 @@ def _faults(model: type[models.Model]) -> Iterator[str]:
         if not isinstance(text, Promise) and text not in NAMES:
             yield f"{options.label}: {text}"
     for field in [*options.local_fields, *options.local_many_to_many]:
-        said = field._verbose_name  # type: ignore[union-attr]  # None where nothing was said
+        said = field._verbose_name  # type: ignore[attr-defined]  # None where nothing was said
         if field.auto_created or getattr(field.remote_field, "parent_link", False):
             continue
         if not _is_translated(said):
