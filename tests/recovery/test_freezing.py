@@ -146,7 +146,7 @@ def test_a_dump_that_was_restored_is_recognised(restored: str) -> None:
     place["NAME"] = restored
     try:
         assert freezing.is_frozen()
-        assert "made anew" in SweepFreeze.objects.get().reason
+        assert "restored from a backup" in SweepFreeze.objects.get().reason
     finally:
         connection.close()
         place["NAME"] = before
