@@ -229,6 +229,27 @@ def test_a_period_renewed_small_pays_when_it_grows(
     assert order.charges.get().begin == datetime(2026, 5, 1, tzinfo=UTC)
 
 
+def test_a_change_may_add_what_was_not_paid_before_and_drop_what_was(
+    buy: Buy, actor: Actor, tenant: Tenant, at: Callable[[datetime], None]
+) -> None:
+    at(datetime(2026, 4, 1, tzinfo=UTC))
+    buy("vm-a")
+    disk = QuoteItem("disk_gib:ssd", 300, "300 GB SSD")
+    added = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[*ITEMS, disk])
+    assert added.total == Decimal("100.00")
+    dropped = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[ITEMS[0]])
+    assert dropped.total == 0
+    # Four GB of memory for 60 a month go, 300 GB of disk for 100 a month come.
+    swapped = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[ITEMS[0], disk])
+    assert swapped.total == Decimal("40.00")
+
+
+def test_the_quote_of_a_renewal_is_for_one_resource(buy: Buy, tenant: Tenant) -> None:
+    buy("vm-a")
+    quoted = services.quote_renewal(tenant=tenant, resource_id="vm-a", periods=2)
+    assert (quoted.count, quoted.periods, quoted.total) == (1, 2, Decimal("240.00"))
+
+
 def test_an_upgrade_that_cannot_be_paid_changes_nothing(
     buy: Buy, actor: Actor, tenant: Tenant
 ) -> None:
