@@ -92,10 +92,13 @@ def test_the_helper_has_limits(given: Seen, tmp_path: Path) -> None:
     assert target.stat().st_size <= 1024**2
 
 
-def test_nothing_of_the_helper_outlives_its_time(given: Seen, tmp_path: Path) -> None:
+@pytest.mark.parametrize("children", [0, 20])
+def test_nothing_of_the_helper_outlives_its_time(tmp_path: Path, children: int) -> None:
+    """Not even for the moment that it takes many processes to die."""
     target = tmp_path / "target"
     target.touch()
-    script = "while :; do echo x >> /made; sleep 0.05; done"
+    write = "while :; do echo x >> /made; done"
+    script = f"for one in $(seq {children}); do ({write}) & done; {write}"
     with pytest.raises(StorageTimeout):
         helper.run(
             ["/bin/sh", "-c", script], timeout_s=1.0, files=[Seen(target, "/made", writable=True)]
