@@ -317,6 +317,8 @@ class Reach:
     seconds: dict[str, float] = field(default_factory=dict)
     # By module and line, as a text because it is kept as JSON. Nothing: while it is imported.
     by_line: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    # Those that fail without any mutant.
+    failed: list[str] = field(default_factory=list)
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """The tests that may notice a mutant, the fastest first; none if no test reaches it."""
@@ -368,7 +370,9 @@ class Measured:
                         reached = self._files[name].by_line.setdefault(module, {})
                         reached.setdefault(line, []).append(test)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        rows = {name: asdict(one) for name, one in self._files.items()}
+        # What failed is tried again by the next run.
+        failed = {_file_of(test) for test in found.failed}
+        rows = {name: asdict(one) for name, one in self._files.items() if name not in failed}
         self._path.write_text(json.dumps({"rest": self._rest, "files": rows}))
         took = time.monotonic() - began
         print(f"{area.name}: {len(found.seconds)} tests measured, {took:.0f} s", flush=True)
@@ -434,6 +438,7 @@ def _run_covered(tree: Path, names: list[str]) -> Reach:
     for test in sorted(failed):
         print(f"fails without any mutant, and is left out: {test}", flush=True)
         del found.seconds[test]
+    found.failed = sorted(failed)
     data = CoverageData(str(data_file))
     data.read()
     for measured in data.measured_files():
