@@ -22,6 +22,13 @@ def main() -> None:
     from scloud.jobs.models import Job
     from scloud.lib import lease
 
+    telling = threading.Lock()
+
+    def tell(*words: object) -> None:
+        # Two threads tell, and print writes a line in pieces.
+        with telling:
+            print(*words, flush=True)
+
     class Publisher(Handler):
         def steps(self, job: Job) -> Sequence[Step]:
             return (Step("publish", "Publishing", self.publish),)
@@ -34,7 +41,7 @@ def main() -> None:
                         context.check()
                     except LeaseLostError:
                         return
-                    print("believed", asked, time.time(), flush=True)
+                    tell("believed", asked, time.time())
                     time.sleep(0.05)
 
             watch = threading.Thread(target=believe)
@@ -43,13 +50,13 @@ def main() -> None:
                 while True:
                     asked = time.time()
                     lease.confirm()
-                    print("published", asked, time.time(), flush=True)
+                    tell("published", asked, time.time())
                     time.sleep(0.05)
             finally:
                 watch.join()
 
     register("test.publish", Publisher())
-    print("outcome", runner.run(sys.argv[1]), flush=True)
+    tell("outcome", runner.run(sys.argv[1]))
 
 
 if __name__ == "__main__":
