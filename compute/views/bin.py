@@ -26,7 +26,7 @@ from scloud.web.views import ActionView, BatchView
 
 
 def binnable_kind(name: str) -> Kind:
-    """Return a kind that can are in the recycle bin. Raises NotFound."""
+    """Return a kind of resource that the recycle bin takes. Raises NotFound."""
     for kind in kinds.binnable():
         if kind.kind == name:
             return kind

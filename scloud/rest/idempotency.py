@@ -136,7 +136,7 @@ def _alone(
         )
         return response
     if not earlier.caller:
-        # Kept by an older version: whose answer it is is not known. The work is not done again.
+        # Kept by an older version, which did not note whose it is. The work is not done again.
         raise Conflict(
             _("This Idempotency-Key was used before the platform was upgraded."),
             code="idempotency_answer_lost",
