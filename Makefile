@@ -1,11 +1,11 @@
-# Two commands do everything: make run, make test. README.md tells the rest.
+# Two commands do everything: make run, make test. See README.md for the rest.
 PY := .venv/bin/python
 SHELL := /bin/bash
 # Namespaces, bridges and the private PostgreSQL need root.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env)
 .DEFAULT_GOAL := help
 .PHONY: help install install-check install-tests database run stop clean test check fast lint lint-now types \
-  bare audit chaos mutants soak bench lock
+  bare audit chaos mutants api soak bench lock
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -46,12 +46,13 @@ types: install-check ## mypy strict
 check: lint types ## All checks that need no server
 	$(PY) manage.py makemigrations --check --dry-run
 	SCLOUD_HTTPS=1 SCLOUD_PROXY=none $(PY) manage.py check --deploy --fail-level WARNING
+	scripts/api_current.sh
 
 database: install-tests
 	@$(AS_ROOT) $(PY) -m scloud.lab pg up --no-fsync
 
 fast: database ## Tests that need no hypervisor and no browser
-	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not bench" -n 2 --durations 15
+	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not install and not bench" -n 2 --durations 15
 
 test: check database ## All checks and all tests, on real hypervisors
 	$(AS_ROOT) scripts/test.sh
@@ -68,7 +69,10 @@ chaos: install-tests ## 600 random verbs of three tenants while processes are ki
 mutants: database ## Change the core in small ways; the tests must notice (SAMPLE=200 SEED=1)
 	$(AS_ROOT) $(PY) scripts/mutants.py --sample $(or $(SAMPLE),200) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))
 
-soak: database ## Long random runs of verbs and faults (STEPS=2000 SEED=7)
+api: install-check ## Write docs/api.yaml
+	$(PY) manage.py spectacular --file docs/api.yaml --validate --fail-on-warn
+
+soak: database ## Long random runs: verbs and faults, API requests, chaos (STEPS=2000 API_MINUTES=15 VERBS=600 SEED=7)
 	$(AS_ROOT) scripts/soak.sh
 
 bench: database ## Benchmarks; writes docs/benchmarks.md

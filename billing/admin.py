@@ -57,15 +57,12 @@ class ReadOnly:
     """Rows that services write; here they are only looked at."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody adds rows here."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes rows here."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes rows here."""
         return False
 
 
@@ -147,7 +144,6 @@ class PriceListAdmin(ModelAdmin):
 
     @admin.action(description=_("Publish"))
     def publish(self, request: HttpRequest, queryset: QuerySet[PriceList]) -> None:
-        """Publish the chosen drafts."""
         for row in queryset:
             self._publish(request, row)
 
@@ -242,8 +238,6 @@ class RechargeForm(forms.Form):
 
 
 class TransactionInline(ReadOnlyInline):
-    """The latest movements."""
-
     model = LedgerTransaction
     fields = ("id", "kind", "shown_amount", "note", "actor", "created_at")
     readonly_fields = fields
@@ -275,7 +269,6 @@ class AccountAdmin(BooksAdmin):
 
     @admin.display(description=_("top up"))
     def recharge_link(self, account: Account) -> str:
-        """The button."""
         url = reverse("admin:billing_account_recharge", args=[account.pk])
         return format_html('<a class="button" href="{}">{}</a>', url, _("Top up"))
 
@@ -309,7 +302,6 @@ class AccountAdmin(BooksAdmin):
         return [own, *super().get_urls()]
 
     def recharge_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The form, and what it does."""
         account = get_object_or_404(Account.objects.select_related("tenant"), pk=object_id)
         form = RechargeForm(request.POST or None, initial={"key": str(uuid4())})
         if request.method == "POST" and form.is_valid():
@@ -355,8 +347,6 @@ class EntryInline(ReadOnlyInline):
 
 @admin.register(LedgerTransaction)
 class LedgerTransactionAdmin(BooksAdmin):
-    """Movements of money."""
-
     list_display = (
         "id",
         "tenant",
@@ -382,8 +372,6 @@ class LedgerTransactionAdmin(BooksAdmin):
 
 
 class ChargeInline(ReadOnlyInline):
-    """What an order charged."""
-
     model = Charge
     fk_name = "order"
     fields = ("resource_kind", "resource_id", "begin", "end", "periods", "price_list", "amount")
@@ -392,8 +380,6 @@ class ChargeInline(ReadOnlyInline):
 
 
 class OrderLineInline(ReadOnlyInline):
-    """The lines of an order."""
-
     model = OrderLine
     fields = ("label", "sku", "quantity", "unit_price", "periods", "discount", "amount")
     readonly_fields = fields
@@ -402,8 +388,6 @@ class OrderLineInline(ReadOnlyInline):
 
 @admin.register(Order)
 class OrderAdmin(BooksAdmin):
-    """Orders of all tenants."""
-
     list_display = ("id", "tenant", "region", "kind", "method", "total", "actor", "created_at")
     list_filter = ("kind", "method", "region", "tenant")
     list_select_related = ("tenant", "region")
@@ -474,13 +458,11 @@ class QuotaRequestAdmin(ReadOnly, ModelAdmin):
 
     @admin.action(description=_("Approve"), permissions=["view"])
     def approve(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
-        """Approve the chosen requests."""
         for row in queryset:
             self._decide(request, row, approve=True)
 
     @admin.action(description=_("Reject"), permissions=["view"])
     def reject(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
-        """Reject the chosen requests."""
         for row in queryset:
             self._decide(request, row, approve=False)
 

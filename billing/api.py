@@ -14,7 +14,14 @@ from rest_framework.views import APIView
 
 from billing import actions, catalog, ledger, money, queries, quotas, services
 from billing import serializers as shapes
-from billing.models import LedgerTransaction, Order, QuotaRequest, Subscription
+from billing.models import (
+    LedgerTransaction,
+    Order,
+    OrderKind,
+    QuotaRequest,
+    Subscription,
+    SubscriptionStatus,
+)
 from scloud.lib.errors import NotFound
 from scloud.rest.inputs import region_named, valid
 from scloud.rest.views import ActorMixin, ResourceViewSet
@@ -45,17 +52,13 @@ class RechargeView(ActorMixin, APIView):
     )
     def post(self, request: Request) -> Response:
         """Recharge the account (demonstration installations only)."""
-
-        def answer() -> Response:
-            data = valid(shapes.RechargeInput, request)
-            moved = actions.recharge(
-                # Trailing zeros are no decimals: 10.000000 is an amount in whole units.
-                actor=self.actor,
-                amount=Decimal(data["amount"]).normalize(),
-            )
-            return Response(shapes.TransactionSerializer(moved).data, status=201)
-
-        return self.once(answer)
+        data = valid(shapes.RechargeInput, request)
+        moved = actions.recharge(
+            # Trailing zeros are no decimals: 10.000000 is an amount in whole units.
+            actor=self.actor,
+            amount=Decimal(data["amount"]).normalize(),
+        )
+        return Response(shapes.TransactionSerializer(moved).data, status=201)
 
 
 @extend_schema(tags=["Billing"])
@@ -109,7 +112,9 @@ class OrderViewSet(ResourceViewSet):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("kind", str, description="new, renewal, upgrade or refund."),
+            OpenApiParameter(
+                "kind", str, enum=OrderKind.values, description="Only those of this kind."
+            ),
             OpenApiParameter("resource", str, description="Only those that charged this id."),
         ]
     )
@@ -153,7 +158,14 @@ class SubscriptionViewSet(ResourceViewSet):
         return found
 
     @extend_schema(
-        parameters=[OpenApiParameter("status", str, description="active, expired or ended.")]
+        parameters=[
+            OpenApiParameter(
+                "status",
+                str,
+                enum=SubscriptionStatus.values,
+                description="Only those in this status.",
+            )
+        ]
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List subscriptions, the first to run out first."""
@@ -188,13 +200,9 @@ class SubscriptionViewSet(ResourceViewSet):
     @action(detail=True, methods=["post"])
     def renew(self, request: Request, resource_id: str) -> Response:
         """Renew a resource at exactly the quoted price."""
-
-        def answer() -> Response:
-            data = valid(shapes.RenewInput, request)
-            order = actions.renew_resource(actor=self.actor, resource_id=resource_id, **data)
-            return Response(shapes.OrderSerializer(order).data, status=201)
-
-        return self.once(answer)
+        data = valid(shapes.RenewInput, request)
+        order = actions.renew_resource(actor=self.actor, resource_id=resource_id, **data)
+        return Response(shapes.OrderSerializer(order).data, status=201)
 
     @extend_schema(
         request=shapes.AutoRenewInput,
@@ -204,13 +212,9 @@ class SubscriptionViewSet(ResourceViewSet):
     @action(detail=True, methods=["post"], url_path="set-auto-renew")
     def set_auto_renew(self, request: Request, resource_id: str) -> Response:
         """Switch automatic renewal on or off."""
-
-        def answer() -> Response:
-            data = valid(shapes.AutoRenewInput, request)
-            actions.set_auto_renew(actor=self.actor, resource_id=resource_id, **data)
-            return Response(self.get_serializer(self.get_object()).data)
-
-        return self.once(answer)
+        data = valid(shapes.AutoRenewInput, request)
+        actions.set_auto_renew(actor=self.actor, resource_id=resource_id, **data)
+        return Response(self.get_serializer(self.get_object()).data)
 
 
 @extend_schema(tags=["Quotas"])
@@ -251,11 +255,7 @@ class QuotaRequestViewSet(ResourceViewSet):
     )
     def create(self, request: Request) -> Response:
         """Ask for a higher limit."""
-
-        def answer() -> Response:
-            data = valid(shapes.QuotaRequestInput, request)
-            region = region_named(data.pop("region"))
-            row = actions.request_quota(actor=self.actor, region=region, **data)
-            return Response(self.get_serializer(row).data, status=201)
-
-        return self.once(answer)
+        data = valid(shapes.QuotaRequestInput, request)
+        region = region_named(data.pop("region"))
+        row = actions.request_quota(actor=self.actor, region=region, **data)
+        return Response(self.get_serializer(row).data, status=201)

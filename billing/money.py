@@ -32,7 +32,6 @@ def to_minor(amount: Decimal) -> int:
 
 
 def from_minor(minor: int) -> Decimal:
-    """Whole minor units as money."""
     return pricing.from_minor(minor, decimals())
 
 

@@ -50,8 +50,6 @@ class ChargeDraft:
 
 @dataclass(frozen=True)
 class OrderDraft:
-    """An order about to be charged."""
-
     kind: OrderKind
     region: Region
     method: Method

@@ -44,12 +44,10 @@ class Overview:
 
     @property
     def cash(self) -> Decimal:
-        """The cash balance."""
         return money.from_minor(self.account.cash_minor)
 
     @property
     def gift(self) -> Decimal:
-        """The gift balance."""
         return money.from_minor(self.account.gift_minor)
 
     @property
@@ -124,7 +122,7 @@ def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
 
 
 def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
-    """What each tag's resources cost in a month, dearest first.
+    """What each tag's resources cost in a month, most expensive first.
 
     A resource counts under each of its tags, so the parts may add up to more than the whole.
     """
@@ -149,8 +147,8 @@ def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
         for pk, tags in found.values_list("pk", "tags"):
             for tag in tags:
                 tagged[tag] = tagged.get(tag, 0) + amounts[pk]
-    dearest = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
-    return [(tag, money.from_minor(amount)) for tag, amount in dearest]
+    descending = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [(tag, money.from_minor(amount)) for tag, amount in descending]
 
 
 def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:
@@ -191,7 +189,6 @@ def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
 
 
 def orders(tenant: Tenant) -> QuerySet[Order]:
-    """A tenant's orders with their charges."""
     return (
         Order.objects.filter(tenant=tenant)
         .select_related("region")

@@ -1,6 +1,6 @@
 """Taking and freeing quota. Runs inside the transaction that makes or destroys the resource.
 
-What is used is the sum of the claims, so nothing can drift: a claim lives and dies with its
+What is used is the sum of the claims, so nothing can drift: a claim exists exactly as long as its
 resource. Taking locks one row per tenant and region (after the account, before addresses);
 freeing takes no lock.
 
@@ -37,8 +37,6 @@ def register_meter(item: str, meter: Meter) -> None:
 
 @dataclass(frozen=True)
 class Usage:
-    """One quota of a tenant in a region."""
-
     item: str
     label: str
     used: int
@@ -97,7 +95,7 @@ def take_many(
         for item, amount in amounts.items():
             if item not in DEFAULT_LIMITS or item in _meters or amount < 0:
                 raise InvalidInput(
-                    gettext("%(item)s: %(amount)s is no quota claim.")
+                    gettext("%(item)s: %(amount)s is not a valid quota claim.")
                     % {"item": item, "amount": amount},
                     code="quota_invalid",
                 )
@@ -176,7 +174,7 @@ def check(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
 
 
 def check_wanted(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> None:
-    """Raise QuotaExceeded as :func:`take` would now; takes no lock, promises nothing."""
+    """Raise QuotaExceeded as :func:`take` would now; takes no lock, guarantees nothing."""
     if PlatformSettings.load().quota_enabled:
         check(tenant, region, asked)
 
@@ -184,7 +182,7 @@ def check_wanted(tenant: Tenant, region: Region, asked: Mapping[str, int]) -> No
 def check_growth(
     tenant: Tenant, region: Region, amounts: Mapping[str, int], resource_id: str
 ) -> None:
-    """Raise QuotaExceeded as :func:`resize` would now; takes no lock, promises nothing."""
+    """Raise QuotaExceeded as :func:`resize` would now; takes no lock, guarantees nothing."""
     with scopes_disabled():
         held = dict(
             QuotaClaim.objects.filter(tenant=tenant, resource_id=resource_id).values_list(

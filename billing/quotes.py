@@ -210,7 +210,6 @@ def parse_method(method: Method | str) -> Method:
 def price_items(
     found: Basis, items: Sequence[QuoteItem], method: Method, periods: int
 ) -> tuple[Line, ...]:
-    """Price the items of one bundle."""
     return pricing.price_lines(
         found.book, [item.priced() for item in items], method, periods, found.discounts
     )
@@ -231,7 +230,6 @@ def content_of(
 
 
 def sign(tenant: Tenant, content: dict[str, Any], found: Basis, total: Decimal) -> str:
-    """Make the token of a quote."""
     return signing.dumps(
         {
             "tenant": tenant.pk,

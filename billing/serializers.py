@@ -17,6 +17,7 @@ from billing.models import (
     Subscription,
 )
 from scloud.rest.fields import Lines, PlainDecimal, PlainQuantity, WholeNumber
+from scloud.rest.shown import ShownSerializer
 
 
 @extend_schema_field({"type": "string", "format": "decimal"})
@@ -31,7 +32,7 @@ class MinorUnitsField(serializers.Field[int, str, str, Any]):
         return money.show(value)
 
 
-class AccountSerializer(serializers.ModelSerializer[Account]):
+class AccountSerializer(ShownSerializer[Account]):
     """The balances of the tenant."""
 
     currency = serializers.SerializerMethodField()
@@ -48,7 +49,7 @@ class AccountSerializer(serializers.ModelSerializer[Account]):
         return money.currency()
 
 
-class OrderLineSerializer(serializers.ModelSerializer[OrderLine]):
+class OrderLineSerializer(ShownSerializer[OrderLine]):
     """One SKU of a charge with the figures that explain its amount."""
 
     amount = MinorUnitsField(source="amount_minor")
@@ -60,7 +61,7 @@ class OrderLineSerializer(serializers.ModelSerializer[OrderLine]):
         fields = ("label", "sku", "quantity", "unit_price", "periods", "discount", "amount")
 
 
-class ChargeSerializer(serializers.ModelSerializer[Charge]):
+class ChargeSerializer(ShownSerializer[Charge]):
     """What one resource paid for a period."""
 
     amount = MinorUnitsField(source="amount_minor")
@@ -85,7 +86,7 @@ class ChargeSerializer(serializers.ModelSerializer[Charge]):
         )
 
 
-class OrderSerializer(serializers.ModelSerializer[Order]):
+class OrderSerializer(ShownSerializer[Order]):
     """An order with its charges."""
 
     total = MinorUnitsField(source="total_minor")
@@ -109,7 +110,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
         )
 
 
-class TransactionSerializer(serializers.ModelSerializer[LedgerTransaction]):
+class TransactionSerializer(ShownSerializer[LedgerTransaction]):
     """A movement of money with the balances after it."""
 
     amount = MinorUnitsField(source="amount_minor")
@@ -131,10 +132,22 @@ class TransactionSerializer(serializers.ModelSerializer[LedgerTransaction]):
         )
 
 
-class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
+class SubscriptionLineShape(serializers.Serializer[Any]):
+    """What the next period costs for one SKU."""
+
+    sku = serializers.CharField()
+    quantity = serializers.CharField()
+
+    def get_fields(self) -> dict[str, Any]:
+        # "label" is an attribute of every serializer, so it cannot be declared as a field.
+        return {**super().get_fields(), "label": serializers.CharField()}
+
+
+class SubscriptionSerializer(ShownSerializer[Subscription]):
     """What a resource pays for and until when; ``month_cost`` is what it cost this month."""
 
     month_cost = MinorUnitsField(source="month_minor")
+    lines = SubscriptionLineShape(many=True)
 
     class Meta:
         model = Subscription
@@ -219,7 +232,7 @@ class QuotaShape(serializers.Serializer[Any]):
     left = serializers.IntegerField()
 
 
-class QuotaRequestSerializer(serializers.ModelSerializer[QuotaRequest]):
+class QuotaRequestSerializer(ShownSerializer[QuotaRequest]):
     """A request for a higher limit and its answer."""
 
     class Meta:

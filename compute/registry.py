@@ -88,8 +88,8 @@ def register_all() -> None:
         kinds.Kind(
             kind="disk",
             model="compute.Disk",
-            label=_("disk"),
-            label_plural=_("disks"),
+            label=_("Disk"),
+            label_plural=_("Disks"),
             icon="database",
             url_name="disk-detail",
             live=_living,
@@ -103,8 +103,8 @@ def register_all() -> None:
         kinds.Kind(
             kind="snapshot",
             model="compute.Snapshot",
-            label=_("snapshot"),
-            label_plural=_("snapshots"),
+            label=_("Snapshot"),
+            label_plural=_("Snapshots"),
             icon="camera",
             url_name="snapshot-detail",
             live=_living,
@@ -115,8 +115,8 @@ def register_all() -> None:
         kinds.Kind(
             kind="image",
             model="compute.Image",
-            label=_("image"),
-            label_plural=_("images"),
+            label=_("Image"),
+            label_plural=_("Images"),
             icon="photo",
             url_name="image-detail",
             live=_own_images,

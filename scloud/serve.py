@@ -17,7 +17,6 @@ PING_TIMEOUT_S: Final = 40.0
 
 
 def make_server(app: Any, address: str, port: int) -> uvicorn.Server:
-    """Return the server of the console."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -234,7 +234,7 @@ WHITENOISE_AUTOREFRESH = DEBUG or TESTING
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-# django-q2 only carries the id of a job to a worker; scloud.jobs.models.Job is the truth.
+# django-q2 only carries the id of a job to a worker; scloud.jobs.models.Job is authoritative.
 Q_CLUSTER = {
     "name": env.str("SCLOUD_QUEUE", default="scloud"),
     "orm": "default",
@@ -250,7 +250,7 @@ Q_CLUSTER = {
     "recycle": 1_000_000,
     "save_limit": -1,
     "catch_up": False,
-    "label": "Job bell",
+    "label": "Wake-ups",
     "log_level": "WARNING",
 }
 
@@ -263,7 +263,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["scloud.rest.parsers.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "scloud.rest.pagination.PageNumberPagination",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "scloud.rest.openapi.ApiSchema",
     "DEFAULT_THROTTLE_CLASSES": ["scloud.rest.throttling.ActorThrottle"],
     "EXCEPTION_HANDLER": "scloud.rest.errors.exception_handler",
     "PAGE_SIZE": 20,
@@ -274,13 +274,32 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": (
         "The same verbs, rules and error codes as the console. Authenticate with "
         "`Authorization: Bearer <API key>`. Send `Idempotency-Key` with every POST that you may "
-        "have to repeat."
+        "have to repeat. Texts have no NUL character; spaces around a text are removed, so that a "
+        "text of nothing but spaces is empty."
     ),
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "scloud.rest.openapi.add_refusals",
+    ],
+    "TAGS": [
+        {"name": "VMs", "description": "Virtual machines and their verbs."},
+        {"name": "Disks", "description": "System and data disks, and their snapshot schedules."},
+        {"name": "Snapshots", "description": "The content of a disk at one moment."},
+        {"name": "Images", "description": "Base images and images of your own."},
+        {"name": "VPCs", "description": "Private networks."},
+        {"name": "Subnets", "description": "Subnets of VPCs."},
+        {"name": "Security groups", "description": "Stateful filters of NICs, and their rules."},
+        {"name": "Catalogue", "description": "What can be bought: regions, models, disk types."},
+        {"name": "Billing", "description": "Account, prices, orders, transactions, renewals."},
+        {"name": "Quotas", "description": "Limits, and requests for higher ones."},
+        {"name": "Jobs", "description": "What is being done in the background."},
+        {"name": "API keys", "description": "The keys of the caller."},
+    ],
 }
 
 # --- the product's own settings -------------------------------------------------------------

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-# An app's pages are in its ``urls`` module; the order is that of the floors.
+# An app's pages are in its ``urls`` module; the order is that of the layers.
 PAGES = ("scloud.web.urls", "compute.urls", "network.urls", "billing.urls")
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -3,56 +3,64 @@
 cosmic-ray makes the mutants. Of all places in the modules that tests/mutants.toml names a fixed
 sample is taken, by seed; at each place one mutant, by the same seed. First the tests of each area
 run unchanged, under coverage with a context for each test; a mutant then runs the tests of its area
-that reach its line, the fastest first, and ends at the first failure. A line that runs when its
-module is imported is tried by all tests of the area.
+that reach its line, from each file in turn and the fastest first, until one fails. Those that would
+take longer than the limit stay out. A line that runs when its module is imported is tried by all
+tests of the area.
 
-The work tree is not touched: every worker has a copy of its own, and a test database of its own.
-Fails when fewer than the minimum are killed. A timeout counts as killed.
+Which test reaches what is kept: only test files that have changed are measured again, all of them
+when anything else has. The work tree is not touched: every worker has a copy of its own, and a test
+database of its own. A mutant that tests/mutants.toml calls equivalent, with the reason, stays out.
+Fails when fewer than the minimum are killed. A timeout counts as killed, and is told apart: the
+limit is one of processor time, and of much more time on the clock, for machines that are busy.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import unified_diff
 from multiprocessing import Queue, get_context
 from pathlib import Path
 from typing import Any
 
-from cosmic_ray.commands import init
-from cosmic_ray.mutating import use_mutation
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code, use_mutation
 from cosmic_ray.plugins import get_operator
-from cosmic_ray.work_db import WorkDB
 from coverage import CoverageData
 from lxml import etree
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = Path(os.environ.get("SCLOUD_STATE_DIR", ROOT / ".scloud")) / "mutants"
 REPORT = Path(os.environ.get("SCLOUD_STATE_DIR", ROOT / ".scloud")) / "test-report/mutants.json"
+DATABASE = os.environ.get("SCLOUD_TEST_DB", "test_scloud")
 # Not copied, but linked: what is installed.
 LINKED = (".venv", "node_modules", "static/vendor")
+# What counts as killed.
+NOTICED = ("killed", "timeout")
 # How pytest says that it found no test.
 NO_TESTS = 5
 
 # Each replacement turns a rule round or moves a bound by one. Others that cosmic-ray knows (such as
-# == by "is", + by <<) give mutants that are equal to the original or die of a TypeError.
+# == by "is", + by <<) give mutants that are equal to the original or die of a TypeError. It knows
+# none for "in"; AddNot turns conditions round that have it.
 _COMPARISONS = """
-    Eq_NotEq NotEq_Eq Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt
-    In_NotIn NotIn_In Is_IsNot IsNot_Is
+    Eq_NotEq NotEq_Eq Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt Is_IsNot IsNot_Is
 """
 _BINARY = "Add_Sub Sub_Add Mul_Div Div_Mul FloorDiv_Mul Mod_Sub BitOr_BitAnd BitAnd_BitOr"
 _UNARY = "USub_UAdd Delete_USub Delete_Not"
@@ -80,6 +88,15 @@ class Area:
     name: str
     modules: tuple[str, ...]
     tests: tuple[str, ...]
+
+    def test_files(self) -> list[str]:
+        """The files of the tests, relative to the root."""
+        found: set[str] = set()
+        for name in self.tests:
+            path = ROOT / name
+            files = path.rglob("test_*.py") if path.is_dir() else [path]
+            found |= {str(file.relative_to(ROOT)) for file in files}
+        return sorted(found)
 
     def files(self) -> list[Path]:
         """The modules, relative to the root. A glob that finds nothing is a mistake."""
@@ -120,9 +137,24 @@ class Mutant:
     outcome: str = ""
     seconds: float = 0.0
     diff: str = ""
+    # The test that failed, when one did.
+    noticed_by: str = ""
 
     def __str__(self) -> str:
-        return f"{self.outcome:8} {self.module}:{self.line} {self.operator.removeprefix('core/')}"
+        words = (
+            self.outcome or "-",
+            f"{self.module}:{self.line}",
+            self.operator.removeprefix("core/"),
+        )
+        return " ".join((*words, self.noticed_by)).rstrip()
+
+    def changed_lines(self) -> tuple[str, str]:
+        """What the diff takes away and what it puts there, without the space around."""
+        lines = [line.rstrip() for line in self.diff.split("\n")[2:] if line[1:].strip()]
+        return (
+            "\n".join(line[1:].strip() for line in lines if line.startswith("-")),
+            "\n".join(line[1:].strip() for line in lines if line.startswith("+")),
+        )
 
 
 Position = tuple[int, int]
@@ -180,55 +212,73 @@ class Source:
         return any(first <= begin and end <= last for first, last in self._sums)
 
 
-def candidates(area: Area) -> Iterator[list[Mutant]]:
+def candidates(area: Area, only: str) -> Iterator[list[Mutant]]:
     """Yield the mutants of an area, those of one place together."""
-    database = WorkDB(":memory:", WorkDB.Mode.create)
-    files = area.files()
-    init([ROOT / path for path in files], database, {})
-    sources = {path: Source((ROOT / path).read_text()) for path in files}
     places: dict[tuple[Any, ...], list[Mutant]] = defaultdict(list)
-    for item in database.work_items:
-        (mutation,) = item.mutations
-        path = mutation.module_path.relative_to(ROOT)
-        begin, end = tuple(mutation.start_pos), tuple(mutation.end_pos)
-        if mutation.operator_name not in OPERATORS:
+    for path in area.files():
+        if only not in str(path):
             continue
-        if not sources[path].counts(mutation.operator_name, begin, end):
-            continue
-        place = (str(path), begin, end)
-        places[place].append(
-            Mutant(
-                area=area.name,
-                module=str(path),
-                line=begin[0],
-                operator=mutation.operator_name,
-                occurrence=mutation.occurrence,
-            )
-        )
-    database.close()
+        text = (ROOT / path).read_text()
+        source, nodes = Source(text), list(ast_nodes(get_ast(text)))
+        for operator in sorted(OPERATORS):
+            change = get_operator(operator)()
+            positions = (position for node in nodes for position in change.mutation_positions(node))
+            # The number is cosmic-ray's: it counts also what means nothing here.
+            for occurrence, (begin, end) in enumerate(positions):
+                if source.counts(operator, begin, end):
+                    mutant = Mutant(area.name, str(path), begin[0], operator, occurrence)
+                    places[str(path), begin, end].append(mutant)
     for place in sorted(places):
         yield sorted(places[place], key=lambda one: (one.operator, one.occurrence))
 
 
 def choose(every: list[Area], sample: int, seed: int, only: str) -> tuple[list[Mutant], int]:
     """Return the sample, and of how many places it is."""
-    places = [place for area in every for place in candidates(area) if only in place[0].module]
+    places = [place for area in every for place in candidates(area, only)]
     dice = random.Random(seed)  # noqa: S311  # a sample, not a secret
     chosen = dice.sample(places, min(sample, len(places)))
     return [dice.choice(place) for place in chosen], len(places)
 
 
-def copy_tree(number: int) -> Path:
-    """Make the copy of a worker: what git knows of, as it is now."""
-    target = STATE / f"tree-{number}"
-    shutil.rmtree(target, ignore_errors=True)
+def equivalents() -> set[tuple[str, str, str]]:
+    """Read from tests/mutants.toml which changes make no difference: module, before, after."""
+    with (ROOT / "tests/mutants.toml").open("rb") as file:
+        rows = tomllib.load(file).get("equivalent", [])
+    for row in rows:
+        if not row["reason"].strip() or row["before"] not in (ROOT / row["module"]).read_text():
+            sys.exit(f"not an equivalent any more, or without a reason: {row}")
+    return {(row["module"], row["before"], row["after"]) for row in rows}
+
+
+def describe(mutant: Mutant) -> None:
+    """Write down the diff of a mutant, and whether it is known to make no difference."""
+    original = (ROOT / mutant.module).read_text()
+    mutated = mutate_code(original, get_operator(mutant.operator)(), mutant.occurrence)
+    if mutated is None:
+        raise RuntimeError(f"cosmic-ray made nothing of {mutant}")
+    lines = unified_diff(original.split("\n"), mutated.split("\n"), lineterm="", n=1)
+    mutant.diff = "\n".join(lines)
+
+
+def known_files() -> list[str]:
+    """Return the names of all files that git knows of, or would add."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True).stdout
-    for name in names.decode().split("\0"):
-        source = ROOT / name
-        if name and source.is_file() and not source.is_symlink():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
+    found = (name for name in names.decode().split("\0") if name)
+    return sorted(name for name in found if _is_plain(ROOT / name))
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def copy_tree() -> Path:
+    """Copy what git knows of, as it is now: what is measured and what the workers copy."""
+    target = STATE / "tree-0"
+    shutil.rmtree(target, ignore_errors=True)
+    for name in known_files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
     for name in LINKED:
         if not (target / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -238,36 +288,114 @@ def copy_tree(number: int) -> Path:
 
 def pytest_command(*words: str) -> list[str]:
     """Return the command that runs tests of the tree that is the working directory."""
-    marks = "not lab and not browser and not bench"
-    plain = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks]
+    marks = "not lab and not browser and not install and not bench"
+    # None of the tests needs schemathesis, and its import takes a second.
+    plugins = ["-p", "no:cacheprovider", "-p", "no:schemathesis"]
+    plain = ["-m", "pytest", "-q", *plugins, "-m", marks]
     return [str(ROOT / ".venv/bin/python"), *plain, *words]
 
 
-def enter_copy(number: int) -> Path:
-    """Make a copy of the tree and work there, on a database of its own."""
-    tree = copy_tree(number)
-    os.chdir(tree)
-    name = os.environ.get("SCLOUD_TEST_DB", "test_scloud")
-    os.environ["SCLOUD_TEST_DB"] = f"{name}_mutants{number}"
-    os.environ["SCLOUD_STATE_DIR"] = str(tree / ".scloud")
-    # Bytecode is written by unchanged runs only; those of mutants read it.
-    os.environ["PYTHONPYCACHEPREFIX"] = str(tree / ".scloud/bytecode")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    return tree
+def environment(tree: Path, number: int) -> dict[str, str]:
+    """Return the environment of tests in a copy of the tree, with a database of its own."""
+    found = {
+        **os.environ,
+        "SCLOUD_TEST_DB": f"{DATABASE}_mutants{number}",
+        "SCLOUD_TEST_DB_KEEP": "1",
+        "SCLOUD_STATE_DIR": str(tree / ".scloud"),
+        # Bytecode is written by unchanged runs only; those of mutants read it.
+        "PYTHONPYCACHEPREFIX": str(STATE / "bytecode"),
+    }
+    found.pop("PYTHONDONTWRITEBYTECODE", None)
+    return found
 
 
 @dataclass
 class Reach:
-    """Which tests of an area reach which lines, and how many seconds each test takes."""
+    """Which tests of a file reach which lines, and how many seconds each test takes."""
 
-    seconds: dict[str, float]
-    by_line: dict[str, dict[int, set[str]]]
+    digest: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    # By module and line, as a text because it is kept as JSON. Nothing: while it is imported.
+    by_line: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    # Those that fail without any mutant.
+    failed: list[str] = field(default_factory=list)
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """The tests that may notice a mutant, the fastest first; none if no test reaches it."""
-        contexts = self.by_line.get(mutant.module, {}).get(mutant.line, set())
-        tests = set(self.seconds) if "" in contexts else contexts
-        return sorted(tests, key=lambda test: (self.seconds.get(test, 0.0), test))
+        tests = set(self.by_line.get(mutant.module, {}).get(str(mutant.line), []))
+        found = self.seconds.keys() if "" in tests else tests & self.seconds.keys()
+        return sorted(found, key=lambda test: (self.seconds[test], test))
+
+
+class Measured:
+    """What is known of all test files; kept for the next run."""
+
+    def __init__(self, tree: Path) -> None:
+        self._tree = tree
+        self._path = STATE / "reach.json"
+        self._digests: dict[str, str] = {}
+        rest = hashlib.sha256()
+        for name in known_files():
+            digest = hashlib.sha256((tree / name).read_bytes()).hexdigest()
+            if Path(name).name.startswith("test_"):
+                self._digests[name] = digest
+            elif name.endswith((".py", ".html")) and not name.startswith("scripts/"):
+                rest.update(f"{name} {digest};".encode())
+        kept: dict[str, Any] = {}
+        if self._path.exists():
+            kept = json.loads(self._path.read_text())
+        self._rest = rest.hexdigest()
+        self._files: dict[str, Reach] = {}
+        if kept.get("rest") == self._rest:
+            files = {name: Reach(**row) for name, row in kept["files"].items()}
+            self._files = {
+                name: one for name, one in files.items() if self._digests.get(name) == one.digest
+            }
+
+    def measure(self, area: Area) -> None:
+        """Run those test files of an area unchanged, in a copy, of which nothing is known."""
+        names = [name for name in area.test_files() if name not in self._files]
+        if not names:
+            return
+        began = time.monotonic()
+        found = _run_covered(self._tree, names)
+        for name in names:
+            self._files[name] = Reach(self._digests[name])
+        for test, seconds in found.seconds.items():
+            self._files[_file_of(test)].seconds[test] = seconds
+        for module, lines in found.by_line.items():
+            for line, tests in lines.items():
+                for test in tests:
+                    for name in names if test == "" else [_file_of(test)]:
+                        reached = self._files[name].by_line.setdefault(module, {})
+                        reached.setdefault(line, []).append(test)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # What failed is tried again by the next run.
+        failed = {_file_of(test) for test in found.failed}
+        rows = {name: asdict(one) for name, one in self._files.items() if name not in failed}
+        self._path.write_text(json.dumps({"rest": self._rest, "files": rows}))
+        took = time.monotonic() - began
+        print(f"{area.name}: {len(found.seconds)} tests measured, {took:.0f} s", flush=True)
+
+    def tests_for(self, area: Area, mutant: Mutant, limit_s: float) -> tuple[list[str], float]:
+        """The tests that may notice a mutant, from each file in turn, and their seconds."""
+        queues = [
+            [(one.seconds[test], test) for test in one.tests_for(mutant)]
+            for one in (self._files[name] for name in area.test_files())
+        ]
+        chosen: list[str] = []
+        total = 0.0
+        for turn in range(max(map(len, queues), default=0)):
+            for seconds, test in sorted(queue[turn] for queue in queues if turn < len(queue)):
+                if chosen and total + seconds > limit_s:
+                    return chosen, total
+                chosen.append(test)
+                total += seconds
+        return chosen, total
+
+
+def _file_of(test: str) -> str:
+    return test.split("::", 1)[0]
 
 
 def function_of(nodeid: str) -> str:
@@ -275,101 +403,128 @@ def function_of(nodeid: str) -> str:
     return nodeid.split("[", 1)[0].split("|", 1)[0]
 
 
-def measure(area: Area) -> Reach:
-    """Run the tests of an area unchanged, in a copy of the tree."""
-    tree = Path.cwd()
-    began = time.monotonic()
+def _nodeid(classname: str, name: str) -> str:
+    """Return a test as pytest names it, of what the report says: the class may be in the path."""
+    parts = classname.split(".")
+    for length in range(len(parts), 0, -1):
+        file = Path(*parts[:length]).with_suffix(".py")
+        if (ROOT / file).is_file():
+            return function_of("::".join([str(file), *parts[length:], name]))
+    raise RuntimeError(f"no file has {classname}")
+
+
+def _run_covered(tree: Path, names: list[str]) -> Reach:
+    """Run test files under coverage; those that fail unchanged are told and left out."""
     data_file, report = tree / ".scloud/coverage", tree / ".scloud/report.xml"
-    sources = [f"--cov={top}" for top in sorted({path.parts[0] for path in area.files()})]
+    sources = [f"--cov={top}" for top in ("billing", "compute", "network", "scloud")]
+    options = [*sources, "--cov-context=test", "--cov-report=", f"--junitxml={report}"]
     done = subprocess.run(
-        pytest_command(
-            *sources, "--cov-context=test", "--cov-report=", f"--junitxml={report}", *area.tests
-        ),
-        env={**os.environ, "COVERAGE_FILE": str(data_file)},
+        pytest_command(*options, *names),
+        cwd=tree,
+        env={**environment(tree, 0), "COVERAGE_FILE": str(data_file)},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        sys.exit(f"the tests of {area.name} fail without any mutant:\n{done.stdout}{done.stderr}")
-    seconds: dict[str, float] = defaultdict(float)
+    if done.returncode not in (0, 1):
+        sys.exit(f"the tests do not run without any mutant:\n{done.stdout}{done.stderr}")
+    found = Reach("")
+    failed = set()
     for case in etree.parse(report).getroot().iter("testcase"):
-        place = str(case.get("classname")).replace(".", "/")
-        test = function_of(f"{place}.py::{case.get('name')}")
-        seconds[test] += float(case.get("time", "0"))
+        test = _nodeid(str(case.get("classname")), str(case.get("name")))
+        found.seconds[test] = found.seconds.get(test, 0.0) + float(case.get("time", "0"))
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.add(test)
+    for test in sorted(failed):
+        print(f"fails without any mutant, and is left out: {test}", flush=True)
+        del found.seconds[test]
+    found.failed = sorted(failed)
     data = CoverageData(str(data_file))
     data.read()
-    by_line: dict[str, dict[int, set[str]]] = {}
-    for path in area.files():
-        lines = data.contexts_by_lineno(str(tree / path))
-        by_line[str(path)] = {
-            line: {function_of(context) for context in contexts} for line, contexts in lines.items()
+    for measured in data.measured_files():
+        lines = data.contexts_by_lineno(measured)
+        found.by_line[str(Path(measured).relative_to(tree))] = {
+            str(line): sorted({function_of(context) for context in contexts} - failed)
+            for line, contexts in lines.items()
         }
-    print(f"{area.name}: {len(seconds)} tests, {time.monotonic() - began:.0f} s", flush=True)
-    return Reach(dict(seconds), by_line)
+    return found
 
 
-def start_worker(numbers: Queue[int], tests: list[str]) -> None:
-    """Enter a copy of the tree, and compile there what tests import."""
-    enter_copy(numbers.get())
-    subprocess.run(
-        pytest_command("--collect-only", "-q", *tests), stdout=subprocess.DEVNULL, check=True
+_tree = Path()
+_environment: dict[str, str] = {}
+
+
+def start_worker(numbers: Queue[int]) -> None:
+    """Make the copy of this worker, of the one that is measured."""
+    global _tree, _environment  # the state of this process
+    number = numbers.get()
+    _tree = STATE / f"tree-{number}"
+    shutil.rmtree(_tree, ignore_errors=True)
+    shutil.copytree(
+        STATE / "tree-0", _tree, symlinks=True, ignore=shutil.ignore_patterns(".scloud")
     )
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    _environment = {**environment(_tree, number), "PYTHONDONTWRITEBYTECODE": "1"}
+    # A command that runs nothing would kill every mutant.
+    command = pytest_command("--collect-only", "tests/test_tables.py")
+    subprocess.run(command, cwd=_tree, env=_environment, stdout=subprocess.DEVNULL, check=True)
 
 
 def run_tests(tests: list[str], limit_s: float) -> tuple[str, str]:
-    """Run tests until one fails; the outcome and what pytest said."""
+    """Run tests until one fails; the outcome, and the test that failed."""
+    processor_s = int(limit_s)
     process = subprocess.Popen(
-        pytest_command("-x", *tests),
+        pytest_command("-x", "--tb=no", *tests),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (processor_s, processor_s)),
+        cwd=_tree,
+        env=_environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=limit_s)
+        said, _ = process.communicate(timeout=5 * limit_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return "killed", "timeout"
+        return "timeout", ""
+    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return "timeout", ""
     if process.returncode == 0:
-        return "survived", said
+        return "survived", ""
     if process.returncode == NO_TESTS or "ERROR: not found" in said:
         # Not a mutant that was noticed: pytest did not find what it was told to run.
         raise RuntimeError(said)
-    return "killed", said
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+    return "killed", failed.group(1) if failed else "nothing could be run"
 
 
 def try_one(task: tuple[Mutant, list[str], float]) -> Mutant:
     """Make a mutant in this worker's copy, run its tests, and take it back."""
     mutant, tests, limit_s = task
     began = time.monotonic()
-    path = Path(mutant.module)
     operator = get_operator(mutant.operator)()
-    with use_mutation(path, operator, mutant.occurrence) as (original, mutated):
-        if mutated is None:
-            raise RuntimeError(f"cosmic-ray made nothing of {mutant}")
-        mutant.diff = "\n".join(
-            unified_diff(original.split("\n"), mutated.split("\n"), lineterm="", n=1)
+    with use_mutation(_tree / mutant.module, operator, mutant.occurrence):
+        mutant.outcome, mutant.noticed_by = (
+            run_tests(tests, limit_s) if tests else ("not reached", "")
         )
-        mutant.outcome, _said = run_tests(tests, limit_s) if tests else ("not reached", "")
     mutant.seconds = round(time.monotonic() - began, 1)
-    print(mutant, flush=True)
-    if mutant.outcome != "killed":
+    print(f"{mutant} ({len(tests)} tests, {mutant.seconds:.0f} s)", flush=True)
+    if mutant.outcome not in NOTICED:
         print(mutant.diff, flush=True)
     return mutant
 
 
 def summary(mutants: list[Mutant], minimum: float) -> int:
     """Print what was killed, by area; 1 when it is too little."""
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in mutants:
-        counts[one.area][one.outcome == "killed"] += 1
-    print(f"\n{'area':20} {'killed':>6} {'survived':>8}")
-    for area, (survived, killed) in sorted(counts.items()):
-        print(f"{area:20} {killed:6} {survived:8}")
-    killed = sum(one for _, one in counts.values())
+        counts[one.area][one.outcome] += 1
+    columns = ("killed", "timeout", "survived", "not reached")
+    print("\n" + " ".join(f"{name:>12}" for name in ("area", *columns)))
+    for area, found in sorted(counts.items()):
+        print(" ".join(f"{value:>12}" for value in (area, *(found[name] for name in columns))))
+    killed = sum(one.outcome in NOTICED for one in mutants)
     share = 100 * killed / len(mutants)
     print(f"{killed} of {len(mutants)} killed: {share:.1f} % (at least {minimum:g} % must be)")
     return int(share < minimum)
@@ -383,6 +538,9 @@ def main() -> int:
     parser.add_argument("--minimum", type=float, default=85.0, help="percent that must be killed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="", help="part of a module's path")
+    parser.add_argument(
+        "--limit", type=float, default=60.0, help="seconds of tests for one mutant, unchanged"
+    )
     parser.add_argument("--list", action="store_true", help="only tell which mutants")
     wanted = parser.parse_args()
     every = areas()
@@ -390,35 +548,37 @@ def main() -> int:
     if not mutants:
         sys.exit(f"no module's path has {wanted.only} in it")
     print(f"{len(mutants)} mutants, at as many of {places} places; seed {wanted.seed}", flush=True)
+    for mutant in mutants:
+        describe(mutant)
+    same = equivalents()
+    left_out = [one for one in mutants if (one.module, *one.changed_lines()) in same]
+    mutants = [one for one in mutants if one not in left_out]
+    for one in left_out:
+        print(f"equivalent, left out: {one}", flush=True)
     if wanted.list:
         print("\n".join(map(str, mutants)))
         return 0
-    used = [area for area in every if any(one.area == area.name for one in mutants)]
-    before = dict(os.environ)
-    enter_copy(0)
-    reach = {area.name: measure(area) for area in used}
-    os.chdir(ROOT)
-    os.environ.clear()
-    os.environ.update(before)
-    tasks = []
-    for mutant in sorted(mutants, key=lambda one: (one.module, one.line)):
-        tests = reach[mutant.area].tests_for(mutant)
-        seconds = sum(reach[mutant.area].seconds.get(test, 0.0) for test in tests)
-        tasks.append((mutant, tests, 3 * seconds + 60))
+    measured = Measured(copy_tree())
     context = get_context("spawn")
     numbers: Queue[int] = context.Queue()
-    for number in range(wanted.workers):
+    for number in range(1, wanted.workers + 1):
         numbers.put(number)
     with ProcessPoolExecutor(
-        wanted.workers,
-        mp_context=context,
-        initializer=start_worker,
-        initargs=(numbers, sorted({test for area in used for test in area.tests})),
+        wanted.workers, mp_context=context, initializer=start_worker, initargs=(numbers,)
     ) as pool:
-        done = list(pool.map(try_one, tasks))
+        tries = []
+        for area in every:
+            chosen = [one for one in mutants if one.area == area.name]
+            if chosen:
+                measured.measure(area)
+            for mutant in sorted(chosen, key=lambda one: (one.module, one.line)):
+                tests, seconds = measured.tests_for(area, mutant, wanted.limit)
+                tries.append(pool.submit(try_one, (mutant, tests, 3 * seconds + 60)))
+        done = [one.result() for one in tries]
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps([asdict(one) for one in done], indent=1))
-    shutil.rmtree(STATE, ignore_errors=True)
+    for tree in STATE.glob("tree-*"):
+        shutil.rmtree(tree)
     return summary(done, wanted.minimum)
 
 

@@ -1,16 +1,42 @@
 #!/usr/bin/env bash
-# Long random runs. STEPS and RULE_SETS say how long, SEED which: STEPS=2000 SEED=7 make soak
+# Long runs: verbs and faults on drivers in memory, rules of security groups decided by the product and
+# by OVN, hostile texts in every field, requests made from the API's description, and verbs on real
+# hosts while processes are killed.
+#   STEPS=2000 RULE_SETS=2000 TEXTS=1 API_MINUTES=15 VERBS=600 SEED=7 make soak
+# A length of 0 leaves a part out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 py=.venv/bin/python
 steps=${STEPS:-2000}
+sets=${RULE_SETS:-2000}
+texts=${TEXTS:-1}
+minutes=${API_MINUTES:-15}
+verbs=${VERBS:-600}
 seed=${SEED:-$RANDOM}
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 
 status=0
-say "verbs and faults on drivers in memory: STEPS=$steps SEED=$seed"
-SCLOUD_MODEL_STEPS=$steps SCLOUD_MODEL_SEED=$seed $py -m pytest -q tests/model || status=1
-sets=${RULE_SETS:-2000}
-say "rules of security groups, decided by the product and by OVN: RULE_SETS=$sets SEED=$seed"
-SCLOUD_RULE_SETS=$sets SCLOUD_RULE_SEED=$seed $py -m pytest -q tests/network/fabric/test_evaluator.py || status=1
+if ((steps)); then
+    say "verbs and faults on drivers in memory: STEPS=$steps SEED=$seed"
+    SCLOUD_MODEL_STEPS=$steps SCLOUD_MODEL_SEED=$seed $py -m pytest -q tests/model || status=1
+fi
+if ((sets)); then
+    say "rules of security groups, decided by the product and by OVN: RULE_SETS=$sets SEED=$seed"
+    SCLOUD_RULE_SETS=$sets SCLOUD_RULE_SEED=$seed \
+        $py -m pytest -q tests/network/fabric/test_evaluator.py || status=1
+fi
+if ((texts)); then
+    say "every hostile text in every field, and what tenants read of every error"
+    SCLOUD_SOAK=1 $py -m pytest -q tests/api/test_hostile.py tests/compute/test_tenants_words.py ||
+        status=1
+fi
+if ((minutes)); then
+    say "requests made from the API's description: API_MINUTES=$minutes SEED=$seed"
+    SCLOUD_API_MINUTES=$minutes SCLOUD_API_SEED=$seed \
+        $py -m pytest -q -s tests/api/test_generated_requests.py || status=1
+fi
+if ((verbs)); then
+    say "verbs on real hosts while processes are killed: VERBS=$verbs SEED=$seed"
+    $py -m tests.chaos --verbs "$verbs" --seed "$seed" || status=1
+fi
 exit $status

@@ -2,12 +2,14 @@
 
 A template holds the migrated schema. Its name ends in a digest of the migrations, so that a
 changed migration makes a new one and runs after the first begin at once. Each pytest-xdist worker
-tests on a copy of its own, which it drops at the end.
+tests on a copy of its own, which it drops at the end. With ``SCLOUD_TEST_DB_KEEP`` a copy stays for
+the next run of the same name, unless a test may have committed to it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -93,6 +95,29 @@ def make_template(name_of_tests: str) -> str:
     return name
 
 
+def _comment(cursor: Cursor, name: str, text: str) -> None:
+    statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
+    cursor.execute(statement.format(sql.Identifier(name), sql.Literal(text)))
+
+
+def _is_unused(cursor: Cursor, name: str, template: str) -> bool:
+    """Whether a kept copy of the template is there, as a run left it that committed nothing."""
+    cursor.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
+    )
+    row = cursor.fetchone()
+    return row is not None and row[0] == template
+
+
+def _commits(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("django_db")
+    fixtures = {"transactional_db", "live_server", "django_db_reset_sequences"}
+    return bool(
+        (marker is not None and (marker.args or marker.kwargs.get("transaction")))
+        or fixtures.intersection(getattr(item, "fixturenames", ()))
+    )
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(
     request: pytest.FixtureRequest,
@@ -107,14 +132,20 @@ def django_db_setup(
     with django_db_blocker.unblock():
         template = make_template(mine.removesuffix(f"_{worker}"))
         with _server() as cursor:
-            # Left behind by a run that was killed.
-            _execute(cursor, "DROP DATABASE IF EXISTS {} WITH (FORCE)", mine)
-            _execute(cursor, "CREATE DATABASE {} TEMPLATE {}", mine, template)
+            if not _is_unused(cursor, mine, template):
+                # Left behind by a run that was killed.
+                _execute(cursor, "DROP DATABASE IF EXISTS {} WITH (FORCE)", mine)
+                _execute(cursor, "CREATE DATABASE {} TEMPLATE {}", mine, template)
+            _comment(cursor, mine, "in use")
         _use(mine)
     yield
+    keep = "SCLOUD_TEST_DB_KEEP" in os.environ and not any(map(_commits, request.session.items))
     with django_db_blocker.unblock():
         _use(before)
         with _server() as cursor:
+            if keep:
+                _comment(cursor, mine, template)
+                return
             # By force: threads that the product keeps may still hold a connection.
             _execute(cursor, "DROP DATABASE {} WITH (FORCE)", mine)
 

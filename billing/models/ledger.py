@@ -24,15 +24,21 @@ class Account(models.Model):
     """
 
     tenant = models.OneToOneField(
-        Tenant, models.PROTECT, primary_key=True, related_name="billing_account"
+        Tenant,
+        models.PROTECT,
+        verbose_name=_("tenant"),
+        primary_key=True,
+        related_name="billing_account",
     )
     cash_minor = models.BigIntegerField(_("cash"), default=0, editable=False)
     gift_minor = models.BigIntegerField(_("gift"), default=0, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects: ClassVar[models.Manager["Account"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("account")
+        verbose_name_plural = _("accounts")
         ordering = ["tenant"]
         constraints = [
             models.CheckConstraint(condition=models.Q(cash_minor__gte=0), name="cash_not_negative"),
@@ -64,24 +70,34 @@ class LedgerTransaction(models.Model):
     ``idempotency_key`` names the cause; the same cause cannot move money twice.
     """
 
-    id = models.CharField(primary_key=True, max_length=20, default=transaction_id, editable=False)
-    account = models.ForeignKey(Account, models.PROTECT, related_name="transactions")
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    kind = models.CharField(max_length=10, choices=TransactionKind.choices)
-    amount_minor = models.BigIntegerField()
-    cash_after_minor = models.BigIntegerField()
-    gift_after_minor = models.BigIntegerField()
-    order = models.ForeignKey(
-        "billing.Order", models.PROTECT, null=True, related_name="transactions"
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=transaction_id, editable=False
     )
-    note = models.CharField(max_length=300, blank=True)
-    actor = models.CharField(max_length=320)
-    idempotency_key = models.CharField(max_length=160, unique=True)
-    created_at = models.DateTimeField(default=timezone.now)
+    account = models.ForeignKey(
+        Account, models.PROTECT, verbose_name=_("account"), related_name="transactions"
+    )
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    kind = models.CharField(_("type"), max_length=10, choices=TransactionKind.choices)
+    amount_minor = models.BigIntegerField(_("amount (minor units)"))
+    cash_after_minor = models.BigIntegerField(_("cash after (minor units)"))
+    gift_after_minor = models.BigIntegerField(_("gift after (minor units)"))
+    order = models.ForeignKey(
+        "billing.Order",
+        models.PROTECT,
+        verbose_name=_("order"),
+        null=True,
+        related_name="transactions",
+    )
+    note = models.CharField(_("note"), max_length=300, blank=True)
+    actor = models.CharField(_("performed by"), max_length=320)
+    idempotency_key = models.CharField(_("idempotency key"), max_length=160, unique=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     objects: ClassVar[models.Manager["LedgerTransaction"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("ledger transaction")
+        verbose_name_plural = _("ledger transactions")
         ordering = ["-created_at", "-id"]
         indexes = [models.Index(fields=["tenant", "-created_at"], name="transaction_tenant_at")]
 
@@ -103,16 +119,19 @@ class Pocket(models.TextChoices):
 class LedgerEntry(models.Model):
     """One side of a transaction. Never updated, never deleted."""
 
-    transaction = models.ForeignKey(LedgerTransaction, models.PROTECT, related_name="entries")
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    pocket = models.CharField(max_length=10, choices=Pocket.choices)
-    amount_minor = models.BigIntegerField()
+    transaction = models.ForeignKey(
+        LedgerTransaction, models.PROTECT, verbose_name=_("transaction"), related_name="entries"
+    )
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    pocket = models.CharField(_("pocket"), max_length=10, choices=Pocket.choices)
+    amount_minor = models.BigIntegerField(_("amount (minor units)"))
 
     objects: ClassVar[models.Manager["LedgerEntry"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("ledger entry")
         ordering = ["id"]
-        verbose_name_plural = "ledger entries"
+        verbose_name_plural = _("ledger entries")
         constraints = [
             models.UniqueConstraint(fields=["transaction", "pocket"], name="entry_per_pocket"),
             models.CheckConstraint(

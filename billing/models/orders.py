@@ -14,13 +14,10 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def order_id() -> str:
-    """Return a fresh order id."""
     return new_id("order")
 
 
 class OrderKind(models.TextChoices):
-    """What was ordered."""
-
     NEW = "new", _("New")
     RENEWAL = "renewal", _("Renewal")
     UPGRADE = "upgrade", _("Upgrade")
@@ -35,23 +32,29 @@ class Order(models.Model):
     ``details`` holds what an upgrade changed, so that a failed one can be taken back.
     """
 
-    id = models.CharField(primary_key=True, max_length=20, default=order_id, editable=False)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="orders")
-    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
-    kind = models.CharField(max_length=8, choices=OrderKind.choices)
-    method = models.CharField(max_length=5, choices=MethodChoice.choices)
-    total_minor = models.BigIntegerField()
-    gift_minor = models.BigIntegerField()
-    currency = models.CharField(max_length=3)
-    quote_nonce = models.CharField(max_length=40, null=True, unique=True)
-    actor = models.CharField(max_length=320)
-    note = models.CharField(max_length=300, blank=True)
-    details = models.JSONField(default=dict)
-    created_at = models.DateTimeField(default=timezone.now)
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=order_id, editable=False
+    )
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="orders"
+    )
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name=_("region"), related_name="+")
+    kind = models.CharField(_("type"), max_length=8, choices=OrderKind.choices)
+    method = models.CharField(_("billing method"), max_length=5, choices=MethodChoice.choices)
+    total_minor = models.BigIntegerField(_("total (minor units)"))
+    gift_minor = models.BigIntegerField(_("from gift (minor units)"))
+    currency = models.CharField(_("currency"), max_length=3)
+    quote_nonce = models.CharField(_("quote"), max_length=40, null=True, unique=True)
+    actor = models.CharField(_("performed by"), max_length=320)
+    note = models.CharField(_("note"), max_length=300, blank=True)
+    details = models.JSONField(_("details"), default=dict)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     objects: ClassVar[models.Manager["Order"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
         ordering = ["-created_at", "-id"]
         indexes = [models.Index(fields=["tenant", "-created_at"], name="order_tenant_at")]
 
@@ -67,27 +70,39 @@ class Charge(models.Model):
     gives back, which can happen once.
     """
 
-    order = models.ForeignKey(Order, models.PROTECT, related_name="charges")
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    price_list = models.ForeignKey(PriceList, models.PROTECT, related_name="+")
-    resource_kind = models.CharField(max_length=30)
-    resource_id = models.CharField(max_length=40)
-    resource_name = models.CharField(max_length=100, blank=True)
-    method = models.CharField(max_length=5, choices=MethodChoice.choices)
-    anchor_day = models.PositiveSmallIntegerField()
-    begin = models.DateTimeField()
-    end = models.DateTimeField()
-    periods = models.DecimalField(max_digits=12, decimal_places=6)
-    amount_minor = models.BigIntegerField()
-    gift_minor = models.BigIntegerField()
+    order = models.ForeignKey(
+        Order, models.PROTECT, verbose_name=_("order"), related_name="charges"
+    )
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    price_list = models.ForeignKey(
+        PriceList, models.PROTECT, verbose_name=_("price list"), related_name="+"
+    )
+    resource_kind = models.CharField(_("resource type"), max_length=30)
+    resource_id = models.CharField(_("resource ID"), max_length=40)
+    resource_name = models.CharField(_("resource name"), max_length=100, blank=True)
+    method = models.CharField(_("billing method"), max_length=5, choices=MethodChoice.choices)
+    anchor_day = models.PositiveSmallIntegerField(_("anchor day"))
+    begin = models.DateTimeField(_("from"))
+    end = models.DateTimeField(_("until"))
+    periods = models.DecimalField(_("periods"), max_digits=12, decimal_places=6)
+    amount_minor = models.BigIntegerField(_("amount (minor units)"))
+    gift_minor = models.BigIntegerField(_("from gift (minor units)"))
     # The instant for which price list and discounts were looked up.
-    priced_at = models.DateTimeField()
-    refunds = models.OneToOneField("self", models.PROTECT, null=True, related_name="refunded_by")
-    created_at = models.DateTimeField(default=timezone.now)
+    priced_at = models.DateTimeField(_("priced"))
+    refunds = models.OneToOneField(
+        "self",
+        models.PROTECT,
+        verbose_name=_("refunded charge"),
+        null=True,
+        related_name="refunded_by",
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     objects: ClassVar[models.Manager["Charge"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("charge")
+        verbose_name_plural = _("charges")
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
@@ -106,20 +121,24 @@ class Charge(models.Model):
 class OrderLine(models.Model):
     """One SKU of a charge: the figures that explain its amount. Never updated, never deleted."""
 
-    order = models.ForeignKey(Order, models.PROTECT, related_name="lines")
-    charge = models.ForeignKey(Charge, models.PROTECT, related_name="lines")
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    label = models.CharField(max_length=120, blank=True)
+    order = models.ForeignKey(Order, models.PROTECT, verbose_name=_("order"), related_name="lines")
+    charge = models.ForeignKey(
+        Charge, models.PROTECT, verbose_name=_("charge"), related_name="lines"
+    )
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    label = models.CharField(_("label"), max_length=120, blank=True)
     sku = models.CharField("SKU", max_length=100)
-    quantity = models.DecimalField(max_digits=18, decimal_places=6)
-    unit_price = models.DecimalField(max_digits=18, decimal_places=6)
-    periods = models.DecimalField(max_digits=12, decimal_places=6)
-    discount = models.DecimalField(max_digits=5, decimal_places=4)
-    amount_minor = models.BigIntegerField()
+    quantity = models.DecimalField(_("quantity"), max_digits=18, decimal_places=6)
+    unit_price = models.DecimalField(_("unit price"), max_digits=18, decimal_places=6)
+    periods = models.DecimalField(_("periods"), max_digits=12, decimal_places=6)
+    discount = models.DecimalField(_("discount"), max_digits=5, decimal_places=4)
+    amount_minor = models.BigIntegerField(_("amount (minor units)"))
 
     objects: ClassVar[models.Manager["OrderLine"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("order line")
+        verbose_name_plural = _("order lines")
         ordering = ["id"]
 
     def __str__(self) -> str:
@@ -127,8 +146,6 @@ class OrderLine(models.Model):
 
 
 class SubscriptionStatus(models.TextChoices):
-    """Whether a resource is paid for."""
-
     ACTIVE = "active", _("Active")
     EXPIRED = "expired", _("Expired")
     ENDED = "ended", _("Ended")
@@ -141,29 +158,36 @@ class Subscription(models.Model):
     one paid for is in the charges. ``in_bin`` resources are not renewed by themselves.
     """
 
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="subscriptions")
-    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
-    resource_kind = models.CharField(max_length=30)
-    resource_id = models.CharField(max_length=40, unique=True)
-    resource_name = models.CharField(max_length=100, blank=True)
-    method = models.CharField(max_length=5, choices=MethodChoice.choices)
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="subscriptions"
+    )
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name=_("region"), related_name="+")
+    resource_kind = models.CharField(_("resource type"), max_length=30)
+    resource_id = models.CharField(_("resource ID"), max_length=40, unique=True)
+    resource_name = models.CharField(_("resource name"), max_length=100, blank=True)
+    method = models.CharField(_("billing method"), max_length=5, choices=MethodChoice.choices)
     status = models.CharField(
-        max_length=8, choices=SubscriptionStatus.choices, default=SubscriptionStatus.ACTIVE
+        _("status"),
+        max_length=8,
+        choices=SubscriptionStatus.choices,
+        default=SubscriptionStatus.ACTIVE,
     )
     auto_renew = models.BooleanField(_("auto-renew"), default=True)
-    in_bin = models.BooleanField(default=False)
-    anchor_day = models.PositiveSmallIntegerField()
-    period_start = models.DateTimeField()
-    paid_until = models.DateTimeField()
-    expired_at = models.DateTimeField(null=True, blank=True)
-    overdue_at = models.DateTimeField(null=True, blank=True)
-    ended_at = models.DateTimeField(null=True, blank=True)
-    lines = models.JSONField(default=list)
-    created_at = models.DateTimeField(default=timezone.now)
+    in_bin = models.BooleanField(_("in the recycle bin"), default=False)
+    anchor_day = models.PositiveSmallIntegerField(_("anchor day"))
+    period_start = models.DateTimeField(_("start of the period"))
+    paid_until = models.DateTimeField(_("paid until"))
+    expired_at = models.DateTimeField(_("expired"), null=True, blank=True)
+    overdue_at = models.DateTimeField(_("overdue since"), null=True, blank=True)
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    lines = models.JSONField(_("lines of the next period"), default=list)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     objects: ClassVar[models.Manager["Subscription"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("subscription")
+        verbose_name_plural = _("subscriptions")
         ordering = ["paid_until", "id"]
         constraints = [
             models.CheckConstraint(

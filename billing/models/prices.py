@@ -16,7 +16,6 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def price_list_id() -> str:
-    """Return a fresh price list id."""
     return new_id("prices")
 
 
@@ -31,9 +30,9 @@ def validate_sku(value: str) -> None:
 class MethodChoice(models.TextChoices):
     """Billing methods as people read them."""
 
-    HOUR = Method.HOUR.value, _("hourly")
-    MONTH = Method.MONTH.value, _("monthly")
-    YEAR = Method.YEAR.value, _("yearly")
+    HOUR = Method.HOUR.value, _("Hourly")
+    MONTH = Method.MONTH.value, _("Monthly")
+    YEAR = Method.YEAR.value, _("Yearly")
 
 
 class PriceList(models.Model):
@@ -43,15 +42,21 @@ class PriceList(models.Model):
     ``effective_from`` that is not in the future.
     """
 
-    id = models.CharField(primary_key=True, max_length=20, default=price_list_id, editable=False)
-    region = models.ForeignKey(Region, models.PROTECT, related_name="price_lists")
-    version = models.PositiveIntegerField(editable=False)
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=price_list_id, editable=False
+    )
+    region = models.ForeignKey(
+        Region, models.PROTECT, verbose_name=_("region"), related_name="price_lists"
+    )
+    version = models.PositiveIntegerField(_("version"), editable=False)
     effective_from = models.DateTimeField(_("effective from"))
     published_at = models.DateTimeField(_("published"), null=True, blank=True, editable=False)
     note = models.CharField(_("note"), max_length=200, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
+        verbose_name = _("price list")
+        verbose_name_plural = _("price lists")
         ordering = ["region", "-version"]
         constraints = [
             models.UniqueConstraint(fields=["region", "version"], name="price_list_version"),
@@ -69,7 +74,9 @@ class PriceList(models.Model):
 class Price(models.Model):
     """The price of one unit of a SKU for one period."""
 
-    price_list = models.ForeignKey(PriceList, models.CASCADE, related_name="prices")
+    price_list = models.ForeignKey(
+        PriceList, models.CASCADE, verbose_name=_("price list"), related_name="prices"
+    )
     sku = models.CharField("SKU", max_length=100, validators=[validate_sku])
     method = models.CharField(_("billing method"), max_length=5, choices=MethodChoice.choices)
     unit_price = models.DecimalField(
@@ -77,6 +84,8 @@ class Price(models.Model):
     )
 
     class Meta:
+        verbose_name = _("price")
+        verbose_name_plural = _("prices")
         ordering = ["sku", "method"]
         constraints = [
             models.UniqueConstraint(fields=["price_list", "sku", "method"], name="price_once"),
@@ -96,7 +105,9 @@ class Discount(models.Model):
     edited after use: end it and add another, so that a replay finds what was true then.
     """
 
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="discounts")
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="discounts"
+    )
     sku_prefix = models.CharField(
         _("SKU prefix"), max_length=100, blank=True, help_text=_("Leave empty for everything.")
     )
@@ -114,6 +125,8 @@ class Discount(models.Model):
     objects: ClassVar[models.Manager["Discount"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("discount")
+        verbose_name_plural = _("discounts")
         ordering = ["tenant", "sku_prefix", "-effective_from"]
         constraints = [
             models.CheckConstraint(

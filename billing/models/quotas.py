@@ -15,13 +15,10 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def quota_request_id() -> str:
-    """Return a fresh quota request id."""
     return new_id("quota")
 
 
 class QuotaItem(models.TextChoices):
-    """What is counted."""
-
     VMS = "vms", _("VMs")
     VCPU = "vcpu", _("vCPU")
     MEMORY_GIB = "memory_gib", _("Memory (GB)")
@@ -68,16 +65,25 @@ class QuotaLimit(models.Model):
     """
 
     tenant = models.ForeignKey(
-        Tenant, models.CASCADE, null=True, blank=True, related_name="quota_limits"
+        Tenant,
+        models.CASCADE,
+        verbose_name=_("tenant"),
+        null=True,
+        blank=True,
+        related_name="quota_limits",
     )
-    region = models.ForeignKey(Region, models.CASCADE, null=True, blank=True, related_name="+")
-    item = models.CharField(max_length=20, choices=QuotaItem.choices)
+    region = models.ForeignKey(
+        Region, models.CASCADE, verbose_name=_("region"), null=True, blank=True, related_name="+"
+    )
+    item = models.CharField(_("quota"), max_length=20, choices=QuotaItem.choices)
     limit = models.BigIntegerField(_("limit"), validators=[MinValueValidator(0)])
 
     # Not scoped: the platform's rows belong to nobody, and every tenant needs them.
     objects: ClassVar[models.Manager["QuotaLimit"]] = models.Manager()
 
     class Meta:
+        verbose_name = _("quota limit")
+        verbose_name_plural = _("quota limits")
         ordering = ["tenant", "region", "item"]
         constraints = [
             models.UniqueConstraint(
@@ -138,37 +144,48 @@ class QuotaClaim(models.Model):
 
 
 class QuotaRequestStatus(models.TextChoices):
-    """What became of a request."""
-
     PENDING = "pending", _("Pending")
     APPROVED = "approved", _("Approved")
     REJECTED = "rejected", _("Rejected")
 
 
 class QuotaRequest(models.Model):
-    """A tenant's wish for a higher limit, decided by an administrator."""
+    """A tenant's request for a higher limit, decided by an administrator."""
 
-    id = models.CharField(primary_key=True, max_length=20, default=quota_request_id, editable=False)
-    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="quota_requests")
-    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
-    item = models.CharField(max_length=20, choices=QuotaItem.choices)
-    limit_wanted = models.BigIntegerField(validators=[MinValueValidator(1)])
-    limit_before = models.BigIntegerField()
-    reason = models.TextField(max_length=1000, blank=True)
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=quota_request_id, editable=False
+    )
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="quota_requests"
+    )
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name=_("region"), related_name="+")
+    item = models.CharField(_("quota"), max_length=20, choices=QuotaItem.choices)
+    limit_wanted = models.BigIntegerField(_("requested limit"), validators=[MinValueValidator(1)])
+    limit_before = models.BigIntegerField(_("limit at request"))
+    reason = models.TextField(_("reason"), max_length=1000, blank=True)
     status = models.CharField(
-        max_length=8, choices=QuotaRequestStatus.choices, default=QuotaRequestStatus.PENDING
+        _("status"),
+        max_length=8,
+        choices=QuotaRequestStatus.choices,
+        default=QuotaRequestStatus.PENDING,
     )
-    answer = models.CharField(max_length=300, blank=True)
-    requested_by = models.CharField(max_length=320)
+    answer = models.CharField(_("answer"), max_length=300, blank=True)
+    requested_by = models.CharField(_("requested by"), max_length=320)
     decided_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        verbose_name=_("decided by"),
+        null=True,
+        related_name="+",
     )
-    decided_at = models.DateTimeField(null=True)
-    created_at = models.DateTimeField(default=timezone.now)
+    decided_at = models.DateTimeField(_("decided"), null=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     objects: ClassVar[models.Manager["QuotaRequest"]] = TenantManager()
 
     class Meta:
+        verbose_name = _("quota request")
+        verbose_name_plural = _("quota requests")
         ordering = ["-created_at"]
         constraints = [
             models.UniqueConstraint(

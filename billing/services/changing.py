@@ -61,7 +61,6 @@ class ChangeQuote:
 
     @property
     def balance_after(self) -> Decimal:
-        """The balance once this is paid."""
         return self.balance - self.total
 
     @property
@@ -70,7 +69,6 @@ class ChangeQuote:
         return self.balance_after >= 0
 
     def as_dict(self) -> dict[str, Any]:
-        """The quote for JSON."""
         return {
             "currency": self.currency,
             "billing_method": self.method.value,

@@ -95,7 +95,7 @@ def renew(*, actor: Actor, resource_id: str, periods: int, quote_token: str) -> 
 def renew_due(*, tenant: Tenant, resource_id: str, now: datetime) -> Order | None:
     """Pay the next period of a subscription that is due at ``now``, at today's price.
 
-    None if it is not due any more, does not renew by itself, lies in the bin or has expired.
+    None if it is not due any more, does not renew by itself, is in the recycle bin or has expired.
     Raises InsufficientBalance or Conflict; nothing has been written then.
     """
     with scope(tenant=tenant):
@@ -268,6 +268,6 @@ def status_for_landing(tenant: Tenant, resource_id: str) -> str | None:
 
 
 def set_in_bin(resource_id: str, in_bin: bool) -> None:
-    """Say whether a resource lies in the recycle bin: there it is not renewed by itself."""
+    """Say whether a resource is in the recycle bin: there it is not renewed by itself."""
     with scopes_disabled():
         Subscription.objects.filter(resource_id=resource_id).update(in_bin=in_bin)

@@ -37,7 +37,7 @@ SOON = timedelta(days=3)
 
 def method_label(method: str | None) -> str:
     """Return a billing method in words; empty when there is none."""
-    return str(MethodChoice(method).label).capitalize() if method else ""
+    return str(MethodChoice(method).label) if method else ""
 
 
 def expiry(row: Any) -> SafeString:
@@ -85,7 +85,7 @@ class RenewView(ActionView):
     title = gettext_lazy("Renew")
     verb = gettext_lazy("Pay and renew")
     icon = "calendar-plus"
-    text = gettext_lazy("The new time follows the paid time.")
+    text = gettext_lazy("The new period starts when the paid period ends.")
     template_name = "billing/dialogs/renew.html"
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -138,8 +138,7 @@ class RenewView(ActionView):
         )
 
     def get_success_text(self, obj: Any, result: Any) -> str | Promise:
-        """What was renewed."""
-        return _("%(name)s is renewed.") % {"name": obj.name}
+        return _("%(name)s was renewed.") % {"name": obj.name}
 
 
 def _number(text: str) -> int:

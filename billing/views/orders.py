@@ -44,8 +44,6 @@ def _resources_of(order: Order) -> str:
 
 
 class OrdersView(ListView):
-    """All orders."""
-
     kind = "order"
     permission = "billing.view"
     title = gettext_lazy("Orders")

@@ -127,7 +127,6 @@ class AutoRenewView(PostView):
 
     @property
     def success_text(self) -> str:  # type: ignore[override]  # depends on the URL
-        """The toast."""
         if self.kwargs["wanted"] == "on":
             return _("Auto-renew is on.")
         return _("Auto-renew is off.")
@@ -141,8 +140,6 @@ class RechargeForm(forms.Form):
 
 
 class RechargeView(ActionView):
-    """The demonstration's recharge."""
-
     title = gettext_lazy("Top up")
     text = gettext_lazy("Demo: no real money is involved.")
     verb = gettext_lazy("Top up")

@@ -60,7 +60,7 @@ class QuotasView(ListView):
         ),
         Column("reason", gettext_lazy("Reason")),
         Column("answer", gettext_lazy("Answer")),
-        Column("created", gettext_lazy("Asked"), value="created_at", sort="created_at"),
+        Column("created", gettext_lazy("Requested"), value="created_at", sort="created_at"),
     )
     filters = (Filter("status", gettext_lazy("Status"), choices=QuotaRequestStatus.choices),)
     page_actions = (

@@ -301,7 +301,7 @@ def delete_disk(*, actor: Actor, disk: Disk, automatically: bool = False) -> Job
     """Move an unbound disk to the recycle bin; its snapshots are erased.
 
     One whose creation failed is forgotten at once (no job). Raises Conflict (``disk_state``),
-    QuotaExceeded when the bin has no room for it.
+    QuotaExceeded when it exceeds the quota of the recycle bin.
     """
     disk = DISKS.fresh(disk)
     DISKS.guard(disk, "delete_disk")

@@ -40,7 +40,7 @@ def _check_limit(disk: Disk) -> None:
 
 
 def check_room(disk: Disk) -> None:
-    """Raise Conflict (``too_many_snapshots``) or QuotaExceeded if there is no room for one more."""
+    """Raise Conflict (``too_many_snapshots``) or QuotaExceeded if one more would exceed a limit."""
     _check_limit(disk)
     quotas.check_wanted(disk.tenant, disk.region, {"snapshots": 1})
 

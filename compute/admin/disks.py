@@ -43,8 +43,6 @@ class DiskTypeAdmin(ModelAdmin):
 
 @admin.register(Disk)
 class DiskAdmin(ReadOnlyAdmin):
-    """Every tenant's disks."""
-
     list_display = (
         "name",
         "id",

@@ -44,8 +44,6 @@ else:
 
 
 class SpecInline(TabularInline):
-    """The sizes of a model."""
-
     model = Spec
     extra = 1
     fields = ("vcpus", "memory_mib", "enabled")
@@ -53,8 +51,6 @@ class SpecInline(TabularInline):
 
 @admin.register(Cluster)
 class ClusterAdmin(ModelAdmin):
-    """Clusters: what tenants see as models."""
-
     list_display = (
         "alias",
         "id",
@@ -84,7 +80,7 @@ def _host_button(action: Callable[..., Any], done: Text, actor: Actor, host: Hos
 def _needs_state(state: HostState, host: Host) -> str:
     if host.state == state:
         return ""
-    return _("Only possible while it is: %(state)s.") % {"state": state.label}
+    return _("Only possible while the host is: %(state)s.") % {"state": state.label}
 
 
 @admin.register(Host)
@@ -98,7 +94,6 @@ class HostAdmin(ButtonAdmin):
         "vms",
         "vcpus_used",
         "memory_used",
-        "accelerated",
         "observed_at",
         "trouble",
     )
@@ -157,27 +152,26 @@ class HostAdmin(ButtonAdmin):
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """What is taken is asked once for the whole page."""
-        self._rooms = {room.host.pk: room for room in capacity.hosts()}
+        self._usage = {usage.host.pk: usage for usage in capacity.hosts()}
         return super().get_list_display(request)
 
     @admin.display(description=gettext_lazy("VMs"))
     def vms(self, host: Host) -> int:
-        """How many VMs it has."""
-        return self._rooms[host.pk].vms
+        return self._usage[host.pk].vms
 
     @admin.display(description=gettext_lazy("vCPU"))
     def vcpus_used(self, host: Host) -> str:
         """Taken of what overcommit allows."""
-        room = self._rooms[host.pk]
-        return f"{room.vcpus_taken} / {room.vcpus_total}"
+        usage = self._usage[host.pk]
+        return f"{usage.vcpus_taken} / {usage.vcpus_total}"
 
     @admin.display(description=gettext_lazy("Memory (GB)"))
     def memory_used(self, host: Host) -> str:
         """Taken of what is not kept for the host itself."""
-        room = self._rooms[host.pk]
-        return f"{room.memory_taken_mib / 1024:g} / {room.memory_total_mib / 1024:g}"
+        usage = self._usage[host.pk]
+        return f"{usage.memory_taken_mib / 1024:g} / {usage.memory_total_mib / 1024:g}"
 
-    @admin.display(description=gettext_lazy("Trouble"))
+    @admin.display(description=gettext_lazy("Problem"))
     def trouble(self, host: Host) -> str:
         """Since when it does not answer."""
         if host.unreachable_since is None:
@@ -197,7 +191,6 @@ class StoragePoolAdmin(ModelAdmin):
 
     @admin.display(description=gettext_lazy("Used"))
     def used(self, pool: StoragePool) -> SafeString | str:
-        """A bar of what is used."""
         if not pool.total_bytes:
             return ""
         used = pool.total_bytes - pool.available_bytes

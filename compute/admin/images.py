@@ -32,32 +32,30 @@ FILE, URL, FROM_VM = "file", "url", "vm"
 
 
 class FactsForm(forms.Form):
-    """What is said of an image."""
-
     name = forms.CharField(label=gettext_lazy("Name"), max_length=200)
     remark = forms.CharField(label=gettext_lazy("Description"), max_length=200, required=False)
     distribution = forms.CharField(label=gettext_lazy("Distribution"), max_length=100)
     version = forms.CharField(label=gettext_lazy("Version"), max_length=100, required=False)
     admin_account = forms.CharField(
-        label=gettext_lazy("Administrator name"),
+        label=gettext_lazy("Administrator account"),
         max_length=100,
         required=False,
-        help_text=gettext_lazy("Empty: the usual one of the distribution."),
+        help_text=gettext_lazy("Leave empty for the distribution's default."),
     )
     min_disk_gib = PlainIntegerField(
-        label=gettext_lazy("Smallest system disk (GB)"), min_value=1, initial=1
+        label=gettext_lazy("Minimum system disk (GB)"), min_value=1, initial=1
     )
     supports_hot_upgrade = forms.BooleanField(
         label=gettext_lazy("Supports hot upgrade"), required=False
     )
     accepts_user_data = forms.BooleanField(
-        label=gettext_lazy("Runs cloud-init user data"), required=False, initial=True
+        label=gettext_lazy("Supports user data (cloud-init)"), required=False, initial=True
     )
     accepts_ssh_keys = forms.BooleanField(
-        label=gettext_lazy("Takes SSH public keys"), required=False, initial=True
+        label=gettext_lazy("Supports SSH public keys"), required=False, initial=True
     )
     position = PlainIntegerField(
-        label=gettext_lazy("Place in the list"), min_value=0, max_value=32_767, initial=0
+        label=gettext_lazy("Position in the list"), min_value=0, max_value=32_767, initial=0
     )
 
 
@@ -71,18 +69,21 @@ class AddForm(FactsForm):
         label=gettext_lazy("Architecture"), choices=Architecture.choices
     )
     source = forms.ChoiceField(
-        label=gettext_lazy("Comes from"),
+        label=gettext_lazy("Source"),
         choices=(
             (URL, gettext_lazy("a URL")),
             (FILE, gettext_lazy("an uploaded file")),
-            (FROM_VM, gettext_lazy("a stopped VM, which says the rest")),
+            (FROM_VM, gettext_lazy("a stopped VM (it supplies the other fields)")),
         ),
     )
     url = forms.CharField(label="URL", max_length=1000, required=False)
     file = forms.FileField(label=gettext_lazy("File"), required=False)
     vm = forms.CharField(label=gettext_lazy("ID of the VM"), max_length=20, required=False)
     sha256 = forms.CharField(
-        label="SHA-256", max_length=100, required=False, help_text=gettext_lazy("Of the file.")
+        label="SHA-256",
+        max_length=100,
+        required=False,
+        help_text=gettext_lazy("Checksum of the file."),
     )
     field_order = (
         "source", "url", "file", "vm", "sha256", "region", "pool", "os_family", "architecture",
@@ -98,8 +99,6 @@ class AddForm(FactsForm):
 
 
 class ReplaceForm(forms.Form):
-    """Which image takes its place."""
-
     by = forms.ModelChoiceField(Image.objects.none(), label=gettext_lazy("Replaced by"))
 
     def __init__(self, *args: Any, image: Image, **kwargs: Any) -> None:
@@ -148,7 +147,7 @@ def _made(actor: Actor, data: dict[str, Any]) -> Image:
 
 def _withdraw(actor: Actor, image: Image) -> str:
     base_images.withdraw(actor=actor, image=image)
-    return _("%(name)s is not offered any more.") % {"name": image.name}
+    return _("%(name)s is no longer offered.") % {"name": image.name}
 
 
 def _offer(actor: Actor, image: Image) -> str:
@@ -197,14 +196,11 @@ class ImageAdmin(VerbAdmin):
         "id",
         "region",
         "tenant",
-        "os_family",
+        "status",
         "distribution",
         "version",
         "architecture",
-        "status",
         "withdrawn_at",
-        "supports_hot_upgrade",
-        "accepts_user_data",
     )
     list_filter = ("status", "region", "os_family", "architecture", "tenant")
     list_select_related = ("region", "tenant")

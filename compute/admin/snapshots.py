@@ -14,8 +14,6 @@ from scloud.tenancy.admintools import (
 
 @admin.register(Snapshot)
 class SnapshotAdmin(ReadOnlyAdmin):
-    """Every tenant's snapshots."""
-
     list_display = ("name", "id", "tenant", "disk", "status", "created_at")
     list_filter = ("status", "region", "tenant")
     list_select_related = ("tenant", "disk")

@@ -31,12 +31,10 @@ from scloud.tenancy.admintools import (
 
 
 class MigrateForm(forms.Form):
-    """Where to."""
-
     host = forms.ModelChoiceField(
         Host.objects.none(),
         required=False,
-        empty_label=gettext_lazy("The best host of the cluster"),
+        empty_label=gettext_lazy("Best host of the cluster"),
         label=gettext_lazy("Destination"),
     )
 
@@ -48,8 +46,6 @@ class MigrateForm(forms.Form):
 
 @admin.register(VM)
 class VmAdmin(ReadOnlyAdmin, VerbAdmin):
-    """Every tenant's VMs."""
-
     kind = "vm"
     list_display = (
         "name",
@@ -104,7 +100,6 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
 
     @admin.display(description=gettext_lazy("state"), ordering="status")
     def state(self, vm: VM) -> str:
-        """The state that people see."""
         return VMS.label(vm.standing, vm.task)
 
     @admin.display(description=gettext_lazy("size"), ordering="vcpus")
@@ -136,7 +131,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
             except ScloudError as error:
                 form.add_error(None, error.for_operators())
             else:
-                self.message_user(request, _("The live migration begins."), messages.SUCCESS)
+                self.message_user(request, _("The live migration has started."), messages.SUCCESS)
                 return HttpResponseRedirect(back)
         context = {
             **self.admin_site.each_context(request),

@@ -46,11 +46,11 @@ def _regions(request: Request) -> QuerySet[Region]:
 
 
 def _mark_refusals(cluster: Cluster, tenant: Tenant) -> None:
-    rooms = placement.rooms(cluster, tenant)
+    candidates = placement.candidates(cluster, tenant)
     specs = [spec for spec in cluster.specs.all() if spec.enabled]
     for spec in specs:
         spec.refusal = placement.why_not(  # type: ignore[attr-defined]  # for the serializer
-            cluster, rooms, spec.vcpus, spec.memory_mib
+            cluster, candidates, spec.vcpus, spec.memory_mib
         )
     cluster.offered = specs  # type: ignore[attr-defined]  # for the serializer
 

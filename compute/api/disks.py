@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from billing.serializers import ChangeQuoteShape, QuoteShape
 from compute.actions import disks as verbs
 from compute.actions import snapshots
-from compute.api.common import REGION, SEARCH, STATUS, narrowed
+from compute.api.common import REGION, SEARCH, narrowed, status_of
 from compute.api.serializers import disks as disk_shapes
 from compute.api.serializers import snapshots as snapshot_shapes
 from compute.models import Disk, Snapshot
@@ -60,14 +60,14 @@ def order_of(tenant: Tenant, data: dict[str, Any]) -> DiskOrder:
     list=extend_schema(
         parameters=[
             REGION,
-            STATUS,
+            status_of(DiskStatus),
             SEARCH,
             OpenApiParameter("vm", str, description="Only those of this VM."),
         ]
     )
 )
 class DiskViewSet(VerbViewSet):
-    """Disks. The system disk of a VM is listed too; it lives and is paid with its VM."""
+    """Disks. The system disk of a VM is listed too; it belongs to its VM and is paid with it."""
 
     kind = "disk"
     tag = "Disks"
@@ -119,17 +119,13 @@ class DiskViewSet(VerbViewSet):
     )
     def create(self, request: Request) -> Response:
         """Buy an empty data disk; it is made in the background."""
-
-        def buy() -> Response:
-            data = valid(disk_shapes.DiskPurchaseInput, request)
-            disk = verbs.create_disk(
-                actor=self.actor,
-                order=order_of(self.tenant, data),
-                quote_token=data["quote_token"],
-            )
-            return Response(self.shown("disk", disk.pk), status=201)
-
-        return self.once(buy)
+        data = valid(disk_shapes.DiskPurchaseInput, request)
+        disk = verbs.create_disk(
+            actor=self.actor,
+            order=order_of(self.tenant, data),
+            quote_token=data["quote_token"],
+        )
+        return Response(self.shown("disk", disk.pk), status=201)
 
     @extend_schema(methods=["get"], responses=snapshot_shapes.ScheduleSerializer)
     @extend_schema(

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 
 from compute.actions import images as verbs
 from compute.actions.images import ImageFacts
-from compute.api.common import REGION, SEARCH, STATUS, narrowed
+from compute.api.common import REGION, SEARCH, narrowed, status_of
 from compute.api.serializers import images as image_shapes
 from compute.models import Image
 from compute.queries import images as image_queries
@@ -60,7 +60,7 @@ class RawParser(BaseParser):
         return {"stream": stream}
 
 
-@extend_schema_view(list=extend_schema(parameters=[REGION, STATUS, SEARCH]))
+@extend_schema_view(list=extend_schema(parameters=[REGION, status_of(ImageStatus), SEARCH]))
 class ImageViewSet(VerbViewSet):
     """Images: base images and the tenant's own."""
 
@@ -108,6 +108,7 @@ class ImageViewSet(VerbViewSet):
         answer = {"upload": done.token, "size_bytes": done.size_bytes, "sha256": done.sha256}
         return Response(answer, status=201)
 
+    upload.keeps_answer = False  # type: ignore[attr-defined]  # read by scloud.rest.idempotency
     upload.body_rule = uploads.of_api()  # type: ignore[attr-defined]  # read by scloud.lib.bodies
 
     @extend_schema(
@@ -131,34 +132,28 @@ class ImageViewSet(VerbViewSet):
     )
     def create(self, request: Request) -> Response:
         """Import an image from a URL or from an upload; the platform looks at it by itself."""
-
-        def begin() -> Response:
-            tenant = self.tenant
-            data = valid(image_shapes.ImportInput, request)
-            if bool(data.get("url")) == bool(data.get("upload")):
-                raise InvalidInput(
-                    _("Give either a URL or an upload."), code="source_ambiguous", field="url"
-                )
-            regions = Region.objects.filter(enabled=True)
-            region = pick(regions, data["region"], field="region", what="region")
-            facts = ImageFacts(
-                region=region,
-                pool=uploads.pool_for(tenant, region, data["disk_type"]),
-                **{name: data[name] for name in FACTS},
+        tenant = self.tenant
+        data = valid(image_shapes.ImportInput, request)
+        if bool(data.get("url")) == bool(data.get("upload")):
+            raise InvalidInput(
+                _("Give either a URL or an upload."), code="source_ambiguous", field="url"
             )
-            sha256 = data.get("sha256")
-            if data.get("url"):
-                image = verbs.import_image_url(
-                    actor=self.actor, facts=facts, url=data["url"], sha256=sha256
-                )
-            else:
-                path = uploads.path_of(tenant, data["upload"])
-                image = verbs.import_image_file(
-                    actor=self.actor, facts=facts, path=path, sha256=sha256
-                )
-            return Response(self.shown("image", image.pk), status=201)
-
-        return self.once(begin)
+        regions = Region.objects.filter(enabled=True)
+        region = pick(regions, data["region"], field="region", what="region")
+        facts = ImageFacts(
+            region=region,
+            pool=uploads.pool_for(tenant, region, data["disk_type"]),
+            **{name: data[name] for name in FACTS},
+        )
+        sha256 = data.get("sha256")
+        if data.get("url"):
+            image = verbs.import_image_url(
+                actor=self.actor, facts=facts, url=data["url"], sha256=sha256
+            )
+        else:
+            path = uploads.path_of(tenant, data["upload"])
+            image = verbs.import_image_file(actor=self.actor, facts=facts, path=path, sha256=sha256)
+        return Response(self.shown("image", image.pk), status=201)
 
     @extend_schema(
         responses={

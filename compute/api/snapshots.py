@@ -13,11 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.actions import snapshots
-from compute.api.common import REGION, SEARCH, STATUS, narrowed
+from compute.api.common import REGION, SEARCH, narrowed, status_of
 from compute.api.serializers import snapshots as snapshot_shapes
 from compute.models import Snapshot
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
+from compute.states.snapshots import SnapshotStatus
 from scloud.rest.inputs import valid
 from scloud.rest.verbs import VerbViewSet, show
 from scloud.verbs.inputs import pick
@@ -27,7 +28,7 @@ from scloud.verbs.inputs import pick
     list=extend_schema(
         parameters=[
             REGION,
-            STATUS,
+            status_of(SnapshotStatus),
             SEARCH,
             OpenApiParameter("disk", str, description="Only those of this disk."),
             OpenApiParameter("vm", str, description="Only those of this VM's disks."),
@@ -66,14 +67,10 @@ class SnapshotViewSet(VerbViewSet):
     )
     def create(self, request: Request) -> Response:
         """Keep a disk's present content; its VM goes on running."""
-
-        def take() -> Response:
-            data = valid(snapshot_shapes.SnapshotInput, request)
-            disk = pick(disk_queries.disks(), data.pop("disk"), field="disk", what="disk")
-            new = snapshots.create_snapshot(actor=self.actor, disk=disk, **data)
-            return Response(self.shown("snapshot", new.pk), status=201)
-
-        return self.once(take)
+        data = valid(snapshot_shapes.SnapshotInput, request)
+        disk = pick(disk_queries.disks(), data.pop("disk"), field="disk", what="disk")
+        new = snapshots.create_snapshot(actor=self.actor, disk=disk, **data)
+        return Response(self.shown("snapshot", new.pk), status=201)
 
 
 show(

@@ -13,13 +13,13 @@ from rest_framework.response import Response
 
 from billing.serializers import ChangeQuoteShape, QuoteShape
 from compute.actions.vms import create
-from compute.api.common import REGION
+from compute.api.common import REGION, status_of
 from compute.api.serializers import vms as shapes
 from compute.models import VM
 from compute.queries import catalogue
 from compute.queries import vms as vm_queries
 from compute.rules.orders import VmOrder, VmParts, vm_order
-from compute.states.vms import VmStatus
+from compute.states.vms import PAUSED, VmStatus
 from network.models import SecurityGroup, Subnet
 from network.rules.external_orders import segments_for
 from scloud.lib import search
@@ -166,7 +166,7 @@ class VmViewSet(VerbViewSet):
     @extend_schema(
         parameters=[
             REGION,
-            OpenApiParameter("status", str, description="Only those in this status."),
+            status_of(VmStatus, PAUSED),
             OpenApiParameter("search", str, description="In name, remark, id, tags, addresses."),
             OpenApiParameter("tag", str, description="Only those with this tag."),
         ]
@@ -199,17 +199,13 @@ class VmViewSet(VerbViewSet):
     )
     def create(self, request: Request) -> Response:
         """Buy 1 to 10 VMs: all of them or none. They are created in the background."""
-
-        def buy() -> Response:
-            data = valid(shapes.VmPurchaseInput, request)
-            vms = create.create_vms(
-                actor=self.actor,
-                order=order_from(self.tenant, data),
-                quote_token=data["quote_token"],
-            )
-            return Response([self.shown("vm", vm.pk) for vm in vms], status=201)
-
-        return self.once(buy)
+        data = valid(shapes.VmPurchaseInput, request)
+        vms = create.create_vms(
+            actor=self.actor,
+            order=order_from(self.tenant, data),
+            quote_token=data["quote_token"],
+        )
+        return Response([self.shown("vm", vm.pk) for vm in vms], status=201)
 
     @extend_schema(
         request=shapes.BatchInput,
@@ -225,37 +221,33 @@ class VmViewSet(VerbViewSet):
     @action(detail=False, methods=["post"])
     def batch(self, request: Request) -> Response:
         """Invoke a verb on several VMs, with one result per VM."""
-
-        def run() -> Response:
-            data = valid(shapes.BatchInput, request)
-            ids = data["ids"] = list(dict.fromkeys(data["ids"]))
-            known = {vm.pk: vm for vm in VM.objects.filter(pk__in=ids).exclude(status="destroyed")}
-            missing = [one for one in ids if one not in known]
-            if missing:
-                raise NotFound(
-                    _("There is no VM %(missing)s.") % {"missing": missing[0]},
-                    field="ids",
-                    numbers={"missing": missing},
-                )
-            results = run_batch(
-                self.kind,
-                actor=self.actor,
-                verb=data.pop("verb"),
-                rows=[known[one] for one in data.pop("ids")],
-                **data,
+        data = valid(shapes.BatchInput, request)
+        ids = data["ids"] = list(dict.fromkeys(data["ids"]))
+        known = {vm.pk: vm for vm in VM.objects.filter(pk__in=ids).exclude(status="destroyed")}
+        missing = [one for one in ids if one not in known]
+        if missing:
+            raise NotFound(
+                _("There is no VM %(missing)s.") % {"missing": missing[0]},
+                field="ids",
+                numbers={"missing": missing},
             )
-            return Response(
-                [
-                    {
-                        "id": result.row.pk,
-                        "job_id": result.job.pk if result.job else None,
-                        "error": result.error.as_dict() if result.error else None,
-                    }
-                    for result in results
-                ]
-            )
-
-        return self.once(run)
+        results = run_batch(
+            self.kind,
+            actor=self.actor,
+            verb=data.pop("verb"),
+            rows=[known[one] for one in data.pop("ids")],
+            **data,
+        )
+        return Response(
+            [
+                {
+                    "id": result.row.pk,
+                    "job_id": result.job.pk if result.job else None,
+                    "error": result.error.as_dict() if result.error else None,
+                }
+                for result in results
+            ]
+        )
 
 
 def _read(actor: Actor, pk: str) -> VM:

@@ -1,4 +1,4 @@
-"""How full the platform is, for its operators."""
+"""Capacity in use on clusters, hosts and pools, for operators."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from scloud.tenancy.scoping import scopes_disabled
 
 
 @dataclass(frozen=True)
-class HostRoom:
-    """A host with what is taken and what it can give. Memory in MiB."""
+class HostUsage:
+    """A host with the capacity in use and in total. Memory in MiB."""
 
     host: Host
     vms: int
@@ -25,8 +25,8 @@ class HostRoom:
     memory_total_mib: int
 
 
-def hosts() -> list[HostRoom]:
-    """Return every host with what is taken on it, in three queries."""
+def hosts() -> list[HostUsage]:
+    """Return every host with the capacity in use, in three queries."""
     with scopes_disabled():
         taken = {
             row["host"]: row
@@ -38,7 +38,7 @@ def hosts() -> list[HostRoom]:
         found = list(Host.objects.select_related("cluster").order_by("cluster", "name"))
     none: dict[str, Any] = {"vms": 0, "vcpus": 0, "memory": 0}
     return [
-        HostRoom(
+        HostUsage(
             host=host,
             vms=(row := taken.get(host.pk, none))["vms"],
             vcpus_taken=row["vcpus"],
@@ -52,26 +52,25 @@ def hosts() -> list[HostRoom]:
 
 def clusters() -> list[dict[str, Any]]:
     """Return the sum of each cluster's hosts."""
-    rooms = hosts()
+    usages = hosts()
     out = []
     for cluster in Cluster.objects.select_related("region"):
-        mine = [room for room in rooms if room.host.cluster_id == cluster.pk]
+        mine = [usage for usage in usages if usage.host.cluster_id == cluster.pk]
         out.append(
             {
                 "cluster": cluster,
                 "hosts": len(mine),
-                "vms": sum(room.vms for room in mine),
-                "vcpus_taken": sum(room.vcpus_taken for room in mine),
-                "vcpus_total": sum(room.vcpus_total for room in mine),
-                "memory_taken_mib": sum(room.memory_taken_mib for room in mine),
-                "memory_total_mib": sum(room.memory_total_mib for room in mine),
+                "vms": sum(usage.vms for usage in mine),
+                "vcpus_taken": sum(usage.vcpus_taken for usage in mine),
+                "vcpus_total": sum(usage.vcpus_total for usage in mine),
+                "memory_taken_mib": sum(usage.memory_taken_mib for usage in mine),
+                "memory_total_mib": sum(usage.memory_total_mib for usage in mine),
             }
         )
     return out
 
 
 def overview() -> dict[str, Any]:
-    """Return what the capacity page shows."""
     return {
         "clusters": clusters(),
         "hosts": hosts(),

@@ -1,4 +1,4 @@
-"""Where a VM goes: filters that say why a host cannot take it, and a weight that spreads."""
+"""Placement: filters that say why a VM does not fit on a host, and a weight that spreads VMs."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from scloud.lib.errors import NoCapacity
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 
-# A host may be silent this long, as when libvirtd restarts, before it takes no more VMs; until then
-# it is only the last choice. A job that finds it still silent tries again.
+# A host may be unreachable this long, as when libvirtd restarts, before it takes no more VMs; until
+# then it is only the last choice. A job that finds it still unreachable tries again.
 SILENCE_GRACE = timedelta(seconds=30)
 
 REASONS = {
@@ -29,8 +29,8 @@ REASONS = {
 
 
 @dataclass
-class Room:
-    """A host with what is taken on it."""
+class Candidate:
+    """A host on which a VM may be placed, with the capacity in use. Memory in MiB."""
 
     host: Host
     vcpus_taken: int
@@ -76,15 +76,18 @@ class Room:
         self.gpus_free -= gpus
 
 
-def rooms(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> list[Room]:
-    """Return the hosts of a cluster with what is taken; with ``lock`` nobody else places now."""
+def candidates(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> list[Candidate]:
+    """Return the hosts of a cluster with the capacity in use, in order of their ids.
+
+    ``lock`` keeps every other placement on these hosts out until the transaction ends.
+    """
     with scopes_disabled():
         hosts = Host.objects.filter(cluster=cluster).select_related("cluster").order_by("id")
         if lock:
             hosts = hosts.select_for_update(of=("self",))
         found = list(hosts)
-        taken = {host.pk: Room(host, 0, 0, 0, 0) for host in found}
-        # A VM on its way to a host has its room there as well as where it still runs. One that
+        taken = {host.pk: Candidate(host, 0, 0, 0, 0) for host in found}
+        # A VM on its way to a host takes capacity there as well as where it still runs. One that
         # failed or was destroyed has a host as long as nobody knows that it is off it.
         for place in ("host", "destination"):
             for row in (
@@ -98,11 +101,11 @@ def rooms(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> lis
                     mine=Count("id", filter=Q(tenant=tenant)),
                 )
             ):
-                room = taken[row[place]]
-                room.vcpus_taken += row["vcpus"]
-                room.memory_taken_mib += row["memory"]
-                room.vms_of_tenant += row["mine"]
-                room.vms += row["vms"]
+                candidate = taken[row[place]]
+                candidate.vcpus_taken += row["vcpus"]
+                candidate.memory_taken_mib += row["memory"]
+                candidate.vms_of_tenant += row["mine"]
+                candidate.vms += row["vms"]
         if cluster.gpu_type:
             for row in (
                 GpuDevice.objects.filter(
@@ -117,10 +120,10 @@ def rooms(cluster: Cluster, tenant: Tenant | None, *, lock: bool = False) -> lis
 
 
 def refuse(
-    cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int, gpus: int = 0
+    cluster: Cluster, of_cluster: list[Candidate], vcpus: int, memory_mib: int, gpus: int = 0
 ) -> NoCapacity:
     """Return the error for the tenant; its detail says which condition failed on how many hosts."""
-    counts = Counter(room.refusal(vcpus, memory_mib, gpus) or "" for room in all_rooms)
+    counts = Counter(candidate.refusal(vcpus, memory_mib, gpus) or "" for candidate in of_cluster)
     counts.pop("", None)
     said = "; ".join(f"{REASONS[key]}: {n} host{'s' * (n != 1)}" for key, n in counts.items())
     size = f"{vcpus} vCPU, {memory_mib} MiB"
@@ -150,21 +153,25 @@ def place(
     Raises NoCapacity when not all of them find one. A tenant's VMs spread: the host with the
     fewest of them comes first, then the one with the most memory left.
     """
-    candidates = [
-        room for room in rooms(cluster, tenant, lock=True) if room.host.pk not in excluded
+    allowed = [
+        candidate
+        for candidate in candidates(cluster, tenant, lock=True)
+        if candidate.host.pk not in excluded
     ]
     chosen: list[Host] = []
     for _ in range(count):
-        fitting = [room for room in candidates if room.refusal(vcpus, memory_mib, gpus) is None]
+        fitting = [
+            candidate for candidate in allowed if candidate.refusal(vcpus, memory_mib, gpus) is None
+        ]
         if not fitting:
-            raise refuse(cluster, candidates, vcpus, memory_mib, gpus)
+            raise refuse(cluster, allowed, vcpus, memory_mib, gpus)
         best = min(
             fitting,
-            key=lambda room: (
-                room.silent,
-                room.vms_of_tenant,
-                room.memory_taken_mib / max(1, room.host.memory_mib),
-                room.host.pk,
+            key=lambda candidate: (
+                candidate.silent,
+                candidate.vms_of_tenant,
+                candidate.memory_taken_mib / max(1, candidate.host.memory_mib),
+                candidate.host.pk,
             ),
         )
         best.take(vcpus, memory_mib, gpus)
@@ -173,12 +180,12 @@ def place(
 
 
 def why_not(
-    cluster: Cluster, all_rooms: list[Room], vcpus: int, memory_mib: int, gpus: int = 0
+    cluster: Cluster, of_cluster: list[Candidate], vcpus: int, memory_mib: int, gpus: int = 0
 ) -> str | None:
     """Return why a size fits nowhere at present (for the greyed-out spec), or None."""
-    if any(room.refusal(vcpus, memory_mib, gpus) is None for room in all_rooms):
+    if any(candidate.refusal(vcpus, memory_mib, gpus) is None for candidate in of_cluster):
         return None
-    return refuse(cluster, all_rooms, vcpus, memory_mib, gpus).message
+    return refuse(cluster, of_cluster, vcpus, memory_mib, gpus).message
 
 
 def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> str | None:
@@ -186,17 +193,21 @@ def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> str | None:
 
     Locks the hosts of its cluster until the transaction ends.
     """
-    for room in rooms(vm.cluster, vm.tenant, lock=True):
-        if room.host.pk == vm.host_id:
-            room.vcpus_taken -= vm.vcpus
-            room.memory_taken_mib -= vm.memory_mib
-            return room.refusal(vcpus, memory_mib)
+    for candidate in candidates(vm.cluster, vm.tenant, lock=True):
+        if candidate.host.pk == vm.host_id:
+            candidate.vcpus_taken -= vm.vcpus
+            candidate.memory_taken_mib -= vm.memory_mib
+            return candidate.refusal(vcpus, memory_mib)
     return "state"
 
 
 def place_on(host: Host, cluster: Cluster, tenant: Tenant, *, vcpus: int, memory_mib: int) -> Host:
     """Return that host with the cluster's hosts locked. Raises NoCapacity if it cannot take it."""
-    chosen = [room for room in rooms(cluster, tenant, lock=True) if room.host.pk == host.pk]
+    chosen = [
+        candidate
+        for candidate in candidates(cluster, tenant, lock=True)
+        if candidate.host.pk == host.pk
+    ]
     if not chosen or chosen[0].refusal(vcpus, memory_mib) is not None:
         raise refuse(cluster, chosen, vcpus, memory_mib)
     return chosen[0].host

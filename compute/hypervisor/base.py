@@ -12,8 +12,8 @@ Contract of every method of `Hypervisor`:
 * **Absence is a fact, silence is not.** `observe` says `PowerState.ABSENT` only when the host
   answered and does not know the domain. A host that does not answer raises `HostUnreachable`.
 * **Errors** are `HypervisorError`s with a stable `code`, a `message` for operators and
-  `retryable`. The message may name paths and URIs; tenants are told by the code. Unless a method
-  says otherwise, a failed call leaves the domain as it was.
+  `retryable`. The message may name paths and URIs; tenants see a text chosen by the code. Unless a
+  method says otherwise, a failed call leaves the domain as it was.
 * **Only our own domains.** Every domain carries an owner tag. Domains without it are never
   changed and are left out of `observe_all`.
 
@@ -247,7 +247,7 @@ class DomainSpec:
 
     @property
     def hot_growth(self) -> bool:
-        """Whether the domain is born with headroom."""
+        """Whether the domain is created with headroom."""
         return self.max_vcpus > self.vcpus or self.max_memory_mib > self.memory_mib
 
 
@@ -286,7 +286,7 @@ class NicObservation:
 
 @dataclass(frozen=True, slots=True)
 class BalloonObservation:
-    """Guest memory in KiB as its balloon driver tells; None where the guest does not tell."""
+    """Guest memory in KiB as its balloon driver reports it; None where it does not."""
 
     current_kib: int
     rss_kib: int | None = None
@@ -661,7 +661,7 @@ class Hypervisor(Protocol):
         """Grow the running domain, and bring new vCPUs online through the agent.
 
         Changes the running domain and the definition, memory first. Any failure may leave a part
-        of it done: `growth_headroom` tells. Raises `ShrinkRefused` for less than it has,
+        of it done: `growth_headroom` reports how far. Raises `ShrinkRefused` for less than it has,
         `Refused` above its headroom; `AgentUnavailable` if the vCPUs are plugged but the agent did
         not bring them online (calling again tries again). vCPUs are never unplugged.
         """

@@ -70,7 +70,7 @@ class HostFaults:
     agent_missing: bool = False
     ignores_acpi: bool = False
     # Goes down when its agent is asked, and not by the power button.
-    deaf_to_the_button: bool = False
+    ignores_button: bool = False
     keeps_devices: bool = False
     migration_fails: bool = False
     disk_error: PauseReason | None = None
@@ -81,8 +81,6 @@ class HostFaults:
 
 @dataclass(slots=True)
 class FakeDomain:
-    """A definition, and what runs of it."""
-
     spec: DomainSpec
     running: DomainSpec | None = None
     power_state: PowerState = PowerState.STOPPED
@@ -140,7 +138,6 @@ def forget_fake_hosts() -> None:
 
 
 def open_fake(ref: HostRef) -> "FakeHypervisor":
-    """The driver for the fake host of that URI."""
     host = fake_host(ref.uri)
     host.ref = ref
     return FakeHypervisor(host)
@@ -312,8 +309,8 @@ class FakeHypervisor:
         with self._call("reboot"):
             domain = self._live(uuid)
             faults = self.host.faults
-            deaf = faults.ignores_acpi or faults.deaf_to_the_button
-            obeys = time.monotonic() >= domain.agent_at and not deaf
+            ignored = faults.ignores_acpi or faults.ignores_button
+            obeys = time.monotonic() >= domain.agent_at and not ignored
             if obeys:
                 self._boot_again(domain)
         if obeys and noted is not None:
@@ -664,7 +661,7 @@ def _to_the_guest(spec: DomainSpec) -> DomainSpec:
         title="",
         cpu_shares=0,
         cpu_quota_percent=None,
-        # Its digest tells.
+        # Its digest stands for it.
         seed=None,
         disks=tuple(disks),
         nics=tuple(nics),

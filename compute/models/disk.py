@@ -16,7 +16,6 @@ from scloud.resources.models import Binnable, Resource
 
 
 def disk_id() -> str:
-    """Return a fresh disk id."""
     return new_id("disk")
 
 
@@ -25,31 +24,49 @@ class Disk(Resource, Binnable):
 
     KIND: ClassVar[str] = "disk"
 
-    id = models.CharField(primary_key=True, max_length=20, default=disk_id, editable=False)
-    disk_type = models.ForeignKey(DiskType, models.PROTECT, related_name="disks")
-    pool = models.ForeignKey(StoragePool, models.PROTECT, related_name="disks")
-    size_gib = models.PositiveIntegerField(validators=[MinValueValidator(1)])
-    is_system = models.BooleanField(default=False)
-    image = models.ForeignKey(Image, models.PROTECT, null=True, blank=True, related_name="disks")
-    vm = models.ForeignKey(VM, models.PROTECT, null=True, blank=True, related_name="disks")
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=disk_id, editable=False)
+    disk_type = models.ForeignKey(
+        DiskType, models.PROTECT, verbose_name=_("disk type"), related_name="disks"
+    )
+    pool = models.ForeignKey(
+        StoragePool, models.PROTECT, verbose_name=_("storage pool"), related_name="disks"
+    )
+    size_gib = models.PositiveIntegerField(_("size (GB)"), validators=[MinValueValidator(1)])
+    is_system = models.BooleanField(_("system disk"), default=False)
+    image = models.ForeignKey(
+        Image, models.PROTECT, verbose_name=_("image"), null=True, blank=True, related_name="disks"
+    )
+    vm = models.ForeignKey(
+        VM, models.PROTECT, verbose_name=_("VM"), null=True, blank=True, related_name="disks"
+    )
     target = models.CharField(_("mount point"), max_length=8, blank=True)
     # What the guest itself calls it, as its agent said last; empty while nobody said. The target is
     # what the platform asks for: a guest counts its disks by its own rules.
-    guest_device = models.CharField(max_length=60, blank=True, db_default="", editable=False)
-    # Formatted and mounted at /data by the guest's first boot.
-    format_at_boot = models.BooleanField(default=False)
-    status = models.CharField(
-        max_length=12, choices=DiskStatus.choices, default=DiskStatus.NEW, editable=False
+    guest_device = models.CharField(
+        _("device in the guest"), max_length=60, blank=True, db_default="", editable=False
     )
-    task = models.CharField(max_length=20, choices=DiskTask.choices, blank=True, editable=False)
-    task_job = models.CharField(max_length=20, blank=True, editable=False)
-    task_deadline = models.DateTimeField(null=True, editable=False)
-    failure_code = models.CharField(max_length=60, blank=True, editable=False)
-    failure = models.CharField(max_length=500, blank=True, editable=False)
+    # Formatted and mounted at /data by the guest's first boot.
+    format_at_boot = models.BooleanField(_("format at first boot"), default=False)
+    status = models.CharField(
+        _("status"),
+        max_length=12,
+        choices=DiskStatus.choices,
+        default=DiskStatus.NEW,
+        editable=False,
+    )
+    task = models.CharField(
+        _("task"), max_length=20, choices=DiskTask.choices, blank=True, editable=False
+    )
+    task_job = models.CharField(_("job"), max_length=20, blank=True, editable=False)
+    task_deadline = models.DateTimeField(_("deadline of the task"), null=True, editable=False)
+    failure_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
+    failure = models.CharField(_("error"), max_length=500, blank=True, editable=False)
     # For operators: tenants never see what a driver says itself.
-    failure_detail = models.TextField(blank=True, db_default="")
+    failure_detail = models.TextField(_("error detail"), blank=True, db_default="")
 
     class Meta:
+        verbose_name = _("disk")
+        verbose_name_plural = _("disks")
         ordering = ["-created_at", "id"]
         indexes = [
             models.Index(fields=["tenant", "region", "-created_at"], name="disk_tenant_created"),

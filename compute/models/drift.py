@@ -8,13 +8,13 @@ from django.utils.translation import gettext_lazy as _
 class Drift(models.Model):
     """One difference between intended and observed, until it is gone."""
 
-    kind = models.CharField(max_length=40)
-    place = models.CharField(max_length=60)
-    resource_id = models.CharField(max_length=60)
-    detail = models.CharField(max_length=500)
-    first_seen_at = models.DateTimeField(default=timezone.now)
-    last_seen_at = models.DateTimeField(default=timezone.now)
-    repaired_at = models.DateTimeField(null=True)
+    kind = models.CharField(_("type"), max_length=40)
+    place = models.CharField(_("host or pool"), max_length=60)
+    resource_id = models.CharField(_("resource ID"), max_length=60)
+    detail = models.CharField(_("detail"), max_length=500)
+    first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
+    last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
+    repaired_at = models.DateTimeField(_("repaired"), null=True)
 
     class Meta:
         ordering = ["-last_seen_at"]

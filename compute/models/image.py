@@ -15,7 +15,6 @@ from scloud.tenancy.models import Tenant
 
 
 def image_id() -> str:
-    """Return a fresh image id."""
     return new_id("image")
 
 
@@ -35,50 +34,69 @@ class Image(Binnable):
 
     KIND: ClassVar[str] = "image"
 
-    id = models.CharField(primary_key=True, max_length=20, default=image_id, editable=False)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, related_name="+")
-    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
-    pool = models.ForeignKey(StoragePool, models.PROTECT, related_name="images")
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=image_id, editable=False
+    )
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=_("tenant"), null=True, blank=True, related_name="+"
+    )
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name=_("region"), related_name="+")
+    pool = models.ForeignKey(
+        StoragePool, models.PROTECT, verbose_name=_("storage pool"), related_name="images"
+    )
     name = models.CharField(_("name"), max_length=60)
     remark = models.CharField(_("description"), max_length=200, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    os_family = models.CharField(max_length=10, choices=OsFamily.choices, default=OsFamily.LINUX)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    os_family = models.CharField(
+        _("family"), max_length=10, choices=OsFamily.choices, default=OsFamily.LINUX
+    )
     distribution = models.CharField(
-        max_length=30, help_text=_("debian, ubuntu, centos, windows, ...")
+        _("distribution"), max_length=30, help_text=_("debian, ubuntu, centos, windows, ...")
     )
-    version = models.CharField(max_length=30, blank=True)
+    version = models.CharField(_("version"), max_length=30, blank=True)
     architecture = models.CharField(
-        max_length=10, choices=Architecture.choices, default=Architecture.X86_64
+        _("architecture"), max_length=10, choices=Architecture.choices, default=Architecture.X86_64
     )
-    admin_account = models.CharField(_("administrator name"), max_length=32, default="root")
-    min_disk_gib = models.PositiveIntegerField(default=1)
-    size_bytes = models.BigIntegerField(default=0, editable=False)
-    sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    admin_account = models.CharField(_("administrator account"), max_length=32, default="root")
+    min_disk_gib = models.PositiveIntegerField(_("minimum system disk (GB)"), default=1)
+    size_bytes = models.BigIntegerField(_("size (bytes)"), default=0, editable=False)
+    sha256 = models.CharField(_("SHA-256"), max_length=64, blank=True, editable=False)
     supports_hot_upgrade = models.BooleanField(_("supports hot upgrade"), default=False)
     # What the system inside does with the seed of its first boot.
     accepts_user_data = models.BooleanField(
-        _("runs cloud-init user data"), default=True, db_default=True
+        _("supports user data (cloud-init)"), default=True, db_default=True
     )
     accepts_ssh_keys = models.BooleanField(
-        _("takes SSH public keys"), default=True, db_default=True
+        _("supports SSH public keys"), default=True, db_default=True
     )
     # Of a base image: since when it is not offered any more. What was made of it goes on.
     withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, editable=False)
     base_image = models.ForeignKey(
-        "self", models.SET_NULL, null=True, blank=True, related_name="derived"
+        "self",
+        models.SET_NULL,
+        verbose_name=_("derived from"),
+        null=True,
+        blank=True,
+        related_name="derived",
     )
     status = models.CharField(
-        max_length=12, choices=ImageStatus.choices, default=ImageStatus.AVAILABLE
+        _("status"), max_length=12, choices=ImageStatus.choices, default=ImageStatus.AVAILABLE
     )
-    failure = models.CharField(max_length=300, blank=True, editable=False)
+    failure = models.CharField(_("error"), max_length=300, blank=True, editable=False)
     # For operators: tenants never see what a driver says itself.
-    failure_detail = models.TextField(blank=True, db_default="")
+    failure_detail = models.TextField(_("error detail"), blank=True, db_default="")
     # A path of the platform's own, or the URL that a tenant gave; emptied after the import.
-    import_source = models.CharField(max_length=1000, blank=True, editable=False)
-    import_sha256 = models.CharField(max_length=64, blank=True, editable=False)
-    position = models.PositiveSmallIntegerField(default=0)
+    import_source = models.CharField(
+        _("imported from"), max_length=1000, blank=True, editable=False
+    )
+    import_sha256 = models.CharField(
+        _("expected SHA-256"), max_length=64, blank=True, editable=False
+    )
+    position = models.PositiveSmallIntegerField(_("position in the list"), default=0)
 
     class Meta:
+        verbose_name = _("image")
+        verbose_name_plural = _("images")
         ordering = ["position", "name"]
         indexes = [models.Index(fields=["tenant", "status"], name="image_tenant_status")]
         constraints = [

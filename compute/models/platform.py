@@ -15,8 +15,6 @@ from scloud.tenancy.models import Tenant
 
 
 class Architecture(models.TextChoices):
-    """CPU architectures."""
-
     X86_64 = "x86_64", "x86_64"
     AARCH64 = "aarch64", "aarch64 (ARM)"
 
@@ -35,8 +33,6 @@ class GpuType(models.TextChoices):
 
 
 class HostState(models.TextChoices):
-    """What a host is used for."""
-
     AVAILABLE = "available", _("Available")
     LOCKED = "locked", _("Locked (no new VMs)")
     ENTERING_MAINTENANCE = "entering_maintenance", _("Entering maintenance")
@@ -45,27 +41,26 @@ class HostState(models.TextChoices):
 
 
 class Medium(models.TextChoices):
-    """Disk media."""
-
     HDD = "HDD", "HDD"
     SSD = "SSD", "SSD"
     NVME = "NVME", "NVME"
 
 
 def host_id() -> str:
-    """Return a fresh host id."""
     return new_id("host")
 
 
 class Cluster(models.Model):
     """A group of like hosts; tenants see it as the *model* of a VM."""
 
-    id = models.CharField(primary_key=True, max_length=30, validators=[slug_validator])
-    region = models.ForeignKey(Region, models.PROTECT, related_name="clusters")
+    id = models.CharField(_("ID"), primary_key=True, max_length=30, validators=[slug_validator])
+    region = models.ForeignKey(
+        Region, models.PROTECT, verbose_name=_("region"), related_name="clusters"
+    )
     alias = models.CharField(_("alias"), max_length=60)
     description = models.CharField(_("description"), max_length=200, blank=True)
     architecture = models.CharField(
-        max_length=10, choices=Architecture.choices, default=Architecture.X86_64
+        _("architecture"), max_length=10, choices=Architecture.choices, default=Architecture.X86_64
     )
     cpu_overcommit = models.DecimalField(
         _("CPU overcommit"),
@@ -74,22 +69,37 @@ class Cluster(models.Model):
         default=Decimal("1.0"),
         validators=[MinValueValidator(Decimal("1.0")), MaxValueValidator(Decimal("6.0"))],
     )
-    gpu_type = models.CharField(max_length=10, choices=GpuType.choices, blank=True, default="")
+    gpu_type = models.CharField(
+        _("GPU model"), max_length=10, choices=GpuType.choices, blank=True, default=""
+    )
     # Shares of a busy host per vCPU, and the most that one vCPU may take of a host CPU.
     cpu_shares_per_vcpu = models.PositiveIntegerField(
-        default=1024, validators=[MinValueValidator(2), MaxValueValidator(262_144)]
+        _("CPU shares per vCPU"),
+        default=1024,
+        validators=[MinValueValidator(2), MaxValueValidator(262_144)],
     )
     cpu_quota_percent = models.PositiveSmallIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(5), MaxValueValidator(100)]
+        _("CPU limit per vCPU (%)"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(5), MaxValueValidator(100)],
     )
     # What was last set on all running VMs; a difference is made good by a chore.
-    applied_cpu_shares_per_vcpu = models.PositiveIntegerField(null=True, editable=False)
-    applied_cpu_quota_percent = models.PositiveSmallIntegerField(null=True, editable=False)
-    tenants = models.ManyToManyField(
-        Tenant, blank=True, related_name="+", help_text=_("Empty: visible to all.")
+    applied_cpu_shares_per_vcpu = models.PositiveIntegerField(
+        _("applied CPU shares per vCPU"), null=True, editable=False
     )
-    enabled = models.BooleanField(default=True)
-    position = models.PositiveSmallIntegerField(default=0)
+    applied_cpu_quota_percent = models.PositiveSmallIntegerField(
+        _("applied CPU limit per vCPU (%)"), null=True, editable=False
+    )
+    tenants = models.ManyToManyField(
+        Tenant,
+        verbose_name=_("tenants"),
+        blank=True,
+        related_name="+",
+        help_text=_("Leave empty to make it visible to all tenants."),
+    )
+    enabled = models.BooleanField(_("enabled"), default=True)
+    position = models.PositiveSmallIntegerField(_("position in the list"), default=0)
 
     class Meta:
         ordering = ["position", "alias"]
@@ -111,11 +121,11 @@ class Cluster(models.Model):
 
 
 class Host(models.Model):
-    """A machine with libvirt."""
-
-    id = models.CharField(primary_key=True, max_length=20, default=host_id, editable=False)
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=host_id, editable=False)
     name = models.CharField(_("name"), max_length=60, unique=True)
-    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="hosts")
+    cluster = models.ForeignKey(
+        Cluster, models.PROTECT, verbose_name=_("cluster"), related_name="hosts"
+    )
     uri = models.CharField(_("libvirt URI"), max_length=200, unique=True)
     address = models.GenericIPAddressField(_("management address"))
     offloads = models.BooleanField(
@@ -123,20 +133,24 @@ class Host(models.Model):
         default=True,
         help_text=_("Off where the virtual switch runs in user space."),
     )
-    state = models.CharField(max_length=20, choices=HostState.choices, default=HostState.AVAILABLE)
-    # Read from libvirt by the reconciler.
-    vcpus = models.PositiveIntegerField(default=0, editable=False)
-    memory_mib = models.PositiveIntegerField(default=0, editable=False)
-    reserved_memory_mib = models.PositiveIntegerField(
-        default=1024, help_text=_("Kept for the host itself.")
+    state = models.CharField(
+        _("state"), max_length=20, choices=HostState.choices, default=HostState.AVAILABLE
     )
-    accelerated = models.BooleanField(default=False, editable=False)
-    version = models.CharField(max_length=60, blank=True, editable=False)
-    observed_at = models.DateTimeField(null=True, editable=False)
-    unreachable_since = models.DateTimeField(null=True, editable=False)
-    last_error = models.CharField(max_length=300, blank=True, editable=False)
+    # Read from libvirt by the reconciler.
+    vcpus = models.PositiveIntegerField(_("virtual CPUs"), default=0, editable=False)
+    memory_mib = models.PositiveIntegerField(_("memory (MB)"), default=0, editable=False)
+    reserved_memory_mib = models.PositiveIntegerField(
+        _("reserved memory (MB)"), default=1024, help_text=_("Kept for the host itself.")
+    )
+    accelerated = models.BooleanField(_("hardware acceleration"), default=False, editable=False)
+    version = models.CharField(_("version"), max_length=60, blank=True, editable=False)
+    observed_at = models.DateTimeField(_("last observed"), null=True, editable=False)
+    unreachable_since = models.DateTimeField(_("unreachable since"), null=True, editable=False)
+    last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
 
     class Meta:
+        verbose_name = _("host")
+        verbose_name_plural = _("hosts")
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -152,16 +166,20 @@ class Host(models.Model):
 class Spec(models.Model):
     """A size that can be bought on a cluster."""
 
-    cluster = models.ForeignKey(Cluster, models.CASCADE, related_name="specs")
+    cluster = models.ForeignKey(
+        Cluster, models.CASCADE, verbose_name=_("cluster"), related_name="specs"
+    )
     vcpus = models.PositiveSmallIntegerField(
-        _("vCPUs"), validators=[MinValueValidator(1), MaxValueValidator(255)]
+        _("virtual CPUs"), validators=[MinValueValidator(1), MaxValueValidator(255)]
     )
     memory_mib = models.PositiveIntegerField(
         _("memory (MB)"), validators=[MinValueValidator(64), MaxValueValidator(4_194_304)]
     )
-    enabled = models.BooleanField(default=True)
+    enabled = models.BooleanField(_("enabled"), default=True)
 
     class Meta:
+        verbose_name = _("size")
+        verbose_name_plural = _("sizes")
         ordering = ["vcpus", "memory_mib"]
         constraints = [
             models.UniqueConstraint(fields=["cluster", "vcpus", "memory_mib"], name="spec_once")
@@ -179,18 +197,22 @@ class Spec(models.Model):
 class StoragePool(models.Model):
     """Where volumes and images lie, as the storage driver knows it."""
 
-    id = models.CharField(primary_key=True, max_length=30, validators=[slug_validator])
-    region = models.ForeignKey(Region, models.PROTECT, related_name="pools")
-    kind = models.CharField(
-        max_length=10, choices=[("dir", _("shared directory")), ("fake", _("simulated"))]
+    id = models.CharField(_("ID"), primary_key=True, max_length=30, validators=[slug_validator])
+    region = models.ForeignKey(
+        Region, models.PROTECT, verbose_name=_("region"), related_name="pools"
     )
-    location = models.CharField(max_length=200)
-    total_bytes = models.BigIntegerField(default=0, editable=False)
-    available_bytes = models.BigIntegerField(default=0, editable=False)
-    observed_at = models.DateTimeField(null=True, editable=False)
-    last_error = models.CharField(max_length=300, blank=True, editable=False)
+    kind = models.CharField(
+        _("type"), max_length=10, choices=[("dir", _("shared directory")), ("fake", _("simulated"))]
+    )
+    location = models.CharField(_("location"), max_length=200)
+    total_bytes = models.BigIntegerField(_("size (bytes)"), default=0, editable=False)
+    available_bytes = models.BigIntegerField(_("available (bytes)"), default=0, editable=False)
+    observed_at = models.DateTimeField(_("last observed"), null=True, editable=False)
+    last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)
 
     class Meta:
+        verbose_name = _("storage pool")
+        verbose_name_plural = _("storage pools")
         ordering = ["id"]
 
     def __str__(self) -> str:
@@ -200,27 +222,45 @@ class StoragePool(models.Model):
 class DiskType(models.Model):
     """A kind of disk that tenants can buy: pool, medium, limits."""
 
-    id = models.CharField(primary_key=True, max_length=30, validators=[slug_validator])
-    region = models.ForeignKey(Region, models.PROTECT, related_name="disk_types")
-    pool = models.ForeignKey(StoragePool, models.PROTECT, related_name="disk_types")
+    id = models.CharField(_("ID"), primary_key=True, max_length=30, validators=[slug_validator])
+    region = models.ForeignKey(
+        Region, models.PROTECT, verbose_name=_("region"), related_name="disk_types"
+    )
+    pool = models.ForeignKey(
+        StoragePool, models.PROTECT, verbose_name=_("storage pool"), related_name="disk_types"
+    )
     alias = models.CharField(_("alias"), max_length=60)
-    medium = models.CharField(max_length=4, choices=Medium.choices, default=Medium.SSD)
-    system_min_gib = models.PositiveIntegerField(default=40, validators=[MinValueValidator(1)])
-    system_max_gib = models.PositiveIntegerField(default=500)
-    data_min_gib = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
-    data_max_gib = models.PositiveIntegerField(default=8000)
+    medium = models.CharField(_("medium"), max_length=4, choices=Medium.choices, default=Medium.SSD)
+    system_min_gib = models.PositiveIntegerField(
+        _("minimum as system disk (GB)"), default=40, validators=[MinValueValidator(1)]
+    )
+    system_max_gib = models.PositiveIntegerField(_("maximum as system disk (GB)"), default=500)
+    data_min_gib = models.PositiveIntegerField(
+        _("minimum as data disk (GB)"), default=10, validators=[MinValueValidator(1)]
+    )
+    data_max_gib = models.PositiveIntegerField(_("maximum as data disk (GB)"), default=8000)
     iops_limit = models.PositiveIntegerField(_("IOPS"), null=True, blank=True)
     throughput_limit_mbps = models.PositiveIntegerField(_("MB/s"), null=True, blank=True)
     # What was last set on all disks of this type; a difference is made good by a chore.
-    applied_iops_limit = models.PositiveIntegerField(null=True, editable=False)
-    applied_throughput_limit_mbps = models.PositiveIntegerField(null=True, editable=False)
-    tenants = models.ManyToManyField(
-        Tenant, blank=True, related_name="+", help_text=_("Empty: visible to all.")
+    applied_iops_limit = models.PositiveIntegerField(
+        _("applied IOPS limit"), null=True, editable=False
     )
-    enabled = models.BooleanField(default=True)
-    position = models.PositiveSmallIntegerField(default=0)
+    applied_throughput_limit_mbps = models.PositiveIntegerField(
+        _("applied throughput limit (MB/s)"), null=True, editable=False
+    )
+    tenants = models.ManyToManyField(
+        Tenant,
+        verbose_name=_("tenants"),
+        blank=True,
+        related_name="+",
+        help_text=_("Leave empty to make it visible to all tenants."),
+    )
+    enabled = models.BooleanField(_("enabled"), default=True)
+    position = models.PositiveSmallIntegerField(_("position in the list"), default=0)
 
     class Meta:
+        verbose_name = _("disk type")
+        verbose_name_plural = _("disk types")
         ordering = ["position", "alias"]
         constraints = [
             models.CheckConstraint(

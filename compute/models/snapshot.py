@@ -20,7 +20,6 @@ def snapshot_id() -> str:
 
 
 def schedule_id() -> str:
-    """Return a fresh id of a snapshot schedule."""
     return new_id("schedule")
 
 
@@ -60,32 +59,42 @@ class SnapshotSchedule(Resource):
 class Snapshot(Resource):
     """The content of a disk at one moment, kept inside its volume.
 
-    ``frozen`` tells whether the guest's file systems were at rest then; if not, it is what a power
+    ``frozen``: whether the guest's file systems were frozen then; if not, it is what a power
     cut would have left.
     """
 
     KIND: ClassVar[str] = "snapshot"
 
-    id = models.CharField(primary_key=True, max_length=20, default=snapshot_id, editable=False)
-    disk = models.ForeignKey(Disk, models.PROTECT, related_name="snapshots")
-    size_gib = models.PositiveIntegerField()
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=snapshot_id, editable=False
+    )
+    disk = models.ForeignKey(Disk, models.PROTECT, verbose_name=_("disk"), related_name="snapshots")
+    size_gib = models.PositiveIntegerField(_("size (GB)"))
     status = models.CharField(
+        _("status"),
         max_length=12,
         choices=SnapshotStatus.choices,
         default=SnapshotStatus.CREATING,
         editable=False,
     )
     schedule = models.ForeignKey(
-        SnapshotSchedule, models.SET_NULL, null=True, blank=True, related_name="snapshots"
+        SnapshotSchedule,
+        models.SET_NULL,
+        verbose_name=_("schedule"),
+        null=True,
+        blank=True,
+        related_name="snapshots",
     )
     frozen = models.BooleanField(_("file systems at rest"), default=False, editable=False)
-    taken_at = models.DateTimeField(null=True, editable=False)
-    destroyed_at = models.DateTimeField(null=True, editable=False)
-    failure = models.CharField(max_length=500, blank=True, editable=False)
+    taken_at = models.DateTimeField(_("taken"), null=True, editable=False)
+    destroyed_at = models.DateTimeField(_("destroyed"), null=True, editable=False)
+    failure = models.CharField(_("error"), max_length=500, blank=True, editable=False)
     # For operators: tenants never see what a driver says itself.
-    failure_detail = models.TextField(blank=True, db_default="")
+    failure_detail = models.TextField(_("error detail"), blank=True, db_default="")
 
     class Meta:
+        verbose_name = _("snapshot")
+        verbose_name_plural = _("snapshots")
         ordering = ["-created_at", "id"]
         indexes = [
             models.Index(fields=["disk", "status"], name="snapshot_disk_status"),

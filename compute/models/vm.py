@@ -18,7 +18,6 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def vm_id() -> str:
-    """Return a fresh VM id."""
     return new_id("vm")
 
 
@@ -29,35 +28,57 @@ class VM(Resource, Binnable):
 
     KIND: ClassVar[str] = "vm"
 
-    id = models.CharField(primary_key=True, max_length=20, default=vm_id, editable=False)
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=vm_id, editable=False)
     name = models.CharField(_("name"), max_length=30, validators=[name_validator])
-    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="vms")
-    host = models.ForeignKey(Host, models.PROTECT, null=True, blank=True, related_name="vms")
-    # Where a live migration is taking it; holds the room there until the hypervisor says it moved.
-    destination = models.ForeignKey(
-        Host, models.PROTECT, null=True, blank=True, related_name="arriving", editable=False
+    uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
+    cluster = models.ForeignKey(
+        Cluster, models.PROTECT, verbose_name=_("cluster"), related_name="vms"
     )
-    image = models.ForeignKey(Image, models.PROTECT, related_name="vms")
-    vcpus = models.PositiveSmallIntegerField(validators=[MinValueValidator(1)])
-    memory_mib = models.PositiveIntegerField(validators=[MinValueValidator(64)])
+    host = models.ForeignKey(
+        Host, models.PROTECT, verbose_name=_("host"), null=True, blank=True, related_name="vms"
+    )
+    # Where a live migration is taking it; holds the capacity there until the hypervisor says that
+    # it has moved.
+    destination = models.ForeignKey(
+        Host,
+        models.PROTECT,
+        verbose_name=_("destination of the migration"),
+        null=True,
+        blank=True,
+        related_name="arriving",
+        editable=False,
+    )
+    image = models.ForeignKey(Image, models.PROTECT, verbose_name=_("image"), related_name="vms")
+    vcpus = models.PositiveSmallIntegerField(_("virtual CPUs"), validators=[MinValueValidator(1)])
+    memory_mib = models.PositiveIntegerField(_("memory (MB)"), validators=[MinValueValidator(64)])
     # Headroom for hot upgrades; equal to the above where the image does not support them.
-    max_vcpus = models.PositiveSmallIntegerField(default=0)
-    max_memory_mib = models.PositiveIntegerField(default=0)
-    gpu_count = models.PositiveSmallIntegerField(default=0, validators=[MaxValueValidator(4)])
+    max_vcpus = models.PositiveSmallIntegerField(_("maximum CPUs without restart"), default=0)
+    max_memory_mib = models.PositiveIntegerField(
+        _("maximum memory without restart (MB)"), default=0
+    )
+    gpu_count = models.PositiveSmallIntegerField(
+        _("GPUs"), default=0, validators=[MaxValueValidator(4)]
+    )
 
     status = models.CharField(
-        max_length=12, choices=VmStatus.choices, default=VmStatus.NEW, editable=False
+        _("status"), max_length=12, choices=VmStatus.choices, default=VmStatus.NEW, editable=False
     )
-    task = models.CharField(max_length=20, choices=VmTask.choices, blank=True, editable=False)
-    task_job = models.CharField(max_length=20, blank=True, editable=False)
-    task_deadline = models.DateTimeField(null=True, editable=False)
+    task = models.CharField(
+        _("task"), max_length=20, choices=VmTask.choices, blank=True, editable=False
+    )
+    task_job = models.CharField(_("job"), max_length=20, blank=True, editable=False)
+    task_deadline = models.DateTimeField(_("deadline of the task"), null=True, editable=False)
     power_state = models.CharField(
-        max_length=10, choices=PowerState.choices, default=PowerState.UNKNOWN, editable=False
+        _("power state"),
+        max_length=10,
+        choices=PowerState.choices,
+        default=PowerState.UNKNOWN,
+        editable=False,
     )
-    observed_at = models.DateTimeField(null=True, editable=False)
+    observed_at = models.DateTimeField(_("last observed"), null=True, editable=False)
     # Of a running VM: why its guest stands still, and since when.
     pause_reason = models.CharField(
+        _("reason of the pause"),
         max_length=20,
         choices=PauseReason.choices,
         blank=True,
@@ -65,27 +86,35 @@ class VM(Resource, Binnable):
         db_default="",
         editable=False,
     )
-    paused_at = models.DateTimeField(null=True, editable=False)
+    paused_at = models.DateTimeField(_("paused"), null=True, editable=False)
     # When the machine was last reset by a restart; empty from the order until then.
-    rebooted_at = models.DateTimeField(null=True, editable=False)
+    rebooted_at = models.DateTimeField(_("last restart"), null=True, editable=False)
     # Counts the changes of status, task, job, host and destination. A trigger counts, so that no
     # writer can forget it; see ``compute.transitions.vms.observe``.
-    revision = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
-    failure_code = models.CharField(max_length=60, blank=True, editable=False)
-    failure = models.CharField(max_length=500, blank=True, editable=False)
+    revision = models.PositiveBigIntegerField(
+        _("revision"), default=0, db_default=0, editable=False
+    )
+    failure_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
+    failure = models.CharField(_("error"), max_length=500, blank=True, editable=False)
     # For operators: tenants never see what a driver says itself.
-    failure_detail = models.TextField(blank=True, db_default="")
+    failure_detail = models.TextField(_("error detail"), blank=True, db_default="")
 
-    admin_account = models.CharField(max_length=32, default="root")
-    ssh_public_key = models.TextField(blank=True)
-    user_data = models.TextField(blank=True)
+    admin_account = models.CharField(_("administrator account"), max_length=32, default="root")
+    ssh_public_key = models.TextField(_("SSH public key"), blank=True)
+    user_data = models.TextField(_("user data"), blank=True)
     deletion_protected = models.BooleanField(_("deletion protection"), default=False)
-    internal_security_group = models.CharField(max_length=20, blank=True)
-    external_security_group = models.CharField(max_length=20, blank=True)
+    internal_security_group = models.CharField(
+        _("internal security group"), max_length=20, blank=True
+    )
+    external_security_group = models.CharField(
+        _("external security group"), max_length=20, blank=True
+    )
     # The guest's own, given at creation and reinstallation: a rename of the VM leaves it alone.
-    hostname = models.CharField(max_length=63, blank=True, db_default="", editable=False)
+    hostname = models.CharField(
+        _("host name"), max_length=63, blank=True, db_default="", editable=False
+    )
     # Cloud-init does its first-boot work anew when this changes (reinstall).
-    seed_generation = models.PositiveIntegerField(default=1)
+    seed_generation = models.PositiveIntegerField(_("seed generation"), default=1)
 
     class Meta:
         ordering = ["-created_at", "id"]

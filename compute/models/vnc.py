@@ -13,7 +13,6 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def vnc_lease_id() -> str:
-    """Return a fresh lease id."""
     return new_id("vnc")
 
 
@@ -49,8 +48,6 @@ class VncTicket(models.Model):
 
 
 class VncLeaseState(models.TextChoices):
-    """Where a lease stands."""
-
     REQUESTED = "requested", _("Opening")
     LISTENING = "listening", _("Waiting for a client")
     CONNECTED = "connected", _("Connected")

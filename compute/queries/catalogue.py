@@ -20,7 +20,6 @@ def clusters(tenant: Tenant, region: Region) -> QuerySet[Cluster]:
 
 
 def disk_types(tenant: Tenant, region: Region) -> QuerySet[DiskType]:
-    """Return the disk types that a tenant may buy in a region."""
     return (
         DiskType.objects.filter(Q(tenants=None) | Q(tenants=tenant), region=region, enabled=True)
         .select_related("pool")

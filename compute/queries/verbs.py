@@ -29,27 +29,23 @@ def images(actor: Actor, vm: VM) -> QuerySet[Image]:
 
 @rows("compute.security_groups")
 def security_groups(actor: Actor, vm: VM) -> QuerySet[SecurityGroup]:
-    """Return the security groups of the VM's region."""
     found: QuerySet[SecurityGroup] = SecurityGroup.objects.filter(region=vm.region)
     return found
 
 
 @rows("compute.vms")
 def vms(actor: Actor, disk: Disk) -> QuerySet[VM]:
-    """Return the VMs that a disk may be named with."""
     found: QuerySet[VM] = VM.objects.exclude(status__in=UNLISTED)
     return found.select_related("cluster")
 
 
 @rows("compute.disks")
 def disks(actor: Actor, vm: VM) -> QuerySet[Disk]:
-    """Return the tenant's disks."""
     return disk_queries.disks()
 
 
 @rows("compute.disks_of_vm")
 def disks_of_vm(actor: Actor, vm: VM) -> QuerySet[Disk]:
-    """Return the disks of the VM."""
     found: QuerySet[Disk] = Disk.objects.filter(vm=vm)
     return found
 
@@ -77,13 +73,11 @@ def spec_of(actor: Actor, vm: VM, data: dict[str, Any]) -> Spec:
 
 @builder("disk.order")
 def clone_order(actor: Actor, disk: Disk, data: dict[str, Any]) -> DiskOrder:
-    """Return the order of a disk like this one."""
     return copy_order(disk, data)
 
 
 @builder("snapshot.order")
 def restored_order(actor: Actor, snapshot: Snapshot, data: dict[str, Any]) -> DiskOrder:
-    """Return the order of a disk like that of the snapshot."""
     return copy_order(snapshot.disk, data)
 
 

@@ -29,7 +29,7 @@ from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 
-# A VM in one of these is not on the list: it lies in the bin, or is gone.
+# A VM in one of these is not on the list: it is in the recycle bin, or is gone.
 UNLISTED = (VmStatus.BINNED, VmStatus.DESTROYED)
 _ADDRESS_LIKE = re.compile(r"\A[0-9a-fA-F:.]{2,39}\Z")
 
@@ -139,7 +139,6 @@ def standing(rows: QuerySet[VM], *values: str) -> QuerySet[VM]:
 
 
 def in_vpcs(rows: QuerySet[VM], vpc_ids: Iterable[str]) -> QuerySet[VM]:
-    """Narrow VMs to those with a NIC in one of the VPCs."""
     nics = Nic.objects.filter(subnet__vpc__in=list(vpc_ids), vm_id__isnull=False)
     return rows.filter(pk__in=nics.values("vm_id"))
 
@@ -214,6 +213,5 @@ def _bare(address: str) -> str:
 
 
 def paid_until(row: Any) -> datetime | None:
-    """Return until when a row is paid."""
     value: datetime | None = row.paid_until
     return value

@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 from billing.services import QuoteItem
 from compute.models import Cluster, DiskType, Spec
 from compute.models.platform import GpuType
+from scloud.lib import sizes
 from scloud.lib.errors import InvalidInput
 
 MAIN, DATA_DISK = "main", "data_disk"
@@ -55,11 +56,11 @@ def check_gpu(cluster: Cluster, spec: Spec, count: int) -> None:
 def size_items(cluster: Cluster, vcpus: int, memory_mib: int, gpu_count: int) -> list[QuoteItem]:
     """Return what a VM's size costs, without its disk."""
     items = [
-        QuoteItem("vcpu", vcpus, f"{vcpus} vCPU", MAIN),
+        QuoteItem("vcpu", vcpus, _("%(count)s vCPU") % {"count": vcpus}, MAIN),
         QuoteItem(
             "memory_gib",
             Decimal(memory_mib) / 1024,
-            f"{memory_mib / 1024:g} GiB memory",
+            _("%(size)s memory") % {"size": sizes.size_mib(memory_mib)},
             MAIN,
         ),
     ]
@@ -73,9 +74,9 @@ def size_items(cluster: Cluster, vcpus: int, memory_mib: int, gpu_count: int) ->
 
 
 def disk_item(disk_type: DiskType, size_gib: int, *, system: bool, part: str = MAIN) -> QuoteItem:
-    """Return what a disk costs."""
-    word = "system disk" if system else "data disk"
-    return QuoteItem(disk_type.sku, size_gib, f"{size_gib} GiB {disk_type.alias} {word}", part)
+    named = {"size": sizes.size_gib(size_gib), "type": disk_type.alias}
+    label = _("%(size)s %(type)s system disk") if system else _("%(size)s %(type)s data disk")
+    return QuoteItem(disk_type.sku, size_gib, label % named, part)
 
 
 def check_disk_size(disk_type: DiskType, size_gib: int, *, system: bool, field: str) -> int:

@@ -22,8 +22,6 @@ from scloud.resources.models import Region
 
 @dataclass(frozen=True, kw_only=True)
 class VmParts:
-    """The rows that a VM is ordered with."""
-
     region: Region
     cluster: Cluster
     image: Image
@@ -68,7 +66,6 @@ class VmOrder(VmParts):
 
     @property
     def items(self) -> list[QuoteItem]:
-        """What one VM of the order costs."""
         found = rules_catalogue.size_items(
             self.cluster, self.spec.vcpus, self.spec.memory_mib, self.gpu_count
         )
@@ -107,7 +104,7 @@ class VmOrder(VmParts):
 
     @property
     def vm_quota(self) -> dict[str, int]:
-        """The quota that a VM holds: the system disk lives with it."""
+        """The quota that a VM holds: the system disk belongs to it."""
         return sizes.vm_quota(
             self.spec.vcpus, self.spec.memory_mib, self.gpu_count, (self.system_disk_gib,)
         )
@@ -152,8 +149,6 @@ def vm_order(parts: VmParts, data: Mapping[str, Any]) -> VmOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskOrder:
-    """A data disk that is to be bought."""
-
     region: Region
     disk_type: DiskType
     size_gib: int
@@ -166,7 +161,6 @@ class DiskOrder:
 
     @property
     def items(self) -> list[QuoteItem]:
-        """What the disk costs."""
         return [rules_catalogue.disk_item(self.disk_type, self.size_gib, system=False)]
 
 

@@ -22,7 +22,7 @@ def vm_refusal(vm: VM, verb: str) -> str | None:
     if reason is not None or vm.task:
         return reason
     if verb == "resume_vm" and vm.pause_reason in NOT_RESUMABLE:
-        return _("%(reason)s It cannot go on: power it off and start it.") % {
+        return _("%(reason)s It cannot be resumed. Power it off and start it.") % {
             "reason": vm.pause_words
         }
     if verb == "power_off_vm" and vm.status == VmStatus.STOPPED:
@@ -42,7 +42,7 @@ def disk_refusal(disk: Disk, verb: str) -> str | None:
     """Return why a verb is not allowed in the disk's present state; None when it is."""
     rule = DISKS.rule(verb)
     if disk.is_system and not rule.system_too:
-        return _("A system disk cannot be separated from its VM.")
+        return _("A system disk cannot be detached from its VM.")
     reason = DISKS.standing(verb, disk.status, disk.task)
     vm = disk.vm
     if reason is not None or vm is None:

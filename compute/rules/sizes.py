@@ -10,7 +10,7 @@ from compute.models import VM, Cluster, Disk, Image
 from compute.rules import catalogue as rules_catalogue
 from scloud.jobs.models import Job
 
-# A VM whose image supports hot upgrades is born with room to grow to this many times its size,
+# A VM whose image supports hot upgrades is created with headroom for this many times its size,
 # bounded by the largest size of its model.
 GROWTH_FACTOR = 4
 
@@ -26,7 +26,6 @@ def headroom(image: Image, cluster: Cluster, vcpus: int, memory_mib: int) -> tup
 
 
 def system_disk(vm: VM) -> Disk:
-    """Return a VM's system disk with its type."""
     found: Disk = Disk.objects.select_related("disk_type", "pool").get(vm=vm, is_system=True)
     return found
 
@@ -54,19 +53,16 @@ def vm_items(
 
 
 def size_quota(vcpus: int, memory_mib: int) -> dict[str, int]:
-    """Return the quota that a size takes."""
     return {"vcpu": vcpus, "memory_gib": -(-memory_mib // 1024)}
 
 
 def disk_quota(*sizes_gib: int) -> dict[str, int]:
-    """Return the quota of disks of these sizes."""
     return {"disks": len(sizes_gib), "disk_gib": sum(sizes_gib)}
 
 
 def vm_quota(
     vcpus: int, memory_mib: int, gpu_count: int, disks_gib: Sequence[int]
 ) -> dict[str, int]:
-    """Return the quota of a VM with disks of these sizes."""
     size = size_quota(vcpus, memory_mib)
     return {"vms": 1, **size, "gpus": gpu_count, **disk_quota(*disks_gib)}
 

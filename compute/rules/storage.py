@@ -49,7 +49,7 @@ def image_gib(tenant: Tenant, region: Region) -> int:
 
 
 def bin_gib(tenant: Tenant, region: Region) -> int:
-    """Return what lies in a tenant's recycle bin or is on its way there.
+    """Return what is in a tenant's recycle bin or is on its way there.
 
     A VM counts with its system disk; disks count with the size that was bought.
     """
@@ -72,9 +72,9 @@ def bin_gib(tenant: Tenant, region: Region) -> int:
 def require_bin(
     actor: Actor, tenant: Tenant, region: Region, size_gib: int, *, automatically: bool = False
 ) -> None:
-    """Raise QuotaExceeded unless the recycle bin has room for so many GB.
+    """Raise QuotaExceeded unless the quota of the recycle bin has so many GB left.
 
-    What the platform itself moves there (the end of a grace period) always finds room.
+    What the platform itself moves there (the end of a grace period) is never refused.
     """
     if not automatically and not actor.is_platform:
         quotas.require(tenant, region, {QuotaItem.BIN_GIB.value: size_gib})

@@ -81,8 +81,8 @@ def check_account(account: str, *, os_family: str, field: str = "admin_account")
 def check_password(password: str, *, os_family: str, account: str, field: str = "password") -> str:
     """Return the password; InvalidInput unless it follows the rules. The text never repeats it.
 
-    8 to 30 characters with three of upper case, lower case, digits, specials. Windows also
-    refuses a password that has three consecutive characters of the account's name.
+    8 to 30 characters with three of upper case, lower case, digits, special characters. Windows
+    also refuses a password that has three consecutive characters of the account's name.
     """
     if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
         raise InvalidInput(

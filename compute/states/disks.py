@@ -7,8 +7,6 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DiskStatus(models.TextChoices):
-    """Where a disk stands."""
-
     NEW = "new", _("Creating")
     UNBOUND = "unbound", _("Unbound")
     BOUND = "bound", _("Bound")
@@ -19,8 +17,6 @@ class DiskStatus(models.TextChoices):
 
 
 class DiskTask(models.TextChoices):
-    """What is being done to a disk."""
-
     CREATING = "creating", _("Creating")
     ATTACHING = "attaching", _("Attaching")
     DETACHING = "detaching", _("Detaching")

@@ -7,8 +7,6 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ImageStatus(models.TextChoices):
-    """Where an image stands."""
-
     MAKING = "making", _("Making")
     IMPORTING = "importing", _("Importing")
     AVAILABLE = "available", _("Available")

@@ -7,8 +7,6 @@ from django.utils.translation import gettext_lazy as _
 
 
 class SnapshotStatus(models.TextChoices):
-    """Where a snapshot stands."""
-
     CREATING = "creating", _("Creating")
     AVAILABLE = "available", _("Available")
     ROLLING_BACK = "rolling_back", _("Rolling back")
@@ -24,7 +22,7 @@ def snapshot_tone(status: str) -> str:
     return "busy"
 
 
-# Those that take room in a volume, or are about to.
+# Those that take space in a volume, or are about to.
 COUNTED = (
     SnapshotStatus.CREATING,
     SnapshotStatus.AVAILABLE,

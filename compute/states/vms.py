@@ -21,12 +21,15 @@ class PauseReason(models.TextChoices):
     """Why a VM that is switched on does not run, in the words that people see."""
 
     BY_HAND = "by_hand", _("An administrator paused it.")
-    NO_SPACE = "no_space", _("Its storage is full. It goes on by itself when there is room again.")
+    NO_SPACE = (
+        "no_space",
+        _("Its storage is full. It resumes automatically when space is available again."),
+    )
     IO_ERROR = "io_error", _("One of its disks reported an error.")
-    GUEST_SUSPENDED = "guest_suspended", _("Its operating system went to sleep.")
+    GUEST_SUSPENDED = "guest_suspended", _("Its operating system is suspended.")
     GUEST_CRASHED = "guest_crashed", _("Its operating system crashed.")
-    MIGRATION_FAILED = "migration_failed", _("A move to another host was interrupted.")
-    WATCHDOG = "watchdog", _("Its watchdog found that its operating system hangs.")
+    MIGRATION_FAILED = "migration_failed", _("A migration to another host was interrupted.")
+    WATCHDOG = "watchdog", _("Its watchdog reported that its operating system does not respond.")
     OTHER = "other", _("The hypervisor paused it.")
 
 

@@ -10,8 +10,8 @@ Contract of every method of `Storage`:
 * **Bounded in time.** A call that exceeds its bound raises `StorageTimeout`; its helper process
   is dead by then.
 * **Errors** are `StorageError`s with a stable `code`, a `message` for operators and
-  `retryable`. The message may name paths; tenants are told by the code. Unless a method says
-  otherwise, a failed call leaves the pool as it was.
+  `retryable`. The message may name paths; tenants see a text chosen by the code. Unless a method
+  says otherwise, a failed call leaves the pool as it was.
 
 A backend is used by several processes at once. The caller serialises calls on the same volume;
 calls on different objects may overlap.
@@ -58,7 +58,7 @@ class StorageTimeout(StorageError):
 
 
 class StorageFull(StorageError):
-    """The pool has no room for what was asked."""
+    """The pool has too little free space."""
 
     code = "storage_full"
     retryable = True
@@ -149,7 +149,7 @@ DiskSource = FileSource | RbdSource
 
 @dataclass(frozen=True, slots=True)
 class PoolCapacity:
-    """Room of a pool in bytes, as the backend reports it."""
+    """Total and free space of a pool in bytes, as the backend reports it."""
 
     total_bytes: int
     available_bytes: int
@@ -235,7 +235,7 @@ class Storage(Protocol):
         ...
 
     def capacity(self) -> PoolCapacity:
-        """Room of the pool. Raises `StorageUnavailable` if it is not there."""
+        """Total and free space of the pool. Raises `StorageUnavailable` if it is not there."""
         ...
 
     # -- images ------------------------------------------------------------------------------

@@ -56,8 +56,6 @@ class StorageFaults:
 
 @dataclass(slots=True)
 class FakeSnapshot:
-    """A snapshot with the content of its moment."""
-
     info: SnapshotInfo
     content: bytes
 
@@ -139,7 +137,6 @@ class FakeStorage:
         self._volume(volume_id).content = content
 
     def read_content(self, volume_id: str) -> bytes:
-        """What a guest would read."""
         return self._volume(volume_id).content
 
     # -- images ------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Helper programs (`qemu-img`, `genisoimage`), always with bounds and explicit formats."""
 
+import io
+import os
+import select
 import subprocess
 import tempfile
 import time
@@ -21,6 +24,9 @@ COPY_STALL_S = 900.0
 """A copy's last act is to bring it to the medium: the kernel writes then and the helper waits."""
 
 _POLL_S = 0.25
+_DEATH_S = 10.0
+"""Dying takes a moment; longer only while the kernel waits for a medium that does not answer."""
+
 MEMORY_BYTES = 4 * 1024**3
 """Address space of a helper. QEMU maps generously; a hostile file must not take the machine."""
 
@@ -62,7 +68,8 @@ def run(
     SandboxMissing, StorageTimeout, StorageFull, VolumeBusy, HelperFailed.
 
     The death signal matters: a helper that outlives a killed worker would write into files that
-    another worker believes to own.
+    another worker believes to own. For the same reason one that is ended here has ended, with all
+    its children, when this raises: each of them holds a pipe open that is waited for.
     """
     limits = [f"--as={memory_bytes}", "--core=0"]
     if cpu_s is not None:
@@ -74,7 +81,10 @@ def run(
         limits += [f"--nofile={sandbox.OPEN_FILES}", f"--nproc={sandbox.TASKS}"]
         shut_in = sandbox.wrapped(argv, files)
     command = ["setpriv", "--pdeathsig", "KILL", "--", "prlimit", *limits, "--", *shut_in]
+    alive, held = os.pipe()
     with (
+        os.fdopen(alive, "rb", buffering=0) as pipe,
+        os.fdopen(held, "wb", buffering=0) as given,
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
@@ -83,13 +93,16 @@ def run(
             stdout=output,
             stderr=errors,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+            pass_fds=(held,),
         ) as process,
     ):
+        given.close()
         try:
             _watch(process, argv[0], stall_s, timeout_s, growing, total_bytes)
         finally:
             if process.poll() is None:
                 process.kill()
+                _await_death(pipe)
         output.seek(0)
         errors.seek(0)
         if process.returncode in accept:
@@ -102,6 +115,15 @@ def run(
     if "lock" in text and "Failed to get" in text:
         raise VolumeBusy("The volume is in use by a running VM.")
     raise HelperFailed(f"{Path(argv[0]).name} failed ({process.returncode}): {text[-500:]}")
+
+
+def _await_death(pipe: io.RawIOBase) -> None:
+    """Wait until nobody holds the other end of the pipe, for ``_DEATH_S`` seconds at most."""
+    until = time.monotonic() + _DEATH_S
+    while (left_s := until - time.monotonic()) > 0:
+        readable, _, _ = select.select([pipe], [], [], left_s)
+        if readable and not pipe.read(1024):
+            return
 
 
 def _watch(

@@ -19,7 +19,7 @@ MAX_EXPANSION = 64
 
 EXPANSION_FLOOR_BYTES = 1 * GIB
 IMAGE_NAME = "/image"
-"""What helpers call the file: their messages tell nothing of where it lies."""
+"""What helpers call the file: their messages do not reveal where it is."""
 
 _HEAD_BYTES = 65536
 _INSPECTOR_BYTES = 4096

@@ -13,7 +13,7 @@ from scloud.tenancy.scoping import scopes_disabled
 
 
 def give_the_bin_time() -> None:
-    """Give what lies in the bin its whole retention from now on, after a restored database.
+    """Give what is in the recycle bin its whole retention from now on, after a restored database.
 
     What was taken out of it after the backup can then be taken out again.
     """

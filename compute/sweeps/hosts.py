@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from compute.hypervisor.base import DomainObservation, HostCapacity, HypervisorError
@@ -41,7 +41,6 @@ class HostAnswer:
 
 
 def ask_host(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
-    """Ask one host for its capacity and all its domains."""
     try:
         driver = hypervisor_of(host)
         return HostAnswer(host, driver.capacity(), driver.observe_all(), revisions=revisions)
@@ -50,9 +49,22 @@ def ask_host(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
 
 
 def ask_in_thread(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
-    """Ask like :func:`ask_host` in a thread, whose connection is closed afterwards."""
+    """Ask like :func:`ask_host` in a thread, whose connection is closed afterwards.
+
+    Whatever goes wrong is an answer of this host, and keeps no other from being heard.
+    """
     try:
-        return ask_host(host, revisions)
+        answer = ask_host(host, revisions)
+    except (DatabaseError, InterfaceError):
+        # No fault of the host, whose row must not say so.
+        raise
+    except Exception as error:
+        if said.say((host.pk, "asked"), repr(error)[:200], logging.ERROR, "%s failed", host.name):
+            log.exception("asking %s", host.name)
+        return HostAnswer(host, error=f"Internal error ({type(error).__name__}).")
+    else:
+        said.over((host.pk, "asked"))
+        return answer
     finally:
         connection.close()
 

@@ -1,6 +1,6 @@
 """VMs that never came to be on a host that was silent when they were given up.
 
-Their money and quota went back at once. What a domain could still use (room on the host, ports,
+Their money and quota went back at once. What a domain could still use (capacity, ports,
 addresses, volumes, chips) is held until the host has been heard and knows no such domain.
 """
 

@@ -24,16 +24,21 @@ said = Said(log)
 
 def reconcile_pools() -> None:
     """Measure the pools and remove volumes, images and temporary files that no row wants."""
+    compared = set()
+
+    def compare(pool: StoragePool) -> None:
+        try:
+            reconcile_pool(pool)
+        except StorageError as error:
+            StoragePool.objects.filter(pk=pool.pk).update(last_error=error.message[:300])
+        else:
+            compared.add(pool.pk)
+
     with scopes_disabled():
-        each(list(StoragePool.objects.all()), _reconcile_or_tell, "comparing a pool")
-    freezing.reported("pools")
-
-
-def _reconcile_or_tell(pool: StoragePool) -> None:
-    try:
-        reconcile_pool(pool)
-    except StorageError as error:
-        StoragePool.objects.filter(pk=pool.pk).update(last_error=error.message[:300])
+        pools = list(StoragePool.objects.all())
+        each(pools, compare, "comparing a pool")
+    if len(compared) == len(pools):
+        freezing.reported("pools")
 
 
 def reconcile_pool(pool: StoragePool) -> None:

@@ -79,8 +79,10 @@ def reconcile_hosts(rounds: Rounds | None = None) -> None:
         answers = (rounds or _rounds).ask(hosts)
         for answer in answers:
             record_host(answer)
-        reconcile_domains([answer for answer in answers if answer.capacity is not None])
-    if len(answers) == len(hosts):
+        heard = [answer for answer in answers if answer.capacity is not None]
+        reconcile_domains(heard)
+    # Of a host that answered with an error nothing is known.
+    if len(heard) == len(hosts):
         freezing.reported("hosts")
 
 
@@ -269,7 +271,7 @@ def follow(vm: VM, place: Place) -> list[tuple[str, str, str]]:
 def end_migration(vm: VM, at_home: bool, elsewhere: list[Place]) -> list[tuple[str, str, str]]:
     """Look at the end of a migration whose hosts were silent; both have answered now.
 
-    Gives the room on the destination free unless the VM is there. Returns what stays different.
+    Frees the capacity on the destination unless the VM is there. Returns what stays different.
     """
     there = [place for place in elsewhere if place.host.pk == vm.destination_id]
     if there and there[0].domain.power_state in (Power.RUNNING, Power.PAUSED):

@@ -1,4 +1,4 @@
-"""What rows whose job never ended are told."""
+"""The failure written into rows whose job never ended."""
 
 from django.utils.translation import gettext as _
 

@@ -187,7 +187,7 @@ RESUME_CEILING_S = 900.0
 
 
 def resume_paused() -> int:
-    """Let VMs go on that a full pool has paused and whose pools have room; return how many.
+    """Resume VMs that a full pool has paused and whose pools have free space; return how many.
 
     One that is paused again at once is tried more and more rarely.
     """
@@ -220,7 +220,7 @@ def _has_room(pool: StoragePool) -> bool:
     try:
         found = storage_of(pool).capacity()
     except StorageError as error:
-        said.say((pool.pk, "has room"), error.code, logging.WARNING, "%s: %s", pool.pk, error)
+        said.say((pool.pk, "has free space"), error.code, logging.WARNING, "%s: %s", pool.pk, error)
         return False
     return found.available_bytes >= min(RESUME_ROOM_BYTES, found.total_bytes // 20)
 

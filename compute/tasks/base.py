@@ -31,7 +31,6 @@ START_LIMIT_S = 60.0
 
 
 def vm_of(job: Job) -> VM:
-    """Return the VM of a job with what every handler needs."""
     vm: VM | None = VM.objects.select_related("tenant", "host").filter(pk=job.target_id).first()
     if vm is None:
         raise ScloudError(
@@ -48,7 +47,6 @@ def disks_of(vm: VM | str) -> list[Disk]:
 
 
 def system_disk_of(vm: VM) -> Disk:
-    """Return the system disk."""
     found: Disk = Disk.objects.select_related("disk_type", "pool", "image").get(
         vm=vm, is_system=True
     )
@@ -56,7 +54,6 @@ def system_disk_of(vm: VM) -> Disk:
 
 
 def nics_of(vm: VM | str) -> list[Nic]:
-    """Return the VM's NICs."""
     vm_id = vm if isinstance(vm, str) else vm.pk
     return list(Nic.objects.select_related("region").filter(vm_id=vm_id).order_by("index"))
 
@@ -79,14 +76,12 @@ def ensure_external_nic(vm: VM) -> None:
 
 
 def host_of(vm: VM) -> Hypervisor:
-    """Return the driver of the VM's host."""
     if vm.host is None:
         raise HostError(_("%(name)s is on no host.") % {"name": vm.name}, code="no_host")
     return hypervisor_of(vm.host)
 
 
 def pool_of(disk: Disk) -> Storage:
-    """Return the driver of the disk's pool."""
     return storage_of(disk.pool)
 
 
@@ -140,7 +135,7 @@ def start_and_watch(context: Context, vm: VM) -> None:
         host_of(vm).start(str(vm.uuid))
     if not context.wait_until(lambda: is_running(vm), timeout_s=START_LIMIT_S, poll_s=0.1):
         raise HostError(
-            _("%(name)s did not come up in %(seconds)s s.")
+            _("%(name)s did not start within %(seconds)s s.")
             % {"name": vm.name, "seconds": f"{START_LIMIT_S:.0f}"},
             code="start_timeout",
         )
@@ -220,7 +215,6 @@ class VmHandler(Handler):
     waits_for = BUSY
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
-        """Return the steps."""
         raise AssertionError(f"{type(self).__name__} defines no steps")
 
     def steps(self, job: Job) -> Sequence[Step]:

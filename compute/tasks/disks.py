@@ -57,7 +57,6 @@ class CreateDisk(DiskHandler):
             pool.resize_volume(disk.id, size_gib=disk.size_gib)
 
     def source_verb(self, context: Context) -> str:
-        """Return the verb that holds the source."""
         return "create_disk_from_snapshot" if context.payload.get("snapshot") else "clone_disk"
 
     def on_success(self, context: Context) -> None:
@@ -179,7 +178,7 @@ class DetachDisk(DiskHandler):
                     _("%(mount_point)s could not be unmounted: %(reason)s.")
                     % {"mount_point": fs.mount_point, "reason": words or _("it is in use")},
                     code="disk_in_use",
-                    remedy=_("End the programs that use it and try again."),
+                    remedy=_("Close the programs that use it and try again."),
                 )
 
     def ensure_detached(self, context: Context) -> None:
@@ -261,7 +260,6 @@ class ExpandDisk(DiskHandler):
 
 
 def erase_snapshots(disk: Disk) -> None:
-    """Remove the snapshots of a disk from its volume."""
     names = list(
         Snapshot.objects.filter(disk=disk)
         .exclude(status=SnapshotStatus.DESTROYED)
@@ -329,8 +327,6 @@ class RetireDisk(DeleteDisk):
 
 
 class DestroyDisk(DiskHandler):
-    """For good."""
-
     verb = "destroy_disk"
     max_attempts = 20
 
@@ -338,7 +334,6 @@ class DestroyDisk(DiskHandler):
         return (Step("volume", _("Removing the disk"), self.ensure_gone),)
 
     def ensure_gone(self, context: Context) -> None:
-        """Remove the volume."""
         disk = disk_of(context)
         with translated_errors():
             pool_of(disk).delete_volume(disk.id)

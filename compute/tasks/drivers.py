@@ -14,7 +14,7 @@ from compute.storage.base import ImageRefused, Storage, StorageError, StorageRef
 from compute.storage.opening import open_storage
 from scloud.lib.errors import HostError, ScloudError
 
-# What tenants are told of an error of a host or a pool, by its stable code. What the driver itself
+# What tenants are shown of an error of a host or a pool, by its stable code. What the driver itself
 # says may name paths, URIs and hosts, so it is kept for operators.
 MESSAGES: dict[str, Promise] = {
     "host_unreachable": _("The VM's host does not answer."),
@@ -41,7 +41,7 @@ MESSAGES: dict[str, Promise] = {
 }
 FAILED = _("The operation failed on the platform.")
 
-# What tenants are told of a file that is no image that is taken, by the reason.
+# What tenants are shown of a file that is no image that is taken, by the reason.
 REFUSED_IMAGES: dict[str, Promise] = {
     "unknown_format": _("The file is not a QCOW2 or raw disk image."),
     "corrupt": _("The image is damaged or incomplete."),
@@ -77,7 +77,6 @@ FOR_OPERATORS = {
 
 
 def hypervisor_of(host: Host) -> Hypervisor:
-    """Return the driver of a host."""
     return open_hypervisor(ref_of(host))
 
 
@@ -87,14 +86,13 @@ def ref_of(host: Host) -> HostRef:
 
 
 def storage_of(pool: StoragePool) -> Storage:
-    """Return the driver of a pool."""
     return open_storage(
         StorageRef(kind="fake" if pool.kind == "fake" else "dir", location=pool.location)
     )
 
 
 def translated(error: HypervisorError | StorageError) -> ScloudError:
-    """Return what tenants are told of a driver's error, with its own words for operators.
+    """Return what tenants are shown of a driver's error, with its own words for operators.
 
     ``code`` stays the driver's; an error that may pass becomes a HostError, which is tried again.
     """

@@ -35,7 +35,6 @@ PAUSE_S = 2.0
 
 
 def image_of(context: Context) -> Image:
-    """Return the image of a job."""
     found = Image.objects.select_related("pool").filter(pk=context.payload["image"]).first()
     if found is None:
         raise ScloudError(_("There is no such image."), code="image_gone")
@@ -111,7 +110,6 @@ class ImportImage(Handler):
         partial: Partial | None,
         report: Callable[[int, int | None], None],
     ) -> None:
-        """Download it, or the rest of it."""
         if partial is not None and (not path.exists() or path.stat().st_size < partial.done_bytes):
             # Another worker's machine, or the sweep of old files.
             partial = None
@@ -209,7 +207,7 @@ class DestroyImage(Handler):
         return (Step("delete", _("Removing the image"), self.ensure_gone),)
 
     def ensure_gone(self, context: Context) -> None:
-        """Delete it, and what lies ready for download."""
+        """Delete it, and what is ready for download."""
         image = image_of(context)
         with translated_errors():
             storage_of(image.pool).delete_image(image.pk)
@@ -250,7 +248,6 @@ def keep_facts(context: Context, info: ImageInfo) -> None:
 
 
 def facts(context: Context) -> dict[str, object]:
-    """Return the noted facts as columns."""
     columns: dict[str, object] = context.result["image"]
     return columns
 

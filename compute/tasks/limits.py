@@ -30,11 +30,9 @@ class LimitsHandler(Handler):
         return (Step("apply", gettext("Applying the limits"), self.ensure_applied),)
 
     def targets(self, context: Context) -> Sequence[tuple[VM, Disk | None]]:
-        """Return the VMs, and for disk limits the disk of each."""
         raise AssertionError(f"{type(self).__name__} defines no targets")
 
     def apply(self, vm: VM, disk: Disk | None) -> None:
-        """Set the limits of one."""
         raise AssertionError(f"{type(self).__name__} applies nothing")
 
     def ensure_applied(self, context: Context) -> None:

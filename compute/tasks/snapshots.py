@@ -45,7 +45,6 @@ def freeze(host: Hypervisor, uuid: str) -> bool:
 
 
 def names_in(disk: Disk) -> set[str]:
-    """Return the snapshots that the volume holds."""
     with translated_errors():
         return {one.name for one in pool_of(disk).list_snapshots(disk.id)}
 
@@ -154,8 +153,6 @@ class RollBackSnapshot(DiskHandler):
 
 
 class DeleteSnapshot(DiskHandler):
-    """Remove it from the volume."""
-
     verb = "delete_snapshot"
 
     def disk_steps(self) -> Sequence[Step]:

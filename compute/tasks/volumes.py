@@ -68,7 +68,6 @@ class DiskHandler(Handler):
     waits_for = BUSY
 
     def disk_steps(self) -> Sequence[Step]:
-        """Return the steps."""
         raise AssertionError(f"{type(self).__name__} defines no steps")
 
     def steps(self, job: Job) -> Sequence[Step]:

@@ -38,8 +38,6 @@ SLOW_BYTES_PER_S = 256 * 1024
 
 @dataclass(frozen=True)
 class Fetched:
-    """A finished download."""
-
     size_bytes: int
 
 

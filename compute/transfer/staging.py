@@ -23,8 +23,6 @@ LOOK_EVERY_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Staged:
-    """An upload that is complete."""
-
     path: Path
     size_bytes: int
     sha256: str
@@ -122,7 +120,6 @@ class Stage:
         return Staged(whole, self.size_bytes, self._digest.hexdigest())
 
     def discard(self) -> None:
-        """Leave nothing of it."""
         self._file.close()
         self._part.unlink(missing_ok=True)
 

@@ -117,7 +117,7 @@ def read_all(stream: Any) -> Iterator[bytes]:
 class StagedFile(UploadedFile[bytes]):
     """A file of a form that already lies where it stays; closed without an owner it is removed.
 
-    ``staged`` is the refusal where there was no room for the file, which is gone then.
+    ``staged`` is the refusal where there was no space for the file, which is gone then.
     """
 
     def __init__(
@@ -176,7 +176,6 @@ class StagingHandler(FileUploadHandler):
             raise RequestDataTooBig(error.message) from error
 
     def file_complete(self, file_size: int) -> StagedFile:
-        """End a file."""
         name, content_type = self.file_name or "", self.content_type or ""
         if self._refused is not None:
             return StagedFile(self._refused, name, content_type, file_size)
@@ -222,12 +221,12 @@ def pool_for(tenant: Tenant, region: Region, disk_type_id: str = "") -> StorageP
 
 
 def is_ready(image: Image) -> bool:
-    """Whether the file for download lies ready."""
+    """Whether the file for download is ready."""
     return export_path(image).is_file()
 
 
 def file_response(image: Image, *, asynchronous: bool) -> StreamingHttpResponse:
-    """Return the download of an own image that lies ready. Raises Conflict (``not_ready``).
+    """Return the download of an own image that is ready. Raises Conflict (``not_ready``).
 
     ``asynchronous`` says that the server is an ASGI one, which would collect an ordinary iterator
     in memory.

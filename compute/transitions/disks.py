@@ -58,7 +58,7 @@ DISKS = DiskMachine(verbs.DISKS, Disk, disk_refusal)
 
 
 def unbind(disk: Disk) -> None:
-    """Let go of a data disk whose VM is off its host for good; one that has expired stays so."""
+    """Unbind a data disk whose VM is off its host for good; one that has expired stays so."""
     left = DiskStatus.EXPIRED if disk.status == DiskStatus.EXPIRED else DiskStatus.UNBOUND
     Disk.objects.filter(pk=disk.pk).update(vm=None, target="", status=left, format_at_boot=False)
 

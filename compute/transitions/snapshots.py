@@ -18,7 +18,6 @@ class SnapshotMachine(Machine[Snapshot]):
     compared = ("status",)
 
     def event_data(self, row: Snapshot) -> dict[str, Any]:
-        """Name the disk."""
         return {"disk": row.disk_id}
 
 

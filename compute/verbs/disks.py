@@ -224,8 +224,8 @@ _PUBLIC = (
         dialog=Dialog(
             group=3,
             press=_("Pay and renew"),
-            text=_("The new time follows the paid time."),
-            done=_("%(name)s is renewed."),
+            text=_("The new period starts when the paid period ends."),
+            done=_("%(name)s was renewed."),
         ),
     ),
     DiskVerb(

@@ -24,8 +24,6 @@ class DestroyInput(VerbInput):
 
 
 class TextsBase(VerbInput):
-    """Name and remark."""
-
     name = serializers.CharField(max_length=200, required=False)
     remark = serializers.CharField(max_length=1000, required=False, allow_blank=True)
 
@@ -35,8 +33,6 @@ class TextsInput(TextsBase):
 
 
 class TagsBase(TextsBase):
-    """Name, remark and tags."""
-
     tags = serializers.ListField(
         child=serializers.CharField(max_length=100), required=False, max_length=50
     )
@@ -76,7 +72,7 @@ class VmSizePurchaseInput(VmSizeInput):
 
 
 class MakeImageInput(VerbInput):
-    """What the image is called."""
+    """The image that is made of the system disk."""
 
     name = serializers.CharField(max_length=200)
     remark = serializers.CharField(max_length=1000, default="", allow_blank=True)
@@ -100,8 +96,6 @@ class VncInformationShape(serializers.Serializer[Any]):
 
 
 class ProtectInput(VerbInput):
-    """Whether the VM is protected from deletion."""
-
     deletion_protected = serializers.BooleanField(required=False, source="protected")
 
 
@@ -127,7 +121,7 @@ class DeleteQuery(VerbInput):
 
 
 class AttachInput(VerbInput):
-    """The VM that the disk is attached to."""
+    """The VM that the disk is attached to; of the same region."""
 
     vm = Reference("compute.vms", what="VM")
 
@@ -139,13 +133,13 @@ class DetachInput(VerbInput):
 
 
 class VmAttachInput(VerbInput):
-    """The disk that is attached."""
+    """The disk that is attached; unbound, of the VM's region."""
 
     disk = Reference("compute.disks", what="disk")
 
 
 class VmDetachInput(DetachInput):
-    """The disk that is detached."""
+    """The data disk that is detached; ``force`` as for the disk itself."""
 
     disk = Reference("compute.disks_of_vm", what="disk")
 
@@ -175,7 +169,7 @@ class VmUnbindInput(VerbInput):
 
 
 class SizeInput(VerbInput):
-    """A larger size."""
+    """The new size of the disk in GB; only a larger one."""
 
     size_gib = WholeNumber(min_value=1, max_value=100_000)
 

@@ -102,7 +102,7 @@ _PUBLIC = (
         icon="player-skip-forward",
         route=Route("Let a paused VM go on where it stands."),
         dialog=Dialog(how="post", button=True, done=_("Resuming.")),
-        batch=Batch(_("The chosen VMs go on where they stand.")),
+        batch=Batch(_("The selected VMs continue where they were paused.")),
         admin=AdminButton(batch=True),
     ),
     Verb(
@@ -299,6 +299,7 @@ _PUBLIC = (
         input=inputs.VmAttachInput,
         route=Route(
             "Attach an unbound disk of the VM's region, live where the VM runs.",
+            operation="attach_disk_to_vm",
             example=("Attach", {"disk": "disk-4k2p09xqa"}),
         ),
         dialog=Dialog(
@@ -317,6 +318,7 @@ _PUBLIC = (
         input=inputs.VmDetachInput,
         route=Route(
             "Unmount a data disk in the guest, where it runs, and take it off the VM.",
+            operation="detach_disk_from_vm",
             example=("Detach", {"disk": "disk-4k2p09xqa"}),
         ),
         dialog=Dialog(
@@ -337,6 +339,7 @@ _PUBLIC = (
         input=inputs.VmBindInput,
         route=Route(
             "Bind a free external IP of the VM's region; a running VM has it at once.",
+            operation="bind_external_ip_to_vm",
             example=("Bind", {"external_ip": "eip-4k2p09xqa"}),
         ),
         dialog=Dialog(
@@ -359,6 +362,7 @@ _PUBLIC = (
         input=inputs.VmUnbindInput,
         route=Route(
             "Take an external IP off the VM; its connections end.",
+            operation="unbind_external_ip_from_vm",
             example=("Unbind", {"external_ip": "eip-4k2p09xqa"}),
         ),
         dialog=Dialog(
@@ -377,6 +381,7 @@ _PUBLIC = (
         input=inputs.VmEniInput,
         route=Route(
             "Plug a free ENI of the VM's region into it, live where it runs.",
+            operation="bind_eni_to_vm",
             example=("Bind", {"eni": "eni-4k2p09xqa"}),
         ),
         dialog=Dialog(
@@ -399,6 +404,7 @@ _PUBLIC = (
         input=inputs.VmUnbindEniInput,
         route=Route(
             "Pull an ENI out of the VM; it keeps its address.",
+            operation="unbind_eni_from_vm",
             example=("Unbind", {"eni": "eni-4k2p09xqa"}),
         ),
         dialog=Dialog(
@@ -419,8 +425,8 @@ _PUBLIC = (
         dialog=Dialog(
             group=3,
             press=_("Pay and renew"),
-            text=_("The new time follows the paid time."),
-            done=_("%(name)s is renewed."),
+            text=_("The new period starts when the paid period ends."),
+            done=_("%(name)s was renewed."),
         ),
     ),
     Verb(

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.urls import reverse
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -26,7 +25,7 @@ from scloud.web.views import ActionView, BatchView
 
 
 def binnable_kind(name: str) -> Kind:
-    """Return a kind that can lie in the bin. Raises NotFound."""
+    """Return a kind of resource that the recycle bin takes. Raises NotFound."""
     for kind in kinds.binnable():
         if kind.kind == name:
             return kind
@@ -34,7 +33,7 @@ def binnable_kind(name: str) -> Kind:
 
 
 def binned(kind: Kind, actor: Actor) -> QuerySet[Any]:
-    """Return what of a kind lies in the tenant's bin, with until when it is paid.
+    """Return what of a kind is in the tenant's recycle bin, with until when it is paid.
 
     The tenant is named here once more, because kinds with platform rows (images) have a manager
     that does not narrow by itself.
@@ -77,8 +76,6 @@ class BinBatch(BatchAction):
 
 
 class BinList(ListView):
-    """What of one kind lies in the bin."""
-
     permission = "resources.view_bin"
     title = gettext_lazy("Recycle bin")
     default_sort = "-deleted"
@@ -113,7 +110,6 @@ class BinList(ListView):
 
     @property
     def kind(self) -> str:  # type: ignore[override]  # one class serves every kind
-        """The kind of the rows, for events."""
         return self.bin_kind.kind
 
     @property
@@ -127,7 +123,6 @@ class BinList(ListView):
 
     @property
     def empty(self) -> EmptyState:  # type: ignore[override]  # as above
-        """What an empty bin says."""
         keep = ui.span(PlatformSettings.load().bin_retention)
         return EmptyState(
             _("The recycle bin is empty"),
@@ -150,7 +145,7 @@ class BinList(ListView):
             count = (rows if region is None else rows.filter(region=region)).count()
             tabs.append(
                 {
-                    "label": capfirst(str(kind.label_plural)),
+                    "label": kind.label_plural,
                     "url": reverse("bin-kind", args=[kind.kind]),
                     "current": kind.kind == self.kind,
                     "count": count,
@@ -202,7 +197,6 @@ class BinAction(ActionView):
 
     @property
     def kind(self) -> Kind:
-        """The kind of the address."""
         return binnable_kind(self.kwargs["kind"])
 
     @property
@@ -211,7 +205,6 @@ class BinAction(ActionView):
         return self.kind.kind
 
     def get_object(self) -> Any:
-        """The resource of the address."""
         return one(self.kind, self.actor, self.kwargs["pk"])
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
@@ -223,8 +216,6 @@ class BinAction(ActionView):
 
 
 class BinRestore(BinAction):
-    """Out of the bin."""
-
     title = gettext_lazy("Restore")
     verb = gettext_lazy("Restore")
     icon = "arrow-back-up"
@@ -252,7 +243,6 @@ class BinDestroy(BinAction):
     success_text = gettext_lazy("It is being destroyed.")
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """What becomes of the money."""
         found = super().get_dialog_context(obj)
         if obj.paid_until is not None:
             back = PlatformSettings.load().refund_unused
@@ -268,7 +258,7 @@ class BinDestroy(BinAction):
 
 
 class BinRenew(RenewView):
-    """More time for something that lies in the bin."""
+    """More time for something that is in the recycle bin."""
 
     permission = "resources.view_bin"
 
@@ -278,7 +268,6 @@ class BinRenew(RenewView):
         return str(self.kwargs["kind"])
 
     def get_object(self) -> Any:
-        """The resource of the address."""
         return one(binnable_kind(self.kwargs["kind"]), self.actor, self.kwargs["pk"])
 
 
@@ -290,7 +279,6 @@ class BinBatchView(BatchView):
 
     @property
     def kind(self) -> Kind:
-        """The kind of the address."""
         return binnable_kind(self.kwargs["kind"])
 
     @property
@@ -304,8 +292,6 @@ class BinBatchView(BatchView):
 
 
 class BinBatchRestore(BinBatchView):
-    """Restore the chosen ones."""
-
     title = gettext_lazy("Restore")
     verb = gettext_lazy("Restore")
     text = gettext_lazy("They count towards your quota again. Renew expired ones first.")

@@ -27,7 +27,9 @@ class ResetPasswordForm(forms.Form):
         max_length=64,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text=_("8 to 30 characters with three of upper case, lower case, digits, specials."),
+        help_text=_(
+            "8 to 30 characters with three of upper case, lower case, digits, special characters."
+        ),
     )
 
 

@@ -17,8 +17,6 @@ from scloud.web.verbs import split_tags
 
 
 class DiskForm(forms.Form):
-    """A disk that is to be bought."""
-
     name = forms.CharField(label=_("Name"), max_length=30, initial="disk")
     disk_type = forms.ChoiceField(label=_("Type"))
     size_gib = PlainIntegerField(label=_("Size"), min_value=1, max_value=100_000)

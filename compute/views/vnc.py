@@ -77,7 +77,7 @@ def proxy_origin(host: str) -> str:
     """Return where a browser that came by ``host`` finds the VNC proxy.
 
     Cookies belong to a host name. A development setting names the proxy ``localhost``, and
-    somebody who opened the console as 127.0.0.1 would come to it as a stranger.
+    somebody who opened the console as 127.0.0.1 would not be signed in there.
     """
     url: str = settings.SCLOUD_VNC_PUBLIC_URL.rstrip("/")
     parts = urlsplit(url)
@@ -93,8 +93,6 @@ def power_actions(vm: VM, actor: Actor) -> list[RowAction]:
 
 
 class ScreenPage(ConsoleView):
-    """The screen in a window of its own."""
-
     permission = "compute.open_vnc"
 
     def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
@@ -159,7 +157,6 @@ class ScreenPart(ConsoleView):
     }
 
     def get(self, request: HttpRequest, vm_id: str, part: str) -> HttpResponse:
-        """Render one part."""
         vm = find_vm(vm_id)
         return self.render(
             self.templates[part],

@@ -113,10 +113,7 @@ class Book(Protocol):
 
 
 class LeaseBook:
-    """The leases in the database."""
-
     async def waiting(self) -> list[VncLease]:
-        """Return the leases for which a port has to be open."""
         return await in_database_thread(leases.waiting)
 
     async def listening(self, lease_id: str) -> bool:
@@ -130,7 +127,6 @@ class LeaseBook:
         )
 
     async def closed(self, lease_id: str, reason: str) -> None:
-        """Note the end."""
         await in_database_thread(partial(leases.mark_closed, lease_id, reason=reason))
 
     async def ending(self, lease_id: str) -> str:
@@ -378,7 +374,7 @@ async def _prepare(vm_id: str) -> Endpoint:
 
 
 class Lock:
-    """The right to be the gateway: an advisory lock, which lives as long as its connection."""
+    """The right to be the gateway: an advisory lock, which is held as long as its connection."""
 
     def __init__(self) -> None:
         self._connection: psycopg.AsyncConnection[Any] | None = None

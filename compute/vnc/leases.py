@@ -226,7 +226,6 @@ def ending(lease_id: str) -> str:
 
 
 def mark_closed(lease_id: str, *, reason: str) -> None:
-    """The lease is over."""
     with scopes_disabled(), transaction.atomic():
         lease = VncLease.objects.select_for_update().filter(pk=lease_id).first()
         if lease is None or lease.state == VncLeaseState.CLOSED:

@@ -138,7 +138,6 @@ class VncProxy:
         self.sessions: set[Session] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one websocket."""
         if scope["type"] != "websocket":
             raise ValueError("only websockets are served here")
         if (await receive())["type"] != "websocket.connect":

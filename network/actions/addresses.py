@@ -40,7 +40,7 @@ def allocate(subnet: Subnet, asked: Sequence[str | None]) -> list[IPv4Address]:
             % {"name": locked.name, "free": free, "count": len(asked)},
             code="subnet_exhausted",
             field="subnet",
-            remedy=_("Choose another subnet, or ask for fewer."),
+            remedy=_("Choose another subnet, or request fewer."),
             numbers={"free": free, "asked": len(asked)},
         )
     automatic = iter(_lowest_free(locked, len(asked) - len(named), avoid=named))
@@ -63,7 +63,7 @@ def free_count(subnet: Subnet) -> int:
 
 
 def check(subnet: Subnet, text: str) -> None:
-    """Raise as :func:`allocate` would for this one address; takes no lock, promises nothing."""
+    """Raise as :func:`allocate` would for this one address; takes no lock, guarantees nothing."""
     _refuse_taken(subnet, [_chosen(subnet, text)])
 
 
@@ -118,7 +118,7 @@ def _refuse_repeated(named: Sequence[IPv4Address]) -> None:
     for address in named:
         if named.count(address) > 1:
             raise InvalidInput(
-                _("%(address)s is asked for more than once.") % {"address": address},
+                _("%(address)s is requested more than once.") % {"address": address},
                 code="address_repeated",
                 field="address",
                 remedy=_("Give each VM an address of its own."),

@@ -71,7 +71,7 @@ def usable(region: Region) -> Region:
     """The region, unless an administrator closed it. Raises InvalidInput (``region_disabled``)."""
     if not region.enabled:
         raise InvalidInput(
-            _("Region %(name)s takes no new resources.") % {"name": region.name},
+            _("Region %(name)s accepts no new resources.") % {"name": region.name},
             code="region_disabled",
             field="region",
         )
@@ -89,11 +89,12 @@ def locked(row: Any) -> Any:
     return fresh
 
 
-def rename(row: Named, name: str, remark: str | None) -> Named:
-    """Give a row another name and, unless it is None, another remark."""
+def rename(row: Named, name: str | None, remark: str | None) -> Named:
+    """Give a row another name and another remark; None leaves one as it is."""
     fresh: Named = locked(row)
     audit.note(before={"name": fresh.name, "remark": fresh.remark})
-    fresh.name = checked_name(name)
+    if name is not None:
+        fresh.name = checked_name(name)
     if remark is not None:
         fresh.remark = checked_text(remark, field="remark")
     fresh.save(update_fields=["name", "remark"])

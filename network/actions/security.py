@@ -111,9 +111,9 @@ def make_group(
 
 @action("network.rename_security_group")
 def rename_security_group(
-    *, actor: Actor, group: SecurityGroup, name: str, remark: str | None = None
+    *, actor: Actor, group: SecurityGroup, name: str | None = None, remark: str | None = None
 ) -> SecurityGroup:
-    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+    """Change name and remark; None leaves one as it is. Raises InvalidInput, NotFound."""
     return rename(group, name, remark)
 
 
@@ -130,15 +130,19 @@ def delete_security_group(*, actor: Actor, group: SecurityGroup) -> None:
             _("Security group %(name)s is used by %(nics)s network interfaces.")
             % {"name": row.name, "nics": nics},
             code="security_group_in_use",
-            remedy=_("Give the VMs another security group, also those in the recycle bin."),
+            remedy=_(
+                "Assign another security group to the VMs, including those in the recycle bin."
+            ),
             numbers={"nics": nics},
         )
     for who, number in usage.elsewhere(row).items():
         raise Conflict(
-            _("Security group %(name)s is named by %(number)s %(who)s.")
+            _("Security group %(name)s is referenced by %(number)s %(who)s.")
             % {"name": row.name, "number": number, "who": who},
             code="security_group_in_use",
-            remedy=_("Give the VMs another security group, also those in the recycle bin."),
+            remedy=_(
+                "Assign another security group to the VMs, including those in the recycle bin."
+            ),
             numbers={"used": number},
         )
     audit.note(before={"name": row.name})
@@ -212,7 +216,7 @@ def check_number(present: int, more: int) -> None:
             _("A security group has at most %(rules_per_group)s rules.")
             % {"rules_per_group": RULES_PER_GROUP},
             code="too_many_rules",
-            remedy=_("Remove a rule, or join several into a range."),
+            remedy=_("Remove a rule, or combine several into a range."),
             numbers={"limit": RULES_PER_GROUP, "used": present, "asked": more},
         )
 
@@ -250,7 +254,7 @@ def fill_rule(row: SecurityGroupRule, values: RuleInput) -> SecurityGroupRule:
             % {"label": RuleProtocol(row.protocol).label, "version": remote.version},
             code="protocol_ip_version",
             field="cidr",
-            remedy=_("Write an IPv%(version)s range, or choose another protocol.")
+            remedy=_("Enter an IPv%(version)s range, or choose another protocol.")
             % {"version": version},
         )
     row.cidr = str(remote)
@@ -265,7 +269,7 @@ def _one_of(value: str, allowed: list[str], field: str) -> str:
     cleaned = value.strip().lower()
     if cleaned not in allowed:
         raise InvalidInput(
-            _("“%(text)s” is no %(field)s of a rule.")
+            _("“%(text)s” is not a valid %(field)s of a rule.")
             % {"text": value.strip()[:30], "field": field},
             code=f"{field}_invalid",
             field=field,
@@ -296,7 +300,7 @@ def _ports(text: str, protocol: str) -> tuple[int | None, int | None]:
             _("“%(cleaned)s” is not a port or a range of ports.") % {"cleaned": cleaned[:30]},
             code="ports_invalid",
             field="ports",
-            remedy=_("Write a port from 1 to %(highest_port)s, such as 22, or a range: 8000-8100.")
+            remedy=_("Enter a port from 1 to %(highest_port)s, such as 22, or a range: 8000-8100.")
             % {"highest_port": HIGHEST_PORT},
         )
     return numbers[0], numbers[1]

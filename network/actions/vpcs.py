@@ -69,8 +69,10 @@ def create_vpc(
 
 
 @action("network.rename_vpc")
-def rename_vpc(*, actor: Actor, vpc: Vpc, name: str, remark: str | None = None) -> Vpc:
-    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+def rename_vpc(
+    *, actor: Actor, vpc: Vpc, name: str | None = None, remark: str | None = None
+) -> Vpc:
+    """Change name and remark; None leaves one as it is. Raises InvalidInput, NotFound."""
     return rename(vpc, name, remark)
 
 
@@ -136,8 +138,10 @@ def create_subnet(
 
 
 @action("network.rename_subnet")
-def rename_subnet(*, actor: Actor, subnet: Subnet, name: str, remark: str | None = None) -> Subnet:
-    """Change name and, unless it is None, remark. Raises InvalidInput, NotFound."""
+def rename_subnet(
+    *, actor: Actor, subnet: Subnet, name: str | None = None, remark: str | None = None
+) -> Subnet:
+    """Change name and remark; None leaves one as it is. Raises InvalidInput, NotFound."""
     return rename(subnet, name, remark)
 
 
@@ -190,7 +194,7 @@ def _checked_server(text: str, network: IPv4Network) -> str:
             _("“%(text)s” is not an IPv4 address.") % {"text": text[:60]},
             code="dns_invalid",
             field="dns_servers",
-            remedy=_("Write the address of a DNS server, such as 192.0.2.53."),
+            remedy=_("Enter the address of a DNS server, such as 192.0.2.53."),
         ) from error
     useless = (
         address.is_multicast
@@ -206,6 +210,6 @@ def _checked_server(text: str, network: IPv4Network) -> str:
             _("No DNS server can answer at %(address)s.") % {"address": address},
             code="dns_unusable",
             field="dns_servers",
-            remedy=_("Write the address of a DNS server that the VMs can reach."),
+            remedy=_("Enter the address of a DNS server that the VMs can reach."),
         )
     return str(address)

@@ -58,7 +58,6 @@ class FabricAdmin(LookOnly):
 
     @admin.display(description=_("status"))
     def state(self, row: Any) -> str:
-        """How far the fabric is."""
         return str(row.status.label)
 
     @admin.action(description=_("Apply to the network again"))

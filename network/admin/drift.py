@@ -29,8 +29,6 @@ class TombstoneAdmin(LookOnly):
 
 @admin.register(NetworkDrift)
 class NetworkDriftAdmin(LookOnly):
-    """The drift report."""
-
     list_display = (
         "problem", "kind", "target_id", "region", "detail", "first_seen_at", "last_seen_at",
         "resolved_at",
@@ -40,7 +38,7 @@ class NetworkDriftAdmin(LookOnly):
     search_fields = ("target_id", "detail")
     actions = ("look_again",)
 
-    @admin.action(description=_("Compare the regions of these with their networks now"))
+    @admin.action(description=_("Compare the selected regions with their networks now"))
     def look_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Queue one job per region."""
         regions = {row.region for row in queryset.select_related("region")}

@@ -33,8 +33,6 @@ SHOWN_TRACES = 5
 
 
 class AddressInline(TabularInline):
-    """The addresses of a NIC."""
-
     model = PrivateAddress
     fields = ("address", "subnet", "created_at")
     readonly_fields = fields
@@ -49,8 +47,6 @@ class AddressInline(TabularInline):
 
 @admin.register(Nic)
 class NicAdmin(FabricAdmin):
-    """NICs of all tenants."""
-
     list_display = (
         "id", "vm_id", "device", "network", "tenant", "region", "mac", "subnet", "security_group",
         "state",
@@ -98,6 +94,10 @@ class NicAdmin(FabricAdmin):
         }
         return TemplateResponse(request, "network/admin/trace.html", context)
 
+    @admin.display(description=_("device"))
+    def device(self, nic: Nic) -> str:
+        return nic.device
+
 
 class TraceForm(forms.Form):
     """The packet."""
@@ -115,8 +115,6 @@ class TraceForm(forms.Form):
 
 @admin.register(PrivateAddress)
 class PrivateAddressAdmin(LookOnly):
-    """Who holds which address."""
-
     list_display = ("address", "subnet", "nic", "tenant", "created_at")
     list_select_related = ("subnet", "nic", "tenant")
     list_filter = ("subnet__region", "tenant")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 
 from network.admin.common import FabricAdmin
 from network.models import (
@@ -22,12 +23,14 @@ else:
 
 
 class RuleInline(TabularInline):
-    """The rules of a group."""
-
     model = SecurityGroupRule
     fields = ("id", "direction", "protocol", "ports", "cidr", "action", "priority", "description")
     readonly_fields = fields
     can_delete = False
+
+    @admin.display(description=gettext_lazy("ports"))
+    def ports(self, rule: SecurityGroupRule) -> str:
+        return rule.ports
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -38,7 +41,5 @@ class RuleInline(TabularInline):
 
 @admin.register(SecurityGroup)
 class SecurityGroupAdmin(FabricAdmin):
-    """Security groups of all tenants."""
-
     list_display = ("id", "name", "tenant", "region", "is_default", "state", "created_at")
     inlines = (RuleInline,)

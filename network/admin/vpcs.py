@@ -13,16 +13,12 @@ from network.models import (
 
 @admin.register(Vpc)
 class VpcAdmin(FabricAdmin):
-    """VPCs of all tenants."""
-
     list_display = ("id", "name", "tenant", "region", "cidr", "state", "created_at")
     search_fields = (*FabricAdmin.search_fields, "cidr")
 
 
 @admin.register(Subnet)
 class SubnetAdmin(FabricAdmin):
-    """Subnets of all tenants."""
-
     list_display = ("id", "name", "tenant", "region", "vpc", "cidr", "state", "created_at")
     list_select_related = ("tenant", "region", "vpc")
     search_fields = (*FabricAdmin.search_fields, "cidr", "vpc__id")

@@ -67,17 +67,11 @@ class SecurityGroupViewSet(NetworkViewSet):
     )
     def create(self, request: Request) -> Response:
         """Create a security group; without rules nothing passes."""
-
-        def answer() -> Response:
-            data = valid(shapes.SecurityGroupInput, request)
-            region = region_named(data.pop("region"))
-            rules = tuple(actions.RuleInput(**one) for one in data.pop("rules"))
-            group = actions.create_security_group(
-                actor=self.actor, region=region, rules=rules, **data
-            )
-            return Response(self.shown(self.kind, group.pk), status=201)
-
-        return self.once(answer)
+        data = valid(shapes.SecurityGroupInput, request)
+        region = region_named(data.pop("region"))
+        rules = tuple(actions.RuleInput(**one) for one in data.pop("rules"))
+        group = actions.create_security_group(actor=self.actor, region=region, rules=rules, **data)
+        return Response(self.shown(self.kind, group.pk), status=201)
 
     @extend_schema(methods=["GET"], responses=shapes.RuleSerializer(many=True))
     @extend_schema(
@@ -104,12 +98,9 @@ class SecurityGroupViewSet(NetworkViewSet):
         if request.method == "GET":
             return Response(shapes.RuleSerializer(security_queries.rules(group), many=True).data)
 
-        def answer() -> Response:
-            data = valid(shapes.RuleInputSerializer, request)
-            rule = actions.add_rule(actor=self.actor, group=group, rule=actions.RuleInput(**data))
-            return Response(shapes.RuleSerializer(rule).data, status=201)
-
-        return self.once(answer)
+        data = valid(shapes.RuleInputSerializer, request)
+        rule = actions.add_rule(actor=self.actor, group=group, rule=actions.RuleInput(**data))
+        return Response(shapes.RuleSerializer(rule).data, status=201)
 
     @extend_schema(responses={(200, "text/csv"): str})
     @action(

@@ -19,6 +19,7 @@ from network.models import (
     cidr,
 )
 from network.verbs.inputs import GENEROUS as _GENEROUS
+from scloud.rest.shown import ShownSerializer
 from scloud.tenancy.actor import Actor
 from scloud.verbs import refusals
 
@@ -39,7 +40,7 @@ class AllowedActionsMixin(serializers.Serializer[Any]):
         return [verb for verb, reason in found if not reason]
 
 
-class VpcSerializer(AllowedActionsMixin, serializers.ModelSerializer[Vpc]):
+class VpcSerializer(AllowedActionsMixin, ShownSerializer[Vpc]):
     """A VPC."""
 
     kind = "vpc"
@@ -52,7 +53,7 @@ class VpcSerializer(AllowedActionsMixin, serializers.ModelSerializer[Vpc]):
         read_only_fields = fields
 
 
-class SubnetSerializer(AllowedActionsMixin, serializers.ModelSerializer[Subnet]):
+class SubnetSerializer(AllowedActionsMixin, ShownSerializer[Subnet]):
     """A subnet with how many of its addresses are free."""
 
     kind = "subnet"
@@ -83,10 +84,10 @@ class SubnetSerializer(AllowedActionsMixin, serializers.ModelSerializer[Subnet])
         return cidr.usable_addresses(subnet.network) - held
 
 
-class RuleSerializer(serializers.ModelSerializer[SecurityGroupRule]):
+class RuleSerializer(ShownSerializer[SecurityGroupRule]):
     """A rule of a security group."""
 
-    ports = serializers.CharField(read_only=True)
+    ports = serializers.SerializerMethodField()
 
     class Meta:
         model = SecurityGroupRule
@@ -103,8 +104,12 @@ class RuleSerializer(serializers.ModelSerializer[SecurityGroupRule]):
         )
         read_only_fields = fields
 
+    def get_ports(self, rule: SecurityGroupRule) -> str | None:
+        """``22`` or ``8000-8100``; null for all."""
+        return rule.ports or None
 
-class SecurityGroupSerializer(AllowedActionsMixin, serializers.ModelSerializer[SecurityGroup]):
+
+class SecurityGroupSerializer(AllowedActionsMixin, ShownSerializer[SecurityGroup]):
     """A security group."""
 
     kind = "security_group"
@@ -140,15 +145,21 @@ class SubnetInput(serializers.Serializer[Any]):
 
 
 class RuleInputSerializer(serializers.Serializer[Any]):
-    """A new rule, or what a rule is to be. ``ports``: ``22``, ``8000-8100``, or empty for all."""
+    """A new rule, or what a rule is to be. ``ports``: ``22``, ``8000-8100``, or null for all."""
 
     direction = serializers.ChoiceField(choices=RuleDirection.choices)
     protocol = serializers.ChoiceField(choices=RuleProtocol.choices)
     cidr = serializers.CharField(max_length=_GENEROUS)
-    ports = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
+    ports = serializers.CharField(
+        max_length=_GENEROUS, allow_blank=True, allow_null=True, default=None
+    )
     action = serializers.ChoiceField(choices=RuleAction.choices, default=RuleAction.ACCEPT)
     priority = serializers.ChoiceField(choices=RulePriority.choices, default=RulePriority.MEDIUM)
     description = serializers.CharField(max_length=_GENEROUS, allow_blank=True, default="")
+
+    def validate_ports(self, ports: str | None) -> str:
+        """Return the text of the rule itself, which is empty for all."""
+        return ports or ""
 
 
 class SecurityGroupInput(serializers.Serializer[Any]):

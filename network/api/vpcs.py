@@ -50,14 +50,10 @@ class VpcViewSet(NetworkViewSet):
     )
     def create(self, request: Request) -> Response:
         """Create a VPC."""
-
-        def answer() -> Response:
-            data = valid(shapes.VpcInput, request)
-            region = region_named(data.pop("region"))
-            vpc = actions.create_vpc(actor=self.actor, region=region, **data)
-            return Response(self.shown(self.kind, vpc.pk), status=201)
-
-        return self.once(answer)
+        data = valid(shapes.VpcInput, request)
+        region = region_named(data.pop("region"))
+        vpc = actions.create_vpc(actor=self.actor, region=region, **data)
+        return Response(self.shown(self.kind, vpc.pk), status=201)
 
 
 class SubnetViewSet(NetworkViewSet):
@@ -94,17 +90,13 @@ class SubnetViewSet(NetworkViewSet):
     )
     def create(self, request: Request) -> Response:
         """Create a subnet in a VPC."""
-
-        def answer() -> Response:
-            data = valid(shapes.SubnetInput, request)
-            vpc_id = data.pop("vpc")
-            vpc = Vpc.objects.filter(pk=vpc_id).first()
-            if vpc is None:
-                raise NotFound(_("There is no VPC %(vpc_id)s.") % {"vpc_id": vpc_id}, field="vpc")
-            subnet = actions.create_subnet(actor=self.actor, vpc=vpc, **data)
-            return Response(self.shown(self.kind, subnet.pk), status=201)
-
-        return self.once(answer)
+        data = valid(shapes.SubnetInput, request)
+        vpc_id = data.pop("vpc")
+        vpc = Vpc.objects.filter(pk=vpc_id).first()
+        if vpc is None:
+            raise NotFound(_("There is no VPC %(vpc_id)s.") % {"vpc_id": vpc_id}, field="vpc")
+        subnet = actions.create_subnet(actor=self.actor, vpc=vpc, **data)
+        return Response(self.shown(self.kind, subnet.pk), status=201)
 
 
 show("vpc", shapes.VpcSerializer, lambda actor, pk: vpc_queries.vpcs().get(pk=pk))

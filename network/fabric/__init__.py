@@ -1,5 +1,5 @@
 """The port between the product and whatever moves packets.
 
 ``base`` is the contract, ``ovn`` drives a real OVN northbound database, ``fake`` keeps the same
-promises in memory. Nothing in this package imports Django.
+contract in memory. Nothing in this package imports Django.
 """

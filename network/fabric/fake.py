@@ -1,4 +1,4 @@
-"""The fabric's promises kept in memory: for tests of what lies above, and to compare the driver.
+"""The fabric's contract in memory: for tests of the layers above, and to compare the driver.
 
 ``FakeFabric.world`` may be shared by several objects, as several workers share one database.
 """
@@ -46,7 +46,7 @@ class World:
 
 
 class FakeFabric:
-    """See :class:`network.fabric.base.Fabric` for every method's promise."""
+    """See :class:`network.fabric.base.Fabric` for the contract of every method."""
 
     def __init__(self, world: World, owner: str) -> None:
         self.world = world
@@ -89,7 +89,6 @@ class FakeFabric:
 
     @publishes
     def ensure_vpc(self, spec: VpcSpec, *, dry_run: bool = False) -> Changes:
-        """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_vpc {spec.id}")
             return self._put(Kind.VPC, spec.id, spec, dry_run)
@@ -103,7 +102,6 @@ class FakeFabric:
 
     @publishes
     def ensure_subnet(self, spec: SubnetSpec, *, dry_run: bool = False) -> Changes:
-        """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_subnet {spec.id}")
             self._need(Kind.VPC, spec.vpc_id)
@@ -118,7 +116,6 @@ class FakeFabric:
 
     @publishes
     def ensure_segment(self, spec: SegmentSpec, *, dry_run: bool = False) -> Changes:
-        """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_segment {spec.id}")
             return self._put(Kind.SEGMENT, spec.id, spec, dry_run)
@@ -132,7 +129,6 @@ class FakeFabric:
 
     @publishes
     def ensure_security_group(self, spec: SecurityGroupSpec, *, dry_run: bool = False) -> Changes:
-        """Keep the specification."""
         with self.world.lock:
             self._begin(f"ensure_security_group {spec.id}")
             return self._put(Kind.SECURITY_GROUP, spec.id, spec, dry_run)
@@ -164,7 +160,6 @@ class FakeFabric:
 
     @publishes
     def delete_ports(self, names: Sequence[str]) -> None:
-        """Forget them."""
         with self.world.lock:
             self._begin("delete_ports " + " ".join(names))
             for name in names:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from network.states.resources import Status
 from scloud.resources.models import Region, Resource
@@ -12,18 +13,20 @@ from scloud.tenancy.scoping import TenantManager
 
 
 class Applied(models.Model):
-    """A row whose intended state lives here and whose effect lives in the fabric.
+    """A row whose intended state is stored here and applied to the fabric.
 
     Every change raises ``generation``. A worker that has applied generation N writes N into
     ``applied_generation``. So a change that arrives while an earlier one is being applied is never
     taken for applied, in whatever order the workers end.
     """
 
-    generation = models.PositiveIntegerField(default=1, editable=False)
-    applied_generation = models.PositiveIntegerField(default=0, editable=False)
-    sync_error = models.CharField(max_length=300, blank=True, editable=False)
+    generation = models.PositiveIntegerField(_("generation"), default=1, editable=False)
+    applied_generation = models.PositiveIntegerField(
+        _("applied generation"), default=0, editable=False
+    )
+    sync_error = models.CharField(_("error"), max_length=300, blank=True, editable=False)
     # For operators: what the network controller says itself.
-    sync_error_detail = models.TextField(blank=True, db_default="")
+    sync_error_detail = models.TextField(_("error detail"), blank=True, db_default="")
 
     class Meta:
         abstract = True
@@ -43,7 +46,6 @@ class Applied(models.Model):
 
     @property
     def status(self) -> Status:
-        """How far the fabric is."""
         if self.applied_generation >= self.generation:
             return Status.AVAILABLE
         return Status.FAILED if self.sync_error else Status.APPLYING
@@ -62,17 +64,21 @@ class Tombstone(models.Model):
     Absence from our tables alone is no such licence, it may as well be a restored backup.
     """
 
-    kind = models.CharField(max_length=20)
-    target_id = models.CharField(max_length=40)
+    kind = models.CharField(_("type"), max_length=20)
+    target_id = models.CharField(_("target ID"), max_length=40)
     # Null for what belongs to the platform itself.
-    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, related_name="+")
-    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
-    buried_at = models.DateTimeField(default=timezone.now)
-    removed_at = models.DateTimeField(null=True)
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, null=True, verbose_name=_("tenant"), related_name="+"
+    )
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name=_("region"), related_name="+")
+    buried_at = models.DateTimeField(_("deleted"), default=timezone.now)
+    removed_at = models.DateTimeField(_("removed"), null=True)
 
     objects = TenantManager()
 
     class Meta:
+        verbose_name = _("tombstone")
+        verbose_name_plural = _("tombstones")
         constraints = [
             models.UniqueConstraint(fields=["kind", "target_id"], name="network_one_tombstone")
         ]

@@ -40,7 +40,7 @@ def parse_ipv4_network(
             _("“%(cleaned)s” is not an IPv4 range.") % {"cleaned": cleaned[:60]},
             code="cidr_invalid",
             field=field,
-            remedy=_("Write an address and a mask, such as 10.0.0.0/16."),
+            remedy=_("Enter an address and a mask, such as 10.0.0.0/16."),
         )
     # 10.0.0.0/255.255.0.0 is understood too, but stored in one way only.
     if IPv4Address(cleaned.split("/")[0]) != loose.network_address:
@@ -70,7 +70,7 @@ def check_vpc_range(network: IPv4Network, *, field: str = "cidr") -> None:
 def check_subnet_range(
     network: IPv4Network, vpc: IPv4Network, others: Iterable[IPv4Network], *, field: str = "cidr"
 ) -> None:
-    """Raise unless the range lies in the VPC's, has a mask up to 29 and overlaps no other."""
+    """Raise unless the range is within the VPC's, has a mask up to 29 and overlaps no other."""
     _check_mask(network, WIDEST_MASK, field)
     if not network.subnet_of(vpc):
         raise InvalidInput(
@@ -133,7 +133,7 @@ def parse_remote(text: str, *, field: str = "cidr") -> IPv4Network | IPv6Network
             _("“%(text)s” has a zone, which is not allowed here.") % {"text": cleaned[:60]},
             code="cidr_invalid",
             field=field,
-            remedy=_("Leave out the “%” and what follows it."),
+            remedy=_("Remove the “%” and what follows it."),
         )
     try:
         return ip_network(cleaned)
@@ -142,7 +142,7 @@ def parse_remote(text: str, *, field: str = "cidr") -> IPv4Network | IPv6Network
             meant = ip_network(cleaned, strict=False)
             remedy = _("Did you mean %(meant)s?") % {"meant": meant}
         except ValueError:
-            remedy = _("Write an address or a range, such as 203.0.113.7 or 10.0.0.0/8 or ::/0.")
+            remedy = _("Enter an address or a range, such as 203.0.113.7 or 10.0.0.0/8 or ::/0.")
         raise InvalidInput(
             _("“%(cleaned)s” is not an address or a range.") % {"cleaned": cleaned[:60]},
             code="cidr_invalid",

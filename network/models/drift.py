@@ -8,25 +8,23 @@ from scloud.resources.models import Region
 
 
 class DriftProblem(models.TextChoices):
-    """What is wrong with one thing."""
-
     DIFFERS = "differs", _("Missing or different in the fabric")
     LEFT_OVER = "left_over", _("Still in the fabric after its deletion")
-    UNKNOWN = "unknown", _("Marked as ours, but unknown")
+    UNKNOWN = "unknown", _("Marked as managed by SCloud, but unknown")
     FOREIGN = "foreign", _("Created by another system")
 
 
 class NetworkDrift(models.Model):
     """One difference, from when it was first seen until it is gone."""
 
-    region = models.ForeignKey(Region, models.CASCADE, related_name="+")
-    problem = models.CharField(max_length=10, choices=DriftProblem.choices)
-    kind = models.CharField(max_length=40)
-    target_id = models.CharField(max_length=100)
-    detail = models.CharField(max_length=500, blank=True)
-    first_seen_at = models.DateTimeField(default=timezone.now)
-    last_seen_at = models.DateTimeField(default=timezone.now)
-    resolved_at = models.DateTimeField(null=True)
+    region = models.ForeignKey(Region, models.CASCADE, verbose_name=_("region"), related_name="+")
+    problem = models.CharField(_("problem"), max_length=10, choices=DriftProblem.choices)
+    kind = models.CharField(_("type"), max_length=40)
+    target_id = models.CharField(_("target ID"), max_length=100)
+    detail = models.CharField(_("detail"), max_length=500, blank=True)
+    first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
+    last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
+    resolved_at = models.DateTimeField(_("resolved"), null=True)
 
     class Meta:
         ordering = ["-last_seen_at", "-pk"]

@@ -26,27 +26,35 @@ class Eni(Resource):
 
     KIND: ClassVar[str] = "eni"
 
-    id = models.CharField(primary_key=True, max_length=20, default=eni_id, editable=False)
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=eni_id, editable=False)
     network = models.CharField(_("network"), max_length=8, choices=NicNetwork.choices)
     # Null for one that is destroyed.
     nic = models.OneToOneField(
-        Nic, models.SET_NULL, null=True, blank=True, related_name="eni", editable=False
+        Nic,
+        models.SET_NULL,
+        verbose_name=_("network interface"),
+        null=True,
+        blank=True,
+        related_name="eni",
+        editable=False,
     )
     address = models.GenericIPAddressField(_("address"))
-    vm_id = models.CharField(max_length=20, blank=True, editable=False)
+    vm_id = models.CharField(_("VM ID"), max_length=20, blank=True, editable=False)
     status = models.CharField(
-        max_length=12, choices=EniStatus.choices, default=EniStatus.NEW, editable=False
+        _("status"), max_length=12, choices=EniStatus.choices, default=EniStatus.NEW, editable=False
     )
-    task = models.CharField(max_length=20, choices=EniTask.choices, blank=True, editable=False)
-    task_job = models.CharField(max_length=20, blank=True, editable=False)
-    task_deadline = models.DateTimeField(null=True, editable=False)
-    failure_code = models.CharField(max_length=60, blank=True, editable=False)
-    failure = models.CharField(max_length=500, blank=True, editable=False)
+    task = models.CharField(
+        _("task"), max_length=20, choices=EniTask.choices, blank=True, editable=False
+    )
+    task_job = models.CharField(_("job"), max_length=20, blank=True, editable=False)
+    task_deadline = models.DateTimeField(_("deadline of the task"), null=True, editable=False)
+    failure_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
+    failure = models.CharField(_("error"), max_length=500, blank=True, editable=False)
     # For operators: tenants never see what a driver says itself.
-    failure_detail = models.TextField(blank=True, db_default="")
+    failure_detail = models.TextField(_("error detail"), blank=True, db_default="")
     # The VM has the interface, and its guest configures it when it boots next.
-    at_next_boot = models.BooleanField(default=False, editable=False)
-    destroyed_at = models.DateTimeField(null=True, editable=False)
+    at_next_boot = models.BooleanField(_("applies at the next boot"), default=False, editable=False)
+    destroyed_at = models.DateTimeField(_("destroyed"), null=True, editable=False)
 
     class Meta:
         ordering = ["-created_at", "id"]

@@ -29,10 +29,17 @@ class ExternalIp(Resource, Binnable):
 
     KIND: ClassVar[str] = "external_ip"
 
-    id = models.CharField(primary_key=True, max_length=20, default=external_ip_id, editable=False)
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=external_ip_id, editable=False
+    )
     # Null for one that is destroyed, when its segment is no more either.
     segment = models.ForeignKey(
-        ExternalSegment, models.SET_NULL, null=True, blank=True, related_name="external_ips"
+        ExternalSegment,
+        models.SET_NULL,
+        verbose_name=_("external segment"),
+        null=True,
+        blank=True,
+        related_name="external_ips",
     )
     ip_version = models.PositiveSmallIntegerField(_("IP version"), choices=IpVersion.choices)
     address = models.GenericIPAddressField(_("address"))
@@ -40,30 +47,37 @@ class ExternalIp(Resource, Binnable):
         _("bandwidth in Mb/s"), validators=[MinValueValidator(1)]
     )
     status = models.CharField(
+        _("status"),
         max_length=12,
         choices=ExternalIpStatus.choices,
         default=ExternalIpStatus.NEW,
         editable=False,
     )
     task = models.CharField(
-        max_length=20, choices=ExternalIpTask.choices, blank=True, editable=False
+        _("task"), max_length=20, choices=ExternalIpTask.choices, blank=True, editable=False
     )
-    task_job = models.CharField(max_length=20, blank=True, editable=False)
-    task_deadline = models.DateTimeField(null=True, editable=False)
-    failure_code = models.CharField(max_length=60, blank=True, editable=False)
-    failure = models.CharField(max_length=500, blank=True, editable=False)
+    task_job = models.CharField(_("job"), max_length=20, blank=True, editable=False)
+    task_deadline = models.DateTimeField(_("deadline of the task"), null=True, editable=False)
+    failure_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
+    failure = models.CharField(_("error"), max_length=500, blank=True, editable=False)
     # For operators: tenants never see what the network controller says itself.
-    failure_detail = models.TextField(blank=True, db_default="")
+    failure_detail = models.TextField(_("error detail"), blank=True, db_default="")
 
-    target_kind = models.CharField(max_length=20, blank=True, editable=False)
-    target_id = models.CharField(max_length=20, blank=True, editable=False)
+    target_kind = models.CharField(_("target type"), max_length=20, blank=True, editable=False)
+    target_id = models.CharField(_("target ID"), max_length=20, blank=True, editable=False)
     nic = models.ForeignKey(
-        Nic, models.SET_NULL, null=True, blank=True, related_name="external_ips", editable=False
+        Nic,
+        models.SET_NULL,
+        verbose_name=_("network interface"),
+        null=True,
+        blank=True,
+        related_name="external_ips",
+        editable=False,
     )
-    bound_at = models.DateTimeField(null=True, editable=False)
+    bound_at = models.DateTimeField(_("bound since"), null=True, editable=False)
     egress = models.BooleanField(_("default egress"), default=False, editable=False)
     # The platform lets the address through, and the guest configures it when it boots next.
-    at_next_boot = models.BooleanField(default=False, editable=False)
+    at_next_boot = models.BooleanField(_("applies at the next boot"), default=False, editable=False)
 
     class Meta:
         ordering = ["-created_at", "id"]

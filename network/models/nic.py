@@ -17,7 +17,6 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def nic_id() -> str:
-    """Return a fresh NIC id."""
     return new_id("nic")
 
 
@@ -27,7 +26,7 @@ def random_mac() -> str:
 
 
 class NicKind(models.TextChoices):
-    """Whether a NIC lives and dies with its VM."""
+    """Whether a NIC belongs to its VM for good (default) or can be moved (elastic)."""
 
     DEFAULT = "default", _("Default")
     ENI = "eni", _("Elastic")
@@ -50,30 +49,48 @@ class Nic(FabricResource):
 
     KIND: ClassVar[str] = "nic"
 
-    id = models.CharField(primary_key=True, max_length=20, default=nic_id, editable=False)
-    kind = models.CharField(max_length=7, choices=NicKind.choices, default=NicKind.DEFAULT)
-    network = models.CharField(
-        max_length=8, choices=NicNetwork.choices, default=NicNetwork.INTERNAL
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=nic_id, editable=False)
+    kind = models.CharField(
+        _("type"), max_length=7, choices=NicKind.choices, default=NicKind.DEFAULT
     )
-    port_uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    mac = models.CharField(max_length=17, default=random_mac, unique=True, editable=False)
-    vm_id = models.CharField(max_length=20, null=True, blank=True, db_index=True)
-    index = models.PositiveSmallIntegerField(null=True, blank=True)
-    subnet = models.ForeignKey(Subnet, models.PROTECT, null=True, blank=True, related_name="nics")
+    network = models.CharField(
+        _("network"), max_length=8, choices=NicNetwork.choices, default=NicNetwork.INTERNAL
+    )
+    port_uuid = models.UUIDField(_("port UUID"), default=uuid.uuid4, unique=True, editable=False)
+    mac = models.CharField(
+        _("MAC address"), max_length=17, default=random_mac, unique=True, editable=False
+    )
+    vm_id = models.CharField(_("VM ID"), max_length=20, null=True, blank=True, db_index=True)
+    index = models.PositiveSmallIntegerField(_("number"), null=True, blank=True)
+    subnet = models.ForeignKey(
+        Subnet, models.PROTECT, verbose_name=_("subnet"), null=True, blank=True, related_name="nics"
+    )
     security_group = models.ForeignKey(
-        SecurityGroup, models.PROTECT, null=True, blank=True, related_name="nics"
+        SecurityGroup,
+        models.PROTECT,
+        verbose_name=_("security group"),
+        null=True,
+        blank=True,
+        related_name="nics",
     )
     #: Of an external NIC: the segment whose switch its port is on. None while it has no address,
     #: and then it has no port either.
     segment = models.ForeignKey(
-        ExternalSegment, models.PROTECT, null=True, blank=True, related_name="nics"
+        ExternalSegment,
+        models.PROTECT,
+        verbose_name=_("external segment"),
+        null=True,
+        blank=True,
+        related_name="nics",
     )
     #: Of an external ENI: its own bandwidth, and whether its address is its VM's default egress.
-    bandwidth_mbps = models.PositiveIntegerField(null=True, blank=True)
-    egress = models.BooleanField(default=False, db_default=False, editable=False)
-    bound_at = models.DateTimeField(null=True, editable=False)
+    bandwidth_mbps = models.PositiveIntegerField(_("bandwidth in Mb/s"), null=True, blank=True)
+    egress = models.BooleanField(
+        _("default egress"), default=False, db_default=False, editable=False
+    )
+    bound_at = models.DateTimeField(_("bound since"), null=True, editable=False)
     #: False from the moment on which the port is being taken away for good.
-    port_wanted = models.BooleanField(default=True, editable=False)
+    port_wanted = models.BooleanField(_("port wanted"), default=True, editable=False)
 
     class Meta(FabricResource.Meta):
         ordering = ["vm_id", "index", "id"]
@@ -90,7 +107,6 @@ class Nic(FabricResource):
 
     @property
     def fabric_kind(self) -> str:
-        """The fabric has a port for it."""
         return "port"
 
     @property
@@ -107,15 +123,21 @@ class Nic(FabricResource):
 class PrivateAddress(models.Model):
     """An address of a subnet that a NIC holds. The constraint is the last line of defence."""
 
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    subnet = models.ForeignKey(Subnet, models.PROTECT, related_name="addresses")
-    nic = models.ForeignKey(Nic, models.CASCADE, related_name="addresses")
-    address = models.GenericIPAddressField(protocol="ipv4")
-    created_at = models.DateTimeField(auto_now_add=True)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    subnet = models.ForeignKey(
+        Subnet, models.PROTECT, verbose_name=_("subnet"), related_name="addresses"
+    )
+    nic = models.ForeignKey(
+        Nic, models.CASCADE, verbose_name=_("network interface"), related_name="addresses"
+    )
+    address = models.GenericIPAddressField(_("address"), protocol="ipv4")
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects = TenantManager()
 
     class Meta:
+        verbose_name = _("private address")
+        verbose_name_plural = _("private addresses")
         ordering = ["subnet", "address"]
         constraints = [
             models.UniqueConstraint(fields=["subnet", "address"], name="network_address_once")

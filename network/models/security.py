@@ -15,12 +15,10 @@ RULES_PER_GROUP: Final = 200
 
 
 def security_group_id() -> str:
-    """Return a fresh security group id."""
     return new_id("sg")
 
 
 def rule_id() -> str:
-    """Return a fresh rule id."""
     return new_id("sgr")
 
 
@@ -32,8 +30,6 @@ class RuleDirection(models.TextChoices):
 
 
 class RuleProtocol(models.TextChoices):
-    """What a rule matches."""
-
     TCP = "tcp", _("TCP")
     UDP = "udp", _("UDP")
     ICMP = "icmp", _("ICMP")
@@ -65,9 +61,9 @@ class SecurityGroup(FabricResource):
     KIND: ClassVar[str] = "security_group"
 
     id = models.CharField(
-        primary_key=True, max_length=20, default=security_group_id, editable=False
+        _("ID"), primary_key=True, max_length=20, default=security_group_id, editable=False
     )
-    is_default = models.BooleanField(default=False, editable=False)
+    is_default = models.BooleanField(_("default"), default=False, editable=False)
 
     class Meta(FabricResource.Meta):
         ordering = ["-created_at", "id"]
@@ -87,9 +83,11 @@ class SecurityGroupRule(models.Model):
 
     KIND: ClassVar[str] = "security_group_rule"
 
-    id = models.CharField(primary_key=True, max_length=20, default=rule_id, editable=False)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    group = models.ForeignKey(SecurityGroup, models.CASCADE, related_name="rules")
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=rule_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    group = models.ForeignKey(
+        SecurityGroup, models.CASCADE, verbose_name=_("group"), related_name="rules"
+    )
     direction = models.CharField(_("direction"), max_length=3, choices=RuleDirection.choices)
     protocol = models.CharField(_("protocol"), max_length=6, choices=RuleProtocol.choices)
     port_min = models.PositiveIntegerField(_("first port"), null=True, blank=True)
@@ -98,7 +96,7 @@ class SecurityGroupRule(models.Model):
     action = models.CharField(_("action"), max_length=6, choices=RuleAction.choices)
     priority = models.CharField(_("priority"), max_length=6, choices=RulePriority.choices)
     description = models.CharField(_("description"), max_length=100, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects = TenantManager()
 

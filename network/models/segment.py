@@ -76,8 +76,12 @@ class ExternalSegment(Applied):
 
     KIND: ClassVar[str] = "segment"
 
-    id = models.CharField(primary_key=True, max_length=20, default=segment_id, editable=False)
-    region = models.ForeignKey(Region, models.PROTECT, related_name="segments")
+    id = models.CharField(
+        gettext_lazy("ID"), primary_key=True, max_length=20, default=segment_id, editable=False
+    )
+    region = models.ForeignKey(
+        Region, models.PROTECT, verbose_name=gettext_lazy("region"), related_name="segments"
+    )
     name = models.CharField(gettext_lazy("name"), max_length=60)
     description = models.CharField(gettext_lazy("description"), max_length=200, blank=True)
     ip_version = models.PositiveSmallIntegerField(
@@ -97,7 +101,7 @@ class ExternalSegment(Applied):
         help_text=gettext_lazy("As the hosts' bridge mappings name it."),
     )
     vlan = models.PositiveSmallIntegerField(
-        "VLAN",
+        gettext_lazy("VLAN"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(HIGHEST_VLAN)],
@@ -137,7 +141,9 @@ class ExternalSegment(Applied):
         validators=[MinValueValidator(1), MaxValueValidator(FASTEST_MBPS)],
     )
     mtu_bytes = models.PositiveIntegerField(
-        "MTU", default=1500, validators=[MinValueValidator(1280), MaxValueValidator(9216)]
+        gettext_lazy("MTU"),
+        default=1500,
+        validators=[MinValueValidator(1280), MaxValueValidator(9216)],
     )
     serves_vnc = models.BooleanField(
         gettext_lazy("gives the VNC address"),
@@ -145,13 +151,19 @@ class ExternalSegment(Applied):
         help_text=gettext_lazy("VNC clients reach the screens of VMs at an address of it."),
     )
     tenants = models.ManyToManyField(
-        Tenant, blank=True, related_name="+", help_text=gettext_lazy("Empty: offered to all.")
+        Tenant,
+        verbose_name=gettext_lazy("tenants"),
+        blank=True,
+        related_name="+",
+        help_text=gettext_lazy("Empty: offered to all."),
     )
     enabled = models.BooleanField(gettext_lazy("enabled"), default=True)
-    position = models.PositiveSmallIntegerField(default=0)
+    position = models.PositiveSmallIntegerField(gettext_lazy("position in the list"), default=0)
     #: See :func:`switch_id`; written with every save.
-    switch_id = models.CharField(max_length=20, editable=False, db_index=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    switch_id = models.CharField(
+        gettext_lazy("switch"), max_length=20, editable=False, db_index=True
+    )
+    created_at = models.DateTimeField(gettext_lazy("created"), default=timezone.now, editable=False)
 
     #: Nobody's: events and jobs of it are the platform's.
     tenant: ClassVar[None] = None
@@ -326,20 +338,41 @@ class ExternalAddress(models.Model):
     defence against giving it away twice.
     """
 
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    segment = models.ForeignKey(ExternalSegment, models.PROTECT, related_name="addresses")
-    address = models.GenericIPAddressField()
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=gettext_lazy("tenant"), related_name="+"
+    )
+    segment = models.ForeignKey(
+        ExternalSegment,
+        models.PROTECT,
+        verbose_name=gettext_lazy("external segment"),
+        related_name="addresses",
+    )
+    address = models.GenericIPAddressField(
+        gettext_lazy("address"),
+    )
     external_ip = models.OneToOneField(
-        "network.ExternalIp", models.CASCADE, null=True, blank=True, related_name="held"
+        "network.ExternalIp",
+        models.CASCADE,
+        verbose_name=gettext_lazy("external IP"),
+        null=True,
+        blank=True,
+        related_name="held",
     )
     nic = models.OneToOneField(
-        "network.Nic", models.CASCADE, null=True, blank=True, related_name="external_address"
+        "network.Nic",
+        models.CASCADE,
+        verbose_name=gettext_lazy("network interface"),
+        null=True,
+        blank=True,
+        related_name="external_address",
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(gettext_lazy("created"), auto_now_add=True)
 
     objects = TenantManager()
 
     class Meta:
+        verbose_name = gettext_lazy("external address")
+        verbose_name_plural = gettext_lazy("external addresses")
         ordering = ["segment", "address"]
         constraints = [
             models.UniqueConstraint(

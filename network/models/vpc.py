@@ -15,12 +15,10 @@ from scloud.lib.ids import new_id
 
 
 def vpc_id() -> str:
-    """Return a fresh VPC id."""
     return new_id("vpc")
 
 
 def subnet_id() -> str:
-    """Return a fresh subnet id."""
     return new_id("subnet")
 
 
@@ -29,9 +27,9 @@ class Vpc(FabricResource):
 
     KIND: ClassVar[str] = "vpc"
 
-    id = models.CharField(primary_key=True, max_length=20, default=vpc_id, editable=False)
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=vpc_id, editable=False)
     cidr = models.CharField(_("address range"), max_length=18)
-    is_default = models.BooleanField(default=False, editable=False)
+    is_default = models.BooleanField(_("default"), default=False, editable=False)
 
     class Meta(FabricResource.Meta):
         ordering = ["-created_at", "id"]
@@ -47,7 +45,6 @@ class Vpc(FabricResource):
 
     @property
     def network(self) -> IPv4Network:
-        """The range as a value."""
         return IPv4Network(self.cidr)
 
     def clean(self) -> None:
@@ -63,11 +60,17 @@ class Subnet(FabricResource):
 
     KIND: ClassVar[str] = "subnet"
 
-    id = models.CharField(primary_key=True, max_length=20, default=subnet_id, editable=False)
-    vpc = models.ForeignKey(Vpc, models.PROTECT, related_name="subnets")
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=subnet_id, editable=False
+    )
+    vpc = models.ForeignKey(Vpc, models.PROTECT, verbose_name=_("VPC"), related_name="subnets")
     cidr = models.CharField(_("address range"), max_length=18)
     dns_servers = ArrayField(
-        models.GenericIPAddressField(protocol="ipv4"), default=list, blank=True, size=3
+        models.GenericIPAddressField(protocol="ipv4"),
+        verbose_name=_("DNS servers"),
+        default=list,
+        blank=True,
+        size=3,
     )
 
     class Meta(FabricResource.Meta):
@@ -80,12 +83,10 @@ class Subnet(FabricResource):
 
     @property
     def network(self) -> IPv4Network:
-        """The range as a value."""
         return IPv4Network(self.cidr)
 
     @property
     def gateway(self) -> IPv4Address:
-        """The address of the VPC's router in this subnet."""
         return cidr.gateway_of(self.network)
 
     def clean(self) -> None:

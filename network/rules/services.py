@@ -49,7 +49,6 @@ BY_KEY = {service.key: service for service in SERVICES}
 
 
 def service_of(rule: SecurityGroupRule) -> Service:
-    """The service that a rule is about."""
     for service in SERVICES:
         if service.protocol == rule.protocol and service.ports == rule.ports:
             return service

@@ -1,4 +1,4 @@
-"""Who uses a security group besides NICs: told by the apps above, which know.
+"""Who uses a security group besides NICs: reported by the apps above.
 
 A VM names an external group before it has an external NIC; that group must stay meanwhile.
 """

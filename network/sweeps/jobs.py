@@ -16,7 +16,6 @@ class Reconcile(Handler):
     """``network.reconcile``: a region's sweep, asked for by an administrator."""
 
     def steps(self, job: Job) -> Sequence[Step]:
-        """One step."""
         return [Step("compare", _("Compare with the network"), self._run)]
 
     def _run(self, context: Context) -> None:

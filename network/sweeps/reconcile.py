@@ -61,8 +61,9 @@ class Drift:
 def reconcile(region: Region, *, repair: bool = True) -> list[Drift]:
     """Compare a region with its fabric; put right what may be put right unless told not to.
 
-    Raises HostError when the fabric cannot be read at all. A thing that cannot be repaired is
-    reported with the reason and does not keep the others from being looked at.
+    Raises HostError when the fabric does not answer, at the beginning or later on. A thing that
+    cannot be repaired is reported with the reason and does not keep the others from being looked
+    at.
     """
     fabric = fabric_of(region)
     with scopes_disabled():
@@ -109,6 +110,7 @@ def _look(
         if changes and repair:
             apply()
     except HostError as error:
+        _go_on(error)
         yield _drift(DriftProblem.DIFFERS, kind, target_id, error.for_operators())
         return
     except Exception as error:
@@ -121,11 +123,23 @@ def _look(
         yield _drift(DriftProblem.DIFFERS, kind, target_id, "; ".join(changes), repaired=repair)
 
 
+def _go_on(error: HostError) -> None:
+    """Raise the error again where the fabric no longer answers.
+
+    Every further question would wait as long for nothing, and the other regions for all of them.
+    """
+    if error.code == plumbing.UNREACHABLE:
+        raise error
+
+
 def _look_at_nics(fabric: Fabric, ids: Sequence[str], repair: bool) -> Iterator[Drift]:
     """All at once, and one by one only where something is wrong."""
     try:
         if not plumbing.apply_nics(fabric, ids, dry_run=True):
             return
+    except HostError as error:
+        _go_on(error)
+        log.info("looking at %d NICs one by one", len(ids))
     except Exception:
         log.info("looking at %d NICs one by one", len(ids))
     for pk in ids:
@@ -174,6 +188,7 @@ def _remove(fabric: Fabric, kind: Kind, stone: Tombstone, repair: bool) -> Drift
     try:
         plumbing.remove_buried(fabric, stone)
     except HostError as error:
+        _go_on(error)
         return _drift(DriftProblem.LEFT_OVER, kind, stone.target_id, error.for_operators())
     return _drift(DriftProblem.LEFT_OVER, kind, stone.target_id, "removed", repaired=True)
 
@@ -218,6 +233,7 @@ def sweep() -> int:
     A region whose fabric does not answer is logged and looked at again the next time.
     """
     seen = 0
+    compared = set()
     # A database that was restored knows an old network: somebody reads the report first.
     repair = not freezing.is_frozen()
 
@@ -236,8 +252,11 @@ def sweep() -> int:
             )
             return
         record(region, found)
+        compared.add(region.pk)
         seen += len(found)
 
-    each(list(Region.objects.exclude(ovn_nb="")), look, "comparing a region's network")
-    freezing.reported("network")
+    regions = list(Region.objects.exclude(ovn_nb=""))
+    each(regions, look, "comparing a region's network")
+    if len(compared) == len(regions):
+        freezing.reported("network")
     return seen

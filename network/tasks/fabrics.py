@@ -18,7 +18,7 @@ from scloud.resources.models import Region
 
 TIMEOUT_S: Final = 10.0
 
-#: The driver. Tests of what lies above put the one in memory here.
+#: The driver. Tests of the layers above put the one in memory here.
 connect: Connect = ovn.connect
 #: What follows a packet on paper.
 trace: Trace = tracing.trace
@@ -36,7 +36,7 @@ def fabric_of(region: Region) -> Fabric:
         raise HostError(
             _("Networking is not available in this region right now."),
             code="fabric_not_configured",
-            remedy=_("If it lasts, contact support."),
+            remedy=_("If the problem persists, contact support."),
             detail=f"Set the address of the OVN northbound database of region {region.pk}.",
         )
     key = (region.pk, region.ovn_nb)
@@ -90,6 +90,6 @@ def translated_errors() -> Iterator[None]:
         raise HostError(
             _("The network did not accept the change."),
             code=words.strip("_"),
-            remedy=_("SCloud tries again. If it lasts, contact support."),
+            remedy=_("SCloud tries again. If the problem persists, contact support."),
             detail=str(error),
         ) from error

@@ -36,6 +36,8 @@ from scloud.lib.locks import advisory_key
 
 #: The code of a HostError for something that should be on the fabric and is not.
 MISSING = "fabric_missing"
+#: The code of a HostError for a fabric that does not answer.
+UNREACHABLE = "fabric_unreachable"
 
 Row = TypeVar("Row", bound=Applied)
 
@@ -58,7 +60,6 @@ def nic_specs(vm_id: str) -> list[NicSpec]:
 
 
 def nic_spec(nic: Nic) -> NicSpec:
-    """One bound NIC."""
     if nic.index is None:
         raise ValueError(f"{nic.pk} is not bound")
     return NicSpec(
@@ -135,7 +136,6 @@ def remove_nic_ports(nics: Sequence[Nic]) -> None:
 
 
 def observe_nic(nic: Nic) -> PortObservation:
-    """Whether the NIC's port is there and up."""
     with translated_errors():
         return fabric_of(nic.region).port_observation(str(nic.port_uuid))
 

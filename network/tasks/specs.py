@@ -31,7 +31,6 @@ from network.tasks import guests
 
 
 def vpc_spec(vpc: Vpc) -> VpcSpec:
-    """The router of a VPC."""
     return VpcSpec(id=vpc.pk)
 
 
@@ -49,12 +48,10 @@ def subnet_spec(subnet: Subnet) -> SubnetSpec:
 
 
 def security_group_spec(group: SecurityGroup) -> SecurityGroupSpec:
-    """A group with its present rules."""
     return SecurityGroupSpec(id=group.pk, rules=tuple(map(rule_spec, group.rules.all())))
 
 
 def rule_spec(rule: SecurityGroupRule) -> RuleSpec:
-    """One rule of a group."""
     return RuleSpec(
         id=rule.pk,
         direction=Direction(rule.direction),

@@ -37,11 +37,9 @@ class SyncHandler(Handler):
     model: type[Applied]
 
     def steps(self, job: Job) -> Sequence[Step]:
-        """One step."""
         return [Step("apply", _("Apply to the network"), self._run)]
 
     def apply(self, row: Applied) -> None:
-        """Apply the row to the fabric."""
         raise NotImplementedError
 
     def _run(self, context: Context) -> None:
@@ -77,7 +75,6 @@ class SyncVpc(SyncHandler):
     model = Vpc
 
     def apply(self, row: Applied) -> None:
-        """The VPC's router."""
         assert isinstance(row, Vpc)
         plumbing.apply_vpc(fabric_of(row.region), row.pk)
 
@@ -112,7 +109,6 @@ class SyncSecurityGroup(SyncHandler):
     model = SecurityGroup
 
     def apply(self, row: Applied) -> None:
-        """The present rules."""
         assert isinstance(row, SecurityGroup)
         plumbing.apply_security_group(fabric_of(row.region), row.pk)
 
@@ -161,7 +157,6 @@ class Remove(Handler):
     """
 
     def steps(self, job: Job) -> Sequence[Step]:
-        """One step."""
         return [Step("remove", _("Remove from the network"), self._run)]
 
     def _run(self, context: Context) -> None:

@@ -16,9 +16,9 @@ QUOTED = "eyJ0ZW5hbnQiOi..."
 
 
 class NameInput(VerbInput):
-    """A new name, and a new remark unless it is left out."""
+    """A new name or remark; what is left out stays."""
 
-    name = serializers.CharField(max_length=GENEROUS)
+    name = serializers.CharField(max_length=GENEROUS, required=False)
     remark = serializers.CharField(max_length=GENEROUS, allow_blank=True, required=False)
 
 

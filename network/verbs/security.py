@@ -33,6 +33,7 @@ SECURITY_GROUPS = Catalogue(
             input=inputs.TemplateInput,
             route=Route(
                 "Add the rules of a template (`GET /security-group-templates`); acts at once.",
+                operation="add_template_to_security_group",
                 answer=Answer.SHAPE,
                 shape=inputs.RulesChangedShape,
                 example=(
@@ -53,6 +54,7 @@ SECURITY_GROUPS = Catalogue(
             input=inputs.RulesFileInput,
             route=Route(
                 "Add the rules of a CSV file, or replace all rules by them; all or none.",
+                operation="import_security_group_rules",
                 answer=Answer.SHAPE,
                 shape=inputs.RulesChangedShape,
                 example=(

@@ -48,7 +48,7 @@ def name_column(url_name: str) -> Column:
 
 
 class NetworkDetail(DetailListView):
-    """The page of something that the fabric makes true."""
+    """The page of a resource that is applied to the fabric."""
 
     status_hint = gettext_lazy("Not applied to the network yet. SCloud tries again.")
 

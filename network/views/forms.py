@@ -27,15 +27,11 @@ def labelled(template: Template) -> Any:
 
 
 class NameForm(forms.Form):
-    """Name and remark, of anything."""
-
     name = forms.CharField(label=_("Name"), max_length=_GENEROUS)
     remark = forms.CharField(label=_("Remark"), max_length=_GENEROUS, required=False)
 
 
 class VpcForm(NameForm):
-    """A new VPC."""
-
     cidr = forms.CharField(
         label=_("Address range"),
         initial="10.0.0.0/16",
@@ -46,8 +42,6 @@ class VpcForm(NameForm):
 
 
 class SubnetForm(NameForm):
-    """A new subnet."""
-
     cidr = forms.CharField(
         label=_("Address range"),
         max_length=_GENEROUS,
@@ -68,8 +62,6 @@ class SubnetForm(NameForm):
 
 
 class SecurityGroupForm(NameForm):
-    """A new security group."""
-
     templates = forms.MultipleChoiceField(
         label=_("Initial rules"),
         choices=[(one.key, labelled(one)) for one in TEMPLATES],
@@ -163,8 +155,6 @@ class ReachForm(forms.Form):
 
 
 class RuleForm(forms.Form):
-    """A rule of a security group."""
-
     direction = forms.ChoiceField(label=_("Direction"), choices=RuleDirection.choices)
     service = forms.ChoiceField(
         label=_("Service"), choices=[(service.key, service.label) for service in SERVICES]
@@ -192,7 +182,6 @@ class RuleForm(forms.Form):
 
     @staticmethod
     def initial_of(rule: SecurityGroupRule) -> dict[str, Any]:
-        """The values of a rule that is there."""
         return {
             "direction": rule.direction,
             "service": service_of(rule).key,

@@ -53,8 +53,6 @@ from scloud.web.views import ActionView, ConsoleView
 
 
 class SecurityGroupList(VerbList):
-    """All security groups of the region."""
-
     kind = "security_group"
     title = gettext_lazy("Security groups")
     text = gettext_lazy(
@@ -90,7 +88,6 @@ class SecurityGroupList(VerbList):
     )
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the region's groups."""
         return security_queries.security_groups(region_of(self.request))
 
 
@@ -100,8 +97,6 @@ def _action_view(rule: SecurityGroupRule) -> StatusView:
 
 
 class SecurityGroupDetail(VerbList, NetworkDetail):
-    """A security group with its rules."""
-
     kind = "security_group_rule"
     title = gettext_lazy("Rules")
     permission = "network.view_security_group"
@@ -136,16 +131,13 @@ class SecurityGroupDetail(VerbList, NetworkDetail):
     )
 
     def group(self) -> SecurityGroup:
-        """The group of the page."""
         row: SecurityGroup = found(security_queries.security_groups(), self.kwargs["pk"])
         return row
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return its rules."""
         return security_queries.rules(self.group())
 
     def page_context(self) -> dict[str, Any]:
-        """Return the head of the page."""
         group = self.group()
         add, *others = menu("security_group", group, self.actor)
         export = RowAction(
@@ -192,8 +184,6 @@ def rules_file(group: SecurityGroup) -> HttpResponse:
 
 
 class SecurityGroupCreate(ActionView):
-    """Create a security group."""
-
     title = gettext_lazy("Create security group")
     verb = gettext_lazy("Create")
     form_class = SecurityGroupForm
@@ -211,7 +201,6 @@ class SecurityGroupCreate(ActionView):
 
 
 def _lines(verb: str, rule: SecurityGroupRule) -> Lines:
-    """Return which rule is removed."""
     if verb != "remove_rule":
         return []
     return [
@@ -266,23 +255,17 @@ class RuleDialog(VerbDialog):
 
 @dialog("security_group", "add_rule")
 class RuleAdd(RuleDialog):
-    """Add a rule to a group."""
-
     form_class = RuleForm
 
     def values(self, obj: SecurityGroup, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the rule of the form."""
         return {"rule": RuleForm.rule(data)}
 
     def succeeded(self, obj: SecurityGroup, result: SecurityGroupRule) -> HttpResponse:
-        """Show the new row."""
         return self.answer(obj.pk, result.pk)
 
 
 @dialog("security_group_rule", "edit_rule")
 class RuleEdit(RuleDialog):
-    """Change a rule."""
-
     form_class = RuleForm
 
     def get_form_kwargs(self, obj: SecurityGroupRule) -> dict[str, Any]:
@@ -290,7 +273,6 @@ class RuleEdit(RuleDialog):
         return {"initial": RuleForm.initial_of(obj)}
 
     def values(self, obj: SecurityGroupRule, data: dict[str, Any]) -> dict[str, Any]:
-        """Return what the rule is to be."""
         return {"values": RuleForm.rule(data)}
 
 

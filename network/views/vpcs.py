@@ -38,8 +38,6 @@ def usage_of(subnet: Subnet) -> str:
 
 
 class VpcList(VerbList):
-    """All VPCs of the region."""
-
     kind = "vpc"
     title = gettext_lazy("VPCs")
     text = gettext_lazy("Isolated private networks. Ranges of different VPCs may overlap.")
@@ -64,7 +62,7 @@ class VpcList(VerbList):
     )
     empty = EmptyState(
         gettext_lazy("No VPC yet"),
-        gettext_lazy("A VPC is a private network of your own. VMs live in its subnets."),
+        gettext_lazy("A VPC is a private network of your own. VMs are connected to its subnets."),
         icon="sitemap",
         action_label=gettext_lazy("Create VPC"),
         action_url_name="vpc-create",
@@ -73,13 +71,10 @@ class VpcList(VerbList):
     )
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return the region's VPCs."""
         return vpc_queries.vpcs(region_of(self.request))
 
 
 class VpcDetail(VerbList, NetworkDetail):
-    """A VPC with its subnets."""
-
     kind = "subnet"
     title = gettext_lazy("Subnets")
     permission = "network.view_vpc"
@@ -102,16 +97,13 @@ class VpcDetail(VerbList, NetworkDetail):
     )
 
     def vpc(self) -> Vpc:
-        """The VPC of the page."""
         row: Vpc = found(vpc_queries.vpcs(), self.kwargs["pk"])
         return row
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return its subnets."""
         return vpc_queries.subnets(vpc=self.vpc())
 
     def page_context(self) -> dict[str, Any]:
-        """Return the head of the page."""
         vpc = self.vpc()
         create, *others = menu("vpc", vpc, self.actor)
         return {
@@ -131,8 +123,6 @@ class VpcDetail(VerbList, NetworkDetail):
 
 
 class SubnetDetail(NetworkDetail):
-    """A subnet with the addresses that are in use."""
-
     kind = "address"
     title = gettext_lazy("Addresses in use")
     permission = "network.view_subnet"
@@ -153,7 +143,6 @@ class SubnetDetail(NetworkDetail):
     )
 
     def subnet(self) -> Subnet:
-        """The subnet of the page."""
         row: Subnet = found(vpc_queries.subnets(), self.kwargs["pk"])
         return row
 
@@ -163,7 +152,6 @@ class SubnetDetail(NetworkDetail):
         return rows.select_related("nic__security_group").order_by("address")
 
     def page_context(self) -> dict[str, Any]:
-        """Return the head of the page."""
         subnet = self.subnet()
         return {
             "object": subnet,
@@ -187,8 +175,6 @@ class SubnetDetail(NetworkDetail):
 
 
 class VpcCreate(ActionView):
-    """Create a VPC."""
-
     title = gettext_lazy("Create VPC")
     verb = gettext_lazy("Create")
     form_class = VpcForm
@@ -227,8 +213,6 @@ register(
 
 @verb_dialog("vpc", "create_subnet")
 class SubnetCreate(VerbDialog):
-    """Create a subnet in a VPC."""
-
     form_class = SubnetForm
 
     def get_form_kwargs(self, obj: Vpc) -> dict[str, Any]:
@@ -239,7 +223,7 @@ class SubnetCreate(VerbDialog):
 
     def get_dialog_context(self, obj: Vpc) -> dict[str, Any]:
         """Say within what it must lie."""
-        lines = [(_("Range of the VPC"), obj.cidr)]
+        lines = [(_("VPC range"), obj.cidr)]
         return {**super().get_dialog_context(obj), "lines": lines}
 
     def success_url(self, obj: Vpc) -> Any:

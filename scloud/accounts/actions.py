@@ -145,7 +145,7 @@ def _person(actor: Actor) -> User:
     """Return the person; a key may not make a key that can do more, or be used from elsewhere."""
     if actor.user is None or actor.api_key is not None:
         raise Unauthenticated(
-            _("API keys are made and changed by people who are signed in, not by keys."),
+            _("API keys can only be created and changed by signed-in users, not with an API key."),
             code="person_needed",
             remedy=_("Sign in to the console."),
         )
@@ -164,7 +164,7 @@ def create_api_key(
 ) -> tuple[ApiKey, str]:
     """Return a new key of the caller and its secret, which is shown this once only.
 
-    Without ``expires_in_days`` it lives as long as the platform's settings say.
+    Without ``expires_in_days`` it is valid as long as the platform's settings say.
     """
     user = _person(actor)
     cleaned = name.strip()
@@ -173,13 +173,13 @@ def create_api_key(
     unknown = set(scopes) - set(known_scopes(user.role))
     if unknown:
         raise InvalidInput(
-            _("Your role cannot give %(scopes)s.") % {"scopes": ", ".join(sorted(unknown))},
+            _("Your role cannot grant %(scopes)s.") % {"scopes": ", ".join(sorted(unknown))},
             field="scopes",
         )
     usable = ApiKey.objects.filter(user=user, revoked_at=None).count()
     if usable >= MAX_KEYS:
         raise Conflict(
-            _("You have %(count)s keys already.") % {"count": usable},
+            _("You already have %(count)s keys.") % {"count": usable},
             code="too_many_api_keys",
             remedy=_("Revoke one that is no longer used."),
             numbers={"limit": MAX_KEYS, "used": usable},
@@ -209,7 +209,7 @@ def _expiry(days: int | None, never: bool) -> datetime | None:
         days = PlatformSettings.load().api_key_days
     if not 1 <= days <= MAX_KEY_DAYS:
         raise InvalidInput(
-            _("A key lives for 1 to %(limit)s days.") % {"limit": MAX_KEY_DAYS},
+            _("A key is valid for 1 to %(limit)s days.") % {"limit": MAX_KEY_DAYS},
             field="expires_in_days",
             numbers={"limit": MAX_KEY_DAYS, "given": days},
         )

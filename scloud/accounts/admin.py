@@ -114,7 +114,6 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         self.fields["allowed_from"].initial = "\n".join(self.instance.networks)
 
     def clean_allowed_from(self) -> list[str]:
-        """Return the networks."""
         try:
             return check_networks(self.cleaned_data["allowed_from"].split())
         except InvalidInput as error:
@@ -136,7 +135,7 @@ class ApiKeyAdmin(ButtonAdmin):
             "revoke",
             _("Revoke"),
             _revoke,
-            reason=lambda key: _now("It is revoked already.") if key.revoked_at else "",
+            reason=lambda key: _now("It has already been revoked.") if key.revoked_at else "",
             confirm=_("Programs that use it lose access immediately."),
             batch=True,
         ),

@@ -22,7 +22,6 @@ def _press(verb: Verb, actor: Actor, row: Any) -> str:
 
 
 def verb_buttons(kind: str) -> tuple[Button, ...]:
-    """Return the buttons that the catalogue of a kind declares."""
     return tuple(
         Button(
             verb.admin_path,

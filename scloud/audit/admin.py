@@ -19,8 +19,6 @@ class OperationAdmin(ReadOnlyAdmin):
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    """What happened to resources."""
-
     list_display = ("at", "kind", "resource_kind", "resource_id", "tenant")
     list_filter = ("resource_kind", "at", "tenant")
     list_select_related = ("tenant",)

@@ -64,7 +64,6 @@ def _line(row: Operation, form: int) -> str:
 
 
 def form_for(rows: Iterable[Operation]) -> int:
-    """Return in which form a batch is sealed."""
     return DETAILED_FORM if any(row.detail for row in rows) else PLAIN_FORM
 
 

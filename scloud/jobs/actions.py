@@ -30,7 +30,7 @@ def cancel_job(*, actor: Actor, job: Job) -> None:
     audit.note(job, before={"status": job.status})
     if not knows(job.kind):
         raise Conflict(
-            gettext("This release does not know jobs of kind %(kind)s.") % {"kind": job.kind},
+            gettext("This release does not support jobs of kind %(kind)s.") % {"kind": job.kind},
             code="job_kind_unknown",
             remedy=gettext("Cancel it with the release that queued it."),
         )

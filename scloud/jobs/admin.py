@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -32,22 +33,26 @@ def _not_active(job: Job) -> str:
     return "" if job.is_active else _("It has already ended.")
 
 
+STEP_STATES = {
+    "waiting": gettext_lazy("waiting"),
+    "running": gettext_lazy("running"),
+    "done": gettext_lazy("done"),
+    "failed": gettext_lazy("failed"),
+}
+
+
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
-    """The durable jobs of all tenants."""
-
     list_display = (
         "created_at",
         "title",
+        "status",
+        "progress_percent",
+        "error_code",
         "kind",
         "target_id",
         "tenant",
-        "status",
-        "lane",
-        "progress_percent",
-        "attempt",
         "lease_owner",
-        "error_code",
     )
     list_filter = ("status", "lane", "kind", "created_at", "tenant")
     list_select_related = ("tenant",)
@@ -67,6 +72,18 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
             batch=True,
         ),
     )
+
+    exclude = ("steps",)
+    readonly_fields = ("shown_steps",)
+
+    @admin.display(description=gettext_lazy("steps"))
+    def shown_steps(self, job: Job) -> str:
+        """One line per step, with its state."""
+        lines = (
+            (step.get("label", step["name"]), STEP_STATES.get(step["state"], step["state"]))
+            for step in job.steps
+        )
+        return format_html_join("", "<div>{}: {}</div>", lines)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Newest first."""

@@ -16,7 +16,7 @@ said = Said(logging.getLogger(__name__))
 def ring(job_id: str) -> str:
     """Do what has its turn; the id only names the job that the wake-up was sent for.
 
-    The answer is for the log: the Job row is the truth.
+    The answer is for the log: the Job row is authoritative.
     """
     try:
         workers.announce()

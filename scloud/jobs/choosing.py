@@ -26,7 +26,7 @@ from scloud.lib.locks import advisory_key
 
 LOCK = advisory_key("scloud.jobs.choose")
 
-# Only jobs whose lease lives count as running: a worker that died holds nobody up. The counts are
+# Only jobs with a valid lease count as running: a worker that died blocks nobody. The counts are
 # this machine's, whose slots are to be given away; the choice is from all jobs.
 CHOICE = """
 WITH held AS (

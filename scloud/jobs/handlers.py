@@ -194,5 +194,4 @@ def handler_for(kind: str) -> Handler:
 
 
 def registered_kinds() -> list[str]:
-    """Return every kind that can run."""
     return sorted(_handlers)

@@ -66,7 +66,6 @@ class Leases:
                 self._thread.start()
 
     def drop(self, job_id: str, attempt: int) -> None:
-        """Let a lease go."""
         with self._lock:
             self._held.pop((job_id, attempt), None)
 

@@ -1,4 +1,4 @@
-"""The durable job: the truth about work in flight. django-q2 only wakes workers up."""
+"""The durable job: the authoritative record of work in flight. django-q2 only wakes workers up."""
 
 from django.db import models
 from django.db.models import Q
@@ -12,13 +12,10 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def job_id() -> str:
-    """Return a fresh job id."""
     return new_id("job")
 
 
 class JobStatus(models.TextChoices):
-    """Where a job is."""
-
     QUEUED = "queued", _("Queued")
     RUNNING = "running", _("Running")
     SUCCEEDED = "succeeded", _("Succeeded")
@@ -33,52 +30,58 @@ class Job(models.Model):
     """A piece of work on one target.
 
     ``attempt`` is the fencing token: a worker may write only while the row still carries the
-    attempt number that it claimed. ``lease_until`` tells the sweep when a worker is gone.
+    attempt number that it claimed. ``lease_until`` shows the sweep when a worker is gone.
     """
 
-    id = models.CharField(primary_key=True, max_length=20, default=job_id, editable=False)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, related_name="+")
-    kind = models.CharField(max_length=60)
-    title = models.CharField(max_length=200)
-    target_kind = models.CharField(max_length=30)
-    target_id = models.CharField(max_length=40)
-    payload = models.JSONField(default=dict)
-    result = models.JSONField(default=dict)
-    status = models.CharField(max_length=10, choices=JobStatus.choices, default=JobStatus.QUEUED)
-    exclusive = models.BooleanField(default=True)
-    attempt = models.PositiveIntegerField(default=0)
-    max_attempts = models.PositiveIntegerField(default=5)
-    lease_owner = models.CharField(max_length=80, blank=True)
-    lease_until = models.DateTimeField(null=True)
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=job_id, editable=False)
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=_("tenant"), null=True, related_name="+"
+    )
+    kind = models.CharField(_("type"), max_length=60)
+    title = models.CharField(_("title"), max_length=200)
+    target_kind = models.CharField(_("target type"), max_length=30)
+    target_id = models.CharField(_("target ID"), max_length=40)
+    payload = models.JSONField(_("input"), default=dict)
+    result = models.JSONField(_("result"), default=dict)
+    status = models.CharField(
+        _("status"), max_length=10, choices=JobStatus.choices, default=JobStatus.QUEUED
+    )
+    exclusive = models.BooleanField(_("exclusive"), default=True)
+    attempt = models.PositiveIntegerField(_("attempts"), default=0)
+    max_attempts = models.PositiveIntegerField(_("maximum number of attempts"), default=5)
+    lease_owner = models.CharField(_("worker"), max_length=80, blank=True)
+    lease_until = models.DateTimeField(_("leased until"), null=True)
     # The defaults of the database serve releases that do not know the columns.
     lane = models.CharField(
-        max_length=10, choices=Lane.choices, default=Lane.SHORT, db_default=Lane.SHORT
+        _("lane"), max_length=10, choices=Lane.choices, default=Lane.SHORT, db_default=Lane.SHORT
     )
     # Seconds from the first claim to the deadline, for jobs whose time in the queue counts not.
-    limit_s = models.PositiveIntegerField(null=True)
+    limit_s = models.PositiveIntegerField(_("time limit (s)"), null=True)
     # Where a job that gave its slot back goes on: {"step": name, "memory": {...}}.
-    parked = models.JSONField(null=True)
-    not_before = models.DateTimeField(default=timezone.now)
+    parked = models.JSONField(_("waiting"), null=True)
+    not_before = models.DateTimeField(_("not before"), default=timezone.now)
     # When a worker was last woken for it.
-    rung_at = models.DateTimeField(default=timezone.now)
-    deadline = models.DateTimeField()
-    progress_percent = models.PositiveSmallIntegerField(default=0)
-    step = models.CharField(max_length=120, blank=True)
+    rung_at = models.DateTimeField(_("last wake-up"), default=timezone.now)
+    deadline = models.DateTimeField(_("deadline"))
+    progress_percent = models.PositiveSmallIntegerField(_("progress (%)"), default=0)
+    step = models.CharField(_("current step"), max_length=120, blank=True)
     # [{"name", "label", "state": waiting|running|done|failed, "at": iso time}, ...]
-    steps = models.JSONField(default=list)
-    error_code = models.CharField(max_length=60, blank=True)
-    error_message = models.TextField(blank=True)
-    error_remedy = models.TextField(blank=True)
+    steps = models.JSONField(_("steps"), default=list)
+    error_code = models.CharField(_("error code"), max_length=60, blank=True)
+    error_message = models.TextField(_("error message"), blank=True)
+    error_remedy = models.TextField(_("remedy"), blank=True)
     # What tenants must not read: the driver's own words, with paths, URIs and names of hosts.
-    error_detail = models.TextField(blank=True, db_default="")
-    created_by = models.CharField(max_length=320, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
+    error_detail = models.TextField(_("error detail"), blank=True, db_default="")
+    created_by = models.CharField(_("started by"), max_length=320, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    started_at = models.DateTimeField(_("started"), null=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
 
     objects = TenantManager()
 
     class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(

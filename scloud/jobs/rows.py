@@ -12,8 +12,6 @@ from scloud.lib.backoff import Said
 
 
 class HasKey(Protocol):
-    """A row of a table."""
-
     @property
     def pk(self) -> object:
         """Its primary key."""

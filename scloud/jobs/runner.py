@@ -43,7 +43,6 @@ BUSY_PATIENCE_S = 300.0
 
 
 def worker_name() -> str:
-    """Return this worker's name in leases."""
     return f"{choosing.machine()}:{os.getpid()}"
 
 
@@ -81,8 +80,6 @@ def claim_next() -> Job | None:
 
 
 class _Run:
-    """One attempt at one job."""
-
     def __init__(self, job: Job, handler: Handler) -> None:
         self.job = job
         self.handler = handler

@@ -1,4 +1,4 @@
-"""What the workers of each machine can do, told by themselves.
+"""What the workers of each machine can do, reported by themselves.
 
 During an upgrade old and new workers run side by side. A job whose kind the old ones do not know
 waits for a new one; operators are told when there is none.

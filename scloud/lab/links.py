@@ -61,7 +61,6 @@ def netns_exists(netns: str) -> bool:
 
 
 def ensure_bridge(name: str, addresses: list[str]) -> None:
-    """A bridge that is up and has these addresses."""
     if not exists(name):
         run("ip", "link", "add", name, "type", "bridge", "forward_delay", "0", "stp_state", "0")
         run("sysctl", "-qw", f"net.ipv6.conf.{name}.accept_ra=0", check=False)

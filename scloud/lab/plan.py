@@ -51,8 +51,6 @@ class SegmentPlan:
 
 @dataclass(frozen=True)
 class HostPlan:
-    """One libvirt host of a lab."""
-
     lab: Lab
     number: int
 

@@ -91,7 +91,6 @@ class Cluster:
         return pid if alive(pid) and data == self.data else None
 
     def accepts(self) -> bool:
-        """Whether the server answers."""
         return succeeds(_binaries() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port))
 
     def up(self, *, timeout_s: float = 30) -> str:

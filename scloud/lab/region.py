@@ -145,7 +145,6 @@ def central_is_up(lab: Lab) -> bool:
 
 
 def is_up(lab: Lab) -> bool:
-    """Whether the whole lab answers."""
     return (
         links.exists(lab.external_bridge)
         and central_is_up(lab)

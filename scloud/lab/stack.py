@@ -58,16 +58,13 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the console is."""
         return f"http://localhost:{self.console_port}"
 
     @property
     def cluster(self) -> postgres.Cluster:
-        """The private PostgreSQL."""
         return postgres.Cluster(port=self.postgres_port, fsync=self.durable)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of every process of the stack."""
         return {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "scloud.settings",
@@ -153,7 +150,6 @@ def socket_of(stack: Stack) -> Path:
 
 
 def control(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
-    """Call supervisorctl."""
     return subprocess.run(
         [str(BIN / "supervisorctl"), "-c", str(stack.run / "supervisord.conf"), *words],
         capture_output=True,
@@ -222,7 +218,6 @@ def await_console(stack: Stack, timeout_s: float = 60) -> None:
 
 
 def stop_processes(stack: Stack) -> None:
-    """Stop all processes of the stack."""
     pid = supervisor_pid(stack)
     if pid == 0:
         return

@@ -53,7 +53,7 @@ class Said:
             if self._last.get(key) == state:
                 return False
             if len(self._last) >= self.KEEP:
-                # Objects come and go for as long as the process lives.
+                # Objects come and go for as long as the process runs.
                 self._last.clear()
             self._last[key] = state
         self._log.log(level, message, *values)

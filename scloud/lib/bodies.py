@@ -39,7 +39,6 @@ DEFAULT_RULE: Final = BodyRule(lambda: DEFAULT_MAX_BYTES)
 
 
 def rule_of(function: Callable[..., Any], method: str) -> BodyRule:
-    """Return the rule of a view function for an HTTP method."""
     view = getattr(function, "view_class", None) or getattr(function, "cls", None)
     name = getattr(function, "actions", {}).get(method.lower(), method.lower())
     for owner in (getattr(view, name, None), view, function):
@@ -50,7 +49,6 @@ def rule_of(function: Callable[..., Any], method: str) -> BodyRule:
 
 
 def rule_for(path: str, method: str) -> BodyRule:
-    """Return the rule of the view at a path."""
     try:
         return rule_of(resolve(path).func, method)
     except Resolver404:

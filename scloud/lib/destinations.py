@@ -152,7 +152,7 @@ class Destinations:
             or port == 0
         ):
             raise InvalidInput(
-                _("Give an http or https URL."),
+                _("Enter an http or https URL."),
                 code="url_invalid",
                 field=field,
                 remedy=_("Such as https://example.org/image.qcow2."),

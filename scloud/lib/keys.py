@@ -24,7 +24,7 @@ class Purpose(StrEnum):
     """What a ring is for. Sessions, CSRF and the like use Django's ``SECRET_KEY``."""
 
     SEALING = "sealing"  # secrets that are kept for a while
-    QUOTES = "quotes"  # prices that were promised
+    QUOTES = "quotes"  # signatures of quoted prices
     DIGESTS = "digests"  # API keys, tickets: what is looked up and never shown again
 
 

@@ -55,7 +55,6 @@ class OneLine(logging.Filter):
     """Shortens what is logged of each request during an outage: a line instead of a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through."""
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if outage_of(error) is not None:
             words = str(error).strip().splitlines()

@@ -117,7 +117,6 @@ TRANSPORT: Mapping[str, Any] = {
 
 
 def present_process() -> str:
-    """Return the profile of this process."""
     if "pytest" in sys.modules:
         return "tests"
     return process_name(sys.argv, os.environ)

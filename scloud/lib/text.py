@@ -43,5 +43,4 @@ def is_name(text: str, *, longest: int = 30) -> bool:
 
 @cache
 def time_zones() -> frozenset[str]:
-    """The names of the real time zones."""
     return frozenset(zoneinfo.available_timezones() - _NO_ZONES)

@@ -12,12 +12,12 @@ from scloud.tenancy.admintools import Button, ButtonAdmin, ReadOnlyAdmin
 
 def _release(actor: Actor, row: SweepFreeze) -> str:
     freezing.release(actor=actor, row=row)
-    return _("The sweeps go on. What lies in the recycle bin has its whole retention again.")
+    return _("The sweeps run again. The retention of everything in the recycle bin starts anew.")
 
 
 def _not_now(row: SweepFreeze) -> str:
     if row.released_at is not None:
-        return _("It was released already.")
+        return _("It has already been released.")
     missing = freezing.missing_reports(row)
     if missing:
         return _("The drift report is not complete yet: %(missing)s.") % {

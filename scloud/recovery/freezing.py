@@ -67,11 +67,13 @@ def look() -> None:
             seen["database"],
             seen["relation"],
         ):
-            reasons.append(_("the database was made anew from a backup"))
+            reasons.append(_("the database was restored from a backup"))
         elif life.timeline != seen["timeline"]:
-            reasons.append(_("the database server was set back in time, or a standby took over"))
+            reasons.append(
+                _("the database server was restored to an earlier time, or a standby took over")
+            )
         if life.beat and beaten > life.beat:
-            reasons.append(_("the database is older than what this machine saw of it"))
+            reasons.append(_("the database is older than this machine has last seen it"))
         if reasons:
             freeze("; ".join(reasons))
         beat = max(life.beat, beaten if reasons else 0) + 1
@@ -106,7 +108,7 @@ def missing_reports(row: SweepFreeze) -> list[str]:
 def release(*, actor: Actor, row: SweepFreeze) -> SweepFreeze:
     """Let the sweeps destroy again, after somebody has read the drift report.
 
-    What lies in the recycle bin gets its whole retention anew. Raises Conflict
+    What is in the recycle bin gets its whole retention anew. Raises Conflict
     (``freeze_released``, ``report_incomplete``).
     """
     missing = missing_reports(row)
@@ -115,14 +117,17 @@ def release(*, actor: Actor, row: SweepFreeze) -> SweepFreeze:
             _("The drift report is not complete yet: %(missing)s.")
             % {"missing": ", ".join(missing)},
             code="report_incomplete",
-            remedy=_("Wait until the sweeper has looked at everything, then read the report."),
+            remedy=_(
+                "Wait until every host, pool and network controller has answered, then read the "
+                "report. Repair what does not answer, or enter the address of its replacement."
+            ),
             numbers={"missing": missing},
         )
     changed = SweepFreeze.objects.filter(pk=row.pk, released_at=None).update(
         released_at=timezone.now(), released_by=actor.label
     )
     if not changed:
-        raise Conflict(_("This freeze was released already."), code="freeze_released")
+        raise Conflict(_("This freeze has already been released."), code="freeze_released")
     for run in _on_release:
         run()
     audit.note(row, after={"reason": row.reason})

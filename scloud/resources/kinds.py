@@ -43,7 +43,6 @@ class Kind:
     view_permission: str = ""
 
     def model_class(self) -> type[models.Model]:
-        """Return the model."""
         return apps.get_model(self.model)
 
     def rows(self) -> models.QuerySet[Any]:
@@ -56,7 +55,6 @@ _kinds: dict[str, Kind] = {}
 
 
 def register(kind: Kind) -> None:
-    """Make a kind known."""
     _kinds[kind.kind] = kind
 
 

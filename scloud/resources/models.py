@@ -31,10 +31,10 @@ slug_validator = RegexValidator(
 class Region(models.Model):
     """A data centre: its network controller and its resources."""
 
-    id = models.CharField(primary_key=True, max_length=30, validators=[slug_validator])
+    id = models.CharField(_("ID"), primary_key=True, max_length=30, validators=[slug_validator])
     name = models.CharField(_("name"), max_length=60)
     enabled = models.BooleanField(_("enabled"), default=True)
-    position = models.PositiveSmallIntegerField(default=0)
+    position = models.PositiveSmallIntegerField(_("position in the list"), default=0)
     ovn_nb = models.CharField(
         _("OVN northbound database"),
         max_length=200,
@@ -59,6 +59,8 @@ class Region(models.Model):
     )
 
     class Meta:
+        verbose_name = _("region")
+        verbose_name_plural = _("regions")
         ordering = ["position", "name"]
 
     def __str__(self) -> str:
@@ -70,12 +72,14 @@ class Resource(models.Model):
 
     KIND: ClassVar[str] = ""
 
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
-    region = models.ForeignKey(Region, models.PROTECT, related_name="+")
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    region = models.ForeignKey(Region, models.PROTECT, verbose_name=_("region"), related_name="+")
     name = models.CharField(_("name"), max_length=60)
     remark = models.CharField(_("remark"), max_length=200, blank=True)
-    tags = ArrayField(models.CharField(max_length=60), default=list, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    tags = ArrayField(
+        models.CharField(max_length=60), verbose_name=_("tags"), default=list, blank=True
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     objects = TenantManager()
 
@@ -114,10 +118,12 @@ class Resource(models.Model):
 class Binnable(models.Model):
     """Columns of a resource that goes to the recycle bin when it is deleted."""
 
-    binned_at = models.DateTimeField(null=True, editable=False)
-    destroy_at = models.DateTimeField(null=True, editable=False)
-    binned_automatically = models.BooleanField(default=False, editable=False)
-    destroyed_at = models.DateTimeField(null=True, editable=False)
+    binned_at = models.DateTimeField(_("moved to the recycle bin"), null=True, editable=False)
+    destroy_at = models.DateTimeField(_("to be destroyed"), null=True, editable=False)
+    binned_automatically = models.BooleanField(
+        _("moved to the recycle bin by the platform"), default=False, editable=False
+    )
+    destroyed_at = models.DateTimeField(_("destroyed"), null=True, editable=False)
 
     class Meta:
         abstract = True

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from scloud.accounts import actions
 from scloud.rest.fields import WholeNumber
 from scloud.rest.inputs import valid
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.views import ResourceViewSet
 from scloud.tenancy.models import ApiKey
 
@@ -20,7 +21,7 @@ _SHOWN: Final = (
 )  # fmt: skip
 
 
-class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
+class ApiKeySerializer(ShownSerializer[ApiKey]):
     """A key without its secret."""
 
     networks = serializers.ListField(child=serializers.CharField(), read_only=True)
@@ -33,7 +34,7 @@ class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
 
 
 class NewApiKeySerializer(ApiKeySerializer):
-    """A key that was just made, with its secret, which is told this once."""
+    """A key that was just made, with its secret, which is shown only this once."""
 
     secret = serializers.CharField(read_only=True)
 
@@ -100,6 +101,8 @@ class ApiKeyViewSet(ResourceViewSet):
         key, secret = actions.create_api_key(actor=self.actor, **valid(ApiKeyInput, request))
         return Response({**self.get_serializer(key).data, "secret": secret}, status=201)
 
+    create.keeps_answer = False  # type: ignore[attr-defined]  # read by scloud.rest.idempotency
+
     @extend_schema(
         request=NetworksInput,
         responses={200: ApiKeySerializer},
@@ -112,13 +115,10 @@ class ApiKeyViewSet(ResourceViewSet):
         """Say from where a key may be used."""
         key = self.get_object()
 
-        def answer() -> Response:
-            changed = actions.set_key_networks(
-                actor=self.actor, key=key, **valid(NetworksInput, request)
-            )
-            return Response(self.get_serializer(changed).data)
-
-        return self.once(answer)
+        changed = actions.set_key_networks(
+            actor=self.actor, key=key, **valid(NetworksInput, request)
+        )
+        return Response(self.get_serializer(changed).data)
 
     @extend_schema(request=None, responses={200: ApiKeySerializer})
     @action(detail=True, methods=["post"])
@@ -126,8 +126,5 @@ class ApiKeyViewSet(ResourceViewSet):
         """Make a key useless at once."""
         key = self.get_object()
 
-        def answer() -> Response:
-            actions.revoke_api_key(actor=self.actor, key=key)
-            return Response(self.get_serializer(self.get_object()).data)
-
-        return self.once(answer)
+        actions.revoke_api_key(actor=self.actor, key=key)
+        return Response(self.get_serializer(self.get_object()).data)

@@ -5,11 +5,37 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
 from django.utils.translation import gettext as _
-from rest_framework import exceptions
+from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
 from scloud.lib.errors import NotFound, ScloudError, TooLarge
+
+
+class FieldErrorShape(serializers.Serializer[Any]):
+    """What is wrong with one field."""
+
+    field = serializers.CharField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class ErrorShape(serializers.Serializer[Any]):
+    """A refusal or failure. ``code`` is stable; ``message`` is one sentence for people."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+    field = serializers.CharField(required=False, help_text="The value that it is about.")
+    remedy = serializers.CharField(required=False, help_text="What to do.")
+    numbers = serializers.DictField(required=False, help_text="The figures of the message.")
+    reason = serializers.CharField(required=False, help_text="What is wrong with the field.")
+
+    def get_fields(self) -> dict[str, Any]:
+        # "errors" is an attribute of every serializer, so it cannot be declared as a field.
+        every = FieldErrorShape(
+            many=True, required=False, help_text="Every wrong field of the request."
+        )
+        return {**super().get_fields(), "errors": every}
 
 
 def _first(detail: Any, path: str = "") -> tuple[str, str, str]:
@@ -61,6 +87,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         headers = {}
         if exc.numbers and "retry_after_s" in exc.numbers:
             headers["Retry-After"] = str(exc.numbers["retry_after_s"])
+        if exc.http_status == 401:
+            headers["WWW-Authenticate"] = context["view"].get_authenticate_header(
+                context["request"]
+            )
         return Response(exc.as_dict(), status=exc.http_status, headers=headers)
     response = drf_handler(exc, context)
     if response is None or not isinstance(exc, exceptions.APIException):

@@ -1,8 +1,10 @@
 """Idempotency keys: the second POST with the same key gets the first one's answer."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, Final
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -21,7 +23,19 @@ from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 
 HEADER = "Idempotency-Key"
+MAX_LENGTH: Final = 120
+# Printable ASCII; spaces at the ends are lost on the way.
+PATTERN: Final = "[!-~]([ -~]*[!-~])?"
 KEEP = timedelta(days=1)
+
+
+def keeps_answer(method: str, handler: Callable[..., Any] | None) -> bool:
+    """Return whether what a view answers is kept for the next request with the same key.
+
+    It is for POST and DELETE, unless the handler has ``keeps_answer = False``: an answer that holds
+    a secret is kept nowhere, and a stream is no answer that could be.
+    """
+    return method in {"POST", "DELETE"} and bool(getattr(handler, "keeps_answer", handler))
 
 
 def forget_old() -> int:
@@ -64,14 +78,16 @@ def once(request: Request, actor: Actor, answer: Callable[[], Response]) -> Resp
     Raises Conflict (``idempotency_key_in_use``) while the first one is still running, InvalidInput
     when the key was used for something else, Forbidden when a right was lost.
     """
-    key = request.headers.get(HEADER, "")
-    if not key:
+    key = request.headers.get(HEADER)
+    if key is None:
         return answer()
-    if len(key) > 120 or not key.isprintable():
+    if len(key) > MAX_LENGTH or not re.fullmatch(PATTERN, key):
         raise InvalidInput(
-            _("%(header)s may have at most 120 printable characters.") % {"header": HEADER},
+            _("%(header)s may have at most %(max)d printable ASCII characters.")
+            % {"header": HEADER, "max": MAX_LENGTH},
             field=HEADER,
             code="invalid_key",
+            numbers={"max": MAX_LENGTH, "asked": len(key)},
         )
     digests = _digests(request)
     with transaction.atomic():
@@ -120,11 +136,11 @@ def _alone(
         )
         return response
     if not earlier.caller:
-        # Kept by an older version: whose answer it is is not known. The work is not done again.
+        # Kept by an older version, which did not note whose it is. The work is not done again.
         raise Conflict(
             _("This Idempotency-Key was used before the platform was upgraded."),
             code="idempotency_answer_lost",
-            remedy=_("Look whether the work was done; use a new key for a new request."),
+            remedy=_("Check whether the work was done. Use a new key for a new request."),
         )
     for right in earlier.rights or []:
         actor.require(right)

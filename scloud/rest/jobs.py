@@ -14,11 +14,26 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from scloud.jobs.models import Job
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.views import ResourceViewSet
 
 
-class JobSerializer(serializers.ModelSerializer[Job]):
+class StepShape(serializers.Serializer[Any]):
+    """A step of a job."""
+
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=["waiting", "running", "done", "failed"])
+    at = serializers.DateTimeField(required=False, help_text="Since when; not while it waits.")
+
+    def get_fields(self) -> dict[str, Any]:
+        # "label" is an attribute of every serializer, so it cannot be declared as a field.
+        return {**super().get_fields(), "label": serializers.CharField()}
+
+
+class JobSerializer(ShownSerializer[Job]):
     """A job: what is being done, how far it is, and how it ended."""
+
+    steps = StepShape(many=True)
 
     class Meta:
         model = Job

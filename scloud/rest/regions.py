@@ -5,13 +5,13 @@ from __future__ import annotations
 from drf_spectacular.utils import (
     extend_schema,
 )
-from rest_framework import serializers
 
 from scloud.resources.models import Region
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.views import ResourceViewSet
 
 
-class RegionSerializer(serializers.ModelSerializer[Region]):
+class RegionSerializer(ShownSerializer[Region]):
     """A region."""
 
     class Meta:

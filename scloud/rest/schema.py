@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.utils.cache import get_conditional_response
-from django.utils.translation import get_language
+from django.utils.translation import get_language, override
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.utils import extend_schema
@@ -28,7 +28,8 @@ def document(language: str) -> tuple[bytes, str]:
             found = _made.get(language)
             if found is None:
                 make: Any = SchemaGenerator  # untyped
-                schema = make().get_schema(request=None, public=True)
+                with override(language or None):
+                    schema = make().get_schema(request=None, public=True)
                 content = bytes(OpenApiJsonRenderer().render(schema))
                 found = content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
                 _made[language] = found

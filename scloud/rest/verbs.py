@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from scloud.jobs.models import Job
 from scloud.rest.fields import Lines
+from scloud.rest.inputs import refuse_other_types, valid
 from scloud.rest.views import ResourceViewSet
 from scloud.tenancy.actor import Actor
 from scloud.verbs import actions, inputs, refusals
@@ -79,14 +80,10 @@ class VerbViewSet(ResourceViewSet):
         route = verb.route
         assert route is not None
         row = self.get_object()
-
-        def answer() -> Response:
-            sent = request.query_params if route.query else _body(verb, request)
-            values = inputs.arguments(verb, self.actor, row, sent)
-            result = actions.invoke(verb, actor=self.actor, row=row, **values)
-            return self._answer(route, row, result)
-
-        return answer() if route.secret else self.once(answer)
+        sent = request.query_params if route.query else _body(verb, request)
+        values = inputs.arguments(verb, self.actor, row, sent)
+        result = actions.invoke(verb, actor=self.actor, row=row, **values)
+        return self._answer(route, row, result)
 
     def _answer(self, route: Route, row: Any, result: Any) -> Response:
         if route.answer is Answer.JOB:
@@ -104,7 +101,7 @@ class VerbViewSet(ResourceViewSet):
     def change(self, verbs: Sequence[Verb], request: Request) -> Response:
         """Change what was sent of a row; each verb is given its own part."""
         row = self.get_object()
-        sent = inputs.checked(_changes(verbs), request.data)
+        sent = valid(_changes(verbs), request)
         for verb in verbs:
             names = inputs.parameters_of(verb)
             values = {name: value for name, value in sent.items() if name in names}
@@ -118,6 +115,7 @@ class VerbViewSet(ResourceViewSet):
         assert verb.route.quote is not None
         row = self.get_object()
         shape = verb.route.quote.input
+        refuse_other_types(shape, request.data)
         values = inputs.arguments(verb, self.actor, row, request.data, shape=shape)
         return Response(actions.price(verb, actor=self.actor, row=row, **values).as_dict())
 
@@ -154,7 +152,10 @@ def routed(view_set: type[VerbViewSet]) -> type[VerbViewSet]:
 
 def _body(verb: Verb, request: Request) -> Any:
     # A verb without input reads no body, whatever was sent.
-    return request.data if verb.input is not None else {}
+    if verb.input is None:
+        return {}
+    refuse_other_types(verb.input, request.data)
+    return request.data
 
 
 def _changes(verbs: Sequence[Verb]) -> Any:
@@ -194,9 +195,12 @@ def _post(verb: Verb, name: str, view_set: type[VerbViewSet]) -> Any:
     def post(self: VerbViewSet, request: Request, pk: str) -> Response:
         return self.begin(verb, request)
 
-    made = action(detail=True, methods=["post"], url_path=verb.route_path)(
+    made: Any = action(detail=True, methods=["post"], url_path=verb.route_path)(
         _named(post, name, route.doc)
     )
+    # An answer with a secret is kept for nobody.
+    made.keeps_answer = not route.secret
+    made.operation_id = route.operation or verb.name
     return extend_schema(
         request=verb.input,
         responses=_responses(route, view_set),
@@ -213,9 +217,11 @@ def _quote(verb: Verb, view_set: type[VerbViewSet]) -> Any:
     def post(self: VerbViewSet, request: Request, pk: str) -> Response:
         return self.price(verb, request)
 
-    made = action(detail=True, methods=["post"], url_path=f"{verb.route_path}/quote")(
+    made: Any = action(detail=True, methods=["post"], url_path=f"{verb.route_path}/quote")(
         _named(post, quote.name, quote.doc)
     )
+    asked = quote.name.removeprefix("quote_").removeprefix(f"{verb.kind}_")
+    made.operation_id = f"quote_{verb.kind}_{asked}"
     return extend_schema(
         request=quote.input,
         responses=view_set.quote_shape,

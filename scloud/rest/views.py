@@ -1,6 +1,5 @@
 """Base classes of the API's views."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -13,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from scloud.lib.errors import Forbidden, InvalidInput, NotFound
-from scloud.rest import idempotency
+from scloud.lib.errors import Forbidden, NotFound
+from scloud.rest import idempotency, queries
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import in_scope_of
@@ -31,18 +30,24 @@ class ActorMixin(APIView):
         super().initial(request, *args, **kwargs)
         if any("\x00" in str(value) for value in kwargs.values()):
             raise NotFound(_("There is no such resource."))
-        for name, values in request.query_params.lists():
-            # PostgreSQL cannot hold the character, so nothing sensible can be meant.
-            if any("\x00" in value for value in [name, *values]):
-                raise InvalidInput(
-                    _("The query has a NUL character."),
-                    code="invalid_query",
-                    field=name.replace("\x00", ""),
-                )
         scope: AbstractContextManager[Any] = in_scope_of(self.actor.tenant)
         self._stack.enter_context(scope)
         if self.view_permission and request.method in {"GET", "HEAD", "OPTIONS"}:
             self.actor.require(self.view_permission)
+        queries.check(self, request)
+        self._keep_answer(request)
+
+    def _keep_answer(self, request: Request) -> None:
+        """Let what handles this request answer once per Idempotency-Key."""
+        name = str(request.method).lower()
+        handler = getattr(self, name, None)
+        if handler is None or not idempotency.keeps_answer(name.upper(), handler):
+            return
+
+        def once(request: Request, *args: Any, **kwargs: Any) -> Response:
+            return idempotency.once(request, self.actor, lambda: handler(request, *args, **kwargs))
+
+        setattr(self, name, once)
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
         with ExitStack() as self._stack:
@@ -65,10 +70,6 @@ class ActorMixin(APIView):
         tenant = self.actor.tenant
         assert tenant is not None
         return tenant
-
-    def once(self, answer: Callable[[], Response]) -> Response:
-        """Answer a POST once per Idempotency-Key."""
-        return idempotency.once(self.request, self.actor, answer)
 
 
 class ResourceViewSet(

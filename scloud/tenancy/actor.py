@@ -56,7 +56,6 @@ class Actor:
 
     @property
     def label(self) -> str:
-        """What the operation log shows."""
         if self.api_key is not None and self.user is not None:
             return f"{self.user.email} ({self.api_key.name})"
         if self.user is not None:

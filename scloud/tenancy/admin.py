@@ -58,18 +58,14 @@ class PlatformSettingsAdmin(ModelAdmin):
         return HttpResponseRedirect(reverse("admin:tenancy_platformsettings_change", args=[1]))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """There is exactly one."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """There is exactly one."""
         return False
 
 
 @admin.register(UserSession)
 class UserSessionAdmin(ReadOnlyAdmin):
-    """Signed-in browsers."""
-
     list_display = ("user", "ip", "user_agent", "created_at", "last_seen_at")
     list_select_related = ("user",)
     search_fields = ("user__email", "ip")
@@ -78,8 +74,6 @@ class UserSessionAdmin(ReadOnlyAdmin):
 
 @admin.register(LoginAttempt)
 class LoginAttemptAdmin(ReadOnlyAdmin):
-    """Who tried to sign in."""
-
     list_display = ("at", "email", "ip", "source", "known_browser", "succeeded")
     list_filter = ("succeeded", "at")
     search_fields = ("email", "ip")

@@ -56,15 +56,12 @@ class ReadOnlyAdmin(ModelAdmin):
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds rows here."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes rows here."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes rows here."""
         return False
 
 
@@ -83,7 +80,6 @@ class ButtonAdmin(ModelAdmin):
         return getattr(obj, "tenant", None)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the URL of the buttons."""
         meta = self.model._meta
         own = path(
             "<path:object_id>/do/<slug:button>/",
@@ -99,7 +95,6 @@ class ButtonAdmin(ModelAdmin):
         raise Http404
 
     def button_view(self, request: HttpRequest, object_id: str, button: str) -> HttpResponse:
-        """Ask (GET) or do it (POST)."""
         chosen = self._button(button)
         obj = self.get_object(request, object_id)
         if obj is None:
@@ -136,7 +131,6 @@ class ButtonAdmin(ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show the buttons above the page."""
         obj = self.get_object(request, object_id)
         shown = []
         if obj is not None:

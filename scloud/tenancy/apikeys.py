@@ -40,7 +40,7 @@ def check_networks(networks: list[str], field: str = "networks") -> list[str]:
                 _("%(text)s is neither an address nor a network.") % {"text": text[:60]},
                 code="network_invalid",
                 field=field,
-                remedy=_("Write it like 192.0.2.0/24 or 2001:db8::/64, without host bits."),
+                remedy=_("Enter it as 192.0.2.0/24 or 2001:db8::/64, without host bits."),
             ) from None
         if network not in found:
             found.append(network)
@@ -64,7 +64,7 @@ def issue(
 ) -> tuple[ApiKey, str]:
     """Return a new key and its secret, which is shown this once only.
 
-    Without ``expires_at`` it lives as long as the platform's settings say; None is for ever.
+    Without ``expires_at`` it is valid as long as the platform's settings say; None is for ever.
     """
     if user.tenant is None:
         raise ValueError("an API key belongs to a tenant's user")

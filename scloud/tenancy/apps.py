@@ -1,11 +1,13 @@
 """Tenants, users, roles, API keys, scoping."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class TenancyConfig(AppConfig):
     name = "scloud.tenancy"
     label = "tenancy"
+    verbose_name = _("Tenants and users")
 
     def ready(self) -> None:
         from django.core import checks

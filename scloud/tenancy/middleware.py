@@ -14,7 +14,6 @@ from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 
 def actor_of(request: HttpRequest, user: User) -> Actor:
-    """Return the actor of a signed-in console user."""
     return Actor(
         tenant=user.tenant,
         user=user,

@@ -18,24 +18,26 @@ from scloud.tenancy.scoping import TenantManager
 
 
 def tenant_id() -> str:
-    """Return a fresh tenant id."""
     return new_id("tenant")
 
 
 def api_key_id() -> str:
-    """Return a fresh API key id."""
     return new_id("key")
 
 
 class Tenant(models.Model):
     """A customer account with one or more users."""
 
-    id = models.CharField(primary_key=True, max_length=20, default=tenant_id, editable=False)
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=tenant_id, editable=False
+    )
     name = models.CharField(_("name"), max_length=80, unique=True)
     is_active = models.BooleanField(_("active"), default=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
+        verbose_name = _("tenant")
+        verbose_name_plural = _("tenants")
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -71,7 +73,6 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Create a tenant's user."""
         user = self.model(email=self.normalize_email(email).lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
@@ -88,18 +89,26 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     email = models.EmailField(_("e-mail"), unique=True)
     full_name = models.CharField(_("full name"), max_length=80, blank=True)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, null=True, blank=True, related_name="users")
-    role = models.CharField(max_length=20, choices=Role.choices, default=Role.OWNER)
-    is_active = models.BooleanField(default=True)
-    is_staff = models.BooleanField(default=False)
-    language = models.CharField(max_length=10, blank=True)
-    time_zone = models.CharField(max_length=40, default="Asia/Shanghai")
+    tenant = models.ForeignKey(
+        Tenant,
+        models.PROTECT,
+        verbose_name=_("tenant"),
+        null=True,
+        blank=True,
+        related_name="users",
+    )
+    role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.OWNER)
+    is_active = models.BooleanField(_("active"), default=True)
+    is_staff = models.BooleanField(_("platform administrator"), default=False)
+    language = models.CharField(_("language"), max_length=10, blank=True)
+    time_zone = models.CharField(_("time zone"), max_length=40, default="Asia/Shanghai")
     theme = models.CharField(
+        _("theme"),
         max_length=5,
         default="auto",
         choices=[("auto", "auto"), ("light", "light"), ("dark", "dark")],
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -107,6 +116,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
         ordering = ["email"]
 
     def __str__(self) -> str:
@@ -116,25 +127,33 @@ class User(AbstractBaseUser, PermissionsMixin):
 class ApiKey(models.Model):
     """A named key of a user. Only a digest of the secret is kept."""
 
-    id = models.CharField(primary_key=True, max_length=20, default=api_key_id, editable=False)
-    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
-    user = models.ForeignKey(User, models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=60)
-    digest = models.CharField(max_length=64, unique=True, editable=False)
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=api_key_id, editable=False
+    )
+    tenant = models.ForeignKey(Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="+")
+    user = models.ForeignKey(User, models.CASCADE, verbose_name=_("user"), related_name="api_keys")
+    name = models.CharField(_("name"), max_length=60)
+    digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
     # The fingerprint of the site's key that made the digest; empty when it is not known.
-    digest_key = models.CharField(max_length=16, blank=True, db_default="", editable=False)
+    digest_key = models.CharField(
+        _("digest key"), max_length=16, blank=True, db_default="", editable=False
+    )
     # From where it may be used, such as 192.0.2.0/24; an empty list means from everywhere.
-    networks = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
+    networks = models.JSONField(
+        _("allowed networks"), default=list, db_default=models.Value([], models.JSONField())
+    )
     # Patterns like those of roles; a key never allows more than its user's role does.
-    scopes = models.JSONField(default=list)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    scopes = models.JSONField(_("scopes"), default=list)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects = TenantManager()
 
     class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
         ordering = ["-created_at"]
 
     def __str__(self) -> str:
@@ -151,14 +170,16 @@ class ApiKey(models.Model):
 class UserSession(models.Model):
     """A signed-in browser, so that people can see and end theirs."""
 
-    session_key = models.CharField(max_length=40, primary_key=True)
-    user = models.ForeignKey(User, models.CASCADE, related_name="sessions")
-    ip = models.GenericIPAddressField(null=True)
-    user_agent = models.CharField(max_length=300, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    last_seen_at = models.DateTimeField(default=timezone.now)
+    session_key = models.CharField(_("session"), max_length=40, primary_key=True)
+    user = models.ForeignKey(User, models.CASCADE, verbose_name=_("user"), related_name="sessions")
+    ip = models.GenericIPAddressField(_("IP address"), null=True)
+    user_agent = models.CharField(_("browser"), max_length=300, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now)
 
     class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
         ordering = ["-last_seen_at"]
 
     def __str__(self) -> str:
@@ -168,16 +189,18 @@ class UserSession(models.Model):
 class LoginAttempt(models.Model):
     """A password that was tried (see lockout.py). It counts as wrong until it is known better."""
 
-    email = models.CharField(max_length=254, db_index=True)
-    ip = models.GenericIPAddressField(null=True)
-    succeeded = models.BooleanField()
-    at = models.DateTimeField(default=timezone.now, db_index=True)
+    email = models.CharField(_("e-mail"), max_length=254, db_index=True)
+    ip = models.GenericIPAddressField(_("IP address"), null=True)
+    succeeded = models.BooleanField(_("succeeded"))
+    at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
     # Whose password, whatever the spelling; from where: an address, a network or a known browser.
-    account = models.CharField(max_length=270, blank=True, db_default="")
-    source = models.CharField(max_length=80, blank=True, db_default="")
-    known_browser = models.BooleanField(db_default=False)
+    account = models.CharField(_("account"), max_length=270, blank=True, db_default="")
+    source = models.CharField(_("source"), max_length=80, blank=True, db_default="")
+    known_browser = models.BooleanField(_("known browser"), db_default=False)
 
     class Meta:
+        verbose_name = _("login attempt")
+        verbose_name_plural = _("login attempts")
         indexes = [models.Index(fields=["account", "-at"], name="login_attempt_account_at")]
 
     def __str__(self) -> str:
@@ -222,19 +245,21 @@ class RateCounter(models.Model):
 class PlatformSettings(models.Model):
     """The administrator's global switches; one row."""
 
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    id = models.PositiveSmallIntegerField(_("ID"), primary_key=True, default=1, editable=False)
     auto_renew = models.BooleanField(_("auto-renew by default"), default=True)
     bin_retention_s = models.PositiveIntegerField(
-        _("recycle-bin retention (s)"),
+        _("recycle bin retention (s)"),
         default=360_000,
         validators=[MinValueValidator(1), MaxValueValidator(360_000)],
     )
     auto_destroy = models.BooleanField(_("destroy automatically after the retention"), default=True)
-    quota_enabled = models.BooleanField(_("quota"), default=True)
+    quota_enabled = models.BooleanField(_("enforce quotas"), default=True)
     snapshots_per_disk = models.PositiveIntegerField(
-        _("snapshots per disk"), default=10, help_text=_("0 means unlimited")
+        _("snapshots per disk"), default=10, help_text=_("0 means unlimited.")
     )
-    expired_grace_days = models.PositiveIntegerField(_("days from expiry to the bin"), default=7)
+    expired_grace_days = models.PositiveIntegerField(
+        _("days from expiry to the recycle bin"), default=7
+    )
     refund_unused = models.BooleanField(_("refund unused paid time on destroy"), default=True)
     idle_logout_min = models.PositiveIntegerField(
         _("idle logout (min)"), default=15, validators=[MinValueValidator(1)]
@@ -244,14 +269,14 @@ class PlatformSettings(models.Model):
         default=12,
         db_default=12,
         validators=[MinValueValidator(1)],
-        help_text=_("However busy they are."),
+        help_text=_("Even while they are in use."),
     )
     api_key_days = models.PositiveIntegerField(
         _("API keys expire after (days)"),
         default=90,
         db_default=90,
         validators=[MinValueValidator(1), MaxValueValidator(3650)],
-        help_text=_("Unless the person who makes one chooses something else."),
+        help_text=_("The default. Another period can be chosen for each key."),
     )
     events_keep_days = models.PositiveIntegerField(
         _("events are kept for (days)"),

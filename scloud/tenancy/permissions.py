@@ -18,7 +18,7 @@ class Role(models.TextChoices):
 # API key with scopes has it only if it was given to the key.
 SPEND = "billing.spend"
 
-# An operator buys and runs resources but does not see the books; finance sees and pays for
+# An operator buys and runs resources but does not see billing; finance sees and pays for
 # everything but runs nothing.
 GRANTS: dict[str, tuple[str, ...]] = {
     Role.OWNER: ("*",),
@@ -76,5 +76,4 @@ def matches(pattern: str, permission: str) -> bool:
 
 
 def role_allows(role: str, permission: str) -> bool:
-    """Tell whether a role includes a permission."""
     return any(matches(pattern, permission) for pattern in GRANTS.get(role, ()))

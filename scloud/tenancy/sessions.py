@@ -1,4 +1,4 @@
-"""How long a browser's session lives. One rule for pages, API, websockets and screens."""
+"""How long a browser's session is valid. One rule for pages, API, websockets and screens."""
 
 from datetime import timedelta
 from typing import Any, Final

@@ -20,8 +20,6 @@ MAX_ROWS = 100
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of one row of a batch."""
-
     row: Any
     job: Job | None
     error: ScloudError | None
@@ -57,7 +55,7 @@ def run_batch(
     known = _verb(kind, verb)
     if not 1 <= len(rows) <= MAX_ROWS:
         raise InvalidInput(
-            _("Choose 1 to %(max)d %(kind)s.")
+            _("Select 1 to %(max)d items (%(kind)s).")
             % {"max": MAX_ROWS, "kind": kinds.get(kind).label_plural},
             code="batch_size",
             field="ids",
@@ -67,7 +65,7 @@ def run_batch(
     for name in given:
         if name not in inputs.parameters_of(known):
             raise InvalidInput(
-                _("%(option)s has no meaning for %(verb)s.") % {"option": name, "verb": verb},
+                _("%(option)s does not apply to %(verb)s.") % {"option": name, "verb": verb},
                 code="option_unknown",
                 field=name,
                 remedy=_("Leave it out."),

@@ -55,7 +55,8 @@ class Route:
 
     ``doc`` is its sentence in the schema. ``name`` (default: from the path) is the last part of the
     URL's name. With ``query`` the input is read from the query. An answer with a ``secret`` is kept
-    nowhere, not even for a second request with the same Idempotency-Key.
+    nowhere, not even for a second request with the same Idempotency-Key. ``operation`` is what
+    generated clients call it by, where another kind has a verb of the same name.
     """
 
     doc: str
@@ -63,6 +64,7 @@ class Route:
     path: str = ""
     method: Literal["post", "patch", "delete"] = "post"
     name: str = ""
+    operation: str = ""
     answer: Answer = Answer.JOB
     made: str = ""
     shape: Input | None = None
@@ -322,5 +324,4 @@ def of_kind(kind: str) -> Catalogue[Any]:
 
 
 def all_catalogues() -> list[Catalogue[Any]]:
-    """Return every catalogue, in the order of their declaration."""
     return list(_catalogues.values())

@@ -60,7 +60,6 @@ class Machine(Generic[Row]):
     # --- what kinds differ in
 
     def standing(self, row: Row) -> str:
-        """Return where a row stands in the table."""
         return str(cast(Any, row).status)
 
     def event_data(self, row: Row) -> dict[str, Any]:
@@ -83,7 +82,6 @@ class Machine(Generic[Row]):
         return status
 
     def tell(self, row: Row, kind: str, **data: Any) -> None:
-        """Write an event of a row."""
         events.emit(
             tenant_id=cast(Any, row).tenant_id,
             kind=kind,
@@ -155,7 +153,7 @@ class Machine(Generic[Row]):
         actor: Actor,
         job: Job | None = None,
     ) -> Job:
-        """Insert a row that is in flight from its birth, and queue its job or join ``job``.
+        """Insert a row that is in flight from the start, and queue its job or join ``job``.
 
         For kinds without a task; others are inserted as *new* and then begun.
         """

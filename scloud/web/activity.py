@@ -58,8 +58,6 @@ def _duration(job: Job) -> timedelta | None:
 
 
 class TasksView(ListView):
-    """All jobs of the tenant."""
-
     kind = "job"
     permission = "jobs.view"
     title = _("Tasks")
@@ -198,8 +196,6 @@ def _verb_button(operation: Operation) -> str:
 
 
 class OperationsView(ListView):
-    """The operation log."""
-
     kind = "operation"
     permission = "audit.view"
     title = _("Operation log")

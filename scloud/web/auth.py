@@ -49,8 +49,6 @@ def safe_next(request: HttpRequest, fallback: str = "/") -> str:
 
 @method_decorator([never_cache, sensitive_post_parameters("password")], name="dispatch")
 class LoginView(View):
-    """The login page."""
-
     # Nobody is known yet: an address, a password and where to go next.
     body_rule = BodyRule(lambda: 64 * 1024)
 
@@ -81,7 +79,6 @@ class LoginView(View):
         return safe_next(request, home)
 
     def show(self, request: HttpRequest, form: LoginForm, *, status: int = 200) -> HttpResponse:
-        """Render the page."""
         context: dict[str, Any] = {"form": form, "next": safe_next(request, "")}
         return render(request, "registration/login.html", context, status=status)
 
@@ -92,7 +89,6 @@ class LogoutView(View):
     http_method_names = ["post", "options"]
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """End the session."""
         signin.sign_out(request)
         return HttpResponseRedirect(resolve_url("login"))
 

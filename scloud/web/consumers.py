@@ -1,4 +1,4 @@
-"""The websocket of a page: events of its tenant, for as long as the session lives."""
+"""The websocket of a page: events of its tenant, for as long as the session is valid."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ _open: Counter[int] = Counter()
 
 
 def still_valid(user_id: int, tenant_id: str, session_key: str | None) -> bool:
-    """Tell whether the session still lives and its user still belongs to the tenant."""
+    """Tell whether the session is still valid and its user still belongs to the tenant."""
     user = sessions.user_of(session_key)
     return user is not None and (user.pk, user.tenant_id) == (user_id, tenant_id)
 
@@ -44,7 +44,6 @@ class Guarded:
         self._application = application
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one websocket."""
         accepted = False
 
         async def watched(message: Any) -> None:
@@ -109,7 +108,6 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
         self.watch = asyncio.create_task(self._watch_session(user.pk, user.tenant_id, session_key))
 
     async def disconnect(self, code: int) -> None:
-        """Leave the groups."""
         if self.watch is not None:
             self.watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -126,7 +124,6 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
             await self.close(code=POLICY)
 
     async def page_event(self, message: dict[str, Any]) -> None:
-        """Pass an event of the group to the page."""
         await self.send_json(message["event"])
 
     async def _watch_session(self, user_id: int, tenant_id: str, session_key: str | None) -> None:

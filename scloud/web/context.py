@@ -28,7 +28,6 @@ class Console:
 
     @cached_property
     def user(self) -> User | None:
-        """The person."""
         user = getattr(self.request, "user", None)
         return user if isinstance(user, User) else None
 
@@ -45,12 +44,10 @@ class Console:
 
     @cached_property
     def regions(self) -> list[Region]:
-        """The regions to choose from."""
         return regions_for(self.request)
 
     @cached_property
     def region(self) -> Region | None:
-        """The chosen region."""
         return getattr(self.request, "region", None)
 
     @cached_property
@@ -60,7 +57,6 @@ class Console:
 
     @cached_property
     def nav_state(self) -> str:
-        """Open or collapsed."""
         return "collapsed" if self.request.COOKIES.get(NAV_COOKIE) == "collapsed" else "open"
 
     @cached_property
@@ -78,7 +74,6 @@ class Console:
 
     @property
     def languages(self) -> list[tuple[str, str]]:
-        """The languages to choose from."""
         return list(settings.LANGUAGES)
 
 

@@ -31,8 +31,6 @@ class Card:
 
 @dataclass
 class ShownCard:
-    """A card with the variables of one request."""
-
     card: Card
     context: dict[str, Any] = field(default_factory=dict)
 

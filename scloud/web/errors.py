@@ -71,12 +71,12 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
             request,
             TooLarge(_("The request is too large."), remedy=_("Send a smaller file or less text.")),
         )
-    return response(request, InvalidInput(_("The server did not understand this request.")))
+    return response(request, InvalidInput(_("The request could not be understood.")))
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Django's handler403."""
-    return response(request, Forbidden(_("You may not do this.")))
+    return response(request, Forbidden(_("You do not have permission to do this.")))
 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -84,7 +84,7 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
     return response(
         request,
         NotFound(
-            _("There is no such page, or it is not yours to see."),
+            _("This page does not exist, or you do not have access to it."),
             remedy=_("Check the address, or search for the resource by name or id."),
         ),
     )

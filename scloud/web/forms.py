@@ -60,7 +60,6 @@ def errors_with_remedies(form: forms.BaseForm, name: str | None) -> list[dict[st
 
 
 def css_class_of(widget: forms.Widget) -> str:
-    """Return the class of the design system for a widget."""
     for kind, css_class in _CLASSES:
         if isinstance(widget, kind):
             return css_class

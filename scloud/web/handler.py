@@ -79,7 +79,7 @@ class Body:
             return self.too_large()
         if self.chunked and self.streamed and self.rule.handler is not None:
             return LengthRequired(
-                _("The request does not say how long it is."),
+                _("The request has no Content-Length."),
                 remedy=_("Send the header Content-Length."),
             )
         return None
@@ -137,7 +137,6 @@ class LiveBody(io.RawIOBase):
         self._held = b""
 
     def readable(self) -> bool:
-        """As any file for reading."""
         return True
 
     def read(self, size: int | None = -1) -> bytes:
@@ -207,7 +206,9 @@ class Handler(ASGIHandler):
             except ScloudError as error:
                 refusal = error
             except TimeoutError:
-                refusal = InvalidInput(_("The request did not arrive."), code="request_incomplete")
+                refusal = InvalidInput(
+                    _("The request was not received completely."), code="request_incomplete"
+                )
             if body.chunked and refusal is None:
                 # What follows reads as many bytes as this header says.
                 body.headers.append((b"content-length", b"%d" % body.size))

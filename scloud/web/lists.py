@@ -78,7 +78,6 @@ class Column:
 
     @property
     def exported(self) -> bool:
-        """Whether the workbook has it."""
         return self.export is not False
 
     def export_value(self, obj: Any) -> Any:
@@ -139,7 +138,6 @@ class Filter:
     apply: Callable[[QuerySet[Any], list[str]], QuerySet[Any]] | None = None
 
     def choices_for(self, request: ConsoleRequest) -> Choices:
-        """Return the choices."""
         return self.choices(request) if callable(self.choices) else self.choices
 
     def narrow(self, queryset: QuerySet[Any], values: list[str]) -> QuerySet[Any]:
@@ -214,14 +212,11 @@ class PageAction:
 
     @property
     def url(self) -> str:
-        """Where it leads."""
         return reverse(self.url_name)
 
 
 @dataclass
 class Cell:
-    """A cell as it is rendered."""
-
     column: Column
     html: str | SafeString
 
@@ -341,7 +336,6 @@ class ListView(ConsoleView):
         return self.render("components/list_rows.html", {"list": self.frame(), "rows": rows})
 
     def menu_response(self, pk: str) -> HttpResponse:
-        """Return the menu of one row."""
         queryset = self.get_queryset()
         obj = queryset.filter(pk__in=possible_keys(queryset.model, [pk])).first()
         if obj is None:
@@ -433,7 +427,6 @@ class ListView(ConsoleView):
         return queryset.order_by(*names, "pk")
 
     def make_row(self, obj: Model, columns: Sequence[Column]) -> Row:
-        """Return a row ready to render."""
         return Row(
             id=str(obj.pk),
             name=str(getattr(obj, "name", obj.pk)),
@@ -464,7 +457,6 @@ class ListView(ConsoleView):
         return self.request.path + (f"?{urlencode(params)}" if params else "")
 
     def frame(self) -> dict[str, Any]:
-        """Return what every fragment of the list needs."""
         actor = self.actor
         batch = [a for a in self.batch_actions if not a.permission or actor.allows(a.permission)]
         return {

@@ -35,7 +35,7 @@ class ProxyMiddleware:
             peer = request.META.get("REMOTE_ADDR", "")
             log.error("a proxy at %s passes requests on; set SCLOUD_TRUSTED_PROXIES", peer)
             error = Unavailable(
-                _("This installation does not know the proxy in front of it."),
+                _("The proxy in front of this installation is not configured."),
                 code="proxy_unknown",
                 remedy=_(
                     "The operator has to set SCLOUD_TRUSTED_PROXIES to its address, or "

@@ -34,8 +34,6 @@ def _guide_allowed() -> None:
 
 
 class ExampleForm(forms.Form):
-    """One field of each sort."""
-
     name = forms.CharField(label="Name", max_length=30, help_text="1 to 30 characters.")
     size_gib = PlainIntegerField(label="Size", min_value=10, max_value=8000, initial=40)
     kind = forms.ChoiceField(label="Type", choices=(("ssd", "SSD"), ("hdd", "HDD")))
@@ -58,8 +56,6 @@ def _refused_form() -> ExampleForm:
 
 
 class StyleguideView(ConsoleView):
-    """Every component on one page, for those who build pages."""
-
     def get(self, request: HttpRequest) -> HttpResponse:
         _guide_allowed()
         if "message" in request.GET:

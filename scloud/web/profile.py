@@ -40,12 +40,12 @@ class ProfileForm(forms.Form):
     language = forms.ChoiceField(
         label=gettext_lazy("Language"),
         required=False,
-        choices=lambda: [("", _("As the browser")), *settings.LANGUAGES],
+        choices=lambda: [("", _("Browser default")), *settings.LANGUAGES],
     )
     theme = forms.ChoiceField(
         label=gettext_lazy("Theme"),
         choices=(
-            ("auto", gettext_lazy("As the system")),
+            ("auto", gettext_lazy("System default")),
             ("light", gettext_lazy("Light")),
             ("dark", gettext_lazy("Dark")),
         ),
@@ -73,7 +73,6 @@ class ProfileView(ConsoleView):
         return response
 
     def show(self, form: ProfileForm, *, status: int = 200) -> HttpResponse:
-        """Render the page."""
         here = self.request.session.session_key
         sessions = [
             {
@@ -89,8 +88,6 @@ class ProfileView(ConsoleView):
 
 
 class PasswordForm(forms.Form):
-    """The current and a new password."""
-
     current = forms.CharField(
         label=gettext_lazy("Current password"),
         max_length=200,
@@ -130,7 +127,7 @@ class RevokeSessionView(ActionView):
     """Ends another browser's session."""
 
     title = gettext_lazy("End session")
-    text = gettext_lazy("That browser has to sign in again.")
+    text = gettext_lazy("That browser will have to sign in again.")
     verb = gettext_lazy("End session")
     danger = True
     success_text = gettext_lazy("Session ended.")
@@ -198,8 +195,6 @@ def _key_status(key: ApiKey) -> StatusView:
 
 
 class ApiKeysView(ListView):
-    """The caller's API keys."""
-
     kind = "key"
     permission = "tenancy.manage_api_keys"
     title = gettext_lazy("API keys")
@@ -216,12 +211,12 @@ class ApiKeysView(ListView):
         Column(
             "scopes",
             gettext_lazy("Scopes"),
-            render=lambda scopes: ui.tags(scopes or [_("all of your role")]),
+            render=lambda scopes: ui.tags(scopes or [_("Everything your role allows")]),
         ),
         Column(
             "networks",
             gettext_lazy("Allowed from"),
-            render=lambda networks: ui.tags(networks or [_("everywhere")]),
+            render=lambda networks: ui.tags(networks or [_("Everywhere")]),
         ),
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
         Column("expires", gettext_lazy("Expires"), value="expires_at", sort="expires_at"),
@@ -242,7 +237,7 @@ class ApiKeysView(ListView):
         return keys
 
     def row_actions(self, obj: ApiKey) -> list[RowAction]:
-        reason = _("It is revoked already.") if obj.revoked_at else ""
+        reason = _("It has already been revoked.") if obj.revoked_at else ""
         return [
             RowAction(
                 _("Allowed from"),
@@ -292,8 +287,7 @@ class ApiKeyForm(forms.Form):
         choices=lambda: [
             (
                 "",
-                _("after the usual time: in %(days)s days")
-                % {"days": PlatformSettings.load().api_key_days},
+                _("default: in %(days)s days") % {"days": PlatformSettings.load().api_key_days},
             ),
             ("30", _("in 30 days")),
             ("365", _("in a year")),
@@ -304,7 +298,7 @@ class ApiKeyForm(forms.Form):
         label=gettext_lazy("Scopes"),
         required=False,
         help_text=gettext_lazy(
-            "Choose none for everything that your role allows. Spending money "
+            "Leave empty to allow everything that your role allows. Spending money "
             "also needs billing.spend or billing.*."
         ),
         widget=forms.CheckboxSelectMultiple,
@@ -369,7 +363,7 @@ class ApiKeyNetworksForm(forms.Form):
 class ApiKeyNetworksView(OwnKeyView):
     """The dialog that says from where a key may be used."""
 
-    title = gettext_lazy("Allow an API key from")
+    title = gettext_lazy("Change the allowed networks of an API key")
     verb = gettext_lazy("Save")
     form_class = ApiKeyNetworksForm
     success_text = gettext_lazy("Saved.")
@@ -382,8 +376,6 @@ class ApiKeyNetworksView(OwnKeyView):
 
 
 class ApiKeyRevokeView(OwnKeyView):
-    """The dialog that revokes a key."""
-
     title = gettext_lazy("Revoke API key")
     text = gettext_lazy("Programs that use it lose access immediately.")
     verb = gettext_lazy("Revoke")

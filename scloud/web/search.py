@@ -19,8 +19,6 @@ PER_KIND_ON_PAGE = 50
 
 @dataclass
 class Hit:
-    """One found resource."""
-
     name: str
     id: str
     url: str
@@ -29,8 +27,6 @@ class Hit:
 
 @dataclass
 class Group:
-    """The hits of one kind."""
-
     label: str | Promise
     hits: list[Hit]
 

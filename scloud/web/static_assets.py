@@ -72,7 +72,6 @@ def files_of(asset: Asset) -> Iterator[tuple[Path, Path]]:
 
 
 def icon_names() -> set[str]:
-    """Return the icons that templates and code name."""
     names: set[str] = set()
     for path in (BASE / "templates").rglob("*.html"):
         for groups in _TEMPLATE_ICON.findall(path.read_text()):

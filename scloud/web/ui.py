@@ -57,7 +57,6 @@ def badge(view: StatusView | Any) -> SafeString:
 
 
 def copy_button(value: Any, css_class: str = "") -> SafeString:
-    """Return the button that copies a value to the clipboard."""
     return format_html(
         '<button type="button" class="copy {}" data-copy="{}" title="{}" aria-label="{}">{}'
         "</button>",
@@ -197,7 +196,6 @@ def mbps(value: int | None) -> str:
 
 
 def tags(values: Iterable[str] | None) -> SafeString:
-    """Return tags, or a dash."""
     shown = list(values or [])
     if not shown:
         return NONE
@@ -216,7 +214,6 @@ def link(text: Any, url: str, sub: Any = "") -> SafeString:
 
 
 def two(first: Any, second: Any) -> SafeString:
-    """Return two lines, the second in grey."""
     return format_html(
         '<div class="cell-two"><span>{}</span><span>{}</span></div>',
         first if first not in (None, "") else NONE,
@@ -225,12 +222,10 @@ def two(first: Any, second: Any) -> SafeString:
 
 
 def boolean(value: bool | None) -> str:
-    """Return Yes or No."""
     return str(_("Yes") if value else _("No"))
 
 
 def show(value: Any) -> str | SafeString:
-    """Return any value as the console shows it."""
     if value is None or value == "":
         return NONE
     if isinstance(value, SafeString):

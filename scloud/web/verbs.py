@@ -172,7 +172,6 @@ class VerbDialog(ActionView):
     binned: ClassVar[bool] = False
 
     def get_object(self) -> Any:
-        """The row of the address."""
         return self.pages.one(self.request, self.kwargs[self.pages.key], self.binned)
 
     def refusal(self, obj: Any) -> str:
@@ -221,7 +220,6 @@ class RenameDialog(VerbDialog):
     """Name, remark and tags, of any kind."""
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
-        """What they are now."""
         now = {"name": obj.name, "remark": obj.remark}
         if self.pages.names.tags:
             now["tags"] = ", ".join(obj.tags)
@@ -229,24 +227,18 @@ class RenameDialog(VerbDialog):
 
 
 class VerbPost(PostView):
-    """A verb that acts at once."""
-
     declared: ClassVar[Verb]
     pages: ClassVar[Pages]
     binned: ClassVar[bool] = False
 
     def get_object(self) -> Any:
-        """The row of the address."""
         return self.pages.one(self.request, self.kwargs[self.pages.key], self.binned)
 
     def perform(self, obj: Any) -> Any:
-        """Call the action."""
         return actions.invoke(self.declared, actor=self.actor, row=obj)
 
 
 class VerbBatch(BatchView):
-    """A verb on the chosen rows."""
-
     declared: ClassVar[Verb]
     pages: ClassVar[Pages]
 
@@ -269,7 +261,6 @@ class VerbBatch(BatchView):
         return {"warnings": said[:SHOWN_REFUSALS] + ([f"+{more}"] if more > 0 else [])}
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Call the action on one."""
         return actions.invoke(self.declared, actor=self.actor, row=obj, **data)
 
 
@@ -390,7 +381,6 @@ def menu(kind: str, row: Any, actor: Actor, *, group: int | None = None) -> list
 
 
 def buttons(kind: str, row: Any, actor: Actor) -> list[RowAction]:
-    """Return the buttons of a row's page."""
     return [
         row_action(verb, row, actor)
         for verb in of_kind(kind).public.values()
@@ -420,7 +410,6 @@ class VerbList(ListView):
 
     @property
     def batch_actions(self) -> Sequence[BatchAction]:  # type: ignore[override]  # read per request
-        """Those of the kind."""
         return batch_actions(self.kind)
 
     def row_actions(self, obj: Any) -> list[RowAction]:

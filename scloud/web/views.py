@@ -52,19 +52,15 @@ class ConsoleMixin:
 
     @property
     def actor(self) -> Actor:
-        """Who is asking."""
         return self.request.actor
 
     def render(
         self, template: str, context: dict[str, Any] | None = None, *, status: int = 200
     ) -> HttpResponse:
-        """Render a template with the request."""
         return render(self.request, template, {"view": self, **(context or {})}, status=status)
 
 
 class ConsoleView(ConsoleMixin, View):
-    """Base of console pages."""
-
     # Django's View says HttpRequest; ConsoleMixin.dispatch lets only console requests through.
     request: ConsoleRequest
 
@@ -122,7 +118,6 @@ class ActionView(ConsoleView):
         return response
 
     def get_success_text(self, obj: Any, result: Any) -> Text:
-        """Return the toast of a success."""
         return self.success_text
 
     def success_url(self, obj: Any) -> Any:
@@ -130,7 +125,6 @@ class ActionView(ConsoleView):
         return None
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show the dialog."""
         obj = self.get_object()
         return self.show(obj, self.get_form(obj))
 
@@ -185,7 +179,6 @@ class PostView(ConsoleView):
         return None
 
     def perform(self, obj: Any) -> Any:
-        """Call the action."""
         raise NotImplementedError
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -200,8 +193,6 @@ class PostView(ConsoleView):
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What happened to one object of a batch."""
-
     id: str
     name: str
     error: ScloudError | None = None
@@ -237,7 +228,6 @@ class BatchView(ConsoleView):
     max_objects: ClassVar[int] = 100
 
     def get_objects(self, ids: list[str]) -> list[Any]:
-        """Return the objects with these ids inside the scope."""
         raise NotImplementedError
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
@@ -296,7 +286,6 @@ class BatchView(ConsoleView):
     def show(
         self, objects: list[Any], form: forms.Form | None, *, status: int = 200
     ) -> HttpResponse:
-        """Render the question."""
         context = {
             "objects": objects,
             "form": form,

@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from billing import services
+from scloud.accounts.actions import create_api_key
 from scloud.audit.models import Operation
 from scloud.lib.errors import Forbidden, InvalidInput, Unauthenticated
 from scloud.resources.models import Region
@@ -215,6 +216,44 @@ def test_keys_from_before_keep_what_they_could(user: User) -> None:
         migration.give_spending(apps, None)
         for name, (_, after) in cases.items():
             assert ApiKey.objects.get(pk=keys[name].pk).scopes == after, name
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "refused"),
+    [
+        (Role.OPERATOR, ["compute.*", "billing.view*", "billing.spend"], ["billing.*"]),
+        (Role.OPERATOR, ["network.view*"], ["tenancy.manage_api_keys", "*"]),
+        (Role.ADMINISTRATOR, ["billing.*", "audit.*"], ["tenancy.view*", "tenancy.*"]),
+        (Role.OWNER, ["billing.*"], ["*", "tenancy.*", "compute.*delete", ""]),
+    ],
+)
+def test_a_key_gets_no_scope_that_its_users_role_may_not_give(
+    make_user: Callable[..., User],
+    tenant: Tenant,
+    role: str,
+    given: list[str],
+    refused: list[str],
+) -> None:
+    """Nor one for the accounts and keys themselves, whoever makes it."""
+    user = make_user(tenant, role)
+    actor = Actor(tenant=tenant, user=user, role=role, via="console")
+    with in_scope_of(tenant):
+        for scope in refused:
+            with pytest.raises(InvalidInput) as refusal:
+                create_api_key(actor=actor, name="k", scopes=[*given, scope])
+            assert (refusal.value.field, scope in refusal.value.message) == ("scopes", True)
+        assert not ApiKey.objects.exists()
+        key, _secret = create_api_key(actor=actor, name="k", scopes=given)
+        assert sorted(key.scopes) == sorted(given)
+
+
+@pytest.mark.parametrize("role", [Role.FINANCE, Role.READONLY])
+def test_a_role_without_the_right_makes_no_key(
+    make_user: Callable[..., User], tenant: Tenant, role: str
+) -> None:
+    actor = Actor(tenant=tenant, user=make_user(tenant, role), role=role, via="console")
+    with in_scope_of(tenant), pytest.raises(Forbidden):
+        create_api_key(actor=actor, name="k", scopes=[])
 
 
 # --- how long

@@ -52,9 +52,9 @@ def test_a_vm_is_bought_run_stopped_binned_and_destroyed(
 
     box.run()
     vm = program.get(path).body
-    assert (vm["state"], vm["task"], vm["power_state"]) == ("Running", "", "running")
+    assert (vm["state"], vm["task"], vm["power_state"]) == ("Running", None, "running")
     job = program.get(f"/jobs/{job['id']}").body
-    assert (job["status"], job["progress_percent"], job["error_code"]) == ("succeeded", 100, "")
+    assert (job["status"], job["progress_percent"], job["error_code"]) == ("succeeded", 100, None)
     assert {step["state"] for step in job["steps"]} == {"done"}
     assert {"shut_down_vm", "power_off_vm", "restart_vm", "open_vnc"} <= verbs(vm)
     assert not {"start_vm", "restore_vm", "destroy_vm", "migrate_vm"} & verbs(vm)
@@ -179,7 +179,7 @@ def test_lists_are_narrowed_and_paged(program: Program, bought: Callable[..., An
     assert program.get("/vms?region=elsewhere").body["count"] == 0
     page = program.get("/vms?page_size=4&page=2").body
     assert len(page["results"]) == 2
-    assert len(program.get("/vms?page_size=100000").body["results"]) == 6
+    program.get("/vms?page_size=101").error(400, "invalid_query", "page_size")
     program.get("/vms?page=99").error(404, "not_found")
     assert program.get(f"/jobs?target={one['id']}").body["count"] == 1
 

@@ -186,6 +186,43 @@ def test_a_chain_that_was_computed_anew_does_not_end_in_the_known_hash(
         call_command("verify_log", known=[(1, known.split(":")[1])])
 
 
+def test_a_chain_that_ends_early_is_found_by_a_hash_that_was_kept(write: Write) -> None:
+    """Whoever takes away the last batches with their entries leaves a sound chain behind."""
+    for _ in range(3):
+        write()
+        sealing.seal()
+    known = {seal.number: seal.hash for seal in Seal.objects.all()}
+    behind_the_guards("DELETE FROM audit_operation WHERE batch >= 2")
+    behind_the_guards("DELETE FROM audit_seal WHERE number >= 2")
+    assert sealing.verify() is None
+    assert sealing.verify({1: known[1]}) is None
+    assert sealing.verify(known) == sealing.Broken(2, "the batch is missing")
+    with pytest.raises(CommandError, match="Batch 3 is broken: the batch is missing"):
+        call_command("verify_log", known=[(3, known[3])])
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE audit_pruning SET pruned_at = now() - interval '1 day'",
+        "UPDATE audit_pruning SET seal_id = 2",
+        "DELETE FROM audit_pruning",
+        "TRUNCATE audit_pruning",
+        "TRUNCATE audit_seal CASCADE",
+    ],
+)
+def test_the_database_refuses_what_would_hide_a_pruning(write: Write, sql: str) -> None:
+    for _ in range(2):
+        old(write, 200)
+        sealing.seal()
+    assert sealing.prune() == 2
+    run("SET CONSTRAINTS ALL IMMEDIATE")
+    with pytest.raises(IntegrityError, match="never changed or deleted"):
+        run(sql)
+    assert Pruning.objects.count() == 2
+    assert sealing.verify() is None
+
+
 def test_whole_old_batches_are_pruned_and_the_chain_stays(write: Write) -> None:
     old(write, 200)
     old(write, 190)

@@ -25,7 +25,7 @@ PRICES = {
     ("memory_gib", Method.YEAR): Decimal(150),
     ("disk_gib:ssd", Method.MONTH): Decimal("0.333333"),
 }
-ITEMS = [QuoteItem("vcpu", 2, "2 vCPU"), QuoteItem("memory_gib", 4, "4 GiB memory")]
+ITEMS = [QuoteItem("vcpu", 2, "2 vCPU"), QuoteItem("memory_gib", 4, "4 GB memory")]
 
 
 @pytest.fixture

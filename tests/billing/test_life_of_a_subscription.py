@@ -13,6 +13,7 @@ from billing.models import Charge, Order, PriceList, Subscription, SubscriptionS
 from billing.pricing import Method
 from billing.replay import replay
 from billing.services import QuoteItem
+from scloud.lib.decimals import is_plain, plain
 from scloud.lib.errors import Conflict, InsufficientBalance, InvalidInput, NotFound, StaleQuote
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -22,8 +23,8 @@ from tests.billing.helpers import balances, fund
 
 pytestmark = pytest.mark.usefixtures("prices", "scoped")
 
-BIGGER = [QuoteItem("vcpu", 4, "4 vCPU"), QuoteItem("memory_gib", 4, "4 GiB memory")]
-SMALLER = [QuoteItem("vcpu", 1, "1 vCPU"), QuoteItem("memory_gib", 4, "4 GiB memory")]
+BIGGER = [QuoteItem("vcpu", 4, "4 vCPU"), QuoteItem("memory_gib", 4, "4 GB memory")]
+SMALLER = [QuoteItem("vcpu", 1, "1 vCPU"), QuoteItem("memory_gib", 4, "4 GB memory")]
 
 Buy = Callable[..., Order]
 
@@ -228,6 +229,27 @@ def test_a_period_renewed_small_pays_when_it_grows(
     assert order.charges.get().begin == datetime(2026, 5, 1, tzinfo=UTC)
 
 
+def test_a_change_may_add_what_was_not_paid_before_and_drop_what_was(
+    buy: Buy, actor: Actor, tenant: Tenant, at: Callable[[datetime], None]
+) -> None:
+    at(datetime(2026, 4, 1, tzinfo=UTC))
+    buy("vm-a")
+    disk = QuoteItem("disk_gib:ssd", 300, "300 GB SSD")
+    added = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[*ITEMS, disk])
+    assert added.total == Decimal("100.00")
+    dropped = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[ITEMS[0]])
+    assert dropped.total == 0
+    # Four GB of memory for 60 a month go, 300 GB of disk for 100 a month come.
+    swapped = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[ITEMS[0], disk])
+    assert swapped.total == Decimal("40.00")
+
+
+def test_the_quote_of_a_renewal_is_for_one_resource(buy: Buy, tenant: Tenant) -> None:
+    buy("vm-a")
+    quoted = services.quote_renewal(tenant=tenant, resource_id="vm-a", periods=2)
+    assert (quoted.count, quoted.periods, quoted.total) == (1, 2, Decimal("240.00"))
+
+
 def test_an_upgrade_that_cannot_be_paid_changes_nothing(
     buy: Buy, actor: Actor, tenant: Tenant
 ) -> None:
@@ -271,7 +293,9 @@ def test_a_free_change_is_taken_back_too(buy: Buy, actor: Actor, tenant: Tenant)
     assert subscription().lines[0]["quantity"] == "2"
 
 
-def cancel(tenant: Tenant, order: Order | None, since: datetime | None = None) -> Order | None:
+def cancel(
+    tenant: Tenant, order: Order | None, since: datetime | None = None, *, in_part: bool = False
+) -> Order | None:
     return services.cancel_upgrade(
         tenant=tenant,
         resource_id="vm-a",
@@ -279,6 +303,7 @@ def cancel(tenant: Tenant, order: Order | None, since: datetime | None = None) -
         reason="host failed",
         order=order,
         since=since,
+        in_part=in_part,
     )
 
 
@@ -345,8 +370,9 @@ def test_an_upgrade_that_came_about_in_part_pays_for_the_part(
     assert list(replay(tenant, start, start.replace(year=2027))) == []
 
 
+@pytest.mark.parametrize("in_part", [False, True])
 def test_an_hour_renewed_during_a_free_upgrade_that_failed_pays_for_the_old_size(
-    buy: Buy, actor: Actor, tenant: Tenant
+    buy: Buy, actor: Actor, tenant: Tenant, in_part: bool
 ) -> None:
     buy("vm-a", method=Method.HOUR)
     before = balances(tenant)
@@ -354,7 +380,7 @@ def test_an_hour_renewed_during_a_free_upgrade_that_failed_pays_for_the_old_size
     since = timezone.now()
     assert renewal(actor).total_minor == 36
     for _ in range(2):
-        cancel(tenant, None, since)
+        cancel(tenant, None, since, in_part=in_part)
     assert balances(tenant) == (before[0] - 24, before[1])
 
 
@@ -484,6 +510,25 @@ def test_a_published_list_may_be_copied_but_not_published_again(
     with pytest.raises(Conflict) as refusal:
         pricelists.publish(empty)
     assert refusal.value.code == "price_list_empty"
+
+
+def test_quantities_are_plain_wherever_they_are_told(
+    buy: Buy, tenant: Tenant, region: Region
+) -> None:
+    """However the number was computed: in quotes, in subscriptions, in what a change adds."""
+    forty = [QuoteItem("vcpu", Decimal("4E+1")), QuoteItem("memory_gib", Decimal("40.000000"))]
+    quote = services.quote(
+        tenant=tenant, region=region, items=forty, method=Method.MONTH, periods=1, count=1
+    ).as_dict()
+    assert [line["quantity"] for line in quote["lines"]] == ["40", "40"]
+    buy("vm-a", items=forty)
+    assert [line["quantity"] for line in subscription().lines] == ["40", "40"]
+    hundred = [QuoteItem("vcpu", Decimal("1E+2")), QuoteItem("memory_gib", Decimal("1E+2"))]
+    change_of = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=hundred).as_dict()
+    assert [line["quantity"] for line in change_of["lines"]] == ["60", "60"]
+    for line in change_of["lines"]:
+        assert is_plain(line["periods"]), line
+        assert line["periods"] == plain(Decimal(line["periods"])), line
 
 
 def test_the_quote_of_a_change_is_json(buy: Buy, tenant: Tenant) -> None:

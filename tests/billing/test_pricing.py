@@ -303,6 +303,9 @@ def test_paid_time_only_shrinks(
 
 def test_half_of_february_is_half_a_month() -> None:
     assert periods_between(day("2026-02-15"), day("2026-03-01"), Method.MONTH) == Decimal("0.5")
+    # The day before 2024-03-01 lies in a year of 366 days.
+    leap = periods_between(day("2024-02-29"), day("2026-03-01"), Method.YEAR)
+    assert leap == Decimal("2.002732")
 
 
 def test_a_begun_hour_is_used_and_nothing_is_left_after_the_end() -> None:

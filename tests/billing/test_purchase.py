@@ -101,7 +101,7 @@ def test_a_bundle_pays_for_each_part_apart(tenant: Tenant, region: Region, actor
     fund(tenant, cash="1000")
     items = [
         QuoteItem("vcpu", 1, part="vm"),
-        QuoteItem("disk_gib:ssd", 100, "100 GiB SSD", part="data_disk"),
+        QuoteItem("disk_gib:ssd", 100, "100 GB SSD", part="data_disk"),
     ]
     order = purchase(
         actor,
@@ -115,7 +115,7 @@ def test_a_bundle_pays_for_each_part_apart(tenant: Tenant, region: Region, actor
     )
     amounts = dict(order.charges.values_list("resource_id", "amount_minor"))
     assert amounts == {"vm-a": 6000, "disk-a": 6667}
-    assert Subscription.objects.get(resource_id="disk-a").lines[0]["label"] == "100 GiB SSD"
+    assert Subscription.objects.get(resource_id="disk-a").lines[0]["label"] == "100 GB SSD"
 
 
 def test_the_switch_for_auto_renew_is_the_default(
@@ -161,6 +161,14 @@ def test_a_quote_buys_once(tenant: Tenant, region: Region, actor: Actor) -> None
     assert refusal.value.code == "quote_used"
     assert refusal.value.numbers == {"order": order.pk}
     assert balances(tenant) == (76000, 0)
+
+
+def test_a_quote_says_what_a_period_of_all_costs_and_how_long_it_holds(
+    tenant: Tenant, region: Region
+) -> None:
+    found = quote_of(tenant, region, count=2)
+    assert (found.total, found.per_period) == (Decimal(480), Decimal(240))
+    assert found.expires_at - found.priced_at == timedelta(minutes=10)
 
 
 def test_a_new_price_makes_the_quote_stale_and_names_it(

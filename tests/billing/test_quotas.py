@@ -123,6 +123,10 @@ def test_usage_lists_every_item_with_what_is_left(tenant: Tenant, region: Region
     assert list(found) == QuotaItem.values
     assert (found["vms"].left, found["vms"].percent) == (1, 75)
     assert (found["gpus"].left, found["gpus"].percent) == (0, 0)
+    # An administrator set the limit below what is used.
+    QuotaLimit.objects.filter(item="vms").update(limit=2)
+    over = quotas.usage(tenant, region)["vms"]
+    assert (over.left, over.percent) == (0, 100)
     QuotaLimit.objects.filter(item="vms").update(limit=0)
     full = quotas.usage(tenant, region)["vms"]
     assert (full.left, full.percent) == (0, 100)

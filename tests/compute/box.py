@@ -21,7 +21,7 @@ from compute.storage.fake import FakeStorage, FakeVolume, forget_fake_pools
 from compute.tasks.drivers import hypervisor_of, storage_of
 from network.fabric import fake as fake_fabric
 from network.tasks import fabrics
-from scloud.jobs import faults, runner, sweep
+from scloud.jobs import faults, handlers, runner, sweep
 from scloud.jobs.handlers import handler_for
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.lib.errors import ScloudError
@@ -208,11 +208,14 @@ def fabric(region: Region, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_fab
 
 @pytest.fixture
 def make_box(
-    fabric: fake_fabric.World, region: Region, actor: Actor
+    fabric: fake_fabric.World, region: Region, actor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Box]]:
     """Return a function that makes a box; keywords are those of ``make_platform``."""
     forget_fake_hosts()
     forget_fake_pools()
+    # Nothing happens on these hosts while a job keeps its slot: what is not so at once is so when
+    # the test says so.
+    monkeypatch.setattr(handlers, "KEEPS_SLOT_S", 0.0)
 
     def make(**changes: Any) -> Box:
         platform = make_platform(region, **changes)

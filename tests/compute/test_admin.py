@@ -122,9 +122,12 @@ def test_a_failed_job_that_took_nothing_is_retried(operator: Client, vm: VM) -> 
         job = Job.objects.filter(kind__startswith="network.").first()
         assert job is not None
         Job.objects.filter(pk=job.pk).update(status="failed", error_code="host_error")
+    page, reason = reverse("admin:jobs_job_change", args=[job.pk]), "Only a failed or cancelled job"
+    assert reason not in operator.get(page).content.decode()
     operator.post(reverse("admin:jobs_job_do", args=[job.pk, "retry"]))
     job.refresh_from_db()
     assert job.status == "queued"
+    assert reason in operator.get(page).content.decode()
 
 
 def test_life_cycle_columns_cannot_be_posted(operator: Client, vm: VM, platform: Platform) -> None:

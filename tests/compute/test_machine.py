@@ -131,6 +131,7 @@ ELSEWHERE: dict[str, list[dict[str, Any]]] = {
         {"status": "stopped"},
         {"task": "restarting", "task_deadline": SOON},
         {"task_job": "job-other"},
+        {"pause_reason": "io_error"},
     ],
     "disk": [
         {"status": "failed"},
@@ -156,6 +157,8 @@ def test_whatever_is_compared_is_compared_right_before_the_write(case: Case) -> 
             memory_mib=1024,
         )
         changes.append({"vm": other, "target": "vdb"})
+    tried = {name for change in changes for name in change}
+    assert {name.removesuffix("_id") for name in case.machine.compared} <= tried
     for change in changes:
         rows = case.machine.model._default_manager.filter(pk=case.row.pk)
         before = columns_of(rows)

@@ -85,6 +85,34 @@ def test_an_image_refuses_what_it_does_nothing_with_before_money_moves(box: Box)
         assert told(lambda wanted=wanted: quote_vms(actor=box.actor, order=wanted)) == told_as  # type: ignore[misc]  # bound at once
 
 
+def test_a_reinstallation_refuses_what_the_image_does_nothing_with(box: Box) -> None:
+    """What was ordered with the VM goes into its new disk too; a new key counts instead of it."""
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"
+    with_data = box.vm(stopped=True, name="data", user_data="#!/bin/sh\n")
+    with_key = box.vm(stopped=True, name="key", ssh_public_key=key)
+    bare = box.vm(stopped=True, name="bare")
+    Image.objects.filter(pk=box.platform.image.pk).update(
+        accepts_user_data=False, accepts_ssh_keys=False
+    )
+    image = Image.objects.get(pk=box.platform.image.pk)
+    for vm, typed, told_as in (
+        (with_data, None, ("user_data_unsupported", "user_data")),
+        (with_key, None, ("ssh_key_unsupported", "ssh_public_key")),
+        (bare, key, ("ssh_key_unsupported", "ssh_public_key")),
+    ):
+        assert told_as == told(
+            lambda vm=vm, typed=typed: changes.reinstall_vm(  # type: ignore[misc]  # bound at once
+                actor=box.actor, vm=vm, image=image, ssh_public_key=typed
+            )
+        )
+        vm.refresh_from_db()
+        assert (vm.status, vm.task) == ("stopped", "")
+    changes.reinstall_vm(actor=box.actor, vm=with_key, image=image, ssh_public_key="")
+    box.run()
+    with_key.refresh_from_db()
+    assert (with_key.status, with_key.failure) == ("stopped", "")
+
+
 def test_a_quota_that_is_full_is_told_by_the_quote(box: Box) -> None:
     assert box.actor.tenant is not None
     vm = box.vm(method="month")

@@ -8,8 +8,8 @@ import pytest
 from django.utils import timezone
 
 from billing import services
-from billing.models import Order, Subscription
-from compute.actions import snapshots
+from billing.models import Charge, Order, Subscription
+from compute.actions import disks, snapshots
 from compute.actions.vms import lifecycle
 from compute.models import VM, Disk, Snapshot
 from compute.sweeps import subscriptions
@@ -172,6 +172,58 @@ def test_the_sweep_ends_what_is_gone_and_pays_back_what_never_was(box: Box) -> N
     assert set(Subscription.objects.values_list("status", flat=True)) == {"ended"}
     assert Order.objects.filter(kind="refund").count() == 2
     assert subscriptions.agree_with_the_books() == 0
+
+
+def binned(box: Box, kind: str) -> VM | Disk:
+    """Return a VM or a disk that is paid by the month and lies in the bin."""
+    if kind == "vm":
+        vm = box.vm(method="month")
+        lifecycle.delete_vm(actor=box.actor, vm=vm)
+        box.run()
+        vm.refresh_from_db()
+        return vm
+    disk = ready(box, method="month")
+    disks.delete_disk(actor=box.actor, disk=disk)
+    disk.refresh_from_db()
+    return disk
+
+
+@pytest.mark.parametrize("kind", ["vm", "disk"])
+def test_what_comes_out_of_the_bin_renews_itself_again(box: Box, kind: str) -> None:
+    row = binned(box, kind)
+    assert row.status == "binned"
+    assert Subscription.objects.get(resource_id=row.pk).in_bin
+    if isinstance(row, VM):
+        lifecycle.restore_vm(actor=box.actor, vm=row)
+        box.run()
+    else:
+        disks.restore_disk(actor=box.actor, disk=row)
+    assert not Subscription.objects.get(resource_id=row.pk).in_bin
+    # By itself, not by the sweep that repairs.
+    assert subscriptions.agree_with_the_books() == 0
+
+
+@pytest.mark.parametrize("destroyed_by", ["job", "sweep"])
+@pytest.mark.parametrize("kind", ["vm", "disk"])
+def test_paid_time_comes_back_from_the_day_in_the_bin_on(
+    box: Box, kind: str, destroyed_by: str
+) -> None:
+    row = binned(box, kind)
+    (paid,) = Charge.objects.filter(resource_id=row.pk)
+    # It went to the bin in the middle of its month, not at the moment of its destruction.
+    rows = type(row)._default_manager.filter(pk=row.pk)
+    rows.update(binned_at=paid.begin + (paid.end - paid.begin) / 2)
+    row.refresh_from_db()
+    if destroyed_by == "sweep":
+        rows.update(status="destroyed", destroyed_at=timezone.now())
+        assert subscriptions.agree_with_the_books() == 1
+    elif isinstance(row, VM):
+        lifecycle.destroy_vm(actor=box.actor, vm=row)
+    else:
+        disks.destroy_disk(actor=box.actor, disk=row)
+    box.run()
+    refund = Charge.objects.get(refunds=paid)
+    assert abs(paid.amount_minor + 2 * refund.amount_minor) <= 1
 
 
 def test_one_row_that_cannot_be_repaired_harms_no_other(

@@ -89,7 +89,7 @@ class Api:
                 found: dict[str, Any] = answer.body
                 return found
             if answer.status == 404:
-                return {"id": vm_id, "status": "destroyed", "task": "", "failure": ""}
+                return {"id": vm_id, "status": "destroyed", "task": None, "failure": None}
             assert time.monotonic() < end, answer
             time.sleep(0.3)
 

@@ -34,7 +34,7 @@ def test_debian_is_set_up_as_ordered(api: Api, facts: dict[str, Any], lab: Lab) 
         data_disk_gib=10,
     )["id"]
     vm = api.settled(vm_id)
-    assert (vm["status"], vm["failure"]) == ("running", "")
+    assert (vm["status"], vm["failure"]) == ("running", None)
     allowed = {one["verb"]: one for one in vm["allowed_actions"]}
     assert allowed["shut_down_vm"]["allowed"] is True
     assert allowed["start_vm"]["allowed"] is False

@@ -116,8 +116,8 @@ TEXT_ARGUMENTS = {
     "placeholder",
     "short_description",
 }
-# Their second argument is a label.
-LABELLED = {"Step", "Button", "Column", "Filter"}
+# Which of their arguments is a label.
+LABELLED = {"Step": 1, "Button": 1, "Column": 1, "Filter": 1, "QuoteItem": 2}
 SENTENCE = re.compile(r"^[A-Z][a-z]*[,:]? \S*[a-z]")
 WORD = re.compile(r"[A-Za-z]{2,}")
 
@@ -197,7 +197,7 @@ class _Finder(ast.NodeVisitor):
         if name in NOT_FOR_PEOPLE or of_logger or DRIVER_ERRORS.match(name):
             return
         for position, argument in enumerate(node.args):
-            if (name in ERRORS and position == 0) or (name in LABELLED and position == 1):
+            if (name in ERRORS and position == 0) or LABELLED.get(name) == position:
                 self.need(argument)
             else:
                 self.visit(argument)

@@ -93,6 +93,7 @@ def test_scripts_of_the_pages() -> None:
         'raise Conflict(_(f"{name} is busy."))',
         'raise Conflict(_("%(a)s.") % {"a": "Still not done"})',
         'field(label="size")',
+        'QuoteItem("vcpu", 2, f"{count} vCPU")',
         'Step("x", "Creating the disk", run)',
         'TITLES = {404: "Not found"}',
         'return f"{done} of {total} are done"',

@@ -17,6 +17,8 @@ from packaging.utils import canonicalize_name
 
 from tests.install.newer_index import FROM_SOURCE, NEWER, Index, Locked, read_lock, serving
 
+pytestmark = pytest.mark.install
+
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "requirements"
 SCRIPT = ROOT / "scripts" / "python_env.sh"

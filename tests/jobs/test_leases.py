@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -186,3 +187,52 @@ def test_a_lost_lease_is_seen_without_asking(enqueue: Enqueue, script: Script) -
 
     script.works["first"] = work
     assert runner.run(enqueue().id) == "lost"
+
+
+def test_asking_changes_the_belief_only_when_the_answer_is_no(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = leases.Leases()
+    job = enqueue()
+    assert runner.claim(job.id) is not None
+    book.hold(job.id, 1, leases.clock())
+    assert book.confirm(job.id, 1)
+    assert book.believed(job.id, 1)
+    change(job, attempt=9)
+    now = [leases.clock()]
+    monkeypatch.setattr(leases, "clock", lambda: now[0])
+    assert not book.confirm(job.id, 1)
+    assert not book.believed(job.id, 1)
+    # What counts for a worker that hangs is when it was lost first.
+    now[0] += 50
+    assert not book.confirm(job.id, 1)
+    assert book._held[job.id, 1].lost_at == now[0] - 50
+    book.drop(job.id, 1)
+    assert not book.confirm(job.id, 1)
+
+
+def test_one_thread_renews_all_leases_and_a_new_one_begins_when_it_has_ended(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SCLOUD_JOB_LEASE_S = 0.3
+    book = leases.Leases()
+    monkeypatch.setattr(book, "beat", lambda job_id, attempt: None)
+
+    def thread() -> threading.Thread | None:
+        return book._thread
+
+    book.hold("job-a", 1, leases.clock())
+    first = thread()
+    book.hold("job-b", 1, leases.clock())
+    assert first is not None
+    assert thread() is first
+    book.drop("job-a", 1)
+    book.drop("job-b", 1)
+    first.join(20)
+    assert thread() is None
+    book.hold("job-c", 1, leases.clock())
+    second = thread()
+    assert second is not None
+    assert second is not first
+    book.drop("job-c", 1)
+    second.join(20)

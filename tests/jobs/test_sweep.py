@@ -110,9 +110,25 @@ def test_a_job_that_ended_meanwhile_is_left_alone(enqueue: Enqueue, script: Scri
     job = enqueue()
     stale = fresh(job)
     assert runner.run(job.id) == "succeeded"
-    assert sweep.end_now(stale, ScloudError("Too late.")) is False
+    # As the sweep read it before, and as it is now.
+    for row in (stale, fresh(job)):
+        assert sweep.end_now(row, ScloudError("Too late.")) is False
     assert fresh(job).status == "succeeded"
     assert "clean up" not in script.calls
+
+
+def test_a_job_that_was_claimed_meanwhile_is_left_to_its_worker(
+    enqueue: Enqueue, script: Script
+) -> None:
+    job = enqueue()
+    stale = fresh(job)
+    ended: list[bool] = []
+    script.works["first"] = lambda _context: ended.append(
+        sweep.end_now(stale, ScloudError("Too late.", code="late"))
+    )
+    assert runner.run(job.id) == "succeeded"
+    assert ended == [False]
+    assert not {"clean up", "failure late"} & set(script.calls)
 
 
 def test_a_job_taken_from_the_sweep_during_its_clean_up_is_left_alone(

@@ -367,7 +367,7 @@ def test_operators_are_told_once_that_no_worker_knows_a_kind(
     assert [workers.tell_unknown(), workers.tell_unknown()] == [1, 1]
     assert caplog.text.count("no worker knows jobs of kind test.newer") == 1
     page = client.get("/admin/").content.decode()
-    assert "No worker knows jobs of kind test.newer" in page
+    assert "No worker supports jobs of kind test.newer" in page
     # A newer machine joins.
     WorkerHost.objects.create(name="new", kinds=["test.newer"], seen_at=timezone.now())
     assert workers.unknown() == []
@@ -386,5 +386,25 @@ def test_what_an_older_release_failed_is_queued_again(enqueue: Enqueue, script: 
     OrmQ.objects.all().delete()
     assert sweep.revive_unknown() == 1
     assert OrmQ.objects.count() == 1
+    assert fresh(job).deadline > timezone.now() + timedelta(minutes=4)
     assert runner.run(job.pk) == "succeeded"
     assert sweep.revive_unknown() == 0
+
+
+def test_one_whose_target_has_another_job_by_now_keeps_no_other_waiting(enqueue: Enqueue) -> None:
+    unknown = {"status": "failed", "error_code": "unknown_job_kind"}
+    # The one that can be queued again is neither the first nor the last.
+    jobs = {name: enqueue(target_id=f"vm-{name}") for name in ("busy", "free", "taken")}
+    for job in jobs.values():
+        change(job, **unknown, finished_at=timezone.now())
+    others = [enqueue(target_id=f"vm-{name}") for name in ("busy", "taken")]
+    assert sweep.revive_unknown() == 1
+    assert {name: fresh(job).status for name, job in jobs.items()} == {
+        "busy": "failed", "free": "queued", "taken": "failed",
+    }  # fmt: skip
+    assert {fresh(job).status for job in others} == {"queued"}
+
+
+def test_a_job_has_ten_minutes_where_nothing_else_is_said(enqueue: Enqueue) -> None:
+    job = enqueue()
+    assert abs(job.deadline - job.created_at - timedelta(seconds=600)) < timedelta(seconds=0.5)

@@ -626,11 +626,11 @@ class CloudMachine(RuleBasedStateMachine):
         act: Callable[[], object]
         if verb == "rename_snapshot":
             name = self.world.name("snapshot")
-            act = lambda: snapshots.rename_snapshot(actor=actor, snapshot=snapshot, name=name)  # noqa: E731
+            act = partial(snapshots.rename_snapshot, actor=actor, snapshot=snapshot, name=name)
         elif verb == "roll_back_snapshot":
-            act = lambda: snapshots.roll_back_snapshot(actor=actor, snapshot=snapshot)  # noqa: E731
+            act = partial(snapshots.roll_back_snapshot, actor=actor, snapshot=snapshot)
         else:
-            act = lambda: snapshots.delete_snapshot(actor=actor, snapshot=snapshot)  # noqa: E731
+            act = partial(snapshots.delete_snapshot, actor=actor, snapshot=snapshot)
         self.invoke(tenant, f"{verb} {snapshot.name} of {disk.name}", act)
 
     # -- images --------------------------------------------------------------------------------
@@ -718,22 +718,22 @@ class CloudMachine(RuleBasedStateMachine):
     ) -> None:
         actor = self.actor(tenant)
         if verb == "delete_security_group":
-            act: Callable[[], object] = lambda: security.delete_security_group(  # noqa: E731
-                actor=actor, group=group
+            act: Callable[[], object] = partial(
+                security.delete_security_group, actor=actor, group=group
             )
         elif verb == "rename_security_group":
-            act = lambda: security.rename_security_group(actor=actor, group=group, name=name)  # noqa: E731
+            act = partial(security.rename_security_group, actor=actor, group=group, name=name)
         elif verb == "add_rule":
             wanted = RuleInput(
                 direction="in", protocol="tcp", cidr="10.0.0.0/8", ports=str(8000 + number)
             )
-            act = lambda: security.add_rule(actor=actor, group=group, rule=wanted)  # noqa: E731
+            act = partial(security.add_rule, actor=actor, group=group, rule=wanted)
         elif verb == "remove_rule":
             with scopes_disabled():
                 found = pick(list(SecurityGroupRule.objects.filter(group=group)), number)
             if found is None:
                 return
-            act = lambda: security.remove_rule(actor=actor, rule=found)  # noqa: E731
+            act = partial(security.remove_rule, actor=actor, rule=found)
         else:
             return
         self.invoke(tenant, f"{verb} {group.name}", act)

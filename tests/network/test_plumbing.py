@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -115,6 +116,24 @@ def test_a_removed_port_stays_away_and_its_address_becomes_free(
     assert not PrivateAddress.objects.exists()
     assert release_nics("vm-1") == 0
     plumbing.remove_nic_ports([])
+
+
+def test_a_port_that_is_removed_while_somebody_waits_for_its_lock_stays_away(
+    world: fake.World, nic: Nic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = plumbing._held
+
+    @contextmanager
+    def late(ids: Iterable[str]) -> Iterator[None]:
+        with held(ids):
+            # Committed by the remover after the first look at the row and before the lock was had.
+            Nic.objects.filter(pk=nic.pk).update(port_wanted=False)
+            yield
+
+    monkeypatch.setattr(plumbing, "_held", late)
+    plumbing.ensure_nic_ports([nic])
+    assert (nic.region_id, Kind.SUBNET, nic.subnet_id) in world.things
+    assert port_in(world, nic) is None
 
 
 def test_changing_the_group_reaches_the_port(

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from django.db import connection, transaction
 
+from billing import quotas
 from network.actions import (
     Defaults,
     NicRequest,
@@ -26,6 +27,8 @@ from network.actions import (
 from network.fabric import fake
 from network.fabric.base import Kind, SecurityGroupSpec
 from network.models import SecurityGroup, SecurityGroupRule
+from network.rules import refusals
+from network.rules.services import service_of
 from network.states.resources import Status
 from network.tasks import specs
 from scloud.jobs.models import Job
@@ -153,6 +156,38 @@ def test_the_same_rule_twice_is_refused(actor: Actor, group: SecurityGroup) -> N
     with pytest.raises(Conflict):
         edit_rule(actor=actor, rule=other, values=SSH)
     edit_rule(actor=actor, rule=other, values=replace(SSH, ports="23", description="telnet"))
+
+
+def test_groups_count_against_their_quota(
+    actor: Actor, tenant: Tenant, region: Region, group: SecurityGroup
+) -> None:
+    used = quotas.usage(tenant, region)["security_groups"].used
+    create_security_group(actor=actor, region=region, name="another")
+    assert quotas.usage(tenant, region)["security_groups"].used == used + 1
+    delete_security_group(actor=actor, group=group)
+    assert quotas.usage(tenant, region)["security_groups"].used == used
+
+
+def test_what_was_not_counted_refuses_nothing(defaults: Defaults) -> None:
+    assert defaults.subnet is not None
+    vpc, subnet, group = defaults.vpc, defaults.subnet, defaults.security_group
+    assert refusals.vpc_refusal(vpc, "delete_vpc") == ""
+    assert refusals.subnet_refusal(subnet, "delete_subnet") == ""
+    assert refusals.security_group_refusal(group, "delete_security_group") == ""
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ports", "service"),
+    [
+        ("tcp", "22", "ssh"), ("tcp", "53", "tcp"), ("tcp", "8000-8100", "tcp"),
+        ("udp", "53", "dns"), ("udp", "22", "udp"), ("icmp", "", "ping"), ("all", "", "all"),
+    ],
+)  # fmt: skip
+def test_a_rule_is_shown_as_the_service_that_it_is(
+    actor: Actor, group: SecurityGroup, protocol: str, ports: str, service: str
+) -> None:
+    wanted = RuleInput(direction="in", protocol=protocol, cidr="10.0.0.0/8", ports=ports)
+    assert service_of(add_rule(actor=actor, group=group, rule=wanted)).key == service
 
 
 def test_two_hundred_rules_are_the_most(actor: Actor, group: SecurityGroup) -> None:

@@ -14,6 +14,7 @@ from network.actions import (
     Defaults,
     NicRequest,
     create_nics,
+    create_security_group,
     create_subnet,
     create_vpc,
     delete_subnet,
@@ -258,6 +259,14 @@ def test_defaults_are_made_once(tenant: Tenant, region: Region, defaults: Defaul
     assert defaults.subnet is not None
     assert (defaults.vpc.cidr, defaults.subnet.cidr) == ("10.0.0.0/16", "10.0.0.0/24")
     assert Vpc.objects.count() == SecurityGroup.objects.count() == Subnet.objects.count() == 1
+
+
+def test_a_group_of_the_tenants_own_is_not_taken_for_the_default(
+    tenant: Tenant, region: Region, actor: Actor, defaults: Defaults
+) -> None:
+    own = create_security_group(actor=actor, region=region, name="0-own")
+    SecurityGroup.objects.filter(pk=own.pk).update(created_at=defaults.vpc.created_at)
+    assert ensure_tenant_defaults(tenant, region) == defaults
 
 
 def test_a_default_subnet_that_was_deleted_does_not_come_back(

@@ -22,6 +22,7 @@ from billing import services, sweep
 from billing.models import Subscription
 from compute.actions import images
 from compute.actions.vms import changes, lifecycle
+from compute.hypervisor.fake import fake_host
 from compute.models import VM, Disk, Drift, Host, Image, Snapshot
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import hosts, pools, reconcile, schedules, subscriptions
@@ -32,7 +33,7 @@ from compute.sweeps.images import sweep_staging
 from compute.sweeps.snapshots import sweep_leftovers
 from compute.transfer import staging
 from network.fabric import fake
-from network.fabric.base import Kind, SecurityGroupSpec
+from network.fabric.base import FabricUnreachable, Kind, SecurityGroupSpec
 from network.models import Nic
 from network.sweeps import reconcile as network
 from scloud.audit.models import Operation
@@ -145,7 +146,7 @@ def test_a_dump_that_was_restored_is_recognised(restored: str) -> None:
     place["NAME"] = restored
     try:
         assert freezing.is_frozen()
-        assert "made anew" in SweepFreeze.objects.get().reason
+        assert "restored from a backup" in SweepFreeze.objects.get().reason
     finally:
         connection.close()
         place["NAME"] = before
@@ -329,11 +330,12 @@ def test_the_report_of_the_hosts_is_complete_when_every_host_has_answered(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent, gate = box.platform.hosts[0], threading.Event()
+    answer_of = hosts.ask_host
 
     def slow(host: Host, revisions: Any) -> HostAnswer:
         if host.pk == silent.pk:
             gate.wait(30)
-        return HostAnswer(host, revisions=revisions)
+        return answer_of(host, revisions)
 
     row = freezing.freeze("a test")
     rounds = reconcile.Rounds(patience_s=0.3)
@@ -345,6 +347,32 @@ def test_the_report_of_the_hosts_is_complete_when_every_host_has_answered(
     reconcile.reconcile_hosts(rounds)
     row.refresh_from_db()
     assert "hosts" not in freezing.missing_reports(row)
+
+
+@pytest.mark.parametrize("name", ["hosts", "pools", "network"])
+def test_an_error_is_no_answer_and_no_report_is_complete_without_it(
+    box: Box, fabric: fake.World, name: str
+) -> None:
+    """The others are looked at and reported; the report is complete once all could be."""
+    host = fake_host(box.platform.hosts[0].uri)
+    row = freezing.freeze("a test")
+    if name == "hosts":
+        host.faults.unreachable = True
+    elif name == "pools":
+        box.storage.faults.unavailable = True
+    else:
+        fabric.failure = FabricUnreachable("nobody answers")
+    looked_at()
+    row.refresh_from_db()
+    assert freezing.missing_reports(row) == [name]
+    with pytest.raises(Conflict) as refused:
+        freezing.release(actor=Actor.system(None), row=row)
+    assert refused.value.numbers == {"missing": [name]}
+    host.faults.unreachable = box.storage.faults.unavailable = False
+    fabric.failure = None
+    looked_at()
+    row.refresh_from_db()
+    assert freezing.missing_reports(row) == []
 
 
 def test_a_freeze_is_released_by_an_administrator_who_can_have_read_the_report(

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.core.signals import request_finished
-from django.db import close_old_connections, connections
+from django.db import connections
 from django.test import Client
 
 from compute.transfer import staging, uploads
@@ -23,6 +22,7 @@ from scloud.tenancy.models import Tenant, User
 from scloud.web import handler
 from scloud.web.handler import Handler
 from tests.api.client import program_of
+from tests.asgi import connections_end_with_requests
 
 MIB = 1 << 20
 
@@ -75,19 +75,9 @@ class Exchange:
             else:
                 self.body += message.get("body", b"")
 
-        request_finished.disconnect(close_old_connections)
-        request_finished.connect(_close_all)
-        try:
+        with connections_end_with_requests():
             asyncio.run(Handler()(self.scope, receive, send))
-        finally:
-            request_finished.disconnect(_close_all)
-            request_finished.connect(close_old_connections)
         return self
-
-
-def _close_all(**_given: Any) -> None:
-    """In the thread of the request, which ends with it."""
-    connections.close_all()
 
 
 @pytest.fixture(autouse=True)

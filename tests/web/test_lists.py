@@ -224,6 +224,6 @@ def test_the_row_menu_says_why_an_action_is_disabled(console: Client) -> None:
     assert f"/api-keys/{key_id}/revoke/" in menu
     assert console.post(f"/api-keys/{key_id}/revoke/").status_code == 302
     menu = console.get(f"/api-keys/?menu={key_id}").content.decode()
-    assert "It is revoked already." in menu
+    assert "It has already been revoked." in menu
     assert 'aria-disabled="true"' in menu
     assert console.get("/api-keys/?menu=key-gone00000").status_code == 404

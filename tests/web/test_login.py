@@ -101,7 +101,7 @@ def test_a_platform_administrator_is_sent_to_the_administration(client: Client, 
     assert response["Location"] == "/admin/"
     page = client.get("/tasks/")
     assert page.status_code == 403
-    assert "You administer the platform" in page.content.decode()
+    assert "You are a platform administrator" in page.content.decode()
 
 
 def test_the_profile_is_saved_and_shown_in_the_frame(console: Client, user: User) -> None:

@@ -17,6 +17,7 @@ from scloud.asgi import application
 from scloud.lib import outage
 from scloud.lib.errors import Unavailable
 from scloud.tenancy.models import User
+from tests import asgi
 from tests.api.client import program_of
 from tests.browser import free_port
 
@@ -164,13 +165,10 @@ def test_an_outage_is_one_line_of_the_log(
 
 
 def test_a_websocket_is_told_to_come_back(user: User) -> None:
-    browser = Client()
-    browser.force_login(user)
-    cookie = f"scloud_session={browser.cookies['scloud_session'].value}"
     headers = [
         (b"origin", b"http://localhost"),
         (b"host", b"localhost"),
-        (b"cookie", cookie.encode()),
+        (b"cookie", session_of(user)["Cookie"].encode()),
     ]
 
     async def run() -> None:
@@ -181,6 +179,78 @@ def test_a_websocket_is_told_to_come_back(user: User) -> None:
 
     with away_everywhere():
         asyncio.run(run())
+
+
+# --- the same through the application of the console's process, body guard and all
+
+
+@pytest.mark.parametrize("path", ["/", "/login/", "/vms/", "/vms/create/", "/admin/"])
+def test_the_process_answers_with_a_page(user: User, path: str) -> None:
+    signed_in = session_of(user)
+    assert asgi.ask("GET", path, headers=signed_in).status_code < 400
+    with away_everywhere():
+        answer = asgi.ask("GET", path, headers=signed_in)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "The service is unavailable for a moment." in answer.text
+    assert "database_unavailable" in answer.text
+
+
+def test_the_process_answers_a_part_of_a_page_with_a_toast(user: User) -> None:
+    signed_in = session_of(user)
+    with away_everywhere():
+        answer = asgi.ask("GET", "/tasks/", headers={**signed_in, "HX-Request": "true"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "unavailable for a moment" in answer.headers["HX-Trigger"]
+
+
+IMAGE = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "given"),
+    [
+        ("GET", "/vms", {}),
+        ("GET", "/vms?page_size=1", {}),
+        ("POST", "/vms", {"json": {}}),
+        ("POST", "/vms", {"json": {}, "headers": {"Idempotency-Key": "k"}}),
+        ("PATCH", "/vms/vm-zzzzzzzzz", {"json": {"name": "x"}}),
+        ("DELETE", "/vms/vm-zzzzzzzzz", {}),
+        ("POST", "/images/upload?disk_type=ssd", {"content": b"a" * 100_000, "headers": IMAGE}),
+    ],
+)
+def test_the_process_answers_in_the_form_of_the_api(
+    user: User, method: str, path: str, given: dict[str, Any]
+) -> None:
+    given = {
+        **given,
+        "headers": {
+            "Authorization": f"Bearer {program_of(user).secret}",
+            **given.get("headers", {}),
+        },
+    }
+    assert asgi.ask(method, f"/api/v1{path}", **given).status_code not in {401, 503}
+    with away_everywhere():
+        answer = asgi.ask(method, f"/api/v1{path}", **given)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    error = answer.json()
+    assert (error["code"], error["numbers"]) == ("database_unavailable", {"retry_after_s": 5})
+    assert error["remedy"] == "Try again in a few seconds. No changes were made."
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("address", ["/api/v1/commit", "/commit"])
+def test_the_process_tells_a_connection_lost_at_commit(address: str) -> None:
+    answer = asgi.ask("GET", address)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "database_unavailable" in answer.text
+
+
+def session_of(user: User) -> dict[str, str]:
+    """The header with the cookie of a browser in which somebody is signed in."""
+    browser = Client()
+    browser.force_login(user)
+    return {"Cookie": f"scloud_session={browser.cookies['scloud_session'].value}"}
 
 
 @contextmanager

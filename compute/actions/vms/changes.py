@@ -54,7 +54,7 @@ def quote_size(*, actor: Actor, vm: VM, spec: Spec, verb: str = "") -> ChangeQuo
     """Price another size for a VM; changes nothing.
 
     ``verb`` is ``modify_vm`` or ``hot_upgrade_vm``; without it, it is the one that the VM's state
-    allows. Raises what that verb raises, but for hosts that have no room at the moment.
+    allows. Raises what that verb raises, except that hosts may lack capacity at the moment.
     """
     actor.require("billing.quote")
     _check_size(
@@ -146,7 +146,7 @@ def _pay_for_size(actor: Actor, vm: VM, spec: Spec, quote_token: str) -> dict[st
 def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
     """Give a stopped VM another size, up or down; effective at its next start.
 
-    One whose host has no room for it goes to another host. Raises Conflict (``vm_state``),
+    A VM that no longer fits on its host is placed on another one. Raises Conflict (``vm_state``),
     InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity.
     """
     _check_size(vm, spec, "modify_vm")
@@ -187,7 +187,7 @@ def hot_upgrade_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job
     """Give a running VM more vCPUs or memory without a restart.
 
     Raises Conflict (``vm_state``, ``headroom_exceeded``), InvalidInput (``hot_upgrade_shrinks``),
-    StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity when its host has no room.
+    StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity when its host lacks capacity.
     """
     _check_size(vm, spec, "hot_upgrade_vm")
     payload = _pay_for_size(actor, vm, spec, quote_token)

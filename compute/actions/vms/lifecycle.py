@@ -77,7 +77,7 @@ def delete_vm(
     One whose creation failed is forgotten at once (no job): nothing of it is left that could be
     restored. What its host may still hold of it goes when that host has been heard. Raises
     Conflict (``vm_state``), also while deletion protection is on, and QuotaExceeded when the bin
-    has no room for its disks.
+    has no quota left for its disks.
     """
     protected = automatically and vm.deletion_protected
     if protected:

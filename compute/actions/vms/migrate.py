@@ -35,7 +35,7 @@ def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
     else:
         if host.pk == vm.host_id:
             raise InvalidInput(
-                _("%(name)s is on this host already.") % {"name": vm.name},
+                _("%(name)s is already on this host.") % {"name": vm.name},
                 code="host_same",
                 field="host",
                 detail=host.name,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from compute.models import Cluster, DiskType, Spec
+from scloud.rest.shown import ShownSerializer
 
 
-class SpecSerializer(serializers.ModelSerializer[Spec]):
+class SpecSerializer(ShownSerializer[Spec]):
     """A size of a model; ``refusal`` says why it fits nowhere at present."""
 
     refusal = serializers.CharField(
@@ -19,7 +20,7 @@ class SpecSerializer(serializers.ModelSerializer[Spec]):
         fields = ("id", "vcpus", "memory_mib", "refusal")
 
 
-class ClusterSerializer(serializers.ModelSerializer[Cluster]):
+class ClusterSerializer(ShownSerializer[Cluster]):
     """A model: the machine type of a cluster."""
 
     specs = SpecSerializer(many=True, read_only=True, source="offered")
@@ -29,7 +30,7 @@ class ClusterSerializer(serializers.ModelSerializer[Cluster]):
         fields = ("id", "region_id", "alias", "description", "architecture", "gpu_type", "specs")
 
 
-class DiskTypeSerializer(serializers.ModelSerializer[DiskType]):
+class DiskTypeSerializer(ShownSerializer[DiskType]):
     """A disk type with its ranges (GiB) and limits."""
 
     class Meta:

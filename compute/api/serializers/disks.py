@@ -11,10 +11,11 @@ from compute.models import Disk
 from compute.verbs.disks import DISKS
 from compute.verbs.inputs import DiskCopyInput
 from scloud.rest.fields import WholeNumber
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.verbs import AllowedAction, allowed_actions
 
 
-class DiskSerializer(serializers.ModelSerializer[Disk]):
+class DiskSerializer(ShownSerializer[Disk]):
     """A disk. A system disk is paid with its VM and has no billing of its own."""
 
     medium = serializers.CharField(source="disk_type.medium", read_only=True)

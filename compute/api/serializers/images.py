@@ -9,10 +9,11 @@ from rest_framework import serializers
 
 from compute.models import Image
 from scloud.rest.fields import WholeNumber
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.verbs import AllowedAction, allowed_actions
 
 
-class ImageSerializer(serializers.ModelSerializer[Image]):
+class ImageSerializer(ShownSerializer[Image]):
     """A base image, or one of the tenant's own."""
 
     is_base = serializers.BooleanField(read_only=True)

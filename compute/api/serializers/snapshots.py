@@ -9,10 +9,11 @@ from rest_framework import serializers
 
 from compute.models import Snapshot, SnapshotSchedule
 from scloud.rest.fields import WholeNumber
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.verbs import AllowedAction, allowed_actions
 
 
-class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
+class SnapshotSerializer(ShownSerializer[Snapshot]):
     """The content of a disk at one moment; ``frozen``: the file systems were at rest then."""
 
     vm_id = serializers.CharField(source="disk.vm_id", read_only=True, allow_null=True)
@@ -43,7 +44,7 @@ class SnapshotSerializer(serializers.ModelSerializer[Snapshot]):
         return allowed_actions(self.context["request"].auth, "snapshot", snapshot)
 
 
-class ScheduleSerializer(serializers.ModelSerializer[SnapshotSchedule]):
+class ScheduleSerializer(ShownSerializer[SnapshotSchedule]):
     """When snapshots of a disk are taken by themselves, and how many stay."""
 
     class Meta:

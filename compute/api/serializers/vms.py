@@ -7,12 +7,13 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from compute.api.serializers.common import ErrorShape
 from compute.models import VM
 from compute.queries import vms as vm_queries
 from compute.states import vms as states
 from compute.verbs.vms import VMS
+from scloud.rest.errors import ErrorShape
 from scloud.rest.fields import Lines, WholeNumber
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.verbs import AllowedAction, allowed_actions
 
 
@@ -24,7 +25,7 @@ class NicShape(serializers.Serializer[Any]):
     vpc_id = serializers.CharField()
 
 
-class VmSerializer(serializers.ModelSerializer[VM]):
+class VmSerializer(ShownSerializer[VM]):
     """A VM. ``state`` is what people see; ``allowed_actions`` is what can be asked of it now."""
 
     status = serializers.ChoiceField(

@@ -64,8 +64,6 @@ def command(
 
 
 def ready(host: Host, uuid: str, *, timeout_s: float) -> bool:
-    """Whether the agent answers a ping."""
-
     def work(domain: libvirt.virDomain) -> bool:
         channel = xml_of(domain).root.find("devices/channel/target[@name='org.qemu.guest_agent.0']")
         if channel is None or channel.get("state") != "connected":
@@ -88,13 +86,11 @@ def ready(host: Host, uuid: str, *, timeout_s: float) -> bool:
 
 
 def set_password(host: Host, uuid: str, account: str, password: str, *, encrypted: bool) -> None:
-    """Set an account's password."""
     flags = libvirt.VIR_DOMAIN_PASSWORD_ENCRYPTED if encrypted else 0
     with_agent(host, uuid, lambda domain: domain.setUserPassword(account, password, flags))
 
 
 def addresses(host: Host, uuid: str) -> tuple[GuestInterface, ...]:
-    """Interfaces as the guest has them."""
     source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
     found = with_agent(host, uuid, lambda domain: domain.interfaceAddresses(source, 0))
     return tuple(
@@ -175,8 +171,6 @@ def freeze(host: Host, uuid: str) -> int:
 
 
 def thaw(host: Host, uuid: str) -> None:
-    """Thaw all file systems."""
-
     def work(domain: libvirt.virDomain) -> None:
         if command(domain, "guest-fsfreeze-status") == "frozen":
             domain.fsThaw(None, 0)
@@ -224,8 +218,6 @@ class GuestCommandTimeout(HypervisorError):
 
 
 def read_file(host: Host, uuid: str, path: str, *, max_bytes: int) -> bytes:
-    """Content of a file of the guest."""
-
     def work(domain: libvirt.virDomain) -> bytes:
         handle = command(domain, "guest-file-open", path=path, mode="r")
         content = b""

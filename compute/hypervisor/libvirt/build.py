@@ -140,7 +140,7 @@ def build_disk(disk: DiskAttachment) -> elements.Disk:
     """A disk. No host cache, so that what the guest flushed is on the medium.
 
     An error of the storage pauses the guest instead of being handed to it: its file systems stay
-    whole, and it goes on where it was once the storage has room or answers again.
+    whole, and it goes on where it was once the storage has free space or answers again.
     """
     return _disk(
         disk.source,
@@ -251,7 +251,6 @@ def build_graphics(address: str, password: str, valid_until: datetime) -> elemen
 
 
 def build_host_device(address: PciAddress) -> elements.HostDevice:
-    """A PCI function of the host."""
     return elements.HostDevice(
         domain=f"0x{address.domain:04x}",
         bus=f"0x{address.bus:02x}",
@@ -261,7 +260,7 @@ def build_host_device(address: PciAddress) -> elements.HostDevice:
 
 
 def build_virtio_memory(size_kib: int, *, requested_kib: int) -> elements.VirtioMemory:
-    """Room for memory growth, of which `requested_kib` shall be in use."""
+    """Headroom for memory growth, of which `requested_kib` shall be in use."""
     return elements.VirtioMemory(
         size_kib=size_kib, block_kib=MEMORY_BLOCK_KIB, requested_kib=requested_kib
     )

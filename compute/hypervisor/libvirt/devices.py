@@ -71,7 +71,6 @@ def _free_target(wanted: str, used: set[str]) -> str:
 
 
 def detach_disk(host: Host, uuid: str, disk_id: str, *, timeout_s: float) -> None:
-    """Detach where it is attached."""
     _detach(host, uuid, lambda xml: xml.disk(disk_id), timeout_s=timeout_s, what="disk")
 
 
@@ -143,7 +142,6 @@ def _required(element: ElementTree.Element | None) -> ElementTree.Element:
 
 
 def attach_nic(host: Host, uuid: str, nic: NicSpec) -> None:
-    """Attach where it is missing."""
     text = build_nic(nic, offloads=host.ref.offloads).to_xml()
 
     def work(domain: libvirt.virDomain) -> None:
@@ -156,7 +154,6 @@ def attach_nic(host: Host, uuid: str, nic: NicSpec) -> None:
 
 
 def detach_nic(host: Host, uuid: str, mac: str, *, timeout_s: float) -> None:
-    """Detach where it is attached."""
     _detach(host, uuid, lambda xml: xml.nic(mac), timeout_s=timeout_s, what="network interface")
 
 

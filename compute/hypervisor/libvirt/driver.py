@@ -196,7 +196,7 @@ class LibvirtHypervisor:
         self._host.with_domain(uuid, lambda domain: None, running=True)
         if noted is not None:
             self._reboots.tell(uuid, noted)
-        # By the button alone, as the port says: whoever finds the guest deaf to it asks its agent
+        # By the button alone, as the port says: a caller whose guest ignores it asks the agent
         # to shut it down.
         self._ask(uuid, lambda domain: domain.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN))
 

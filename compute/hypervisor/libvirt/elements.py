@@ -23,8 +23,6 @@ class NumaCell(XmlObject):
 
 @dataclass(frozen=True, kw_only=True)
 class RbdMonitor(XmlObject):
-    """One monitor of a Ceph cluster."""
-
     TAG: ClassVar[str] = "host"
 
     name: str = at("@name")
@@ -125,8 +123,6 @@ class Channel(XmlObject):
 
 @dataclass(frozen=True, kw_only=True)
 class Input(XmlObject):
-    """A pointer or keyboard."""
-
     TAG: ClassVar[str] = "input"
 
     type: str = at("@type")
@@ -151,8 +147,6 @@ class Graphics(XmlObject):
 
 @dataclass(frozen=True, kw_only=True)
 class Video(XmlObject):
-    """The graphics card."""
-
     TAG: ClassVar[str] = "video"
 
     type: str = at("model@type")
@@ -172,8 +166,6 @@ class MemoryBalloon(XmlObject):
 
 @dataclass(frozen=True, kw_only=True)
 class Rng(XmlObject):
-    """A source of randomness."""
-
     TAG: ClassVar[str] = "rng"
 
     model: str = at("@model", "virtio")
@@ -214,8 +206,6 @@ class HostDevice(XmlObject):
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(XmlObject):
-    """A whole domain."""
-
     TAG: ClassVar[str] = "domain"
 
     type: str = at("@type")

@@ -173,8 +173,6 @@ def for_destination(text: str, destination: HostRef) -> str:
 
 
 def progress(host: Host, uuid: str) -> MigrationProgress | None:
-    """Progress of the migration in flight."""
-
     def work(conn: libvirt.virConnect) -> MigrationProgress | None:
         domain = host.find(conn, uuid)
         if domain is None or not domain.isActive():

@@ -112,7 +112,6 @@ class DomainXml:
 
     @classmethod
     def parse(cls, text: str) -> "DomainXml":
-        """From libvirt's text."""
         return cls(ElementTree.fromstring(text))  # noqa: S314  written by libvirtd, not by people
 
     @property
@@ -128,19 +127,15 @@ class DomainXml:
         return "" if tag is None else tag.get("seed", "")
 
     def disks(self) -> list[ElementTree.Element]:
-        """All disk elements."""
         return self.root.findall("devices/disk")
 
     def disk(self, disk_id: str) -> ElementTree.Element | None:
-        """The disk element with this serial."""
         return next((d for d in self.disks() if d.findtext("serial") == disk_id), None)
 
     def targets(self) -> set[str]:
-        """Target names in use."""
         return {target_of(disk) for disk in self.disks()}
 
     def nic(self, mac: str) -> ElementTree.Element | None:
-        """The interface element with this MAC address."""
         for nic in self.root.findall("devices/interface"):
             address = nic.find("mac")
             if address is not None and address.get("address", "").lower() == mac.lower():
@@ -148,7 +143,6 @@ class DomainXml:
         return None
 
     def virtio_memory(self) -> ElementTree.Element | None:
-        """The memory device for growth."""
         return self.root.find("devices/memory[@model='virtio-mem']")
 
     def memory_kib(self) -> tuple[int, int, int]:
@@ -180,7 +174,6 @@ class DomainXml:
 
 
 def target_of(disk: ElementTree.Element) -> str:
-    """Target name of a disk element."""
     target = disk.find("target")
     return "" if target is None else target.get("dev", "")
 
@@ -212,7 +205,6 @@ def _pci_address(element: ElementTree.Element) -> PciAddress:
 
 
 def memory_kib(element: ElementTree.Element | None) -> int:
-    """Value of a memory element in KiB."""
     if element is None or element.text is None:
         return 0
     factor = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "MiB": 1024, "GiB": 1024**2}

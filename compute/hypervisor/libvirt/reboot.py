@@ -82,7 +82,7 @@ def _facts(xml: DomainXml) -> dict[str, Any]:
                 *(disk.findtext(f"iotune/total_{what}_sec", "0") for what in ("bytes", "iops")),
             )
             for disk in xml.disks()
-            # Of the seed, the digest tells.
+            # The digest stands for the seed.
             if disk.findtext("serial") != SEED_SERIAL
         },
         "nics": {

@@ -27,8 +27,6 @@ def create(host: Host, uuid: str, disk_id: str, name: str) -> None:
 
 
 def delete(host: Host, uuid: str, disk_id: str, name: str) -> None:
-    """Delete the snapshot if it is there."""
-
     def work(domain: libvirt.virDomain) -> None:
         node, names = _node(domain, disk_id)
         if name in names:
@@ -38,7 +36,6 @@ def delete(host: Host, uuid: str, disk_id: str, name: str) -> None:
 
 
 def _node(domain: libvirt.virDomain, disk_id: str) -> tuple[str, set[str]]:
-    """The disk's node in QEMU and the snapshots that it has."""
     disk = xml_of(domain).disk(disk_id)
     if disk is None:
         raise Refused("The domain has no such disk.")

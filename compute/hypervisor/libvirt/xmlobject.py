@@ -32,7 +32,6 @@ class XmlObject:
             yield field.name, field.metadata["path"]
 
     def to_element(self) -> ElementTree.Element:
-        """The element with everything below it."""
         root = ElementTree.Element(self.TAG)
         for name, path in self.properties():
             value = getattr(self, name)

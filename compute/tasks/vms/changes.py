@@ -50,7 +50,7 @@ NO_AGENT = gettext_lazy(
 
 
 class ResetPassword(VmHandler):
-    """Hand the hash to the agent; the guest's own file is the truth."""
+    """Hand the hash to the agent; the guest's own file is what counts."""
 
     verb = "reset_password"
 
@@ -331,7 +331,7 @@ class ReinstallVm(VmHandler):
         super().before_failure(context, error)
         if context.result.get("rebuilt"):
             return
-        # A worker may have died between the disk and its note: the disk itself tells.
+        # A worker may have died between the disk and its note: the disk itself shows it.
         vm = vm_of(context.job)
         disk = system_disk_of(vm)
         wanted = context.payload["image"]
@@ -364,7 +364,6 @@ class MakeImage(VmHandler):
         return (Step("copy", _("Copying the system disk"), self.ensure_copied, 1),)
 
     def image(self, context: Context) -> Image:
-        """Return the image in the making."""
         return Image.objects.select_related("pool").get(pk=context.payload["image"])
 
     def ensure_copied(self, context: Context) -> None:

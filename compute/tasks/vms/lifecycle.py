@@ -85,7 +85,6 @@ def ensure_running(context: Context) -> None:
 
 
 def ensure_off(context: Context) -> None:
-    """Switch the domain off."""
     vm = vm_of(context.job)
     if vm.host is None:
         return
@@ -122,7 +121,7 @@ def ensure_shut_down(context: Context) -> None:
             _("The guest of %(name)s did not shut down in %(seconds)s s.")
             % {"name": vm.name, "seconds": f"{SHUTDOWN_LIMIT_S:.0f}"},
             code="shutdown_ignored",
-            remedy=_("Shut it down from inside, or power it off."),
+            remedy=_("Shut it down from within the guest, or power it off."),
         )
 
 
@@ -316,8 +315,6 @@ class ExpireVm(VmHandler):
 
 
 class PowerOffVm(VmHandler):
-    """Pull the plug."""
-
     verb = "power_off_vm"
     lands_in = VmStatus.STOPPED
 
@@ -358,7 +355,7 @@ class ResumeVm(VmHandler):
                 return
             context.result["pause"] = seen.pause or ""
             raise ScloudError(
-                _("%(name)s stopped again at once: %(reason)s")
+                _("%(name)s stopped again immediately: %(reason)s")
                 % {"name": vm.name, "reason": pause_words(seen)},
                 code="paused_again",
             )
@@ -408,7 +405,10 @@ class RestartVm(VmHandler):
         )
 
     def ensure_rebooted(self, context: Context) -> None:
-        """Reboot the guest unless only a new machine will do; a deaf guest is left to the rest."""
+        """Reboot the guest unless only a new machine will do.
+
+        A guest that ignores it is left to the next steps.
+        """
         vm = vm_of(context.job)
         if context.result.get("went_down") or context.result.get("cold"):
             return
@@ -485,7 +485,7 @@ class DeleteVm(VmHandler):
                 erase_snapshots(disk)
 
     def ask_to_shut_down(self, context: Context) -> None:
-        """Let the guest write its caches; a deaf one is switched off after ten seconds."""
+        """Let the guest write its caches; without an answer in ten seconds it is switched off."""
         vm = vm_of(context.job)
         refuse_if_paid(context, vm)
         if vm.host is None:

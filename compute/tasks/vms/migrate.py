@@ -38,7 +38,6 @@ class Ends:
 
     @property
     def stayed(self) -> bool:
-        """It runs here and not there."""
         return self.source in _ALIVE and self.destination not in (*_ALIVE, None)
 
 
@@ -48,7 +47,6 @@ def host_named(context: Context, end: str) -> Host:
 
 
 def look(vm: VM, source: Host, destination: Host) -> Ends:
-    """Ask both hosts."""
     answers: list[Power | None] = []
     for host in (source, destination):
         try:
@@ -83,7 +81,7 @@ class MigrateVm(VmHandler):
         def report(progress: MigrationProgress) -> None:
             context.progress(
                 progress.percent / 100,
-                _("%(size)s to go") % {"size": size_mib(progress.remaining_mib)},
+                _("%(size)s left") % {"size": size_mib(progress.remaining_mib)},
             )
 
         with translated_errors():
@@ -103,7 +101,7 @@ class MigrateVm(VmHandler):
             raise HostError(
                 _("The migration of %(name)s did not complete.") % {"name": vm.name},
                 code="migration_unclear",
-                remedy=_("The VM runs on. SCloud checks where."),
+                remedy=_("The VM keeps running. SCloud is checking on which host."),
                 detail=f"It is {ends.destination or 'unknown'} on {destination.name} and "
                 f"{ends.source or 'unknown'} on {source.name}.",
             )
@@ -138,8 +136,8 @@ class MigrateVm(VmHandler):
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
-        # Where a host is silent the row stays as it was, with the room on the destination; the
-        # reconciler looks again.
+        # Where a host is unreachable the row stays as it was, with the capacity on the destination;
+        # the reconciler looks again.
         columns = {"destination": None} if context.result.get("known") else {}
         VMS.fail(
             vm,

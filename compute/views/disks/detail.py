@@ -26,9 +26,9 @@ from scloud.web.verbs import menu
 def _plan(schedule: SnapshotSchedule | None) -> Any:
     """Return when the next scheduled snapshot is taken, and how many are kept."""
     if schedule is None:
-        return _("none")
+        return _("None")
     if not schedule.enabled:
-        return _("switched off")
+        return _("Off")
     return format_html(
         "{} {}, {}",
         _("next"),
@@ -38,8 +38,6 @@ def _plan(schedule: SnapshotSchedule | None) -> Any:
 
 
 class DiskDetail(DetailListView, SnapshotList):
-    """A disk with its snapshots."""
-
     permission = "compute.view_disk"
     page_template = DetailListView.page_template
     columns = tuple(one for one in SnapshotList.columns if one.key != "disk")
@@ -58,11 +56,9 @@ class DiskDetail(DetailListView, SnapshotList):
         return disk_queries.disk(self.kwargs["disk_id"], binned=True)
 
     def get_queryset(self) -> QuerySet[Snapshot]:
-        """Its snapshots."""
         return snapshot_queries.snapshots().filter(disk=self.disk)
 
     def page_context(self) -> dict[str, Any]:
-        """Return the head of the page."""
         disk = self.disk
         found = menu("disk", disk, self.actor)
         vm = disk.vm
@@ -80,7 +76,7 @@ class DiskDetail(DetailListView, SnapshotList):
             (_("Scheduled snapshots"), _plan(snapshot_queries.schedule_of(disk))),
             (
                 _("Billing"),
-                _("with the VM") if disk.is_system else method_label(disk.billing_method),
+                _("With the VM") if disk.is_system else method_label(disk.billing_method),
             ),
             (_("Expires"), expiry(disk)),
             (_("Tags"), ui.tags(disk.tags)),

@@ -43,7 +43,6 @@ class DiskCreate(PricedView):
         return self.request.region
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
-        """The disk types of the region."""
         types = catalogue.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
         return DiskForm(data, types=types)
 
@@ -53,11 +52,9 @@ class DiskCreate(PricedView):
         return order_of(self.region, chosen, data)
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:
-        """The price of the disk."""
         return quote_disk(actor=self.actor, order=self._order(data))
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Buy it."""
         return create_disk(actor=self.actor, order=self._order(data), quote_token=self.token)
 
     def success_url(self, obj: Any) -> Any:
@@ -93,8 +90,6 @@ verbs.register(
 
 
 class AttachForm(forms.Form):
-    """Which VM."""
-
     vm = forms.ChoiceField(label=gettext_lazy("VM"))
 
     def __init__(self, *args: Any, choices: list[tuple[str, str]], **kwargs: Any) -> None:
@@ -104,8 +99,6 @@ class AttachForm(forms.Form):
 
 @verbs.dialog("disk", "attach_disk")
 class DiskAttach(VerbDialog):
-    """To a VM of its region."""
-
     def _vms(self, disk: Disk) -> QuerySet[VM]:
         rows: QuerySet[VM] = VM.objects.filter(
             region=disk.region, status__in=["running", "stopped"]
@@ -118,13 +111,10 @@ class DiskAttach(VerbDialog):
         return AttachForm(data, choices=choices)
 
     def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the VM of the form."""
         return {"vm": pick(self._vms(obj), data["vm"], field="vm", what="VM")}
 
 
 class ExpandForm(forms.Form):
-    """The new size."""
-
     size_gib = PlainIntegerField(label=gettext_lazy("New size"), min_value=1, max_value=100_000)
 
 
@@ -149,7 +139,6 @@ class DiskExpand(VerbDialog, PricedView):
         }
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:
-        """The price of the difference."""
         return quote_expansion(actor=self.actor, disk=obj, size_gib=data["size_gib"])
 
     def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +161,6 @@ class CopyDialog(VerbDialog, PricedView):
     suffix: ClassVar[str]
 
     def source(self, obj: Any) -> Disk:
-        """Return the disk that the new one is like."""
         found: Disk = obj
         return found
 
@@ -241,10 +229,10 @@ class ScheduleForm(forms.Form):
         label=gettext_lazy("Time zone"), max_length=40, initial="Asia/Shanghai"
     )
     keep_count = PlainIntegerField(
-        label=gettext_lazy("Keep the newest"), min_value=1, max_value=1000, initial=3
+        label=gettext_lazy("Snapshots to keep"), min_value=1, max_value=1000, initial=3
     )
     keep_days = PlainIntegerField(
-        label=gettext_lazy("Keep at most, in days"), min_value=1, max_value=3650, required=False
+        label=gettext_lazy("Maximum age (days)"), min_value=1, max_value=3650, required=False
     )
     state = forms.ChoiceField(label=gettext_lazy("Schedule"), initial="on")
 
@@ -255,7 +243,7 @@ class ScheduleForm(forms.Form):
             ("paused", gettext_lazy("Paused")),
         ]
         if exists:
-            choices.append(("removed", gettext_lazy("Remove it (snapshots are kept)")))
+            choices.append(("removed", gettext_lazy("Remove the schedule (snapshots are kept)")))
         self.fields["state"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
 
     def clean_hours(self) -> list[int]:
@@ -268,12 +256,9 @@ class ScheduleForm(forms.Form):
 
 @verbs.dialog("disk", "set_snapshot_schedule")
 class DiskSchedule(VerbDialog):
-    """The schedule of a disk's snapshots."""
-
     form_class = ScheduleForm
 
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
-        """How it is now."""
         now = snapshot_queries.schedule_of(obj)
         if now is None:
             return {"exists": False}

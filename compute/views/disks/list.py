@@ -88,7 +88,7 @@ class DiskList(VerbList):
             "billing",
             gettext_lazy("Billing"),
             value=lambda disk: (
-                _("with the VM") if disk.is_system else method_label(disk.billing_method)
+                _("With the VM") if disk.is_system else method_label(disk.billing_method)
             ),
             sort="billing_method",
             nowrap=True,

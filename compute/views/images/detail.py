@@ -25,7 +25,7 @@ class ImageDetail(DetailListView):
 
     kind = "vm"
     permission = "compute.view_image"
-    title = gettext_lazy("VMs made from it")
+    title = gettext_lazy("VMs created from this image")
     columns = (
         name_and_id("vm-detail"),
         Column(
@@ -40,7 +40,7 @@ class ImageDetail(DetailListView):
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
     )
     empty = EmptyState(
-        gettext_lazy("No VM was made from it"),
+        gettext_lazy("No VM was created from this image"),
         gettext_lazy("The image can be deleted."),
         icon="server-2",
     )
@@ -55,7 +55,6 @@ class ImageDetail(DetailListView):
         return vm_queries.vms().filter(image=self.image)
 
     def page_context(self) -> dict[str, Any]:
-        """Return the head of the page."""
         image = self.image
         create, *others = image_actions(image, self.actor)
         base = image.base_image
@@ -65,7 +64,7 @@ class ImageDetail(DetailListView):
             (_("System"), system_of(image)),
             (_("Architecture"), str(image.get_architecture_display())),
             (_("Size"), ui.size_bytes(image.size_bytes)),
-            (_("System disk from"), ui.size_gib(image.min_disk_gib)),
+            (_("Minimum system disk"), ui.size_gib(image.min_disk_gib)),
             (_("Administrator"), image.admin_account),
             (_("Hot upgrade"), ui.boolean(image.supports_hot_upgrade)),
             (_("Base image"), base and ui.link(base.name, reverse("image-detail", args=[base.pk]))),

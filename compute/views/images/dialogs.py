@@ -42,32 +42,28 @@ class FactsForm(forms.Form):
         label=gettext_lazy("Administrator"),
         max_length=32,
         required=False,
-        help_text=gettext_lazy("Empty: the usual one of the distribution."),
+        help_text=gettext_lazy("Leave empty for the distribution's default."),
     )
     min_disk_gib = PlainIntegerField(
-        label=gettext_lazy("System disk from (GB)"), min_value=1, max_value=100_000, initial=10
+        label=gettext_lazy("Minimum system disk (GB)"), min_value=1, max_value=100_000, initial=10
     )
     supports_hot_upgrade = forms.BooleanField(
-        label=gettext_lazy("The system supports hot upgrade"), required=False
+        label=gettext_lazy("Supports hot upgrade"), required=False
     )
     sha256 = forms.CharField(label=gettext_lazy("SHA-256 checksum"), max_length=64, required=False)
     remark = forms.CharField(label=gettext_lazy("Description"), max_length=200, required=False)
 
 
 class UrlForm(FactsForm):
-    """From where."""
-
     field_order = ("url", "name")
     url = forms.CharField(
         label=gettext_lazy("URL"),
         max_length=1000,
-        help_text=gettext_lazy("http or https, of a QCOW2 or raw file."),
+        help_text=gettext_lazy("An http or https URL of a QCOW2 or raw file."),
     )
 
 
 class UploadForm(FactsForm):
-    """Which file."""
-
     field_order = ("file", "name")
     file = forms.FileField(
         label=gettext_lazy("File"), help_text=gettext_lazy("A QCOW2 or raw file.")
@@ -75,8 +71,6 @@ class UploadForm(FactsForm):
 
 
 class ImageImport(ActionView):
-    """From a URL."""
-
     permission = "compute.import_image"
     title = gettext_lazy("Import image from URL")
     verb = gettext_lazy("Import")
@@ -96,7 +90,6 @@ class ImageImport(ActionView):
         return ImageFacts(region=region, pool=pool, **named)
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
-        """Begin."""
         return import_image_url(
             actor=self.actor, facts=self.facts(data), url=data["url"], sha256=data["sha256"]
         )
@@ -107,8 +100,6 @@ class ImageImport(ActionView):
 
 
 class ImageUpload(ImageImport):
-    """From a file of the browser."""
-
     title = gettext_lazy("Upload image")
     verb = gettext_lazy("Upload")
     icon = "upload"
@@ -148,8 +139,6 @@ verbs.register(
 
 
 class ImageFile(ConsoleView):
-    """The file that lies ready."""
-
     permission = "compute.download_image"
 
     def get(self, request: HttpRequest, image_id: str) -> HttpResponseBase:

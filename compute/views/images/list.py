@@ -80,7 +80,7 @@ class ImageList(VerbList):
         ),
         Column(
             "min_disk",
-            gettext_lazy("System disk from"),
+            gettext_lazy("Min. disk"),
             value="min_disk_gib",
             render=ui.size_gib,
             sort="min_disk_gib",
@@ -93,6 +93,7 @@ class ImageList(VerbList):
             value="supports_hot_upgrade",
             render=ui.boolean,
             sort="supports_hot_upgrade",
+            default=False,
         ),
         Column(
             "base",

@@ -15,7 +15,6 @@ class SnapshotDetail(ConsoleView):
     permission = "compute.view_snapshot"
 
     def get(self, request: HttpRequest, snapshot_id: str) -> HttpResponseRedirect:
-        """Go there."""
         snapshot = snapshot_queries.snapshot(snapshot_id)
         url = reverse("disk-detail", args=[snapshot.disk_id])
         return HttpResponseRedirect(f"{url}?q={snapshot.pk}")

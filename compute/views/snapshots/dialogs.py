@@ -17,7 +17,6 @@ from scloud.web.verbs import Lines, VerbDialog
 
 
 def _lines(verb: str, snapshot: Any) -> Lines:
-    """Return of which disk it is."""
     disk = snapshot.disk
     where = f"{disk.name} ({disk.vm.name})" if disk.vm else disk.name
     return [
@@ -40,8 +39,6 @@ verbs.register(
 
 
 class SnapshotForm(forms.Form):
-    """What a new snapshot is called."""
-
     name = forms.CharField(label=gettext_lazy("Name"), max_length=30)
     remark = forms.CharField(label=gettext_lazy("Remark"), max_length=200, required=False)
 
@@ -60,11 +57,8 @@ class DiskSnapshot(VerbDialog):
 
 @verbs.dialog("snapshot", "create_disk_from_snapshot")
 class SnapshotCreateDisk(CopyDialog):
-    """A new disk with its content."""
-
     suffix = "-restored"
 
     def source(self, obj: Any) -> Disk:
-        """Return the disk of the snapshot."""
         found: Disk = obj.disk
         return found

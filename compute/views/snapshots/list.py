@@ -83,8 +83,8 @@ class SnapshotList(VerbList):
         Column("frozen", gettext_lazy("File systems frozen"), render=ui.boolean),
         Column(
             "origin",
-            gettext_lazy("Taken by"),
-            value=lambda snapshot: _("schedule") if snapshot.schedule_id else _("hand"),
+            gettext_lazy("Origin"),
+            value=lambda snapshot: _("Schedule") if snapshot.schedule_id else _("Manual"),
             sort="schedule",
         ),
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
@@ -103,7 +103,7 @@ class SnapshotList(VerbList):
             "from the menu of a disk."
         ),
         icon="camera",
-        action_label=gettext_lazy("To the disks"),
+        action_label=gettext_lazy("View disks"),
         action_url_name="disk-list",
         action_permission="compute.view_disk",
     )
@@ -114,8 +114,6 @@ class SnapshotList(VerbList):
 
 
 class VmSnapshots(VmPage, SnapshotList):
-    """The snapshots of a VM's disks."""
-
     tab = "snapshots"
     permission = "compute.view_snapshot"
     page_template = "compute/snapshots/vm_tab.html"
@@ -128,7 +126,6 @@ class VmSnapshots(VmPage, SnapshotList):
     )
 
     def get_queryset(self) -> QuerySet[Snapshot]:
-        """Those of this VM's disks."""
         vm = vm_queries.vm(self.kwargs["vm_id"])
         return snapshot_queries.snapshots().filter(disk__vm=vm)
 

@@ -54,7 +54,6 @@ class VmCreate(WizardView):
         return self.page(self.draft(request.GET or None))
 
     def page(self, draft: Draft, *, status: int = 200) -> HttpResponse:
-        """Render the whole page."""
         return self.render("compute/vms/create/page.html", self.context(draft), status=status)
 
     def post(self, request: HttpRequest) -> HttpResponse:

@@ -152,7 +152,6 @@ class VmTabView(VmPage):
         raise NotImplementedError
 
     def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
-        """Show it."""
         vm = vm_queries.vm(vm_id)
         part = request.GET.get("part", "")
         if part == "head":
@@ -175,8 +174,6 @@ class VmTabView(VmPage):
 
 
 class VmOverview(VmTabView):
-    """Facts and configuration."""
-
     tab = "overview"
     body_template = "compute/vms/overview.html"
 
@@ -291,13 +288,10 @@ def ui_url(url_name: str | None, pk: str) -> str:
 
 
 class VmDisks(VmTabView):
-    """The system disk and the data disks."""
-
     tab = "disks"
     body_template = "compute/vms/disks.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
-        """One row a disk, with its verbs."""
         disks: Any = disk_queries.disks_of(vm)
         rows = [
             {
@@ -325,7 +319,6 @@ class VmNetwork(VmTabView):
     body_template = "compute/vms/network.html"
 
     def body_of(self, vm: VM) -> dict[str, Any]:
-        """One row a NIC."""
         rows = []
         for nic in nics_of(vm.pk):
             group = nic.security_group
@@ -427,22 +420,18 @@ class VmNetwork(VmTabView):
 
 
 class VmLog(VmPage, OperationsView):
-    """The operation log, narrowed to one VM."""
-
     tab = "log"
     title = gettext_lazy("Operation log")
     text = gettext_lazy("Operations on this VM, who performed them, and the results.")
     page_template = "compute/vms/log.html"
 
     def get_queryset(self) -> QuerySet[Operation]:
-        """Entries that name this VM."""
         operations: QuerySet[Operation] = Operation.objects.filter(
             resources__contains=[{"id": vm_queries.vm(self.kwargs["vm_id"]).pk}]
         )
         return operations
 
     def page_context(self) -> dict[str, Any]:
-        """The page around the list."""
         return self.frame_of(vm_queries.vm(self.kwargs["vm_id"]))
 
 
@@ -479,7 +468,7 @@ _EVENT_WORDS: dict[str, Any] = {
     "vm.restarted": gettext_lazy("Restarted"),
     "vm.paused": gettext_lazy("Paused"),
     "vm.resumed": gettext_lazy("Resumed"),
-    "vm.running": gettext_lazy("Seen running"),
+    "vm.running": gettext_lazy("Found running"),
     "vm.stopped_itself": gettext_lazy("Stopped by itself"),
     "vm.renamed": gettext_lazy("Renamed"),
     "vm.protected": gettext_lazy("Deletion protection changed"),
@@ -488,7 +477,7 @@ _EVENT_WORDS: dict[str, Any] = {
     "vm.destroyed": gettext_lazy("Destroyed"),
     "vm.expired": gettext_lazy("Expired"),
     "vm.migrated": gettext_lazy("Migrated"),
-    "billing.expired": gettext_lazy("Paid time ran out"),
+    "billing.expired": gettext_lazy("Paid period ended"),
 }
 _TASKS = frozenset(f"vm.{task}" for task in VmTask.values)
 

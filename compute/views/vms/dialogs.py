@@ -103,8 +103,6 @@ verbs.register(
 
 @verbs.dialog("vm", "delete_vm")
 class VmDelete(VerbDialog):
-    """To the recycle bin."""
-
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form | None:
         """Ask about data disks only where there are some."""
         has_data = any(not disk["system"] for disk in obj.disk_rows)
@@ -133,7 +131,6 @@ class VmRenew(RenewView, VerbDialog):
     """Paying for more time, also in the recycle bin."""
 
     def get_object(self) -> VM:
-        """The VM of the address."""
         return vm_queries.vm(self.kwargs["vm_id"], binned=True)
 
 
@@ -173,8 +170,6 @@ class VmReinstall(VerbDialog):
 
 @verbs.dialog("vm", "change_security_groups")
 class VmSecurityGroups(VerbDialog):
-    """Internal and external security group."""
-
     form_class = GroupsForm
 
     @property
@@ -228,7 +223,6 @@ class VmChangeSize(VerbDialog):
         return self.render("compute/vms/change_price.html", self._price(obj, request.GET["spec"]))
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
-        """The sizes."""
         return SizeForm(data, specs=self.specs(obj))
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
@@ -251,8 +245,6 @@ class VmChangeSize(VerbDialog):
 
 
 class OneDiskForm(forms.Form):
-    """Which disk."""
-
     disk = forms.ChoiceField(label=gettext_lazy("Disk"))
 
     def __init__(self, *args: Any, choices: list[tuple[str, str]], **kwargs: Any) -> None:
@@ -261,8 +253,6 @@ class OneDiskForm(forms.Form):
 
 
 class VmDisk(VerbDialog):
-    """A verb on a disk, chosen on the side of the VM."""
-
     none_text: ClassVar[Text]
     _found: list[Disk] | None = None
 
@@ -273,11 +263,9 @@ class VmDisk(VerbDialog):
         return self._found
 
     def disks(self, vm: VM) -> list[Disk]:
-        """Read the disks to choose from."""
         raise NotImplementedError
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
-        """The disks."""
         choices = [
             (disk.pk, f"{disk.device or disk.name} ({disk.name}, {ui.size_gib(disk.size_gib)})")
             if disk.device
@@ -294,29 +282,22 @@ class VmDisk(VerbDialog):
         return found
 
     def values(self, obj: VM, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the disk of the form."""
         return {"disk": next(disk for disk in self.choices(obj) if disk.pk == data["disk"])}
 
 
 @verbs.dialog("vm", "attach_disk")
 class VmAttachDisk(VmDisk):
-    """An unbound disk to this VM."""
-
     none_text = gettext_lazy("There is no unbound disk in this region: create one first.")
 
     def disks(self, vm: VM) -> list[Disk]:
-        """Return the unbound disks of the region."""
         return list(disk_queries.free_disks(vm.region)[:500])
 
 
 @verbs.dialog("vm", "detach_disk")
 class VmDetachDisk(VmDisk):
-    """A data disk off this VM."""
-
     none_text = gettext_lazy("No data disks.")
 
     def disks(self, vm: VM) -> list[Disk]:
-        """Return the data disks of the VM."""
         return [disk for disk in disk_queries.disks_of(vm) if not disk.is_system]
 
 

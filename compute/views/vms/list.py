@@ -248,7 +248,6 @@ class VmName(ConsoleView):
     permission = "compute.view_vm"
 
     def get(self, request: HttpRequest, vm_id: str) -> HttpResponse:
-        """Show the text or the fields."""
         obj = vm_queries.vm(vm_id)
         if "edit" not in request.GET:
             return self.render("compute/vms/cells/name.html", {"obj": obj})

@@ -72,7 +72,7 @@ Edit = Callable[[Editor], None]
 
 
 class OvnFabric:
-    """See :class:`network.fabric.base.Fabric` for every method's promise."""
+    """See :class:`network.fabric.base.Fabric` for the contract of every method."""
 
     def __init__(self, nb: str, *, owner: str, sb: str | None, timeout_s: float) -> None:
         self._marks = Marks(owner)

@@ -42,7 +42,7 @@ def port_group_name(security_group_id: str) -> str:
 
 
 def group_acls(spec: SecurityGroupSpec) -> tuple[Acl, ...]:
-    """The ACLs that give a group exactly the meaning its specification promises."""
+    """The ACLs that give a group exactly the meaning of its specification."""
     group = port_group_name(spec.id)
     sends, receives = f"inport == @{group}", f"outport == @{group}"
     fixed = (

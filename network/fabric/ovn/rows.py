@@ -22,8 +22,6 @@ _ID: Final = "scloud:id"
 
 
 class Marks:
-    """The owner's mark on rows."""
-
     def __init__(self, owner: str) -> None:
         self.owner = owner
 

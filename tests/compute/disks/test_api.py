@@ -83,7 +83,7 @@ def test_allowed_actions_say_why_not(program: Program, things: Things) -> None:
     assert "unbound" in verbs["detach_disk"]["reason"]
     rows = program.get(f"/disks/{things.system.pk}").body["allowed_actions"]
     verbs = {row["verb"]: row for row in rows}
-    assert verbs["clone_disk"]["reason"] == "A system disk cannot be separated from its VM."
+    assert verbs["clone_disk"]["reason"] == "A system disk cannot be detached from its VM."
     assert verbs["create_snapshot"]["allowed"] is True
 
 

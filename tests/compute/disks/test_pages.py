@@ -16,7 +16,7 @@ def test_the_disk_list_shows_what_the_specification_names(console: Client, thing
     html = page(console, "disk-list")
     for part in ("data", things.disk.pk, "Unbound", "Data disk", "SSD", "20 GB", "Hourly"):
         assert part in html
-    for part in (things.system.pk, "System disk", "web", "vda", "with the VM"):
+    for part in (things.system.pk, "System disk", "web", "vda", "With the VM"):
         assert part in html
     assert things.system.pk not in page(console, "disk-list", query="?use=data")
     assert things.disk.pk not in page(console, "disk-list", query="?status=bound")
@@ -87,13 +87,13 @@ def test_clone_delete_rename_schedule(console: Client, things: Things, tenant: T
         "keep_days": "",
         "state": "on",
     }
-    assert "Remove it" not in page(console, "disk-schedule", things.disk.pk)
+    assert "Remove the schedule" not in page(console, "disk-schedule", things.disk.pk)
     early = send(console, "disk-schedule", things.disk.pk, **{**schedule, "state": "removed"})
     assert early.status_code == 422
     assert send(console, "disk-schedule", things.disk.pk, **schedule).status_code == 204
     html = page(console, "disk-schedule", things.disk.pk)
     assert "3, 15" in html
-    assert "Remove it" in html
+    assert "Remove the schedule" in html
     for state, rows in (("paused", [False]), ("removed", [])):
         answer = send(console, "disk-schedule", things.disk.pk, **{**schedule, "state": state})
         assert answer.status_code == 204, answer.content

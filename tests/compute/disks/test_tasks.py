@@ -408,6 +408,7 @@ def test_a_disk_goes_to_the_bin_comes_back_and_goes_for_good(box: Box) -> None:
     disks.restore_disk(actor=box.actor, disk=disk)
     disk.refresh_from_db()
     assert (disk.status, disk.vm, quota(disk)) == ("unbound", None, 10)
+    assert not Subscription.objects.get(resource_id=disk.pk).in_bin
 
     disks.delete_disk(actor=box.actor, disk=disk)
     disk.refresh_from_db()

@@ -439,6 +439,15 @@ def test_a_data_file_is_found_by_its_extension_alone(tmp_path: Path) -> None:
         assert qcow2.read_header(file).external_data
 
 
+def test_encryption_is_found_by_its_extension_alone(tmp_path: Path) -> None:
+    path = create(tmp_path / "x.qcow2")
+    (header_bytes,) = struct.unpack_from(">I", path.read_bytes(), 100)
+    patch(path, header_bytes, struct.pack(">IIQQ", 0x0537BE77, 16, 0, 0) + bytes(8))
+    with path.open("rb") as file:
+        header = qcow2.read_header(file)
+    assert (header.encrypted, header.external_data) == (True, False)
+
+
 def test_clusters_that_nothing_uses_are_no_damage(pool: DirectoryStorage, tmp_path: Path) -> None:
     path = filled(tmp_path / "x.qcow2")
     data = path.read_bytes()

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from compute.storage import helper, sandbox
-from compute.storage.base import ImageRefused, StorageRef, StorageTimeout
+from compute.storage import helper, probe, sandbox
+from compute.storage.base import ImageRefused, Storage, StorageRef, StorageTimeout
 from compute.storage.opening import open_storage
 from compute.storage.sandbox import Seen
 
@@ -90,10 +92,13 @@ def test_the_helper_has_limits(given: Seen, tmp_path: Path) -> None:
     assert target.stat().st_size <= 1024**2
 
 
-def test_nothing_of_the_helper_outlives_its_time(given: Seen, tmp_path: Path) -> None:
+@pytest.mark.parametrize("children", [0, 20])
+def test_nothing_of_the_helper_outlives_its_time(tmp_path: Path, children: int) -> None:
+    """Not even for the moment that it takes many processes to die."""
     target = tmp_path / "target"
     target.touch()
-    script = "while :; do echo x >> /made; sleep 0.05; done"
+    write = "while :; do echo x >> /made; done"
+    script = f"for one in $(seq {children}); do ({write}) & done; {write}"
     with pytest.raises(StorageTimeout):
         helper.run(
             ["/bin/sh", "-c", script], timeout_s=1.0, files=[Seen(target, "/made", writable=True)]
@@ -200,3 +205,87 @@ def test_several_helpers_run_side_by_side(given: Seen) -> None:
     for thread in threads:
         thread.join()
     assert found == ["content"] * 8
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The programs that this process starts from now on, with their words, whoever starts them."""
+    found: list[list[str]] = []
+    start = subprocess.Popen.__init__
+
+    def noted(self: Any, args: Any, *more: Any, **options: Any) -> None:
+        found.append([args] if isinstance(args, str) else [str(word) for word in args])
+        start(self, args, *more, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
+    return found
+
+
+def test_whatever_opens_a_file_of_a_tenant_is_shut_in(
+    tmp_path: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every verb of the storage; each call of qemu-img sees its files by names of the sandbox."""
+    root = tmp_path / "pool"
+    root.mkdir()
+    pool = open_storage(StorageRef("dir", str(root)))
+    source = tmp_path / "x.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", source, "10M"], check=True)
+    # A small file that says that it holds more is measured.
+    monkeypatch.setattr(probe, "EXPANSION_FLOOR_BYTES", 0)
+    monkeypatch.setattr(probe, "MAX_EXPANSION", 10)
+    verbs: list[tuple[str, Callable[[], object]]] = [
+        ("capacity", pool.capacity),
+        ("probe_image", lambda: pool.probe_image(source)),
+        ("import_image", lambda: pool.import_image("image-1", source)),
+        ("image_info", lambda: pool.image_info("image-1")),
+        ("list_images", pool.list_images),
+        ("export_image", lambda: pool.export_image("image-1")),
+        ("create_volume", lambda: pool.create_volume("one", size_gib=1, image_id="image-1")),
+        # Again, and larger than it is.
+        ("create_volume", lambda: pool.create_volume("one", size_gib=2, image_id="image-1")),
+        ("resize_volume", lambda: pool.resize_volume("one", size_gib=3)),
+        ("create_snapshot", lambda: pool.create_snapshot("one", "snap-1")),
+        ("list_snapshots", lambda: pool.list_snapshots("one")),
+        ("clone_volume", lambda: pool.clone_volume("two", source_volume_id="one")),
+        (
+            "volume_from_snapshot",
+            lambda: pool.volume_from_snapshot("three", source_volume_id="one", snapshot="snap-1"),
+        ),
+        ("resize_volume", lambda: pool.resize_volume("one", size_gib=4)),
+        ("rollback_snapshot", lambda: pool.rollback_snapshot("one", "snap-1")),
+        ("image_from_volume", lambda: pool.image_from_volume("image-2", "one")),
+        (
+            "image_from_volume",
+            lambda: pool.image_from_volume("image-3", "one", snapshot="snap-1"),
+        ),
+        ("delete_snapshot", lambda: pool.delete_snapshot("one", "snap-1")),
+        ("rebuild_volume", lambda: pool.rebuild_volume("one", size_gib=4, image_id="image-2")),
+        ("volume_info", lambda: pool.volume_info("one")),
+        ("list_volumes", pool.list_volumes),
+        ("disk_source", lambda: pool.disk_source("one")),
+        ("write_seed", lambda: pool.write_seed("vm-1", {"meta-data": "x"})),
+        ("delete_seed", lambda: pool.delete_seed("vm-1")),
+        ("sweep_temporary", lambda: pool.sweep_temporary(older_than_s=0.0)),
+        ("delete_volume", lambda: pool.delete_volume("two")),
+        ("delete_image", lambda: pool.delete_image("image-3")),
+    ]
+    port = {name for name in vars(Storage) if not name.startswith("_")}
+    assert {name for name, _ in verbs} == port - {"snapshots_need_hypervisor"}
+    seen: set[str] = set()
+    for name, call in verbs:
+        started.clear()
+        call()
+        for words in started:
+            if "qemu-img" not in (Path(word).name for word in words):
+                assert any("genisoimage" in word for word in words), (name, words)
+                continue
+            at = next(n for n, word in enumerate(words) if Path(word).name == "qemu-img")
+            what = words[at + 1]
+            seen.add(what)
+            if what == "create":
+                # It writes a file of its own and opens no other: that is what -u says.
+                assert "-b" not in words or "-u" in words, (name, words)
+                continue
+            assert any(Path(word).name == "bwrap" for word in words[:at]), (name, words)
+            assert not any(str(tmp_path) in word for word in words[at:]), (name, words)
+    assert seen == {"create", "measure", "check", "convert", "resize", "snapshot"}

@@ -105,9 +105,9 @@ def test_what_has_no_free_chip_is_refused_with_the_reason(box: Box) -> None:
     with pytest.raises(NoCapacity) as refused:
         with_gpus(box, 1)
     assert "too few free GPU chips: 2 hosts" in refused.value.detail
-    rooms = placement.rooms(box.platform.cluster, None)
-    assert placement.why_not(box.platform.cluster, rooms, 4, 8192, 1)
-    assert placement.why_not(box.platform.cluster, rooms, 4, 8192) is None
+    candidates = placement.candidates(box.platform.cluster, None)
+    assert placement.why_not(box.platform.cluster, candidates, 4, 8192, 1)
+    assert placement.why_not(box.platform.cluster, candidates, 4, 8192) is None
 
 
 def test_chips_come_back_from_the_bin_and_are_taken_again_at_restore(box: Box) -> None:

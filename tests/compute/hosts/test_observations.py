@@ -6,17 +6,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from compute.actions import disks
 from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.hypervisor.base import PowerState
 from compute.hypervisor.fake import fake_host
-from compute.models import VM, Drift, Host
+from compute.models import VM, Disk, Drift, Host
 from compute.states.vms import VmStatus
 from compute.sweeps import reconcile
 from compute.sweeps.hosts import HostAnswer, ask_host
@@ -24,8 +27,10 @@ from compute.sweeps.reconcile import Rounds
 from compute.tasks.drivers import hypervisor_of
 from compute.transitions.vms import observe
 from scloud.audit.models import Event
+from scloud.jobs.models import Job
 from scloud.tenancy.actor import Actor
 from tests.compute.box import Box, WorkerDied
+from tests.compute.disks.test_tasks import attached, ready
 
 
 def asked(box: Box) -> list[HostAnswer]:
@@ -74,6 +79,51 @@ def test_a_vm_that_stops_by_itself_is_stopped_at_the_next_answer(box: Box) -> No
     assert Event.objects.filter(kind="vm.stopped_itself", resource_id=vm.pk).count() == 1
 
 
+def test_a_vm_is_left_alone_while_a_disk_of_it_is_busy(box: Box) -> None:
+    vm = box.vm()
+    disk = ready(box)
+    disks.attach_disk(actor=box.actor, vm=vm, disk=disk)
+    # The job is the disk's, and exclusive on the VM, whose own task is empty.
+    vm.refresh_from_db()
+    assert (vm.task, Job.objects.get(kind="disk.attach").target_id) == ("", vm.pk)
+    switch_off(box, vm)
+    reconcile.reconcile_hosts()
+    vm.refresh_from_db()
+    assert vm.status == "running"
+    box.run()
+    reconcile.reconcile_hosts()
+    vm.refresh_from_db()
+    assert vm.status == "stopped"
+
+
+def test_a_busy_disk_that_hangs_where_it_should_not_is_taken_off_when_its_job_has_ended(
+    box: Box,
+) -> None:
+    vm = box.vm()
+    disk = attached(box, vm)
+    off = {"vm": None, "target": "", "status": "unbound"}
+    soon = timezone.now() + timedelta(hours=1)
+    Disk.objects.filter(pk=disk.pk).update(**off, task="expanding", task_deadline=soon)
+    reconcile.reconcile_hosts()
+    assert disk.pk in {one.id for one in box.domain(vm).spec.disks}
+    Disk.objects.filter(pk=disk.pk).update(task="", task_deadline=None)
+    reconcile.reconcile_hosts()
+    assert disk.pk not in {one.id for one in box.domain(vm).spec.disks}
+
+
+def test_a_busy_disk_is_not_reported_missing(box: Box) -> None:
+    vm = box.vm()
+    disk = attached(box, vm)
+    hypervisor_of(vm.host or box.platform.hosts[0]).detach_disk(str(vm.uuid), disk.pk)
+    soon = timezone.now() + timedelta(hours=1)
+    Disk.objects.filter(pk=disk.pk).update(task="expanding", task_deadline=soon)
+    reconcile.reconcile_hosts()
+    assert not Drift.objects.filter(resource_id=disk.pk).exists()
+    Disk.objects.filter(pk=disk.pk).update(task="", task_deadline=None)
+    reconcile.reconcile_hosts()
+    assert Drift.objects.filter(kind="missing_disk", resource_id=disk.pk).exists()
+
+
 def test_an_observation_is_dropped_when_the_row_changes_between_look_and_write(box: Box) -> None:
     vm = box.vm()
     old = vm.revision
@@ -110,6 +160,34 @@ def test_what_was_reported_of_a_silent_host_stays_reported(box: Box) -> None:
     reconcile.reconcile_domains(others)
     reported.refresh_from_db()
     assert reported.repaired_at is None
+
+
+def test_a_host_whose_answer_cannot_be_read_keeps_no_other_from_being_heard(
+    box: Box, caplog: pytest.LogCaptureFixture
+) -> None:
+    vm = box.vm()
+    assert vm.host is not None
+    (odd,) = [host for host in box.platform.hosts if host.pk != vm.host_id]
+
+    def garbled(method: str) -> None:
+        raise ValueError("no element found: line 1, column 0")
+
+    fake_host(odd.uri).faults.before = garbled
+    switch_off(box, vm)
+    rounds = Rounds(patience_s=5)
+    for _ in range(3):
+        reconcile.reconcile_hosts(rounds)
+    vm.refresh_from_db()
+    assert vm.status == "stopped"
+    odd.refresh_from_db()
+    assert odd.unreachable_since is not None
+    assert odd.last_error == "Internal error (ValueError)."
+    # With its traceback, and once for all rounds.
+    told = [record for record in caplog.records if record.exc_info and odd.name in record.message]
+    assert len(told) == 1
+    fake_host(odd.uri).faults.before = None
+    reconcile.reconcile_hosts(rounds)
+    assert Host.objects.filter(pk=odd.pk, unreachable_since=None, last_error="").exists()
 
 
 def test_a_silent_host_holds_up_no_other_and_its_answer_counts_when_it_comes(

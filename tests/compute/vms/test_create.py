@@ -178,7 +178,7 @@ def test_too_little_money_says_so_and_buys_nothing(
     give_network(tenant, platform.region)
     response = buy(console)
     assert response.status_code == 422
-    assert "The balance does not cover it." in response.content.decode()
+    assert "The balance is too low." in response.content.decode()
     with scopes_disabled():
         assert not VM.objects.exists()
 

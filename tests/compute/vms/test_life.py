@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Forbidden
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import User
+from scloud.tenancy.models import ApiKey, User
 from scloud.tenancy.permissions import Role
 from scloud.verbs.batch import run_batch
 from tests.compute.box import Box, points_of
@@ -193,3 +194,20 @@ def test_a_failed_vm_of_an_earlier_version_leaves_no_password_when_it_is_deleted
     assert lifecycle.delete_vm(actor=box.actor, vm=vm) is None
     vm.refresh_from_db()
     assert (vm.status, GuestLogin.objects.count()) == ("destroyed", 0)
+
+
+def test_the_right_to_delete_a_vm_is_no_right_to_delete_its_disks(box: Box) -> None:
+    vm = box.vm(data_disk_type=box.platform.disk_type, data_disk_gib=10)
+    (disk,) = vm.disks.filter(is_system=False)
+    assert box.actor.user is not None
+    assert box.actor.tenant is not None
+    key = ApiKey(tenant=box.actor.tenant, user=box.actor.user, scopes=["compute.delete_vm"])
+    limited = replace(box.actor, api_key=key, via="api")
+    with pytest.raises(Forbidden) as refused:
+        lifecycle.delete_vm(actor=limited, vm=vm, delete_disks=True)
+    assert refused.value.numbers == {"permission": "compute.delete_disk", "role": Role.OWNER}
+    assert not Job.objects.filter(kind="vm.delete").exists()
+    lifecycle.delete_vm(actor=limited, vm=vm)
+    box.run()
+    disk.refresh_from_db()
+    assert (disk.status, disk.vm) == ("unbound", None)

@@ -52,7 +52,7 @@ def test_the_room_is_held_at_both_ends_until_it_has_moved(box: Box) -> None:
     from compute.hosts import placement
 
     migrate_vm(actor=system(box), vm=vm)
-    taken = {room.host.pk: room.vcpus_taken for room in placement.rooms(vm.cluster, vm.tenant)}
+    taken = {one.host.pk: one.vcpus_taken for one in placement.candidates(vm.cluster, vm.tenant)}
     assert taken == {host.pk: vm.vcpus for host in box.platform.hosts}
 
 

@@ -102,7 +102,7 @@ def test_every_reason_of_a_hypervisor_has_words(box: Box, why: Pause) -> None:
 def test_what_cannot_go_on_says_so_and_can_be_switched_off(box: Box, why: Pause) -> None:
     vm = box.vm()
     stand_still(box, vm, why)
-    with pytest.raises(Conflict, match="power it off"):
+    with pytest.raises(Conflict, match="Power it off"):
         lifecycle.resume_vm(actor=box.actor, vm=vm)
     lifecycle.power_off_vm(actor=box.actor, vm=vm)
     box.run()

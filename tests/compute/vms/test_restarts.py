@@ -80,7 +80,7 @@ def test_a_guest_that_is_deaf_to_the_power_button_is_shut_down_by_its_agent(
     monkeypatch.setattr("compute.tasks.vms.lifecycle.REBOOT_LIMIT_S", 0.5)
     vm = box.vm()
     host = box.host_of(vm)
-    host.faults.deaf_to_the_button = True
+    host.faults.ignores_button = True
     screen = box.domain(vm).vnc_port
     restart(box, vm)
     assert box.domain(vm).boots == 2

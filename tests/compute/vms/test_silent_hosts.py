@@ -17,7 +17,7 @@ from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.hosts import capacity
 from compute.hypervisor.base import PowerState, Refused
-from compute.hypervisor.fake import FakeHost, fake_host
+from compute.hypervisor.fake import FakeDomain, FakeHost, fake_host
 from compute.models import VM, Disk, Drift, GpuDevice, Host
 from compute.states.disks import DiskStatus
 from compute.states.vms import VmStatus
@@ -75,8 +75,8 @@ def now(vm: VM) -> VM:
 
 def taken(host: Host) -> tuple[int, int]:
     """VMs and memory that the platform counts on a host."""
-    (room,) = [one for one in capacity.hosts() if one.host.pk == host.pk]
-    return room.vms, room.memory_taken_mib
+    (usage,) = [one for one in capacity.hosts() if one.host.pk == host.pk]
+    return usage.vms, usage.memory_taken_mib
 
 
 def given_up(box: Box, call: str) -> tuple[VM, Host]:
@@ -341,7 +341,10 @@ def test_the_room_on_a_destination_is_held_while_an_end_is_silent(box: Box, sile
     box.assert_nothing_orphaned()
 
 
-def test_a_vm_that_arrived_unseen_is_followed_and_its_old_room_given_free(box: Box) -> None:
+@pytest.mark.parametrize("silent", ["source", "destination"])
+def test_a_vm_that_arrived_unseen_is_followed_and_its_old_room_given_free(
+    box: Box, silent: str
+) -> None:
     vm = box.vm()
     assert vm.host is not None
     source = vm.host
@@ -349,10 +352,10 @@ def test_a_vm_that_arrived_unseen_is_followed_and_its_old_room_given_free(box: B
     vm = now(vm)
     assert vm.destination is not None
     destination = vm.destination
-    # It moved, and then nobody could see where it is.
+    # It moved, and then nobody could see where it is, or that it is not where it was any more.
     moved = host_behind(source).domains.pop(str(vm.uuid))
     host_behind(destination).domains[str(vm.uuid)] = moved
-    host_behind(destination).faults.unreachable = True
+    host_behind(source if silent == "source" else destination).faults.unreachable = True
     box.run()
     vm = now(vm)
     assert (vm.status, vm.host, vm.destination) == ("running", source, destination)
@@ -363,6 +366,27 @@ def test_a_vm_that_arrived_unseen_is_followed_and_its_old_room_given_free(box: B
     vm = now(vm)
     assert (vm.status, vm.host, vm.destination) == ("running", destination, None)
     assert taken(source) == (0, 0)
+
+
+def test_a_definition_on_the_destination_stays_while_the_source_is_silent(box: Box) -> None:
+    vm = box.vm()
+    assert vm.host is not None
+    source = vm.host
+    migrate_vm(actor=Actor.system(vm.tenant), vm=vm)
+    vm = now(vm)
+    assert vm.destination is not None
+    destination, uuid = vm.destination, str(vm.uuid)
+    # What a broken attempt left there, or the VM itself: only the source could tell.
+    host_behind(destination).domains[uuid] = FakeDomain(host_behind(source).domains[uuid].spec)
+    host_behind(source).faults.unreachable = True
+    box.run()
+    vm = now(vm)
+    assert (vm.status, vm.task, vm.host, vm.destination) == ("running", "", source, destination)
+    assert uuid in host_behind(destination).domains
+    answer_again(box)
+    assert box.places(vm) == [source.name]
+    assert now(vm).destination is None
+    box.assert_nothing_orphaned()
 
 
 def test_a_definition_of_a_restore_that_was_given_up_is_removed(box: Box) -> None:

@@ -94,7 +94,7 @@ def test_a_text_is_pasted_as_keystrokes(page: Page, qemu: Qemu) -> None:
     page.get_by_role("button", name="Paste", exact=False).click()
     page.get_by_label("Text").fill(text)
     page.get_by_label("Keyboard layout").select_option("us")
-    page.get_by_role("button", name="Type it").click()
+    page.get_by_role("button", name="Type").click()
     qemu.wait_typed(text)
     expect(page.locator("#vnc-paste")).not_to_be_visible()
 
@@ -142,7 +142,7 @@ def test_the_screen_comes_back_with_a_new_ticket_when_the_connection_breaks(
 
 def test_a_screen_shot_is_saved(page: Page, vm: VM) -> None:
     with page.expect_download() as download:
-        page.get_by_role("button", name="Screen shot").click()
+        page.get_by_role("button", name="Screenshot").click()
     assert re.fullmatch(rf"{vm.pk}-[\dT-]+\.png", download.value.suggested_filename)
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 

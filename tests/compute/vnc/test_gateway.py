@@ -330,6 +330,34 @@ def test_a_session_whose_right_cannot_be_confirmed_for_long_ends(
     play(story)
 
 
+def test_failed_checks_with_a_good_one_between_them_do_not_add_up(
+    information: VncInformation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "CHECK_INTERVAL_S", 0.01)
+    checks = [0]
+    ending = LeaseBook.ending
+
+    async def asked(book: LeaseBook, lease_id: str) -> str:
+        checks[0] += 1
+        # One short of what ends a session, then one that succeeds, again and again.
+        if checks[0] % gateway_module.CHECK_FAILURES_ALLOWED:
+            raise OSError("no database")
+        return await ending(book, lease_id)
+
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            await until(information, "connected")
+            monkeypatch.setattr(LeaseBook, "ending", asked)
+            async with asyncio.timeout(20):
+                while checks[0] < 4 * gateway_module.CHECK_FAILURES_ALLOWED:
+                    assert await state_of(information) == ("connected", "")
+                    await asyncio.sleep(0.02)
+
+    play(story)
+
+
 def test_a_lease_is_worth_nothing_once_the_right_is_gone(
     information: VncInformation, actor: Actor
 ) -> None:

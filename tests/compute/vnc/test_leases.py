@@ -76,6 +76,16 @@ def test_a_lease_that_nobody_used_expires_and_forgets_its_password(vm: VM, actor
     assert (lease.state, lease.password_box) == ("closed", "")
 
 
+def test_a_client_that_comes_when_the_time_is_over_gets_nothing(vm: VM, actor: Actor) -> None:
+    lease_id = get_vnc_information(actor=actor, vm=vm).lease_id
+    assert leases.mark_listening(lease_id)
+    # The gateway has not shut the port yet, nor has a sweep closed the lease.
+    VncLease.objects.update(expires_at=timezone.now())
+    assert not leases.mark_connected(lease_id, client_ip="192.0.2.50")
+    assert VncLease.objects.get().state == "listening"
+    assert not Event.objects.filter(kind="vm.vnc_opened").exists()
+
+
 def test_exactly_one_client_gets_the_lease(vm: VM, actor: Actor) -> None:
     lease_id = get_vnc_information(actor=actor, vm=vm).lease_id
     assert leases.mark_listening(lease_id)

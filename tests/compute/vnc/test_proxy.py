@@ -323,6 +323,30 @@ def test_a_database_that_is_away_for_a_moment_does_not_end_a_session_but_for_lon
     asyncio.run(story())
 
 
+def test_failed_checks_with_a_good_one_between_them_do_not_add_up() -> None:
+    class Unsteady(Guard):
+        async def check(self, session: Session, *, input_seen: bool) -> Ending | None:
+            # One short of what ends a session, then one that succeeds, again and again.
+            self.failing = (len(self.checks) + 1) % proxy_module.CHECK_FAILURES_ALLOWED != 0
+            return await super().check(session, input_seen=input_seen)
+
+    async def story() -> None:
+        guard, browser = Unsteady(), Browser()
+        async with (
+            running_screen() as screen,
+            served(guard, browser, screen.prepare, recheck_interval_s=0.01),
+        ):
+            await browser.log_in()
+            await browser.bytes(len(SERVER_INIT))
+            async with asyncio.timeout(10):
+                while len(guard.checks) < 4 * proxy_module.CHECK_FAILURES_ALLOWED:
+                    assert not guard.endings, guard.endings
+                    await asyncio.sleep(0.01)
+            browser.leave()
+
+    asyncio.run(story())
+
+
 def test_a_host_that_does_not_answer_is_told_to_the_browser() -> None:
     async def prepare(vm_id: str) -> Endpoint:
         raise ScreenUnavailable("The host is away.")

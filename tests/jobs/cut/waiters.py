@@ -25,9 +25,12 @@ def main() -> None:
 
     go = threading.Event()
     ready: list[str] = []
+    telling = threading.Lock()
 
     def tell(name: str) -> None:
-        print(name, time.time(), flush=True)
+        # Waits end together, and print writes a line in pieces.
+        with telling:
+            print(name, time.time(), flush=True)
 
     def query() -> None:
         """A statement on a connection that was in use a moment ago."""

@@ -46,7 +46,7 @@ def check_typed(typed: Typed, terms: Terms, network: Network) -> None:
             typed.try_(partial(addresses.check, network.subnet, ip))
     for ip in {ip for ip in given if given.count(ip) > 1}:
         typed.refuse(
-            InvalidInput(_("%(ip)s is asked for more than once.") % {"ip": ip}, field="private_ips")
+            InvalidInput(_("%(ip)s is requested more than once.") % {"ip": ip}, field="private_ips")
         )
     typed.try_(lambda: check_remark(typed.text("remark").strip()))
     typed.try_(lambda: check_tags(split_tags(typed.text("tags"))))

@@ -34,8 +34,6 @@ from scloud.lib.errors import InvalidInput, ScloudError
 
 @dataclass(frozen=True)
 class SpecChoice:
-    """A size to choose from."""
-
     spec: Spec
     price: Decimal | None
     reason: str
@@ -43,8 +41,6 @@ class SpecChoice:
 
 @dataclass(frozen=True)
 class ImageChoice:
-    """An image to choose from."""
-
     image: Image
     icon: str
     reason: str
@@ -73,12 +69,10 @@ class Terms:
 
     @property
     def max_count(self) -> int:
-        """The most at once."""
         return MAX_BATCH
 
     @cached_property
     def method(self) -> Method:
-        """The billing method."""
         typed = self.typed.text("method", Method.HOUR.value)
         if typed not in set(Method):
             self.typed.refuse(InvalidInput(_("Choose hour, month or year."), field="method"))
@@ -87,7 +81,6 @@ class Terms:
 
     @property
     def methods(self) -> list[tuple[str, Any]]:
-        """The billing methods."""
         return MethodChoice.choices
 
     @property
@@ -109,7 +102,6 @@ class Terms:
 
     @property
     def name(self) -> str:
-        """The name, or the stem of the names of a batch."""
         return self.typed.text("name", "host").strip()
 
     @property
@@ -150,12 +142,10 @@ class Hardware:
 
     @cached_property
     def clusters(self) -> list[Cluster]:
-        """Models of the region."""
         return list(catalogue.clusters(self.typed.tenant, self.typed.region))
 
     @cached_property
     def cluster(self) -> Cluster | None:
-        """The chosen model."""
         first = self.clusters[0] if self.clusters else None
         return self.typed.pick(self.clusters, "cluster", _("model"), first)
 
@@ -174,21 +164,21 @@ class Hardware:
         """Sizes with price and, where they fit nowhere, the reason."""
         if self.cluster is None:
             return []
-        rooms = placement.rooms(self.cluster, self.typed.tenant)
+        candidates = placement.candidates(self.cluster, self.typed.tenant)
         offered = [spec for spec in self.cluster.specs.all() if spec.enabled]
         prices = self._prices_of(self.cluster, offered)
         return [
-            SpecChoice(spec, prices.get(spec.pk), self._why_not(self.cluster, rooms, spec))
+            SpecChoice(spec, prices.get(spec.pk), self._why_not(self.cluster, candidates, spec))
             for spec in offered
         ]
 
-    def _why_not(self, cluster: Cluster, rooms: list[placement.Room], spec: Spec) -> str:
+    def _why_not(self, cluster: Cluster, candidates: list[placement.Candidate], spec: Spec) -> str:
         try:
             rules_catalogue.check_gpu(cluster, spec, self.gpu_count)
         except InvalidInput as error:
             return error.message
         size = (spec.vcpus, spec.memory_mib, self.gpu_count)
-        return placement.why_not(cluster, rooms, *size) or ""
+        return placement.why_not(cluster, candidates, *size) or ""
 
     def _prices_of(self, cluster: Cluster, specs: list[Spec]) -> Mapping[Any, Decimal]:
         """Return what one period of each size costs, without disks; nothing without prices."""
@@ -238,17 +228,14 @@ class Hardware:
 
     @property
     def base_images(self) -> list[ImageChoice]:
-        """The platform's images."""
         return [choice for choice in self.images if choice.image.is_base]
 
     @property
     def own_images(self) -> list[ImageChoice]:
-        """The tenant's images."""
         return [choice for choice in self.images if not choice.image.is_base]
 
     @cached_property
     def image(self) -> Image | None:
-        """The chosen image."""
         usable = [choice.image for choice in self.images if not choice.reason]
         default = usable[0] if usable else None
         return self.typed.pick(
@@ -257,7 +244,6 @@ class Hardware:
 
     @cached_property
     def disk_types(self) -> list[DiskType]:
-        """Disk types of the region."""
         return list(catalogue.disk_types(self.typed.tenant, self.typed.region))
 
     @cached_property
@@ -277,28 +263,23 @@ class Hardware:
 
     @cached_property
     def system_disk_gib(self) -> int:
-        """The size of the system disk."""
         return self.typed.number("system_disk_gib", self.system_min_gib)
 
     @cached_property
     def wants_data_disk(self) -> bool:
-        """Whether a data disk is bought along."""
         return self.typed.flag("data_disk")
 
     @cached_property
     def data_disk_type(self) -> DiskType | None:
-        """The type of the data disk."""
         default = self.disk_types[0] if self.disk_types else None
         return self.typed.pick(self.disk_types, "data_disk_type", _("disk type"), default)
 
     @cached_property
     def data_disk_gib(self) -> int:
-        """The size of the data disk."""
         return self.typed.number("data_disk_gib", 100)
 
     @property
     def size_key(self) -> str:
-        """What the cards of the sizes depend on."""
         cluster = self.cluster.pk if self.cluster else ""
         return f"{cluster}.{self.terms.method.value}.{self.gpu_count}"
 
@@ -317,7 +298,6 @@ class Network:
 
     @cached_property
     def subnet(self) -> Subnet | None:
-        """The chosen subnet."""
         default = self.subnets[0] if self.subnets else None
         return self.typed.pick(self.subnets, "subnet", _("subnet"), default)
 
@@ -328,7 +308,6 @@ class Network:
 
     @cached_property
     def groups(self) -> list[SecurityGroup]:
-        """Security groups of the region."""
         rows: QuerySet[SecurityGroup] = security_queries.security_groups(self.typed.region)
         return list(rows.order_by("-is_default", "name"))
 

@@ -35,8 +35,6 @@ class QuotaLine:
 
 
 class Purchase:
-    """What is bought with what is chosen."""
-
     def __init__(self, typed: Typed, terms: Terms, hardware: Hardware, network: Network) -> None:
         self.typed = typed
         self.terms = terms
@@ -47,9 +45,9 @@ class Purchase:
     def missing(self) -> str:
         """Return why nothing at all can be bought in this region; empty when it can."""
         if not self.hardware.clusters:
-            return _("No model is offered to you in this region.")
+            return _("No model is available to you in this region.")
         if not self.hardware.disk_types:
-            return _("No disk type is offered to you in this region.")
+            return _("No disk type is available to you in this region.")
         if not self.hardware.all_images:
             return _("There is no image in this region yet.")
         return ""

@@ -75,14 +75,11 @@ class Typed:
         if not typed:
             return default
         if not (typed.isascii() and typed.isdigit() and len(typed) <= 6):
-            self.refuse(
-                InvalidInput(_("A whole number is needed."), code="number_invalid", field=name)
-            )
+            self.refuse(InvalidInput(_("Enter a whole number."), code="number_invalid", field=name))
             return default
         return int(typed)
 
     def flag(self, name: str) -> bool:
-        """Return whether a box is ticked."""
         return name in self.data
 
     def rows(self, name: str, count: int) -> list[str]:

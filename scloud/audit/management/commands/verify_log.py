@@ -32,7 +32,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Check."""
         broken = sealing.verify(dict(options["known"]))
         if broken is not None:
             raise CommandError(f"Batch {broken.number} is broken: {broken.reason}.")

@@ -11,8 +11,6 @@ from scloud.jobs.sweep import worker_pid_file
 
 
 class Command(BaseCommand):
-    """Runs the job workers."""
-
     help = "Run the workers that carry out jobs on the hosts."
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -13,14 +13,12 @@ from scloud.tenancy.scoping import in_scope_of
 
 
 class Command(BaseCommand):
-    """Makes an API key."""
-
     help = "Make an API key for a tenant's user; the secret is printed this once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")
         parser.add_argument("--name", default="command line")
-        parser.add_argument("--days", type=int, help="how long it lives; 0 means for ever")
+        parser.add_argument("--days", type=int, help="days until it expires; 0 means never")
         parser.add_argument("--scope", action="append", default=[], help="may be repeated")
         parser.add_argument(
             "--network", action="append", default=[], help="from where only; may be repeated"
@@ -32,7 +30,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no tenant's user {options['email']}.")
         days: int | None = options["days"]
         if days is not None and days < 0:
-            raise CommandError("A key lives for at least a day; 0 means for ever.")
+            raise CommandError("A key is valid for at least a day; 0 means no expiry.")
         expires_at: Any = apikeys.USUAL
         if days is not None:
             expires_at = timezone.now() + timedelta(days=days) if days else None

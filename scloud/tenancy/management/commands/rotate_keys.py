@@ -11,8 +11,6 @@ from scloud.tenancy import apikeys, sealed
 
 
 class Command(BaseCommand):
-    """Rotates keys."""
-
     help = (
         "Seal everything with the first key of its ring, and tell what still needs an old one. "
         "--new puts a fresh key first; --drop-old forgets the old ones when nothing needs them."

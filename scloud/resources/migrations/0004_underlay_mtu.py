@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('resources', '0002_ovn_southbound'),
+        ('resources', '0003_ovn_southbound'),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("resources", "0001_initial")]
+    dependencies = [("resources", "0002_names")]
 
     operations = [
         migrations.AddField(

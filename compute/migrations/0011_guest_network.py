@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compute', '0009_words'),
+        ('compute', '0010_names'),
         ('tenancy', '0005_events_keep_days'),
     ]
 
