@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from billing.serializers import ChangeQuoteShape, QuoteShape
 from compute.actions import disks as verbs
 from compute.actions import snapshots
-from compute.api.common import REGION, SEARCH, narrowed, status_of
+from compute.api.common import REGION, SEARCH, narrowed
 from compute.api.serializers import disks as disk_shapes
 from compute.api.serializers import snapshots as snapshot_shapes
 from compute.models import Disk, Snapshot
@@ -32,6 +32,7 @@ from compute.verbs import inputs
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid
+from scloud.rest.openapi import status_of
 from scloud.rest.verbs import VerbViewSet, show
 from scloud.tenancy.models import Tenant
 from scloud.verbs.inputs import pick

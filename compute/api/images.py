@@ -19,7 +19,7 @@ from rest_framework.response import Response
 
 from compute.actions import images as verbs
 from compute.actions.images import ImageFacts
-from compute.api.common import REGION, SEARCH, narrowed, status_of
+from compute.api.common import REGION, SEARCH, narrowed
 from compute.api.serializers import images as image_shapes
 from compute.models import Image
 from compute.queries import images as image_queries
@@ -28,6 +28,7 @@ from compute.transfer import uploads
 from scloud.lib.errors import Forbidden, InvalidInput
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid
+from scloud.rest.openapi import status_of
 from scloud.rest.verbs import VerbViewSet, show
 from scloud.tenancy.actor import Actor
 from scloud.verbs.inputs import pick

@@ -13,13 +13,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.actions import snapshots
-from compute.api.common import REGION, SEARCH, narrowed, status_of
+from compute.api.common import REGION, SEARCH, narrowed
 from compute.api.serializers import snapshots as snapshot_shapes
 from compute.models import Snapshot
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
 from compute.states.snapshots import SnapshotStatus
 from scloud.rest.inputs import valid
+from scloud.rest.openapi import status_of
 from scloud.rest.verbs import VerbViewSet, show
 from scloud.verbs.inputs import pick
 

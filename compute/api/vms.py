@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from billing.serializers import ChangeQuoteShape, QuoteShape
 from compute.actions.vms import create
-from compute.api.common import REGION, status_of
+from compute.api.common import REGION
 from compute.api.serializers import vms as shapes
 from compute.models import VM
 from compute.queries import catalogue
@@ -27,6 +27,7 @@ from scloud.lib.errors import InvalidInput, NotFound
 from scloud.lib.sizes import size_mib
 from scloud.resources.models import Region
 from scloud.rest.inputs import valid
+from scloud.rest.openapi import status_of
 from scloud.rest.verbs import VerbViewSet, show
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant

@@ -29,6 +29,7 @@ from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
 from scloud.rest.fields import WholeNumber
 from scloud.rest.inputs import valid
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.verbs import AllowedAction, allowed_actions, show
 from scloud.tenancy.models import Tenant
 from scloud.verbs.inputs import pick
@@ -44,12 +45,12 @@ OUTSIDE = {
 }
 
 
-class EniSerializer(serializers.ModelSerializer[Eni]):
+class EniSerializer(ShownSerializer[Eni]):
     """An ENI. ``state`` is what people see; an internal one has no billing."""
 
     state = serializers.SerializerMethodField()
     mac = serializers.CharField(source="nic.mac", default=None, allow_null=True)
-    device = serializers.CharField(source="nic.device", default="")
+    device = serializers.CharField(source="nic.device", default=None, allow_null=True)
     subnet_id = serializers.CharField(source="nic.subnet_id", default=None, allow_null=True)
     segment_id = serializers.CharField(source="nic.segment_id", default=None, allow_null=True)
     security_group_id = serializers.CharField(
@@ -231,17 +232,13 @@ class EniViewSet(NetworkViewSet):
     )
     def create(self, request: Request) -> Response:
         """Make an ENI; an external one is bought."""
-
-        def buy() -> Response:
-            data = valid(EniPurchaseInput, request)
-            made = verbs.create_eni(
-                actor=self.actor,
-                order=order_of(self.tenant, data),
-                quote_token=data["quote_token"],
-            )
-            return Response(self.shown(self.kind, made.pk), status=201)
-
-        return self.once(buy)
+        data = valid(EniPurchaseInput, request)
+        made = verbs.create_eni(
+            actor=self.actor,
+            order=order_of(self.tenant, data),
+            quote_token=data["quote_token"],
+        )
+        return Response(self.shown(self.kind, made.pk), status=201)
 
 
 show("eni", EniSerializer, lambda actor, pk: queries.eni(pk))

@@ -31,6 +31,8 @@ from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.rest.fields import WholeNumber
 from scloud.rest.inputs import valid
+from scloud.rest.openapi import status_of
+from scloud.rest.shown import ShownSerializer
 from scloud.rest.verbs import AllowedAction, allowed_actions, show
 from scloud.rest.views import ActorMixin
 from scloud.tenancy.models import Tenant
@@ -47,7 +49,7 @@ ORDER_EXAMPLE = {
 }
 
 
-class SegmentSerializer(serializers.ModelSerializer[ExternalSegment]):
+class SegmentSerializer(ShownSerializer[ExternalSegment]):
     """An external segment of which addresses can be bought."""
 
     region_id = serializers.CharField()
@@ -101,7 +103,7 @@ class SegmentView(ActorMixin):
         return Response(SegmentSerializer(found, many=True, context={"free": free}).data)
 
 
-class ExternalIpSerializer(serializers.ModelSerializer[ExternalIp]):
+class ExternalIpSerializer(ShownSerializer[ExternalIp]):
     """An external IP. ``state`` is what people see."""
 
     segment_id = serializers.CharField(allow_null=True)
@@ -239,7 +241,7 @@ class ExternalIpViewSet(NetworkViewSet):
     @extend_schema(
         parameters=[
             REGION,
-            OpenApiParameter("status", str, description="Only those in this status."),
+            status_of(ExternalIpStatus),
             OpenApiParameter("target", str, description="Only those bound to this id."),
         ]
     )
@@ -268,17 +270,13 @@ class ExternalIpViewSet(NetworkViewSet):
     )
     def create(self, request: Request) -> Response:
         """Buy external IPs: all of them or none."""
-
-        def buy() -> Response:
-            data = valid(ExternalIpPurchaseInput, request)
-            rows = verbs.create_external_ips(
-                actor=self.actor,
-                order=order_of(self.tenant, data),
-                quote_token=data["quote_token"],
-            )
-            return Response([self.shown(self.kind, row.pk) for row in rows], status=201)
-
-        return self.once(buy)
+        data = valid(ExternalIpPurchaseInput, request)
+        rows = verbs.create_external_ips(
+            actor=self.actor,
+            order=order_of(self.tenant, data),
+            quote_token=data["quote_token"],
+        )
+        return Response([self.shown(self.kind, row.pk) for row in rows], status=201)
 
 
 show("external_ip", ExternalIpSerializer, lambda actor, pk: queries.external_ip(pk, binned=True))

@@ -131,7 +131,7 @@ class TemplatesView(ActorMixin):
                 "key": one.key,
                 "name": str(one.label),
                 "description": str(one.help),
-                "rules": [asdict(rule) for rule in one.rules()],
+                "rules": [{**asdict(rule), "ports": rule.ports or None} for rule in one.rules()],
             }
             for one in templates.TEMPLATES
         ]

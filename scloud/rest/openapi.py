@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django.db import models
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
@@ -94,6 +95,19 @@ _HEADERS: Final[Mapping[str, OpenApiParameter]] = {
 
 # What a request may carry in its query, by view, action and method; filled with the document.
 _queries: dict[tuple[type, str, str], dict[str, Document]] = {}
+
+
+def status_of(choices: type[models.TextChoices], *more: str) -> OpenApiParameter:
+    """Return the parameter that narrows a list by status; what is destroyed is in no list.
+
+    ``more`` are what answers say as a status and no row holds.
+    """
+    return OpenApiParameter(
+        "status",
+        str,
+        enum=[*(value for value in choices.values if value != "destroyed"), *more],
+        description="Only those in this status.",
+    )
 
 
 def operation_id(method: str, path: str, *, many: bool) -> str:
