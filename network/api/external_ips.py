@@ -79,7 +79,8 @@ class SegmentSerializer(ShownSerializer[ExternalSegment]):
     )
     def get_free_addresses(self, segment: ExternalSegment) -> int:
         """Return how many addresses are free; no more than every JSON reader can count."""
-        return min(self.context["free"][segment.pk], 2**53)
+        free: int = self.context["free"][segment.pk]
+        return min(free, 2**53)
 
 
 @extend_schema(tags=["External IPs"], parameters=[REGION])
