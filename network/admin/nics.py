@@ -19,6 +19,7 @@ from network.models import (
 )
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
+from scloud.lib.form_fields import PlainIntegerField
 from scloud.web.forms import add_error
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class TraceForm(forms.Form):
     protocol = forms.ChoiceField(
         label=_("protocol"), choices=(("tcp", "TCP"), ("udp", "UDP"), ("icmp", _("Ping")))
     )
-    port = forms.IntegerField(label=_("port"), required=False)
+    port = PlainIntegerField(label=_("port"), required=False)
 
 
 @admin.register(PrivateAddress)

@@ -13,6 +13,7 @@ from network.api.serializers import RuleSerializer
 from network.queries import reach as queries
 from network.rules.evaluate import Because
 from network.verbs.inputs import GENEROUS
+from scloud.rest.fields import WholeNumber
 from scloud.rest.views import ActorMixin
 
 
@@ -26,15 +27,15 @@ class ReachInput(serializers.Serializer[Any]):
     protocol = serializers.CharField(
         max_length=GENEROUS, help_text="`tcp`, `udp` or `icmp` (ping)."
     )
-    port = serializers.IntegerField(required=False, help_text="Of TCP and UDP.")
+    port = WholeNumber(required=False, help_text="Of TCP and UDP.")
 
 
 class ReachEnd(serializers.Serializer[Any]):
     """An end as it takes part; outside the tenant's networks it has an address only."""
 
     address = serializers.CharField()
-    nic = serializers.CharField(source="nic.pk", default=None, allow_null=True)
-    vm = serializers.CharField(source="nic.vm_id", default=None, allow_null=True)
+    nic = serializers.CharField(source="nic.pk", read_only=True, default=None, allow_null=True)
+    vm = serializers.CharField(source="nic.vm_id", read_only=True, default=None, allow_null=True)
 
 
 class ReachStep(serializers.Serializer[Any]):

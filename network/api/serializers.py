@@ -177,10 +177,22 @@ class SecurityGroupInput(serializers.Serializer[Any]):
     )
 
 
+class TemplateRuleSerializer(serializers.Serializer[Any]):
+    """A rule of a template, as a rule that is added. ``ports``: null for all."""
+
+    direction = serializers.ChoiceField(choices=RuleDirection.choices)
+    protocol = serializers.ChoiceField(choices=RuleProtocol.choices)
+    cidr = serializers.CharField()
+    ports = serializers.CharField(allow_null=True)
+    action = serializers.ChoiceField(choices=RuleAction.choices)
+    priority = serializers.ChoiceField(choices=RulePriority.choices)
+    description = serializers.CharField(allow_blank=True)
+
+
 class TemplateSerializer(serializers.Serializer[Any]):
     """A set of rules to begin with."""
 
     key = serializers.CharField()
     name = serializers.CharField()
     description = serializers.CharField()
-    rules = RuleInputSerializer(many=True)
+    rules = TemplateRuleSerializer(many=True)

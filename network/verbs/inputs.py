@@ -56,7 +56,7 @@ class RulesChangedShape(serializers.Serializer[Any]):
 
 
 class TaggedInput(VerbInput):
-    """A new name, remark or new tags."""
+    """A new name, remark or new tags of an external IP or an ENI; what is left out stays."""
 
     name = serializers.CharField(max_length=GENEROUS, required=False)
     remark = serializers.CharField(max_length=1000, required=False, allow_blank=True)
@@ -66,7 +66,7 @@ class TaggedInput(VerbInput):
 
 
 class ConfirmInput(VerbInput):
-    """Destroying may be confirmed with the name."""
+    """The name of the external IP, as a confirmation that it is to be destroyed."""
 
     confirm_name = serializers.CharField(max_length=60, required=False)
 

@@ -14,6 +14,7 @@ from network.rules.csv_rules import LONGEST
 from network.rules.services import BY_KEY, SERVICES, service_of
 from network.rules.templates import TEMPLATES, Template
 from scloud.lib.form_fields import PlainIntegerField
+from scloud.web.forms import LinesField
 
 # Longer than what is allowed, so that the action refuses with its own words.
 _GENEROUS = 300
@@ -95,7 +96,7 @@ class RulesFileForm(forms.Form):
     """Rules from a CSV file, or pasted."""
 
     file = forms.FileField(label=_("File"), required=False)
-    content = forms.CharField(
+    content = LinesField(
         label=_("Or paste the rules"),
         max_length=200_000,
         required=False,

@@ -172,11 +172,12 @@ def test_lists_are_narrowed_by_every_status_that_they_show(
             [shown] = row["properties"]["status"]["allOf"]
             values = schema["components"]["schemas"][shown["$ref"].rsplit("/", 1)[1]]["enum"]
             found[where] = set(values) - set(parameter["schema"].get("enum", values))
-    assert len(found) == 5
+    assert len(found) == 6
     assert {where: left for where, left in found.items() if left - {"destroyed"}} == {}
 
 
 LISTS = ("vms", "disks", "snapshots", "images", "jobs", "vpcs", "subnets", "security-groups",
+         "external-ips", "enis", "segments",
          "models", "disk-types", "billing/orders", "billing/transactions",
          "billing/subscriptions", "api-keys", "regions", "quotas?region=box")  # fmt: skip
 
@@ -243,7 +244,11 @@ def test_a_query_that_the_document_does_not_allow_is_refused(
     [
         ("GET", "/models?vpc=x", "region"),
         ("GET", "/billing/account?page=1", "-"),
-        ("DELETE", "/vms/vm-zzzzzzzzz?delete_disk=true", "delete_disks"),
+        (
+            "DELETE",
+            "/vms/vm-zzzzzzzzz?delete_disk=true",
+            "delete_disks, delete_enis, delete_external_ips",
+        ),
         ("GET", "/billing/orders?kind=gift", ""),
         ("DELETE", "/vms/vm-zzzzzzzzz?delete_disks=maybe", ""),
     ],
