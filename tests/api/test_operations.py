@@ -17,8 +17,10 @@ from scloud.rest.openapi import REFUSALS
 from scloud.rest.shown import WRITTEN, ShownSerializer
 from scloud.verbs.inputs import VerbInput
 from tests.api.client import Program
+from tests.billing.helpers import fund
 from tests.compute.box import Box
 from tests.compute.factories import Platform
+from tests.outside import buy_ip, make_segment
 
 ROOT = Path(__file__).resolve().parents[2]
 Operation = dict[str, Any]
@@ -199,6 +201,12 @@ def empty_texts(value: Any, path: str = "") -> list[str]:
 def test_nothing_is_null(program: Program, box: Box) -> None:
     """Idle and busy, in every list."""
     vm = box.vm(data_disk_type=box.platform.disk_type, data_disk_gib=10)
+    segment = make_segment(box.platform.region)
+    assert box.actor.tenant is not None
+    fund(box.actor.tenant, cash="1000")
+    buy_ip(box.actor, segment)
+    subnet = program.get("/subnets").body["results"][0]["id"]
+    program.post("/enis", {"region": "box", "subnet": subnet})
     wrong: list[str] = []
     for path in LISTS:
         found = program.get(f"/{path}").body
