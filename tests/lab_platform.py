@@ -234,6 +234,7 @@ def _clean(platform: RealPlatform) -> None:
         (Kind.SUBNET, fabric.delete_subnet),
         (Kind.VPC, fabric.delete_vpc),
         (Kind.SECURITY_GROUP, fabric.delete_security_group),
+        (Kind.SEGMENT, fabric.delete_segment),
     ):
         for thing in inventory.owned:
             if thing.kind is kind:

@@ -1,0 +1,316 @@
+"""VMs that are reached from outside: by external IPs of two segments and by an external ENI."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from compute.actions.vms import lifecycle
+from compute.actions.vms.migrate import migrate_vm
+from compute.models import VM
+from network.actions import enis, external_ips
+from network.models import Eni, ExternalIp, ExternalSegment, Nic
+from network.rules.eni_orders import EniOrder
+from scloud.lab.shell import run, succeeds, wait_for
+from scloud.tenancy.actor import Actor
+from tests.compute.life.test_on_real_hosts import settle, sh
+from tests.lab_platform import GUEST_PASSWORD, RealPlatform
+from tests.neighbour import ssh
+from tests.outside import buy_ip
+
+pytestmark = pytest.mark.lab
+
+
+def segment(platform: RealPlatform, name: str) -> ExternalSegment:
+    """Return a segment of the region in a box."""
+    found: ExternalSegment = ExternalSegment.objects.get(region=platform.region, name=name)
+    return found
+
+
+def answers(address: str, *, within_s: int = 5) -> bool:
+    """Whether the outer machine gets an answer to a ping."""
+    return succeeds(
+        "ping", "-n", "-q", "-c", "1", "-w", str(within_s), address, timeout_s=within_s + 5
+    )
+
+
+def bind(platform: RealPlatform, row: ExternalIp, vm: VM) -> float:
+    """Bind an external IP; return after how many seconds it answers from outside."""
+    began = time.monotonic()
+    external_ips.bind_external_ip(actor=platform.actor, external_ip=row, target=vm)
+    platform.run_jobs()
+    wait_for(
+        f"{row.address} to answer", lambda: answers(row.address, within_s=1), timeout_s=20,
+        every_s=0.05,
+    )  # fmt: skip
+    took_s = time.monotonic() - began
+    row.refresh_from_db()
+    assert (row.status, row.task, row.failure, row.at_next_boot) == ("bound", "", "", False)
+    return took_s
+
+
+def unbind(platform: RealPlatform, row: ExternalIp) -> None:
+    external_ips.unbind_external_ip(actor=platform.actor, external_ip=row)
+    platform.run_jobs()
+    row.refresh_from_db()
+    assert (row.status, row.task, row.failure) == ("free", "", "")
+
+
+def bound_eni(platform: RealPlatform, vm: VM, of: ExternalSegment) -> Eni:
+    """Buy an external ENI and plug it into a VM."""
+    order = EniOrder(
+        region=platform.region, segment=of, bandwidth_mbps=50, group=platform.group, name="eni"
+    )
+    quote = enis.quote_eni(actor=platform.actor, order=order)
+    assert quote is not None
+    eni = enis.create_eni(actor=platform.actor, order=order, quote_token=quote.token)
+    enis.bind_eni(actor=platform.actor, eni=eni, vm=vm)
+    platform.run_jobs()
+    eni.refresh_from_db()
+    assert (eni.status, eni.task, eni.failure, eni.at_next_boot) == ("bound", "", "", False)
+    return eni
+
+
+def seen_as(platform: RealPlatform, vm: VM) -> str:
+    """Return the source by which the outer machine, outside all segments, sees the guest."""
+    with socket.create_server((platform.lab.management_address, 0)) as server:
+        server.settimeout(20)
+        port = server.getsockname()[1]
+        sh(
+            platform, vm,
+            f"(sleep 1; echo hi | nc -w 5 {platform.lab.management_address} {port}) "
+            ">/dev/null 2>&1 &",
+        )  # fmt: skip
+        link, peer = server.accept()
+        link.close()
+    return str(peer[0])
+
+
+def gateway_of(platform: RealPlatform, vm: VM, address: str) -> str:
+    """Return by which gateway the guest answers somebody far away."""
+    route = sh(platform, vm, f"ip route get 198.18.0.1 from {address}")
+    return route.split(" via ")[1].split()[0]
+
+
+def assert_reached(
+    platform: RealPlatform, vm: VM, rows: list[ExternalIp | Eni], egress: str
+) -> None:
+    """Each address answers, by its own segment's gateway; the egress is the one that was chosen."""
+    for row in rows:
+        assert answers(row.address, within_s=20), row.address
+        of = (
+            row.segment
+            if isinstance(row, ExternalIp)
+            else Nic.objects.get(pk=row.nic_id).external_address.segment
+        )
+        assert of is not None
+        assert gateway_of(platform, vm, row.address) == of.gateway
+    assert seen_as(platform, vm) == egress
+
+
+def test_addresses_of_two_segments_and_an_eni_answer_through_everything(
+    real_platform: RealPlatform, tmp_path: Path
+) -> None:
+    """Bought with the VM, bound later, plugged in; through reboot, migration, stop and start."""
+    platform = real_platform
+    office, partners = segment(platform, "office"), segment(platform, "partners")
+    key = tmp_path / "key"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    vm = platform.running_vm(
+        agent=True,
+        external_segment=office,
+        external_bandwidth_mbps=100,
+        external_group=platform.group,
+        ssh_public_key=key.with_suffix(".pub").read_text().strip(),
+    )
+    first = ExternalIp.objects.get(target_id=vm.pk)
+    assert (first.status, first.egress) == ("bound", True)
+
+    # As the guide's last chapter has it: from outside, with the password and with the key.
+    assert answers(first.address, within_s=20)
+    assert run(*ssh(first.address, GUEST_PASSWORD, "hostname")).strip() == vm.hostname
+    by_key = run(
+        "ssh", "-F", "/dev/null", "-i", str(key), "-o", "StrictHostKeyChecking=no",
+        "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
+        f"root@{first.address}", "id -u",
+    )  # fmt: skip
+    assert by_key.strip() == "0"
+
+    second = buy_ip(platform.actor, office, bandwidth_mbps=50)
+    third = buy_ip(platform.actor, partners, bandwidth_mbps=50)
+    took = [bind(platform, second, vm), bind(platform, third, vm)]
+    print(f"bind until ping: {', '.join(f'{one:.2f} s' for one in took)}")
+    eni = bound_eni(platform, vm, office)
+    rows: list[ExternalIp | Eni] = [first, second, third, eni]
+    assert_reached(platform, vm, rows, first.address)
+
+    external_ips.set_default_egress(actor=platform.actor, external_ip=second)
+    platform.run_jobs()
+    assert_reached(platform, vm, rows, second.address)
+    enis.set_eni_egress(actor=platform.actor, eni=eni)
+    platform.run_jobs()
+    assert_reached(platform, vm, rows, eni.address)
+
+    lifecycle.restart_vm(actor=platform.actor, vm=vm)
+    settle(platform, vm)
+    platform.await_agent(vm)
+    assert_reached(platform, vm, rows, eni.address)
+
+    before = vm.host
+    with lost_pings(first.address) as lost:
+        migrate_vm(actor=Actor.system(platform.tenant), vm=vm)
+        settle(platform, vm)
+    assert vm.host != before
+    print(f"pings lost during the migration, of one every 100 ms: {lost()}")
+    assert_reached(platform, vm, rows, eni.address)
+
+    # Of the egress that goes, the first bound takes over; what is unbound is silent.
+    enis.unbind_eni(actor=platform.actor, eni=eni)
+    platform.run_jobs()
+    unbind(platform, second)
+    assert not answers(eni.address, within_s=2)
+    assert not answers(second.address, within_s=2)
+    assert_reached(platform, vm, [first, third], first.address)
+
+    lifecycle.power_off_vm(actor=platform.actor, vm=vm)
+    settle(platform, vm)
+    assert not answers(first.address, within_s=2)
+    lifecycle.start_vm(actor=platform.actor, vm=vm)
+    settle(platform, vm)
+    platform.await_agent(vm)
+    assert_reached(platform, vm, [first, third], first.address)
+
+    lifecycle.delete_vm(actor=platform.actor, vm=vm)
+    platform.run_jobs()
+    assert list(
+        ExternalIp.objects.filter(pk__in=[first.pk, third.pk]).values_list("status", flat=True)
+    ) == ["free", "free"]
+    assert not answers(first.address, within_s=2)
+
+
+@contextmanager
+def lost_pings(address: str) -> Iterator[Callable[[], int]]:
+    """Ping ten times a second; the given function says afterwards how many got no answer."""
+    process = subprocess.Popen(
+        ["ping", "-n", "-i", "0.1", address], stdout=subprocess.PIPE, text=True
+    )
+    words: list[str] = []
+
+    def lost() -> int:
+        summary = next(line for line in words[0].splitlines() if "packets transmitted" in line)
+        sent, received = (int(part.split()[0]) for part in summary.split(",")[:2])
+        return sent - received
+
+    try:
+        yield lost
+    finally:
+        process.send_signal(2)
+        words.append(process.communicate(timeout=20)[0])
+
+
+RATE_MBPS = 4
+MEASURED_S = 6.0
+
+
+def test_the_bandwidth_of_an_external_ip_is_kept_in_both_directions(
+    real_platform: RealPlatform,
+) -> None:
+    """Within a tenth, whatever is offered; another one is felt at once."""
+    platform = real_platform
+    vm = platform.running_vm(
+        agent=True,
+        external_segment=segment(platform, "office"),
+        external_bandwidth_mbps=RATE_MBPS,
+    )
+    row = ExternalIp.objects.get(target_id=vm.pk)
+    assert answers(row.address, within_s=20)
+    out, into = sent_mbps(platform, vm, row), taken_mbps(platform, vm, row)
+    print(f"of {RATE_MBPS} Mb/s: out {out:.2f}, in {into:.2f}")
+    assert out == pytest.approx(RATE_MBPS, rel=0.1)
+    assert into == pytest.approx(RATE_MBPS, rel=0.1)
+
+    quote = external_ips.quote_bandwidth(
+        actor=platform.actor, external_ip=row, bandwidth_mbps=RATE_MBPS // 2
+    )
+    external_ips.resize_external_ip(
+        actor=platform.actor, external_ip=row, bandwidth_mbps=RATE_MBPS // 2,
+        quote_token=quote.token,
+    )  # fmt: skip
+    platform.run_jobs()
+    out, into = sent_mbps(platform, vm, row), taken_mbps(platform, vm, row)
+    print(f"of {RATE_MBPS // 2} Mb/s: out {out:.2f}, in {into:.2f}")
+    assert out == pytest.approx(RATE_MBPS / 2, rel=0.1)
+    assert into == pytest.approx(RATE_MBPS / 2, rel=0.1)
+
+
+def sent_mbps(platform: RealPlatform, vm: VM, row: ExternalIp) -> float:
+    """Return what the outer machine gets of a guest that sends more than it may, in Mb/s.
+
+    Datagrams: how a TCP of either side takes losses is not what is measured. Payload and headers
+    count, as they do for the meter. The first seconds spend the burst.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        server.bind((str(platform.lab.segments[0].gateway), 0))
+        server.settimeout(10)
+        port = server.getsockname()[1]
+        sh(
+            platform, vm,
+            f"(timeout {MEASURED_S + 8:.0f} sh -c 'while :; do dd if=/dev/zero bs=1000 count=4000 "
+            f"2>/dev/null | nc -u -w 1 {row.segment.gateway if row.segment else ''} {port}; done') "
+            ">/dev/null 2>&1 &",
+        )  # fmt: skip
+        server.recv(65536)
+        _receive(server, 3.0)
+        return _receive(server, MEASURED_S)
+
+
+def _receive(server: socket.socket, seconds: float) -> float:
+    """Return what arrives, with the headers of IP, UDP and Ethernet, in Mb/s."""
+    total, began = 0, time.monotonic()
+    while (elapsed := time.monotonic() - began) < seconds:
+        total += len(server.recv(65536)) + 42
+    return total * 8 / elapsed / 1e6
+
+
+def taken_mbps(platform: RealPlatform, vm: VM, row: ExternalIp) -> float:
+    """Return what a guest gets of the outer machine that sends three times as much, in Mb/s."""
+    ended = threading.Event()
+
+    def send() -> None:
+        """1,000 bytes of payload at three times the rate."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            began, sent = time.monotonic(), 0
+            while not ended.is_set():
+                if sent * 1042 * 8 < (time.monotonic() - began) * 3 * RATE_MBPS * 1e6:
+                    client.sendto(b"x" * 1000, (row.address, 9))
+                    sent += 1
+                else:
+                    time.sleep(0.001)
+
+    def counted() -> tuple[float, int]:
+        """The guest's own clock and counter, which a slow agent does not distort."""
+        text = sh(
+            platform, vm,
+            "cat /proc/uptime /sys/class/net/eth1/statistics/rx_bytes",
+        ).split()  # fmt: skip
+        return float(text[0]), int(text[2])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        time.sleep(3)
+        began, before = counted()
+        time.sleep(MEASURED_S)
+        end, after = counted()
+    finally:
+        ended.set()
+        sender.join()
+    return (after - before) * 8 / (end - began) / 1e6
