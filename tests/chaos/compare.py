@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 ON_A_HOST = frozenset({"running", "stopped", "expired"})
 WITH_VOLUME = frozenset({"unbound", "bound", "expired", "binned"})
 WITH_FILE = frozenset({"available", "binned"})
-PAID = frozenset({"running", "stopped", "unbound", "bound"})
+PAID = frozenset({"running", "stopped", "unbound", "bound", "free"})
+WITH_ADDRESS = frozenset({"free", "bound", "expired"})
 GONE = frozenset({"failed", "destroyed"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class VmRow:
-    """A VM as its rows say it is. ``ports`` are the switch ports of its NICs."""
+    """A VM as its rows say it is. ``ports`` are the ports that its NICs plug into."""
 
     status: str
     host: str | None
@@ -39,6 +40,14 @@ class DiskRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutsideRow:
+    """An external IP or an ENI; the bandwidth of an internal ENI is 0, and nobody pays for it."""
+
+    status: str
+    bandwidth_mbps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Account:
     """A tenant's money: what the account says, and the sum of its entries."""
 
@@ -53,6 +62,10 @@ class Book:
     vms: Mapping[str, VmRow] = field(default_factory=dict)
     disks: Mapping[str, DiskRow] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
+    external_ips: Mapping[str, OutsideRow] = field(default_factory=dict)
+    enis: Mapping[str, OutsideRow] = field(default_factory=dict)
+    # The addresses of every port that the switches must know.
+    switched: Mapping[str, frozenset[str]] = field(default_factory=dict)
     # Quota claims: resource -> item -> amount.
     claims: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     # Of networks and groups, which count as one of their item: resource -> item.
@@ -91,7 +104,8 @@ class Seen:
     volumes: Mapping[str, tuple[int, frozenset[str]]] = field(default_factory=dict)
     images: Set[str] = frozenset()
     seeds: Set[str] = frozenset()
-    ports: Set[str] = frozenset()
+    # Switch port -> its addresses.
+    ports: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def differences(book: Book, seen: Seen) -> list[str]:
@@ -169,11 +183,12 @@ def _storage(book: Book, seen: Seen) -> Iterator[str]:
 
 
 def _ports(book: Book, seen: Seen) -> Iterator[str]:
-    wanted: set[str] = set()
-    for row in book.vms.values():
-        wanted |= row.ports
-    for port in sorted(wanted ^ seen.ports):
-        yield f"port {port} is only in {'rows' if port in wanted else 'OVN'}"
+    for port in sorted(book.switched.keys() | seen.ports.keys()):
+        wanted, there = book.switched.get(port), seen.ports.get(port)
+        if wanted is None or there is None:
+            yield f"port {port} is only in {'OVN' if wanted is None else 'rows'}"
+        elif wanted != there:
+            yield f"port {port} has {sorted(wanted)} and {sorted(there)} in OVN"
 
 
 def _quotas(book: Book) -> Iterator[str]:
@@ -209,6 +224,12 @@ def _claims(book: Book) -> dict[str, dict[str, int]]:
         found[name] = {"images": 1}
     for name, item in book.network.items():
         found[name] = {item: 1}
+    for name, row in book.external_ips.items():
+        if row.status in WITH_ADDRESS:
+            found[name] = {"eips": 1, "bandwidth_mbps": row.bandwidth_mbps}
+    for name, row in book.enis.items():
+        if row.status in WITH_ADDRESS:
+            found[name] = {"enis": 1, "bandwidth_mbps": row.bandwidth_mbps}
     return found
 
 
@@ -219,6 +240,8 @@ def _money(book: Book) -> Iterator[str]:
     statuses = {name: row.status for name, row in book.vms.items()}
     # A system disk is paid with its VM.
     statuses |= {name: row.status for name, row in book.disks.items() if not row.is_system}
+    statuses |= {name: row.status for name, row in book.external_ips.items()}
+    statuses |= {name: row.status for name, row in book.enis.items() if row.bandwidth_mbps}
     for name in sorted(statuses.keys() | book.subscriptions.keys()):
         status = statuses.get(name, "destroyed")
         paid, in_bin = book.subscriptions.get(name, ("ended", False))

@@ -20,14 +20,14 @@ from billing.models import Account as AccountRow
 from billing.models import LedgerEntry, QuotaClaim, QuotaItem, Subscription
 from billing.replay import replay
 from compute.models import VM, Disk, Image, Snapshot, VncLease
-from network.models import Nic, SecurityGroup, Subnet, Vpc
+from network.models import Eni, ExternalIp, ExternalSegment, Nic, SecurityGroup, Subnet, Vpc
 from network.sweeps import reconcile as switches
 from scloud.jobs.models import ACTIVE, Job
 from scloud.lab.plan import Lab
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
-from tests.chaos.compare import Account, Book, DiskRow, Domain, Seen, VmRow
+from tests.chaos.compare import Account, Book, DiskRow, Domain, OutsideRow, Seen, VmRow
 from tests.e2e import outside
 
 # A lease is over when it has not been used for so long past its time.
@@ -66,6 +66,18 @@ def read_book() -> Book:
                 .exclude(status__in=("failed", "binned", "destroyed"))
                 .values_list("pk", flat=True)
             ),
+            external_ips={
+                one.pk: OutsideRow(status=one.status, bandwidth_mbps=one.bandwidth_mbps)
+                for one in ExternalIp.objects.all()
+            },
+            enis={
+                one.pk: OutsideRow(
+                    status=one.status,
+                    bandwidth_mbps=0 if one.nic is None else one.nic.bandwidth_mbps or 0,
+                )
+                for one in Eni.objects.select_related("nic")
+            },
+            switched=_switched(),
             claims=claims,
             network=_network(),
             subscriptions={
@@ -97,6 +109,22 @@ def _disks() -> dict[str, DiskRow]:
         )
         for disk in Disk.objects.all()
     }
+
+
+def _switched() -> dict[str, frozenset[str]]:
+    """Which addresses each port has, in words of rows alone: not as the product derives them."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for nic in Nic.objects.filter(network="internal").prefetch_related("addresses"):
+        eni = getattr(nic, "eni", None)
+        if eni is None or eni.status == "bound":
+            found[str(nic.port_uuid)] |= {one.address for one in nic.addresses.all()}
+    for row in ExternalIp.objects.filter(status="bound").select_related("nic"):
+        if row.nic is not None:
+            found[str(row.nic.port_uuid)].add(row.address)
+    for eni in Eni.objects.filter(network="external", status="bound").select_related("nic"):
+        if eni.nic is not None:
+            found[str(eni.nic.port_uuid)].add(eni.address)
+    return {port: frozenset(addresses) for port, addresses in found.items()}
 
 
 def _network() -> dict[str, str]:
@@ -143,7 +171,12 @@ def _in_flight() -> list[str]:
         f"{job.pk} {job.kind} of {job.target_id} is {job.status}"
         for job in Job.objects.filter(status__in=ACTIVE)
     ]
-    tasks: list[QuerySet[Any]] = [VM.objects.all(), Disk.objects.all()]
+    tasks: list[QuerySet[Any]] = [
+        VM.objects.all(),
+        Disk.objects.all(),
+        ExternalIp.objects.all(),
+        Eni.objects.all(),
+    ]
     for rows in tasks:
         found += [f"{one.pk} is {one.task}" for one in rows.exclude(task="")]
     moving: list[tuple[QuerySet[Any], tuple[str, ...]]] = [
@@ -156,7 +189,9 @@ def _in_flight() -> list[str]:
         Vpc.objects.all(),
         Subnet.objects.all(),
         SecurityGroup.objects.all(),
-        Nic.objects.all(),
+        # That of an unbound ENI has no port that could be applied.
+        Nic.objects.exclude(vm_id=None),
+        ExternalSegment.objects.all(),
     ]
     for rows in applied:
         late = rows.filter(applied_generation__lt=F("generation"))
@@ -177,7 +212,7 @@ def look_around(facts: dict[str, Any], lab: Lab) -> Seen:
         volumes={path.stem: _volume(path) for path in (pool / "volumes").glob("*.qcow2")},
         images={path.stem for path in (pool / "images").glob("*.qcow2")},
         seeds={path.stem for path in (pool / "seeds").glob("*.iso")},
-        ports=outside.ports(lab),
+        ports=outside.addresses(lab),
     )
 
 

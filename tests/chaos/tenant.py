@@ -15,7 +15,17 @@ from typing import Any, Final
 from tests.e2e.client import Answer, Api
 
 # Of each kind a tenant keeps no more than so many, so that two small hosts hold them.
-MOST: Final = {"vm": 3, "disk": 4, "snapshot": 5, "image": 2, "group": 4, "vpc": 2, "key": 3}
+MOST: Final = {
+    "vm": 3,
+    "disk": 4,
+    "snapshot": 5,
+    "image": 2,
+    "group": 4,
+    "vpc": 2,
+    "key": 3,
+    "eip": 4,
+    "eni": 3,
+}
 PATIENCE_S: Final = 120.0
 PAUSE_S: Final = (0.2, 3.0)
 ADDRESS_RULE: Final = {"direction": "in", "protocol": "tcp", "cidr": "0.0.0.0/0"}
@@ -216,6 +226,8 @@ def _buy_vm(t: Tenant) -> Answer:
     order = t.catalogue()
     if t.chance.random() < 0.3:
         order |= {"data_disk_type": "ssd", "data_disk_gib": 10}
+    if t.chance.random() < 0.3:
+        order |= {"external_segment": _segment(t), "external_bandwidth_mbps": 5}
     return t.remember("vm", t.bought("/vms/quote", "/vms", order))
 
 
@@ -530,6 +542,95 @@ def _delete_vpc(t: Tenant) -> Answer:
     if answer.status < 300 or answer.status == 404:
         t.known["vpc"].remove(vpc)
     return answer
+
+
+def _segment(t: Tenant) -> str:
+    """Any segment of which addresses can be bought."""
+    answer = t.ask("GET", "/segments?region=box")
+    if answer.status != 200:
+        raise NothingToActOn
+    found: str = t.chance.choice(answer.body)["id"]
+    return found
+
+
+def _find_external_ips(t: Tenant) -> None:
+    """Those that came with VMs too."""
+    shown = t.results("/external-ips?page_size=100")
+    t.known["eip"] += [one["id"] for one in shown if one["id"] not in t.known["eip"]]
+
+
+@verb("eip.buy", 3)
+def _buy_external_ips(t: Tenant) -> Answer:
+    _find_external_ips(t)
+    t.room_for("eip")
+    order = {
+        "region": "box",
+        "segment": _segment(t),
+        "bandwidth_mbps": t.chance.choice((1, 10)),
+        "count": t.chance.choice((1, 2)),
+        "name": t.fresh_name(),
+    }
+    return t.remember("eip", t.bought("/external-ips/quote", "/external-ips", order))
+
+
+_EXTERNAL_IP_CALLS: dict[str, tuple[str, str, Callable[[Tenant, dict[str, Any]], Any]]] = {
+    "bind_external_ip": ("POST", "/bind", lambda t, row: {"target": t.one("vm")}),
+    "unbind_external_ip": ("POST", "/unbind", lambda t, row: None),
+    "set_default_egress": ("POST", "/set-default-egress", lambda t, row: None),
+    "rename_external_ip": ("PATCH", "", lambda t, row: {"name": t.fresh_name()}),
+    "delete_external_ip": ("DELETE", "", lambda t, row: None),
+    "restore_external_ip": ("POST", "/restore", lambda t, row: None),
+    "destroy_external_ip": ("POST", "/destroy", lambda t, row: {"confirm_name": row["name"]}),
+}
+
+
+@verb("eip.any", 16)
+def _external_ip_verb(t: Tenant) -> Answer:
+    _find_external_ips(t)
+    row = t.look("eip", "/external-ips")
+    allowed = [
+        one["verb"]
+        for one in row["allowed_actions"]
+        if one["allowed"] and one["verb"] in _EXTERNAL_IP_CALLS
+    ]
+    name = t.chance.choice(allowed or list(_EXTERNAL_IP_CALLS))
+    if t.chance.random() < 0.15:
+        name = t.chance.choice(list(_EXTERNAL_IP_CALLS))
+    method, path, body = _EXTERNAL_IP_CALLS[name]
+    t.label = name
+    return t.ask(method, f"/external-ips/{row['id']}{path}", body(t, row))
+
+
+@verb("eip.bandwidth", 2)
+def _external_ip_bandwidth(t: Tenant) -> Answer:
+    path = f"/external-ips/{t.look('eip', '/external-ips')['id']}/change-bandwidth"
+    return t.bought(f"{path}/quote", path, {"bandwidth_mbps": t.chance.randrange(1, 20)})
+
+
+@verb("eni.make", 3)
+def _make_eni(t: Tenant) -> Answer:
+    t.room_for("eni")
+    order: dict[str, Any] = {"region": "box", "name": t.fresh_name()}
+    if t.chance.random() < 0.5:
+        order["subnet"] = t.chance.choice(t.results("/subnets"))["id"]
+        return t.remember("eni", t.ask("POST", "/enis", order))
+    order |= {"segment": _segment(t), "bandwidth_mbps": 5}
+    return t.remember("eni", t.bought("/enis/quote", "/enis", order))
+
+
+@verb("eni.bind", 4)
+def _bind_eni(t: Tenant) -> Answer:
+    return t.ask("POST", f"/enis/{t.look('eni', '/enis')['id']}/bind", {"vm": t.one("vm")})
+
+
+@verb("eni.unbind", 3)
+def _unbind_eni(t: Tenant) -> Answer:
+    return t.ask("POST", f"/enis/{t.look('eni', '/enis')['id']}/unbind")
+
+
+@verb("eni.delete")
+def _delete_eni(t: Tenant) -> Answer:
+    return t.ask("DELETE", f"/enis/{t.look('eni', '/enis')['id']}")
 
 
 @verb("key.make")

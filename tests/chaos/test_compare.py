@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.compare import Account, Book, DiskRow, Domain, Seen, VmRow, differences
+from tests.chaos.compare import (
+    Account,
+    Book,
+    DiskRow,
+    Domain,
+    OutsideRow,
+    Seen,
+    VmRow,
+    differences,
+)
 
 VM = VmRow(
     status="running",
@@ -31,9 +40,18 @@ BOOK = Book(
         "snap-1": {"snapshots": 1},
         "image-1": {"images": 1},
         "sg-1": {"security_groups": 1},
+        "eip-1": {"eips": 1, "bandwidth_mbps": 5},
+        "eni-1": {"enis": 1, "bandwidth_mbps": 0},
     },
+    external_ips={"eip-1": OutsideRow(status="bound", bandwidth_mbps=5)},
+    enis={"eni-1": OutsideRow(status="free")},
+    switched={"port-1": frozenset({"10.0.0.2", "203.0.113.2"})},
     network={"sg-1": "security_groups"},
-    subscriptions={"vm-1": ("active", False), "disk-d": ("active", False)},
+    subscriptions={
+        "vm-1": ("active", False),
+        "disk-d": ("active", False),
+        "eip-1": ("active", False),
+    },
     accounts={"t": Account(balance_minor=5, entries_minor=5)},
 )
 SEEN = Seen(
@@ -41,7 +59,7 @@ SEEN = Seen(
     volumes={"disk-s": (40, frozenset()), "disk-d": (10, frozenset({"snap-1"}))},
     images={"image-1"},
     seeds={"vm-1"},
-    ports={"port-1"},
+    ports={"port-1": frozenset({"10.0.0.2", "203.0.113.2"})},
 )
 
 
@@ -55,6 +73,10 @@ def vm(**changes: Any) -> Book:
 
 def disk(**changes: Any) -> Book:
     return replace(BOOK, disks={"disk-s": SYSTEM, "disk-d": replace(DATA, **changes)})
+
+
+def outside_row(**changes: Any) -> Book:
+    return replace(BOOK, external_ips={"eip-1": replace(BOOK.external_ips["eip-1"], **changes)})
 
 
 def domains(*found: Domain, name: str = "vm-1") -> Seen:
@@ -107,8 +129,27 @@ CASES: list[tuple[str, Book, Seen]] = [
     ("image-1 is available and has no file", BOOK, replace(SEEN, images=set())),
     ("image-f is failed and has a file", BOOK, replace(SEEN, images={"image-1", "image-f"})),
     ("vm-0 is gone and has a seed", BOOK, replace(SEEN, seeds={"vm-1", "vm-0"})),
-    ("port port-1 is only in rows", BOOK, replace(SEEN, ports=set())),
-    ("port port-2 is only in OVN", BOOK, replace(SEEN, ports={"port-1", "port-2"})),
+    ("port port-1 is only in rows", BOOK, replace(SEEN, ports={})),
+    (
+        "port port-2 is only in OVN",
+        BOOK,
+        replace(SEEN, ports={**SEEN.ports, "port-2": frozenset()}),
+    ),
+    (
+        "port port-1 has ['10.0.0.2', '203.0.113.2'] and ['10.0.0.2'] in OVN",
+        BOOK,
+        replace(SEEN, ports={"port-1": frozenset({"10.0.0.2"})}),
+    ),
+    ("eip-1 counts", outside_row(status="binned"), SEEN),
+    ("eip-1 counts", outside_row(status="bound", bandwidth_mbps=9), SEEN),
+    ("eip-1 is expired and its subscription is active", outside_row(status="expired"), SEEN),
+    ("eip-1 is destroyed and its subscription is active", outside_row(status="destroyed"), SEEN),
+    ("eni-1 counts", replace(BOOK, enis={"eni-1": OutsideRow(status="destroyed")}), SEEN),
+    (
+        "eni-1 is free and its subscription is ended",
+        replace(BOOK, enis={"eni-1": OutsideRow(status="free", bandwidth_mbps=5)}),
+        SEEN,
+    ),
     ("disk-d counts {} against quota", claims(**{"disk-d": {}}), SEEN),
     ("vm-9 counts {'vms': 1} against quota", claims(**{"vm-9": {"vms": 1}}), SEEN),
     ("sg-1 counts {'security_groups': 2}", claims(**{"sg-1": {"security_groups": 2}}), SEEN),

@@ -8,14 +8,20 @@ from compute.actions import disks, snapshots
 from compute.actions.vms import lifecycle
 from compute.hypervisor.fake import fake_host
 from compute.models import VM, Snapshot
-from network.models import Nic
+from network.actions import enis, external_ips
+from network.fabric.base import Kind, PortSpec
+from network.fabric.fake import World
+from network.models import ExternalIp, Subnet
+from network.rules.eni_orders import EniOrder
+from tests.billing.helpers import fund
 from tests.chaos import look
 from tests.chaos.compare import Domain, Seen, differences
 from tests.compute.box import Box
 from tests.compute.disks.test_tasks import attached
+from tests.outside import buy_ips, make_segment
 
 
-def seen_in(box: Box) -> Seen:
+def seen_in(box: Box, world: World) -> Seen:
     """What the drivers in memory hold, past the product."""
     domains: dict[str, tuple[Domain, ...]] = {}
     for host in box.platform.hosts:
@@ -38,11 +44,16 @@ def seen_in(box: Box) -> Seen:
         },
         images=set(box.storage.images),
         seeds=set(box.storage.seeds),
-        ports={str(uuid) for uuid in Nic.objects.values_list("port_uuid", flat=True)},
+        ports={
+            name: frozenset(str(address) for address in spec.addresses)
+            for (_, kind, name), spec in world.things.items()
+            if kind is Kind.PORT and isinstance(spec, PortSpec)
+        },
     )
 
 
-def test_a_used_platform_is_equal(box: Box) -> None:
+def test_a_used_platform_is_equal(box: Box, fabric: World) -> None:
+    segment = make_segment(box.platform.region)
     vm, other = (
         box.vm(),
         box.vm(name="other", data_disk_gib=10, data_disk_type=box.platform.disk_type),
@@ -51,10 +62,18 @@ def test_a_used_platform_is_equal(box: Box) -> None:
     snapshots.create_snapshot(actor=box.actor, disk=disk, name="one")
     box.run()
     lifecycle.delete_vm(actor=box.actor, vm=other)
+    assert box.actor.tenant is not None
+    fund(box.actor.tenant, cash="1000")
+    bound, free = buy_ips(box.actor, segment, count=2)
+    external_ips.bind_external_ip(actor=box.actor, external_ip=bound, target=vm)
+    enis.create_eni(
+        actor=box.actor, order=EniOrder(region=segment.region, subnet=Subnet.objects.get())
+    )
     box.run()
     assert Snapshot.objects.filter(status="available").count() == 1
-    seen = seen_in(box)
-    assert differences(look.read_book(), seen) == []
+    seen = seen_in(box, fabric)
+    found = differences(look.read_book(), seen)
+    assert found == [], "\n".join(found)
 
     # And what is changed behind the product's back is told.
     VM.objects.filter(pk=vm.pk).update(vcpus=vm.vcpus + 1)
@@ -64,5 +83,12 @@ def test_a_used_platform_is_equal(box: Box) -> None:
     assert differences(look.read_book(), replace(seen, volumes=gone)) == [
         f"{disk.pk} is bound and has no volume"
     ]
+    ExternalIp.objects.filter(pk=free.pk).update(bandwidth_mbps=9)
+    assert [one.split(" ", 1)[0] for one in differences(look.read_book(), seen)] == [free.pk]
+    ExternalIp.objects.filter(pk=free.pk).update(bandwidth_mbps=free.bandwidth_mbps)
+    ExternalIp.objects.filter(pk=bound.pk).update(address="203.0.113.99")
+    told = differences(look.read_book(), seen)
+    assert any("203.0.113.99" in one and "in OVN" in one for one in told), told
+    ExternalIp.objects.filter(pk=bound.pk).update(address=bound.address)
     disks.detach_disk(actor=box.actor, disk=disk)
     assert any("still going on" in one for one in differences(look.read_book(), seen))

@@ -77,6 +77,19 @@ def ports(lab: Lab) -> set[str]:
     return {line.strip() for line in text.splitlines() if line.strip()}
 
 
+def addresses(lab: Lab) -> dict[str, frozenset[str]]:
+    """Return the IP addresses of all logical switch ports with a MAC of a VM, by name."""
+    text = run(
+        "ovn-nbctl", f"--db={lab.nb}", "--format=json", "--columns=name,addresses", "find",
+        "logical_switch_port", 'type=""',
+    )  # fmt: skip
+    found = {}
+    for name, value in json.loads(text)["data"]:
+        texts = value[1] if isinstance(value, list) else [value]
+        found[name] = frozenset(word for one in texts for word in one.split()[1:])
+    return found
+
+
 def guest_run(facts: dict[str, Any], name: str, *argv: str, timeout_s: float = 30) -> str:
     """Run a command in a guest through its agent; what it printed."""
     for host in facts["hosts"]:
