@@ -22,6 +22,8 @@ from tests.bench import (
     jobs,
     lists,
     machine,
+    northbound,
+    outside,
     screen,
     snapshots,
 )
@@ -33,6 +35,8 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "create": create.run,
     "batch": create.run_batch,
     "snapshots": snapshots.run,
+    "northbound": northbound.run,
+    "outside": outside.run,
     "jobs": jobs.run,
     "fairness": fairness.run,
     "lists": lists.run,
@@ -57,6 +61,10 @@ HOW = """\
 - **snapshots**: from the call of the action to the row that says *available*, with real workers;
   the guest's file systems are frozen through its agent, and the snapshot is deleted again before
   the next one.
+- **northbound**: by the product's driver on the lab's own OVN, ten ports in a batch, until the
+  database has confirmed the last one; a rule from the call until the same.
+- **outside**: from the API request that binds to the first ping that is answered, sent from the
+  machine on which the lab runs without a pause; port and guest are configured meanwhile.
 - **jobs**: from the commit that queued a job to the first step in a real worker, queued one at a
   time at random moments.
 - **fairness**: as jobs, but another tenant has queued 50 jobs that wait as a shutdown does which

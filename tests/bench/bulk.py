@@ -9,13 +9,14 @@ from django.db import connection, models
 
 from billing.models import Subscription
 from compute.models import VM, Disk
-from network.models import Nic, PrivateAddress
+from network.models import ExternalAddress, ExternalIp, Nic, NicNetwork, PrivateAddress
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope
 from tests.compute.factories import Platform, make_platform, make_vm
+from tests.outside import buy_ip, make_segment
 
 EMAIL, PASSWORD = "bench@scloud.test", "correct horse 9 battery"
 
@@ -73,12 +74,13 @@ def crowd(count: int) -> Crowd:
     return Crowd(tenant, user, platform)
 
 
-def _multiply(first: VM, count: int) -> None:
-    def ident(prefix: str) -> str:
-        # An odd factor modulo a power of two: different for every n, and scattered as real ids are.
-        return f"'{prefix}-' || lpad(to_hex(mod(n::bigint * 40503254377, 68719476736)), 9, '0')"
+def _ident(prefix: str) -> str:
+    # An odd factor modulo a power of two: different for every n, and scattered as real ids are.
+    return f"'{prefix}-' || lpad(to_hex(mod(n::bigint * 40503254377, 68719476736)), 9, '0')"
 
-    vm = ident("vm")
+
+def _multiply(first: VM, count: int) -> None:
+    ident, vm = _ident, _ident("vm")
     copies(
         first,
         count,
@@ -91,20 +93,59 @@ def _multiply(first: VM, count: int) -> None:
     )
     for disk in Disk.objects.filter(vm=first):
         copies(disk, count, id=ident("disk" if disk.is_system else "data"), vm_id=vm)
-    nic = Nic.objects.get(vm_id=first.pk)
-    octets = r"'52:55:' || regexp_replace(lpad(to_hex(n), 8, '0'), '(..)(..)(..)(..)', "
-    copies(
-        nic,
-        count,
-        id=ident("nic"),
-        vm_id=vm,
-        port_uuid="gen_random_uuid()",
-        mac=octets + r"'\1:\2:\3:\4')",
-    )
-    address = PrivateAddress.objects.get(nic=nic)
-    copies(address, count, nic_id=ident("nic"), address="inet '10.16.0.0' + n")
+    for nic in Nic.objects.filter(vm_id=first.pk):
+        name = ident("nic" if nic.network == NicNetwork.INTERNAL else "outer")
+        octets = r"regexp_replace(lpad(to_hex(n), 8, '0'), '(..)(..)(..)(..)', '\1:\2:\3:\4')"
+        copies(
+            nic,
+            count,
+            id=name,
+            vm_id=vm,
+            port_uuid="gen_random_uuid()",
+            mac=f"'52:5{5 + (nic.index or 0)}:' || {octets}",
+        )
+        for address in PrivateAddress.objects.filter(nic=nic):
+            copies(address, count, nic_id=name, address="inet '10.16.0.0' + n")
     paid = Subscription.objects.get(resource_id=first.pk)
     copies(paid, count, resource_id=vm, resource_name="'node-' || n")
+
+
+def external_ips(crowd: Crowd, count: int) -> None:
+    """Give the tenant so many external IPs, half of them bound to its VMs, each paid."""
+    segment = make_segment(crowd.platform.region, cidr="198.18.0.0/16", gateway="198.18.0.1")
+    actor = Actor(
+        tenant=crowd.tenant, user=crowd.user, role=crowd.user.role, via="console", ip="192.0.2.7"
+    )
+    first = buy_ip(actor, segment, name="eip-0")
+    ident = _ident("eip")
+    with scope(tenant=crowd.tenant):
+        copies(
+            first,
+            count - 1,
+            id=ident,
+            name="'eip-' || n",
+            address="inet '198.18.1.0' + n",
+            created_at="source.created_at - n * interval '1 minute'",
+        )
+        held = ExternalAddress.objects.get(external_ip=first)
+        copies(held, count - 1, external_ip_id=ident, address="inet '198.18.1.0' + n")
+        paid = Subscription.objects.get(resource_id=first.pk)
+        copies(paid, count - 1, resource_id=ident, resource_name="'eip-' || n")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE network_externalip SET status = 'bound', bound_at = now(),
+                    target_kind = 'vm', target_id = picked.vm_id, nic_id = picked.nic_id
+                FROM (
+                    SELECT id AS nic_id, vm_id, row_number() OVER (ORDER BY id) AS n
+                    FROM network_nic WHERE tenant_id = %(tenant)s AND network = 'external'
+                ) AS picked
+                WHERE network_externalip.tenant_id = %(tenant)s
+                    AND mod(picked.n, 2) = 0 AND name = 'eip-' || picked.n
+                """,
+                {"tenant": crowd.tenant.pk},
+            )
+            cursor.execute("VACUUM ANALYZE")
 
 
 def counted(tenant: Tenant) -> dict[str, Any]:
@@ -112,5 +153,5 @@ def counted(tenant: Tenant) -> dict[str, Any]:
     with scope(tenant=tenant):
         return {
             model.__name__: model.objects.count()
-            for model in (VM, Disk, Nic, PrivateAddress, Subscription)
+            for model in (VM, Disk, Nic, PrivateAddress, Subscription, ExternalIp)
         }

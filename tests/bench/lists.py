@@ -52,13 +52,49 @@ def run(quick: bool) -> list[Row]:
                 (queries <= MAX_QUERIES and p95(times) < GOAL_S) if goal else None,
             )
         )
+    return rows + external_ips(crowd, browser, program, count, rounds)
+
+
+def external_ips(
+    crowd: object, browser: object, program: object, count: int, rounds: int
+) -> list[Row]:
+    """Measure the list of external IPs of the same tenant."""
+    from django.urls import reverse
+
+    from tests.bench import bulk
+
+    assert isinstance(crowd, bulk.Crowd)
+    installation.say(f"seeding {count} external IPs")
+    bulk.external_ips(crowd, count)
+    assert bulk.counted(crowd.tenant)["ExternalIp"] == count
+    page, last = reverse("external-ip-list"), count // 10
+    # The browser remembers the size of its pages.
+    pages = [f"{page}?size=10", f"{page}?page={last // 2}", f"{page}?page={last}"]
+    calls = ["/api/v1/external-ips", f"/api/v1/external-ips?page={count // 40}"]
+    rows = []
+    for what, client, urls in (
+        ("page of 10, first, middle, last", browser, pages),
+        ("API, 20 of them, first and middle page", program, calls),
+    ):
+        queries, times = measure(client, urls, rounds, shows=b"eip-")
+        rows.append(
+            Row(
+                f"List of external IPs, {count} of them: {what}",
+                f"<= {MAX_QUERIES} queries, p95 < {milliseconds(GOAL_S)}",
+                f"{queries} queries, {spread(times)}",
+                queries <= MAX_QUERIES and p95(times) < GOAL_S,
+            )
+        )
     return rows
 
 
-def measure(client: object, urls: list[str], rounds: int) -> tuple[int, list[float]]:
+def measure(
+    client: object, urls: list[str], rounds: int, shows: bytes = b"node-"
+) -> tuple[int, list[float]]:
     """Return the most queries that an answer took, and the seconds of every answer.
 
-    Queries are counted in requests of their own, because counting costs time.
+    Queries are counted in requests of their own, because counting costs time. ``shows`` is what an
+    answer must hold.
     """
     from django.db import connection
     from django.test import Client
@@ -71,7 +107,7 @@ def measure(client: object, urls: list[str], rounds: int) -> tuple[int, list[flo
         with CaptureQueriesContext(connection) as queries:
             answer = client.get(url)
         assert answer.status_code == 200, (url, answer.status_code)
-        assert b"node-" in answer.content, url
+        assert shows in answer.content, url
         most = max(most, len(queries))
     times = []
     for _ in range(rounds):

@@ -48,6 +48,7 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.verbs.batch import run_batch
 from tests.billing.helpers import fund
 from tests.compute.factories import PASSWORD, make_prices
+from tests.model import outside
 from tests.model.truth import broken, differences
 from tests.model.world import PURSES, Trap, World, new_world
 
@@ -206,6 +207,8 @@ WALK = (
     *["change_snapshot"] * 3,
     *["change_image"] * 2,
     *["change_network"] * 3,
+    *["change_external_ip"] * 5,
+    *["change_eni"] * 4,
     *["operate"] * 3,
     *["work"] * 4,
     *["worker_fails"] * 5,
@@ -403,6 +406,8 @@ class CloudMachine(RuleBasedStateMachine):
             method=method,
             count=count,
             name=world.name("vm"),
+            external_segment=outside.segment(self, number) if number % 7 == 3 else None,
+            external_bandwidth_mbps=5 if number % 7 == 3 else 0,
             auto_renew=method == "month" or number % 6 == 1,
         )
         self.invoke(
@@ -431,7 +436,7 @@ class CloudMachine(RuleBasedStateMachine):
     ) -> tuple[str, Callable[[], object]]:
         actor, world = self.actor(tenant), self.world
         if verb == "renew_vm":
-            return "", lambda: self._renew(tenant, vm.pk)
+            return "", lambda: self.renew(tenant, vm.pk)
         if verb in ("modify_vm", "hot_upgrade_vm"):
             spec = world.platform.specs[number % 4]
             size = changes.modify_vm if verb == "modify_vm" else changes.hot_upgrade_vm
@@ -487,7 +492,8 @@ class CloudMachine(RuleBasedStateMachine):
         }
         return "", lambda: plain[verb](actor=actor, vm=vm)
 
-    def _renew(self, tenant: str, pk: str) -> None:
+    def renew(self, tenant: str, pk: str) -> None:
+        """Renew what has that id, for one period."""
         quote = services.quote_renewal(tenant=self.owner(tenant), resource_id=pk, periods=1)
         money_verbs.renew_resource(
             actor=self.actor(tenant), resource_id=pk, periods=1, quote_token=quote.token
@@ -544,7 +550,7 @@ class CloudMachine(RuleBasedStateMachine):
     ) -> tuple[str, Callable[[], object]]:
         actor = self.actor(tenant)
         if verb == "renew_disk":
-            return "", lambda: self._renew(tenant, disk.pk)
+            return "", lambda: self.renew(tenant, disk.pk)
         if verb == "clone_disk":
             order = self._disk_order(disk.disk_type, disk.size_gib, number)
             return f" as {order.name}", lambda: disks.clone_disk(
@@ -737,6 +743,12 @@ class CloudMachine(RuleBasedStateMachine):
         else:
             return
         self.invoke(tenant, f"{verb} {group.name}", act)
+
+    def _change_external_ip(self, tenant: str, number: int) -> None:
+        outside.change_external_ip(self, tenant, number)
+
+    def _change_eni(self, tenant: str, number: int) -> None:
+        outside.change_eni(self, tenant, number)
 
     # -- operators -----------------------------------------------------------------------------
 

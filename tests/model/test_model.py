@@ -26,6 +26,8 @@ from compute.verbs.disks import DISK_RULES
 from compute.verbs.images import IMAGE_RULES
 from compute.verbs.snapshots import SNAPSHOT_RULES
 from compute.verbs.vms import VM_RULES
+from network.verbs.enis import ENIS
+from network.verbs.external_ips import EXTERNAL_IPS
 from scloud.tenancy.scoping import scopes_disabled
 from tests.model.machine import (
     DISK_VERBS,
@@ -34,6 +36,7 @@ from tests.model.machine import (
     VM_VERBS,
     CloudMachine,
 )
+from tests.model.outside import ENI_VERBS, EXTERNAL_IP_VERBS, OF_A_VM
 from tests.model.truth import broken, differences
 
 STEPS = int(os.environ.get("SCLOUD_MODEL_STEPS", "160"))
@@ -83,8 +86,10 @@ def test_whatever_happens_rows_machines_network_ledger_and_quotas_agree() -> Non
 
 def test_every_verb_of_the_tables_is_walked() -> None:
     # The screen has no job; disks are attached and detached as disks.
-    elsewhere = {"open_vnc", "get_vnc_information", "attach_disk", "detach_disk"}
+    elsewhere = {"open_vnc", "get_vnc_information", "attach_disk", "detach_disk", *OF_A_VM}
     assert set(VM_VERBS) | elsewhere == set(VM_RULES)
+    assert set(EXTERNAL_IP_VERBS) == {*EXTERNAL_IPS.public, "create_external_ip"}
+    assert set(ENI_VERBS) == {*ENIS.public, "create_eni"}
     assert {*DISK_VERBS, *SNAPSHOT_VERBS} >= set(DISK_RULES) | set(SNAPSHOT_RULES)
     assert set(IMAGE_VERBS) - {"import_image"} == set(IMAGE_RULES)
 

@@ -22,7 +22,17 @@ from compute.rules import sizes
 from compute.rules.catalogue import disk_item
 from compute.storage.base import GIB
 from network.fabric.base import Kind, PortSpec
-from network.models import NetworkDrift, Nic, SecurityGroup, Subnet, Vpc
+from network.models import (
+    Eni,
+    ExternalIp,
+    ExternalSegment,
+    NetworkDrift,
+    Nic,
+    SecurityGroup,
+    Subnet,
+    Vpc,
+)
+from network.rules.external_orders import bandwidth_items
 from network.tasks import specs
 from scloud.jobs.models import ACTIVE, Job
 from scloud.tenancy.scoping import scopes_disabled
@@ -30,6 +40,7 @@ from tests.model.world import World
 
 GONE = ("destroyed", "failed")
 KEPT_ON_HOST = ("running", "stopped")
+Paid = VM | Disk | ExternalIp | Eni
 
 
 def domains(world: World) -> Iterator[tuple[Host, FakeDomain]]:
@@ -146,7 +157,7 @@ def differences(world: World) -> list[str]:
 def _in_flight() -> Iterator[str]:
     for job in Job.objects.filter(status__in=ACTIVE):
         yield f"{job.title} ({job.kind}) has not ended"
-    for model in (VM, Disk):
+    for model in (VM, Disk, ExternalIp, Eni):
         for row in model._default_manager.exclude(task=""):
             yield f"{row.name} is still {row.task}"
     for row in Disk.objects.filter(status="new"):
@@ -258,6 +269,8 @@ def _network(world: World) -> Iterator[str]:
         wanted[Kind.VPC, vpc.pk] = specs.vpc_spec(vpc)
     for subnet in Subnet.objects.filter(region=region).select_related("vpc"):
         wanted[Kind.SUBNET, subnet.pk] = specs.subnet_spec(subnet)
+    for segment in ExternalSegment.objects.filter(region=region):
+        wanted[Kind.SEGMENT, segment.switch_id] = specs.segment_spec(segment)
     for group in SecurityGroup.objects.filter(region=region):
         wanted[Kind.SECURITY_GROUP, group.pk] = specs.security_group_spec(group)
     for nic in Nic.objects.filter(region=region, port_wanted=True).select_related("subnet"):
@@ -276,7 +289,8 @@ def _network(world: World) -> Iterator[str]:
     plugged = set(Nic.objects.filter(port_wanted=True).values_list("vm_id", flat=True))
     for vm in living - plugged:
         yield f"{vm} has no network interface"
-    for owner in set(Nic.objects.values_list("vm_id", flat=True)) - living:
+    bound = Nic.objects.exclude(vm_id=None)
+    for owner in set(bound.values_list("vm_id", flat=True)) - living:
         yield f"{owner} is gone and has a network interface"
     for nic in Nic.objects.filter(network="internal").exclude(addresses__isnull=False):
         yield f"{nic.pk} has no address"
@@ -289,7 +303,12 @@ def _books(world: World) -> Iterator[str]:
         assert actor.tenant is not None
         yield from map(str, replay(actor.tenant, since, until))
     subscriptions = {one.resource_id: one for one in Subscription.objects.all()}
-    rows: list[VM | Disk] = [*VM.objects.all(), *Disk.objects.filter(is_system=False)]
+    rows: list[Paid] = [
+        *VM.objects.all(),
+        *Disk.objects.filter(is_system=False),
+        *ExternalIp.objects.select_related("segment"),
+        *Eni.objects.filter(network="external"),
+    ]
     for row in rows:
         found = subscriptions.pop(row.pk, None)
         if found is None:
@@ -313,9 +332,15 @@ def _books(world: World) -> Iterator[str]:
         yield f"{one.resource_id} has a subscription and is nobody's"
 
 
-def _lines(row: VM | Disk, found: Subscription) -> Iterator[str]:
+def _lines(row: Paid, found: Subscription) -> Iterator[str]:
     if isinstance(row, VM):
         items = sizes.vm_items(row)
+    elif isinstance(row, ExternalIp):
+        assert row.segment is not None
+        items = bandwidth_items(row.segment, row.bandwidth_mbps)
+    elif isinstance(row, Eni):
+        assert row.nic is not None
+        items = bandwidth_items(row.nic.external_address.segment, row.nic.bandwidth_mbps or 0)
     else:
         items = [disk_item(row.disk_type, row.size_gib, system=False)]
     wanted = Counter({item.sku: Decimal(item.quantity) for item in items})
@@ -342,6 +367,11 @@ def _quotas(world: World) -> Iterator[str]:
     for model, item in ((Vpc, "vpcs"), (Subnet, "subnets"), (SecurityGroup, "security_groups")):
         for row in model._default_manager.all():
             claim(row.pk, {item: 1})
+    for row in ExternalIp.objects.filter(status__in=["free", "bound", "expired"]):
+        claim(row.pk, {"eips": 1, "bandwidth_mbps": row.bandwidth_mbps})
+    for eni in Eni.objects.exclude(status="destroyed").select_related("nic"):
+        assert eni.nic is not None
+        claim(eni.pk, {"enis": 1, "bandwidth_mbps": eni.nic.bandwidth_mbps or 0})
     claimed = {(one.resource_id, one.item): one.amount for one in QuotaClaim.objects.all()}
     for key in sorted(claimed.keys() | wanted.keys()):
         if claimed.get(key, 0) != wanted.get(key, 0):

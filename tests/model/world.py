@@ -51,6 +51,7 @@ from tests.billing.helpers import fund
 from tests.compute.box import WorkerDied
 from tests.compute.factories import Platform, make_platform
 from tests.fixtures import new_user
+from tests.outside import make_segment
 
 BEGINS = datetime(2026, 3, 2, 0, 10, tzinfo=UTC)
 # Chores that are about the machine on which they run, not about the platform.
@@ -358,6 +359,16 @@ def new_world() -> Iterator[World]:
             machine = fake_host(host.uri)
             machine.boot_s = machine.shutdown_s = 0.0
             machine.vcpus, machine.memory_mib = host.vcpus, host.memory_mib
+        # Few addresses, so that they are soon used again; both on one VLAN.
+        make_segment(region, cidr="203.0.113.0/28")
+        make_segment(
+            region,
+            name="office",
+            cidr="198.51.100.0/28",
+            gateway="198.51.100.1",
+            route_policy="specified",
+            destinations=["10.99.0.0/16"],
+        )
         actors = {}
         for name, cash in PURSES.items():
             tenant = Tenant.objects.create(name=name)

@@ -52,10 +52,20 @@ def form_of(verb: Verb, vm: VM, platform: Platform) -> dict[str, Any]:
 def test_every_verb_is_done_or_refused_as_the_table_says(
     console: Client, platform: Platform, actor: Actor, status: VmStatus, task: VmTask
 ) -> None:
-    # With a price, or with a disk to choose: test_every_verb_over_http.py tries those.
-    priced = {"renew_vm", "modify_vm", "hot_upgrade_vm", "attach_disk", "detach_disk"}
+    # With a price, or with something to choose: test_every_verb_over_http.py tries those.
+    elsewhere = {
+        "renew_vm",
+        "modify_vm",
+        "hot_upgrade_vm",
+        "attach_disk",
+        "detach_disk",
+        "bind_external_ip",
+        "unbind_external_ip",
+        "bind_eni",
+        "unbind_eni",
+    }
     for verb in WITH_VIEW:
-        if dialog_of(verb).binned or verb.name in priced:
+        if dialog_of(verb).binned or verb.name in elsewhere:
             continue
         vm = make_vm(platform, actor, status, name="subject", cash="100")
         with scope(tenant=actor.tenant):
