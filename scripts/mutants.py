@@ -5,7 +5,8 @@ sample is taken, by seed; at each place one mutant, by the same seed. First the 
 run unchanged, under coverage with a context for each test; a mutant then runs the tests of its area
 that reach its line, from each file in turn and the fastest first, until one fails. Those that would
 take longer than the limit stay out. A line that runs when its module is imported is tried by all
-tests of the area.
+tests of the area: first by those that run what it decides, then by those that run anything else of
+its module.
 
 Which test reaches what is kept: only test files that have changed are measured again, all of them
 when anything else has. The work tree is not touched: every worker has a copy of its own, and a test
@@ -320,11 +321,50 @@ class Reach:
     # Those that fail without any mutant.
     failed: list[str] = field(default_factory=list)
 
-    def tests_for(self, mutant: Mutant) -> list[str]:
-        """The tests that may notice a mutant, the fastest first; none if no test reaches it."""
-        tests = set(self.by_line.get(mutant.module, {}).get(str(mutant.line), []))
-        found = self.seconds.keys() if "" in tests else tests & self.seconds.keys()
-        return sorted(found, key=lambda test: (self.seconds[test], test))
+    def tests_for(self, mutant: Mutant, decided: set[int]) -> list[list[str]]:
+        """The tests that may notice a mutant, in groups: the likeliest and the fastest first.
+
+        ``decided`` are the lines on which it shows what a line decides that is run by an import.
+        """
+        lines = self.by_line.get(mutant.module, {})
+        tests = set(lines.get(str(mutant.line), []))
+        groups = [tests & self.seconds.keys()]
+        if "" in tests:
+            tests.update(*(lines.get(str(line), []) for line in decided))
+            near = tests & self.seconds.keys()
+            inside = self.seconds.keys() & {test for found in lines.values() for test in found}
+            groups = [near, inside - near, self.seconds.keys() - inside - near]
+        return [sorted(one, key=lambda test: (self.seconds[test], test)) for one in groups]
+
+
+def decided_by(text: str, line: int) -> set[int]:
+    """Return the lines on which it shows what a line decides that runs when it is imported.
+
+    For the head of a function (defaults, decorators) those of its body, for a value that gets a
+    name those that say the name.
+    """
+    tree = ast.parse(text)
+    nodes = list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+            if first <= line < node.body[0].lineno:
+                return set(range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1))
+    names = {
+        target.id
+        for node in nodes
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and node.lineno <= line <= (node.end_lineno or node.lineno)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    said = (
+        node
+        for node in nodes
+        if (isinstance(node, ast.Name) and node.id in names)
+        or (isinstance(node, ast.Attribute) and node.attr in names)
+    )
+    return {node.lineno for node in said}
 
 
 class Measured:
@@ -379,18 +419,23 @@ class Measured:
 
     def tests_for(self, area: Area, mutant: Mutant, limit_s: float) -> tuple[list[str], float]:
         """The tests that may notice a mutant, from each file in turn, and their seconds."""
-        queues = [
-            [(one.seconds[test], test) for test in one.tests_for(mutant)]
-            for one in (self._files[name] for name in area.test_files())
-        ]
+        decided = decided_by((self._tree / mutant.module).read_text(), mutant.line)
+        files = [self._files[name] for name in area.test_files()]
+        found = [(one, one.tests_for(mutant, decided)) for one in files]
         chosen: list[str] = []
         total = 0.0
-        for turn in range(max(map(len, queues), default=0)):
-            for seconds, test in sorted(queue[turn] for queue in queues if turn < len(queue)):
-                if chosen and total + seconds > limit_s:
-                    return chosen, total
-                chosen.append(test)
-                total += seconds
+        for group in range(max((len(groups) for _one, groups in found), default=0)):
+            queues = [
+                [(one.seconds[test], test) for test in groups[group]]
+                for one, groups in found
+                if group < len(groups)
+            ]
+            for turn in range(max(map(len, queues), default=0)):
+                for seconds, test in sorted(queue[turn] for queue in queues if turn < len(queue)):
+                    if chosen and total + seconds > limit_s:
+                        continue
+                    chosen.append(test)
+                    total += seconds
         return chosen, total
 
 
@@ -537,13 +582,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minimum", type=float, default=85.0, help="percent that must be killed")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--area", default="", help="only this area of tests/mutants.toml")
     parser.add_argument("--only", default="", help="part of a module's path")
     parser.add_argument(
         "--limit", type=float, default=60.0, help="seconds of tests for one mutant, unchanged"
     )
     parser.add_argument("--list", action="store_true", help="only tell which mutants")
     wanted = parser.parse_args()
-    every = areas()
+    every = [one for one in areas() if wanted.area in ("", one.name)]
+    if not every:
+        sys.exit(f"tests/mutants.toml has no area {wanted.area}")
     mutants, places = choose(every, wanted.sample, wanted.seed, wanted.only)
     if not mutants:
         sys.exit(f"no module's path has {wanted.only} in it")

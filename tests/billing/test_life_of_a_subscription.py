@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from billing import hooks, pricelists, quotas, quotes, services
 from billing.hooks import SubscriptionHooks
-from billing.models import Charge, Order, PriceList, Subscription, SubscriptionStatus
+from billing.models import Charge, Discount, Order, PriceList, Subscription, SubscriptionStatus
 from billing.pricing import Method
 from billing.replay import replay
 from billing.services import QuoteItem
@@ -242,6 +242,31 @@ def test_a_change_may_add_what_was_not_paid_before_and_drop_what_was(
     # Four GB of memory for 60 a month go, 300 GB of disk for 100 a month come.
     swapped = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[ITEMS[0], disk])
     assert swapped.total == Decimal("40.00")
+
+
+def test_a_discount_counts_for_what_a_change_adds_and_for_what_it_drops(
+    buy: Buy, actor: Actor, tenant: Tenant, at: Callable[[datetime], None]
+) -> None:
+    start = datetime(2026, 4, 1, tzinfo=UTC)
+    at(start)
+    buy("vm-a")
+    for prefix, part_off in (("disk_gib", "0.4"), ("memory_gib", "0.5")):
+        Discount.objects.create(
+            tenant=tenant, sku_prefix=prefix, part_off=part_off, effective_from=start
+        )
+    disk = QuoteItem("disk_gib:ssd", 300, "300 GB SSD")
+    added = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[*ITEMS, disk])
+    assert added.total == Decimal("60.00")
+    # Four GB of memory for 30 a month go, 300 GB of disk for 60 a month come.
+    swapped = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=[ITEMS[0], disk])
+    assert swapped.total == Decimal("30.00")
+    assert {line.line.sku: line.line.discount for line in swapped.lines} == {
+        "disk_gib:ssd": Decimal("0.4"),
+        "memory_gib": Decimal("0.5"),
+    }
+    order = change(actor, [ITEMS[0], disk])
+    assert order is not None
+    assert order.total_minor == 3000
 
 
 def test_the_quote_of_a_renewal_is_for_one_resource(buy: Buy, tenant: Tenant) -> None:

@@ -81,6 +81,15 @@ def test_an_operator_does_not_recharge_even_in_a_demonstration(
         )
 
 
+@pytest.mark.parametrize(("amount", "minor"), [("0.01", 1), ("10000000", 1_000_000_000)])
+def test_the_least_and_the_most_that_can_be_recharged(
+    administrator: Actor, tenant: Tenant, amount: str, minor: int
+) -> None:
+    moved = recharge(actor=administrator, amount=Decimal(amount), remark="x" * 400)
+    assert balances(tenant) == (minor, 0)
+    assert moved.note == "x" * 300
+
+
 @pytest.mark.parametrize(
     ("amount", "code"),
     [

@@ -16,7 +16,7 @@ from compute.states.images import ImageStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import VmStatus
 from compute.transitions import bin as bin_transitions
-from compute.transitions.disks import DISKS
+from compute.transitions.disks import DISKS, end, unbind
 from compute.transitions.images import IMAGES
 from compute.transitions.snapshots import SNAPSHOTS
 from compute.transitions.vms import VMS
@@ -189,6 +189,36 @@ def test_a_snapshot_and_an_image_move_only_from_where_they_are_expected(
     IMAGES.move(image, "delete_image", ImageStatus.BINNED, actor=actor)
     assert Image.objects.get(pk=image.pk).status == ImageStatus.BINNED
     assert kinds_of(image.pk) == ["image.deleted"]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_disk_that_is_gone_is_on_its_vm_while_the_domain_may_have_it_open(
+    disk: Disk, vm: VM, held: bool
+) -> None:
+    change(disk, vm=vm, target="vdb", status=DiskStatus.BOUND)
+    end(disk, held=held)
+    row = Disk.objects.get(pk=disk.pk)
+    assert row.status == DiskStatus.DESTROYED
+    assert row.destroyed_at is not None
+    assert (row.vm_id, row.target) == ((vm.pk, "vdb") if held else (None, ""))
+
+
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [
+        (DiskStatus.BOUND, DiskStatus.UNBOUND),
+        (DiskStatus.UNBOUND, DiskStatus.UNBOUND),
+        (DiskStatus.EXPIRED, DiskStatus.EXPIRED),
+    ],
+)
+def test_a_disk_whose_vm_is_off_its_host_is_free_unless_it_expired(
+    disk: Disk, vm: VM, status: str, left: str
+) -> None:
+    change(disk, vm=vm, target="vdb", status=status, format_at_boot=True)
+    disk.refresh_from_db()
+    unbind(disk)
+    row = Disk.objects.get(pk=disk.pk)
+    assert (row.status, row.vm_id, row.target, row.format_at_boot) == (left, None, "", False)
 
 
 @pytest.mark.parametrize(

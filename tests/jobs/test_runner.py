@@ -411,6 +411,31 @@ def test_a_superseded_worker_writes_nothing_more(enqueue: Enqueue, script: Scrip
     assert enqueue().pk
 
 
+def test_what_is_superseded_ends_at_once_and_the_open_pages_are_told(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    job = enqueue()
+    change(job, attempt=2, lease_until=timezone.now())
+    monkeypatch.setattr(service, "tell", lambda one: told.append((one.id, one.status)))
+    assert service.supersede(job.id, "Pushed aside.")
+    row = fresh(job)
+    # One more than the worker that holds it has: it may write nothing more.
+    assert (row.attempt, row.lease_until, row.is_active) == (3, None, False)
+    assert row.finished_at is not None
+    assert told == [(job.id, JobStatus.CANCELLED)]
+    # What has ended is left as it is, and nobody is told of it.
+    assert not service.supersede(job.id, "again")
+    assert fresh(job).attempt == 3
+    assert len(told) == 1
+
+
+def test_a_long_title_is_cut_to_its_column(enqueue: Enqueue) -> None:
+    title = "".join(chr(ord("a") + number % 26) for number in range(300))
+    assert fresh(enqueue(title=title)).title == title[:200]
+    assert fresh(enqueue(title=title[:200], target_id="vm-000000002")).title == title[:200]
+
+
 def test_an_administrator_tries_again(enqueue: Enqueue, script: Script, actor: Actor) -> None:
     script.works["first"] = raising(ScloudError("No.", code="no"))
     job = enqueue(actor=actor)

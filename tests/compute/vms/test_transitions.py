@@ -1,8 +1,10 @@
 """Begin, complete, fail, discard, observe: each one compare-and-swap that may come too late."""
 
+from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
+from django.utils import timezone
 
 from compute.actions.vms import lifecycle
 from compute.models import VM
@@ -128,10 +130,50 @@ def test_a_vm_that_an_operator_started_by_hand_is_running(platform: Platform, ac
 
 @pytest.mark.parametrize("power", [PowerState.RUNNING, PowerState.PAUSED, PowerState.UNKNOWN])
 def test_nothing_new_is_only_written_down(running: VM, power: str) -> None:
+    before = kinds_of(running)
     with scope(tenant=running.tenant):
         assert observe(running, power, revision=latest(running)) is False
         running.refresh_from_db()
     assert (running.status, running.power_state) == (VmStatus.RUNNING, power)
+    assert running.observed_at is not None
+    assert timezone.now() - running.observed_at < timedelta(minutes=1)
+    assert kinds_of(running) == before
+
+
+def test_a_guest_that_stands_still_has_a_reason_and_an_instant_until_it_runs(running: VM) -> None:
+    with scope(tenant=running.tenant):
+        assert observe(running, PowerState.PAUSED, revision=latest(running), pause="io_error")
+        running.refresh_from_db()
+        assert (running.status, running.pause_reason) == (VmStatus.RUNNING, "io_error")
+        since = running.paused_at
+        assert since is not None
+        assert timezone.now() - since < timedelta(minutes=1)
+        # Seen once more, it is paused since then, and nobody hears of it twice.
+        assert not observe(running, PowerState.PAUSED, revision=latest(running), pause="io_error")
+        running.refresh_from_db()
+        assert running.paused_at == since
+        assert observe(running, PowerState.RUNNING, revision=latest(running))
+        running.refresh_from_db()
+        assert (running.pause_reason, running.paused_at) == ("", None)
+        assert kinds_of(running)[:2] == ["vm.running", "vm.paused"]
+        assert observe(running, PowerState.PAUSED, revision=latest(running), pause="by_hand")
+        running.refresh_from_db()
+        assert observe(running, PowerState.STOPPED, revision=latest(running))
+        running.refresh_from_db()
+    assert (running.status, running.pause_reason) == (VmStatus.STOPPED, "")
+    assert running.paused_at is None
+
+
+def test_a_guest_that_stands_still_for_another_reason_says_the_new_one(running: VM) -> None:
+    with scope(tenant=running.tenant):
+        for why in ("io_error", "no_space"):
+            assert observe(running, PowerState.PAUSED, revision=latest(running), pause=why)
+            running.refresh_from_db()
+            assert (running.status, running.pause_reason) == (VmStatus.RUNNING, why)
+        # One that this release does not know ends by itself: it runs again.
+        assert observe(running, PowerState.PAUSED, revision=latest(running), pause="of_tomorrow")
+        running.refresh_from_db()
+    assert (running.status, running.pause_reason) == (VmStatus.RUNNING, "")
 
 
 def test_an_observation_of_a_busy_vm_changes_nothing(running: VM, actor: Actor) -> None:
