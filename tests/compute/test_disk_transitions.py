@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from billing.models import QuotaClaim, Subscription
 from compute.actions.disks import create_disk, quote_disk
 from compute.models import VM, Disk, Image, Snapshot
 from compute.rules.orders import DiskOrder
@@ -18,13 +19,13 @@ from compute.states.vms import VmStatus
 from compute.transitions import bin as bin_transitions
 from compute.transitions.disks import DISKS, end, unbind
 from compute.transitions.images import IMAGES
-from compute.transitions.snapshots import SNAPSHOTS
+from compute.transitions.snapshots import SNAPSHOTS, land_snapshots
 from compute.transitions.vms import VMS
 from scloud.audit.models import Event
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import Tenant
+from scloud.tenancy.models import PlatformSettings, Tenant
 from tests.compute.factories import Platform, make_vm
 
 pytestmark = pytest.mark.usefixtures("scoped")
@@ -235,6 +236,69 @@ def test_a_disk_that_is_busy_or_gone_does_not_land_in_the_bin(
     assert refused.value.code == "disk_state"
 
 
+@pytest.mark.parametrize("verb", ["delete_disk", "retire_disk"])
+@pytest.mark.parametrize("automatically", [True, False])
+def test_a_disk_lands_in_the_bin_by_the_job_that_took_it_off(
+    disk: Disk, vm: VM, actor: Actor, verb: str, automatically: bool
+) -> None:
+    if verb == "retire_disk":
+        change(disk, vm=vm, target="vdb", status=DiskStatus.EXPIRED)
+    snapshot = snapshot_of(disk)
+    job = DISKS.begin(disk, verb, actor=actor)
+    bin_transitions.land_disk_in_bin(disk, job, automatically=automatically)
+    row = Disk.objects.get(pk=disk.pk)
+    assert (row.status, row.task, row.vm_id, row.target) == (DiskStatus.BINNED, "", None, "")
+    assert row.binned_automatically is automatically
+    assert row.binned_at is not None
+    assert row.destroy_at == row.binned_at + PlatformSettings.load().bin_retention
+    assert Subscription.objects.get(resource_id=disk.pk).in_bin
+    assert not QuotaClaim.objects.filter(resource_id=disk.pk).exists()
+    assert Snapshot.objects.get(pk=snapshot.pk).status == SnapshotStatus.DESTROYED
+
+
+def test_snapshots_in_flight_land_where_their_content_is(disk: Disk) -> None:
+    stood = {
+        snapshot_of(disk).pk: (before, after)
+        for before, after in (
+            (SnapshotStatus.CREATING, SnapshotStatus.FAILED),
+            (SnapshotStatus.ROLLING_BACK, SnapshotStatus.AVAILABLE),
+            (SnapshotStatus.DELETING, SnapshotStatus.AVAILABLE),
+            (SnapshotStatus.AVAILABLE, SnapshotStatus.AVAILABLE),
+            (SnapshotStatus.FAILED, SnapshotStatus.FAILED),
+        )
+    }
+    for pk, (before, _after) in stood.items():
+        Snapshot.objects.filter(pk=pk).update(status=before)
+    lost = land_snapshots(disk)
+    found = dict(Snapshot.objects.values_list("pk", "status"))
+    assert found == {pk: after for pk, (_before, after) in stood.items()}
+    assert lost == [pk for pk, (before, _) in stood.items() if before == SnapshotStatus.CREATING]
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "paid", "landed"),
+    [
+        (DiskStatus.BOUND, DiskStatus.EXPIRED, True, DiskStatus.BOUND),
+        (DiskStatus.BOUND, DiskStatus.EXPIRED, False, DiskStatus.EXPIRED),
+        (DiskStatus.EXPIRED, None, True, DiskStatus.BOUND),
+        (DiskStatus.EXPIRED, None, False, None),
+        (DiskStatus.EXPIRED, DiskStatus.UNBOUND, False, DiskStatus.UNBOUND),
+        (DiskStatus.BOUND, None, False, None),
+    ],
+)
+def test_a_disk_lands_expired_only_while_it_is_unpaid(
+    disk: Disk, vm: VM, status: str, asked: str | None, paid: bool, landed: str | None
+) -> None:
+    change(disk, vm=vm, target="vdb", status=status)
+    if not paid:
+        Subscription.objects.filter(resource_id=disk.pk).update(status="expired")
+    disk.refresh_from_db()
+    assert DISKS.landing(disk, asked) == landed
+    disk.vm = None
+    loose = DiskStatus.UNBOUND if landed == DiskStatus.BOUND else landed
+    assert DISKS.landing(disk, asked) == loose
+
+
 def test_a_vm_lands_in_the_bin_with_the_disks_named_and_leaves_the_others(
     vm: VM, disk: Disk, platform: Platform, actor: Actor
 ) -> None:
@@ -257,6 +321,17 @@ def test_a_vm_lands_in_the_bin_with_the_disks_named_and_leaves_the_others(
     assert {row.vm_id for row in rows.values()} == {None}
     assert rows[disk.pk].status == DiskStatus.BINNED
     assert rows[disk.pk].binned_automatically
+    # What lies in the bin takes no quota, and is not renewed.
+    paid = Subscription.objects.all()
+    assert {one.resource_id: one.in_bin for one in paid} == {
+        vm.pk: True,
+        disk.pk: True,
+        kept.pk: False,
+        expired.pk: False,
+    }
+    held = set(QuotaClaim.objects.values_list("resource_id", flat=True))
+    assert {kept.pk, expired.pk} <= held
+    assert not {vm.pk, disk.pk} & held
     assert rows[kept.pk].status == DiskStatus.UNBOUND
     assert rows[expired.pk].status == DiskStatus.EXPIRED
     assert Snapshot.objects.get(pk=snapshot.pk).status == SnapshotStatus.DESTROYED

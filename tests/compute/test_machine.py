@@ -226,6 +226,51 @@ def test_a_failed_verb_leaves_the_reason_where_its_row_stands(case: Case) -> Non
     assert not case.machine.fail(case.row.pk, job, case.verb, error, stood)
 
 
+@pytest.mark.parametrize("given", [None, 900.0])
+def test_a_task_ends_a_minute_after_its_job_at_the_latest(case: Case, given: float | None) -> None:
+    if not case.machine.has_task:
+        assert "task_deadline" not in columns_of(
+            case.machine.model._default_manager.filter(pk=case.row.pk)
+        )
+        return
+    limit_s = given or case.machine.table.rule(case.verb).deadline_s
+    began = timezone.now()
+    job = case.machine.begin(case.row, case.verb, actor=case.actor, deadline_s=given)
+    ended = timezone.now()
+    for found, after_s in ((job.deadline, limit_s), (case.now().task_deadline, limit_s + 60)):
+        assert began <= found - timedelta(seconds=after_s) <= ended
+
+
+def test_a_long_reason_is_cut_to_its_columns(case: Case) -> None:
+    stood = case.row.status
+    job = case.begin()
+    error = ScloudError("m" * 2000, code="c" * 100, detail="d" * 2000)
+    assert case.machine.fail(case.row.pk, job, case.verb, error, stood)
+    now = case.now()
+    longest = case.machine.model._meta.get_field("failure").max_length
+    assert now.failure == "m" * longest
+    if case.machine.has_task:
+        assert now.failure_code == "c" * 60
+        assert now.failure_detail == "d" * 2000
+
+
+def test_what_joins_a_job_queues_none(case: Case) -> None:
+    job = case.job or Job.objects.create(
+        tenant=case.row.tenant,
+        kind="vm.start",
+        title="Another",
+        target_kind="vm",
+        target_id="vm-other",
+        deadline=SOON,
+        steps=[],
+    )
+    jobs = Job.objects.count()
+    assert case.machine.begin(case.row, case.verb, actor=case.actor, job=job) == job
+    assert Job.objects.count() == jobs
+    now = case.now()
+    assert getattr(now, "task_job", job.pk) == job.pk
+
+
 @pytest.mark.parametrize("end", ["complete", "fail"])
 def test_another_job_or_another_task_lands_nothing(case: Case, end: str) -> None:
     job = case.begin()

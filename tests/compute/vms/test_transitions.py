@@ -121,6 +121,15 @@ def test_what_the_host_says_becomes_the_status(
     assert kinds_of(running)[0] == event
 
 
+def test_a_long_reason_of_the_host_is_cut_to_its_column(running: VM) -> None:
+    with scope(tenant=running.tenant):
+        assert observe(
+            running, PowerState.STOPPED, revision=latest(running), reason="r" * 400 + "s" * 200
+        )
+        running.refresh_from_db()
+    assert running.failure == "r" * 400 + "s" * 100
+
+
 def test_a_vm_that_an_operator_started_by_hand_is_running(platform: Platform, actor: Actor) -> None:
     vm = make_vm(platform, actor, VmStatus.STOPPED)
     with scope(tenant=vm.tenant):
