@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,10 +72,14 @@ Change = Callable[[Platform], dict[str, Any]]
 
 def image(platform: Platform, **columns: Any) -> Image:
     """Return another image like the platform's own, but for these columns."""
-    values = {"pool": platform.pool, "distribution": "debian", "min_disk_gib": 2, **columns}
-    made: Image = Image.objects.create(
-        region=columns.pop("region", platform.region), **{"name": "Other", **values}
-    )
+    values: dict[str, Any] = {
+        "region": platform.region,
+        "pool": platform.pool,
+        "name": "Other",
+        "distribution": "debian",
+        "min_disk_gib": 2,
+    }
+    made: Image = Image.objects.create(**{**values, **columns})
     return made
 
 
@@ -322,7 +327,7 @@ def test_a_copy_is_of_the_type_and_at_least_the_size_of_its_source(
         (replace(disk_order, disk_type=other), "disk_type_differs", "disk_type"),
         (replace(disk_order, size_gib=19), "disk_smaller_than_source", "size_gib"),
     ):
-        error = refused(lambda order=order: disks.check_order(tenant, order, disk))  # type: ignore[misc]  # of a loop
+        error = refused(partial(disks.check_order, tenant, order, disk))
         assert (error.code, error.field) == (code, field)
     assert error.numbers == {"min": 20, "asked": 19}
     disks.check_order(tenant, disk_order, disk)
@@ -330,9 +335,7 @@ def test_a_copy_is_of_the_type_and_at_least_the_size_of_its_source(
 
 def test_a_disk_only_grows(disk: Disk, actor: Actor) -> None:
     for size in (20, 19):
-        error = refused(
-            lambda size=size: disks.quote_expansion(actor=actor, disk=disk, size_gib=size)  # type: ignore[misc]  # of a loop
-        )
+        error = refused(partial(disks.quote_expansion, actor=actor, disk=disk, size_gib=size))
         assert (error.code, error.field) == ("shrink_refused", "size_gib")
         assert error.numbers == {"min": 21, "asked": size}
 
@@ -456,7 +459,7 @@ def test_an_image_and_its_pool_are_of_one_region(
     ],
 )
 def test_an_image_has_the_usual_account_unless_another_is_named(
-    facts: ImageFacts, actor: Actor, values: dict[str, Any], account: str
+    facts: ImageFacts, actor: Actor, tenant: Tenant, values: dict[str, Any], account: str
 ) -> None:
     most = {"name": "n" * 60, "version": "1" * 30, "min_disk_gib": 2, "remark": "r" * 200}
     made = images.import_image_url(
@@ -466,7 +469,7 @@ def test_an_image_has_the_usual_account_unless_another_is_named(
         sha256=f" {'AB' * 32} ",
     )
     assert (made.admin_account, made.name, made.import_sha256) == (account, "n" * 60, "ab" * 32)
-    assert (made.status, made.tenant_id) == (ImageStatus.IMPORTING, actor.tenant.pk)  # type: ignore[union-attr]  # the owner's
+    assert (made.status, made.tenant_id) == (ImageStatus.IMPORTING, tenant.pk)
 
 
 def test_facts_of_an_image_are_changed_within_the_same_bounds(platform: Platform) -> None:
@@ -487,15 +490,16 @@ def test_facts_of_an_image_are_changed_within_the_same_bounds(platform: Platform
     changed.refresh_from_db()
     assert (changed.distribution, changed.version) == ("debian", "1" * 30)
     assert (changed.supports_hot_upgrade, changed.accepts_user_data) == (False, False)
-    for values, code in (
+    bad: list[tuple[dict[str, Any], str]] = [
         ({"min_disk_gib": 0}, "min_disk_invalid"),
         ({"version": "1" * 31}, "version_invalid"),
         ({"distribution": "a\tb"}, "distribution_invalid"),
         ({"admin_account": ""}, "account_invalid"),
         ({"name": "n" * 61}, "name_invalid"),
-    ):
-        wrong = replace(good, **values)  # type: ignore[arg-type]  # one of each type
-        assert said(lambda wrong=wrong: base_images.check_facts(changed, wrong)) == (  # type: ignore[misc]  # of a loop
+    ]
+    for values, code in bad:
+        wrong = replace(good, **values)
+        assert said(partial(base_images.check_facts, changed, wrong)) == (
             code,
             next(iter(values)),
         )
@@ -512,7 +516,7 @@ def test_base_images_are_withdrawn_and_offered_once(
     assert said(lambda: base_images.offer(actor=root, image=one))[0] == "image_offered"
     own = image(platform, tenant=tenant)
     for work in (base_images.withdraw, base_images.offer):
-        assert said(lambda work=work: work(actor=root, image=own))[0] == "not_a_base_image"  # type: ignore[misc]  # of a loop
+        assert said(partial(work, actor=root, image=own))[0] == "not_a_base_image"
     kinds = Event.objects.filter(resource_id=one.pk).order_by("pk").values_list("kind", flat=True)
     assert list(kinds) == ["image.withdrawn", "image.offered"]
 
@@ -531,9 +535,7 @@ def test_an_image_is_replaced_by_one_of_its_kind_only(
         (image(platform, os_family="windows"), "image_differs"),
         (image(platform, architecture="aarch64"), "image_differs"),
     ):
-        found = refused(
-            lambda wrong=wrong: base_images.replace(actor=root, image=old, by=wrong)  # type: ignore[misc]  # of a loop
-        )
+        found = refused(partial(base_images.replace, actor=root, image=old, by=wrong))
         assert found.code == code
     assert Image.objects.get(pk=old.pk).withdrawn_at is None
     new = image(platform, withdrawn_at=timezone.now())
@@ -554,7 +556,7 @@ def test_another_size_is_one_of_the_models_own(
         (Spec.objects.get(pk=platform.specs[2].pk), "spec_unknown"),
         (abroad.specs[1], "spec_unknown"),
     ):
-        found = said(lambda spec=spec: changes.quote_size(actor=actor, vm=stopped, spec=spec))  # type: ignore[misc]  # of a loop
+        found = said(partial(changes.quote_size, actor=actor, vm=stopped, spec=spec))
         assert found == (code, "spec")
     assert changes.quote_size(actor=actor, vm=stopped, spec=platform.specs[1]).total >= 0
 
@@ -568,7 +570,7 @@ def test_a_running_vm_only_grows(vm: VM, platform: Platform, actor: Actor) -> No
     ]
     codes = []
     for spec in odd[:-1]:
-        error = refused(lambda spec=spec: changes.quote_size(actor=actor, vm=vm, spec=spec))  # type: ignore[misc]  # of a loop
+        error = refused(partial(changes.quote_size, actor=actor, vm=vm, spec=spec))
         assert error.field == "spec"
         codes.append(error.code)
     assert codes == [*["hot_upgrade_shrinks"] * 2, *["headroom_exceeded"] * 2]
@@ -592,7 +594,7 @@ def test_a_vm_is_reinstalled_with_what_fits_its_disk_and_its_model(
         (image(platform, min_disk_gib=41), "disk_smaller_than_image"),
         (image(platform, os_family="windows"), "os_family_differs"),
     ):
-        error = refused(lambda wrong=wrong: changes.check_reinstall(stopped, wrong))  # type: ignore[misc]  # of a loop
+        error = refused(partial(changes.check_reinstall, stopped, wrong))
         assert (error.code, error.field) == (code, "image"), wrong
         if code == "disk_smaller_than_image":
             assert error.numbers == {"min": 41, "has": 40}
@@ -624,9 +626,7 @@ def test_the_groups_of_a_vm_are_of_its_region_and_each_of_its_nic(
     far = create_security_group(actor=actor, region=abroad.region, name="far")
     for field in ("internal", "external"):
         groups: dict[str, Any] = {"internal": inner, "external": outer, field: far}
-        found = said(
-            lambda groups=groups: changes.change_security_groups(actor=actor, vm=vm, **groups)  # type: ignore[misc]  # of a loop
-        )
+        found = said(partial(changes.change_security_groups, actor=actor, vm=vm, **groups))
         assert found == ("region_differs", field)
     changed = changes.change_security_groups(actor=actor, vm=vm, internal=inner, external=outer)
     changed.refresh_from_db()

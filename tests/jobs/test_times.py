@@ -378,11 +378,11 @@ def test_a_kind_that_no_living_worker_knows_is_told_after_three_minutes(
     enqueue: Enqueue, status: str, seen_s: float, known: bool, due_s: float, late: bool
 ) -> None:
     job = enqueue()
-    change(job, kind="test.newer", status=status, not_before=ago(due_s), lease_until=ago(due_s))
-    WorkerHost.objects.create(name="here", kinds=["test.newer"], seen_at=ago(seen_s))
+    change(job, kind="test.unheard_of", status=status, not_before=ago(due_s), lease_until=ago(due_s))
+    WorkerHost.objects.create(name="here", kinds=["test.unheard_of"], seen_at=ago(seen_s))
     WorkerHost.objects.create(name="there", kinds=["test.work"], seen_at=ago(1))
     found = [(one.kind, one.jobs) for one in workers.unknown()]
-    assert found == ([("test.newer", 1)] if late and not known else [])
+    assert found == ([("test.unheard_of", 1)] if late and not known else [])
     assert workers.tell_unknown() == len(found)
 
 

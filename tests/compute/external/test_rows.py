@@ -30,7 +30,8 @@ pytestmark = pytest.mark.usefixtures("unscoped")
 
 
 @pytest.fixture
-def segment(platform: Platform, tenant: Tenant) -> ExternalSegment:  # type: ignore[override]  # without a box
+def segment(platform: Platform, tenant: Tenant) -> ExternalSegment:
+    """A segment with a default route; the tenant has money."""
     fund(tenant, cash="100000")
     return make_segment(platform.region)
 
