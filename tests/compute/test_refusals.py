@@ -461,7 +461,12 @@ def test_an_image_and_its_pool_are_of_one_region(
 def test_an_image_has_the_usual_account_unless_another_is_named(
     facts: ImageFacts, actor: Actor, tenant: Tenant, values: dict[str, Any], account: str
 ) -> None:
-    most = {"name": "n" * 60, "version": "1" * 30, "min_disk_gib": 2, "remark": "r" * 200}
+    most: dict[str, Any] = {
+        "name": "n" * 60,
+        "version": "1" * 30,
+        "min_disk_gib": 2,
+        "remark": "r" * 200,
+    }
     made = images.import_image_url(
         actor=actor,
         facts=replace(facts, **most, **values),

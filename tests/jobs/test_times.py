@@ -15,7 +15,7 @@ from scloud.jobs import handlers, leases, periodic, runner, service, sweep, work
 from scloud.jobs.handlers import Context
 from scloud.jobs.lanes import Lane
 from scloud.jobs.models import Job, JobStatus, WorkerHost
-from scloud.lib.errors import ScloudError
+from scloud.lib.errors import HostError, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
 from tests.jobs.conftest import Script, ago, change, fresh
@@ -235,6 +235,24 @@ def test_a_wait_gives_slot_and_attempt_back_and_tells_nobody(
     assert len(told) == 1
 
 
+def test_what_is_busy_is_tried_again_after_five_seconds_and_costs_no_attempt(
+    enqueue: Enqueue, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "waits_for", frozenset({"vm_busy"}), raising=False)
+
+    def work(_context: Context) -> None:
+        raise HostError("It is busy.", code="vm_busy")
+
+    script.works["first"] = work
+    job = enqueue()
+    began = timezone.now()
+    assert runner.run(job.id) == "will retry"
+    row = fresh(job)
+    assert began <= row.not_before - timedelta(seconds=5) <= timezone.now()
+    assert (row.attempt, row.max_attempts, row.error_code) == (1, 4, "vm_busy")
+    assert [one["state"] for one in row.steps] == ["failed", "waiting"]
+
+
 @pytest.mark.parametrize(
     ("attempt", "most", "tries"),
     [(1, 3, 1), (2, 3, 2), (5, 6, 2), (4, 8, 1), (2, 1, 2), (2, 2, 2)],
@@ -354,7 +372,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A worker that has said nothing yet, with a clock that is set by hand."""
     clock = Clock()
     monkeypatch.setattr(workers, "_announced_at", float("-inf"))
-    monkeypatch.setattr(workers.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
     return clock
 
 
@@ -378,7 +396,9 @@ def test_a_kind_that_no_living_worker_knows_is_told_after_three_minutes(
     enqueue: Enqueue, status: str, seen_s: float, known: bool, due_s: float, late: bool
 ) -> None:
     job = enqueue()
-    change(job, kind="test.unheard_of", status=status, not_before=ago(due_s), lease_until=ago(due_s))
+    change(
+        job, kind="test.unheard_of", status=status, not_before=ago(due_s), lease_until=ago(due_s)
+    )
     WorkerHost.objects.create(name="here", kinds=["test.unheard_of"], seen_at=ago(seen_s))
     WorkerHost.objects.create(name="there", kinds=["test.work"], seen_at=ago(1))
     found = [(one.kind, one.jobs) for one in workers.unknown()]
@@ -392,7 +412,7 @@ def test_a_kind_that_no_living_worker_knows_is_told_after_three_minutes(
 def test_a_chore_runs_when_it_is_due_in_its_lane_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(periodic, "_chores", {})
-    monkeypatch.setattr(periodic.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
     ran: list[str] = []
     failing = [False]
 

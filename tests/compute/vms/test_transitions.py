@@ -163,7 +163,8 @@ def test_a_guest_that_stands_still_has_a_reason_and_an_instant_until_it_runs(run
         assert running.paused_at == since
         assert observe(running, PowerState.RUNNING, revision=latest(running))
         running.refresh_from_db()
-        assert (running.pause_reason, running.paused_at) == ("", None)
+        assert running.pause_reason == ""
+        assert running.paused_at is None
         assert kinds_of(running)[:2] == ["vm.running", "vm.paused"]
         assert observe(running, PowerState.PAUSED, revision=latest(running), pause="by_hand")
         running.refresh_from_db()
