@@ -1,6 +1,6 @@
 """Begin, complete, fail, discard, observe: each one compare-and-swap that may come too late."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from unittest.mock import patch
 
 import pytest
@@ -149,29 +149,29 @@ def test_nothing_new_is_only_written_down(running: VM, power: str) -> None:
     assert kinds_of(running) == before
 
 
+def paused(vm: VM) -> tuple[str, str, datetime | None]:
+    """Return status, reason of the pause and since when, read anew into the VM."""
+    vm.refresh_from_db()
+    return vm.status, vm.pause_reason, vm.paused_at
+
+
 def test_a_guest_that_stands_still_has_a_reason_and_an_instant_until_it_runs(running: VM) -> None:
     with scope(tenant=running.tenant):
         assert observe(running, PowerState.PAUSED, revision=latest(running), pause="io_error")
-        running.refresh_from_db()
-        assert (running.status, running.pause_reason) == (VmStatus.RUNNING, "io_error")
-        since = running.paused_at
+        status, reason, since = paused(running)
+        assert (status, reason) == (VmStatus.RUNNING, "io_error")
         assert since is not None
         assert timezone.now() - since < timedelta(minutes=1)
         # Seen once more, it is paused since then, and nobody hears of it twice.
         assert not observe(running, PowerState.PAUSED, revision=latest(running), pause="io_error")
-        running.refresh_from_db()
-        assert running.paused_at == since
+        assert paused(running) == (VmStatus.RUNNING, "io_error", since)
         assert observe(running, PowerState.RUNNING, revision=latest(running))
-        running.refresh_from_db()
-        assert running.pause_reason == ""
-        assert running.paused_at is None
+        assert paused(running) == (VmStatus.RUNNING, "", None)
         assert kinds_of(running)[:2] == ["vm.running", "vm.paused"]
         assert observe(running, PowerState.PAUSED, revision=latest(running), pause="by_hand")
-        running.refresh_from_db()
+        assert paused(running)[1] == "by_hand"
         assert observe(running, PowerState.STOPPED, revision=latest(running))
-        running.refresh_from_db()
-    assert (running.status, running.pause_reason) == (VmStatus.STOPPED, "")
-    assert running.paused_at is None
+        assert paused(running) == (VmStatus.STOPPED, "", None)
 
 
 def test_a_guest_that_stands_still_for_another_reason_says_the_new_one(running: VM) -> None:
