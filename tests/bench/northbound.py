@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_network
 
+from network.fabric.base import Fabric, PortSpec
 from tests.bench import installation
 from tests.bench.rows import Row, p50, p95, seconds
 
@@ -70,7 +71,6 @@ class _Network:
         from network.fabric.base import (
             Direction,
             IpProtocol,
-            PortSpec,
             RuleAction,
             RulePriority,
             RuleSpec,
@@ -113,17 +113,14 @@ class _Network:
             for number in range(ports)
         ]
 
-    def batches(self) -> Iterator[list[object]]:
+    def batches(self) -> Iterator[list[PortSpec]]:
         """Yield the ports as purchases would bring them."""
         for first in range(0, len(self.ports), BATCH):
-            yield list(self.ports[first : first + BATCH])
+            yield self.ports[first : first + BATCH]
 
 
-def _changed_s(fabric: object, made: _Network, turn: int) -> float:
+def _changed_s(fabric: Fabric, made: _Network, turn: int) -> float:
     """Change the ports of one rule; return the seconds until the database has it."""
-    from network.fabric.base import Fabric
-
-    assert isinstance(fabric, Fabric)
     group = made.groups[turn % GROUPS]
     first, *rest = group.rules
     changed = replace(first, port_min=2000 + turn, port_max=2000 + turn)

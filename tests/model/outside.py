@@ -208,7 +208,7 @@ def segment(machine: CloudMachine, number: int) -> ExternalSegment:
 
 
 def _group(machine: CloudMachine, tenant: str, number: int) -> SecurityGroup | None:
-    groups = [*machine.rows(SecurityGroup, tenant), None]
+    groups: list[SecurityGroup | None] = [*machine.rows(SecurityGroup, tenant), None]
     return groups[number % len(groups)]
 
 

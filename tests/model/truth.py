@@ -367,8 +367,8 @@ def _quotas(world: World) -> Iterator[str]:
     for model, item in ((Vpc, "vpcs"), (Subnet, "subnets"), (SecurityGroup, "security_groups")):
         for row in model._default_manager.all():
             claim(row.pk, {item: 1})
-    for row in ExternalIp.objects.filter(status__in=["free", "bound", "expired"]):
-        claim(row.pk, {"eips": 1, "bandwidth_mbps": row.bandwidth_mbps})
+    for address in ExternalIp.objects.filter(status__in=["free", "bound", "expired"]):
+        claim(address.pk, {"eips": 1, "bandwidth_mbps": address.bandwidth_mbps})
     for eni in Eni.objects.exclude(status="destroyed").select_related("nic"):
         assert eni.nic is not None
         claim(eni.pk, {"enis": 1, "bandwidth_mbps": eni.nic.bandwidth_mbps or 0})
