@@ -10,6 +10,7 @@ from billing import hooks
 from network.actions import defaults
 from network.actions import enis as eni_actions
 from network.actions import external_ips as external_ip_actions
+from network.queries import segments as segment_queries
 from network.queries import verbs as verb_queries
 from network.rules import targets
 from network.rules.refusals import (
@@ -29,6 +30,7 @@ from network.tasks import sync, tracing
 from network.verbs import enis, external_ips, security, vpcs
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
+from scloud.lib import destinations
 from scloud.recovery import freezing
 from scloud.resources import kinds
 from scloud.tenancy import welcome
@@ -75,6 +77,7 @@ def register_all() -> None:
     )
     jobs.register_handlers()
     welcome.register(defaults.welcome)
+    destinations.register_platform_addresses(segment_queries.vnc_addresses)
     freezing.expect_report("network")
     periodic.register("network.reconcile", RECONCILE_EVERY_S, reconcile.sweep, Lane.NETWORK)
     periodic.register("network.external_ip_bin", 30, external_ip_sweeps.empty_bin)

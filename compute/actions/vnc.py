@@ -21,10 +21,12 @@ def open_vnc(*, actor: Actor, vm: VM, session_key: str | None) -> tickets.Issued
 def get_vnc_information(*, actor: Actor, vm: VM) -> leases.VncInformation:
     """Open a new port with a new password for one VNC client, for 300 seconds.
 
-    An earlier port of the same VM that nobody has used yet is closed. Raises Conflict when the VM
-    is not running, NoCapacity when all ports are taken.
+    Earlier ports of the same VM are closed; who is connected by one stays. Raises Conflict when the
+    VM is not running, NoCapacity when all ports are taken.
     """
-    VMS.guard(vm, "get_vnc_information")
-    information = leases.issue(actor=actor, vm=vm)
+    # Held until the lease is stored: the VM neither stops nor gets another lease meanwhile.
+    now = VM.objects.select_for_update(no_key=True, of=("self",)).get(pk=vm.pk)
+    VMS.guard(now, "get_vnc_information")
+    information = leases.issue(actor=actor, vm=now)
     note(after={"address": information.address, "port": information.port})
     return information

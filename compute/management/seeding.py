@@ -144,7 +144,7 @@ def seed_segments(region: Region, external: Mapping[str, Any] | None) -> list[Ex
     """Make the segments of the region's external network; those that are there already stay.
 
     ``external``: ``{"physical_network", "segments": [{"name", "cidr", "gateway"}]}``, in which a
-    segment may have ``destinations``. None makes none.
+    segment may have ``destinations`` and a ``vnc_address``. None makes none.
     """
     made: list[ExternalSegment] = []
     if external is None:
@@ -165,6 +165,8 @@ def seed_segments(region: Region, external: Mapping[str, Any] | None) -> list[Ex
                     physical_network=external["physical_network"],
                     route_policy=RoutePolicy.SPECIFIED if destinations else RoutePolicy.DEFAULT,
                     destinations=destinations,
+                    serves_vnc=bool(given.get("vnc_address")),
+                    vnc_address=given.get("vnc_address") or None,
                     position=position,
                 ),
             )

@@ -57,7 +57,9 @@ class VncLeaseState(models.TextChoices):
 class VncLease(models.Model):
     """A port and a password that let one VNC client see one screen for a while.
 
-    The password is kept encrypted, and only until it is used or the lease is over.
+    The client may come again with them until ``expires_at``. The password is kept encrypted, and
+    only as long as it is good; the port belongs to the lease as long as the password is kept. A
+    trigger takes both away when the VM stops, moves to another host or changes hands.
     """
 
     KIND: ClassVar[str] = "vnc_lease"
@@ -91,7 +93,7 @@ class VncLease(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["port"],
-                condition=Q(state__in=["requested", "listening"]),
+                condition=~Q(password_box=""),
                 name="vnc_lease_port_once",
             ),
             models.CheckConstraint(

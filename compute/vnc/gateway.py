@@ -1,5 +1,8 @@
 """The gateway for VNC clients: opens a port for each lease and carries one client to its screen.
 
+The port stays open until the lease's time is over: a client that was dropped comes again, from
+where it came first, and takes the place of a connection of its own that is still there.
+
 Leases are rows that the web process writes; this process hears of them by NOTIFY and looks at the
 table every so often anyway. It keeps nothing on disk: when it dies, its ports close with it, and a
 new one opens those again whose leases are still good. Only one gateway works at a time; another
@@ -15,13 +18,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final, Protocol
 
 import psycopg
 
-from compute.models.vnc import VncLease
+from compute.models.vnc import VncLease, VncLeaseState
 from compute.vnc import leases, rfb, screens, tickets
+from compute.vnc.leases import source_of
 from compute.vnc.news import connection_parameters, listen
 from compute.vnc.screen import Endpoint, ScreenOpener, ScreenUnavailable, TcpEnd, keep_watch
 from compute.vnc.threads import in_database_thread, in_host_thread
@@ -49,22 +52,27 @@ CHECK_FAILURES_ALLOWED: Final = 4
 _LOCK_KEY: Final = 0x53434C56  # "SCLV": one gateway at a time
 
 
-def source_of(peer: str) -> str:
-    """Return who counts as one source: an IPv4 address, or an IPv6 network of one site (/64)."""
-    try:
-        address = ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ip_network((address, 64), strict=False))
-    return str(address)
+@dataclass(frozen=True)
+class _End:
+    """Why a session ended, and whether its client may come again within the lease's time."""
+
+    reason: str
+    may_return: bool = True
+
+
+@dataclass(eq=False)
+class Session:
+    """A client that gave the right password, until its end is written down."""
+
+    task: asyncio.Task[Any]
+    # Its client came again: the newer connection goes on.
+    is_replaced: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(eq=False)
 class Door:
-    """The open port of one lease."""
+    """The port of one lease, and the client that came by it."""
 
     lease_id: str
     vm_id: str
@@ -78,19 +86,22 @@ class Door:
     is_shut: bool = False
     # In the order of their arrival, with their sources.
     handshakes: dict[asyncio.Task[None], str] = field(default_factory=dict)
-    # The client that gave the right password; from then on the port is shut.
-    session: asyncio.Task[None] | None = None
+    # Where the client came from first; nobody else is let in any more.
+    source: str | None = None
+    session: Session | None = None
+    # Held by those who gave the right password, one after the other, until they are the session.
+    entrance: asyncio.Lock = field(default_factory=asyncio.Lock)
     recheck: asyncio.Event = field(default_factory=asyncio.Event)
 
     def shut(self) -> None:
-        """Close the port; a connected client stays."""
+        """Close the port and forget the password; a connected client stays."""
         self.is_shut = True
+        self.password = ""
         if self.server is not None:
             self.server.close()
             self.server = None
         for task in list(self.handshakes):
-            if task is not self.session:
-                task.cancel()
+            task.cancel()
 
 
 class Book(Protocol):
@@ -103,7 +114,10 @@ class Book(Protocol):
         """Note that the port is open; False if it is not wanted any more."""
 
     async def connected(self, lease_id: str, client_ip: str | None) -> bool:
-        """Note the client; True for exactly one."""
+        """Note the client; True for one at a time, from one source."""
+
+    async def left(self, lease_id: str, reason: str) -> bool:
+        """Note that the client is gone; True if it may come again."""
 
     async def closed(self, lease_id: str, reason: str) -> None:
         """Note the end."""
@@ -121,10 +135,14 @@ class LeaseBook:
         return await in_database_thread(partial(leases.mark_listening, lease_id))
 
     async def connected(self, lease_id: str, client_ip: str | None) -> bool:
-        """Note the client; True for exactly one."""
+        """Note the client; True for one at a time, from one source."""
         return await in_database_thread(
             partial(leases.mark_connected, lease_id, client_ip=client_ip)
         )
+
+    async def left(self, lease_id: str, reason: str) -> bool:
+        """Note that the client is gone; True if it may come again."""
+        return await in_database_thread(partial(leases.mark_left, lease_id, reason=reason))
 
     async def closed(self, lease_id: str, reason: str) -> None:
         await in_database_thread(partial(leases.mark_closed, lease_id, reason=reason))
@@ -144,6 +162,8 @@ class Gateway:
         self._opener = opener
         self._idle_timeout_s = idle_timeout_s
         self.doors: dict[str, Door] = {}
+        # Ends of sessions that the database could not be told of yet.
+        self._untold: dict[str, _End] = {}
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -163,22 +183,32 @@ class Gateway:
             await self._drop_all()
 
     async def look(self) -> None:
-        """Compare the open doors with the leases that wait."""
+        """Compare the open doors with the leases whose ports have to be open."""
+        for lease_id, end in list(self._untold.items()):
+            door = self.doors.get(lease_id)
+            # The end was written down after all where the client has come again since.
+            if door is None or door.session is None or not end.may_return:
+                await self._tell(lease_id, end)
+            del self._untold[lease_id]
         waiting = {lease.pk: lease for lease in await self._book.waiting()}
-        for lease_id, lease in waiting.items():
-            if lease_id not in self.doors:
-                await self._open(lease)
+        # First, for a new lease may have the port of one that was revoked.
         for lease_id, door in list(self.doors.items()):
-            if door.session is None and lease_id not in waiting:
-                door.shut()
-                del self.doors[lease_id]
+            if lease_id not in waiting:
+                self._shut(door)
         self._expire()
+        for lease_id, lease in waiting.items():
+            if lease_id not in self.doors and lease.state != VncLeaseState.CONNECTED:
+                await self._open(lease)
 
     def _expire(self) -> None:
-        for lease_id, door in list(self.doors.items()):
-            if door.session is None and time.monotonic() >= door.expires_at:
-                door.shut()
-                del self.doors[lease_id]
+        for door in list(self.doors.values()):
+            if time.monotonic() >= door.expires_at:
+                self._shut(door)
+
+    def _shut(self, door: Door) -> None:
+        door.shut()
+        if door.session is None:
+            self.doors.pop(door.lease_id, None)
 
     async def _open(self, lease: VncLease) -> None:
         lifetime_s = lease.expires_at.timestamp() - time.time()
@@ -192,6 +222,7 @@ class Gateway:
                 for one in (lease.vm_id, lease.user_id, lease.api_key_id, lease.tenant_id)
                 if one is not None
             ),
+            source=source_of(lease.client_ip) if lease.client_ip else None,
         )
         loop = asyncio.get_running_loop()
 
@@ -206,15 +237,14 @@ class Gateway:
             return
         self.doors[lease.pk] = door
         if not await self._book.listening(lease.pk):
-            door.shut()
-            self.doors.pop(lease.pk, None)
+            self._shut(door)
 
     def _arrived(self, door: Door, client: TcpEnd) -> None:
         peer = client.transport.get_extra_info("peername") or ("",)
         source = source_of(str(peer[0]))
         if (
             door.is_shut
-            or door.session is not None
+            or door.source not in (None, source)
             or door.wrong_passwords[source] >= MAX_WRONG_PASSWORDS
         ):
             client.close()
@@ -222,7 +252,13 @@ class Gateway:
         self._make_room(door, source)
         task = asyncio.get_running_loop().create_task(self._serve(door, client, source))
         door.handshakes[task] = source
-        task.add_done_callback(lambda done: door.handshakes.pop(done, None))
+
+        def gone(done: asyncio.Task[None]) -> None:
+            door.handshakes.pop(done, None)
+            # One that is cancelled before it has begun does not hang up itself.
+            client.close()
+
+        task.add_done_callback(gone)
 
     def _make_room(self, door: Door, source: str) -> None:
         """End the oldest handshake of a source that holds too many, or of the one with most."""
@@ -243,19 +279,34 @@ class Gateway:
             keep_watch(client.transport.get_extra_info("socket"), timeout_s=DEAD_PEER_TIMEOUT_S)
             async with asyncio.timeout(CLIENT_HANDSHAKE_TIMEOUT_S):
                 await rfb.serve_security(client, client, password=door.password)
-            if door.session is not None or not await self._book.connected(
-                door.lease_id, str(peer[0])
-            ):
-                return
-            door.session = asyncio.current_task()
-            door.shut()
-            await self._carry(door, client)
+            session = await self._let_in(door, str(peer[0]))
+            if session is not None:
+                await self._carry(door, session, client)
         except rfb.WrongPassword:
             self._wrong_password(door, source)
         except (rfb.ProtocolError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             log.info("client %s of %s: %s", peer[0], door.lease_id, error or type(error).__name__)
         finally:
             client.close()
+
+    async def _let_in(self, door: Door, peer: str) -> Session | None:
+        """Make this task, which gave the right password, the session; None if it may not be."""
+        task = asyncio.current_task()
+        assert task is not None
+        # No stranger pushes it out any more.
+        door.handshakes.pop(task, None)
+        async with door.entrance:
+            if door.is_shut or door.source not in (None, source_of(peer)):
+                return None
+            if door.session is not None:
+                door.session.is_replaced = True
+                door.session.task.cancel()
+                await door.session.over.wait()
+            if door.is_shut or not await self._book.connected(door.lease_id, peer):
+                return None
+            door.source = source_of(peer)
+            door.session = Session(task)
+            return door.session
 
     def _wrong_password(self, door: Door, source: str) -> None:
         """Count it for its source only: a stranger must not be able to end somebody's lease.
@@ -268,60 +319,83 @@ class Gateway:
         count = door.wrong_passwords[source]
         log.warning("wrong password from %s for %s (%d)", source, door.lease_id, count)
 
-    async def _carry(self, door: Door, client: TcpEnd) -> None:
-        reason = "The gateway stopped."
+    async def _carry(self, door: Door, session: Session, client: TcpEnd) -> None:
+        end = None
         try:
             if refused := await self._book.ending(door.lease_id):
-                reason = refused
+                end = _End(refused, may_return=False)
                 return
             screen = await self._opener.open(door.vm_id)
             try:
-                reason = await self._pipe(door, client, screen)
+                end = await self._pipe(door, client, screen)
             finally:
                 screen.close()
         except ScreenUnavailable as error:
-            reason = str(error)
+            end = _End(str(error))
         finally:
-            self.doors.pop(door.lease_id, None)
+            if end is None:
+                end = _End(
+                    "The client came again." if session.is_replaced else "The gateway stopped."
+                )
             # Written even while the gateway is being stopped.
-            await asyncio.shield(self._book.closed(door.lease_id, reason))
+            await asyncio.shield(self._leave(door, session, end))
 
-    async def _pipe(self, door: Door, client: TcpEnd, screen: TcpEnd) -> str:
+    async def _leave(self, door: Door, session: Session, end: _End) -> None:
+        """End a session; the door stays if the client may come again."""
+        may_return = end.may_return
+        try:
+            may_return = await self._tell(door.lease_id, end)
+        except Exception:
+            log.exception("could not write down the end of a session of %s", door.lease_id)
+            self._untold[door.lease_id] = end
+        door.session = None
+        if door.is_shut or not may_return:
+            self._shut(door)
+        session.over.set()
+
+    async def _tell(self, lease_id: str, end: _End) -> bool:
+        if end.may_return:
+            return await self._book.left(lease_id, end.reason)
+        await self._book.closed(lease_id, end.reason)
+        return False
+
+    async def _pipe(self, door: Door, client: TcpEnd, screen: TcpEnd) -> _End:
+        """Carry both directions until one of them ends, or the time or the right is over."""
         last_input = time.monotonic()
 
-        async def to_client() -> str:
+        async def to_client() -> _End:
             while data := await screen.read():
                 await client.write(data)
-            return "The VM closed its screen."
+            return _End("The VM closed its screen.")
 
-        async def to_screen() -> str:
+        async def to_screen() -> _End:
             nonlocal last_input
             watcher = rfb.InputWatcher(skip_bytes=1)  # the one byte of ClientInit
             while data := await client.read():
                 if watcher.feed(data):
                     last_input = time.monotonic()
                 await screen.write(data)
-            return "The client left."
+            return _End("The client left.")
 
-        async def watch() -> str:
+        async def watch() -> _End:
             failures = 0
             while True:
                 left = last_input + self._idle_timeout_s - time.monotonic()
                 if left <= 0:
-                    return "Nobody typed or moved the pointer for too long."
+                    return _End("Nobody typed or moved the pointer for too long.", may_return=False)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(door.recheck.wait(), min(left, CHECK_INTERVAL_S))
                 door.recheck.clear()
                 try:
                     if refused := await self._book.ending(door.lease_id):
-                        return refused
+                        return _End(refused, may_return=False)
                 except Exception:
                     # A database that restarts must not take the screens along, but a right that
                     # cannot be confirmed for long is none.
                     log.exception("could not check %s", door.lease_id)
                     failures += 1
                     if failures >= CHECK_FAILURES_ALLOWED:
-                        return "The right to this screen is unconfirmed."
+                        return _End("The right to this screen is unconfirmed.", may_return=False)
                 else:
                     failures = 0
 
@@ -335,7 +409,7 @@ class Gateway:
         try:
             return next(iter(done)).result()
         except OSError:
-            return "The connection broke."
+            return _End("The connection broke.")
 
     def hear(self, channel: str, payload: dict[str, Any]) -> None:
         """React to a notification: a lease changed, or something happened to a VM."""
@@ -347,11 +421,11 @@ class Gateway:
                 door.recheck.set()
 
     async def _drop_all(self) -> None:
-        sessions = [door.session for door in self.doors.values() if door.session is not None]
+        sessions = [door.session.task for door in self.doors.values() if door.session is not None]
         for door in self.doors.values():
             door.shut()
-        for session in sessions:
-            session.cancel()
+        for task in sessions:
+            task.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
         self.doors.clear()
 

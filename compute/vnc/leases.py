@@ -1,20 +1,29 @@
-"""Leases: a port and a password for one VNC client, for 300 seconds."""
+"""Leases: a port and a password for one VNC client, for 300 seconds.
+
+    requested ─▶ listening ◀──▶ connected ─▶ closed
+
+Within the 300 seconds the client may come again after a drop, from where it came first. Then, or
+when the VM stops or moves or somebody asks for new information, the password is erased and the
+port given back; a client that is connected may stay.
+"""
 
 import json
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Case, F, QuerySet, Value, When
 from django.utils import timezone
 
 from compute.models import VM
 from compute.models.vnc import VncLease, VncLeaseState
 from compute.vnc import standing
 from compute.vnc.rfb import new_password
+from network.queries.segments import vnc_address
 from scloud.audit.events import emit
 from scloud.lib import keys
 from scloud.lib.errors import NoCapacity
@@ -50,12 +59,31 @@ def port_range() -> range:
     return range(int(first), int(last or first) + 1)
 
 
-def issue(*, actor: Actor, vm: VM) -> VncInformation:
-    """Write a lease and wake the gateway. The action around it checks right and state.
+def source_of(peer: str) -> str:
+    """Return who counts as one source: an IPv4 address, or an IPv6 network of one site (/64)."""
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ip_network((address, 64), strict=False))
+    return str(address)
 
-    Raises NoCapacity when every port is leased.
+
+def gateway_address(region_id: str) -> str:
+    """Return where VNC clients reach a region: of the segment for it, else as the settings say."""
+    return vnc_address(region_id) or str(settings.SCLOUD_VNC_GATEWAY_ADDRESS)
+
+
+def issue(*, actor: Actor, vm: VM) -> VncInformation:
+    """Write a lease and wake the gateway.
+
+    The action around it checks right and state, and holds the lock of the VM's row. Raises
+    NoCapacity when every port is leased.
     """
-    close_waiting(vm_id=vm.pk, reason="A newer one was asked for.")
+    revoke(vm_id=vm.pk, reason="A newer one was asked for.")
     expire()
     password = new_password()
     now = timezone.now()
@@ -64,7 +92,7 @@ def issue(*, actor: Actor, vm: VM) -> VncInformation:
         vm=vm,
         user=actor.user,
         api_key=actor.api_key,
-        address=settings.SCLOUD_VNC_GATEWAY_ADDRESS,
+        address=gateway_address(vm.region_id),
         password_box=keys.box().encrypt(password.encode()).decode(),
         created_at=now,
         expires_at=now + timedelta(seconds=LIFETIME_S),
@@ -82,9 +110,9 @@ def issue(*, actor: Actor, vm: VM) -> VncInformation:
 
 
 def _take_port(lease: VncLease) -> None:
-    """Save the lease with a random port that no other one waits on."""
+    """Save the lease with a random port that no other one may still be reached at."""
     with scopes_disabled():
-        taken = set(VncLease.objects.filter(state__in=_WAITING).values_list("port", flat=True))
+        taken = set(_good().values_list("port", flat=True))
         free = [port for port in port_range() if port not in taken]
         for _ in range(min(_PORT_ATTEMPTS, len(free))):
             lease.port = free.pop(secrets.randbelow(len(free)))
@@ -109,7 +137,7 @@ def wake_gateway(lease_id: str) -> None:
 
 
 def password_of(lease: VncLease) -> str:
-    """Return the password of a lease that waits."""
+    """Return the password of a lease that is still good."""
     return str(keys.box().decrypt(lease.password_box.encode()).decode())
 
 
@@ -122,23 +150,39 @@ def _closing(reason: str) -> dict[str, Any]:
     }
 
 
-def close_waiting(*, vm_id: str, reason: str) -> None:
-    """Close the leases of a VM that nobody has used yet."""
+def _good() -> QuerySet[VncLease]:
+    """Leases whose password may still be used, unless their time is over."""
+    return VncLease.objects.exclude(password_box="")
+
+
+def _end(rows: QuerySet[VncLease], reason: str) -> int:
+    """Take password and port from leases: a connected client stays, for the others it is over."""
+    # In one statement: the gateway moves them between the two states meanwhile.
+    return int(
+        rows.update(
+            **{
+                name: Case(When(state=VncLeaseState.CONNECTED, then=F(name)), default=Value(value))
+                for name, value in _closing(reason).items()
+                if name != "password_box"
+            },
+            password_box="",
+        )
+    )
+
+
+def revoke(*, vm_id: str, reason: str) -> None:
+    """Let nobody connect any more with information that was given out for a VM."""
     with scopes_disabled():
-        waiting = VncLease.objects.filter(vm_id=vm_id, state__in=_WAITING)
-        for lease_id in list(waiting.values_list("pk", flat=True)):
-            if waiting.filter(pk=lease_id).update(**_closing(reason)):
+        good = _good().filter(vm_id=vm_id)
+        for lease_id in list(good.values_list("pk", flat=True)):
+            if _end(good.filter(pk=lease_id), reason):
                 wake_gateway(lease_id)
 
 
 def expire() -> int:
-    """Close and forget what was not used in time, whether or not a gateway runs."""
+    """Forget the passwords whose time is over, whether or not a gateway runs."""
     with scopes_disabled():
-        return int(
-            VncLease.objects.filter(state__in=_WAITING, expires_at__lte=timezone.now()).update(
-                **_closing("Nobody used it in time.")
-            )
-        )
+        return _end(_good().filter(expires_at__lte=timezone.now()), "Its time is over.")
 
 
 def sweep() -> int:
@@ -146,7 +190,7 @@ def sweep() -> int:
     expired = expire()
     with scopes_disabled():
         VncLease.objects.filter(
-            Q(closed_at__lt=timezone.now() - KEEP), state=VncLeaseState.CLOSED
+            closed_at__lt=timezone.now() - KEEP, state=VncLeaseState.CLOSED
         ).delete()
     return expired
 
@@ -155,10 +199,11 @@ def sweep() -> int:
 
 
 def waiting() -> list[VncLease]:
-    """Return the leases for which a port has to be open now."""
+    """Return the leases for which a port has to be open now, those with a client included."""
     with scopes_disabled():
         return list(
-            VncLease.objects.filter(state__in=_WAITING, expires_at__gt=timezone.now())
+            _good()
+            .filter(expires_at__gt=timezone.now())
             .select_related("tenant", "user")
             .order_by("created_at")
         )
@@ -175,20 +220,26 @@ def mark_listening(lease_id: str) -> bool:
 
 
 def mark_connected(lease_id: str, *, client_ip: str | None) -> bool:
-    """A client gave the right password. True for exactly one of them; the password is erased."""
+    """A client gave the right password. True for one at a time, and always from one source."""
     with scopes_disabled(), transaction.atomic():
         now = timezone.now()
-        won = VncLease.objects.filter(
-            pk=lease_id, state=VncLeaseState.LISTENING, expires_at__gt=now
-        ).update(
-            state=VncLeaseState.CONNECTED,
-            password_box="",
-            connected_at=now,
-            client_ip=client_ip,
+        lease = (
+            _good()
+            .select_for_update(of=("self",))
+            .select_related("tenant", "user")
+            .filter(pk=lease_id, state=VncLeaseState.LISTENING, expires_at__gt=now)
+            .first()
         )
-        if won:
-            _tell(VncLease.objects.get(pk=lease_id), "vm.vnc_opened", {})
-        return bool(won)
+        if lease is None:
+            return False
+        if lease.client_ip and source_of(lease.client_ip) != source_of(client_ip or ""):
+            return False
+        lease.state = VncLeaseState.CONNECTED
+        lease.connected_at = now
+        lease.client_ip = client_ip
+        lease.save(update_fields=["state", "connected_at", "client_ip"])
+        _tell(lease, "vm.vnc_opened", {})
+        return True
 
 
 def _holder(lease: VncLease) -> Actor | None:
@@ -222,10 +273,33 @@ def ending(lease_id: str) -> str:
     state = standing.look(lease.vm_id)
     if state is None or not state.running:
         return "The VM is not running any more."
+    if state.tenant_id != lease.tenant_id:
+        return "The VM changed hands."
     return ""
 
 
+def mark_left(lease_id: str, *, reason: str) -> bool:
+    """The client is gone. True if it may come again; else the lease is over."""
+    with scopes_disabled(), transaction.atomic():
+        lease = (
+            _good()
+            .select_for_update(of=("self",))
+            .select_related("tenant", "user")
+            .filter(pk=lease_id, expires_at__gt=timezone.now())
+            .first()
+        )
+        if lease is None:
+            mark_closed(lease_id, reason=reason)
+            return False
+        if lease.state == VncLeaseState.CONNECTED:
+            lease.state = VncLeaseState.LISTENING
+            lease.save(update_fields=["state"])
+            _tell(lease, "vm.vnc_closed", {"reason": reason})
+        return True
+
+
 def mark_closed(lease_id: str, *, reason: str) -> None:
+    """The lease is over, and why."""
     with scopes_disabled(), transaction.atomic():
         lease = VncLease.objects.select_for_update().filter(pk=lease_id).first()
         if lease is None or lease.state == VncLeaseState.CLOSED:
@@ -237,13 +311,15 @@ def mark_closed(lease_id: str, *, reason: str) -> None:
 
 
 def forget_connected() -> int:
-    """Close the leases that a gateway which died had connected: their connections died too."""
+    """End the sessions of a gateway that died: their connections died too.
+
+    The clients may come again to the new one, within the time of their leases.
+    """
     with scopes_disabled():
-        return int(
-            VncLease.objects.filter(state=VncLeaseState.CONNECTED).update(
-                **_closing("The gateway was started again.")
-            )
-        )
+        connected = VncLease.objects.filter(state=VncLeaseState.CONNECTED)
+        good = connected.exclude(password_box="").filter(expires_at__gt=timezone.now())
+        back = good.update(state=VncLeaseState.REQUESTED)
+        return int(back + connected.update(**_closing("The gateway was started again.")))
 
 
 def _tell(lease: VncLease, kind: str, data: dict[str, Any]) -> None:

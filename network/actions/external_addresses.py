@@ -67,7 +67,7 @@ def free_count(segment: ExternalSegment) -> int:
 
 def free_counts(segments: Sequence[ExternalSegment]) -> dict[str, int]:
     """How many addresses of each segment are free now, in two queries however many there are."""
-    spans = {one.pk: outside.free_spans(one.network, _nobodys(one)) for one in segments}
+    spans = {one.pk: outside.free_spans(one.network, one.kept_ranges) for one in segments}
     found = {pk: sum(last - first + 1 for first, last in parts) for pk, parts in spans.items()}
     gaps = [one.pk for one in segments if one.held_back]
     with scopes_disabled():
@@ -81,15 +81,6 @@ def free_counts(segments: Sequence[ExternalSegment]) -> dict[str, int]:
             if any(first <= taken <= last for first, last in spans[pk]):
                 found[pk] -= 1
     return found
-
-
-def _nobodys(segment: ExternalSegment) -> list[outside.IpRange]:
-    """Return what nobody can have: held back, and the gateway."""
-    held = list(segment.held_ranges)
-    if segment.gateway:
-        gateway = int(ip_address(segment.gateway))
-        held.append((gateway, gateway))
-    return held
 
 
 def _exhausted(segment: ExternalSegment, asked: int) -> Conflict:
@@ -173,7 +164,7 @@ def _lowest_free(segment: ExternalSegment, count: int, *, avoid: Sequence[str]) 
     found: list[IpAddress] = []
     kind = IPv4Address if segment.network.version == 4 else IPv6Address
     with connection.cursor() as cursor:
-        for first, last in outside.free_spans(segment.network, _nobodys(segment)):
+        for first, last in outside.free_spans(segment.network, segment.kept_ranges):
             # Among so many addresses there are enough that nobody holds, in a /64 too.
             steps = min(last - first, held + count)
             cursor.execute(

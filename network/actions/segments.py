@@ -26,6 +26,8 @@ _LOGGED = (
     "route_policy",
     "destinations",
     "held_back",
+    "serves_vnc",
+    "vnc_address",
     "bandwidth_min_mbps",
     "bandwidth_max_mbps",
     "mtu_bytes",

@@ -22,7 +22,7 @@ class ExternalSegmentAdmin(ModelAdmin):
 
     list_display = (
         "name", "id", "region", "cidr", "physical_network", "vlan", "route_policy",
-        "allocated", "enabled", "state",
+        "allocated", "vnc_address", "enabled", "state",
     )  # fmt: skip
     list_filter = ("region", "ip_version", "route_policy", "enabled")
     list_select_related = ("region",)
@@ -36,7 +36,16 @@ class ExternalSegmentAdmin(ModelAdmin):
         ),
         (
             _("Addresses"),
-            {"fields": ("ip_version", "cidr", "gateway", "held_back", "serves_vnc")},
+            {
+                "fields": (
+                    "ip_version",
+                    "cidr",
+                    "gateway",
+                    "held_back",
+                    "serves_vnc",
+                    "vnc_address",
+                )
+            },
         ),
         (_("Network"), {"fields": ("physical_network", "vlan", "mtu_bytes")}),
         (_("Routes"), {"fields": ("route_policy", "destinations")}),

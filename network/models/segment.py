@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, ClassVar, Final
 
 from django.contrib.postgres.fields import ArrayField
@@ -150,6 +150,16 @@ class ExternalSegment(Applied):
         default=False,
         help_text=gettext_lazy("VNC clients reach the screens of VMs at an address of it."),
     )
+    #: The platform's own, as what is held back is: see ``reserved_role``. Empty unless it serves.
+    vnc_address = models.GenericIPAddressField(
+        gettext_lazy("VNC address"),
+        null=True,
+        blank=True,
+        help_text=gettext_lazy(
+            "Never given to tenants. The machine of the VNC gateway must have it. "
+            "Empty: the lowest free address."
+        ),
+    )
     tenants = models.ManyToManyField(
         Tenant,
         verbose_name=gettext_lazy("tenants"),
@@ -232,7 +242,15 @@ class ExternalSegment(Applied):
             return _("the broadcast address")
         if any(low <= int(address) <= high for low, high in self.held_ranges):
             return _("held back by the platform")
+        if self.vnc_address and address == ip_address(self.vnc_address):
+            return _("the platform's address for VNC clients")
         return ""
+
+    @property
+    def kept_ranges(self) -> list[IpRange]:
+        """What nobody can have: held back, the gateway, and the address for VNC clients."""
+        single = [int(ip_address(one)) for one in (self.gateway, self.vnc_address) if one]
+        return [*self.held_ranges, *((one, one) for one in single)]
 
     def clean(self) -> None:
         """Refuse what cannot work, and what would pull addresses from under guests."""
@@ -242,6 +260,8 @@ class ExternalSegment(Applied):
             self._clean_gateway(network, errors)
             self._clean_held(network, errors)
             self._clean_overlaps(network, errors)
+            if not errors:
+                self._clean_vnc(network, errors)
         self._clean_destinations(errors)
         low, high = self.bandwidth_min_mbps, self.bandwidth_max_mbps
         if low is not None and high is not None and low > high:
@@ -292,6 +312,49 @@ class ExternalSegment(Applied):
                     "%(network)s overlaps %(other)s on the same VLAN of the same physical network."
                 ) % {"network": network, "other": other}
                 return
+
+    def _clean_vnc(self, network: IPv4Network | IPv6Network, errors: dict[str, str]) -> None:
+        """Check the address for VNC clients, or choose the lowest free one."""
+        if not self.serves_vnc:
+            self.vnc_address = None
+            return
+        others = ExternalSegment.objects.filter(region_id=self.region_id, serves_vnc=True)
+        other = others.exclude(pk=self.pk).first()
+        if other is not None:
+            errors["serves_vnc"] = _("%(other)s gives the VNC address of this region.") % {
+                "other": other
+            }
+            return
+        if not self.vnc_address:
+            self.vnc_address = self._lowest_unallocated(network)
+            if self.vnc_address is None:
+                errors["vnc_address"] = _("The segment has no free address.")
+            return
+        address = ip_address(self.vnc_address)
+        first, last = outside.usable_span(network)
+        if address.version != network.version or not first <= int(address) <= last:
+            errors["vnc_address"] = _("It must be a usable address of %(network)s.") % {
+                "network": network
+            }
+        elif self.gateway and address == ip_address(self.gateway):
+            errors["vnc_address"] = _("It is the gateway.")
+        elif address in self._allocated():
+            errors["vnc_address"] = _("It is allocated.")
+
+    def _allocated(self) -> set[IpAddress]:
+        with scopes_disabled():
+            rows = ExternalAddress.objects.filter(segment_id=self.pk)
+            return {ip_address(text) for text in rows.values_list("address", flat=True)}
+
+    def _lowest_unallocated(self, network: IPv4Network | IPv6Network) -> str | None:
+        kind = IPv4Address if network.version == 4 else IPv6Address
+        taken = {int(address) for address in self._allocated()}
+        for first, last in outside.free_spans(network, self.kept_ranges):
+            # One of so many is free.
+            for number in range(first, min(last, first + len(taken)) + 1):
+                if number not in taken:
+                    return str(kind(number))
+        return None
 
     def _clean_destinations(self, errors: dict[str, str]) -> None:
         given: Sequence[str] = self.destinations or ()

@@ -42,11 +42,19 @@ class SegmentPlan:
     gateway: str
     #: What guests are told to reach by it; nothing means all.
     destinations: tuple[str, ...] = ()
+    #: Where the VNC gateway on the outer machine listens; nothing for a range without.
+    vnc_address: str = ""
 
     @property
     def gateway_interface(self) -> str:
         """The gateway with the range's prefix length."""
         return f"{self.gateway}/{self.cidr.partition('/')[2]}"
+
+    @property
+    def interfaces(self) -> list[str]:
+        """The outer machine's addresses in the range, with its prefix length; the gateway first."""
+        length = self.cidr.partition("/")[2]
+        return [f"{one}/{length}" for one in (self.gateway, self.vnc_address) if one]
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,9 @@ class Lab:
         # machine that lives in a simulated network may well have its package mirror there.
         prefix = f"100.{64 + self.index}"
         return (
-            SegmentPlan("office", f"{prefix}.0.0/24", f"{prefix}.0.1"),
+            SegmentPlan(
+                "office", f"{prefix}.0.0/24", f"{prefix}.0.1", vnc_address=f"{prefix}.0.254"
+            ),
             SegmentPlan(
                 "partners", f"{prefix}.1.0/24", f"{prefix}.1.1", destinations=("192.0.2.0/24",)
             ),

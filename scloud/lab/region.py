@@ -186,6 +186,7 @@ def status(lab: Lab) -> dict[str, Any]:
                     "cidr": one.cidr,
                     "gateway": one.gateway,
                     "destinations": list(one.destinations),
+                    "vnc_address": one.vnc_address,
                 }
                 for one in lab.segments
             ],
@@ -391,7 +392,8 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
 
 def _ensure_external(lab: Lab) -> None:
     """The bridge that stands for the world outside, with the outer machine as every gateway."""
-    links.ensure_bridge(lab.external_bridge, [one.gateway_interface for one in lab.segments])
+    addresses = [address for one in lab.segments for address in one.interfaces]
+    links.ensure_bridge(lab.external_bridge, addresses)
     links.offload_off(lab.external_bridge)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
 
+from network.actions import external_addresses
 from network.actions.segments import delete_external_segment, save_external_segment
 from network.fabric import fake
 from network.fabric.base import FabricUnreachable, Kind, SegmentSpec
@@ -20,8 +23,10 @@ from network.models import (
     RoutePolicy,
     Tombstone,
 )
+from network.queries import segments
 from network.states.resources import Status
 from network.sweeps.reconcile import reconcile
+from scloud.lib import destinations
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -98,6 +103,12 @@ BAD = [
     ("bandwidth_max_mbps", {"bandwidth_max_mbps": 10_001}, "10000"),
     ("bandwidth_min_mbps", {"bandwidth_min_mbps": 0}, "1"),
     ("vlan", {"vlan": 4095}, "4094"),
+    ("vnc_address", {"serves_vnc": True, "vnc_address": "203.0.114.9"}, "usable address"),
+    ("vnc_address", {"serves_vnc": True, "vnc_address": "203.0.113.0"}, "usable address"),
+    ("vnc_address", {"serves_vnc": True, "vnc_address": "203.0.113.255"}, "usable address"),
+    ("vnc_address", {"serves_vnc": True, "vnc_address": "2001:db8::1"}, "usable address"),
+    ("vnc_address", {"serves_vnc": True, "vnc_address": "203.0.113.1"}, "gateway"),
+    ("vnc_address", {"serves_vnc": True, "held_back": ["203.0.113.2-203.0.113.254"]}, "no free"),
     ("physical_network", {"physical_network": "a b"}, "valid"),
 ]
 
@@ -119,12 +130,111 @@ GOOD: list[dict[str, Any]] = [
     {"route_policy": "none", "gateway": None},
     {"route_policy": "specified", "destinations": ["10.0.0.0/8", "198.51.100.0/24"]},
     {"held_back": ["203.0.113.2-203.0.113.9", "203.0.113.64/28", "203.0.113.200"], "vlan": 4094},
+    {"serves_vnc": True, "vnc_address": "203.0.113.254"},
+    # An address that is held back is the platform's already.
+    {"serves_vnc": True, "vnc_address": "203.0.113.9", "held_back": ["203.0.113.9"]},
 ]
 
 
 @pytest.mark.parametrize("changes", GOOD)
 def test_what_can_work_is_accepted(region: Region, changes: dict[str, Any]) -> None:
     draft(region, **changes).full_clean()
+
+
+@pytest.mark.parametrize(
+    ("changes", "chosen"),
+    [
+        ({}, "203.0.113.3"),
+        ({"held_back": ["203.0.113.3-203.0.113.8"]}, "203.0.113.9"),
+        ({"gateway": "203.0.113.3"}, "203.0.113.4"),
+    ],
+)
+def test_the_vnc_address_is_the_lowest_free_one_unless_chosen(
+    region: Region, operator: Actor, tenant: Tenant, changes: dict[str, Any], chosen: str
+) -> None:
+    segment = save_external_segment(actor=operator, segment=draft(region))
+    assert segment.vnc_address is None
+    hold(segment, tenant, "203.0.113.1")
+    hold(segment, tenant, "203.0.113.2")
+    ExternalSegment.objects.filter(pk=segment.pk).update(**changes)
+    segment.refresh_from_db()
+    segment.serves_vnc = True
+    segment = save_external_segment(actor=operator, segment=segment)
+    segment.refresh_from_db()
+    assert segment.vnc_address == chosen
+    # It stays, whatever else is changed, until the segment serves no more.
+    segment.name = "renamed"
+    assert save_external_segment(actor=operator, segment=segment).vnc_address == chosen
+    segment.serves_vnc = False
+    assert save_external_segment(actor=operator, segment=segment).vnc_address is None
+
+
+def test_of_ipv6_too(region: Region, operator: Actor) -> None:
+    segment = draft(
+        region, ip_version=6, cidr="2001:db8:113::/64", gateway="2001:db8:113::1", serves_vnc=True
+    )
+    assert save_external_segment(actor=operator, segment=segment).vnc_address == "2001:db8:113::2"
+
+
+def test_no_tenant_is_given_the_vnc_address(region: Region, operator: Actor) -> None:
+    segment = save_external_segment(actor=operator, segment=draft(region, cidr="203.0.113.0/29"))
+    before = external_addresses.free_count(segment)
+    segment.serves_vnc, segment.vnc_address = True, "203.0.113.4"
+    save_external_segment(actor=operator, segment=segment)
+    assert external_addresses.free_count(segment) == before - 1 == 4
+    with transaction.atomic():
+        given = external_addresses.allocate(segment, [None] * 4)
+    assert [str(one) for one in given] == [f"203.0.113.{number}" for number in (2, 3, 5, 6)]
+    with transaction.atomic(), pytest.raises(Conflict) as exhausted:
+        external_addresses.allocate(segment, [None] * 5)
+    assert exhausted.value.code == "segment_exhausted"
+    for ask in (
+        lambda: external_addresses.allocate(segment, ["203.0.113.4"]),
+        lambda: external_addresses.check_all(segment, ["203.0.113.4"], 1),
+    ):
+        with transaction.atomic(), pytest.raises(InvalidInput) as reserved:
+            ask()
+        assert reserved.value.code == "address_reserved"
+        assert "the platform's address for VNC clients" in reserved.value.message
+
+
+def test_the_address_of_a_tenant_does_not_become_the_vnc_address(
+    region: Region, operator: Actor, tenant: Tenant
+) -> None:
+    segment = save_external_segment(actor=operator, segment=draft(region))
+    hold(segment, tenant, "203.0.113.7")
+    segment.serves_vnc, segment.vnc_address = True, "203.0.113.7"
+    with pytest.raises(InvalidInput) as refused:
+        save_external_segment(actor=operator, segment=segment)
+    assert (refused.value.code, refused.value.field) == ("segment_invalid", "vnc_address")
+
+
+def test_one_segment_of_a_region_gives_the_vnc_address(region: Region, operator: Actor) -> None:
+    one = save_external_segment(actor=operator, segment=draft(region, serves_vnc=True))
+    other = draft(region, name="more", cidr="198.51.100.0/24", gateway="198.51.100.1")
+    other.serves_vnc = True
+    with pytest.raises(InvalidInput) as refused:
+        save_external_segment(actor=operator, segment=other)
+    assert refused.value.field == "serves_vnc"
+    other.region = Region.objects.create(id="elsewhere", name="Elsewhere")
+    save_external_segment(actor=operator, segment=other)
+    assert segments.vnc_address(region.pk) == one.vnc_address
+    assert segments.vnc_address(other.region.pk) == other.vnc_address == "198.51.100.2"
+    assert segments.vnc_address("nowhere") is None
+    # It is deleted like others: then the address of the settings is told again.
+    delete_external_segment(actor=operator, segment=one)
+    assert segments.vnc_address(region.pk) is None
+
+
+def test_no_url_of_a_tenant_leads_to_the_vnc_address(
+    region: Region, operator: Actor, settings: Any
+) -> None:
+    settings.SCLOUD_IMPORT_ALLOWED_NETWORKS = ["203.0.113.0/24"]
+    address = ip_address("203.0.113.9")
+    assert destinations.configured().permits(address)
+    segment = draft(region, serves_vnc=True, vnc_address=str(address))
+    save_external_segment(actor=operator, segment=segment)
+    assert not destinations.configured().permits(address)
 
 
 def test_segments_of_one_vlan_do_not_overlap(region: Region, operator: Actor) -> None:
@@ -265,6 +375,14 @@ def test_administrators_write_and_delete_segments(
     segment = ExternalSegment.objects.get()
     assert [one.pk for one in segment.tenants.all()] == [tenant.pk]
     assert segment.held_back == ["203.0.113.2-203.0.113.9", "203.0.113.64/28"]
+
+    change = reverse("admin:network_externalsegment_change", args=[segment.pk])
+    assert client.post(change, {**values, "serves_vnc": "on"}).status_code == 302
+    assert ExternalSegment.objects.get().vnc_address == "203.0.113.10"
+    listed = client.get(reverse("admin:network_externalsegment_changelist"))
+    assert "203.0.113.10" in listed.content.decode()
+    taken = {**values, "serves_vnc": "on", "vnc_address": "203.0.113.1"}
+    assert "It is the gateway." in client.post(change, taken).content.decode()
 
     held = hold(segment, tenant, "203.0.113.20")
     gone = reverse("admin:network_externalsegment_delete", args=[segment.pk])

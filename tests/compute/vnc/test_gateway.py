@@ -24,11 +24,12 @@ from compute.actions.vnc import get_vnc_information
 from compute.models import VM, VncLease
 from compute.states.vms import VmStatus
 from compute.vnc import gateway as gateway_module
-from compute.vnc import rfb
+from compute.vnc import leases, rfb
 from compute.vnc.gateway import Gateway, LeaseBook
 from compute.vnc.leases import VncInformation
 from compute.vnc.screen import ScreenOpener
 from compute.vnc.threads import in_database_thread
+from scloud.audit.models import Event
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, Tenant, User
@@ -143,18 +144,328 @@ def information(vm: VM, actor: Actor) -> VncInformation:
     return get_vnc_information(actor=actor, vm=vm)
 
 
-def test_one_client_gets_in_and_the_port_is_shut_behind_it(information: VncInformation) -> None:
+async def refused(information: VncInformation) -> None:
+    """Nothing listens there."""
+    with pytest.raises(OSError, match=r"refused|failed"):
+        await asyncio.open_connection(information.address, information.port)
+
+
+async def events() -> list[str]:
+    """What the time line tells: who opened the screen, and why it was closed."""
+
+    def read() -> list[str]:
+        with scopes_disabled():
+            found = Event.objects.filter(kind__startswith="vm.vnc_").order_by("pk")
+            return [event.data.get("reason", "opened") for event in found]
+
+    return await in_database_thread(read)
+
+
+async def in_use(client: Client) -> None:
+    """What the client types comes back from the screen."""
+    await client.write(KEY)
+    assert await client.readexactly(len(KEY)) == KEY
+
+
+def test_a_client_that_was_dropped_comes_again_with_the_same_information(
+    information: VncInformation,
+) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            for _ in range(2):
+                client = await Client.dial(information)
+                await client.log_in(information.password)
+                await in_use(client)
+                assert (await state_of(information))[0] == "connected"
+                client.writer.transport.abort()
+                await until(information, "listening")
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            await in_use(client)
+            screen.close_all()
+            assert await client.is_closed()
+            await until(information, "listening")
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            assert screen.sessions == 4
+            ends = (await events())[1::2]
+            assert set(ends[:2]) <= {"The client left.", "The connection broke."}
+            assert ends[2:] == ["The VM closed its screen."]
+
+    play(story)
+
+
+def test_the_right_password_is_asked_for_each_time(information: VncInformation) -> None:
     async def story() -> None:
         async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
             client = await Client.dial(information)
             await client.log_in(information.password)
-            await client.write(KEY)
-            assert await client.readexactly(len(KEY)) == KEY
+            client.writer.close()
+            await until(information, "listening")
+            for number in range(gateway_module.MAX_WRONG_PASSWORDS):
+                stranger = await Client.dial(information)
+                with pytest.raises(rfb.WrongPassword):
+                    await rfb.pass_security(stranger, stranger, password=f"guess{number}")
+            # Who guesses is shut out, although the client came from there.
+            shut_out = await Client.dial(information)
+            assert await shut_out.is_closed()
+            assert screen.sessions == 1
+
+    play(story)
+
+
+def test_nobody_else_comes_by_the_port_of_a_client(information: VncInformation) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            for drops in (False, True):
+                if drops:
+                    client.writer.close()
+                    await until(information, "listening")
+                stranger = await Client.dial(information, source="127.0.0.9")
+                # Not even the greeting.
+                with contextlib.suppress(ConnectionError):
+                    assert await stranger.reader.read(1) == b""
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            assert screen.sessions == 2
+
+    play(story)
+
+
+def test_a_client_that_comes_again_takes_the_place_of_its_own_dead_connection(
+    information: VncInformation,
+) -> None:
+    """The network may have lost it without a word, and the gateway does not know yet."""
+
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            dead = await Client.dial(information)
+            await dead.log_in(information.password)
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            assert await dead.is_closed()
+            await in_use(client)
             assert (await state_of(information))[0] == "connected"
-            with pytest.raises(OSError, match=r"refused|failed"):
-                await asyncio.open_connection(information.address, information.port)
+            assert await events() == ["opened", "The client came again.", "opened"]
+            assert list(gateway.doors) == [information.lease_id]
+            assert screen.sessions == 2
+
+    play(story)
+
+
+def test_of_many_that_come_at_once_one_stays(information: VncInformation) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            await until(information, "listening")
+            clients = [await Client.dial(information) for _ in range(4)]
+            logins = [client.log_in(information.password) for client in clients]
+            await asyncio.gather(*logins, return_exceptions=True)
+            ends = await asyncio.gather(*(client.is_closed(1) for client in clients))
+            assert sorted(ends) == [False, True, True, True]
+            assert (await state_of(information))[0] == "connected"
+            assert (await events())[-1] == "opened"
+            assert screen.sessions >= 1
+
+    play(story)
+
+
+def test_those_who_open_the_port_do_not_push_out_the_client(information: VncInformation) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            for number in range(80):
+                # The client's own machine among them.
+                await Client.dial(information, source=f"127.0.0.{1 + number % 2}")
+            await asyncio.sleep(0.2)
+            held = gateway.doors[information.lease_id].handshakes
+            assert 0 < len(held) <= gateway_module.MAX_HANDSHAKES_OF_SOURCE
+            await in_use(client)
+
+    play(story)
+
+
+def test_when_the_time_is_over_the_client_stays_and_cannot_come_again(
+    information: VncInformation,
+) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            door = gateway.doors[information.lease_id]
+            # By the gateway's own clock: the database need not be asked.
+            door.expires_at = time.monotonic()
+            gateway.wake.set()
+            async with asyncio.timeout(10):
+                while not door.is_shut:
+                    await asyncio.sleep(0.05)
+            await refused(information)
+            assert door.password == ""
+            await in_use(client)
+
+            def over() -> None:
+                with scopes_disabled():
+                    VncLease.objects.update(expires_at=timezone.now())
+
+            await in_database_thread(over)
             client.writer.close()
             assert await until(information, "closed") == "The client left."
+            assert gateway.doors == {}
+            assert screen.sessions == 1
+
+    play(story)
+
+
+def test_a_login_that_began_in_time_and_ends_late_gets_nothing(
+    information: VncInformation,
+) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            client.writer.close()
+            await until(information, "listening")
+            late = await Client.dial(information)
+            assert await late.readexactly(12) == rfb.VERSION
+
+            def over() -> None:
+                with scopes_disabled():
+                    VncLease.objects.update(expires_at=timezone.now())
+
+            await in_database_thread(over)
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await late.write(rfb.VERSION + b"\2")
+                await late.readexactly(2)
+                challenge = await late.readexactly(rfb.CHALLENGE_BYTES)
+                await late.write(rfb.answer_challenge(information.password, challenge))
+            assert await late.is_closed()
+            assert screen.sessions == 1
+
+    play(story)
+
+
+def test_new_information_ends_the_old_but_not_who_is_connected_by_it(
+    information: VncInformation, vm: VM, actor: Actor
+) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            newer = await in_database_thread(lambda: get_vnc_information(actor=actor, vm=vm))
+            gateway.wake.set()
+            await until(newer, "listening")
+            await refused(information)
+            await in_use(client)
+            second = await Client.dial(newer)
+            await second.log_in(newer.password)
+            client.writer.close()
+            assert await until(information, "closed") == "The client left."
+            assert list(gateway.doors) == [newer.lease_id]
+            await in_use(second)
+
+    play(story)
+
+
+def test_new_information_may_have_the_port_of_the_old(vm: VM, actor: Actor, settings: Any) -> None:
+    settings.SCLOUD_VNC_GATEWAY_PORTS = "16900-16900"
+    information = get_vnc_information(actor=actor, vm=vm)
+
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            newer = await in_database_thread(lambda: get_vnc_information(actor=actor, vm=vm))
+            gateway.wake.set()
+            await until(newer, "listening")
+            second = await Client.dial(newer)
+            await second.log_in(newer.password)
+            assert screen.sessions == 2
+
+    play(story)
+
+
+def test_a_vm_that_stopped_and_started_is_not_seen_with_information_of_before(
+    information: VncInformation, vm: VM
+) -> None:
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            client.writer.close()
+            await until(information, "listening")
+
+            def stop_and_start() -> None:
+                settle(vm, VmStatus.STOPPED)
+                settle(vm, VmStatus.RUNNING)
+
+            await in_database_thread(stop_and_start)
+            assert (await state_of(information))[0] == "closed"
+            gateway.wake.set()
+            async with asyncio.timeout(10):
+                while gateway.doors:
+                    await asyncio.sleep(0.05)
+            await refused(information)
+
+    play(story)
+
+
+def test_a_client_comes_again_to_the_next_gateway(information: VncInformation) -> None:
+    async def story() -> None:
+        async with running_screen() as screen:
+            async with opened(ScreenOpener(screen.prepare)):
+                client = await Client.dial(information)
+                await client.log_in(information.password)
+            assert await client.is_closed()
+            assert (await state_of(information))[0] == "listening"
+            assert await events() == ["opened", "The gateway stopped."]
+            await refused(information)
+
+            def died() -> None:
+                """As a gateway leaves it that was killed."""
+                with scopes_disabled():
+                    VncLease.objects.update(state="connected")
+                leases.forget_connected()
+
+            await in_database_thread(died)
+            async with opened(ScreenOpener(screen.prepare)):
+                stranger = await Client.dial(information, source="127.0.0.9")
+                assert await stranger.is_closed()
+                client = await Client.dial(information)
+                await client.log_in(information.password)
+                await in_use(client)
+
+    play(story)
+
+
+def test_a_client_comes_again_although_its_end_could_not_be_written_down_at_once(
+    information: VncInformation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, failures = LeaseBook.left, [2]
+
+    async def told(book: LeaseBook, lease_id: str, reason: str) -> bool:
+        if failures[0]:
+            failures[0] -= 1
+            raise OSError("no database")
+        return await left(book, lease_id, reason)
+
+    monkeypatch.setattr(LeaseBook, "left", told)
+
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)) as gateway:
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            client.writer.close()
+            async with asyncio.timeout(10):
+                while failures[0]:
+                    gateway.wake.set()
+                    await asyncio.sleep(0.05)
+            gateway.wake.set()
+            await until(information, "listening")
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            assert screen.sessions == 2
 
     play(story)
 
@@ -243,7 +554,7 @@ def test_a_client_that_is_typing_its_password_is_not_pushed_out_by_others(
     ],
 )
 def test_one_site_is_one_source(peer: str, source: str) -> None:
-    assert gateway_module.source_of(peer) == source
+    assert leases.source_of(peer) == source
 
 
 def lose_role(actor: Actor) -> None:
@@ -563,7 +874,13 @@ def test_a_client_that_nobody_here_wrote_types_into_qemu(
                 client.keyboard.write("by asyncvnc")
                 await client.drain()
                 await asyncio.to_thread(qemu.wait_typed, "by asyncvnc")
-            await until(information, "closed")
+            await until(information, "listening")
+            async with asyncvnc.connect(
+                information.address, information.port, password=information.password
+            ) as client:
+                client.keyboard.write(" again")
+                await client.drain()
+                await asyncio.to_thread(qemu.wait_typed, "by asyncvnc again")
 
     try:
         play(story)
