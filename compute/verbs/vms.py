@@ -141,7 +141,10 @@ _PUBLIC = (
         route=Route(
             "Open a new port with a new password for one VNC client, for 300 seconds.\n\n"
             "The port opens right after the answer: a program that is refused tries again for a "
-            "moment.",
+            "moment.\n\n"
+            "Within the 300 seconds the client may connect again with the same information, from "
+            "the address that it came from first; its newer connection ends the older. New "
+            "information ends the former; so does a stop or a migration of the VM.",
             path="vnc-information",
             answer=Answer.SHAPE,
             shape=inputs.VncInformationShape,
@@ -152,7 +155,7 @@ _PUBLIC = (
             path="vnc-information",
             text=_(
                 "A new port and password for any VNC client, valid for 300 seconds. "
-                "Earlier ones that were not used are revoked."
+                "Earlier ones are revoked."
             ),
         ),
     ),

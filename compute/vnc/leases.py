@@ -212,10 +212,11 @@ def waiting() -> list[VncLease]:
 def mark_listening(lease_id: str) -> bool:
     """The port is open; False if the lease is not wanted any more."""
     with scopes_disabled():
+        wanted = _good().filter(pk=lease_id, expires_at__gt=timezone.now())
+        # A client may have been faster.
         return bool(
-            VncLease.objects.filter(
-                pk=lease_id, state__in=_WAITING, expires_at__gt=timezone.now()
-            ).update(state=VncLeaseState.LISTENING)
+            wanted.filter(state__in=_WAITING).update(state=VncLeaseState.LISTENING)
+            or wanted.exists()
         )
 
 
@@ -227,7 +228,7 @@ def mark_connected(lease_id: str, *, client_ip: str | None) -> bool:
             _good()
             .select_for_update(of=("self",))
             .select_related("tenant", "user")
-            .filter(pk=lease_id, state=VncLeaseState.LISTENING, expires_at__gt=now)
+            .filter(pk=lease_id, state__in=_WAITING, expires_at__gt=now)
             .first()
         )
         if lease is None:

@@ -195,6 +195,29 @@ def test_a_client_that_was_dropped_comes_again_with_the_same_information(
     play(story)
 
 
+def test_a_client_that_dials_as_soon_as_the_port_is_open_gets_in(
+    information: VncInformation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening = LeaseBook.listening
+
+    async def slowly(book: LeaseBook, lease_id: str) -> bool:
+        await asyncio.sleep(2)
+        return await listening(book, lease_id)
+
+    monkeypatch.setattr(LeaseBook, "listening", slowly)
+
+    async def story() -> None:
+        async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):
+            client = await Client.dial(information)
+            await client.log_in(information.password)
+            assert (await state_of(information))[0] == "connected"
+            await asyncio.sleep(2.5)
+            await in_use(client)
+            assert (await state_of(information))[0] == "connected"
+
+    play(story)
+
+
 def test_the_right_password_is_asked_for_each_time(information: VncInformation) -> None:
     async def story() -> None:
         async with running_screen() as screen, opened(ScreenOpener(screen.prepare)):

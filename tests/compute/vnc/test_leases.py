@@ -112,6 +112,13 @@ def test_a_client_that_comes_when_the_time_is_over_gets_nothing(vm: VM, actor: A
     assert not Event.objects.filter(kind="vm.vnc_opened").exists()
 
 
+def test_a_client_may_be_faster_than_the_note_that_the_port_is_open(vm: VM, actor: Actor) -> None:
+    lease_id = get_vnc_information(actor=actor, vm=vm).lease_id
+    assert leases.mark_connected(lease_id, client_ip="192.0.2.50")
+    assert leases.mark_listening(lease_id)
+    assert VncLease.objects.get().state == "connected"
+
+
 def test_exactly_one_client_gets_the_lease(vm: VM, actor: Actor) -> None:
     lease_id = get_vnc_information(actor=actor, vm=vm).lease_id
     assert leases.mark_listening(lease_id)
