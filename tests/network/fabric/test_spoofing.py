@@ -148,8 +148,8 @@ def forged(sender: Machine, to: Machine) -> dict[str, bytes]:
     }
 
 
-# Seen with OVN 23.03 on Open vSwitch 3.1, and told in docs/network.md: it is about the address of its
-# sender, the only one that a neighbour can learn a wrong MAC for.
+# Seen with OVN 23.03 on Open vSwitch 3.1, and told in docs/network.md: it is about the address of
+# its sender, the only one that a neighbour can learn a wrong MAC for.
 GETS_THROUGH = {"solicitation with a false MAC"}
 
 
