@@ -309,12 +309,15 @@ class EniCreate(PricedView):
         return rows.order_by("-is_default", "name")
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
-        """The networks of the region."""
+        """The networks of the region; the default group, because without one nothing is filtered."""
+        groups = list(self._groups())
+        default = next((one.pk for one in groups if one.is_default), "")
         return EniForm(
             data,
             subnets=list(self._subnets()),
             segments=list(self._segments()),
-            groups=list(self._groups()),
+            groups=groups,
+            initial={"security_group": default},
         )
 
     def _order(self, data: dict[str, Any]) -> EniOrder:

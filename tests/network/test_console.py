@@ -216,3 +216,11 @@ def test_the_workbook_holds_the_list(console: Client) -> None:
     answer = console.get(reverse("vpc-list"), {"export": "xlsx"})
     assert answer.status_code == 200
     assert "spreadsheet" in answer.headers["Content-Type"]
+
+
+def test_a_new_eni_is_filtered_unless_somebody_asks_for_none(
+    console: Client, defaults: Defaults
+) -> None:
+    shown = page(console, "eni-create")
+    assert f'<option value="{defaults.security_group.pk}" selected>' in shown
+    assert '<option value="" selected>' not in shown
