@@ -309,7 +309,7 @@ class EniCreate(PricedView):
         return rows.order_by("-is_default", "name")
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
-        """The networks of the region; the default group, because without one nothing is filtered."""
+        """The networks of the region; the default group, for without one nothing is filtered."""
         groups = list(self._groups())
         default = next((one.pk for one in groups if one.is_default), "")
         return EniForm(
