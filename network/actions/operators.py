@@ -24,15 +24,22 @@ def apply_again(*, actor: Actor, row: Applied) -> None:
 
 
 @action("platform.reconcile_network")
-def reconcile_region(*, actor: Actor, region: Region) -> None:
-    """Compare a region's rows with its fabric now, and put right what may be put right."""
+def reconcile_region(*, actor: Actor, region: Region, repair: bool = True) -> None:
+    """Compare a region's rows with its fabric now, and put right what may be put right.
+
+    Without ``repair`` it is compared only.
+    """
     audit.note(region)
+    title = (
+        _("Reconcile the network of %(name)s") if repair else _("Compare the network of %(name)s")
+    )
     jobs.enqueue(
         kind="network.reconcile",
         tenant=None,
-        title=_("Reconcile the network of %(name)s") % {"name": region.name},
+        title=title % {"name": region.name},
         target_kind="region",
         target_id=region.pk,
+        payload={"repair": repair},
         deadline_s=JOB_DEADLINE_S,
         actor=actor,
         exclusive=False,

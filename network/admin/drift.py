@@ -36,12 +36,22 @@ class NetworkDriftAdmin(LookOnly):
     list_select_related = ("region",)
     list_filter = (("resolved_at", admin.EmptyFieldListFilter), "problem", "kind", "region")
     search_fields = ("target_id", "detail")
-    actions = ("look_again",)
+    actions = ("look_again", "only_compare")
 
-    @admin.action(description=_("Compare the selected regions with their networks now"))
+    @admin.action(description=_("Compare the selected regions with their networks and repair them"))
     def look_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Queue one job per region."""
+        self._queue(request, queryset, repair=True)
+
+    @admin.action(description=_("Compare the selected regions with their networks only"))
+    def only_compare(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Queue one job per region, which changes nothing."""
+        self._queue(request, queryset, repair=False)
+
+    def _queue(self, request: HttpRequest, queryset: QuerySet[Any], *, repair: bool) -> None:
         regions = {row.region for row in queryset.select_related("region")}
         for region in regions:
-            operators.reconcile_region(actor=administrator(request, None), region=region)
+            operators.reconcile_region(
+                actor=administrator(request, None), region=region, repair=repair
+            )
         self.message_user(request, _("%(count)d jobs queued.") % {"count": len(regions)})

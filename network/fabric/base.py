@@ -9,7 +9,9 @@ Rules that hold for every method of :class:`Fabric`:
   the fabric as it was, with one exception: after :class:`FabricUnreachable` it is unknown whether
   the transaction was applied, so call again.
 * **Own rows only.** Every row carries the owner's mark. A row of the same name without that mark
-  raises :class:`ForeignRow`; it is never changed, adopted or deleted.
+  raises :class:`ForeignRow`; it is never changed, adopted or deleted. An owned row is owned whole:
+  what somebody hung on it that changes what packets do (a route, an address translation, an ACL) is
+  a difference, and is taken off again.
 * **Bounded.** A call returns or raises within the connection's time-out.
 * **Thread-safe and fork-safe.** A fabric may be shared by threads; after a fork the child gets a
   connection of its own at its first call.
@@ -346,11 +348,20 @@ class Fabric(Protocol):
         """Remove the group. Raises :class:`FabricInUse` while a port is a member."""
         ...
 
-    def ensure_ports(self, specs: Sequence[PortSpec], *, dry_run: bool = False) -> Changes:
+    def ensure_ports(
+        self,
+        specs: Sequence[PortSpec],
+        *,
+        groups: Sequence[SecurityGroupSpec] = (),
+        dry_run: bool = False,
+    ) -> Changes:
         """Make all these ports be there, each on its switch and in its group only, in one go.
 
-        Raises :class:`FabricMissing` without the switch or the group of one of them; then none of
-        them has changed.
+        ``groups`` are given their rules in the same transaction: a port that leaves a group never
+        has that group's new rules, nor the old rules of the group that it comes into.
+
+        Raises :class:`FabricMissing` without the switch or the group of one of them; then nothing
+        has changed.
         """
         ...
 

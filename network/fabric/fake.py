@@ -145,17 +145,29 @@ class FakeFabric:
             )
 
     @publishes
-    def ensure_ports(self, specs: Sequence[PortSpec], *, dry_run: bool = False) -> Changes:
+    def ensure_ports(
+        self,
+        specs: Sequence[PortSpec],
+        *,
+        groups: Sequence[SecurityGroupSpec] = (),
+        dry_run: bool = False,
+    ) -> Changes:
         """Keep the specifications, all or none."""
         with self.world.lock:
-            self._begin("ensure_ports " + " ".join(spec.name for spec in specs))
+            names = [group.id for group in groups] + [spec.name for spec in specs]
+            self._begin("ensure_ports " + " ".join(names))
+            made = {group.id for group in groups}
+            for group in groups:
+                self._get(Kind.SECURITY_GROUP, group.id)
             for spec in specs:
                 if self._get(Kind.SUBNET, spec.switch_id) is None:
                     self._need(Kind.SEGMENT, spec.switch_id)
-                if spec.security_group_id is not None:
+                if spec.security_group_id is not None and spec.security_group_id not in made:
                     self._need(Kind.SECURITY_GROUP, spec.security_group_id)
                 self._get(Kind.PORT, spec.name)
-            changes = [self._put(Kind.PORT, spec.name, spec, dry_run) for spec in specs]
+            changes = [
+                self._put(Kind.SECURITY_GROUP, group.id, group, dry_run) for group in groups
+            ] + [self._put(Kind.PORT, spec.name, spec, dry_run) for spec in specs]
             return tuple(change for one in changes for change in one)
 
     @publishes

@@ -8,7 +8,8 @@ from scloud.resources.models import Region
 
 
 class DriftProblem(models.TextChoices):
-    DIFFERS = "differs", _("Missing or different in the fabric")
+    MISSING = "missing", _("Missing in the fabric")
+    DIFFERS = "differs", _("Different in the fabric")
     LEFT_OVER = "left_over", _("Still in the fabric after its deletion")
     UNKNOWN = "unknown", _("Marked as managed by SCloud, but unknown")
     FOREIGN = "foreign", _("Created by another system")

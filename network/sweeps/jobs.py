@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from network.sweeps import reconcile
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
+from scloud.recovery import freezing
 from scloud.resources.models import Region
 
 
@@ -20,7 +21,9 @@ class Reconcile(Handler):
 
     def _run(self, context: Context) -> None:
         region = Region.objects.get(pk=context.job.target_id)
-        found = reconcile.reconcile(region)
+        # A database that was restored knows an old network: somebody reads the report first.
+        repair = bool(context.payload.get("repair", True)) and not freezing.is_frozen()
+        found = reconcile.reconcile(region, repair=repair)
         reconcile.record(region, found)
         context.result["differences"] = len(found)
 

@@ -7,10 +7,11 @@ for the network.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from django.db import connection, models, transaction
 from django.utils import timezone
@@ -34,6 +35,9 @@ from scloud.audit import events
 from scloud.lib.errors import HostError
 from scloud.lib.locks import advisory_key
 
+log = logging.getLogger(__name__)
+#: So many NICs are moved together with a group that changes.
+MOVED_AT_ONCE: Final = 200
 #: The code of a HostError for something that should be on the fabric and is not.
 MISSING = "fabric_missing"
 #: The code of a HostError for a fabric that does not answer.
@@ -170,7 +174,20 @@ def apply_segment(fabric: Fabric, segment_id: str, *, dry_run: bool = False) -> 
 
 
 def apply_security_group(fabric: Fabric, group_id: str, *, dry_run: bool = False) -> Changes:
-    """Apply the group's present rules; nothing if it is gone."""
+    """Apply the group's present rules; nothing if it is gone.
+
+    NICs that are on their way out of the group, or into another, are moved in the same
+    transaction: they never have rules that were made after they had left.
+    """
+    moving = [] if dry_run else _moving(group_id)
+    if moving:
+        try:
+            return _apply_moving(fabric, group_id, moving)
+        except HostError as error:
+            if error.code == UNREACHABLE:
+                raise
+            # Something else is wrong with one of them, which must not hold up the rules.
+            log.info("%s is applied by itself: %s", group_id, error.for_operators())
 
     def ensure(group: SecurityGroup) -> Changes:
         return fabric.ensure_security_group(specs.security_group_spec(group), dry_run=dry_run)
@@ -178,22 +195,86 @@ def apply_security_group(fabric: Fabric, group_id: str, *, dry_run: bool = False
     return _apply(SecurityGroup, group_id, ensure, dry_run=dry_run)
 
 
-def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False) -> Changes:
-    """Apply the ports of these NICs in one go; those that are gone are left out.
+def _moving(group_id: str) -> list[str]:
+    """The NICs of the group's tenant with a change that was not applied yet."""
+    group = SecurityGroup.objects.filter(pk=group_id).first()
+    if group is None:
+        return []
+    rows = Nic.objects.filter(
+        tenant_id=group.tenant_id,
+        region_id=group.region_id,
+        port_wanted=True,
+        applied_generation__gt=0,
+        applied_generation__lt=models.F("generation"),
+    )
+    return list(rows.order_by("pk").values_list("pk", flat=True)[:MOVED_AT_ONCE])
 
-    An external NIC without an address has no port: one that it still has is taken away.
+
+def _apply_moving(fabric: Fabric, group_id: str, nic_ids: Sequence[str]) -> Changes:
+    into = Nic.objects.filter(pk__in=nic_ids, security_group__isnull=False)
+    groups = {group_id, *into.values_list("security_group_id", flat=True)}
+    return apply_together(fabric, sorted(groups), nic_ids)
+
+
+def apply_together(
+    fabric: Fabric,
+    group_ids: Sequence[str],
+    nic_ids: Sequence[str],
+    *,
+    dry_run: bool = False,
+) -> Changes:
+    """Apply groups and NICs in one transaction of the fabric.
+
+    So no port has, for a moment, the new rules of a group that it leaves or the old ones of the
+    group that it comes into. What is gone is left out. An external NIC without an address has no
+    port: one that it still has is taken away.
     """
-    with _held(nic_ids), translated_errors():
+    with _held([*group_ids, *nic_ids]), translated_errors():
         nics = list(_nics().filter(pk__in=nic_ids, port_wanted=True).order_by("pk"))
+        groups = list(
+            SecurityGroup.objects.filter(pk__in=group_ids).prefetch_related("rules").order_by("pk")
+        )
         wanted = [(nic, specs.port_spec(nic)) for nic in nics]
         changes = _remove_idle(fabric, [nic for nic, spec in wanted if spec is None], dry_run)
         ports = [spec for _nic, spec in wanted if spec is not None]
-        if ports:
-            changes += fabric.ensure_ports(ports, dry_run=dry_run)
+        if ports or groups:
+            changes += fabric.ensure_ports(
+                ports, groups=[specs.security_group_spec(one) for one in groups], dry_run=dry_run
+            )
         if not changes or not dry_run:
-            for nic in nics:
-                _mark_applied(nic)
+            for row in (*groups, *nics):
+                _mark_applied(row)
         return changes
+
+
+def apply_nics(fabric: Fabric, nic_ids: Sequence[str], *, dry_run: bool = False) -> Changes:
+    """Apply the ports of these NICs in one go, as :func:`apply_together` does."""
+    return apply_together(fabric, (), nic_ids, dry_run=dry_run)
+
+
+def with_ports(nic_ids: Sequence[str]) -> set[str]:
+    """Those of the NICs that shall have a port; one whose row is broken counts as one of them."""
+    return {nic.pk for nic in _nics().filter(pk__in=nic_ids) if _has_port(nic)}
+
+
+def _has_port(nic: Nic) -> bool:
+    try:
+        return nic.port_wanted and specs.port_spec(nic) is not None
+    except ValueError:
+        # Applying it says what is wrong with it.
+        return True
+
+
+def remove_unwanted(fabric: Fabric, nic_id: str, *, dry_run: bool = False) -> Changes:
+    """Take away what the fabric holds of a NIC that shall have no port at the moment."""
+    with _held([nic_id]), translated_errors():
+        nic = _nics().filter(pk=nic_id).first()
+        if nic is None or _has_port(nic):
+            return ()
+        if not dry_run:
+            fabric.delete_ports([nic.fabric_id])
+            _mark_applied(nic)
+        return (f"{Kind.PORT} {nic.fabric_id}: removed",)
 
 
 def _remove_idle(fabric: Fabric, nics: Sequence[Nic], dry_run: bool) -> Changes:

@@ -36,11 +36,11 @@ from network.fabric.base import (
     router_mac,
 )
 from network.fabric.ovn.matches import group_acls, port_group_name, port_meter
-from network.fabric.ovn.rows import Editor, Marks
+from network.fabric.ovn.rows import PLAIN, Editor, Marks
 from network.fabric.ovn.session import Columns, Session
 from scloud.lib.lease import publishes
 
-NB_COLUMNS: Final[Columns] = {
+_WRITTEN: Final[Columns] = {
     "Logical_Router": ("name", "ports", "external_ids"),
     "Logical_Router_Port": ("name", "mac", "networks", "external_ids"),
     "Logical_Switch": ("name", "ports", "qos_rules", "external_ids"),
@@ -60,6 +60,10 @@ NB_COLUMNS: Final[Columns] = {
     "Port_Group": ("name", "ports", "acls", "external_ids"),
     "ACL": ("direction", "priority", "match", "action", "external_ids"),
     "QoS": ("direction", "priority", "match", "bandwidth", "external_ids"),
+}
+NB_COLUMNS: Final[Columns] = {
+    table: (*columns, *(one for one in PLAIN.get(table, ()) if one not in columns))
+    for table, columns in _WRITTEN.items()
 }
 SB_COLUMNS: Final[Columns] = {
     "Port_Binding": ("logical_port", "chassis"),
@@ -141,7 +145,7 @@ class OvnFabric:
                 mac=gateway_mac,
                 networks=[f"{spec.gateway}/{spec.cidr.prefixlen}"],
             )
-            rows.link(router, "ports", gateway, label=spec.vpc_id)
+            rows.link_only("Logical_Router", router, "ports", gateway, label=spec.vpc_id)
             switch, _ = rows.ensure("Logical_Switch", spec.id, marks, name=spec.id)
             peer, _ = rows.ensure(
                 "Logical_Switch_Port",
@@ -152,7 +156,7 @@ class OvnFabric:
                 addresses=["router"],
                 options={"router-port": gateway_name},
             )
-            rows.link(switch, "ports", peer, label=spec.id)
+            rows.link_only("Logical_Switch", switch, "ports", peer, label=spec.id)
             rows.ensure(
                 "DHCP_Options",
                 spec.id,
@@ -171,8 +175,7 @@ class OvnFabric:
             self._drop_switch(rows, subnet_id, Kind.SUBNET)
             gateway = rows.find("Logical_Router_Port", subnet_id)
             if gateway is not None:
-                router = rows.find("Logical_Router", gateway.external_ids.get("scloud:vpc", ""))
-                if router is not None:
+                for router in rows.holding("Logical_Router", "ports", gateway):
                     rows.unlink(router, "ports", gateway, label=subnet_id)
             options = rows.find("DHCP_Options", subnet_id)
             if options is not None:
@@ -210,7 +213,7 @@ class OvnFabric:
                 options={"network_name": spec.physical_network},
                 tag=[] if spec.vlan is None else [spec.vlan],
             )
-            rows.link(switch, "ports", bridge, label=spec.id)
+            rows.link_only("Logical_Switch", switch, "ports", bridge, label=spec.id)
 
         return self._run(edit, dry_run=dry_run)
 
@@ -224,27 +227,26 @@ class OvnFabric:
     @publishes
     def ensure_security_group(self, spec: SecurityGroupSpec, *, dry_run: bool = False) -> Changes:
         """The port group with exactly the ACLs of the rules."""
+        return self._run(lambda rows: self._ensure_group(rows, spec), dry_run=dry_run)
+
+    def _ensure_group(self, rows: Editor, spec: SecurityGroupSpec) -> None:
         marks = self._marks.ids(Kind.SECURITY_GROUP, spec.id)
         name = port_group_name(spec.id)
-
-        def edit(rows: Editor) -> None:
-            group, created = rows.ensure("Port_Group", spec.id, marks, name=name)
-            acls = []
-            for acl in group_acls(spec):
-                row, _ = rows.ensure(
-                    "ACL",
-                    f"{spec.id}/{acl.key}",
-                    marks | {"scloud:rule": acl.key},
-                    direction=acl.direction,
-                    priority=acl.priority,
-                    match=acl.match,
-                    action=acl.action,
-                )
-                acls.append(row)
-            # The whole set, not single members: an ACL that somebody slipped in goes away.
-            rows.put(group, "acls", acls, label=None if created else f"Port_Group {name}")
-
-        return self._run(edit, dry_run=dry_run)
+        group, created = rows.ensure("Port_Group", spec.id, marks, name=name)
+        acls = []
+        for acl in group_acls(spec):
+            row, _ = rows.ensure(
+                "ACL",
+                f"{spec.id}/{acl.key}",
+                marks | {"scloud:rule": acl.key},
+                direction=acl.direction,
+                priority=acl.priority,
+                match=acl.match,
+                action=acl.action,
+            )
+            acls.append(row)
+        # The whole set, not single members: an ACL that somebody slipped in goes away.
+        rows.put(group, "acls", acls, label=None if created else f"Port_Group {name}")
 
     @publishes
     def delete_security_group(self, security_group_id: str) -> None:
@@ -264,10 +266,18 @@ class OvnFabric:
     # Ports --------------------------------------------------------------------------------------
 
     @publishes
-    def ensure_ports(self, specs: Sequence[PortSpec], *, dry_run: bool = False) -> Changes:
-        """All ports with their DHCP, group and meters in one transaction."""
+    def ensure_ports(
+        self,
+        specs: Sequence[PortSpec],
+        *,
+        groups: Sequence[SecurityGroupSpec] = (),
+        dry_run: bool = False,
+    ) -> Changes:
+        """All groups, and all ports with their DHCP, group and meters, in one transaction."""
 
         def edit(rows: Editor) -> None:
+            for group in groups:
+                self._ensure_group(rows, group)
             for spec in specs:
                 self._ensure_port(rows, spec)
 
@@ -282,8 +292,6 @@ class OvnFabric:
             more["vm"] = spec.vm_id
         identity = " ".join([spec.mac, *map(str, spec.addresses)])
         options = rows.find("DHCP_Options", spec.switch_id) if spec.dhcp else None
-        before = rows.find("Logical_Switch_Port", spec.name)
-        earlier_switch_id = before.external_ids.get("scloud:switch") if before is not None else None
         port, _ = rows.ensure(
             "Logical_Switch_Port",
             spec.name,
@@ -296,12 +304,10 @@ class OvnFabric:
             enabled=[bool(spec.addresses)],
             dhcpv4_options=[] if options is None else [options],
         )
-        if earlier_switch_id not in (None, spec.switch_id):
-            earlier = rows.find("Logical_Switch", str(earlier_switch_id))
-            if earlier is not None:
-                rows.unlink(earlier, "ports", port, label=str(earlier_switch_id))
+        for earlier in rows.holding("Logical_Switch", "ports", port):
+            if earlier.uuid != switch.uuid:
                 self._put_meters(rows, earlier, spec.name, ())
-        rows.link(switch, "ports", port, label=spec.switch_id)
+        rows.link_only("Logical_Switch", switch, "ports", port, label=spec.switch_id)
         self._put_group(rows, port, spec)
         self._put_meters(rows, switch, spec.name, spec.qos)
 
@@ -312,8 +318,8 @@ class OvnFabric:
             if wanted is None:
                 raise FabricMissing(f"{spec.security_group_id} of {spec.nic_id} is not there")
             rows.link(wanted, "ports", port, label=spec.security_group_id)
-        for group in rows.groups_with(port):
-            if group is not wanted:
+        for group in rows.holding("Port_Group", "ports", port):
+            if wanted is None or group.uuid != wanted.uuid:
                 rows.unlink(group, "ports", port, label=group.name)
 
     def _put_meters(self, rows: Editor, switch: Any, port_name: str, qos: Sequence[Any]) -> None:
@@ -351,12 +357,14 @@ class OvnFabric:
         if port is None:
             for other in rows.named("Logical_Switch_Port", name):
                 raise ForeignRow(f"port {name} ({other.uuid}) belongs to somebody else")
+            # Of one that somebody else took away, the meters are left on the switch.
+            for meter in rows.meters_of(name):
+                for switch in rows.holding("Logical_Switch", "qos_rules", meter):
+                    rows.unlink(switch, "qos_rules", meter, label=name)
             return
-        switch = rows.find("Logical_Switch", port.external_ids.get("scloud:switch", ""))
-        if switch is None:
-            return
-        self._put_meters(rows, switch, name, ())
-        rows.unlink(switch, "ports", port, label=switch.name)
+        for switch in rows.holding("Logical_Switch", "ports", port):
+            self._put_meters(rows, switch, name, ())
+            rows.unlink(switch, "ports", port, label=switch.name)
 
     def port_observation(self, name: str) -> PortObservation:
         """``up`` from the northbound, the chassis from the southbound database if it is known."""
@@ -394,6 +402,10 @@ class OvnFabric:
                     else:
                         name = row.cidr if table == "DHCP_Options" else row.name
                         foreign.append(UnownedRow(table, name, str(row.uuid)))
+            for row in tables["QoS"].rows.values():
+                found = self._marks.kind_and_id(row)
+                if found is not None:
+                    owned.add(OwnedRow(*found))
         return Inventory(frozenset(owned), tuple(sorted(foreign, key=lambda r: (r.table, r.name))))
 
 

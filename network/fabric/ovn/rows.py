@@ -16,9 +16,54 @@ from ovs.db import data, types
 from network.fabric.base import ForeignRow, Kind
 
 _NAMESPACE: Final = uuid.UUID("6a0f6a5e-0d6f-4f3c-9d5c-0f5f3f9d7c11")
-_OWNER: Final = "scloud:owner"
-_KIND: Final = "scloud:kind"
-_ID: Final = "scloud:id"
+_PREFIX: Final = "scloud:"
+_OWNER: Final = f"{_PREFIX}owner"
+_KIND: Final = f"{_PREFIX}kind"
+_ID: Final = f"{_PREFIX}id"
+
+#: The columns, beside those that are written, that change what packets do. An owned row has the
+#: value of a new row in them. Those that a database does not have are left out.
+PLAIN: Final[Mapping[str, Mapping[str, object]]] = {
+    "Logical_Router": {
+        "enabled": [],
+        "load_balancer": [],
+        "load_balancer_group": [],
+        "nat": [],
+        "options": {},
+        "policies": [],
+        "static_routes": [],
+    },
+    "Logical_Router_Port": {
+        "enabled": [],
+        "gateway_chassis": [],
+        "ha_chassis_group": [],
+        "ipv6_ra_configs": {},
+        "options": {},
+        "peer": [],
+    },
+    "Logical_Switch": {
+        "acls": [],
+        "dns_records": [],
+        "forwarding_groups": [],
+        "load_balancer": [],
+        "load_balancer_group": [],
+        "other_config": {},
+    },
+    "Logical_Switch_Port": {
+        "dhcpv4_options": [],
+        "dhcpv6_options": [],
+        "enabled": [],
+        "ha_chassis_group": [],
+        "mirror_rules": [],
+        "options": {},
+        "parent_name": [],
+        "port_security": [],
+        "tag": [],
+        "tag_request": [],
+    },
+    "ACL": {"label": 0, "log": False, "options": {}, "tier": 0},
+    "QoS": {"action": {}},
+}
 
 
 class Marks:
@@ -70,12 +115,22 @@ class Editor:
         entry = rows.IndexEntry(name=name)
         yield from list(rows.indexes["name"].irange(entry, entry))
 
-    def groups_with(self, port: Any) -> list[Any]:
-        """The owner's port groups that have ``port`` as a member."""
+    def holding(self, table: str, column: str, child: Any) -> list[Any]:
+        """The owner's rows of ``table`` that have ``child`` in a set of references."""
+        member = data.Atom(types.UuidType, child.uuid)
         return [
-            group
-            for group in self._tables["Port_Group"].rows.values()
-            if self._marks.kind_and_id(group) is not None and port.uuid in _members(group, "ports")
+            row
+            for row in list(self._tables[table].rows.values())
+            if _holds(row, column, member) and self._marks.kind_and_id(row) is not None
+        ]
+
+    def meters_of(self, port_name: str) -> list[Any]:
+        """The owner's QoS rows of a port, wherever they are."""
+        return [
+            row
+            for row in list(self._tables["QoS"].rows.values())
+            if row.external_ids.get("scloud:port") == port_name
+            and self._marks.kind_and_id(row) is not None
         ]
 
     def ensure(
@@ -103,16 +158,36 @@ class Editor:
             row.external_ids = dict(marks)
         else:
             self._put_marks(row, marks, label=f"{table} {name or key}")
+            self._put_plain(row, table, columns, label=f"{table} {name or key}")
         return row, created
 
     def _put_marks(self, row: Any, marks: Mapping[str, str], *, label: str) -> None:
-        wrong = {key: value for key, value in marks.items() if row.external_ids.get(key) != value}
-        if not wrong:
+        there = dict(row.external_ids)
+        wrong = {key: value for key, value in marks.items() if there.get(key) != value}
+        surplus = [key for key in there if key.startswith(_PREFIX) and key not in marks]
+        if not wrong and not surplus:
             return
         self.changes.append(f"{label}: external_ids corrected")
         if not self._rehearsal:
             for key, value in wrong.items():
                 row.setkey("external_ids", key, value)
+            for key in surplus:
+                row.delkey("external_ids", key)
+
+    def _put_plain(
+        self, row: Any, table: str, columns: Mapping[str, object], *, label: str
+    ) -> None:
+        """Give the columns that nobody asked for back the value that a new row has."""
+        for column, default in PLAIN.get(table, {}).items():
+            # Read where the library keeps it: what is referred to may not be mirrored here.
+            datum = (row._data or {}).get(column)
+            if datum is None or column in columns:
+                continue
+            is_set = default in ([], {})
+            if datum.values if is_set else getattr(row, column) != default:
+                self.changes.append(f"{label}: {column} corrected")
+                if not self._rehearsal:
+                    setattr(row, column, default)
 
     def put(self, row: Any, column: str, value: object, *, label: str | None) -> None:
         """Write a column if it differs; noted as a change unless ``label`` is None (a new row)."""
@@ -143,15 +218,22 @@ class Editor:
         if not self._rehearsal:
             row.delvalue(column, child.uuid)
 
+    def link_only(self, table: str, row: Any, column: str, child: Any, *, label: str) -> None:
+        """Put ``child`` into a set of ``row``, and take it out of those of the table's others."""
+        for other in self.holding(table, column, child):
+            if other.uuid != row.uuid:
+                self.unlink(other, column, child, label=other.name)
+        self.link(row, column, child, label=label)
 
-def _holds(row: Any, column: str, member: Any) -> bool:
+
+def _holds(row: Any, column: str, member: data.Atom) -> bool:
     """Whether a set of references held ``member`` when the transaction began.
 
     Looked up where the library keeps it: reading the column would build an object per member, for
     every group of the region.
     """
     datum = (row._data or {}).get(column)
-    return datum is not None and data.Atom(types.UuidType, member.uuid) in datum.values
+    return datum is not None and member in datum.values
 
 
 def _members(row: Any, column: str) -> set[uuid.UUID]:

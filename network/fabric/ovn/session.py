@@ -137,6 +137,9 @@ class Session:
         end = time.monotonic() + self._timeout_s
         while not _is_up(api.idl):
             if time.monotonic() > end:
+                # Not this one again: it refuses a cluster that was restored from a backup, because
+                # it has seen a later state of it.
+                self._discard(api)
                 raise FabricUnreachable(f"{self._address} is not connected")
             time.sleep(0.02)
         return api
@@ -161,7 +164,9 @@ class Session:
         schema = _fetch_schema(self._address, self._schema, self._timeout_s)
         helper = ovs.db.idl.SchemaHelper(schema_json=schema)
         for table, columns in self._columns.items():
-            helper.register_columns(table, list(columns))
+            # A database of an earlier release has fewer columns.
+            known = schema["tables"][table]["columns"]
+            helper.register_columns(table, [one for one in columns if one in known])
         idl = connection.OvsdbIdl(self._address, helper)
         for table, columns in self._columns.items():
             if columns[0] in _INDEXED:
