@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import time
@@ -31,7 +30,7 @@ from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 from tests.network.estates import Estate
-from tests.network.fabric.conftest import SCHEMAS, Databases, running
+from tests.network.fabric.conftest import SCHEMAS, Databases, dump, running
 
 pytestmark = pytest.mark.django_db
 Dump = dict[Any, Any]
@@ -80,21 +79,7 @@ class Ovn:
     databases: Databases
 
     def dump(self) -> Dump:
-        said = subprocess.run(
-            ["ovsdb-client", "--format=json", "dump", self.databases.nb, "OVN_Northbound"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        found = {}
-        for line in said.splitlines():
-            table = json.loads(line)
-            rows = [
-                {name: _sorted(value) for name, value in zip(table["headings"], row, strict=True)}
-                for row in table["data"]
-            ]
-            found[table["caption"]] = sorted(rows, key=lambda row: str(row["_uuid"]))
-        return found
+        return dump(self.databases)
 
     def empty(self) -> None:
         self._replace(None)
@@ -116,13 +101,6 @@ class Ovn:
         else:
             file.write_bytes(content)
         self.databases.start_server("nb")
-
-
-def _sorted(value: Any) -> Any:
-    """Sets and maps have no order."""
-    if isinstance(value, list) and len(value) == 2 and value[0] in ("set", "map"):
-        return [value[0], sorted(value[1], key=str)]
-    return value
 
 
 @pytest.fixture(params=["fake", pytest.param("ovn", marks=pytest.mark.lab)])

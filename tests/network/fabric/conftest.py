@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,32 @@ def _state(pid: int) -> bytes:
         return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return b"Z"
+
+
+def dump(databases: Databases) -> dict[str, Any]:
+    """The whole northbound database, the UUIDs of its rows included, by table."""
+    said = subprocess.run(
+        ["ovsdb-client", "--format=json", "dump", databases.nb, "OVN_Northbound"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found = {}
+    for line in said.splitlines():
+        table = json.loads(line)
+        rows = [
+            {name: _in_order(value) for name, value in zip(table["headings"], row, strict=True)}
+            for row in table["data"]
+        ]
+        found[table["caption"]] = sorted(rows, key=lambda row: str(row["_uuid"]))
+    return found
+
+
+def _in_order(value: Any) -> Any:
+    """Sets and maps have no order."""
+    if isinstance(value, list) and len(value) == 2 and value[0] in ("set", "map"):
+        return [value[0], sorted(value[1], key=str)]
+    return value
 
 
 @contextmanager

@@ -172,6 +172,33 @@ def test_ports_are_made_all_or_none(fabric: Fabric, things: Things) -> None:
     assert fabric.list_owned().owned == things.rows
 
 
+def test_groups_are_made_together_with_the_ports_that_come_into_them(
+    fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    left = replace(things.group, rules=())
+    entered = replace(things.group, id=new_id("sg"))
+    port = replace(things.port, security_group_id=entered.id)
+    rehearsed = fabric.ensure_ports([port], groups=[left, entered], dry_run=True)
+    assert fabric.list_owned().owned == things.rows
+    assert fabric.ensure_ports([port], groups=[left, entered]) == rehearsed != ()
+    assert fabric.ensure_ports([port], groups=[left, entered]) == ()
+    assert fabric.ensure_security_group(left) == ()
+    assert fabric.ensure_security_group(entered) == ()
+    assert fabric.ensure_ports([port]) == ()
+
+
+def test_groups_are_not_made_without_their_ports(fabric: Fabric, things: Things) -> None:
+    things.ensure_all(fabric)
+    entered = replace(things.group, id=new_id("sg"))
+    port = replace(things.port, security_group_id=entered.id, switch_id="subnet-no")
+    for dry_run in (True, False):
+        with pytest.raises(FabricMissing):
+            fabric.ensure_ports([port], groups=[entered], dry_run=dry_run)
+    assert fabric.list_owned().owned == things.rows
+    assert fabric.ensure_ports([things.port]) == ()
+
+
 def test_what_is_used_cannot_be_deleted(fabric: Fabric, things: Things) -> None:
     things.ensure_all(fabric)
     for delete, thing_id in (

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -18,13 +22,17 @@ from network.fabric.base import (
     FabricUnreachable,
     ForeignRow,
     IpProtocol,
+    Kind,
+    OwnedRow,
     RuleAction,
     RulePriority,
     RuleSpec,
     SecurityGroupSpec,
+    VpcSpec,
     router_mac,
 )
-from tests.network.fabric.conftest import Databases
+from scloud.lib.ids import new_id
+from tests.network.fabric.conftest import SCHEMAS, Databases, dump
 from tests.network.fabric.test_contract import Things
 
 pytestmark = pytest.mark.lab
@@ -146,6 +154,179 @@ def test_what_somebody_meddled_with_is_put_right(
     assert things.subnet.id in meddle("lrp-list", things.vpc.id)
     assert fabric.ensure_subnet(things.subnet) == ()
     assert fabric.ensure_ports([things.port]) == ()
+
+
+#: What somebody does to a row of ours, and which call finds it. ``{port}`` and so on are names.
+HUNG_ON: list[tuple[str, list[str], str]] = [
+    ("vpc", ["lr-route-add", "{vpc}", "0.0.0.0/0", "10.0.0.9"], "static_routes"),
+    ("vpc", ["lr-nat-add", "{vpc}", "snat", "192.0.2.1", "10.0.0.0/24"], "nat"),
+    ("vpc", ["lr-policy-add", "{vpc}", "10", "ip4", "drop"], "policies"),
+    ("vpc", ["set", "Logical_Router", "{vpc}", "enabled=false"], "enabled"),
+    ("subnet", ["acl-add", "{subnet}", "to-lport", "5000", "ip", "allow"], "acls"),
+    ("subnet", ["set", "Logical_Switch", "{subnet}", "other_config:mcast_snoop=true"],
+     "other_config"),
+    ("subnet", ["add", "Logical_Router", "{other_vpc}", "ports", "{gateway}"],
+     "removed from ports"),
+    ("subnet", ["set", "Logical_Router_Port", "{subnet}-gw", "enabled=false"], "enabled"),
+    ("subnet", ["set", "Logical_Switch_Port", "{subnet}-router", "enabled=false"], "enabled"),
+    ("group", ["set", "ACL", "{acl}", "log=true"], "log"),
+    ("ports", ["set", "Logical_Switch_Port", "{port}", "options:requested-chassis=h9"],
+     "options"),
+    ("ports", ["set", "Logical_Switch_Port", "{port}", "tag=7"], "tag"),
+    ("ports", ["set", "Logical_Switch_Port", "{port}", "external_ids:scloud\\:old=1"],
+     "external_ids"),
+    ("ports", ["add", "Logical_Switch", "{other_subnet}", "ports", "{port_uuid}"],
+     "removed from ports"),
+    ("ports", ["add", "Port_Group", "{other_group}", "ports", "{port_uuid}"],
+     "removed from ports"),
+    ("ports", ["set", "QoS", "{meter}", "action:dscp=5"], "action"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "meddling", "told"), HUNG_ON, ids=[f"{c}-{t}-{m[0]}-{n}" for n, (c, m, t) in
+                                                enumerate(HUNG_ON)]
+)  # fmt: skip
+def test_what_somebody_hung_on_a_row_is_taken_off_again(
+    own_databases: Databases,
+    fabric: Fabric,
+    things: Things,
+    call: str,
+    meddling: list[str],
+    told: str,
+) -> None:
+    other = Things()
+    things.ensure_all(fabric)
+    other.ensure_all(fabric)
+    nbctl = own_databases.nbctl
+
+    def found(table: str, *which: str) -> str:
+        return nbctl("--bare", "--columns=_uuid", "find", table, *which).split()[0]
+
+    names = {
+        "vpc": things.vpc.id,
+        "other_vpc": other.vpc.id,
+        "subnet": things.subnet.id,
+        "other_subnet": other.subnet.id,
+        "other_group": other.group.id.replace("-", "_"),
+        "port": things.port.name,
+        "port_uuid": found("Logical_Switch_Port", f"name={things.port.name}"),
+        "gateway": found("Logical_Router_Port", f"name={things.subnet.id}-gw"),
+        "acl": found(
+            "ACL",
+            f"external_ids:scloud\\:id={things.group.id}",
+            "external_ids:scloud\\:rule=deny-in",
+        ),
+        "meter": found("QoS", f"external_ids:scloud\\:port={things.port.name}"),
+    }
+    before = dump(own_databases)
+    nbctl(*(word.format(**names) for word in meddling))
+    time.sleep(0.2)
+
+    def ensure(*, dry_run: bool = False) -> tuple[str, ...]:
+        if call == "vpc":
+            return fabric.ensure_vpc(things.vpc, dry_run=dry_run)
+        if call == "subnet":
+            return fabric.ensure_subnet(things.subnet, dry_run=dry_run)
+        if call == "group":
+            return fabric.ensure_security_group(things.group, dry_run=dry_run)
+        return fabric.ensure_ports([things.port], dry_run=dry_run)
+
+    rehearsed = ensure(dry_run=True)
+    assert len(rehearsed) == 1
+    assert told in rehearsed[0]
+    assert ensure() == rehearsed
+    assert ensure() == ()
+    assert dump(own_databases) == before
+
+
+def test_marks_of_others_on_a_row_stay(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    own_databases.nbctl("set", "Logical_Router", things.vpc.id, "external_ids:note=x")
+    time.sleep(0.2)
+    assert fabric.ensure_vpc(things.vpc) == ()
+    assert "note=x" in own_databases.nbctl("get", "Logical_Router", things.vpc.id, "external_ids")
+
+
+def test_meters_of_a_port_that_somebody_took_away_are_seen_and_removed(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    own_databases.nbctl("lsp-del", things.port.name)
+    time.sleep(0.2)
+    assert OwnedRow(Kind.PORT, things.port.name) in fabric.list_owned().owned
+    fabric.delete_ports([things.port.name])
+    assert fabric.list_owned().ids(Kind.PORT) == set()
+    assert own_databases.nbctl("qos-list", things.subnet.id) == ""
+
+
+def test_a_port_that_is_on_a_wrong_switch_is_deleted_all_the_same(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    own_databases.nbctl(
+        "set", "Logical_Switch_Port", things.port.name, "external_ids:scloud\\:switch=elsewhere"
+    )
+    time.sleep(0.2)
+    fabric.delete_ports([things.port.name])
+    assert fabric.list_owned().ids(Kind.PORT) == set()
+
+
+def test_a_cluster_that_was_restored_from_a_backup_is_used_again(things: Things) -> None:
+    """A session that has seen a later state of a cluster would refuse it for ever."""
+    folder = Path(tempfile.mkdtemp(prefix="ovncl"))
+    found = Databases(folder, {})
+    schema = SCHEMAS / "ovn-nb.ovsschema"
+    here = f"unix:{folder}/raft.sock"
+
+    def create(content: Path) -> None:
+        subprocess.run(
+            ["ovsdb-tool", "create-cluster", folder / "nb.db", content, here], check=True
+        )
+        found.start_server("nb")
+
+    create(schema)
+    fabric = ovn.connect(found.nb, owner="box", timeout_s=TIMEOUT_S)
+    try:
+        ensure_vpc_soon(fabric, things)
+        backup = folder / "backup.db"
+        with backup.open("wb") as file:
+            subprocess.run(["ovsdb-client", "backup", found.nb], stdout=file, check=True)
+        for _ in range(30):
+            fabric.ensure_vpc(VpcSpec(new_id("vpc")))
+        found.stop("nb")
+        (folder / "nb.db").unlink()
+        (folder / ".nb.db.~lock~").unlink(missing_ok=True)
+        create(backup)
+        end = time.monotonic() + 30
+        while True:
+            # Reading only, as the reconciler begins.
+            try:
+                owned = fabric.list_owned().owned
+                break
+            except FabricUnreachable:
+                assert time.monotonic() < end
+        assert {row.id for row in owned} == {things.vpc.id}
+        assert fabric.ensure_subnet(things.subnet)
+    finally:
+        fabric.close()
+        for name in list(found.pids):
+            found.stop(name)
+        shutil.rmtree(folder)
+
+
+def ensure_vpc_soon(fabric: Fabric, things: Things) -> None:
+    """Once the cluster of one has chosen its leader."""
+    end = time.monotonic() + 15
+    while True:
+        try:
+            fabric.ensure_vpc(things.vpc)
+            return
+        except FabricUnreachable:
+            assert time.monotonic() < end
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", ["router", "switch", "group", "port"])
