@@ -24,7 +24,7 @@ def apply_again(*, actor: Actor, row: Applied) -> None:
 
 
 @action("platform.reconcile_network")
-def reconcile_region(*, actor: Actor, region: Region, repair: bool = True) -> None:
+def reconcile_region(*, actor: Actor, region: Region, repair: bool = True) -> Job:
     """Compare a region's rows with its fabric now, and put right what may be put right.
 
     Without ``repair`` it is compared only.
@@ -33,7 +33,7 @@ def reconcile_region(*, actor: Actor, region: Region, repair: bool = True) -> No
     title = (
         _("Reconcile the network of %(name)s") if repair else _("Compare the network of %(name)s")
     )
-    jobs.enqueue(
+    return jobs.enqueue(
         kind="network.reconcile",
         tenant=None,
         title=title % {"name": region.name},

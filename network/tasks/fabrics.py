@@ -43,7 +43,13 @@ def fabric_of(region: Region) -> Fabric:
     with _lock:
         if key not in _open:
             _open[key] = connect(region.ovn_nb, owner=region.pk, timeout_s=TIMEOUT_S)
-        return _open[key]
+        found = _open[key]
+        moved = [one for one in _open if one[0] == region.pk and one != key]
+        left = [_open.pop(one) for one in moved]
+    # The region's database is elsewhere now: nobody asks the former one again.
+    for fabric in left:
+        fabric.close()
+    return found
 
 
 def trace_in(region: Region, spec: TraceSpec) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +15,14 @@ from django.db import transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from network.actions import (
+    NicRequest,
+    RuleInput,
+    change_security_group,
+    create_nics,
+    ensure_tenant_defaults,
+)
+from network.actions.security import add_rule, create_security_group
 from network.fabric import fake
 from network.fabric.base import Fabric, Kind, PortSpec, SecurityGroupSpec
 from network.models import (
@@ -25,10 +33,13 @@ from network.models import (
     Vpc,
 )
 from network.sweeps import reconcile
-from network.tasks import fabrics
+from network.tasks import fabrics, plumbing
+from scloud.jobs import runner
+from scloud.jobs.models import Job
 from scloud.resources.models import Region
+from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
-from scloud.tenancy.scoping import scopes_disabled
+from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.network.estates import Estate
 from tests.network.fabric.conftest import SCHEMAS, Databases, dump, running
 
@@ -140,7 +151,7 @@ def answering(region: Region) -> Fabric:
 
 
 SOME = settings(
-    max_examples=12,
+    max_examples=4,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -306,7 +317,7 @@ def passes(state: Dump) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-@settings(SOME, max_examples=40)
+@settings(SOME, max_examples=8)
 @given(seed=seeds, steps=st.integers(1, 40))
 def test_while_it_is_repaired_no_port_lets_through_what_it_did_not_before_and_shall_not_after(
     region: Region,
@@ -342,3 +353,64 @@ def test_while_it_is_repaired_no_port_lets_through_what_it_did_not_before_and_sh
             # What was there and shall be there stays.
             assert before.keys() & after.keys() <= now.keys()
         world.things.clear()
+
+
+def test_a_nic_that_left_a_group_never_has_the_rules_that_came_later(
+    actor: Actor, region: Region, tenant: Tenant, world: fake.World, run_jobs: Callable[[], Any]
+) -> None:
+    """Whatever the order in which workers come to the two changes."""
+    with scope(tenant=tenant):
+        mine = ensure_tenant_defaults(tenant, region)
+        assert mine.subnet is not None
+        group = create_security_group(actor=actor, region=region, name="strict")
+        (nic,) = create_nics(
+            subnet=mine.subnet, requests=[NicRequest(vm_id="vm-1", security_group=group)]
+        )
+        run_jobs()
+        plumbing.ensure_nic_ports([nic])
+        name = str(nic.port_uuid)
+        before = passes(world.things)[name]
+        change_security_group(actor=actor, nic=nic, group=mine.security_group)
+        everything = RuleInput(
+            direction="in", protocol="all", cidr="0.0.0.0/0", ports="", action="accept",
+            priority="high",
+        )  # fmt: skip
+        add_rule(actor=actor, group=group, rule=everything)
+        states: list[Dump] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fabrics, "connect", lambda nb, **_: watched(world, region.pk, states))
+            fabrics.close_all()
+            # The later one first.
+            for job in Job.objects.filter(status="queued").order_by("-created_at"):
+                assert runner.run(job.pk) == "succeeded"
+        fabrics.close_all()
+    after = passes(world.things)[name]
+    assert {passes(state)[name] for state in states} == {before, after}
+    assert before != after
+    left = world.things[region.pk, Kind.SECURITY_GROUP, group.pk]
+    assert isinstance(left, SecurityGroupSpec)
+    assert "0.0.0.0/0" in {str(rule.remote) for rule in left.rules}
+
+
+def test_rules_are_applied_though_a_nic_that_moves_cannot_be(
+    actor: Actor, region: Region, tenant: Tenant, world: fake.World, run_jobs: Callable[[], Any]
+) -> None:
+    with scope(tenant=tenant):
+        mine = ensure_tenant_defaults(tenant, region)
+        assert mine.subnet is not None
+        group = create_security_group(actor=actor, region=region, name="one")
+        (nic,) = create_nics(
+            subnet=mine.subnet, requests=[NicRequest(vm_id="vm-1", security_group=group)]
+        )
+        run_jobs()
+        plumbing.ensure_nic_ports([nic])
+        change_security_group(actor=actor, nic=nic, group=None)
+        # Its port's name is somebody else's by now.
+        del world.things[region.pk, Kind.PORT, str(nic.port_uuid)]
+        world.foreign[Kind.PORT, str(nic.port_uuid)] = "Logical_Switch_Port"
+        group.rules.all().delete()
+        SecurityGroup.objects.filter(pk=group.pk).update(generation=9)
+        assert plumbing.apply_security_group(fabrics.fabric_of(region), group.pk)
+    kept = world.things[region.pk, Kind.SECURITY_GROUP, group.pk]
+    assert isinstance(kept, SecurityGroupSpec)
+    assert kept.rules == ()
