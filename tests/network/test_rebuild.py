@@ -355,6 +355,11 @@ def test_while_it_is_repaired_no_port_lets_through_what_it_did_not_before_and_sh
         world.things.clear()
 
 
+EVERYTHING = RuleInput(
+    direction="in", protocol="all", cidr="0.0.0.0/0", ports="", action="accept", priority="high"
+)
+
+
 def test_a_nic_that_left_a_group_never_has_the_rules_that_came_later(
     actor: Actor, region: Region, tenant: Tenant, world: fake.World, run_jobs: Callable[[], Any]
 ) -> None:
@@ -371,11 +376,7 @@ def test_a_nic_that_left_a_group_never_has_the_rules_that_came_later(
         name = str(nic.port_uuid)
         before = passes(world.things)[name]
         change_security_group(actor=actor, nic=nic, group=mine.security_group)
-        everything = RuleInput(
-            direction="in", protocol="all", cidr="0.0.0.0/0", ports="", action="accept",
-            priority="high",
-        )  # fmt: skip
-        add_rule(actor=actor, group=group, rule=everything)
+        add_rule(actor=actor, group=group, rule=EVERYTHING)
         states: list[Dump] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fabrics, "connect", lambda nb, **_: watched(world, region.pk, states))
@@ -385,8 +386,9 @@ def test_a_nic_that_left_a_group_never_has_the_rules_that_came_later(
                 assert runner.run(job.pk) == "succeeded"
         fabrics.close_all()
     after = passes(world.things)[name]
-    assert {passes(state)[name] for state in states} == {before, after}
+    assert {passes(state)[name] for state in states} <= {before, after}
     assert before != after
+    assert states
     left = world.things[region.pk, Kind.SECURITY_GROUP, group.pk]
     assert isinstance(left, SecurityGroupSpec)
     assert "0.0.0.0/0" in {str(rule.remote) for rule in left.rules}
@@ -399,6 +401,7 @@ def test_rules_are_applied_though_a_nic_that_moves_cannot_be(
         mine = ensure_tenant_defaults(tenant, region)
         assert mine.subnet is not None
         group = create_security_group(actor=actor, region=region, name="one")
+        add_rule(actor=actor, group=group, rule=EVERYTHING)
         (nic,) = create_nics(
             subnet=mine.subnet, requests=[NicRequest(vm_id="vm-1", security_group=group)]
         )
