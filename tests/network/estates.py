@@ -208,7 +208,9 @@ class Estate:
     def _ip(self, nic: Nic) -> None:
         """One that is bound to the NIC; all of a NIC are on one VLAN."""
         first = nic.external_ips.first()
-        vlan = first.segment.vlan if first else self.rng.choice((None, 12))
+        vlan = self.rng.choice((None, 12))
+        if first is not None and first.segment is not None:
+            vlan = first.segment.vlan
         segment, address = self._outside(vlan)
         row = ExternalIp.objects.create(
             tenant=nic.tenant,
@@ -221,7 +223,7 @@ class Estate:
             status="bound",
             nic=nic,
             target_kind="vm",
-            target_id=nic.vm_id,
+            target_id=str(nic.vm_id),
             bound_at=timezone.now(),
         )
         ExternalAddress.objects.create(

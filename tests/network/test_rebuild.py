@@ -24,7 +24,7 @@ from network.actions import (
 )
 from network.actions.security import add_rule, create_security_group
 from network.fabric import fake
-from network.fabric.base import Fabric, Kind, PortSpec, SecurityGroupSpec
+from network.fabric.base import Fabric, FabricError, Kind, PortSpec, SecurityGroupSpec
 from network.models import (
     ExternalSegment,
     Nic,
@@ -142,7 +142,7 @@ def answering(region: Region) -> Fabric:
     for attempt in range(100):
         try:
             fabric.list_owned()
-        except fabrics.FabricError:
+        except FabricError:
             assert attempt < 99
             time.sleep(0.1)
             continue

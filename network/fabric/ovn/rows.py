@@ -11,8 +11,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ovs.db import data, types
-
 from network.fabric.base import ForeignRow, Kind
 
 _NAMESPACE: Final = uuid.UUID("6a0f6a5e-0d6f-4f3c-9d5c-0f5f3f9d7c11")
@@ -100,6 +98,8 @@ class Editor:
         # The library does not put its indexes back after an abort, so a rehearsal inserts rows
         # but leaves those that exist alone.
         self._rehearsal = rehearsal
+        #: By table and column: which rows have which members.
+        self._holders: dict[tuple[str, str], dict[uuid.UUID, list[Any]]] = {}
         self.changes: list[str] = []
 
     def find(self, table: str, key: str) -> Any:
@@ -116,13 +116,20 @@ class Editor:
         yield from list(rows.indexes["name"].irange(entry, entry))
 
     def holding(self, table: str, column: str, child: Any) -> list[Any]:
-        """The owner's rows of ``table`` that have ``child`` in a set of references."""
-        member = data.Atom(types.UuidType, child.uuid)
-        return [
-            row
-            for row in list(self._tables[table].rows.values())
-            if _holds(row, column, member) and self._marks.kind_and_id(row) is not None
-        ]
+        """The owner's rows of ``table`` that had ``child`` in a set of references.
+
+        As it was when the transaction began. Read once for all children, and where the library
+        keeps it: reading the column would build an object per member.
+        """
+        holders = self._holders.get((table, column))
+        if holders is None:
+            holders = self._holders[table, column] = {}
+            for row in self._tables[table].rows.values():
+                datum = (row._data or {}).get(column)
+                for member in () if datum is None else datum.values:
+                    holders.setdefault(member.value, []).append(row)
+        found = holders.get(child.uuid, ())
+        return [row for row in found if self._marks.kind_and_id(row) is not None]
 
     def meters_of(self, port_name: str) -> list[Any]:
         """The owner's QoS rows of a port, wherever they are."""
@@ -224,16 +231,6 @@ class Editor:
             if other.uuid != row.uuid:
                 self.unlink(other, column, child, label=other.name)
         self.link(row, column, child, label=label)
-
-
-def _holds(row: Any, column: str, member: data.Atom) -> bool:
-    """Whether a set of references held ``member`` when the transaction began.
-
-    Looked up where the library keeps it: reading the column would build an object per member, for
-    every group of the region.
-    """
-    datum = (row._data or {}).get(column)
-    return datum is not None and member in datum.values
 
 
 def _members(row: Any, column: str) -> set[uuid.UUID]:
