@@ -98,6 +98,11 @@ class Guests:
         self.nbctl(*words[1:])
         assert self.owned() == []
 
+    def sweep(self) -> list[reconcile.Drift]:
+        """Compare and repair; what others have in the lab's database is none of this region's."""
+        told = reconcile.reconcile(self.region)
+        return [drift for drift in told if drift.problem != "foreign"]
+
     @contextmanager
     def talking(self) -> Iterator[Talk]:
         """Pings at 20 a second, and tries of the forbidden port every 50 ms."""
@@ -191,7 +196,7 @@ def test_the_sweep_brings_back_what_is_allowed_and_never_opens_what_is_not(guest
         # Long enough for every host to have taken the flows away.
         time.sleep(3)
         begun = time.time()
-        told = reconcile.reconcile(guests.region)
+        told = guests.sweep()
         took = time.time() - begun
         time.sleep(5)
     assert {drift.problem for drift in told} == {"missing"}
@@ -202,7 +207,7 @@ def test_the_sweep_brings_back_what_is_allowed_and_never_opens_what_is_not(guest
     back_after_s = next(one for one in talk.answered if one > begun) - begun
     print(f"rebuilt in {took:.2f} s, answers {back_after_s:.2f} s after the sweep began")
     assert back_after_s < 10
-    assert reconcile.reconcile(guests.region) == []
+    assert guests.sweep() == []
 
 
 def test_nothing_is_interrupted_while_northd_is_paused(guests: Guests) -> None:
@@ -214,9 +219,8 @@ def test_nothing_is_interrupted_while_northd_is_paused(guests: Guests) -> None:
             assert guests.northd("status") == "Status: paused"
             guests.lose_everything()
             time.sleep(1)
-            told = reconcile.reconcile(guests.region)
-            assert all(drift.repaired for drift in told)
-            assert reconcile.reconcile(guests.region) == []
+            assert all(drift.repaired for drift in guests.sweep())
+            assert guests.sweep() == []
         finally:
             guests.northd("resume")
         time.sleep(4)
