@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('network', '0005_external_network'),
+        ('network', '0006_vnc_address'),
     ]
 
     operations = [
