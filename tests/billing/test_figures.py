@@ -73,6 +73,7 @@ def test_the_last_of_a_quota_is_given(tenant: Tenant, region: Region) -> None:
         assert (refused.value.numbers["used"], refused.value.numbers["asked"]) == (3, 3)
     quotas.resize(tenant, region, {"vcpu": 5}, "vm-a")
     # Nothing more is held, and what nobody asks for is not looked at.
+    QuotaLimit.objects.update(limit=1)
     quotas.check_wanted(tenant, region, {"vcpu": 0})
     quotas.take(tenant, region, {"vcpu": 0, "vms": 1}, "vm-a")
     held = QuotaClaim.objects.filter(resource_id="vm-a")
