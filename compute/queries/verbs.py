@@ -12,7 +12,8 @@ from compute.queries import catalogue
 from compute.queries import disks as disk_queries
 from compute.queries.vms import UNLISTED
 from compute.rules.orders import DiskOrder, disk_order
-from network.models import SecurityGroup
+from network.models import SecurityGroup, Subnet
+from network.queries import vpcs as vpc_queries
 from scloud.lib.errors import InvalidInput
 from scloud.lib.sizes import size_mib
 from scloud.tenancy.actor import Actor
@@ -31,6 +32,12 @@ def images(actor: Actor, vm: VM) -> QuerySet[Image]:
 def security_groups(actor: Actor, vm: VM) -> QuerySet[SecurityGroup]:
     found: QuerySet[SecurityGroup] = SecurityGroup.objects.filter(region=vm.region)
     return found
+
+
+@rows("compute.subnets_of_vpc")
+def subnets_of_vpc(actor: Actor, vm: VM) -> QuerySet[Subnet]:
+    """Return the subnets of the VPC that the VM is in."""
+    return vpc_queries.subnets_around(vm.pk)
 
 
 @rows("compute.vms")

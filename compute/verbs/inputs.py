@@ -85,6 +85,24 @@ class SecurityGroupsInput(VerbInput):
     external = Reference("compute.security_groups", what="security group", allow_null=True)
 
 
+class PrivateIpInput(VerbInput):
+    """Another private address; what is left out is chosen automatically or stays."""
+
+    subnet = Reference(
+        "compute.subnets_of_vpc",
+        what="subnet",
+        allow_null=True,
+        default=None,
+        help_text="One of the VPC that the VM is in; default: its own.",
+    )
+    address = serializers.CharField(
+        max_length=200,
+        allow_blank=True,
+        default="",
+        help_text="Empty for the lowest free one.",
+    )
+
+
 class VncInformationShape(serializers.Serializer[Any]):
     """What a VNC client needs; the password is shown this once."""
 

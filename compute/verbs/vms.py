@@ -248,6 +248,27 @@ _PUBLIC = (
         ),
     ),
     Verb(
+        "change_private_ip",
+        _("Change private IP"),
+        STOPPED,
+        icon="network",
+        event="vm.private_ip_changed",
+        input=inputs.PrivateIpInput,
+        route=Route(
+            "Give a stopped VM another private address, of its subnet or another one of its VPC.",
+            answer=Answer.ROW,
+            example=("A chosen one", {"subnet": "subnet-7h2k9d0qz", "address": "10.0.1.20"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            text=_(
+                "The VM has the new address when it starts next. The present one becomes free for "
+                "other VMs."
+            ),
+            done=_("%(name)s has another private IP."),
+        ),
+    ),
+    Verb(
         "make_image",
         _("Make image"),
         STOPPED,

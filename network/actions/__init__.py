@@ -23,6 +23,7 @@ from network.actions.security import (
     rename_security_group,
 )
 from network.actions.vpcs import (
+    configure_subnet,
     create_subnet,
     create_vpc,
     delete_subnet,
@@ -41,6 +42,7 @@ __all__ = [
     "add_template",
     "assign_security_group",
     "change_security_group",
+    "configure_subnet",
     "copy_security_group",
     "create_nics",
     "create_security_group",

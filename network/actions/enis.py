@@ -75,7 +75,7 @@ def check_order(tenant: Tenant, order: EniOrder) -> EniOrder:
         external_orders.check_segment(tenant, order.segment, order.region)
         external_orders.check_bandwidth(order.segment, order.bandwidth_mbps)
         external_addresses.check_all(order.segment, [address], 1, field="address")
-    elif order.subnet is not None and address:
+    elif order.subnet is not None:
         addresses.check_all(order.subnet, [address])
     return replace(
         order,

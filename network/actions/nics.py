@@ -31,8 +31,12 @@ class NicRequest:
     kind: str = NicKind.DEFAULT
 
 
-def create_nics(*, subnet: Subnet, requests: Sequence[NicRequest]) -> list[Nic]:
+def create_nics(
+    *, subnet: Subnet, requests: Sequence[NicRequest], field: str = "address"
+) -> list[Nic]:
     """Make internal NICs with addresses in one subnet: all of them or none.
+
+    ``field`` is what a refusal of an address names.
 
     Runs in the caller's transaction, which must have taken account and quota locks before, and
     keeps the subnet locked until it ends. Makes no job: the VM's own job calls
@@ -48,7 +52,7 @@ def create_nics(*, subnet: Subnet, requests: Sequence[NicRequest]) -> list[Nic]:
                 field="internal_security_group",
             )
     still_there(SecurityGroup, list(groups), field="internal_security_group")
-    chosen = addresses.allocate(subnet, [one.address or None for one in requests])
+    chosen = addresses.allocate(subnet, [one.address for one in requests], field=field)
     nics = []
     for request, address in zip(requests, chosen, strict=True):
         nic = Nic(
@@ -86,6 +90,47 @@ def external_nic(*, tenant: Tenant, region: Region, vm_id: str, group: SecurityG
     Nic.objects.bulk_create([nic], ignore_conflicts=True)
     found: Nic = Nic.objects.select_related("region").get(vm_id=vm_id, index=EXTERNAL_INDEX)
     return found
+
+
+def move_nic(nic: Nic, subnet: Subnet, address: str | None, *, actor: Actor) -> Nic:
+    """Give a VM's internal NIC another address, of its subnet or of another one of its VPC.
+
+    Runs in the transaction of an action that makes sure that nothing uses the NIC now. None takes
+    the lowest free address. What the NIC had is free once the network has the new address at its
+    port, so that no two ports ever have it. Raises NotFound, InvalidInput (``vpc_differs``,
+    ``address_unchanged``) and what :func:`network.actions.addresses.allocate` raises.
+    """
+    assert nic.subnet is not None
+    if subnet.vpc_id != nic.subnet.vpc_id:
+        raise InvalidInput(
+            _("Subnet %(name)s is in another VPC.") % {"name": subnet.name},
+            code="vpc_differs",
+            field="subnet",
+            remedy=_("Choose a subnet of the VPC that the VM is in."),
+        )
+    asked = (address or "").strip()
+    same = subnet.pk == nic.subnet_id
+    held = [str(one) for one in nic.addresses.all()]
+    if same and asked in held:
+        raise InvalidInput(
+            _("%(address)s is its address already.") % {"address": asked},
+            code="address_unchanged",
+            field="address",
+            remedy=_("Choose another address, or leave it empty."),
+        )
+    (chosen,) = addresses.allocate(subnet, [asked])
+    fresh: Nic = locked(nic)
+    audit.note(before={"subnet": fresh.subnet_id, "address": addresses.give_up(fresh)})
+    fresh.subnet = subnet
+    fresh.save(update_fields=["subnet"])
+    addresses.hold(fresh, chosen)
+    audit.note(after={"subnet": subnet.pk, "address": str(chosen)})
+    changed(fresh)
+    tell(fresh, "address_changed", vm=fresh.vm_id, address=str(chosen))
+    enqueue_sync(
+        fresh, actor=actor, title=_("Change the address of %(name)s") % {"name": fresh.name}
+    )
+    return fresh
 
 
 def release_nics(vm_id: str) -> int:

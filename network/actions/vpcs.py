@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from django.utils.translation import gettext as _
@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from billing import quotas
 from network.actions.common import (
     bury_and_remove,
+    changed,
     checked_name,
     checked_text,
     enqueue_sync,
@@ -29,8 +30,18 @@ from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 
 MOST_DNS_SERVERS = 3
+#: With the VPC's own range, what an option of DHCP can hold.
+MOST_ROUTES = 20
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")
 _RESERVED = IPv4Network("240.0.0.0/4")
+#: What no packet can be sent to through another VM.
+_UNROUTABLE = (
+    _THIS_NETWORK,
+    IPv4Network("127.0.0.0/8"),
+    IPv4Network("169.254.0.0/16"),
+    IPv4Network("224.0.0.0/4"),
+    _RESERVED,
+)
 
 
 @action("network.create_vpc")
@@ -104,11 +115,13 @@ def create_subnet(
     cidr: str,
     remark: str = "",
     dns_servers: Sequence[str] = (),
+    routes: Sequence[Mapping[str, str]] = (),
 ) -> Subnet:
     """Create a subnet in a VPC; its gateway is the first address.
 
     Raises InvalidInput (``invalid_name``, ``cidr_invalid``, ``cidr_mask``, ``cidr_outside_vpc``,
-    ``dns_invalid``), Conflict (``cidr_overlaps``), NotFound and QuotaExceeded.
+    and as :func:`configure_subnet` does), Conflict (``cidr_overlaps``), NotFound and
+    QuotaExceeded.
     """
     tenant = tenant_of(actor)
     network = ranges.parse_ipv4_network(
@@ -116,6 +129,7 @@ def create_subnet(
     )
     subnet_id = new_id("subnet")
     dns = _checked_dns(dns_servers, network)
+    static = _checked_routes(routes, network, vpc.network)
     quotas.take(tenant, vpc.region, {"subnets": 1}, subnet_id)
     # The lock keeps a second subnet of the same range, and the VPC's deletion, waiting.
     row: Vpc = locked(vpc)
@@ -129,6 +143,7 @@ def create_subnet(
         remark=checked_text(remark, field="remark"),
         cidr=str(network),
         dns_servers=dns,
+        routes=static,
     )
     subnet.save(force_insert=True)
     audit.note(subnet, after={"name": subnet.name, "cidr": subnet.cidr, "vpc": row.pk})
@@ -143,6 +158,49 @@ def rename_subnet(
 ) -> Subnet:
     """Change name and remark; None leaves one as it is. Raises InvalidInput, NotFound."""
     return rename(subnet, name, remark)
+
+
+@action("network.configure_subnet")
+def configure_subnet(
+    *,
+    actor: Actor,
+    subnet: Subnet,
+    dns_servers: Sequence[str] | None = None,
+    routes: Sequence[Mapping[str, str]] | None = None,
+) -> Subnet:
+    """Change the DNS servers and the static routes of a subnet; None leaves one as it is.
+
+    A route is a ``destination`` and a ``next_hop``. The NIC that has the address of a next hop may
+    from then on receive and send for the destination too. Guests are told by DHCP, and by their
+    seed when they boot. Raises InvalidInput (``dns_invalid``, ``dns_unusable``,
+    ``routes_too_many``; of one route, with its ``line``: ``route_destination_invalid``,
+    ``route_destination_unusable``, ``route_within_vpc``, ``route_next_hop_invalid``,
+    ``route_repeated``) and NotFound.
+    """
+    row: Subnet = locked(subnet)
+    before = {"dns_servers": list(row.dns_servers), "routes": list(row.routes)}
+    if dns_servers is not None:
+        row.dns_servers = _checked_dns(dns_servers, row.network)
+    if routes is not None:
+        row.routes = _checked_routes(routes, row.network, row.vpc.network)
+    after = {"dns_servers": row.dns_servers, "routes": row.routes}
+    if after == before:
+        return row
+    hops = {ranges.StaticRoute.parse(text).next_hop for text in {*before["routes"]} ^ {*row.routes}}
+    row.save(update_fields=["dns_servers", "routes"])
+    audit.note(row, before=before, after=after)
+    changed(row)
+    tell(row, "configured")
+    enqueue_sync(row, actor=actor, title=_("Configure subnet %(name)s") % {"name": row.name})
+    forwarding = Nic.objects.filter(
+        addresses__subnet=row, addresses__address__in=[str(one) for one in hops]
+    )
+    for nic in forwarding:
+        changed(nic)
+        enqueue_sync(
+            nic, actor=actor, title=_("Apply the routes through %(name)s") % {"name": nic.name}
+        )
+    return row
 
 
 @action("network.delete_subnet")
@@ -183,6 +241,83 @@ def _checked_dns(servers: Sequence[str], network: IPv4Network) -> list[str]:
             numbers={"max": MOST_DNS_SERVERS, "given": len(cleaned)},
         )
     return list(dict.fromkeys(_checked_server(text, network) for text in cleaned))
+
+
+def _checked_routes(
+    routes: Sequence[Mapping[str, str]], network: IPv4Network, vpc: IPv4Network
+) -> list[str]:
+    """Return the routes as they are stored."""
+    if len(routes) > MOST_ROUTES:
+        raise InvalidInput(
+            _("At most %(most)s static routes are allowed.") % {"most": MOST_ROUTES},
+            code="routes_too_many",
+            field="routes",
+            numbers={"max": MOST_ROUTES, "given": len(routes)},
+        )
+    found: dict[IPv4Network, ranges.StaticRoute] = {}
+    for line, route in enumerate(routes, 1):
+        try:
+            destination = _destination(route.get("destination", ""), vpc)
+            if destination in found:
+                raise InvalidInput(
+                    _("%(destination)s has two routes.") % {"destination": destination},
+                    code="route_repeated",
+                    remedy=_("Keep one of them."),
+                )
+            hop = _next_hop(route.get("next_hop", ""), network)
+        except InvalidInput as error:
+            error.field = "routes"
+            error.message = _("Line %(line)s: %(message)s") % {
+                "line": line,
+                "message": error.message,
+            }
+            error.numbers = {"line": line}
+            raise
+        found[destination] = ranges.StaticRoute(destination, hop)
+    return [str(route) for route in found.values()]
+
+
+def _destination(text: str, vpc: IPv4Network) -> IPv4Network:
+    """A network that guests may be told to reach through another VM."""
+    try:
+        destination = ranges.parse_ipv4_network(text)
+    except InvalidInput as error:
+        error.code = "route_destination_invalid"
+        raise
+    if any(destination.overlaps(one) for one in _UNROUTABLE):
+        raise InvalidInput(
+            _("No route can lead to %(destination)s.") % {"destination": destination},
+            code="route_destination_unusable",
+            remedy=_(
+                "Choose a narrower range. Where everything else goes follows from the default "
+                "egress of each VM."
+            ),
+        )
+    if destination.overlaps(vpc):
+        raise InvalidInput(
+            _("%(destination)s overlaps the VPC's range %(vpc)s.")
+            % {"destination": destination, "vpc": vpc},
+            code="route_within_vpc",
+            remedy=_("Choose a range outside the VPC; its subnets reach each other already."),
+        )
+    return destination
+
+
+def _next_hop(text: str, network: IPv4Network) -> IPv4Address:
+    """An address of the subnet that a NIC can have."""
+    try:
+        hop = IPv4Address(text.strip())
+    except AddressValueError:
+        hop = None
+    nobodys = (network.network_address, ranges.gateway_of(network), network.broadcast_address)
+    if hop is None or hop not in network or hop in nobodys:
+        raise InvalidInput(
+            _("“%(text)s” cannot be a next hop in %(network)s.")
+            % {"text": text.strip()[:60], "network": network},
+            code="route_next_hop_invalid",
+            remedy=_("Enter the address of a VM in this subnet."),
+        )
+    return hop
 
 
 def _checked_server(text: str, network: IPv4Network) -> str:

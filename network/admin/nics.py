@@ -35,6 +35,7 @@ SHOWN_TRACES = 5
 
 class AddressInline(TabularInline):
     model = PrivateAddress
+    fk_name = "nic"
     fields = ("address", "subnet", "created_at")
     readonly_fields = fields
     can_delete = False
@@ -116,7 +117,7 @@ class TraceForm(forms.Form):
 
 @admin.register(PrivateAddress)
 class PrivateAddressAdmin(LookOnly):
-    list_display = ("address", "subnet", "nic", "tenant", "created_at")
-    list_select_related = ("subnet", "nic", "tenant")
+    list_display = ("address", "subnet", "nic", "leaving", "tenant", "created_at")
+    list_select_related = ("subnet", "nic", "leaving", "tenant")
     list_filter = ("subnet__region", "tenant")
     search_fields = ("address", "nic__id", "nic__vm_id", "subnet__id")

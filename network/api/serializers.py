@@ -16,9 +16,10 @@ from network.models import (
     SecurityGroupRule,
     Subnet,
     Vpc,
-    cidr,
 )
+from network.queries import vpcs as vpc_queries
 from network.verbs.inputs import GENEROUS as _GENEROUS
+from network.verbs.inputs import StaticRouteInput, StaticRouteShape
 from scloud.rest.shown import ShownSerializer
 from scloud.tenancy.actor import Actor
 from scloud.verbs import refusals
@@ -60,6 +61,7 @@ class SubnetSerializer(AllowedActionsMixin, ShownSerializer[Subnet]):
     status = serializers.CharField(read_only=True)
     gateway = serializers.SerializerMethodField()
     free_addresses = serializers.SerializerMethodField()
+    routes = serializers.SerializerMethodField()
 
     class Meta:
         model = Subnet
@@ -69,6 +71,7 @@ class SubnetSerializer(AllowedActionsMixin, ShownSerializer[Subnet]):
             "cidr",
             "gateway",
             "dns_servers",
+            "routes",
             "free_addresses",
             "allowed_actions",
         )
@@ -80,8 +83,15 @@ class SubnetSerializer(AllowedActionsMixin, ShownSerializer[Subnet]):
 
     def get_free_addresses(self, subnet: Subnet) -> int:
         """Return how many addresses are free."""
-        held: int = subnet.address_count  # type: ignore[attr-defined]  # annotated by the query
-        return cidr.usable_addresses(subnet.network) - held
+        return vpc_queries.free_addresses(subnet)
+
+    @extend_schema_field(StaticRouteShape(many=True))
+    def get_routes(self, subnet: Subnet) -> list[dict[str, str]]:
+        """Return the static routes that guests are told."""
+        return [
+            {"destination": str(one.destination), "next_hop": str(one.next_hop)}
+            for one in subnet.static_routes
+        ]
 
 
 class RuleSerializer(ShownSerializer[SecurityGroupRule]):
@@ -142,6 +152,7 @@ class SubnetInput(serializers.Serializer[Any]):
     dns_servers = serializers.ListField(
         child=serializers.CharField(max_length=_GENEROUS), max_length=20, default=list
     )
+    routes = serializers.ListField(child=StaticRouteInput(), max_length=200, default=list)
 
 
 class RuleInputSerializer(serializers.Serializer[Any]):

@@ -117,12 +117,21 @@ class VpcSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """A network that guests of a subnet reach through an address of it."""
+
+    to: IPv4Network
+    via: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
 class SubnetSpec:
     """One broadcast domain of a VPC with its gateway and DHCP service.
 
     ``gateway`` must be a usable address of ``cidr``. ``dns`` may be empty. ``routes`` are the
     networks that guests are told to reach through the gateway; a guest that knows classless routes
     (RFC 3442) then takes no default route from here, so that an external NIC can have it.
+    ``static_routes`` are told along with them, at most 20: an option of DHCP has 255 bytes.
     ``lease_s`` is the DHCP lease in seconds, ``mtu_bytes`` the MTU that guests are told.
     """
 
@@ -132,6 +141,7 @@ class SubnetSpec:
     gateway: IPv4Address
     dns: tuple[IPv4Address, ...] = ()
     routes: tuple[IPv4Network, ...] = ()
+    static_routes: tuple[RouteSpec, ...] = ()
     lease_s: int = 86_400
     mtu_bytes: int = TUNNELLED_MTU_BYTES
 
@@ -220,8 +230,10 @@ class PortSpec:
 
     ``name`` is the NIC's port UUID in lower case; the hypervisor plugs the interface with it.
     ``switch_id`` is a subnet's or a segment's id. The NIC may use ``mac`` and ``addresses`` only,
-    always; without addresses it carries no traffic at all. ``security_group_id`` None means that
-    nothing is filtered. ``dhcp`` needs a subnet and an IPv4 address.
+    always; without addresses it carries no traffic at all. ``forwards`` are networks for which it
+    may receive, and from which it may send, beside its addresses: those that the subnet's static
+    routes lead to through it. ``security_group_id`` None means that nothing is filtered. ``dhcp``
+    needs a subnet and an IPv4 address.
     """
 
     name: str
@@ -229,6 +241,7 @@ class PortSpec:
     switch_id: str
     mac: str
     addresses: tuple[IpAddress, ...] = ()
+    forwards: tuple[IPv4Network, ...] = ()
     security_group_id: str | None = None
     dhcp: bool = True
     qos: tuple[QosSpec, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Final
 
@@ -119,6 +120,23 @@ def gateway_of(network: IPv4Network) -> IPv4Address:
 def usable_addresses(network: IPv4Network) -> int:
     """How many addresses of a subnet NICs can have."""
     return network.num_addresses - RESERVED_ADDRESSES
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRoute:
+    """What guests of a subnet reach through another address of it than the gateway."""
+
+    destination: IPv4Network
+    next_hop: IPv4Address
+
+    def __str__(self) -> str:
+        return f"{self.destination} via {self.next_hop}"
+
+    @classmethod
+    def parse(cls, text: str) -> StaticRoute:
+        """Read what :meth:`__str__` wrote."""
+        destination, _via, next_hop = text.split()
+        return cls(IPv4Network(destination), IPv4Address(next_hop))
 
 
 def parse_remote(text: str, *, field: str = "cidr") -> IPv4Network | IPv6Network:

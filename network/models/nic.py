@@ -121,14 +121,30 @@ class Nic(FabricResource):
 
 
 class PrivateAddress(models.Model):
-    """An address of a subnet that a NIC holds. The constraint is the last line of defence."""
+    """An address of a subnet that a NIC holds. The constraint is the last line of defence.
+
+    One that its NIC has given up is ``leaving`` until the network no longer has it at that NIC's
+    port, and is given to nobody before.
+    """
 
     tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
     subnet = models.ForeignKey(
         Subnet, models.PROTECT, verbose_name=_("subnet"), related_name="addresses"
     )
     nic = models.ForeignKey(
-        Nic, models.CASCADE, verbose_name=_("network interface"), related_name="addresses"
+        Nic,
+        models.CASCADE,
+        verbose_name=_("network interface"),
+        null=True,
+        related_name="addresses",
+    )
+    leaving = models.ForeignKey(
+        Nic,
+        models.CASCADE,
+        verbose_name=_("being released by"),
+        null=True,
+        blank=True,
+        related_name="leaving_addresses",
     )
     address = models.GenericIPAddressField(_("address"), protocol="ipv4")
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -140,7 +156,12 @@ class PrivateAddress(models.Model):
         verbose_name_plural = _("private addresses")
         ordering = ["subnet", "address"]
         constraints = [
-            models.UniqueConstraint(fields=["subnet", "address"], name="network_address_once")
+            models.UniqueConstraint(fields=["subnet", "address"], name="network_address_once"),
+            models.CheckConstraint(
+                name="network_address_of_one_nic",
+                condition=models.Q(nic__isnull=False, leaving__isnull=True)
+                | models.Q(nic__isnull=True, leaving__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

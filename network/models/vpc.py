@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from network.models import cidr
 from network.models.base import FabricResource
+from network.models.cidr import StaticRoute
 from scloud.lib.errors import ScloudError
 from scloud.lib.ids import new_id
 
@@ -73,6 +74,17 @@ class Subnet(FabricResource):
         size=3,
     )
 
+    #: "192.0.2.0/24 via 10.0.0.9"; read by ``static_routes``.
+    routes = ArrayField(
+        models.CharField(max_length=40),
+        verbose_name=_("static routes"),
+        default=list,
+        db_default=[],
+        blank=True,
+        size=20,
+        editable=False,
+    )
+
     class Meta(FabricResource.Meta):
         ordering = ["vpc", "created_at", "id"]
         verbose_name = _("subnet")
@@ -88,6 +100,10 @@ class Subnet(FabricResource):
     @property
     def gateway(self) -> IPv4Address:
         return cidr.gateway_of(self.network)
+
+    @property
+    def static_routes(self) -> tuple[StaticRoute, ...]:
+        return tuple(StaticRoute.parse(text) for text in self.routes)
 
     def clean(self) -> None:
         """Refuse a range that does not fit into the VPC."""

@@ -240,7 +240,7 @@ def addresses_of(nic: Nic) -> list[IpAddress]:
 def _holders(address: IpAddress) -> list[End]:
     ids: set[str] = set()
     if address.version == 4:
-        private = PrivateAddress.objects.filter(address=str(address))
+        private = PrivateAddress.objects.filter(address=str(address), nic__isnull=False)
         ids |= set(private.values_list("nic_id", flat=True))
     held = ExternalAddress.objects.filter(address=str(address))
     for nic, bound in held.values_list("nic_id", "external_ip__nic_id"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
-from network.models import PrivateAddress, Subnet, Vpc
+from network.models import Nic, PrivateAddress, Subnet, Vpc, cidr
+from network.models.nic import INTERNAL_INDEX
 from network.queries.common import NEWEST_FIRST, count_of
 from scloud.resources.models import Region
 
@@ -27,3 +29,25 @@ def subnets(vpc: Vpc | None = None, region: Region | None = None) -> QuerySet[Su
     if vpc is not None:
         rows = rows.filter(vpc=vpc)
     return rows if region is None else rows.filter(region=region)
+
+
+def subnets_around(vm_id: str) -> QuerySet[Subnet]:
+    """The subnets of the VPC that a VM's internal NIC is in, with ``address_count``."""
+    own = Nic.objects.filter(vm_id=vm_id, index=INTERNAL_INDEX).values("subnet__vpc")
+    rows: QuerySet[Subnet] = subnets().filter(vpc__in=own)
+    return rows
+
+
+def free_addresses(subnet: Subnet) -> int:
+    """How many addresses of a subnet of :func:`subnets` are free."""
+    held: int = subnet.address_count  # type: ignore[attr-defined]  # annotated by the query
+    return cidr.usable_addresses(subnet.network) - held
+
+
+def with_free(subnet: Subnet) -> str:
+    """What a choice says of a subnet of :func:`subnets`."""
+    return _("%(name)s · %(cidr)s · %(free)s free") % {
+        "name": subnet.name,
+        "cidr": subnet.cidr,
+        "free": f"{free_addresses(subnet):,}",
+    }

@@ -49,13 +49,25 @@ class RoutePolicy(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class NextHop:
+    """A network that is reached through an address of the NIC's own, which is not the gateway.
+
+    ``main`` is whether the main table leads there this way; another NIC's may be first.
+    """
+
+    to: IpNetwork
+    via: IpAddress
+    main: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class AddressPlan:
     """One address in the guest.
 
     ``interface`` has the prefix length of its subnet or segment. ``routes`` are what the main table
     reaches through ``gateway``; ``default_route`` is true for the one address of its IP version
     that the main table's default route belongs to. ``table`` is the routing table that this
-    address answers by, or None while the main table does.
+    address answers by, or None while the main table does. ``hops`` are in both.
     """
 
     interface: IpInterface
@@ -63,6 +75,7 @@ class AddressPlan:
     routes: tuple[IpNetwork, ...] = ()
     default_route: bool = False
     table: int | None = None
+    hops: tuple[NextHop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,8 @@ class HeldAddress:
     """An address as the rows have it.
 
     ``destinations`` are the networks behind the gateway: those of a *specified* segment, or the
-    VPC of a subnet. ``egress`` marks the VM's chosen external egress of the IP version.
+    VPC of a subnet. ``egress`` marks the VM's chosen external egress of the IP version. ``hops``
+    are the static routes of its subnet.
     """
 
     interface: IpInterface
@@ -93,6 +107,7 @@ class HeldAddress:
     policy: RoutePolicy = RoutePolicy.DEFAULT
     destinations: tuple[IpNetwork, ...] = ()
     egress: bool = False
+    hops: tuple[NextHop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,7 @@ def plan(nics: Sequence[GuestNic]) -> tuple[NicPlan, ...]:
     held = list(_held(nics))
     defaults = {_default(held, version) for version in (4, 6)}
     tables = _tables(held)
+    own = {one.interface.ip for _nic, one in held}
     seen: set[IpNetwork] = set()
     plans: dict[int, list[AddressPlan]] = {nic.index: [] for nic in nics}
     for nic, one in held:
@@ -128,6 +144,7 @@ def plan(nics: Sequence[GuestNic]) -> tuple[NicPlan, ...]:
                 routes=tuple(_main_routes(one, seen)),
                 default_route=one.interface.ip in defaults,
                 table=tables.get((nic.index, one.interface.network)),
+                hops=tuple(_hops(one, own, seen)),
             )
         )
     return tuple(
@@ -202,6 +219,15 @@ def _main_routes(one: HeldAddress, seen: set[IpNetwork]) -> Iterable[IpNetwork]:
             yield destination
 
 
+def _hops(one: HeldAddress, own: set[IpAddress], seen: set[IpNetwork]) -> Iterable[NextHop]:
+    """The static routes of an address's subnet, but for those that lead to the guest itself."""
+    for hop in one.hops:
+        if hop.via in own:
+            continue
+        yield NextHop(hop.to, hop.via, main=hop.to not in seen)
+        seen.add(hop.to)
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One route of a NIC. ``to`` of prefix length 0 is a default route; ``via`` None is on-link.
@@ -241,8 +267,13 @@ def routes_of(nic: NicPlan) -> tuple[Route, ...]:
                 metric = DEFAULT_ROUTE_METRIC
                 route = Route(everywhere, one.gateway, one.interface.ip, metric, on_link=on_link)
                 main[route] = None
+        for hop in one.hops:
+            if hop.main:
+                main[Route(hop.to, hop.via)] = None
         if one.table is not None:
             tables[Route(one.interface.network, table=one.table)] = None
+            for hop in one.hops:
+                tables[Route(hop.to, hop.via, table=one.table)] = None
             if one.gateway is not None:
                 everywhere = _everywhere(one.interface)
                 route = Route(everywhere, one.gateway, table=one.table, on_link=on_link)

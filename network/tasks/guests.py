@@ -11,7 +11,7 @@ from django.db.models import Max
 from network.fabric.base import TUNNEL_OVERHEAD_BYTES
 from network.models import ExternalSegment, Nic, NicNetwork
 from network.rules.carried import Carried, carried_by, is_plugged
-from network.rules.guest import GuestNic, HeldAddress, RoutePolicy
+from network.rules.guest import GuestNic, HeldAddress, NextHop, RoutePolicy
 from scloud.resources.models import Region
 
 #: Of an external NIC that is on no segment yet.
@@ -63,6 +63,7 @@ def guest_nic(nic: Nic) -> GuestNic:
                 interface=ip_interface(f"{held.address}/{subnet.network.prefixlen}"),
                 gateway=subnet.gateway,
                 destinations=(subnet.vpc.network,),
+                hops=tuple(NextHop(one.destination, one.next_hop) for one in subnet.static_routes),
             )
             for held in nic.addresses.all()
         )

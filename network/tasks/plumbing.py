@@ -22,6 +22,7 @@ from network.models import (
     ExternalSegment,
     Nic,
     NicNetwork,
+    PrivateAddress,
     SecurityGroup,
     Subnet,
     Tombstone,
@@ -230,6 +231,8 @@ def apply_together(
     port: one that it still has is taken away.
     """
     with _held([*group_ids, *nic_ids]), translated_errors():
+        # Read first: what is given up after this is freed by the next turn, not by this one.
+        given_up = _given_up(nic_ids)
         nics = list(_nics().filter(pk__in=nic_ids, port_wanted=True).order_by("pk"))
         groups = list(
             SecurityGroup.objects.filter(pk__in=group_ids).prefetch_related("rules").order_by("pk")
@@ -244,6 +247,7 @@ def apply_together(
         if not changes or not dry_run:
             for row in (*groups, *nics):
                 _mark_applied(row)
+            _free(given_up, nics)
         return changes
 
 
@@ -275,6 +279,20 @@ def remove_unwanted(fabric: Fabric, nic_id: str, *, dry_run: bool = False) -> Ch
             fabric.delete_ports([nic.fabric_id])
             _mark_applied(nic)
         return (f"{Kind.PORT} {nic.fabric_id}: removed",)
+
+
+def _given_up(nic_ids: Sequence[str]) -> list[tuple[int, str]]:
+    """The addresses that NICs gave up and that nobody may have yet, each with its NIC."""
+    rows = PrivateAddress.objects.filter(leaving__in=nic_ids)
+    return list(rows.values_list("pk", "leaving_id"))
+
+
+def _free(given_up: Sequence[tuple[int, str]], nics: Sequence[Nic]) -> None:
+    """Free the addresses that these NICs gave up: the fabric has their ports without them."""
+    applied = {nic.pk for nic in nics}
+    free = [pk for pk, nic_id in given_up if nic_id in applied]
+    if free:
+        PrivateAddress.objects.filter(pk__in=free, leaving__isnull=False).delete()
 
 
 def _remove_idle(fabric: Fabric, nics: Sequence[Nic], dry_run: bool) -> Changes:

@@ -9,6 +9,7 @@ from network.fabric.base import (
     IpProtocol,
     PortSpec,
     QosSpec,
+    RouteSpec,
     RuleAction,
     RulePriority,
     RuleSpec,
@@ -43,6 +44,9 @@ def subnet_spec(subnet: Subnet) -> SubnetSpec:
         gateway=subnet.gateway,
         dns=tuple(IPv4Address(one) for one in subnet.dns_servers),
         routes=(subnet.vpc.network,),
+        static_routes=tuple(
+            RouteSpec(one.destination, one.next_hop) for one in subnet.static_routes
+        ),
         mtu_bytes=guests.tunnelled_mtu_bytes(subnet.region),
     )
 
@@ -80,14 +84,18 @@ def port_spec(nic: Nic) -> PortSpec | None:
         return None
     if nic.network == NicNetwork.EXTERNAL:
         return _external_port(nic)
-    if nic.subnet_id is None:
+    if nic.subnet is None:
         raise ValueError(f"{nic.pk} is on no subnet")
+    addresses = tuple(ip_address(held.address) for held in nic.addresses.all())
     return PortSpec(
         name=str(nic.port_uuid),
         nic_id=nic.pk,
-        switch_id=nic.subnet_id,
+        switch_id=nic.subnet.pk,
         mac=nic.mac,
-        addresses=tuple(ip_address(held.address) for held in nic.addresses.all()),
+        addresses=addresses,
+        forwards=tuple(
+            one.destination for one in nic.subnet.static_routes if one.next_hop in addresses
+        ),
         security_group_id=nic.security_group_id,
         vm_id=nic.vm_id,
     )

@@ -22,6 +22,28 @@ class NameInput(VerbInput):
     remark = serializers.CharField(max_length=GENEROUS, allow_blank=True, required=False)
 
 
+class StaticRouteShape(serializers.Serializer[Any]):
+    """What guests of a subnet reach through another address of it."""
+
+    destination = serializers.CharField(max_length=GENEROUS, help_text="Such as 192.0.2.0/24.")
+    next_hop = serializers.CharField(
+        max_length=GENEROUS, help_text="An address of the subnet, such as 10.0.0.9."
+    )
+
+
+class StaticRouteInput(StaticRouteShape):
+    """A static route that a subnet shall have."""
+
+
+class SubnetOptionsInput(VerbInput):
+    """What guests are told; what is left out stays, an empty list removes all."""
+
+    dns_servers = serializers.ListField(
+        child=serializers.CharField(max_length=GENEROUS), max_length=20, required=False
+    )
+    routes = serializers.ListField(child=StaticRouteInput(), max_length=200, required=False)
+
+
 class CopyGroupInput(VerbInput):
     """The name of the copy, and its remark unless it keeps the original's."""
 

@@ -70,6 +70,32 @@ SUBNETS = Catalogue(
             dialog=Dialog(title=_("Rename subnet"), press=_("Save"), icon="", done=_("Saved.")),
         ),
         Verb(
+            "configure_subnet",
+            _("DNS and routes"),
+            icon="route",
+            input=inputs.SubnetOptionsInput,
+            route=Route(
+                "Change the DNS servers and static routes that guests of a subnet are told.",
+                answer=Answer.ROW,
+                example=(
+                    "A route through a VM",
+                    {
+                        "dns_servers": ["192.0.2.53"],
+                        "routes": [{"destination": "192.0.2.0/24", "next_hop": "10.0.0.9"}],
+                    },
+                ),
+            ),
+            dialog=Dialog(
+                press=_("Save"),
+                text=_(
+                    "VMs take over changes when they start or renew their DHCP lease. The VM that "
+                    "is a next hop may receive and send for the destination; forwarding has to be "
+                    "enabled in its operating system, and its security group has to allow it."
+                ),
+                done=_("Saved."),
+            ),
+        ),
+        Verb(
             "delete_subnet",
             _("Delete"),
             icon="trash",

@@ -25,7 +25,7 @@ from network.states import enis as states
 from network.states.enis import EniStatus
 from network.verbs.enis import ENIS
 from network.views.common import owner_link, region_of
-from network.views.external_ips import AT_NEXT_BOOT
+from network.views.external_ips import AT_NEXT_BOOT, free_words
 from scloud.lib.errors import InvalidInput
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.verbs.inputs import pick
@@ -270,8 +270,12 @@ class EniForm(forms.Form):
         **more: Any,
     ) -> None:
         super().__init__(*args, **more)
-        inside = [(one.pk, f"{one.vpc.name} · {one.name} · {one.cidr}") for one in subnets]
-        outside = [(one.pk, f"{one.name} · {one.get_ip_version_display()}") for one in segments]
+        inside = [(one.pk, f"{one.vpc.name} · {vpc_queries.with_free(one)}") for one in subnets]
+        free = free_words(segments)
+        outside = [
+            (one.pk, f"{one.name} · {one.get_ip_version_display()} · {free[one.pk]}")
+            for one in segments
+        ]
         self.fields["where"].choices = [  # type: ignore[attr-defined]  # ChoiceField
             (_("Subnets"), inside),
             (_("External segments"), outside),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -19,6 +20,7 @@ from billing.views.dialogs import (
     expiry,
     method_label,
 )
+from network.actions.external_addresses import free_counts
 from network.actions.external_ips import (
     create_external_ips,
     quote_bandwidth,
@@ -294,6 +296,12 @@ class ExternalIpDetail(VerbList, DetailListView):
         }
 
 
+def free_words(segments: Sequence[ExternalSegment]) -> dict[str, str]:
+    """What choices say of the free addresses of segments."""
+    counts = free_counts(segments)
+    return {pk: _("%(free)s free") % {"free": f"{free:,}"} for pk, free in counts.items()}
+
+
 class ExternalIpForm(forms.Form):
     """External IPs that are to be bought."""
 
@@ -322,13 +330,14 @@ class ExternalIpForm(forms.Form):
 
     def __init__(self, *args: Any, segments: list[ExternalSegment], **more: Any) -> None:
         super().__init__(*args, **more)
+        free = free_words(segments)
         choices = [
             (
                 one.pk,
                 (
                     f"{one.name} ({one.get_ip_version_display()}, "
                     f"{one.get_route_policy_display()}, "
-                    f"{one.bandwidth_min_mbps}–{one.bandwidth_max_mbps} Mb/s)"
+                    f"{one.bandwidth_min_mbps}–{one.bandwidth_max_mbps} Mb/s, {free[one.pk]})"
                 ),
             )
             for one in segments

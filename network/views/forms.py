@@ -62,6 +62,38 @@ class SubnetForm(NameForm):
         return text.replace(",", " ").split()
 
 
+class SubnetOptionsForm(forms.Form):
+    """DNS servers and static routes."""
+
+    dns_servers = forms.CharField(
+        label=_("DNS servers"),
+        max_length=_GENEROUS,
+        required=False,
+        help_text=_("Up to three addresses, separated by commas. VMs get them by DHCP."),
+    )
+    routes = forms.CharField(
+        label=_("Static routes"),
+        max_length=4000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 5, "class": "mono", "spellcheck": "false"}),
+        help_text=_("One per line, at most 20: 192.0.2.0/24 via 10.0.0.9"),
+    )
+
+    def clean_dns_servers(self) -> list[str]:
+        """Return the addresses as they were written."""
+        text: str = self.cleaned_data["dns_servers"]
+        return text.replace(",", " ").split()
+
+    def clean_routes(self) -> list[dict[str, str]]:
+        """Return destination and next hop of each line as they were written."""
+        routes = []
+        for line in self.cleaned_data["routes"].splitlines():
+            destination, _via, next_hop = line.partition(" via ")
+            if line.strip():
+                routes.append({"destination": destination.strip(), "next_hop": next_hop.strip()})
+        return routes
+
+
 class SecurityGroupForm(NameForm):
     templates = forms.MultipleChoiceField(
         label=_("Initial rules"),

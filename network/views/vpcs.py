@@ -22,7 +22,7 @@ from network.views.common import (
     region_of,
     status_column,
 )
-from network.views.forms import SubnetForm, VpcForm
+from network.views.forms import SubnetForm, SubnetOptionsForm, VpcForm
 from scloud.web import ui
 from scloud.web.lists import Column, EmptyState, PageAction
 from scloud.web.verbs import Pages, VerbDialog, VerbList, menu, register
@@ -33,7 +33,7 @@ from scloud.web.views import ActionView
 def usage_of(subnet: Subnet) -> str:
     """How many addresses of a subnet are free, of how many."""
     usable = cidr.usable_addresses(subnet.network)
-    free = usable - subnet.address_count  # type: ignore[attr-defined]  # annotated by the query
+    free = vpc_queries.free_addresses(subnet)
     return _("%(free)s of %(usable)s") % {"free": f"{free:,}", "usable": f"{usable:,}"}
 
 
@@ -122,13 +122,27 @@ class VpcDetail(VerbList, NetworkDetail):
         }
 
 
+def _holder_of(held: PrivateAddress) -> Any:
+    """The VM that has the address; of one that is being released, who had it."""
+    if held.nic is not None:
+        return owner_link(held.nic.vm_id)
+    assert held.leaving is not None
+    return ui.two(owner_link(held.leaving.vm_id), _("Being released"))
+
+
 class SubnetDetail(NetworkDetail):
     kind = "address"
     title = gettext_lazy("Addresses in use")
     permission = "network.view_subnet"
     columns = (
         Column("address", gettext_lazy("Address"), render=ui.ident, sort="address", main=True),
-        Column("vm", gettext_lazy("VM"), value="nic.vm_id", render=owner_link, sort="nic__vm_id"),
+        Column(
+            "vm",
+            gettext_lazy("VM"),
+            value=_holder_of,
+            sort="nic__vm_id",
+            export=lambda held: (held.nic or held.leaving).vm_id,
+        ),
         Column("device", gettext_lazy("Interface"), value="nic.device"),
         Column("mac", gettext_lazy("MAC"), value="nic.mac", render=ui.ident, sort="nic__mac"),
         Column("group", gettext_lazy("Security group"), value="nic.security_group.name"),
@@ -149,7 +163,7 @@ class SubnetDetail(NetworkDetail):
     def get_queryset(self) -> QuerySet[Any]:
         """Return the addresses that NICs hold."""
         rows: QuerySet[Any] = PrivateAddress.objects.filter(subnet=self.subnet())
-        return rows.select_related("nic__security_group").order_by("address")
+        return rows.select_related("nic__security_group", "leaving").order_by("address")
 
     def page_context(self) -> dict[str, Any]:
         subnet = self.subnet()
@@ -168,6 +182,7 @@ class SubnetDetail(NetworkDetail):
                 (_("Gateway"), str(subnet.gateway), str(subnet.gateway)),
                 (_("Free addresses"), usage_of(subnet)),
                 (_("DNS servers"), ", ".join(subnet.dns_servers)),
+                (_("Static routes"), ", ".join(subnet.routes)),
                 (_("Remark"), subnet.remark),
                 (_("Created"), ui.moment(subnet.created_at)),
             ],
@@ -229,3 +244,22 @@ class SubnetCreate(VerbDialog):
     def success_url(self, obj: Vpc) -> Any:
         """Stay on the page, where the row appears."""
         return None if self.request.htmx else reverse("vpc-detail", args=[obj.pk])
+
+
+@verb_dialog("subnet", "configure_subnet")
+class SubnetOptions(VerbDialog):
+    form_class = SubnetOptionsForm
+
+    def get_form_kwargs(self, obj: Subnet) -> dict[str, Any]:
+        """What guests are told now."""
+        now = {"dns_servers": ", ".join(obj.dns_servers), "routes": "\n".join(obj.routes)}
+        return {"initial": now}
+
+    def get_dialog_context(self, obj: Subnet) -> dict[str, Any]:
+        """Say what the addresses must fit."""
+        lines = [
+            (_("Address range"), obj.cidr),
+            (_("Gateway"), str(obj.gateway)),
+            (_("VPC range"), obj.vpc.cidr),
+        ]
+        return {**super().get_dialog_context(obj), "lines": lines}

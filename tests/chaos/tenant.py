@@ -253,6 +253,7 @@ _VM_CALLS: dict[str, tuple[str, str, Callable[[Tenant, dict[str, Any]], Any]]] =
         lambda t, vm: {"image": vm["image_id"], "password": PASSWORD},
     ),
     "make_image": ("POST", "/make-image", lambda t, vm: {"name": t.fresh_name()}),
+    "change_private_ip": ("POST", "/change-private-ip", lambda t, vm: {}),
     "change_security_groups": (
         "POST",
         "/change-security-groups",

@@ -114,6 +114,7 @@ VM_VERBS: dict[str, Invoke] = {
     "change_security_groups": lambda box, vm: changes.change_security_groups(
         actor=box.actor, vm=vm, internal=None, external=None
     ),
+    "change_private_ip": lambda box, vm: changes.change_private_ip(actor=box.actor, vm=vm),
     "attach_disk": lambda box, vm: disks.attach_disk(actor=box.actor, vm=vm, disk=loose(box)),
     "detach_disk": lambda box, vm: disks.detach_disk(
         actor=box.actor, disk=Disk.objects.get(vm=vm, is_system=False)

@@ -18,7 +18,7 @@ from compute.rules import sizes
 from compute.rules.refusals import vm_refusal
 from compute.states.vms import VmStatus
 from compute.verbs.vms import VM_RULES
-from network.models import Eni, ExternalIp
+from network.models import Eni, ExternalIp, Nic
 from scloud.tenancy.models import User
 from tests.api.client import Program, program_of
 from tests.compute.box import Box
@@ -60,6 +60,7 @@ def by_api(program: Program, box: Box, vm: VM, verb: str) -> tuple[int, str, str
         "reinstall_vm": {"image": box.platform.image.pk, "password": PASSWORD},
         "make_image": {"name": "golden"},
         "change_security_groups": {"internal": None, "external": None},
+        "change_private_ip": {"address": ""},
         "attach_disk": {"disk": Disk.objects.get(name="loose").pk},
         "detach_disk": {"disk": Disk.objects.get(vm=vm, is_system=False).pk},
         "bind_external_ip": {"external_ip": ExternalIp.objects.get(target_id="").pk},
@@ -90,13 +91,17 @@ def by_api(program: Program, box: Box, vm: VM, verb: str) -> tuple[int, str, str
 
 def by_console(console: Client, box: Box, vm: VM, verb: str) -> tuple[int, str]:
     """Ask in the console; status and what the page says."""
-    data: dict[str, Any] = {
+    forms: dict[str, dict[str, Any]] = {
         "rename_vm": {"name": vm.name, "remark": "new", "tags": ""},
         "protect_vm": {"protected": "on"},
         "reset_password": {"password": PASSWORD, "again": PASSWORD, "password_again": PASSWORD},
         "reinstall_vm": {"image": box.platform.image.pk, "password": ""},
         "make_image": {"name": "golden", "remark": ""},
         "change_security_groups": {"internal": "", "external": ""},
+        "change_private_ip": {
+            "subnet": Nic.objects.get(vm_id=vm.pk, index=0).subnet_id,
+            "address": "",
+        },
         "destroy_vm": {"typed_name": vm.name},
         "attach_disk": {"disk": Disk.objects.get(name="loose").pk},
         "detach_disk": {"disk": Disk.objects.get(vm=vm, is_system=False).pk},
@@ -104,7 +109,8 @@ def by_console(console: Client, box: Box, vm: VM, verb: str) -> tuple[int, str]:
         "unbind_external_ip": {"external_ip": ExternalIp.objects.get(target_id=vm.pk).pk},
         "bind_eni": {"eni": Eni.objects.get(vm_id="").pk},
         "unbind_eni": {"eni": Eni.objects.get(vm_id=vm.pk).pk},
-    }.get(verb, {})
+    }
+    data = forms.get(verb, {})
     if verb in ("modify_vm", "hot_upgrade_vm"):
         wanted = token_of(box, vm)
         data = {"spec": wanted["spec"].pk, "quote_token": wanted["token"]}

@@ -222,6 +222,9 @@ _CONSOLE: dict[str, Known] = {
     "subnet-detail": Known({"pk": "subnet"}),
     "subnet-rename": own("subnet", "network.rename_subnet", _NAME),
     "subnet-delete": own("subnet", "network.delete_subnet"),
+    "subnet-configure": own(
+        "subnet", "network.configure_subnet", {"dns_servers": "192.0.2.53", "routes": ""}
+    ),
     "security-group-list": Known(),
     "security-group-create": Known(
         writes={"post": Write("network.create_security_group", {"name": "new"})}
@@ -333,6 +336,9 @@ _API: dict[str, Known] = {
             "patch": Write("network.rename_subnet", {"name": "renamed"}),
             "delete": Write("network.delete_subnet"),
         },
+    ),
+    "api-subnet-configure": own(
+        "subnet", "network.configure_subnet", {"dns_servers": ["192.0.2.53"]}
     ),
     "api-security-group-list": Known(
         writes={

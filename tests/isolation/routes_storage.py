@@ -78,6 +78,7 @@ STORAGE_API: dict[str, Known] = {
     "api-vm-change-security-groups": _vm(
         "change_security_groups", {"internal": "{group}", "external": None}
     ),
+    "api-vm-change-private-ip": _vm("change_private_ip", {"address": ""}, "stopped_vm"),
     "api-vm-modify": _vm("modify_vm", _SIZE, "stopped_vm"),
     "api-vm-quote-modification": _vm("modify_vm", _SIZE, "stopped_vm", "billing.quote"),
     "api-vm-hot-upgrade": _vm("hot_upgrade_vm", _SIZE),
@@ -171,5 +172,8 @@ STORAGE_CONSOLE: dict[str, Known] = {
     "vm-detach-disk": _change("detach_disk", {"disk": "{bound_disk}"}),
     "vm-change-security-groups": _change(
         "change_security_groups", {"internal": "{group}", "external": ""}
+    ),
+    "vm-change-private-ip": _change(
+        "change_private_ip", {"subnet": "{subnet}", "address": ""}, "stopped_vm"
     ),
 }

@@ -74,6 +74,7 @@ VM_VERBS = [
     "make_image",
     "reset_password",
     "change_security_groups",
+    "change_private_ip",
     "rename_vm",
     "protect_vm",
     "migrate_vm",
@@ -459,6 +460,11 @@ class CloudMachine(RuleBasedStateMachine):
             group = pick([*self.rows(SecurityGroup, tenant), None], number)
             return f" to {group and group.name}", lambda: changes.change_security_groups(
                 actor=actor, vm=vm, internal=group, external=None
+            )
+        if verb == "change_private_ip":
+            where = pick([*self.rows(Subnet, tenant), None], number)
+            return f" in {where and where.name}", lambda: changes.change_private_ip(
+                actor=actor, vm=vm, subnet=where
             )
         if verb == "migrate_vm":
             operator = Actor.administrator(world.administrator, self.owner(tenant))

@@ -28,6 +28,7 @@ from network.models import (
     ExternalSegment,
     NetworkDrift,
     Nic,
+    PrivateAddress,
     SecurityGroup,
     Subnet,
     Vpc,
@@ -294,6 +295,8 @@ def _network(world: World) -> Iterator[str]:
         yield f"{owner} is gone and has a network interface"
     for nic in Nic.objects.filter(network="internal").exclude(addresses__isnull=False):
         yield f"{nic.pk} has no address"
+    for held in PrivateAddress.objects.filter(leaving__isnull=False):
+        yield f"{held} was given up and is not free"
 
 
 def _books(world: World) -> Iterator[str]:

@@ -97,8 +97,24 @@ def test_a_taken_address_is_refused(small: Subnet) -> None:
         take(small, "10.0.9.4", vm="vm-2")
     assert (refused.value.code, refused.value.field) == ("address_taken", "address")
     with pytest.raises(Conflict):
-        addresses.check(small, "10.0.9.4")
-    addresses.check(small, "10.0.9.5")
+        addresses.check_all(small, ["10.0.9.4"])
+    addresses.check_all(small, ["10.0.9.5"])
+
+
+@pytest.mark.usefixtures("scoped")
+def test_a_list_of_addresses_is_refused_with_the_line(small: Subnet) -> None:
+    take(small, "10.0.9.4")
+    asked = ["", "10.0.9.3", "10.0.9.4", "10.0.9.1", "10.0.9.3"]
+    found = addresses.refusals(small, asked, field="private_ips")
+    assert [(one.code, (one.numbers or {})["line"]) for one in found] == [
+        ("address_taken", 3), ("address_reserved", 4), ("address_repeated", 5),
+    ]  # fmt: skip
+    assert {one.field for one in found} == {"private_ips"}
+    assert found[0].message == str(found[0]) == "Line 3: 10.0.9.4 is already in use."
+    with pytest.raises(Conflict) as refused:
+        take(small, None, "10.0.9.4", vm="vm-2")
+    assert (refused.value.code, refused.value.numbers) == ("address_taken", {"line": 2})
+    assert PrivateAddress.objects.filter(subnet=small).count() == 1
 
 
 @pytest.mark.usefixtures("scoped")

@@ -20,8 +20,9 @@ from compute.states.vms import VmStatus
 from compute.transitions.images import IMAGES
 from compute.transitions.vms import VMS
 from network.actions.common import still_there
-from network.actions.nics import assign_security_group
-from network.models import Nic, NicKind, NicNetwork, SecurityGroup
+from network.actions.nics import assign_security_group, move_nic
+from network.models import Nic, NicKind, NicNetwork, SecurityGroup, Subnet
+from network.models.nic import INTERNAL_INDEX
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -388,3 +389,29 @@ def change_security_groups(
         resource_id=vm.pk,
     )
     return vm
+
+
+@action("compute.change_private_ip")
+def change_private_ip(
+    *, actor: Actor, vm: VM, subnet: Subnet | None = None, address: str = ""
+) -> VM:
+    """Give a stopped VM another address: of ``subnet`` of its VPC, else of the one that it is in.
+
+    An empty address takes the lowest free one. Its network, DHCP and seed have it when the VM
+    starts next. Raises Conflict (``vm_state``, ``address_taken``, ``subnet_exhausted``), NotFound,
+    InvalidInput (``vpc_differs``, ``address_unchanged`` and those of an address that a subnet does
+    not have).
+    """
+    try:
+        VMS.guard(vm, "change_private_ip")
+    except Conflict as error:
+        if vm.status == VmStatus.RUNNING and not vm.task:
+            error.remedy = _("Shut the VM down, change the address and start it again.")
+        raise
+    nic = Nic.objects.select_related("subnet").get(vm_id=vm.pk, index=INTERNAL_INDEX)
+    target = subnet or nic.subnet
+    assert target is not None
+    audit.note(vm)
+    move_nic(nic, target, address, actor=actor)
+    # Last, and refused where the VM is no longer stopped: a start sees either all of it or nothing.
+    return VMS.move(vm, "change_private_ip", VmStatus.STOPPED, actor=actor)

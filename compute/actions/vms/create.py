@@ -111,8 +111,7 @@ def _check_network(tenant: Tenant, order: VmOrder) -> None:
             outside.segment, outside.bandwidth_mbps, field="external_bandwidth_mbps"
         )
         external_addresses.check_all(outside.segment, [], order.count, field="external_segment")
-    asked = [address.strip() for address in order.private_ips if address.strip()]
-    addresses.check_all(order.subnet, asked, field="private_ips")
+    addresses.check_all(order.subnet, order.private_ips, field="private_ips")
 
 
 def _check_sizes(order: VmOrder) -> None:
@@ -279,11 +278,12 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             NicRequest(
                 vm_id=one,
                 index=0,
-                address=(order.private_ips[number].strip() or None) if order.private_ips else None,
+                address=order.private_ips[number] if order.private_ips else None,
                 security_group=order.internal_group,
             )
             for number, one in enumerate(ids)
         ],
+        field="private_ips",
     )
     outer = [
         external_nic(tenant=tenant, region=order.region, vm_id=one, group=order.external_group)

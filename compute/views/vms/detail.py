@@ -388,6 +388,7 @@ class VmNetwork(VmTabView):
                 }
                 for one in enis
             ],
+            "nic_actions": [verbs.row_action(VMS.rule("change_private_ip"), vm, actor)],
             "page_actions": [verbs.row_action(VMS.rule("bind_external_ip"), vm, actor)],
             "eni_actions": [verbs.row_action(VMS.rule("bind_eni"), vm, actor)],
         }

@@ -25,12 +25,14 @@ from compute.views.forms import (
     ResetPasswordForm,
     SizeForm,
 )
-from network.models import Eni, ExternalIp, SecurityGroup
+from network.models import Eni, ExternalIp, SecurityGroup, Subnet
 from network.queries import enis as eni_queries
 from network.queries import external_ips as external_ip_queries
+from network.queries import vpcs as vpc_queries
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.models import PlatformSettings
 from scloud.verbs.catalogue import Text
+from scloud.verbs.inputs import pick
 from scloud.web import ui, verbs
 from scloud.web.verbs import Lines, VerbDialog
 
@@ -194,6 +196,49 @@ class VmSecurityGroups(VerbDialog):
     @staticmethod
     def _now(obj: Any) -> dict[str, str]:
         return {"internal": obj.internal_security_group, "external": obj.external_security_group}
+
+
+class PrivateIpForm(forms.Form):
+    """Which subnet and which address."""
+
+    subnet = forms.ChoiceField(label=gettext_lazy("Subnet"))
+    address = forms.CharField(
+        label=gettext_lazy("Address"),
+        max_length=45,
+        required=False,
+        help_text=gettext_lazy("Leave it empty for an automatic one."),
+        widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off"}),
+    )
+
+    def __init__(self, *args: Any, subnets: list[Subnet], **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.fields["subnet"].choices = [  # type: ignore[attr-defined]  # ChoiceField
+            (one.pk, vpc_queries.with_free(one)) for one in subnets
+        ]
+
+
+@verbs.dialog("vm", "change_private_ip")
+class VmChangePrivateIp(VerbDialog):
+    """Another address of the VPC."""
+
+    def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
+        """The subnets of the VPC with their free addresses, the present one chosen."""
+        now = obj.nic_rows[0]["subnet_id"] if obj.nic_rows else ""
+        subnets = list(vpc_queries.subnets_around(obj.pk).order_by("created_at", "pk"))
+        return PrivateIpForm(data, subnets=subnets, initial={"subnet": now})
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """Say what it has now."""
+        lines = [
+            (_("VPC"), obj.nic_rows[0]["vpc"] if obj.nic_rows else ""),
+            (_("Private IP"), ", ".join(vm_queries.private_ips(obj))),
+        ]
+        return {**super().get_dialog_context(obj), "lines": lines}
+
+    def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the subnet of the form."""
+        found = vpc_queries.subnets_around(obj.pk)
+        return {**data, "subnet": pick(found, data["subnet"], field="subnet", what="subnet")}
 
 
 @verbs.dialog("vm", "modify_vm", "hot_upgrade_vm")

@@ -299,7 +299,7 @@ class OvnFabric:
             name=spec.name,
             type="",
             addresses=[identity],
-            port_security=[identity],
+            port_security=[" ".join([identity, *map(str, spec.forwards)])],
             # Port security without an address would let every address through.
             enabled=[bool(spec.addresses)],
             dhcpv4_options=[] if options is None else [options],
@@ -419,7 +419,8 @@ def _dhcp_options(spec: SubnetSpec, server_mac: str) -> dict[str, str]:
     }
     if spec.dns:
         options["dns_server"] = "{" + ", ".join(map(str, spec.dns)) + "}"
-    if spec.routes:
-        pairs = (f"{network},{spec.gateway}" for network in spec.routes)
+    if spec.routes or spec.static_routes:
+        pairs = [f"{network},{spec.gateway}" for network in spec.routes]
+        pairs += [f"{route.to},{route.via}" for route in spec.static_routes]
         options["classless_static_route"] = "{" + ", ".join(pairs) + "}"
     return options

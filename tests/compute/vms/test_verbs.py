@@ -63,6 +63,7 @@ def test_every_verb_is_done_or_refused_as_the_table_says(
         "unbind_external_ip",
         "bind_eni",
         "unbind_eni",
+        "change_private_ip",
     }
     for verb in WITH_VIEW:
         if dialog_of(verb).binned or verb.name in elsewhere:

@@ -19,6 +19,7 @@ from network.fabric.base import (
     OwnedRow,
     PortSpec,
     QosSpec,
+    RouteSpec,
     RuleAction,
     RulePriority,
     RuleSpec,
@@ -149,9 +150,36 @@ def test_a_change_is_noticed_and_applied(fabric: Fabric, things: Things) -> None
     subnet = replace(things.subnet, dns=(), lease_s=60)
     assert fabric.ensure_subnet(subnet)
     assert fabric.ensure_subnet(subnet) == ()
+    static = (RouteSpec(IPv4Network("192.0.2.0/24"), IPv4Address("10.0.0.7")),)
+    assert fabric.ensure_subnet(replace(subnet, static_routes=static))
+    assert fabric.ensure_subnet(replace(subnet, static_routes=static), dry_run=True) == ()
+    assert fabric.ensure_subnet(subnet)
     port = replace(things.port, addresses=(IPv4Address("10.0.0.7"),), qos=())
     assert fabric.ensure_ports([port])
     assert fabric.ensure_ports([port]) == ()
+    router = replace(port, forwards=(IPv4Network("192.0.2.0/24"),))
+    assert fabric.ensure_ports([router])
+    assert fabric.ensure_ports([router], dry_run=True) == ()
+    assert fabric.ensure_ports([port])
+
+
+def test_a_port_moves_to_another_subnet_and_leaves_the_first(
+    fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    other = replace(
+        things.subnet,
+        id=new_id("subnet"),
+        cidr=IPv4Network("10.0.7.0/24"),
+        gateway=IPv4Address("10.0.7.1"),
+    )
+    fabric.ensure_subnet(other)
+    moved = replace(things.port, switch_id=other.id, addresses=(IPv4Address("10.0.7.9"),))
+    assert fabric.ensure_ports([moved])
+    assert fabric.ensure_ports([moved], dry_run=True) == ()
+    fabric.delete_subnet(things.subnet.id)
+    with pytest.raises(FabricInUse):
+        fabric.delete_subnet(other.id)
 
 
 def test_a_subnet_needs_its_vpc(fabric: Fabric, things: Things) -> None:

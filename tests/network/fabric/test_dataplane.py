@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -138,6 +138,24 @@ def test_a_machine_cannot_send_from_an_address_that_is_not_its_own(site: Site) -
     assert liar.probe.reaches(honest.address)
     liar.probe.run("ip", "link", "set", "eth0", "address", "52:54:00:00:02:02")
     assert not liar.probe.reaches(honest.address, timeout_s=2)
+
+
+def test_a_next_hop_forwards_for_its_routes_and_for_nothing_else(site: Site) -> None:
+    subnet = site.subnet()
+    guest, router = site.machine(subnet, "h1"), site.machine(subnet, "h2")
+    router.probe.run("ip", "link", "set", "lo", "up")
+    for beyond in ("192.0.2", "198.51.100"):
+        router.probe.run("ip", "address", "add", f"{beyond}.9/32", "dev", "lo")
+        guest.probe.run("ip", "route", "add", f"{beyond}.0/24", "via", router.address)
+    assert guest.probe.reaches(router.address)
+    assert not guest.probe.reaches("192.0.2.9", timeout_s=2)
+    route = IPv4Network("192.0.2.0/24")
+    site.fabric.ensure_ports([replace(router.spec, forwards=(route,))])
+    assert guest.probe.reaches("192.0.2.9", timeout_s=10)
+    assert not guest.probe.reaches("198.51.100.9", timeout_s=2)
+    site.fabric.ensure_ports([router.spec])
+    assert eventually(lambda: not guest.probe.reaches("192.0.2.9", timeout_s=1))
+    assert guest.probe.reaches(router.address)
 
 
 def test_a_port_without_addresses_is_silent(site: Site) -> None:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from network.fabric.base import (
     IpProtocol,
     Kind,
     OwnedRow,
+    RouteSpec,
     RuleAction,
     RulePriority,
     RuleSpec,
@@ -75,6 +76,26 @@ def test_a_port_in_the_database(own_databases: Databases, fabric: Fabric, things
     assert f'from-lport  1000 (inport == "{port}")' in meters
     assert f'to-lport  1000 (outport == "{port}")' in meters
     assert meters.count("rate=4000") == 2
+
+
+def test_static_routes_in_the_database(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    """Told by DHCP; their next hop may receive and send for them, and nobody else."""
+    things.ensure_all(fabric)
+    get, port = own_databases.nbctl, things.port.name
+    beyond = IPv4Network("192.0.2.0/24")
+    static = (RouteSpec(beyond, things.port.addresses[0]),)  # type: ignore[arg-type]  # IPv4
+    fabric.ensure_subnet(replace(things.subnet, static_routes=static))
+    fabric.ensure_ports([replace(things.port, forwards=(beyond,))])
+    options = get("lsp-get-dhcpv4-options", port).split()[0]
+    told = get("get", "DHCP_Options", options, "options:classless_static_route").strip()
+    assert told == '"{10.0.0.0/16,10.0.0.1, 192.0.2.0/24,10.0.0.5}"'
+    allowed = get("lsp-get-port-security", port).strip()
+    assert allowed == "52:54:00:00:00:05 10.0.0.5 192.0.2.0/24"
+    assert get("lsp-get-addresses", port).strip() == "52:54:00:00:00:05 10.0.0.5"
+    things.ensure_all(fabric)
+    assert get("lsp-get-port-security", port).strip() == "52:54:00:00:00:05 10.0.0.5"
 
 
 def test_rules_in_the_database(own_databases: Databases, fabric: Fabric) -> None:

@@ -40,14 +40,9 @@ def check_typed(typed: Typed, terms: Terms, network: Network) -> None:
                 typed.try_(partial(check_name, one, field="name"))
         else:
             typed.try_(lambda: batch_names(terms.name, terms.count))
-    given = [ip for ip in terms.private_ips if ip]
-    for ip in given:
-        if network.subnet is not None:
-            typed.try_(partial(addresses.check, network.subnet, ip))
-    for ip in {ip for ip in given if given.count(ip) > 1}:
-        typed.refuse(
-            InvalidInput(_("%(ip)s is requested more than once.") % {"ip": ip}, field="private_ips")
-        )
+    if network.subnet is not None:
+        for refused in addresses.refusals(network.subnet, terms.private_ips, field="private_ips"):
+            typed.refuse(refused)
     typed.try_(lambda: check_remark(typed.text("remark").strip()))
     typed.try_(lambda: check_tags(split_tags(typed.text("tags"))))
     typed.try_(lambda: check_ssh_keys(typed.text("ssh_public_key")))

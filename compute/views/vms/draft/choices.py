@@ -24,7 +24,7 @@ from compute.rules import catalogue as rules_catalogue
 from compute.states.images import ImageStatus
 from compute.views.common import os_icon
 from compute.views.vms.draft.typed import Typed
-from network.actions import addresses
+from network.actions import external_addresses
 from network.models import ExternalSegment, SecurityGroup, Subnet
 from network.queries import security as security_queries
 from network.queries import vpcs as vpc_queries
@@ -301,10 +301,21 @@ class Network:
         default = self.subnets[0] if self.subnets else None
         return self.typed.pick(self.subnets, "subnet", _("subnet"), default)
 
+    @property
+    def subnet_choices(self) -> list[tuple[Subnet, str]]:
+        """The subnets, each with its words, which say how many addresses are free."""
+        return [(one, vpc_queries.with_free(one)) for one in self.subnets]
+
+    @property
+    def segment_choices(self) -> list[tuple[ExternalSegment, int]]:
+        """The external segments, each with how many addresses are free."""
+        free = external_addresses.free_counts(self.segments)
+        return [(one, free[one.pk]) for one in self.segments]
+
     @cached_property
     def free_addresses(self) -> int:
         """How many addresses of the chosen subnet are free."""
-        return addresses.free_count(self.subnet) if self.subnet else 0
+        return vpc_queries.free_addresses(self.subnet) if self.subnet else 0
 
     @cached_property
     def groups(self) -> list[SecurityGroup]:
