@@ -71,7 +71,7 @@ class SubnetOptionsForm(forms.Form):
         required=False,
         help_text=_("Up to three addresses, separated by commas. VMs get them by DHCP."),
     )
-    routes = forms.CharField(
+    routes = LinesField(
         label=_("Static routes"),
         max_length=4000,
         required=False,
