@@ -109,7 +109,7 @@ def test_addresses_of_all_segments_answer_and_a_foreign_one_is_silent(
     # The guest takes one more than it has been given.
     machine.configure(*mine, foreign)
     for one in mine:
-        assert eventually(lambda one=one: machine.answers(one)), one  # type: ignore[misc]
+        assert eventually(lambda one=one: machine.answers(one)), one  # type: ignore[misc]  # bound now
     assert not machine.answers(foreign, within_s=2)
     assert machine.seen_as() == str(a.interface.ip)
 
