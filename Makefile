@@ -72,7 +72,7 @@ mutants: database ## Change the core in small ways; the tests must notice (SAMPL
 api: install-check ## Write docs/api.yaml
 	$(PY) manage.py spectacular --file docs/api.yaml --validate --fail-on-warn
 
-soak: database ## Long random runs: verbs and faults, API requests, chaos (STEPS=2000 API_MINUTES=15 VERBS=600 SEED=7)
+soak: database ## Long random runs: verbs and faults, API requests, chaos (STEPS=2000 GUESTS=1 API_MINUTES=15 VERBS=600 SEED=7)
 	$(AS_ROOT) scripts/soak.sh
 
 bench: database ## Benchmarks; writes docs/benchmarks.md

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 kept=.scloud/test-report/seconds.tsv
 mkdir -p "$(dirname "$kept")"
 if [ $# = 0 ]; then
-    [ -e "$kept" ] && awk -F '\t' '{ printf "%8d s  %s\n", $2, $1; sum += $2 } END { printf "%8d s  together\n", sum }' "$kept"
+    [ -e "$kept" ] && awk -F "\t" '{ printf "%8d s  %s\n", $2, $1 }' "$kept"
     exit
 fi
 name=$1
@@ -16,9 +16,9 @@ began=$(date +%s)
 status=$?
 seconds=$(($(date +%s) - began))
 # Where the tests ran as root, the file is not a user's to write.
-if { [ ! -e "$kept" ] || awk -F '\t' -v name="$name" '$1 != name' "$kept"; } 2>/dev/null > "$kept.new"; then
-    printf '%s\t%s\n' "$name" "$seconds" >> "$kept.new"
-    mv -f "$kept.new" "$kept"
+if { [ ! -e "$kept" ] || awk -F '\t' -v name="$name" '$1 != name' "$kept"; } 2>/dev/null > "$kept.new.$$"; then
+    printf '%s\t%s\n' "$name" "$seconds" >> "$kept.new.$$"
+    mv -f "$kept.new.$$" "$kept"
 fi
 printf '\033[1m==> %s: %d s\033[0m\n' "$name" "$seconds"
 exit $status

@@ -78,7 +78,7 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
 
 
 # Of so many fields in a row one is tried with a value; each in a soak.
-FIELDS_PER_VALUE = 5
+FIELDS_PER_VALUE = 8
 
 
 class Nothing:

@@ -1,4 +1,8 @@
-"""The real Debian guest does with a seed what the mini guest does."""
+"""The real Debian guest does with a seed what the mini guest does.
+
+``make test`` sets up the same Debian through the API, in ``tests/e2e/test_api_story.py``; here the
+seed has two NICs, IPv6 and a key besides.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from scloud.lab.plan import Lab
 from tests.lab.conftest import PASSWORD, PORTS, Scene, make_key, make_switch, remove_switch, seed
 from tests.lab.guest import Guest
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.soak]
 
 
 @pytest.mark.timeout(900)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compute.verbs.disks import DiskVerb
+from scloud.jobs import sweep
 from scloud.verbs.catalogue import Answer, Catalogue, Dialog, Verb, all_catalogues
 
 TABLE = Path(__file__).with_name("table.txt")
@@ -68,11 +69,26 @@ def said(catalogue: Catalogue[Any], verb: Verb) -> Iterator[str]:
         yield "answer kept nowhere" if verb.route.secret else "answers with the job"
 
 
+def every(catalogue: Catalogue[Any]) -> list[Verb]:
+    """All verbs of a catalogue, in its order."""
+    return [*catalogue.public.values(), *catalogue.internal.values()]
+
+
 def rows() -> Iterator[str]:
     for catalogue in sorted(all_catalogues(), key=lambda one: one.kind):
-        for verb in (*catalogue.public.values(), *catalogue.internal.values()):
+        for verb in every(catalogue):
             yield f"{catalogue.kind}.{verb.name}: {'; '.join(said(catalogue, verb))}"
 
 
 def test_every_verb_is_what_the_table_says() -> None:
     assert list(rows()) == TABLE.read_text().splitlines()
+
+
+def test_every_job_outlives_workers_that_fall_silent() -> None:
+    """A wake-up that was lost is repeated, silent workers are started anew: then there is time."""
+    found_again_s = sweep.SILENT_S + sweep.WAKE_AGAIN_S
+    begun = {
+        one.name: one.deadline_s for known in all_catalogues() for one in every(known) if one.job
+    }
+    assert len(begun) > 30
+    assert {name: limit for name, limit in begun.items() if limit < found_again_s + 30} == {}

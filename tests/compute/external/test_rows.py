@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from billing.models import Subscription
 from compute.models import VM
 from network.actions import create_security_group, enis, external_ips
+from network.actions.external_addresses import allocate
 from network.actions.segments import delete_external_segment
 from network.models import Eni, ExternalIp, ExternalSegment, Subnet
 from network.rules import external_orders
@@ -115,9 +117,21 @@ def test_orders_at_their_bounds_are_taken(
     with pytest.raises(InvalidInput) as refused:
         external_ips.check_order(tenant, order_ips(segment, bandwidth_mbps=1001))
     assert refused.value.numbers == {"min": 1, "max": 1000, "asked": 1001}
+    for count in (0, 11):
+        with pytest.raises(InvalidInput) as refused:
+            external_ips.check_order(tenant, order_ips(segment, count=count))
+        assert refused.value.code == "count_out_of_range"
+        assert refused.value.numbers == {"min": 1, "max": 10, "asked": count}
+
+
+def test_an_address_is_asked_for_once(tenant: Tenant, segment: ExternalSegment) -> None:
+    twice = order_ips(segment, count=2, addresses=["203.0.113.9", "203.0.113.9"])
     with pytest.raises(InvalidInput) as refused:
-        external_ips.check_order(tenant, order_ips(segment, count=11))
-    assert refused.value.numbers == {"min": 1, "max": 10, "asked": 11}
+        external_ips.check_order(tenant, twice)
+    assert (refused.value.code, refused.value.field) == ("address_repeated", "addresses")
+    with transaction.atomic(), pytest.raises(InvalidInput) as refused:
+        allocate(segment, twice.addresses)
+    assert refused.value.code == "address_repeated"
 
 
 def test_a_closed_region_sells_nothing(

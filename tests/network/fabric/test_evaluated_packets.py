@@ -12,10 +12,11 @@ from network.models import SecurityGroupRule
 from network.rules.evaluate import ICMP, ICMPV6, TCP, IpAddress, Packet, evaluate
 from network.tasks.specs import rule_spec
 from scloud.lab import region
+from tests.budget import WHOLE
 from tests.network.fabric.rule_sets import some_group
 from tests.network.fabric.site import Machine, Site, eventually
 
-GROUPS = 6
+GROUPS = 12 if WHOLE else 3
 PORTS = (22, 443)
 
 

@@ -26,11 +26,12 @@ from network.tasks.specs import rule_spec
 from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
+from tests.budget import WHOLE
 from tests.network.fabric.conftest import Databases
 from tests.network.fabric.test_contract import Things
 
 RULES_PER_EXAMPLE = 200
-EXAMPLES = 50
+EXAMPLES = 50 if WHOLE else 20
 
 addresses = st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map(str)
 scoped = st.tuples(st.ip_addresses(v=6).map(str), st.text("%eth0/", max_size=4)).map("".join)
