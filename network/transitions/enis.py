@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from billing import quotas, services
-from billing.models import Subscription, SubscriptionStatus
+from billing.models import SubscriptionStatus
 from network.models import Eni, Nic, Tombstone
 from network.rules.refusals import eni_refusal
 from network.states.enis import EniStatus
@@ -64,8 +64,8 @@ def unplug(nic: Nic | None) -> None:
 def forget(row: Eni) -> None:
     """Give back all that an ENI held, whose port is gone: address, quota, unused paid time."""
     now = timezone.now()
-    if Subscription.objects.filter(resource_id=row.pk).exists():
-        services.refund_unused(row.pk, now)
+    # Does nothing for an internal one, which costs nothing.
+    services.refund_unused(row.pk, now)
     quotas.free(row.pk)
     nic = row.nic
     if nic is not None:
