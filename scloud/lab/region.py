@@ -526,6 +526,21 @@ def start_libvirtd(host: HostPlan, *, timeout_s: float = 20) -> None:
     )
 
 
+def kill_programs(lab: Lab, *names: str) -> int:
+    """``kill -9`` of all programs of these names in a lab; returns how many there were.
+
+    What supervises them starts them again within a second.
+    """
+    pids = []
+    for pid in marked_processes(lab.marker):
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if Path(words[0].decode(errors="replace")).name in names:
+                pids.append(pid)
+    kill_all(pids)
+    return len(pids)
+
+
 def kill_host(host: HostPlan) -> None:
     """Pull a host's plug: everything in it, guests included, is gone at once."""
     _stop_box(host.run)

@@ -8,10 +8,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+)
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -100,6 +107,46 @@ def test_the_bell_is_rung_in_the_transaction_and_goes_with_it(enqueue: Enqueue) 
         assert not Job.objects.exists()
     enqueue()
     assert OrmQ.objects.count() == 1
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_wake_up_outlives_a_restart_of_the_database(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    serve, failures = runner.serve, [error("gone"), error("starting up")]
+
+    def tried() -> str:
+        if failures:
+            raise failures.pop()
+        return serve()
+
+    monkeypatch.setattr(runner, "serve", tried)
+    monkeypatch.setattr("scloud.jobs.bell.connection.close", lambda: None)
+    monkeypatch.setattr(bell, "AWAY_AGAIN_S", 0.0)
+    job = enqueue()
+    assert bell.ring(job.id) == "succeeded"
+    assert fresh(job).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"), [(OperationalError, 3), (InterfaceError, 3), (ProgrammingError, 1)]
+)
+def test_a_wake_up_waits_for_the_database_only_and_not_for_ever(
+    enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch, error: type[Exception], tries: int
+) -> None:
+    clock = iter(range(0, 1000, 12))
+    seen: list[str] = []
+
+    def fail() -> str:
+        seen.append("tried")
+        raise error("no")
+
+    monkeypatch.setattr(runner, "serve", fail)
+    monkeypatch.setattr("scloud.jobs.bell.connection.close", lambda: None)
+    watch = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _seconds: None)
+    monkeypatch.setattr(bell, "time", watch)
+    assert bell.ring(enqueue().id) == "database away"
+    assert len(seen) == tries
 
 
 # --- claiming

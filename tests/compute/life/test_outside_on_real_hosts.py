@@ -18,8 +18,11 @@ from compute.models import VM
 from network.actions import enis, external_ips
 from network.models import Eni, ExternalIp, ExternalSegment, Nic
 from network.rules.eni_orders import EniOrder
+from network.sweeps import reconcile
+from scloud.lab import region as labs
 from scloud.lab.shell import run, succeeds, wait_for
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.life.test_on_real_hosts import settle, sh
 from tests.lab_platform import GUEST_PASSWORD, RealPlatform
 from tests.neighbour import ssh
@@ -39,6 +42,14 @@ def answers(address: str, *, within_s: int = 5) -> bool:
     return succeeds(
         "ping", "-n", "-q", "-c", "1", "-w", str(within_s), address, timeout_s=within_s + 5
     )
+
+
+def await_answer(address: str) -> None:
+    wait_for(f"{address} to answer", lambda: answers(address, within_s=1), timeout_s=60)
+
+
+def await_silence(address: str) -> None:
+    wait_for(f"{address} to be silent", lambda: not answers(address, within_s=1), timeout_s=60)
 
 
 def bind(platform: RealPlatform, row: ExternalIp, vm: VM) -> float:
@@ -213,6 +224,43 @@ def lost_pings(address: str) -> Iterator[Callable[[], int]]:
     finally:
         process.send_signal(2)
         words.append(process.communicate(timeout=20)[0])
+
+
+def test_ovns_programs_may_die_at_any_moment(real_platform: RealPlatform) -> None:
+    """Kill -9 of northd, of all controllers and of both databases while addresses are changed.
+
+    What was bound answers on, what is changed meanwhile is so afterwards, and what was let go stays
+    silent.
+    """
+    platform = real_platform
+    office = segment(platform, "office")
+    vm = platform.running_vm(agent=True, external_segment=office, external_bandwidth_mbps=50)
+    kept = ExternalIp.objects.get(target_id=vm.pk)
+    going, coming = buy_ip(platform.actor, office), buy_ip(platform.actor, office)
+    bind(platform, going, vm)
+    for names, at_least in (
+        (("ovn-northd",), 1),
+        (("ovn-controller",), len(platform.lab.hosts)),
+        (("ovsdb-server",), 2),
+        (("ovn-northd", "ovn-controller", "ovsdb-server"), 4),
+    ):
+        with lost_pings(kept.address) as lost:
+            assert labs.kill_programs(platform.lab, *names) >= at_least
+            external_ips.unbind_external_ip(actor=platform.actor, external_ip=going)
+            external_ips.bind_external_ip(actor=platform.actor, external_ip=coming, target=vm)
+            platform.run_jobs()
+            await_answer(coming.address)
+            await_silence(going.address)
+        print(f"pings lost while {', '.join(names)} died, of one every 100 ms: {lost()}")
+        assert answers(kept.address)
+        for row in (going, coming):
+            row.refresh_from_db()
+        assert (going.status, going.failure) == ("free", "")
+        assert (coming.status, coming.failure) == ("bound", "")
+        going, coming = coming, going
+    with scopes_disabled():
+        told = reconcile.reconcile(platform.region)
+    assert [drift for drift in told if drift.problem != "foreign"] == []
 
 
 RATE_MBPS = 4
