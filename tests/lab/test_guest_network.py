@@ -1,7 +1,8 @@
 """A guest with addresses of two segments, IPv6 and an external ENI, seen from outside the region.
 
-The mini guest boots with what the product writes into a seed, is changed while it runs by what the
-product's agent calls would run in it, and boots again.
+The guest boots with what the product writes into a seed, is changed while it runs by what the
+product's agent calls would run in it, and boots again. ``make test`` does it with the mini guest, a
+soak with Debian under netplan and under NetworkManager too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from scloud.lab.shell import succeeds, wait_for
 from scloud.lib.ids import new_id
 from tests.lab.guest import Guest
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 PRIVATE = IPv4Network("10.46.0.0/24")
 MACS = ("52:54:00:1a:c0:00", "52:54:00:1a:c0:01", "52:54:00:1a:c0:02")
@@ -55,6 +56,7 @@ class Stage:
     subnet_id: str
     ports: tuple[str, str, str]
     instance: str
+    renderer: scripts.Renderer
 
     def nics(
         self, addresses: tuple[HeldAddress, ...], eni: HeldAddress | None
@@ -93,7 +95,7 @@ class Stage:
         """What the platform does to a guest that runs."""
         found = self.guest.execute(scripts.DETECT)
         renderer, _ = scripts.parse_detected(found)
-        assert renderer is scripts.Renderer.IPROUTE
+        assert renderer is self.renderer
         self.guest.execute(scripts.script(renderer, plan(nics)))
 
     def answers(self, one: HeldAddress, *, within_s: int = 5) -> bool:
@@ -110,7 +112,12 @@ class Stage:
         with socket.create_server((outside, 0), family=family) as server:
             server.settimeout(20)
             port = server.getsockname()[1]
-            self.guest.execute(f"(sleep 1; echo hi | nc -w 5 {outside} {port}) >/dev/null 2>&1 &")
+            # Debian has no nc, the mini guest no bash.
+            call = f"nc -w 5 {outside} {port}"
+            self.guest.execute(
+                f"(sleep 1; if command -v nc; then echo hi | {call}; "
+                f"else bash -c 'echo hi > /dev/tcp/{outside}/{port}'; fi) >/dev/null 2>&1 &"
+            )
             link, peer = server.accept()
             link.close()
         return str(peer[0])
@@ -122,8 +129,17 @@ class Stage:
         return route.split(" via ")[1].split()[0]
 
 
-@pytest.fixture(scope="module")
-def stage(lab: Lab) -> Iterator[Stage]:
+STAGES = [
+    ("mini", scripts.Renderer.IPROUTE),
+    pytest.param(("debian", scripts.Renderer.NETPLAN), marks=pytest.mark.soak),
+    pytest.param(("debian-nm", scripts.Renderer.NETWORK_MANAGER), marks=pytest.mark.soak),
+]
+
+
+@pytest.fixture(scope="module", params=STAGES, ids=["mini", "netplan", "networkmanager"])
+def stage(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    image, renderer = request.param
+    real = {} if image == "mini" else {"image": image, "memory_mib": 512, "size_gib": 4}
     facts = region.status(lab)["ovn"]
     fabric = ovn.connect(facts["nb"], owner=f"test-{uuid.uuid4()}", sb=facts["sb"])
     vpc, subnet, segment = new_id("vpc"), new_id("subnet"), new_id("seg")
@@ -132,11 +148,16 @@ def stage(lab: Lab) -> Iterator[Stage]:
     fabric.ensure_segment(SegmentSpec(segment, PHYSICAL_NETWORK))
     ports = (str(uuid.uuid4()), str(uuid.uuid4()), str(uuid.uuid4()))
     guest = Guest(
-        lab, lab.host("h1"), "lab-tests-outside", 7, ports=list(zip(ports, MACS, strict=True))
+        lab,
+        lab.host("h1"),
+        "lab-tests-outside",
+        7,
+        ports=list(zip(ports, MACS, strict=True)),
+        **real,
     )
     guest.destroy()
     shutil.rmtree(guest.directory, ignore_errors=True)
-    yield Stage(lab, fabric, guest, segment, subnet, ports, str(uuid.uuid4()))
+    yield Stage(lab, fabric, guest, segment, subnet, ports, str(uuid.uuid4()), renderer)
     guest.destroy()
     shutil.rmtree(guest.directory, ignore_errors=True)
     fabric.delete_ports(ports)
@@ -167,7 +188,7 @@ def test_every_address_answers_from_outside_at_boot_and_after_every_change(stage
     stage.let_through(nics)
     stage.write_seed(nics)
     stage.guest.create()
-    stage.guest.wait_for_agent(timeout_s=180)
+    _await_boot(stage)
     for one in (a, b, p, six, eni):
         assert stage.answers(one, within_s=20), one
         assert stage.gateway_of(one) == str(one.gateway)
@@ -202,7 +223,7 @@ def test_every_address_answers_from_outside_at_boot_and_after_every_change(stage
     assert stage.seen_as(4) == str(eni.interface.ip)
     state = _network_of(stage.guest)
     stage.write_seed(last)
-    _reboot(stage.guest)
+    _reboot(stage)
     for one in (b, p, six_b, eni):
         assert stage.answers(one, within_s=20), one
     assert stage.seen_as(4) == str(eni.interface.ip)
@@ -229,7 +250,16 @@ def _network_of(guest: Guest) -> str:
     return "\n".join(sorted(line.strip() for line in lines.splitlines()))
 
 
-def _reboot(guest: Guest) -> None:
+def _await_boot(stage: Stage) -> None:
+    """Wait until the guest has done all that it does at a boot."""
+    stage.guest.wait_for_agent(timeout_s=400)
+    if stage.renderer is not scripts.Renderer.IPROUTE:
+        said = stage.guest.execute("cloud-init status --wait --long || true", timeout_s=400)
+        assert "status: done" in said
+
+
+def _reboot(stage: Stage) -> None:
+    guest = stage.guest
     boot = guest.execute("cat /proc/sys/kernel/random/boot_id")
     guest.virsh("reboot", guest.name, "--mode", "agent")
 
@@ -239,4 +269,5 @@ def _reboot(guest: Guest) -> None:
         except LabError:
             return False
 
-    wait_for("the guest to come back", rebooted, timeout_s=120, every_s=1)
+    wait_for("the guest to come back", rebooted, timeout_s=400, every_s=1)
+    _await_boot(stage)

@@ -1,7 +1,8 @@
 """Guest images built from Debian packages and kept in the cache.
 
 ``mini`` is a kernel with busybox, the guest agent and dropbear, for most tests; ``debian`` is a
-real Debian with cloud-init. An image is found again by the hash of everything it is made by.
+real Debian with cloud-init, ``debian-nm`` the same with NetworkManager. An image is found again by
+the hash of everything it is made by.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from scloud.lab.images import debian, mini
+from scloud.lab.images import debian, debian_nm, mini
 from scloud.lab.plan import LabError, cache_root
 from scloud.lab.shell import run, say
 
-RECIPES = {"mini": mini, "debian": debian}
+RECIPES = {"mini": mini, "debian": debian, "debian-nm": debian_nm}
 
 
 def _path(name: str) -> Path:
@@ -32,7 +33,7 @@ def built() -> dict[str, str | None]:
 
 
 def ensure(name: str) -> Path:
-    """The image ``name`` (``mini`` or ``debian``), built first when it is not in the cache.
+    """The image ``name``, one of ``RECIPES``, built first when it is not in the cache.
 
     A compressed qcow2 without a backing file. Needs root and, to build, the package archive.
     LabError when the image is unknown or cannot be built.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from scloud.lab.images import disk, sources
+from scloud.lab.plan import LabError
 from scloud.lab.shell import run
 
 DURATION = "about 2 minutes"
@@ -32,6 +34,7 @@ PACKAGES = [
     "tzdata",
     "udev",
 ]
+RENDERER = "netplan"
 KERNEL_ARGUMENTS = (
     "root=/dev/vda1 ro console=tty0 console=ttyS0 quiet net.ifnames=0 mitigations=off "
     "no_timer_check"
@@ -62,8 +65,13 @@ def _mirror(work: Path) -> list[Path]:
     return [sources.write(found, work / "debian.sources")] if found else []
 
 
-def build(work: Path, raw: Path) -> None:
-    """Build the image in ``work`` and leave the raw disk at ``raw``."""
+def build(
+    work: Path, raw: Path, *, packages: Sequence[str] = PACKAGES, renderer: str = RENDERER
+) -> None:
+    """Build the image in ``work`` and leave the raw disk at ``raw``.
+
+    ``renderer`` is what cloud-init hands the seed's network to, one of its own names.
+    """
     root = work / "root"
     run(
         "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase",
@@ -71,7 +79,7 @@ def build(work: Path, raw: Path) -> None:
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         CODENAME, root, *_mirror(work),
         timeout_s=1800,
     )  # fmt: skip
@@ -84,6 +92,11 @@ def build(work: Path, raw: Path) -> None:
         target = root / source.relative_to(FILES)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
+    settings = root / "etc/cloud/cloud.cfg.d/90_scloud.cfg"
+    text = settings.read_text()
+    if f"renderers: [{RENDERER}]" not in text:
+        raise LabError(f"{settings.name} names no renderer")
+    settings.write_text(text.replace(f"[{RENDERER}]", f"[{renderer}]"))
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()  # every guest makes its own
     (root / "etc/systemd/system/default.target.wants/e2scrub_reap.service").unlink(missing_ok=True)
