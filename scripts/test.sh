@@ -9,17 +9,18 @@ say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 # Bytecode is kept: every worker would compile some hundred modules anew.
 unset PYTHONDONTWRITEBYTECODE
 
-# Tests that need no guest. They run beside those that wait for guests most of the time.
+# Tests that need no host. They run beside those that wait for guests most of the time.
 beside() {
     local status=0
     say "environments made from the locks"
     scripts/timed.sh "install tests (beside)" $py -m pytest -q -m install \
         --junitxml "$report/install.xml" --durations 5 || status=1
-    say "pages in a browser"
+    say "pages in a browser; OVN, QEMU and PostgreSQL without hosts"
     # One worker of xdist: it has a copy of the database of its own.
-    COVERAGE_FILE=.coverage.beside scripts/timed.sh "tests in a browser (beside)" \
-        $py -m pytest -q -m "browser and not lab and not bench and not soak" -n 1 \
-        --cov --cov-report= --junitxml "$report/browser.xml" --durations 10 || status=1
+    SCLOUD_TEST_NO_REGION=1 COVERAGE_FILE=.coverage.beside \
+        scripts/timed.sh "tests without hosts (beside)" $py -m pytest -q \
+        -m "(browser or lab) and not region and not bench and not soak" -n 1 \
+        --cov --cov-report= --junitxml "$report/beside.xml" --durations 15 || status=1
     return $status
 }
 
@@ -30,22 +31,22 @@ scripts/timed.sh "fast tests" $py -m pytest -q \
     -m "not lab and not browser and not install and not bench" \
     -n 2 --cov --cov-report= --junitxml "$report/fast.xml" --durations 25 \
     || status=1
-say "tests on real hypervisors, with real guests and OVN; beside them installs and pages in a browser"
+say "tests on real hosts, with real guests; beside them what needs none"
 # A report of an earlier run is not one of this.
-rm -f "$report/install.xml" "$report/browser.xml" "$report/lab.xml"
+rm -f "$report/install.xml" "$report/beside.xml" "$report/region.xml"
 beside > "$report/beside.log" 2>&1 &
 lane=$!
 trap 'kill $lane 2>/dev/null || true' EXIT
-scripts/timed.sh "tests on real hosts" $py -m pytest -q -m "lab and not bench and not soak" \
-    --cov --cov-append --cov-report= --junitxml "$report/lab.xml" --durations 25 || status=1
+scripts/timed.sh "tests on real hosts" $py -m pytest -q -m "region and not bench and not soak" \
+    --cov --cov-append --cov-report= --junitxml "$report/region.xml" --durations 25 || status=1
 wait $lane || status=1
 trap - EXIT
 cat "$report/beside.log"
 say "coverage"
 $py -m coverage combine --append .coverage.beside > /dev/null || status=1
 scripts/timed.sh "coverage report" scripts/coverage.sh || status=1
-$py scripts/count_tests.py "$report/fast.xml" "$report/install.xml" "$report/browser.xml" \
-    "$report/lab.xml" || status=1
+$py scripts/count_tests.py "$report/fast.xml" "$report/install.xml" "$report/beside.xml" \
+    "$report/region.xml" || status=1
 say "seconds of each part"
 scripts/timed.sh
 say "$((SECONDS / 60)) minutes for all tests"

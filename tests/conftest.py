@@ -19,6 +19,20 @@ pytest_plugins = [
 ]
 
 
+# Fixtures that bring up the region in a box, or one like it.
+REGIONS = {"lab", "drivers_lab", "rig", "spare"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need hosts: ``make test`` runs the others of ``lab`` beside them."""
+    for item in items:
+        if item.get_closest_marker("lab") and REGIONS.intersection(
+            getattr(item, "fixturenames", ())
+        ):
+            item.add_marker("region")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _settings_of_tests() -> Iterator[None]:
     """What tests that are not about it set otherwise than the product."""

@@ -15,8 +15,11 @@ from scloud.lab.plan import Lab, lab_named
 def lab() -> Iterator[Lab]:
     """A lab with two hosts: brought up once, taken down unless it was up before.
 
-    ``SCLOUD_TEST_LAB`` names another one than ``test``, for runs beside each other.
+    ``SCLOUD_TEST_LAB`` names another one than ``test``, for runs beside each other. With
+    ``SCLOUD_TEST_NO_REGION`` a test that asks for it fails.
     """
+    if "SCLOUD_TEST_NO_REGION" in os.environ:
+        pytest.fail("run beside the tests of the region, which is theirs; see REGIONS in conftest")
     wanted = lab_named(os.environ.get("SCLOUD_TEST_LAB", "test"), host_count=2)
     was_up = region.is_up(wanted)
     region.up(wanted, fresh=not was_up)
