@@ -54,7 +54,9 @@ database: install-tests
 fast: database ## Tests that need no hypervisor and no browser
 	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not install and not bench" -n 2 --durations 15
 
-test: check database ## All checks and all tests, on real hypervisors
+test: database ## All checks and all tests, on real hypervisors
+	@$(AS_ROOT) $(PY) -m tests.template & template=$$!; \
+	  $(MAKE) --no-print-directory check; checked=$$?; wait $$template && exit $$checked
 	$(AS_ROOT) scripts/test.sh
 
 bare: ## A newcomer's walk in a minimal Debian, as root and as a user with sudo (half an hour)

@@ -16,8 +16,9 @@ beside() {
     scripts/timed.sh "install tests (beside)" $py -m pytest -q -m install \
         --junitxml "$report/install.xml" --durations 5 || status=1
     say "pages in a browser; OVN, QEMU and PostgreSQL without hosts"
-    # One worker of xdist: it has a copy of the database of its own.
-    SCLOUD_TEST_NO_REGION=1 COVERAGE_FILE=.coverage.beside \
+    # One worker of xdist: it has a copy of the database of its own. What is called .coverage.*, the
+    # other run would take for its own.
+    SCLOUD_TEST_NO_REGION=1 COVERAGE_FILE="$report/beside.coverage" \
         scripts/timed.sh "tests without hosts (beside)" $py -m pytest -q \
         -m "(browser or lab) and not region and not bench and not soak" -n 1 \
         --cov --cov-report= --junitxml "$report/beside.xml" --durations 15 || status=1
@@ -33,7 +34,7 @@ scripts/timed.sh "fast tests" $py -m pytest -q \
     || status=1
 say "tests on real hosts, with real guests; beside them what needs none"
 # A report of an earlier run is not one of this.
-rm -f "$report/install.xml" "$report/beside.xml" "$report/region.xml"
+rm -f "$report/install.xml" "$report/beside.xml" "$report/region.xml" "$report/beside.coverage"
 beside > "$report/beside.log" 2>&1 &
 lane=$!
 trap 'kill $lane 2>/dev/null || true' EXIT
@@ -43,7 +44,7 @@ wait $lane || status=1
 trap - EXIT
 cat "$report/beside.log"
 say "coverage"
-$py -m coverage combine --append .coverage.beside > /dev/null || status=1
+$py -m coverage combine --append "$report/beside.coverage" || status=1
 scripts/timed.sh "coverage report" scripts/coverage.sh || status=1
 $py scripts/count_tests.py "$report/fast.xml" "$report/install.xml" "$report/beside.xml" \
     "$report/region.xml" || status=1
