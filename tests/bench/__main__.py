@@ -63,7 +63,7 @@ HOW = """\
   the next one.
 - **northbound**: by the product's driver on the lab's own OVN, ten ports in a batch, until the
   database has confirmed the last one; a rule from the call until the same.
-- **outside**: from the API request that binds to the first ping that is answered, sent from the
+- **outside**: from the API request to the first ping that is answered, or no longer, sent from the
   machine on which the lab runs without a pause; port and guest are configured meanwhile.
 - **jobs**: from the commit that queued a job to the first step in a real worker, queued one at a
   time at random moments.
