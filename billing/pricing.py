@@ -62,6 +62,15 @@ class Method(StrEnum):
     YEAR = "year"
 
 
+class RefundRule(StrEnum):
+    """What a destroyed resource gets back of the month or year that has begun."""
+
+    LESS_USED = "less_used"
+    """Its price less the time used at the price of that time, by the hour or month."""
+    PRO_RATA = "pro_rata"
+    """Its unused share."""
+
+
 DURATIONS: Final[Mapping[Method, range]] = {
     Method.HOUR: range(1, 25),
     Method.MONTH: range(1, 12),
@@ -462,6 +471,19 @@ def refund_amount(
     with localcontext() as exact:
         exact.prec = _EXACT_DIGITS
         return round_money(amount * periods_unused / periods_paid, decimals)
+
+
+def per_period(amount: Decimal, periods: Decimal) -> Decimal:
+    """The price of one period of what cost ``amount``, with six decimals.
+
+    >>> per_period(Decimal("100.00"), Decimal(3))
+    Decimal('33.333333')
+    """
+    if periods == 0:
+        return amount
+    with localcontext() as exact:
+        exact.prec = _EXACT_DIGITS
+        return (amount / periods).quantize(INTERNAL_STEP, rounding=ROUND_HALF_UP)
 
 
 def refund_less_used(
