@@ -188,6 +188,20 @@ def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:
     )
 
 
+def binned_at(subscription: Subscription) -> datetime | None:
+    """Since when a resource is in the recycle bin, where its use of paid time ended; else None."""
+    if not subscription.in_bin:
+        return None
+    try:
+        rows = kinds.get(subscription.resource_kind).model_class()._default_manager
+    except KeyError:
+        return None
+    found: datetime | None = getattr(
+        rows.filter(pk=subscription.resource_id).first(), "binned_at", None
+    )
+    return found
+
+
 def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
     """How many resources run out soon and do not renew by themselves, or have run out."""
     soon = timezone.now() + within
