@@ -599,15 +599,19 @@ def _begun_hours(begin: datetime, end: datetime) -> int:
     return -((begin - end) // _HOUR)
 
 
-def begun_hour(at: datetime, paid_until: datetime) -> tuple[datetime, datetime]:
-    """The paid hour in which ``at`` lies: hours are counted back from ``paid_until``.
+def begun_hour(at: datetime, paid_until: datetime) -> tuple[datetime, datetime] | None:
+    """The paid hour that has begun at ``at``: hours are counted back from ``paid_until``.
+
+    None at the full hour, when the hour before is over and the next one wholly unused.
 
     >>> noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
-    >>> [edge.isoformat() for edge in begun_hour(noon, noon + timedelta(minutes=90))]
-    ['2026-05-01T11:30:00+00:00', '2026-05-01T12:30:00+00:00']
+    >>> [edge.hour for edge in begun_hour(noon, noon + timedelta(minutes=119))]
+    [11, 12]
+    >>> begun_hour(noon, noon + timedelta(hours=2)) is None
+    True
     """
     end = unused_from(at, paid_until, Method.HOUR)
-    return end - _HOUR, end
+    return None if end == at else (end - _HOUR, end)
 
 
 def held_beyond(
