@@ -548,7 +548,9 @@ def refund_less_used(
     )
     if used is None:
         return kept
-    back = part(whole + begun) - max(total(used), Decimal(0))
+    if total(used) <= 0:
+        return UsedUp(part(whole + begun), whole + begun)
+    back = part(whole + begun) - total(used)
     return UsedUp(back, whole + begun, used) if back > kept.amount else kept
 
 

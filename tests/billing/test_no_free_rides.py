@@ -263,7 +263,7 @@ def test_a_month_or_year_given_up_costs_what_was_held_by_the_hour_or_month(
         owed = sum(
             min(cheapest(since, life.now), price * part((until - since), of=until - BEGIN))
             for since in life.layers()
-        )
+        ) + Decimal(0)
         # Each charge is rounded once, and each line of its used time.
         assert minor(owed) - 2 * len(life.held) <= life.paid <= gross
         transaction.set_rollback(True)
