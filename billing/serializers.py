@@ -306,7 +306,8 @@ class ChangeQuoteShape(serializers.Serializer[Any]):
 
     ``begun_hour`` is what it adds to the hour that has begun, for hourly resources: it is charged
     with the first hour at a smaller size, or when the resource is destroyed. ``affordable`` says
-    whether the balance covers it, too.
+    whether the balance covers it, too. ``next_period`` is what the next period will cost: more
+    than ``per_period`` where hours before are charged with it.
     """
 
     currency = serializers.CharField()
@@ -317,6 +318,7 @@ class ChangeQuoteShape(serializers.Serializer[Any]):
     per_period_before = serializers.CharField()
     per_period = serializers.CharField()
     begun_hour = serializers.CharField()
+    next_period = serializers.CharField()
     balance = serializers.CharField()
     balance_after = serializers.CharField()
     affordable = serializers.BooleanField()

@@ -47,7 +47,8 @@ class ChangeQuote:
     ``total`` is charged at once. ``effective`` is ``now`` where it is, else ``next_period``.
     ``per_period_before`` and ``per_period`` are the prices of a period at today's price list.
     ``begun_hour`` is what the change adds to the hour that has begun, for hourly resources: it is
-    charged with a next hour that is smaller, or when the resource ends.
+    charged with a next hour that is smaller, or when the resource ends. ``next_period`` is what
+    the next period will cost, with what is due then of hours before.
     """
 
     currency: str
@@ -58,6 +59,7 @@ class ChangeQuote:
     per_period_before: Decimal
     per_period: Decimal
     begun_hour: Decimal
+    next_period: Decimal
     balance: Decimal
     paid_until: datetime
     expires_at: datetime
@@ -94,6 +96,7 @@ class ChangeQuote:
             "per_period_before": str(self.per_period_before),
             "per_period": str(self.per_period),
             "begun_hour": str(self.begun_hour),
+            "next_period": str(self.next_period),
             "balance": str(self.balance),
             "balance_after": str(self.balance_after),
             "affordable": self.affordable,
@@ -138,6 +141,7 @@ def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem
         hour = holding.begun_hour(subscription, now)
         held = holding.beyond(subscription, change.paid_then, items, hour)
         per_period = pricing.total(quotes.price_items(change.found, items, method, 1))
+        due = holding.total(holding.due(subscription, items))
         found_before = quotes.basis(tenant, subscription.region, [i.sku for i in before], now)
         per_period_before = pricing.total(quotes.price_items(found_before, before, method, 1))
         balance = money.from_minor(ledger.account_of(tenant).balance_minor)
@@ -151,6 +155,7 @@ def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem
         per_period_before=per_period_before,
         per_period=per_period,
         begun_hour=holding.price(change.found, held) + money.from_minor(0),
+        next_period=per_period + due,
         balance=balance,
         paid_until=subscription.paid_until,
         expires_at=now + quotes.QUOTE_LIFETIME,

@@ -86,8 +86,13 @@ def test_each_quantity_stays_open_by_itself(tenant: Tenant, actor: Actor) -> Non
 def test_what_is_open_is_charged_for_its_hour_and_says_so(
     tenant: Tenant, actor: Actor, at: Clock
 ) -> None:
+    grown = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=HUGE)
+    assert (grown.per_period, grown.next_period) == (Decimal("3.96"), Decimal("3.96"))
     change(tenant, actor, HUGE)
     at(ago(59))
+    back = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=list(ITEMS))
+    assert (back.total, back.per_period) == (Decimal(0), Decimal("0.24"))
+    assert back.as_dict()["next_period"] == "3.96"
     assert change(tenant, actor, list(ITEMS)) is None
     order = due(tenant, ago(60))
     # 64 vCPU and 4 GB: what the largest configuration costs
