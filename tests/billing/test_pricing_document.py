@@ -111,6 +111,7 @@ class Story:
     region: Region
     now: datetime
     opened: Decimal = Decimal(0)
+    promised: Decimal | None = None
     binned_at: datetime | None = None
 
     def do(self, row: Row) -> None:
@@ -148,7 +149,7 @@ class Story:
     def changes(self, what: str) -> None:
         items = self.items(what)
         quoted = services.quote_upgrade(tenant=self.tenant, resource_id="thing-a", items=items)
-        self.opened = quoted.begun_hour
+        self.opened, self.promised = quoted.begun_hour, quoted.next_period
         before = sum(balances(self.tenant))
         services.upgrade(
             actor=self.actor, resource_id="thing-a", items=items, quote_token=quoted.token
@@ -165,6 +166,10 @@ class Story:
         assert Subscription.objects.get().paid_until == self.now
         order = services.renew_due(tenant=self.tenant, resource_id="thing-a", now=self.now)
         assert order is not None
+        # What the quote of the last change said of the next period.
+        if self.promised is not None:
+            assert order.total_minor == money.to_minor(self.promised)
+        self.promised = None
 
     def deletes(self) -> None:
         services.set_in_bin("thing-a", True)
