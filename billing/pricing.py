@@ -531,10 +531,14 @@ def refund_less_used(
         return UsedUp(part(periods_paid), periods_paid)
     unused = unused_periods(at, end, method, anchor_day=anchor_day, zone=zone)
     whole = unused.to_integral_value(rounding=ROUND_FLOOR)
-    kept = UsedUp(part(whole), whole)
-    if unused == whole:
-        return kept
     until = period_end(end, method, -int(whole), anchor_day=anchor_day, zone=zone)
+    if whole and until < at:
+        # With six decimals the first seconds of a year are none of it.
+        whole -= 1
+        until = period_end(end, method, -int(whole), anchor_day=anchor_day, zone=zone)
+    kept = UsedUp(part(whole), whole)
+    if method is Method.HOUR or until <= at:
+        return kept
     edge = period_end(end, method, -int(whole) - 1, anchor_day=anchor_day, zone=zone)
     since = max(begin, edge)
     begun = periods_between(since, until, method, anchor_day=anchor_day, zone=zone)

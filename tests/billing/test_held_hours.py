@@ -113,7 +113,8 @@ def test_what_is_open_is_charged_for_its_hour_and_says_so(
 def test_what_is_open_has_the_price_of_its_change(
     tenant: Tenant, actor: Actor, region: Region, at: Clock
 ) -> None:
-    Discount.objects.create(tenant=tenant, sku_prefix="vcpu", part_off="0.5", effective_from=TEN)
+    half = {"sku_prefix": "vcpu", "part_off": "0.5", "effective_from": ago(1)}
+    Discount.objects.create(tenant=tenant, **half)
     change(tenant, actor, HUGE)
     at(ago(30))
     pricelists.publish(pricelists.draft(region, {**PRICES, ("vcpu", Method.HOUR): Decimal(1)}))

@@ -188,7 +188,7 @@ class Story:
 
 
 def test_the_document_has_examples_and_the_prices_of_a_new_installation() -> None:
-    assert len(examples()) >= 17
+    assert len(examples()) >= 15
     shipped = pricelists.shipped_prices({"disk_gib": ["ssd"], "mbps": ["net"]})
     assert prices_of_the_document() == shipped
 
