@@ -22,6 +22,7 @@ from billing.models import (
     Account,
     Charge,
     Discount,
+    HeldHour,
     LedgerEntry,
     LedgerTransaction,
     Order,
@@ -400,6 +401,14 @@ class OrderAdmin(BooksAdmin):
     gift = _amount("gift_minor", _("from gift"))
 
 
+class HeldHourInline(ReadOnlyInline):
+    """Hours that were held at a larger size than they were paid at; charged where a charge is."""
+
+    model = HeldHour
+    fields = ("begin", "end", "label", "sku", "above", "upto", "changed_at", "charge")
+    readonly_fields = fields
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(BooksAdmin):
     """What is paid for, by whom, until when."""
@@ -419,6 +428,7 @@ class SubscriptionAdmin(BooksAdmin):
     list_select_related = ("tenant", "region")
     search_fields = ("resource_id", "resource_name", "tenant__name")
     date_hierarchy = "paid_until"
+    inlines = (HeldHourInline,)
 
 
 # --- quotas

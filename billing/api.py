@@ -204,6 +204,17 @@ class SubscriptionViewSet(ResourceViewSet):
         order = actions.renew_resource(actor=self.actor, resource_id=resource_id, **data)
         return Response(shapes.OrderSerializer(order).data, status=201)
 
+    @extend_schema(request=None, responses=shapes.EndQuoteShape)
+    @action(detail=True, methods=["post"], url_path="end-quote")
+    def end_quote(self, request: Request, resource_id: str) -> Response:
+        """Say what destroying a resource gives back and charges; changes nothing."""
+        self.actor.require("billing.quote")
+        found = services.quote_end(
+            tenant=self.tenant, resource_id=resource_id, at=queries.binned_at(self.get_object())
+        )
+        shown = {"currency": money.currency(), "refund": found.refund, "due": found.due}
+        return Response(shapes.EndQuoteShape(shown).data)
+
     @extend_schema(
         request=shapes.AutoRenewInput,
         responses=shapes.SubscriptionSerializer,

@@ -7,8 +7,8 @@ from decimal import Decimal
 from django.utils.translation import gettext as _
 
 from billing import money
-from billing.models import Discount, PriceList
-from billing.pricing import Method, PriceBook
+from billing.models import Discount, OrderLine, PriceList
+from billing.pricing import Line, Method, PriceBook
 from scloud.lib.errors import Conflict
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
@@ -40,6 +40,18 @@ def book_of(price_list: PriceList) -> PriceBook:
         (price.sku, Method(price.method)): price.unit_price for price in price_list.prices.all()
     }
     return PriceBook(price_list.pk, prices, money.decimals())
+
+
+def line_of(row: OrderLine) -> Line:
+    """A line of the books as the pure functions take it."""
+    return Line(
+        row.sku,
+        row.quantity,
+        row.unit_price,
+        row.periods,
+        row.discount,
+        money.from_minor(row.amount_minor),
+    )
 
 
 def discounts_at(tenant: Tenant, skus: Iterable[str], at: datetime) -> dict[str, Decimal]:

@@ -41,11 +41,8 @@ def lock_account(tenant: Tenant) -> Account:
     return account
 
 
-def take(account: Account, amount_minor: int) -> tuple[int, int]:
-    """How ``amount_minor`` will be paid from a locked account: (gift, cash), gift first.
-
-    Raises InsufficientBalance with the figures; nothing has moved then.
-    """
+def require(account: Account, amount_minor: int) -> None:
+    """Raise InsufficientBalance with the figures unless the account has ``amount_minor``."""
     if amount_minor > account.balance_minor:
         missing = amount_minor - account.balance_minor
         raise InsufficientBalance(
@@ -64,6 +61,14 @@ def take(account: Account, amount_minor: int) -> tuple[int, int]:
                 "currency": money.currency(),
             },
         )
+
+
+def take(account: Account, amount_minor: int) -> tuple[int, int]:
+    """How ``amount_minor`` will be paid from a locked account: (gift, cash), gift first.
+
+    Raises InsufficientBalance with the figures; nothing has moved then.
+    """
+    require(account, amount_minor)
     return split_gift(amount_minor, account.gift_minor)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.utils.translation import gettext
@@ -11,13 +12,14 @@ from billing import ledger, money, pricing
 from billing.models import (
     Account,
     Charge,
+    HeldHour,
     Order,
     OrderKind,
     OrderLine,
     PriceList,
     TransactionKind,
 )
-from billing.pricing import Line, Method
+from billing.pricing import Line, Method, RefundRule
 from scloud.resources.models import Region
 
 
@@ -33,7 +35,11 @@ class ResourceRef:
 
 @dataclass(frozen=True)
 class ChargeDraft:
-    """What one resource is about to pay for a period; ``lines`` are (label, priced line)."""
+    """What one resource is about to pay for a period; ``lines`` are (label, priced line).
+
+    ``price_list`` and ``priced_at`` are given where they are not those of the order. ``held``
+    are the rows that it pays for.
+    """
 
     resource: ResourceRef
     begin: datetime
@@ -41,6 +47,9 @@ class ChargeDraft:
     anchor_day: int
     periods: Any
     lines: Sequence[tuple[str, Line]]
+    price_list: PriceList | None = None
+    priced_at: datetime | None = None
+    held: Sequence[HeldHour] = ()
 
     @property
     def amount_minor(self) -> int:
@@ -81,7 +90,7 @@ def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
         quote_nonce=draft.nonce,
         actor=draft.actor,
         note=draft.note,
-        details=draft.details,
+        details={Order.REFUND_RULE: RefundRule.LESS_USED.value, **draft.details},
         created_at=now,
     )
     charges = Charge.objects.bulk_create(
@@ -89,7 +98,7 @@ def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
             Charge(
                 order=order,
                 tenant_id=account.tenant_id,
-                price_list=draft.price_list,
+                price_list=entry.price_list or draft.price_list,
                 resource_kind=entry.resource.kind,
                 resource_id=entry.resource.id,
                 resource_name=entry.resource.name,
@@ -100,7 +109,7 @@ def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
                 periods=entry.periods,
                 amount_minor=amount,
                 gift_minor=part,
-                priced_at=draft.priced_at,
+                priced_at=entry.priced_at or draft.priced_at,
                 created_at=now,
             )
             for entry, amount, part in zip(
@@ -126,6 +135,9 @@ def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
             for label, line in entry.lines
         ]
     )
+    for row, entry in zip(charges, draft.charges, strict=True):
+        if entry.held:
+            HeldHour.objects.filter(pk__in=[held.pk for held in entry.held]).update(charge=row)
     ledger.post(
         account,
         TransactionKind.DEDUCTION,
@@ -141,12 +153,23 @@ def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
 
 @dataclass(frozen=True)
 class RefundDraft:
-    """How much of a charge is given back, for the period from ``begin`` to its end."""
+    """How much of a charge is given back, for the period from ``begin`` to its end.
+
+    ``periods`` of it are unused. ``returned`` is given where the one that has begun comes back
+    whole first, and its used time is paid again by the lines of ``used``.
+    """
 
     charge: Charge
     begin: datetime
     periods: Any
     amount_minor: int
+    returned: Decimal | None = None
+    used: Sequence[Line] = ()
+
+    @property
+    def returned_minor(self) -> int:
+        """What comes back before the used time is paid."""
+        return self.amount_minor + sum(money.to_minor(line.amount) for line in self.used)
 
 
 def give_back(
@@ -159,10 +182,12 @@ def give_back(
     actor: str,
     key: str,
     now: datetime,
+    rule: RefundRule = RefundRule.LESS_USED,
 ) -> Order | None:
     """Give money back to the pockets it came from; None if there is nothing to give.
 
-    A charge can be given back once: the unique ``refunds`` column sees to it.
+    ``rule`` is how the refunds of what was used in part were computed, for a replay. A charge can
+    be given back once: the unique ``refunds`` column sees to it.
     """
     total = sum(entry.amount_minor for entry in refunds)
     if total <= 0:
@@ -182,6 +207,7 @@ def give_back(
         currency=money.currency(),
         actor=actor,
         note=reason,
+        details={Order.REFUND_RULE: rule.value},
         created_at=now,
     )
     charges = Charge.objects.bulk_create(
@@ -216,12 +242,30 @@ def give_back(
                 label=gettext("Refund of %(order_id)s") % {"order_id": entry.charge.order_id},
                 sku="refund",
                 quantity=1,
-                unit_price=money.from_minor(entry.charge.amount_minor),
-                periods=entry.periods,
+                unit_price=pricing.per_period(
+                    money.from_minor(entry.charge.amount_minor), entry.charge.periods
+                ),
+                periods=entry.periods if entry.returned is None else entry.returned,
                 discount=0,
-                amount_minor=-entry.amount_minor,
+                amount_minor=-entry.returned_minor,
             )
             for row, entry in zip(charges, refunds, strict=True)
+        ]
+        + [
+            OrderLine(
+                order=order,
+                charge=row,
+                tenant_id=account.tenant_id,
+                label=gettext("Time used"),
+                sku=line.sku,
+                quantity=line.quantity,
+                unit_price=line.unit_price,
+                periods=line.periods,
+                discount=line.discount,
+                amount_minor=money.to_minor(line.amount),
+            )
+            for row, entry in zip(charges, refunds, strict=True)
+            for line in entry.used
         ]
     )
     ledger.post(

@@ -20,6 +20,14 @@ The rules, in words:
   microsecond.
 * An upgrade pays, for the time already paid, only for the units that are *added*, at the price of
   today. Units paid earlier keep the price they were bought at.
+* An hourly upgrade pays from the next full hour on. What is held of the hour that has begun beyond
+  what that hour was paid at stays open (:class:`Held`). It is charged with the next hour as far as
+  that hour is smaller, so that the next hour costs what the largest configuration of the hour
+  before costs, and at the end of the resource at the latest.
+* What is destroyed gives back the months and years that have not begun, whole, and of the one that
+  has begun what is left after the time used is priced anew: whole months by the month, the rest by
+  the hour, whatever is cheapest. Never more than was paid for it, never less than nothing.
+* ``docs/pricing.md`` says this for tenants, with examples that are tests.
 """
 
 import re
@@ -27,7 +35,7 @@ from calendar import monthrange
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, localcontext
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
@@ -52,6 +60,15 @@ class Method(StrEnum):
     HOUR = "hour"
     MONTH = "month"
     YEAR = "year"
+
+
+class RefundRule(StrEnum):
+    """What a destroyed resource gets back of the month or year that has begun."""
+
+    LESS_USED = "less_used"
+    """Its price less the time used at the price of that time, by the hour or month."""
+    PRO_RATA = "pro_rata"
+    """Its unused share."""
 
 
 DURATIONS: Final[Mapping[Method, range]] = {
@@ -125,6 +142,37 @@ class PaidLine:
     quantity: Decimal
     begin: datetime
     end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Units of a SKU that a resource held in an hour which was paid at less.
+
+    They are those above ``above`` up to ``upto``, both counts of units: a VM that grew from 1 to
+    64 vCPU within a paid hour held those from 1 to 64.
+    """
+
+    sku: str
+    above: Decimal
+    upto: Decimal
+
+    @property
+    def quantity(self) -> Decimal:
+        """How many units these are."""
+        return self.upto - self.above
+
+
+@dataclass(frozen=True, slots=True)
+class UsedUp:
+    """What a charge gives back when its resource is destroyed, and why.
+
+    Of the price, ``returned`` periods come back first; of these, ``used`` is paid again: the time
+    used of the period that has begun, priced anew. ``amount`` is what remains, rounded.
+    """
+
+    amount: Decimal
+    returned: Decimal
+    used: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +471,199 @@ def refund_amount(
     with localcontext() as exact:
         exact.prec = _EXACT_DIGITS
         return round_money(amount * periods_unused / periods_paid, decimals)
+
+
+def per_period(amount: Decimal, periods: Decimal) -> Decimal:
+    """The price of one period of what cost ``amount``, with six decimals.
+
+    >>> per_period(Decimal("100.00"), Decimal(3))
+    Decimal('33.333333')
+    """
+    if periods == 0:
+        return amount
+    with localcontext() as exact:
+        exact.prec = _EXACT_DIGITS
+        return (amount / periods).quantize(INTERNAL_STEP, rounding=ROUND_HALF_UP)
+
+
+def refund_less_used(
+    book: PriceBook,
+    lines: Sequence[Line],
+    method: Method,
+    *,
+    amount: Decimal,
+    periods_paid: Decimal,
+    begin: datetime,
+    end: datetime,
+    at: datetime,
+    anchor_day: int | None = None,
+    zone: tzinfo = UTC,
+) -> UsedUp:
+    """What a charge for [``begin``, ``end``) gives back when its resource ends at ``at``.
+
+    ``lines`` say what was paid for; only their SKU, quantity and discount count. Whole periods
+    that are used cost what was paid for them, whole periods that have not begun come back. The
+    period that has begun comes back less its used time at the prices of ``book`` by the hour or
+    the month, whatever is cheapest; not at all where that is more than was paid for it, or where
+    the list sells neither. A begun hour is used up.
+
+    >>> book = PriceBook("1", {("vcpu", Method.HOUR): Decimal("0.06"),
+    ...                        ("vcpu", Method.MONTH): Decimal(26),
+    ...                        ("vcpu", Method.YEAR): Decimal(260)})
+    >>> year = price_line(book, Item("vcpu", Decimal(1)), Method.YEAR, Decimal(1))
+    >>> begin = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> back = refund_less_used(book, [year], Method.YEAR, amount=year.amount,
+    ...                         periods_paid=Decimal(1), begin=begin,
+    ...                         end=begin.replace(year=2027), at=begin + timedelta(days=1))
+    >>> back.amount, [(line.periods, line.amount) for line in back.used]
+    (Decimal('258.56'), [(Decimal('24'), Decimal('1.44'))])
+    """
+
+    def part(periods: Decimal) -> Decimal:
+        return refund_amount(
+            amount=amount,
+            periods_paid=periods_paid,
+            periods_unused=periods,
+            decimals=book.decimals,
+        )
+
+    if at <= begin:
+        return UsedUp(part(periods_paid), periods_paid)
+    unused = unused_periods(at, end, method, anchor_day=anchor_day, zone=zone)
+    whole = unused.to_integral_value(rounding=ROUND_FLOOR)
+    until = period_end(end, method, -int(whole), anchor_day=anchor_day, zone=zone)
+    if whole and until < at:
+        # With six decimals the first seconds of a year are none of it.
+        whole -= 1
+        until = period_end(end, method, -int(whole), anchor_day=anchor_day, zone=zone)
+    kept = UsedUp(part(whole), whole)
+    if method is Method.HOUR or until <= at:
+        return kept
+    edge = period_end(end, method, -int(whole) - 1, anchor_day=anchor_day, zone=zone)
+    since = max(begin, edge)
+    begun = periods_between(since, until, method, anchor_day=anchor_day, zone=zone)
+    used = _cheapest_use(
+        book,
+        lines,
+        since,
+        at,
+        anchor_day=anchor_day if since == edge else None,
+        zone=zone,
+    )
+    if used is None:
+        return kept
+    if total(used) <= 0:
+        return UsedUp(part(whole + begun), whole + begun)
+    back = part(whole + begun) - total(used)
+    return UsedUp(back, whole + begun, used) if back > kept.amount else kept
+
+
+def _cheapest_use(
+    book: PriceBook,
+    lines: Sequence[Line],
+    since: datetime,
+    at: datetime,
+    *,
+    anchor_day: int | None,
+    zone: tzinfo,
+) -> tuple[Line, ...] | None:
+    """The cheapest way to have bought ``lines`` for [``since``, ``at``); None if there is none.
+
+    By the hour, by the month, or whole months and then hours; what has begun counts whole.
+    """
+    anchor = anchor_day or anchor_day_of(since, zone)
+
+    def after(months: int) -> datetime:
+        return period_end(since, Method.MONTH, months, anchor_day=anchor, zone=zone)
+
+    months = 0
+    while after(months + 1) <= at:
+        months += 1
+    rest = _begun_hours(after(months), at)
+    ways = (
+        ((Method.HOUR, _begun_hours(since, at)),),
+        ((Method.MONTH, months), (Method.HOUR, rest)),
+        ((Method.MONTH, months + 1 if rest else months),),
+    )
+    found: tuple[Line, ...] | None = None
+    for way in ways:
+        bought = [(method, periods) for method, periods in way if periods]
+        if any((line.sku, method) not in book.prices for method, _n in bought for line in lines):
+            continue
+        priced = tuple(
+            price_line(book, Item(line.sku, line.quantity), method, Decimal(n), line.discount)
+            for method, n in bought
+            for line in lines
+        )
+        if found is None or total(priced) < total(found):
+            found = priced
+    return found
+
+
+def _begun_hours(begin: datetime, end: datetime) -> int:
+    """How many hours have begun between two instants."""
+    return -((begin - end) // _HOUR)
+
+
+def begun_hour(at: datetime, paid_until: datetime) -> tuple[datetime, datetime] | None:
+    """The paid hour that has begun at ``at``: hours are counted back from ``paid_until``.
+
+    None at the full hour, when the hour before is over and the next one wholly unused.
+
+    >>> noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    >>> [edge.hour for edge in begun_hour(noon, noon + timedelta(minutes=119))]
+    [11, 12]
+    >>> begun_hour(noon, noon + timedelta(hours=2)) is None
+    True
+    """
+    end = unused_from(at, paid_until, Method.HOUR)
+    return None if end == at else (end - _HOUR, end)
+
+
+def held_beyond(
+    paid: Iterable[PaidLine],
+    still_open: Iterable[Held],
+    held: Sequence[Item],
+    hour: tuple[datetime, datetime],
+) -> tuple[Held, ...]:
+    """What ``held`` is beyond what ``hour`` was paid at and what is open for it already.
+
+    >>> noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    >>> hour = (noon, noon + timedelta(hours=1))
+    >>> held_beyond([PaidLine("vcpu", Decimal(1), *hour)], [], [Item("vcpu", Decimal(64))], hour)
+    (Held(sku='vcpu', above=Decimal('1'), upto=Decimal('64')),)
+    """
+    begin, end = hour
+    covered: dict[str, Decimal] = {}
+    for line in paid:
+        if line.begin <= begin and line.end >= end:
+            covered[line.sku] = covered.get(line.sku, Decimal(0)) + line.quantity
+    for entry in still_open:
+        covered[entry.sku] = covered.get(entry.sku, Decimal(0)) + entry.quantity
+    return tuple(
+        Held(item.sku, covered.get(item.sku, Decimal(0)), item.quantity)
+        for item in held
+        if item.quantity > covered.get(item.sku, Decimal(0))
+    )
+
+
+def due_with_next(entry: Held, following: Sequence[Item]) -> tuple[Held | None, Held | None]:
+    """What of an open ``entry`` is charged with the next hour, and what stays open.
+
+    Due is what the next hour, bought for ``following``, is smaller: both together cost what the
+    larger configuration costs.
+
+    >>> grown = Held("vcpu", Decimal(1), Decimal(64))
+    >>> due_with_next(grown, [Item("vcpu", Decimal(1))])
+    (Held(sku='vcpu', above=Decimal('1'), upto=Decimal('64')), None)
+    >>> due_with_next(grown, [Item("vcpu", Decimal(64))])
+    (None, Held(sku='vcpu', above=Decimal('1'), upto=Decimal('64')))
+    """
+    kept = sum((item.quantity for item in following if item.sku == entry.sku), Decimal(0))
+    edge = min(max(entry.above, kept), entry.upto)
+    due = Held(entry.sku, edge, entry.upto) if edge < entry.upto else None
+    rest = Held(entry.sku, entry.above, edge) if edge > entry.above else None
+    return due, rest
 
 
 def split_gift(amount_minor: int, gift_balance_minor: int) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from billing import catalog, ledger, money, pricing
-from billing.models import Account, Charge, Order, Subscription, SubscriptionStatus
-from billing.pricing import Method, PriceBook, period_end
+from billing.models import Account, Charge, HeldHour, Order, Subscription, SubscriptionStatus
+from billing.pricing import Held, Method, PriceBook, period_end
 from billing.quotes import items_of
 from scloud.lib.errors import ScloudError
 from scloud.resources import kinds
@@ -99,6 +99,9 @@ def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
     )
     skus = {line["sku"] for row in renewing for line in row.lines}
     discounts = catalog.discounts_at(tenant, skus, now)
+    held: dict[int, list[Held]] = {}
+    for kept in HeldHour.objects.filter(subscription__in=renewing, charge=None):
+        held.setdefault(kept.subscription_id, []).append(Held(kept.sku, kept.above, kept.upto))
     for row in renewing:
         if row.region_id not in books:
             try:
@@ -118,6 +121,17 @@ def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
             row.paid_until, horizon, method, anchor_day=row.anchor_day, zone=money.zone()
         )
         total += one * times
+        # Hours held at a larger size are charged with the next one.
+        for entry in held.get(row.pk, ()):
+            due, _rest = pricing.due_with_next(entry, items)
+            if due is not None and (due.sku, method) in book.prices:
+                total += pricing.price_line(
+                    book,
+                    pricing.Item(due.sku, due.quantity),
+                    method,
+                    Decimal(1),
+                    discounts.get(due.sku, Decimal(0)),
+                ).amount
     return total
 
 
@@ -172,6 +186,20 @@ def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:
         .select_related("region")
         .annotate(month_minor=Coalesce(Subquery(cost), 0))
     )
+
+
+def binned_at(subscription: Subscription) -> datetime | None:
+    """Since when a resource is in the recycle bin, where its use of paid time ended; else None."""
+    if not subscription.in_bin:
+        return None
+    try:
+        rows = kinds.get(subscription.resource_kind).model_class()._default_manager
+    except KeyError:
+        return None
+    found: datetime | None = getattr(
+        rows.filter(pk=subscription.resource_id).first(), "binned_at", None
+    )
+    return found
 
 
 def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:

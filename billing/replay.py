@@ -1,8 +1,12 @@
 """Compute the charges of a span again from their inputs and report what differs.
 
 A charge names its order, price list, period and resource. From these, the discounts that held at
-``priced_at`` and the pure functions of :mod:`billing.pricing`, every figure follows. A difference
-means that somebody changed an input or the books, or that a rule changed without care.
+``priced_at`` and the pure functions of :mod:`billing.pricing`, every figure follows; for an hour
+held at a larger size than it was paid at, the units follow from what was noted when it grew. A
+difference means that somebody changed an input or the books, or that a rule changed without care.
+
+A refund names the rule that it was computed by, so that one of an earlier release is computed by
+the rule of that release.
 """
 
 from collections.abc import Iterator
@@ -14,7 +18,7 @@ from django.db.models import Sum
 
 from billing import catalog, ledger, money, pricing
 from billing.models import Charge, LedgerTransaction, Order, PriceList
-from billing.pricing import Method, PriceBook
+from billing.pricing import Method, PriceBook, RefundRule
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
@@ -42,13 +46,13 @@ def replay(tenant: Tenant, since: datetime, until: datetime) -> Iterator[Differe
         books: dict[str, PriceBook] = {}
         charges = (
             Charge.objects.filter(tenant=tenant, created_at__gte=since, created_at__lt=until)
-            .select_related("order__region", "price_list", "refunds")
-            .prefetch_related("lines")
+            .select_related("order__region", "price_list", "refunds__order", "refunds__price_list")
+            .prefetch_related("lines", "refunds__lines", "held_hours")
             .order_by("pk")
         )
         for charge in charges.iterator(chunk_size=500):
             if charge.refunds is not None:
-                yield from _refund(charge, charge.refunds)
+                yield from _refund(charge, charge.refunds, books)
             else:
                 yield from _charge(charge, tenant, books)
         orders = Order.objects.filter(
@@ -86,9 +90,7 @@ def _charge(charge: Charge, tenant: Tenant, books: dict[str, PriceBook]) -> Iter
     yield from _differ(
         tenant.pk, where, "price list", charge.price_list, in_force or "none was in force"
     )
-    if charge.price_list_id not in books:
-        books[charge.price_list_id] = catalog.book_of(charge.price_list)
-    book = books[charge.price_list_id]
+    book = _book(charge, books)
     periods = pricing.periods_between(
         charge.begin, charge.end, method, anchor_day=charge.anchor_day, zone=money.zone()
     )
@@ -116,35 +118,73 @@ def _charge(charge: Charge, tenant: Tenant, books: dict[str, PriceBook]) -> Iter
     yield from _differ(
         tenant.pk, where, "sum of lines", charge.amount_minor, sum(x.amount_minor for x in lines)
     )
+    held = list(charge.held_hours.all())
+    if held:
+        noted = sorted((row.sku, row.upto - row.above) for row in held)
+        charged = sorted((line.sku, line.quantity) for line in lines)
+        yield from _differ(tenant.pk, where, "units held", charged, noted)
+        hours = {(row.begin, row.end) for row in held}
+        yield from _differ(tenant.pk, where, "hour held", {(charge.begin, charge.end)}, hours)
 
 
-def _refund(charge: Charge, original: Charge) -> Iterator[Difference]:
+def _book(charge: Charge, books: dict[str, PriceBook]) -> PriceBook:
+    if charge.price_list_id not in books:
+        books[charge.price_list_id] = catalog.book_of(charge.price_list)
+    return books[charge.price_list_id]
+
+
+def _refund(charge: Charge, original: Charge, books: dict[str, PriceBook]) -> Iterator[Difference]:
     where = f"{charge.order_id} {charge.resource_id}"
-    owner = charge.tenant_id
+    owner, method = charge.tenant_id, Method(charge.method)
+    paid = money.from_minor(original.amount_minor)
+    used: tuple[pricing.Line, ...] = ()
     if charge.begin <= original.begin:
         periods = original.periods
     else:
         periods = pricing.unused_periods(
-            charge.begin,
-            charge.end,
-            Method(charge.method),
-            anchor_day=charge.anchor_day,
+            charge.begin, charge.end, method, anchor_day=charge.anchor_day, zone=money.zone()
+        )
+    rule = original.comes_back_by(charge.order.refund_rule)
+    if charge.begin > original.begin and rule is RefundRule.LESS_USED:
+        found = pricing.refund_less_used(
+            _book(original, books),
+            [catalog.line_of(line) for line in original.lines.all()],
+            method,
+            amount=paid,
+            periods_paid=original.periods,
+            begin=original.begin,
+            end=original.end,
+            at=charge.begin,
+            anchor_day=original.anchor_day,
             zone=money.zone(),
         )
-    amount = pricing.refund_amount(
-        amount=money.from_minor(original.amount_minor),
-        periods_paid=original.periods,
-        periods_unused=periods,
-        decimals=money.decimals(),
-    )
+        amount, used = found.amount, found.used
+    else:
+        amount = pricing.refund_amount(
+            amount=paid,
+            periods_paid=original.periods,
+            periods_unused=periods,
+            decimals=money.decimals(),
+        )
     gift, _cash = pricing.split_refund(
         money.to_minor(amount), original.gift_minor, original.amount_minor
     )
     yield from _differ(owner, where, "unused periods", charge.periods, periods)
     yield from _differ(owner, where, "amount", charge.amount_minor, -money.to_minor(amount))
     yield from _differ(owner, where, "gift", charge.gift_minor, -gift)
-    total = sum(line.amount_minor for line in charge.lines.all())
+    lines = list(charge.lines.all())
+    total = sum(line.amount_minor for line in lines)
     yield from _differ(owner, where, "sum of lines", charge.amount_minor, total)
+    told = sorted(
+        (x.sku, x.quantity, x.unit_price, x.periods, x.discount, x.amount_minor)
+        for x in lines
+        if x.sku != "refund"
+    )
+    computed = sorted(
+        (x.sku, x.quantity, x.unit_price, x.periods, x.discount, money.to_minor(x.amount))
+        for x in used
+    )
+    yield from _differ(owner, where, "time used", told, computed)
 
 
 def _differ(

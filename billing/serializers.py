@@ -217,6 +217,17 @@ class QuoteShape(serializers.Serializer[Any]):
     token = serializers.CharField()
 
 
+class EndQuoteShape(serializers.Serializer[Any]):
+    """What destroying a resource gives back and charges.
+
+    ``due`` is for hours that were held at a larger size than they were paid at.
+    """
+
+    currency = serializers.CharField()
+    refund = serializers.CharField()
+    due = serializers.CharField()
+
+
 class RechargeInput(serializers.Serializer[Any]):
     """An amount in whole currency units."""
 
@@ -291,7 +302,13 @@ class ChangeLineShape(serializers.Serializer[Any]):
 
 
 class ChangeQuoteShape(serializers.Serializer[Any]):
-    """What a change costs now (``total``) and for a period from then on."""
+    """What a change costs now (``total``) and for a period from then on.
+
+    ``begun_hour`` is what it adds to the hour that has begun, for hourly resources: it is charged
+    with the first hour at a smaller size, or when the resource is destroyed. ``affordable`` says
+    whether the balance covers it, too. ``next_period`` is what the next period will cost: more
+    than ``per_period`` where hours before are charged with it.
+    """
 
     currency = serializers.CharField()
     billing_method = serializers.CharField()
@@ -300,6 +317,8 @@ class ChangeQuoteShape(serializers.Serializer[Any]):
     effective = serializers.CharField()
     per_period_before = serializers.CharField()
     per_period = serializers.CharField()
+    begun_hour = serializers.CharField()
+    next_period = serializers.CharField()
     balance = serializers.CharField()
     balance_after = serializers.CharField()
     affordable = serializers.BooleanField()

@@ -1,4 +1,5 @@
-"""What time does to subscriptions: renew what is due, expire what is not paid, hand over the late.
+"""What time does to subscriptions: renew what is due, expire what is not paid, hand over the late,
+collect what ended without having paid for all that it held.
 
 The reconciler calls :func:`run` again and again. Every subscription is looked at in a transaction
 of its own and under the account's lock, so sweeps may overlap, stop anywhere and be repeated.
@@ -13,7 +14,7 @@ from typing import Final
 from django.utils import timezone
 
 from billing import services
-from billing.models import Subscription, SubscriptionStatus
+from billing.models import HeldHour, Subscription, SubscriptionStatus
 from scloud.jobs.rows import Rota, each
 from scloud.lib.errors import InsufficientBalance, ScloudError
 from scloud.recovery import freezing
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 BATCH: Final = 500
 _due = Rota("paid_until", BATCH)
 _late = Rota("expired_at", BATCH)
+_owing = Rota("ended_at", BATCH)
 
 
 @dataclass
@@ -34,11 +36,12 @@ class SweepReport:
     renewed: list[str] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
     overdue: list[str] = field(default_factory=list)
+    collected: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
 def run(now: datetime | None = None) -> SweepReport:
-    """Look at up to 500 due and 500 late subscriptions; the next call takes the rest.
+    """Look at up to 500 subscriptions that are due, late or owing; the next call takes the rest.
 
     One that fails is logged and tried again by the next sweep; the others go on. A region that
     lost its prices therefore keeps its resources running until an administrator publishes some.
@@ -67,6 +70,18 @@ def run(now: datetime | None = None) -> SweepReport:
                 )
             )
         )
+        owing = _owing.take(
+            Subscription.objects.select_related("tenant").filter(
+                status=SubscriptionStatus.ENDED,
+                pk__in=HeldHour.objects.filter(charge=None).values("subscription"),
+            )
+        )
+
+    def collect(subscription: Subscription) -> None:
+        if services.collect(
+            tenant=subscription.tenant, resource_id=subscription.resource_id, now=at
+        ):
+            report.collected.append(subscription.resource_id)
 
     def hand_over(subscription: Subscription) -> None:
         if services.mark_overdue(
@@ -79,8 +94,10 @@ def run(now: datetime | None = None) -> SweepReport:
 
     done = each(due, partial(_renew_or_expire, at=at, report=report, frozen=frozen), "a renewal")
     done += each(late, hand_over, "handing over what stayed expired")
+    done += each(owing, collect, "collecting for hours held at a larger size")
     gone_through = {row.pk for row in done}
-    report.failed += [row.resource_id for row in [*due, *late] if row.pk not in gone_through]
+    looked_at = [*due, *late, *owing]
+    report.failed += [row.resource_id for row in looked_at if row.pk not in gone_through]
     return report
 
 

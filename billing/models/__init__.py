@@ -3,6 +3,7 @@
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, Pocket, TransactionKind
 from billing.models.orders import (
     Charge,
+    HeldHour,
     Order,
     OrderKind,
     OrderLine,
@@ -25,6 +26,7 @@ __all__ = [
     "Account",
     "Charge",
     "Discount",
+    "HeldHour",
     "LedgerEntry",
     "LedgerTransaction",
     "MethodChoice",

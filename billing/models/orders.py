@@ -1,12 +1,13 @@
 """Orders, what they charged for, and the subscriptions that renew."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from billing.models.prices import MethodChoice, PriceList
+from billing.pricing import RefundRule
 from scloud.lib.ids import new_id
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
@@ -29,8 +30,11 @@ class Order(models.Model):
 
     ``total_minor`` is what was paid, ``gift_minor`` the part of it that came from the gift
     balance; both are negative for refunds. ``quote_nonce`` makes a quote good for one order only.
-    ``details`` holds what an upgrade changed, so that a failed one can be taken back.
+    ``details`` holds what an upgrade changed, so that a failed one can be taken back, and the rule
+    of refunds: that under which it was bought, or by which a refund was computed.
     """
+
+    REFUND_RULE: Final = "refund_rule"
 
     id = models.CharField(
         _("ID"), primary_key=True, max_length=20, default=order_id, editable=False
@@ -60,6 +64,11 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+    @property
+    def refund_rule(self) -> RefundRule:
+        """The rule of refunds; orders of the first release know only one."""
+        return RefundRule(self.details.get(self.REFUND_RULE, RefundRule.PRO_RATA))
 
 
 class Charge(models.Model):
@@ -116,6 +125,11 @@ class Charge(models.Model):
 
     def __str__(self) -> str:
         return f"{self.resource_id} {self.begin:%F} to {self.end:%F}"
+
+    def comes_back_by(self, rule: RefundRule) -> RefundRule:
+        """The rule of its refund while ``rule`` is in force: never a worse one than it was bought
+        under."""
+        return rule if self.order.refund_rule is RefundRule.LESS_USED else RefundRule.PRO_RATA
 
 
 class OrderLine(models.Model):
@@ -181,6 +195,8 @@ class Subscription(models.Model):
     overdue_at = models.DateTimeField(_("overdue since"), null=True, blank=True)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
     lines = models.JSONField(_("lines of the next period"), default=list)
+    # The instant of the last change of configuration, up or down.
+    changed_at = models.DateTimeField(_("changed"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     objects: ClassVar[models.Manager["Subscription"]] = TenantManager()
@@ -211,3 +227,62 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         return f"{self.resource_id} until {self.paid_until:%F %T}"
+
+
+class HeldHour(models.Model):
+    """Units that an hourly resource held in an hour which was paid at less.
+
+    They are those above ``above`` up to ``upto``, priced as at ``priced_at``, when their change
+    was quoted. Open while ``charge`` is empty; what was charged stays, so that a replay finds it.
+    A change that failed takes its own open ones away again: ``changed_at`` says which they are.
+    """
+
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    subscription = models.ForeignKey(
+        Subscription,
+        models.PROTECT,
+        verbose_name=_("subscription"),
+        related_name="held_hours",
+    )
+    label = models.CharField(_("label"), max_length=120, blank=True)
+    sku = models.CharField("SKU", max_length=100)
+    above = models.DecimalField(_("above"), max_digits=18, decimal_places=6)
+    upto = models.DecimalField(_("up to"), max_digits=18, decimal_places=6)
+    begin = models.DateTimeField(_("from"))
+    end = models.DateTimeField(_("until"))
+    priced_at = models.DateTimeField(_("priced"))
+    changed_at = models.DateTimeField(_("changed"))
+    charge = models.ForeignKey(
+        Charge,
+        models.PROTECT,
+        verbose_name=_("charge"),
+        null=True,
+        blank=True,
+        related_name="held_hours",
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    objects: ClassVar[models.Manager["HeldHour"]] = TenantManager()
+
+    class Meta:
+        verbose_name = _("hour held at a larger size")
+        verbose_name_plural = _("hours held at a larger size")
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(upto__gt=models.F("above")), name="held_hour_has_units"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(end__gt=models.F("begin")), name="held_hour_period"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["subscription"],
+                condition=models.Q(charge__isnull=True),
+                name="held_hour_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sku} {self.above} to {self.upto}, {self.begin:%F %T}"

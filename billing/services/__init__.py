@@ -9,7 +9,8 @@ from billing.quotes import QuoteItem, quote
 from billing.services.buying import purchase
 from billing.services.changing import ChangeQuote, cancel_upgrade, quote_upgrade, upgrade
 from billing.services.common import subscription_of
-from billing.services.refunding import refund_failed, refund_unused
+from billing.services.holding import collect
+from billing.services.refunding import EndQuote, quote_end, refund_failed, refund_unused
 from billing.services.renewing import (
     expire_due,
     mark_overdue,
@@ -22,13 +23,16 @@ from billing.services.renewing import (
 
 __all__ = [
     "ChangeQuote",
+    "EndQuote",
     "QuoteItem",
     "ResourceRef",
     "cancel_upgrade",
+    "collect",
     "expire_due",
     "mark_overdue",
     "purchase",
     "quote",
+    "quote_end",
     "quote_renewal",
     "quote_upgrade",
     "refund_failed",

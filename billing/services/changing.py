@@ -14,14 +14,15 @@ from billing import ledger, money, pricing, quotes
 from billing.models import (
     Account,
     Charge,
+    HeldHour,
     Order,
     OrderKind,
-    OrderLine,
     Subscription,
 )
 from billing.orders import ChargeDraft, OrderDraft, charge, give_back
 from billing.pricing import DifferenceLine, Item, Method, PaidLine
 from billing.quotes import QuoteItem, items_of
+from billing.services import holding
 from billing.services.common import (
     open_charges,
     payer_of,
@@ -45,6 +46,9 @@ class ChangeQuote:
 
     ``total`` is charged at once. ``effective`` is ``now`` where it is, else ``next_period``.
     ``per_period_before`` and ``per_period`` are the prices of a period at today's price list.
+    ``begun_hour`` is what the change adds to the hour that has begun, for hourly resources: it is
+    charged with a next hour that is smaller, or when the resource ends. ``next_period`` is what
+    the next period will cost, with what is due then of hours before.
     """
 
     currency: str
@@ -54,6 +58,8 @@ class ChangeQuote:
     effective: str
     per_period_before: Decimal
     per_period: Decimal
+    begun_hour: Decimal
+    next_period: Decimal
     balance: Decimal
     paid_until: datetime
     expires_at: datetime
@@ -65,8 +71,8 @@ class ChangeQuote:
 
     @property
     def affordable(self) -> bool:
-        """True if the balance covers it now."""
-        return self.balance_after >= 0
+        """True if the balance covers it now, with what the hour that has begun will cost."""
+        return self.balance_after >= self.begun_hour
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -89,6 +95,8 @@ class ChangeQuote:
             "effective": self.effective,
             "per_period_before": str(self.per_period_before),
             "per_period": str(self.per_period),
+            "begun_hour": str(self.begun_hour),
+            "next_period": str(self.next_period),
             "balance": str(self.balance),
             "balance_after": str(self.balance_after),
             "affordable": self.affordable,
@@ -103,23 +111,37 @@ class _Change:
     found: quotes.Basis
     lines: tuple[DifferenceLine, ...]
     total: Decimal
+    paid: tuple[PaidLine, ...]
+
+    @property
+    def paid_then(self) -> tuple[PaidLine, ...]:
+        """What is paid once the change is."""
+        if self.total <= 0:
+            return self.paid
+        added = (PaidLine(x.line.sku, x.line.quantity, x.begin, x.end) for x in self.lines)
+        return (*self.paid, *added)
 
 
 def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem]) -> ChangeQuote:
     """Price changing a resource to ``items``.
 
     Monthly and yearly upgrades pay the difference for the rest of the paid time, hourly ones from
-    the next hour on; what is not above zero costs nothing and counts from the next period.
-    Raises Conflict ``resource_expired`` or ``subscription_ended``.
+    the next hour on, and leave the difference for the hour that has begun open; what is not above
+    zero costs nothing and counts from the next period. Raises Conflict ``resource_expired``,
+    ``subscription_ended`` or, where an hour that has begun is not paid yet, ``renewal_due``.
     """
     subscription = subscription_of(tenant, resource_id)
     require_active(subscription)
     now = timezone.now()
+    holding.require_hour_paid(subscription, now)
     method = Method(subscription.method)
     before = items_of(subscription.lines)
     with scope(tenant=tenant):
         change = _change(subscription, items, now)
+        hour = holding.begun_hour(subscription, now)
+        held = holding.beyond(subscription, change.paid_then, items, hour)
         per_period = pricing.total(quotes.price_items(change.found, items, method, 1))
+        due = holding.total(holding.due(subscription, items))
         found_before = quotes.basis(tenant, subscription.region, [i.sku for i in before], now)
         per_period_before = pricing.total(quotes.price_items(found_before, before, method, 1))
         balance = money.from_minor(ledger.account_of(tenant).balance_minor)
@@ -132,6 +154,8 @@ def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem
         effective="now" if charged else "next_period",
         per_period_before=per_period_before,
         per_period=per_period,
+        begun_hour=holding.price(change.found, held) + money.from_minor(0),
+        next_period=per_period + due,
         balance=balance,
         paid_until=subscription.paid_until,
         expires_at=now + quotes.QUOTE_LIFETIME,
@@ -146,8 +170,9 @@ def upgrade(
     """Change what a resource pays for, up or down, at exactly the quoted difference.
 
     Returns the order, or None where nothing is charged now. The difference is computed for the
-    instant of the quote, so the figure that was confirmed is the figure that is charged. Raises
-    StaleQuote, InsufficientBalance, Conflict, NotFound.
+    instant of the quote, so the figure that was confirmed is the figure that is charged. What is
+    held of the hour that has begun beyond what it was paid at stays open at the same prices; the
+    balance must cover it already now. Raises StaleQuote, InsufficientBalance, Conflict, NotFound.
     """
     tenant = payer_of(actor)
     token = quotes.read(quote_token)
@@ -156,6 +181,7 @@ def upgrade(
         subscription = subscription_of(tenant, resource_id)
         require_active(subscription)
         now = timezone.now()
+        holding.require_hour_paid(subscription, now)
         change = _change(subscription, items, token.at)
         current = quotes.basis(tenant, subscription.region, [i.sku for i in items], now)
         quotes.require_same(
@@ -168,6 +194,13 @@ def upgrade(
         refuse_used(token.nonce)
         after = [item.as_snapshot() for item in items]
         order: Order | None = None
+        # Of the hour in which it is done: a quote of the hour before leaves nothing open there.
+        hour = holding.begun_hour(subscription, now)
+        held = holding.beyond(subscription, change.paid_then, items, hour)
+        ledger.require(
+            account,
+            money.to_minor(max(change.total, Decimal(0)) + holding.price(change.found, held)),
+        )
         if change.total > 0:
             labels = {item.sku: item.label for item in items}
             order = charge(
@@ -186,7 +219,8 @@ def upgrade(
                 now=now,
             )
             tell(tenant, "billing.upgraded", order)
-        Subscription.objects.filter(pk=subscription.pk).update(lines=after)
+        holding.leave_open(held, priced_at=token.at, changed_at=now)
+        Subscription.objects.filter(pk=subscription.pk).update(lines=after, changed_at=now)
     return order
 
 
@@ -205,11 +239,11 @@ def cancel_upgrade(
 
     ``order`` is what :func:`upgrade` returned, ``since`` the instant of the change where it cost
     nothing. What was renewed in the meantime paid for the new size: it is given back as well and
-    paid again for the old one, for the same time and at the same prices. Returns the refund.
-    Safe to repeat.
+    paid again for the old one, for the same time and at the same prices. What it left open of the
+    hour in which it began is forgotten. Returns the refund. Safe to repeat.
 
     With ``in_part`` the change came about as far as ``items_before``: that part of it is paid
-    again, from the instant and at the prices of ``order``.
+    again, from the instant and at the prices of ``order``, and stays open for the hour begun.
     """
     with scope(tenant=tenant):
         account = ledger.lock_account(tenant)
@@ -220,6 +254,7 @@ def cancel_upgrade(
         rows = open_charges(tenant, resource_id)
         changed = [row for row in rows if order is not None and row.order_id == order.pk]
         instant = since if order is None else order.created_at
+        _close_hour(subscription, items_before, rows, order, since, in_part=in_part)
         paid_again = (
             []
             if instant is None
@@ -244,6 +279,43 @@ def cancel_upgrade(
         if in_part and changed and order is not None:
             _pay_the_part(account, subscription, items_before, order, changed[0], now)
     return refund
+
+
+def _close_hour(
+    subscription: Subscription,
+    items: Sequence[QuoteItem],
+    rows: Sequence[Charge],
+    order: Order | None,
+    since: datetime | None,
+    *,
+    in_part: bool,
+) -> None:
+    """Let a change that failed leave nothing open, or only what ``items`` hold of it.
+
+    It is the last change of the resource: until it has failed there can be no other.
+    """
+    changed_at = subscription.changed_at
+    if changed_at is None:
+        return
+    if order is not None:
+        is_this_one = order.created_at == changed_at
+    else:
+        is_this_one = since is not None and since >= changed_at
+    if not is_this_one:
+        return
+    left = HeldHour.objects.filter(subscription=subscription, charge=None, changed_at=changed_at)
+    first = left.first()
+    if first is None:
+        return
+    left.delete()
+    if in_part:
+        paid = [paid_line for row in rows for paid_line in _paid_lines(row)]
+        held = holding.beyond(subscription, paid, items, (first.begin, first.end))
+        holding.leave_open(held, priced_at=first.priced_at, changed_at=changed_at)
+
+
+def _paid_lines(row: Charge) -> list[PaidLine]:
+    return [PaidLine(line.sku, line.quantity, row.begin, row.end) for line in row.lines.all()]
 
 
 def _pay_the_part(
@@ -282,7 +354,7 @@ def _renewed_dearer(
     order that pays its time for ``items``.
 
     When a renewal was written says its ledger transaction: an order carries the instant at which
-    the sweep began.
+    the sweep began. What it charged for hours before is not of the change, and stays.
     """
     renewals = set(
         Order.objects.filter(
@@ -291,9 +363,12 @@ def _renewed_dearer(
             charges__in=[row.pk for row in rows],
         ).values_list("pk", flat=True)
     )
+    hours_before = set(
+        HeldHour.objects.filter(subscription=subscription).values_list("charge", flat=True)
+    )
     found = []
     for row in rows:
-        if row.order_id not in renewals:
+        if row.order_id not in renewals or row.pk in hours_before:
             continue
         method = Method(row.method)
         prices = quotes.basis(
@@ -330,10 +405,8 @@ def _change(subscription: Subscription, items: Sequence[QuoteItem], at: datetime
         raise InvalidInput(_("There is nothing to price."), code="nothing_to_price")
     tenant = subscription.tenant
     method = Method(subscription.method)
-    lines = OrderLine.objects.filter(
-        charge__in=open_charges(tenant, subscription.resource_id), charge__end__gt=at
-    ).select_related("charge")
-    paid = [PaidLine(line.sku, line.quantity, line.charge.begin, line.charge.end) for line in lines]
+    charges = open_charges(tenant, subscription.resource_id, after=at)
+    paid = tuple(line for row in charges for line in _paid_lines(row))
     skus = {item.sku for item in items} | {line.sku for line in paid}
     found = quotes.basis(tenant, subscription.region, sorted(skus), at)
     difference = pricing.upgrade_lines(
@@ -346,7 +419,7 @@ def _change(subscription: Subscription, items: Sequence[QuoteItem], at: datetime
         anchor_day=subscription.anchor_day,
         zone=money.zone(),
     )
-    return _Change(found, difference, pricing.total(entry.line for entry in difference))
+    return _Change(found, difference, pricing.total(entry.line for entry in difference), paid)
 
 
 def _change_charges(

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
-from billing import money, pricing
+from billing import catalog, money, pricing
 from billing.models import (
     Charge,
     Order,
@@ -12,7 +12,7 @@ from billing.models import (
     SubscriptionStatus,
 )
 from billing.orders import RefundDraft, ResourceRef
-from billing.pricing import Method
+from billing.pricing import Method, RefundRule
 from scloud.audit.events import emit
 from scloud.lib.errors import Conflict, InvalidInput, NotFound
 from scloud.tenancy.actor import Actor
@@ -38,33 +38,58 @@ def subscription_of(tenant: Tenant, resource_id: str) -> Subscription:
     return found
 
 
-def refund_of(row: Charge, at: datetime | None) -> RefundDraft:
+def refund_of(
+    row: Charge, at: datetime | None, rule: RefundRule = RefundRule.LESS_USED
+) -> RefundDraft:
+    """What a charge gives back: all of it (``at`` None), or what is unused at ``at``.
+
+    What was bought under the rule of the first release comes back pro rata whatever ``rule`` says.
+    """
     if at is None or at <= row.begin:
         return RefundDraft(row, row.begin, row.periods, row.amount_minor)
     method = Method(row.method)
     unused = pricing.unused_periods(
         at, row.end, method, anchor_day=row.anchor_day, zone=money.zone()
     )
+    begin = pricing.unused_from(at, row.end, method)
+    if row.comes_back_by(rule) is RefundRule.LESS_USED:
+        found = pricing.refund_less_used(
+            catalog.book_of(row.price_list),
+            [catalog.line_of(line) for line in row.lines.all()],
+            method,
+            amount=money.from_minor(row.amount_minor),
+            periods_paid=row.periods,
+            begin=row.begin,
+            end=row.end,
+            at=at,
+            anchor_day=row.anchor_day,
+            zone=money.zone(),
+        )
+        return RefundDraft(
+            row, begin, unused, money.to_minor(found.amount), found.returned, found.used
+        )
     amount = pricing.refund_amount(
         amount=money.from_minor(row.amount_minor),
         periods_paid=row.periods,
         periods_unused=unused,
         decimals=money.decimals(),
     )
-    begin = pricing.unused_from(at, row.end, method)
     return RefundDraft(row, begin, unused, money.to_minor(amount))
 
 
-def open_charges(tenant: Tenant, resource_id: str) -> list[Charge]:
-    """Charges of a resource that were not given back."""
-    return list(
-        Charge.objects.filter(
-            tenant=tenant,
-            resource_id=resource_id,
-            refunds__isnull=True,
-            refunded_by__isnull=True,
-        ).order_by("pk")
+def open_charges(
+    tenant: Tenant, resource_id: str, *, after: datetime | None = None
+) -> list[Charge]:
+    """Charges of a resource that were not given back; with ``after``, those that end later."""
+    rows = Charge.objects.filter(
+        tenant=tenant,
+        resource_id=resource_id,
+        refunds__isnull=True,
+        refunded_by__isnull=True,
     )
+    if after is not None:
+        rows = rows.filter(end__gt=after)
+    return list(rows.select_related("order", "price_list").prefetch_related("lines").order_by("pk"))
 
 
 def tenant_of(actor: Actor) -> Tenant:

@@ -18,6 +18,7 @@ from billing.models import (
 from billing.orders import ChargeDraft, OrderDraft, charge
 from billing.pricing import Method
 from billing.quotes import Quote, items_of
+from billing.services import holding
 from billing.services.common import (
     payer_of,
     ref_of,
@@ -33,7 +34,10 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 
 
 def quote_renewal(*, tenant: Tenant, resource_id: str, periods: int) -> Quote:
-    """Price a renewal of ``periods``. Raises Conflict if the subscription has ended."""
+    """Price a renewal of ``periods``. Raises Conflict if the subscription has ended.
+
+    By the hour it also pays for hours that were held at a larger size, see :mod:`holding`.
+    """
     subscription = subscription_of(tenant, resource_id)
     require_open(subscription)
     items = items_of(subscription.lines)
@@ -43,9 +47,10 @@ def quote_renewal(*, tenant: Tenant, resource_id: str, periods: int) -> Quote:
         found = quotes.basis(tenant, subscription.region, [i.sku for i in items], now)
         lines = quotes.price_items(found, items, method, periods)
         one = quotes.price_items(found, items, method, 1)
+        held = holding.due(subscription, items)
         balance = money.from_minor(ledger.account_of(tenant).balance_minor)
-    total = pricing.total(lines)
-    content = _renewal_content(subscription, periods)
+    total = pricing.total(lines) + holding.total(held)
+    content = _renewal_content(subscription, periods, held)
     return Quote(
         currency=money.currency(),
         method=method,
@@ -53,7 +58,10 @@ def quote_renewal(*, tenant: Tenant, resource_id: str, periods: int) -> Quote:
         count=1,
         lines=tuple(
             quotes.PricedLine(item, line, line.amount)
-            for item, line in zip(items, lines, strict=True)
+            for item, line in [
+                *zip(items, lines, strict=True),
+                *((entry.item, entry.line) for entry in held),
+            ]
         ),
         total=total,
         per_period=pricing.total(one),
@@ -83,7 +91,7 @@ def renew(*, actor: Actor, resource_id: str, periods: int, quote_token: str) -> 
         quotes.require_same(
             token,
             tenant=tenant,
-            content=_renewal_content(subscription, periods),
+            content=_renewal_content(subscription, periods, draft.held),
             found=draft.found,
             total=draft.total,
         )
@@ -173,25 +181,28 @@ class _Renewal:
     begin: datetime
     anchor_day: int
     lines: list[tuple[str, pricing.Line]]
+    held: list[holding.Due]
 
 
 def _renewal_draft(subscription: Subscription, periods: int, actor: str, now: datetime) -> _Renewal:
     items = items_of(subscription.lines)
     found = quotes.basis(subscription.tenant, subscription.region, [i.sku for i in items], now)
     lines = quotes.price_items(found, items, Method(subscription.method), periods)
+    held = holding.due(subscription, items)
     # Time in which an expired resource did not run is not charged; its calendar starts anew.
     expired = subscription.status == SubscriptionStatus.EXPIRED
     begin = now if expired else subscription.paid_until
     anchor = pricing.anchor_day_of(begin, money.zone()) if expired else int(subscription.anchor_day)
     return _Renewal(
         found=found,
-        total=pricing.total(lines),
+        total=pricing.total(lines) + holding.total(held),
         periods=periods,
         actor=actor,
         now=now,
         begin=begin,
         anchor_day=anchor,
         lines=[(item.label, line) for item, line in zip(items, lines, strict=True)],
+        held=held,
     )
 
 
@@ -202,6 +213,7 @@ def _renew(
     end = pricing.period_end(
         draft.begin, method, draft.periods, anchor_day=draft.anchor_day, zone=money.zone()
     )
+    holding.split(draft.held)
     order = charge(
         account,
         OrderDraft(
@@ -221,7 +233,8 @@ def _renew(
                     anchor_day=draft.anchor_day,
                     periods=Decimal(draft.periods),
                     lines=draft.lines,
-                )
+                ),
+                *holding.drafts(subscription, draft.held),
             ],
         ),
         now=draft.now,
@@ -241,14 +254,20 @@ def _renew(
     return order
 
 
-def _renewal_content(subscription: Subscription, periods: int) -> dict[str, Any]:
-    return {
+def _renewal_content(
+    subscription: Subscription, periods: int, held: list[holding.Due]
+) -> dict[str, Any]:
+    content = {
         "verb": "renew",
         "resource": subscription.resource_id,
         "lines": [[line["sku"], line["quantity"]] for line in subscription.lines],
         "method": subscription.method,
         "periods": periods,
     }
+    # Only where there is any: processes of the last release read tokens, too.
+    if held:
+        content["held"] = [[entry.row.pk, str(entry.held.quantity)] for entry in held]
+    return content
 
 
 def status_for_landing(tenant: Tenant, resource_id: str) -> str | None:

@@ -20,7 +20,8 @@ from billing.models.prices import MethodChoice
 from billing.pricing import DURATIONS, Method
 from billing.quotes import Quote
 from billing.services import ChangeQuote
-from scloud.lib.errors import InvalidInput, ScloudError
+from scloud.lib.errors import InvalidInput, NotFound, ScloudError
+from scloud.tenancy.models import Tenant
 from scloud.web import ui
 from scloud.web.icons import icon
 from scloud.web.views import ActionView
@@ -55,6 +56,21 @@ def expiry(row: Any) -> SafeString:
         icon("clock-exclamation"),
         ui.reltime(paid_until),
     )
+
+
+def money_at_end(tenant: Tenant, resource_id: str, at: datetime | None = None) -> str:
+    """Return in words what an end at ``at``, else now, gives back and charges; empty if nothing
+    was ever paid."""
+    try:
+        found = services.quote_end(tenant=tenant, resource_id=resource_id, at=at)
+    except NotFound:
+        return ""
+    words = {"refund": ui.money(found.refund), "due": ui.money(found.due)}
+    if found.refund and found.due:
+        return _("%(refund)s is refunded, %(due)s is charged for hours at a larger size") % words
+    if found.due:
+        return _("%(due)s is charged for hours at a larger size, no refund") % words
+    return _("%(refund)s is refunded") % words if found.refund else _("no refund")
 
 
 def duration_label(method: Method | str, periods: int) -> str:

@@ -346,7 +346,7 @@ def restore_disk(*, actor: Actor, disk: Disk) -> Disk:
 
 @action("compute.destroy_disk")
 def destroy_disk(*, actor: Actor, disk: Disk, confirm_name: str | None = None) -> Job:
-    """Destroy a binned disk for good; unused paid time is given back.
+    """Destroy a binned disk for good; what is left of its paid time comes back.
 
     ``confirm_name``, where given, must be the disk's name. Raises InvalidInput, Conflict.
     """

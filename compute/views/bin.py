@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.views.dialogs import RenewView, expiry
+from billing.views.dialogs import RenewView, expiry, money_at_end
 from compute.queries import common as common_queries
 from scloud.lib.errors import NotFound
 from scloud.resources import kinds
@@ -245,9 +245,7 @@ class BinDestroy(BinAction):
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
         found = super().get_dialog_context(obj)
         if obj.paid_until is not None:
-            back = PlatformSettings.load().refund_unused
-            word = _("unused paid time is refunded") if back else _("no refund")
-            found["lines"].append((_("Money"), word))
+            found["lines"].append((_("Money"), money_at_end(obj.tenant, obj.pk, obj.binned_at)))
         return found
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:

@@ -475,7 +475,7 @@ def restore_external_ip(*, actor: Actor, external_ip: ExternalIp) -> ExternalIp:
 def destroy_external_ip(
     *, actor: Actor, external_ip: ExternalIp, confirm_name: str | None = None
 ) -> None:
-    """Give a binned external IP back for good; unused paid time is refunded.
+    """Give a binned external IP back for good; what is left of its paid time is refunded.
 
     ``confirm_name``, where given, must be its name. Raises InvalidInput, Conflict.
     """

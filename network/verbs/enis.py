@@ -169,7 +169,7 @@ _PUBLIC = (
             group=3,
             text=_(
                 "The ENI and its address are deleted for good; there is no recycle bin for it. "
-                "Unused paid time is refunded."
+                "What is left of its paid time is refunded."
             ),
             done=_("%(name)s is being deleted."),
             leaves=True,

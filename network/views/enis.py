@@ -12,7 +12,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.quotes import Quote
-from billing.views.dialogs import PricedView, RenewView, all_durations, expiry, method_label
+from billing.views.dialogs import (
+    PricedView,
+    RenewView,
+    all_durations,
+    expiry,
+    method_label,
+    money_at_end,
+)
 from network.actions import enis as actions
 from network.models import Eni, ExternalSegment, NicNetwork, SecurityGroup, Subnet
 from network.queries import enis as queries
@@ -33,7 +40,17 @@ from scloud.web import ui
 from scloud.web.details import DetailListView
 from scloud.web.lists import Column, EmptyState, Filter, PageAction
 from scloud.web.status import StatusView, Tone
-from scloud.web.verbs import Names, Pages, VerbDialog, VerbList, dialog, menu, register, split_tags
+from scloud.web.verbs import (
+    Lines,
+    Names,
+    Pages,
+    VerbDialog,
+    VerbList,
+    dialog,
+    menu,
+    register,
+    split_tags,
+)
 
 _TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
 _SHOWN = (EniStatus.FREE, EniStatus.BOUND, EniStatus.EXPIRED)
@@ -362,6 +379,12 @@ class EniCreate(PricedView):
         return "eni-list"
 
 
+def _lines(verb: str, eni: Any) -> Lines:
+    """Return what becomes of the money; an internal ENI costs nothing."""
+    money = money_at_end(eni.tenant, eni.pk) if verb == "delete_eni" else ""
+    return [(_("Money"), money)] if money else []
+
+
 register(
     Pages(
         kind="eni",
@@ -371,6 +394,7 @@ register(
         several=lambda request, ids: queries.enis().filter(pk__in=ids),
         names=Names(longest=300, longest_remark=300, tags=True),
         home=lambda eni: reverse("eni-list"),
+        lines=_lines,
     )
 )
 

@@ -261,6 +261,15 @@ class PlatformSettings(models.Model):
         _("days from expiry to the recycle bin"), default=7
     )
     refund_unused = models.BooleanField(_("refund unused paid time on destroy"), default=True)
+    refund_pro_rata = models.BooleanField(
+        _("refund exactly pro rata"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Off: the time used of a month or year that has begun is priced anew, by the hour or "
+            "month. On: it costs its share of the month or year."
+        ),
+    )
     idle_logout_min = models.PositiveIntegerField(
         _("idle logout (min)"), default=15, validators=[MinValueValidator(1)]
     )

@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from billing import services
 from billing.models import Discount, Order, PriceList
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant, User
@@ -102,6 +103,24 @@ def test_a_renewal_without_the_money_is_402(console: Client, buy: Callable[..., 
     assert refusal["numbers"]["missing"] == "120.00"
 
 
+def test_the_end_is_quoted(console: Client, bought: Order, tenant: Tenant) -> None:
+    path = "/billing/subscriptions/vm-aaaaaaaaa/end-quote"
+    said = post(console, path, {}, 200)
+    # A month for 120.00, of which an hour for 0.24 has begun.
+    assert said == {"currency": "CNY", "refund": "119.76", "due": "0.00"}
+    with scope(tenant=tenant):
+        services.refund_unused("vm-aaaaaaaaa")
+        order = Order.objects.get(kind="refund")
+    assert balances(tenant) == (88000 + 11976, 0)
+    assert post(console, path, {}, 200)["refund"] == "0.00"
+    [charge] = get(console, f"/billing/orders/{order.pk}")["charges"]
+    assert [(x["sku"], x["periods"], x["amount"]) for x in charge["lines"]] == [
+        ("refund", "1", "-120.00"),
+        ("vcpu", "1", "0.12"),
+        ("memory_gib", "1", "0.12"),
+    ]
+
+
 def test_auto_renew_is_set(console: Client, bought: Order) -> None:
     path = "/billing/subscriptions/vm-aaaaaaaaa/set-auto-renew"
     assert post(console, path, {"auto_renew": False}, 200)["auto_renew"] is False
@@ -133,6 +152,7 @@ def test_others_find_nothing(
     get(stranger, "/billing/subscriptions/vm-aaaaaaaaa", 404)
     path = "/billing/subscriptions/vm-aaaaaaaaa"
     post(stranger, f"{path}/renewal-quote", {"periods": 1}, 404)
+    post(stranger, f"{path}/end-quote", {}, 404)
     post(stranger, f"{path}/set-auto-renew", {"auto_renew": False}, 404)
     owner = Client()
     owner.force_login(User.objects.get(tenant__name="Acme"))

@@ -180,18 +180,23 @@ def test_an_order_of_a_refund_says_what_it_gives_back(
     assert (order.kind, order.method, order.total_minor, order.gift_minor) == (
         "refund",
         "month",
-        -6000,
-        -1500,
+        -3360,
+        -840,
     )
-    line = OrderLine.objects.get(order=order)
+    line, *used = OrderLine.objects.filter(order=order)
     assert (line.sku, line.quantity, line.unit_price) == ("refund", Decimal(1), Decimal(120))
-    assert (line.periods, line.discount, line.amount_minor) == (Decimal("0.5"), Decimal(0), -6000)
+    assert (line.periods, line.discount, line.amount_minor) == (Decimal(1), Decimal(0), -12000)
     assert bought.pk in line.label
+    assert [(x.sku, x.quantity, x.unit_price, x.periods, x.amount_minor) for x in used] == [
+        ("vcpu", Decimal(2), Decimal("0.06"), Decimal(360), 4320),
+        ("memory_gib", Decimal(4), Decimal("0.03"), Decimal(360), 4320),
+    ]
     charge = Charge.objects.get(order=order)
     paid = Charge.objects.get(order=bought)
-    assert (charge.amount_minor, charge.gift_minor, charge.refunds) == (-6000, -1500, paid)
+    assert (charge.amount_minor, charge.gift_minor, charge.refunds) == (-3360, -840, paid)
+    assert charge.periods == Decimal("0.5")
     assert (charge.begin, charge.end) == (datetime(2026, 4, 16, tzinfo=UTC), paid.end)
-    assert balances(tenant) == (100_000 - 9000 + 4500, 1500)
+    assert balances(tenant) == (100_000 - 9000 + 2520, 840)
 
 
 def test_nothing_is_given_back_twice_or_of_what_cost_nothing(buy: Buy, tenant: Tenant) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from billing import hooks, pricelists, quotas, quotes, services
@@ -476,15 +477,57 @@ def test_a_resource_that_paid_nothing_gets_nothing_back(db: None) -> None:
     assert services.refund_failed("vm-never", "reason") is None
 
 
-def test_unused_months_come_back_in_proportion(
+def test_a_month_comes_back_less_the_hours_used(
     buy: Buy, tenant: Tenant, at: Callable[[datetime], None]
 ) -> None:
+    at(datetime(2026, 4, 1, tzinfo=UTC))
+    buy("vm-a", cash="120")
+    end = datetime(2026, 4, 16, tzinfo=UTC)
+    said = services.quote_end(tenant=tenant, resource_id="vm-a", at=end)
+    assert (said.refund, said.due) == (Decimal("33.60"), Decimal(0))
+    order = services.refund_unused("vm-a", end)
+    assert order is not None
+    # 360 hours at 0.24
+    assert order.total_minor == -(12000 - 8640)
+    assert balances(tenant) == (3360, 0)
+    assert services.quote_end(tenant=tenant, resource_id="vm-a", at=end).refund == 0
+
+
+def test_by_the_switch_unused_months_come_back_in_proportion(
+    buy: Buy, tenant: Tenant, at: Callable[[datetime], None]
+) -> None:
+    PlatformSettings.objects.create(refund_pro_rata=True)
     at(datetime(2026, 4, 1, tzinfo=UTC))
     buy("vm-a", cash="120")
     order = services.refund_unused("vm-a", datetime(2026, 4, 16, tzinfo=UTC))
     assert order is not None
     assert order.total_minor == -6000
     assert balances(tenant) == (6000, 0)
+    # The refund says by which rule it was computed: the switch may be off again.
+    PlatformSettings.objects.update(refund_pro_rata=False)
+    assert (
+        list(replay(tenant, datetime(2026, 1, 1, tzinfo=UTC), timezone.now().replace(year=2027)))
+        == []
+    )
+
+
+def test_what_an_earlier_release_sold_comes_back_in_proportion(
+    buy: Buy, tenant: Tenant, at: Callable[[datetime], None]
+) -> None:
+    """Whoever bought then is not charged more afterwards."""
+    at(datetime(2026, 4, 1, tzinfo=UTC))
+    buy("vm-a", cash="120")
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("UPDATE billing_order SET details = '{}'")
+        cursor.execute("SET session_replication_role = origin")
+    order = services.refund_unused("vm-a", datetime(2026, 4, 16, tzinfo=UTC))
+    assert order is not None
+    assert order.total_minor == -6000
+    assert (
+        list(replay(tenant, datetime(2026, 1, 1, tzinfo=UTC), timezone.now().replace(year=2027)))
+        == []
+    )
 
 
 def test_a_renewal_paid_ahead_comes_back_whole(
@@ -496,7 +539,8 @@ def test_a_renewal_paid_ahead_comes_back_whole(
     renewal(actor)
     assert balances(tenant) == (0, 0)
     services.refund_unused("vm-a", datetime(2026, 4, 16, tzinfo=UTC))
-    assert balances(tenant) == (6000 + 3000 + 18000, 0)
+    # Of 120 and of the 60 for two vCPU more, 360 hours at 0.24 and 0.12 are used.
+    assert balances(tenant) == (3360 + 1680 + 18000, 0)
     refund = Charge.objects.filter(refunds__isnull=False).order_by("pk").last()
     assert refund is not None
     assert refund.begin == refund.refunds.begin  # type: ignore[union-attr]  # filtered above

@@ -12,9 +12,12 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from billing import services
 from billing.actions import request_quota
 from billing.models import Order, PriceList, QuotaRequest, Subscription
 from billing.pricing import Method
+from billing.services import QuoteItem
+from billing.views.dialogs import money_at_end
 from scloud.audit.models import Operation
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -85,6 +88,39 @@ def test_an_order_shows_every_figure_of_its_lines(console: Client, bought: Order
     page = text_of(console, reverse("order-detail", args=[bought.pk]))
     for figure in ("2 vCPU", "¥30.00", "¥60.00", "¥120.00", "price list 1", bought.pk):
         assert figure in page
+
+
+def test_a_refund_shows_the_time_used(console: Client, bought: Order, tenant: Tenant) -> None:
+    assert "time used" not in text_of(console, reverse("order-detail", args=[bought.pk]))
+    with scope(tenant=tenant):
+        said = money_at_end(tenant, "vm-a")
+        refund = services.refund_unused("vm-a")
+    assert refund is not None
+    assert said == "¥119.76 is refunded"
+    page = text_of(console, reverse("order-detail", args=[refund.pk]))
+    for figure in ("Time used", "¥0.06", "¥0.12", "-¥119.76", "the time used of a month or year"):
+        assert figure in page.replace("−", "-"), figure
+
+
+@pytest.mark.parametrize(
+    ("periods", "words"),
+    [
+        (1, "¥0.12 is charged for hours at a larger size, no refund"),
+        (2, "¥0.36 is refunded, ¥0.12 is charged for hours at a larger size"),
+    ],
+)
+def test_what_the_end_moves_is_said_in_words(
+    buy: Callable[..., Order], tenant: Tenant, actor: Actor, periods: int, words: str
+) -> None:
+    assert money_at_end(tenant, "vm-a") == ""
+    buy("vm-a", method=Method.HOUR, periods=periods)
+    with scope(tenant=tenant):
+        if periods == 1:
+            assert money_at_end(tenant, "vm-a") == "no refund"
+        items = [QuoteItem("vcpu", 4, "4 vCPU"), QuoteItem("memory_gib", 4, "4 GB memory")]
+        token = services.quote_upgrade(tenant=tenant, resource_id="vm-a", items=items).token
+        services.upgrade(actor=actor, resource_id="vm-a", items=items, quote_token=token)
+        assert money_at_end(tenant, "vm-a") == words
 
 
 def test_orders_of_others_do_not_exist(

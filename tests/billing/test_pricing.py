@@ -4,6 +4,7 @@ import doctest
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,21 +14,29 @@ from hypothesis import strategies as st
 from billing import pricing
 from billing.pricing import (
     DifferenceLine,
+    Held,
     Item,
     Line,
     Method,
     PaidLine,
     PriceBook,
+    UsedUp,
     anchor_day_of,
+    begun_hour,
     check_discount,
     check_periods,
     check_sku,
+    due_with_next,
     from_minor,
+    held_beyond,
     line_amount,
+    per_period,
     period_end,
     periods_between,
+    price_line,
     price_lines,
     refund_amount,
+    refund_less_used,
     renewals_until,
     round_money,
     split_gift,
@@ -428,7 +437,201 @@ def test_going_up_and_back_down_never_earns_money(old: int, new: int, part: floa
     assert sum(e.line.amount for e in up) + sum(e.line.amount for e in down) == 0
 
 
+# --- hours held at a larger size
+
+
+NOON = day("2026-05-01T12:00:00")
+PAID_HOUR = (NOON, NOON + timedelta(hours=1))
+
+
+def held(sku: str, above: int, upto: int) -> Held:
+    return Held(sku, Decimal(above), Decimal(upto))
+
+
+def test_an_hour_has_begun_until_it_is_over() -> None:
+    until = NOON + timedelta(hours=2)
+    assert begun_hour(NOON, until) is None
+    assert begun_hour(NOON + timedelta(microseconds=1), until) == PAID_HOUR
+    assert begun_hour(PAID_HOUR[1] - timedelta(microseconds=1), until) == PAID_HOUR
+    assert begun_hour(PAID_HOUR[1], until) is None
+
+
+def test_what_is_held_counts_beyond_what_is_paid_and_what_is_open() -> None:
+    paid = [
+        PaidLine("vcpu", Decimal(1), *PAID_HOUR),
+        PaidLine("vcpu", Decimal(2), NOON - timedelta(hours=1), NOON + timedelta(hours=3)),
+        # Neither of these is for the whole hour.
+        PaidLine("vcpu", Decimal(9), PAID_HOUR[1], NOON + timedelta(hours=2)),
+        PaidLine("vcpu", Decimal(9), NOON - timedelta(hours=1), NOON),
+    ]
+    wanted = [Item("vcpu", Decimal(9)), Item("memory_gib", Decimal(2)), Item("gpu:T4", Decimal(1))]
+    open_before = [held("vcpu", 3, 5), held("vcpu", 5, 6), held("gpu:T4", 0, 1)]
+    assert held_beyond(paid, open_before, wanted, PAID_HOUR) == (
+        held("vcpu", 6, 9),
+        held("memory_gib", 0, 2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("following", "due", "rest"),
+    [
+        (0, (2, 8), None),
+        (2, (2, 8), None),
+        (3, (3, 8), (2, 3)),
+        (7, (7, 8), (2, 7)),
+        (8, None, (2, 8)),
+        (64, None, (2, 8)),
+    ],
+)
+def test_what_the_next_hour_is_smaller_is_due_with_it(
+    following: int, due: tuple[int, int] | None, rest: tuple[int, int] | None
+) -> None:
+    found = due_with_next(
+        held("vcpu", 2, 8), [Item("memory_gib", Decimal(9)), Item("vcpu", Decimal(following))]
+    )
+    assert found == (due and held("vcpu", *due), rest and held("vcpu", *rest))
+
+
+def test_what_is_given_up_altogether_is_due_as_a_whole() -> None:
+    assert due_with_next(held("vcpu", 0, 8), []) == (held("vcpu", 0, 8), None)
+
+
 # --- refunds and the two pockets
+
+
+ALL_METHODS = PriceBook(
+    "8",
+    {
+        ("vcpu", Method.HOUR): Decimal("0.06"),
+        ("vcpu", Method.MONTH): Decimal(26),
+        ("vcpu", Method.YEAR): Decimal(260),
+        ("ip", Method.MONTH): Decimal(10),
+        ("ip", Method.YEAR): Decimal(100),
+        ("name", Method.YEAR): Decimal(12),
+    },
+)
+
+
+def given_up(
+    end: str,
+    at: str,
+    *,
+    sku: str = "vcpu",
+    method: Method = Method.YEAR,
+    periods: str = "1",
+    begin: str = "2026-01-31",
+    amount: str = "",
+    anchor_day: int | None = 31,
+    discount: str = "0",
+) -> tuple[str, list[tuple[str, str]]]:
+    """What comes back, and periods and amounts of the used time."""
+    line = price_line(
+        ALL_METHODS, Item(sku, Decimal(1)), method, Decimal(periods), Decimal(discount)
+    )
+    found = refund_less_used(
+        ALL_METHODS,
+        [line],
+        method,
+        amount=Decimal(amount) if amount else line.amount,
+        periods_paid=Decimal(periods),
+        begin=day(begin),
+        end=day(end),
+        at=day(at),
+        anchor_day=anchor_day,
+    )
+    assert found.amount == found.amount.quantize(Decimal("0.01"))
+    return str(found.amount), [(str(x.periods), str(x.amount)) for x in found.used]
+
+
+def test_what_has_not_begun_comes_back_whole() -> None:
+    assert given_up("2027-01-31", "2026-01-31") == ("260.00", [])
+    assert given_up("2027-01-31", "2026-01-01") == ("260.00", [])
+
+
+def test_used_time_costs_what_the_cheapest_way_to_buy_it_costs() -> None:
+    # A second, a day and a second: hours that have begun.
+    assert given_up("2027-01-31", "2026-01-31T00:00:01") == ("259.94", [("1", "0.06")])
+    assert given_up("2027-01-31", "2026-02-01T00:00:01") == ("258.50", [("25", "1.50")])
+    # To the end of February, which is a month after the end of January, and an hour more.
+    assert given_up("2027-01-31", "2026-02-27T23:00:00") == ("234.00", [("1", "26.00")])
+    assert given_up("2027-01-31", "2026-02-28") == ("234.00", [("1", "26.00")])
+    assert given_up("2027-01-31", "2026-02-28T01:00:00") == (
+        "233.94",
+        [("1", "26.00"), ("1", "0.06")],
+    )
+    # The next month ends on the 31st again.
+    assert given_up("2027-01-31", "2026-03-31") == ("208.00", [("2", "52.00")])
+    # Eleven months would cost more than the year.
+    assert given_up("2027-01-31", "2026-12-31") == ("0.00", [])
+    assert given_up("2027-01-31", "2028-01-01") == ("0.00", [])
+
+
+def test_a_discount_holds_for_the_used_time_as_well() -> None:
+    found = given_up("2027-01-31", "2026-02-01", discount="0.5")
+    assert found == ("129.28", [("24", "0.72")])
+
+
+def test_whole_periods_used_cost_what_was_paid_for_them() -> None:
+    year: dict[str, Any] = {"periods": "3", "end": "2029-01-31"}
+    assert given_up(at="2027-01-31", **year) == ("520.00", [])
+    assert given_up(at="2027-02-01", **year) == ("518.56", [("24", "1.44")])
+    month: dict[str, Any] = {"periods": "3", "end": "2026-04-30", "method": Method.MONTH}
+    assert given_up(at="2026-02-28", **month) == ("52.00", [])
+    assert given_up(at="2026-03-01", **month) == ("50.56", [("24", "1.44")])
+    # So late that the hours cost more than the month: it is used up, the next one comes back.
+    assert given_up(at="2026-03-30", **month) == ("26.00", [])
+
+
+def test_a_begun_hour_is_used_up_and_the_others_come_back() -> None:
+    hours: dict[str, Any] = {"method": Method.HOUR, "periods": "5", "end": "2026-01-31T05:00:00"}
+    assert given_up(at="2026-01-31T01:30:00", **hours) == ("0.18", [])
+
+
+def test_an_upgrade_comes_back_from_its_own_instant_on() -> None:
+    """It paid for 20 of 30 days; a day of them is used, counted from when it began."""
+    late: dict[str, Any] = {
+        "begin": "2026-04-11",
+        "end": "2026-05-01",
+        "periods": "0.666667",
+        "amount": "17.33",
+    }
+    assert given_up(at="2026-04-12", method=Method.MONTH, anchor_day=1, **late) == (
+        "15.89",
+        [("24", "1.44")],
+    )
+
+
+def test_what_is_not_sold_by_the_hour_counts_by_months() -> None:
+    year: dict[str, Any] = {"sku": "ip", "end": "2027-01-31"}
+    assert given_up(at="2026-02-01", **year) == ("90.00", [("1", "10.00")])
+    assert given_up(at="2026-02-28", **year) == ("90.00", [("1", "10.00")])
+    assert given_up(at="2026-03-01", **year) == ("80.00", [("2", "20.00")])
+    assert given_up("2027-01-31", "2026-02-01", sku="name") == ("0.00", [])
+
+
+def test_units_that_were_given_back_by_a_change_cannot_earn_money() -> None:
+    """Where the used time of what was dropped weighs more, the used time costs nothing."""
+    lines = [
+        Line("vcpu", Decimal(-2), Decimal(26), Decimal(1), Decimal(0), Decimal("-52.00")),
+        Line("ip", Decimal(6), Decimal(10), Decimal(1), Decimal(0), Decimal("60.00")),
+    ]
+    book = PriceBook("9", {**ALL_METHODS.prices, ("ip", Method.HOUR): Decimal(0)})
+    found = refund_less_used(
+        book,
+        lines,
+        Method.MONTH,
+        amount=Decimal("8.00"),
+        periods_paid=Decimal(1),
+        begin=day("2026-04-01"),
+        end=day("2026-05-01"),
+        at=day("2026-04-02"),
+    )
+    assert found == UsedUp(Decimal("8.00"), Decimal(1))
+
+
+def test_the_price_of_a_period() -> None:
+    assert per_period(Decimal(100), Decimal(3)) == Decimal("33.333333")
+    assert per_period(Decimal("0.00"), Decimal(0)) == 0
 
 
 def test_a_refund_is_proportional_and_capped() -> None:

@@ -15,6 +15,7 @@ from compute.models import VM, Disk, Snapshot
 from compute.sweeps import subscriptions
 from scloud.jobs import faults
 from scloud.jobs.models import Job
+from scloud.tenancy.models import PlatformSettings
 from tests.compute.box import Box
 from tests.compute.disks.test_tasks import attached, ready
 from tests.compute.snapshots.test_tasks import take
@@ -208,6 +209,8 @@ def test_what_comes_out_of_the_bin_renews_itself_again(box: Box, kind: str) -> N
 def test_paid_time_comes_back_from_the_day_in_the_bin_on(
     box: Box, kind: str, destroyed_by: str
 ) -> None:
+    # Its share tells the instant: by the hour, half a month costs more than half of it, or all.
+    PlatformSettings.objects.update_or_create(pk=1, defaults={"refund_pro_rata": True})
     row = binned(box, kind)
     (paid,) = Charge.objects.filter(resource_id=row.pk)
     # It went to the bin in the middle of its month, not at the moment of its destruction.

@@ -296,6 +296,7 @@ _API: dict[str, Known] = {
         "resource_id",
     ),
     "api-subscription-renewal-quote": own("vm", "billing.quote", {"periods": 1}, "resource_id"),
+    "api-subscription-end-quote": own("vm", "billing.quote", {}, "resource_id"),
     "api-subscription-set-auto-renew": own(
         "vm", "billing.set_auto_renew", {"auto_renew": False}, "resource_id"
     ),

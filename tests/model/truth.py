@@ -13,7 +13,7 @@ from decimal import Decimal
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from billing.models import Account, Charge, LedgerEntry, QuotaClaim, Subscription
+from billing.models import Account, Charge, HeldHour, LedgerEntry, QuotaClaim, Subscription
 from billing.replay import replay
 from compute.actions.vms.lifecycle import full_quota
 from compute.hypervisor.fake import FakeDomain, fake_host
@@ -329,6 +329,11 @@ def _books(world: World) -> Iterator[str]:
         paid = Charge.objects.filter(resource_id=row.pk).aggregate(sum=Sum("amount_minor"))["sum"]
         if row.status == "failed" and paid:
             yield f"{row.name} never was and has cost {paid}"
+        if (
+            row.status == "failed"
+            and HeldHour.objects.filter(subscription=found, charge=None).exists()
+        ):
+            yield f"{row.name} never was and owes for hours"
         if (paid or 0) < 0:
             yield f"{row.name} got back more than it paid: {paid}"
     for one in subscriptions.values():

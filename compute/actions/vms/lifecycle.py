@@ -149,7 +149,7 @@ def restore_vm(*, actor: Actor, vm: VM) -> Job:
 
 @action("compute.destroy_vm")
 def destroy_vm(*, actor: Actor, vm: VM, confirm_name: str | None = None) -> Job:
-    """Destroy a binned VM for good, with its system disk; unused paid time is given back.
+    """Destroy a binned VM for good, with its system disk; what is left of its paid time comes back.
 
     ``confirm_name``, where given, must be the VM's name. Raises InvalidInput, Conflict.
     """

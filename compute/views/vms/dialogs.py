@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from billing.views.dialogs import RenewView, method_label
+from billing.views.dialogs import RenewView, method_label, money_at_end
 from compute.actions.vms.changes import quote_size
 from compute.models import VM, Disk, Spec
 from compute.queries import disks as disk_queries
@@ -66,13 +66,11 @@ def _deleted(vm: Any) -> Lines:
 
 def _destroyed(vm: Any) -> Lines:
     """Return what is lost for good, and what becomes of the money."""
-    refunds = PlatformSettings.load().refund_unused
-    money = _("unused paid time is refunded") if refunds else _("no refund")
     return [
         (_("System disk"), _("erased, with its snapshots")),
         (_("Private IP"), _("released")),
         (_("Paid until"), ui.moment(vm.paid_until)),
-        (_("Money"), money),
+        (_("Money"), money_at_end(vm.tenant, vm.pk, vm.binned_at)),
     ]
 
 
