@@ -1,7 +1,8 @@
 """Asks guests by their agents, many beside each other, and waits for none of them for long.
 
 A guest whose agent does not answer is asked more and more rarely, by a few threads kept for such
-ones: it delays neither the round nor the guests that answer.
+ones: it delays neither the round nor the guests that answer. Guests that never answered yet have
+threads of their own, too: which of them hang is not known.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 said = Said(log)
 
 THREADS: Final = 24
-SILENT_THREADS: Final = 4
+SILENT_THREADS: Final = 8
 PATIENCE_S: Final = 5.0
 COMMAND_S: Final = 4.0
 FIRST_WAIT_S: Final = 30.0
@@ -67,6 +68,7 @@ class _Guest:
     run: str
     way: Way = Way.PROGRAM
     way_until_s: float = 0.0
+    answered: bool = False
     failures: int = 0
     again_at_s: float = 0.0
     asked: Future[tuple[GuestReading, Way]] | None = None
@@ -96,6 +98,7 @@ class Guests:
         self._patience_s = patience_s
         self._clock = clock
         self._quick = ThreadPoolExecutor(threads, thread_name_prefix="ask-agent")
+        self._new = ThreadPoolExecutor(threads, thread_name_prefix="ask-new-agent")
         self._slow = ThreadPoolExecutor(silent_threads, thread_name_prefix="ask-silent-agent")
         self._guests: dict[str, _Guest] = {}
 
@@ -116,9 +119,8 @@ class Guests:
             if guest.asked is None and now >= guest.again_at_s:
                 if now >= guest.way_until_s:
                     guest.way = Way.PROGRAM
-                pool = self._slow if guest.failures else self._quick
-                guest.asked = pool.submit(ask_guest, question, guest.way)
-        wait(self._asked(failed=False), timeout=self._patience_s)
+                guest.asked = self._threads_for(guest).submit(ask_guest, question, guest.way)
+        wait(self._awaited(), timeout=self._patience_s)
         answers: dict[str, GuestReading] = {}
         for vm_id in wanted:
             guest = self._guests[vm_id]
@@ -132,16 +134,18 @@ class Guests:
 
     def close(self) -> None:
         """Ask nobody any more; who is being asked is not waited for."""
-        for pool in (self._quick, self._slow):
+        for pool in (self._quick, self._new, self._slow):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _asked(self, *, failed: bool) -> list[Future[tuple[GuestReading, Way]]]:
-        """Those that are being asked: of silent ones no round waits for the answer."""
-        return [
-            guest.asked
-            for guest in self._guests.values()
-            if guest.asked is not None and bool(guest.failures) == failed
-        ]
+    def _threads_for(self, guest: _Guest) -> ThreadPoolExecutor:
+        if guest.failures:
+            return self._slow
+        return self._quick if guest.answered else self._new
+
+    def _awaited(self) -> list[Future[tuple[GuestReading, Way]]]:
+        """Whose answers a round waits for: not those of guests that were silent before."""
+        guests = self._guests.values()
+        return [one.asked for one in guests if one.asked is not None and not one.failures]
 
     def _cancelled(self, vm_id: str) -> bool:
         asked = self._guests[vm_id].asked
@@ -168,7 +172,7 @@ class Guests:
             guest.again_at_s = now + LAST_WAIT_S
             log.exception("what the guest of %s said was not understood", vm_id)
             return None
-        guest.failures, guest.again_at_s = 0, 0.0
+        guest.answered, guest.failures, guest.again_at_s = True, 0, 0.0
         if way is not guest.way:
             guest.way, guest.way_until_s = way, now + REFUSED_FOR_S
         said.over((vm_id, "agent"))

@@ -67,6 +67,7 @@ class Collecting:
     buffer: Buffer = field(default_factory=Buffer)
     driver_of: Callable[[Host], Hypervisor] = hypervisor_of
     host_patience_s: float = HOST_PATIENCE_S
+    _away: bool = False
     _hosts: tuple[Host, ...] = ()
     _targets: Mapping[str, Target] = field(default_factory=dict)
     _threads: ThreadPoolExecutor = field(
@@ -90,8 +91,10 @@ class Collecting:
         except (DatabaseError, InterfaceError) as error:
             said.say("database", "away", logging.ERROR, "the database did not answer: %s", error)
             connection.close()
+            self._away = True
             return False
         said.over("database", "the database is back")
+        self._away = False
         return True
 
     # -- a round -------------------------------------------------------------------------------
@@ -116,7 +119,12 @@ class Collecting:
         return self.flush()
 
     def flush(self) -> int:
-        """Write what waits, and tell how far it has come; return how many samples were written."""
+        """Write what waits, and tell how far it has come; return how many samples were written.
+
+        Not tried where the database was away a moment ago: the wait for it would cost a round.
+        """
+        if self._away:
+            return 0
         try:
             written = self.buffer.flush(self.store)
             self._tell()

@@ -53,6 +53,7 @@ def targets_of(host_ids: Collection[str]) -> dict[str, Target]:
         for vm_id, nic_id, port, eni in Nic.objects.filter(vm_id__in=ids).values_list(
             "vm_id", "pk", "port_uuid", "eni"
         ):
+            assert vm_id is not None
             nics[vm_id][str(port)] = nic_id
             owners[nic_id] = vm_id
             if eni is not None:
