@@ -50,12 +50,12 @@ def targets_of(host_ids: Collection[str]) -> dict[str, Target]:
         nics: dict[str, dict[str, str]] = defaultdict(dict)
         owners: dict[str, str] = {}
         shared: set[str] = set()
-        for vm_id, nic_id, port, eni in Nic.objects.filter(vm_id__in=ids).values_list(
+        for plugged, nic_id, port, eni in Nic.objects.filter(vm_id__in=ids).values_list(
             "vm_id", "pk", "port_uuid", "eni"
         ):
-            assert vm_id is not None
-            nics[vm_id][str(port)] = nic_id
-            owners[nic_id] = vm_id
+            assert plugged is not None
+            nics[plugged][str(port)] = nic_id
+            owners[nic_id] = plugged
             if eni is not None:
                 # It has an address of its own beside those that are bound to it.
                 shared.add(nic_id)

@@ -383,7 +383,7 @@ class HostCounters:
 
 @dataclass(frozen=True, slots=True)
 class HostMeasurement:
-    """The counters of a host and of all our domains on it."""
+    """The counters of a host and of all our domains that are on there."""
 
     host: HostCounters
     domains: tuple[DomainObservation, ...]
@@ -577,9 +577,10 @@ class Hypervisor(Protocol):
         ...
 
     def measure(self) -> HostMeasurement:
-        """The counters of the host and of all our domains, in one question for all domains.
+        """The counters of the host and of all our domains that run or are paused.
 
-        What is wrong with a domain's disks is not looked at: `observe_all` does.
+        One question for all of them. What is wrong with a domain's disks is not looked at:
+        `observe_all` does that.
         """
         ...
 

@@ -384,8 +384,8 @@ class FakeHypervisor:
                 memory_kib=self.host.memory_mib * 1024,
                 available_kib=(self.host.memory_mib - self._used_mib()) * 1024,
             )
-            domains = list(self.host.domains.values())
-            found = tuple(_observation(domain) for domain in domains if domain.spec.owner)
+            ours = [domain for domain in self.host.domains.values() if domain.spec.owner]
+            found = tuple(_observation(domain) for domain in ours if domain.running is not None)
             return HostMeasurement(counters, found)
 
     # -- the guest agent -----------------------------------------------------------------------

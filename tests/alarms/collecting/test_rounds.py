@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from alarms.collecting import rounds
 from alarms.collecting.clock import Clock
@@ -20,6 +20,7 @@ from alarms.store.fake import FakeStore
 from compute.hypervisor.base import CommandResult, PauseReason
 from compute.hypervisor.fake import fake_host, pause
 from compute.models import VM
+from compute.tasks.drivers import hypervisor_of
 from tests.compute.box import Box
 
 GUEST = b"== loadavg\n0.50 0.40 0.30 1/2 3\n== df\n/dev/vda1 100 50 50 50% /\n"
@@ -135,9 +136,7 @@ def test_a_migration_is_a_gap_and_no_spike(going: Rounds) -> None:
     source = vm.host
     there = next(host for host in going.box.platform.hosts if host != source)
     assert source is not None
-    rounds.hypervisor_of(source).migrate(
-        str(vm.uuid), rounds.hypervisor_of(there).ref, timeout_s=10
-    )
+    hypervisor_of(source).migrate(str(vm.uuid), hypervisor_of(there).ref, timeout_s=10)
     for _ in range(2):
         going.round()
     rates = [one.get(CPU) for one in going.samples_of(vm)]
@@ -149,7 +148,8 @@ def test_a_stopped_vm_has_gaps(going: Rounds) -> None:
     vm = going.box.vm()
     going.round()
     fake = going.box.host_of(vm)
-    rounds.hypervisor_of(vm.host).power_off(str(vm.uuid))  # type: ignore[arg-type]
+    assert vm.host is not None
+    hypervisor_of(vm.host).power_off(str(vm.uuid))
     assert fake.domains[str(vm.uuid)].running is None
     going.round()
     assert len(going.samples_of(vm)) == 1
@@ -245,7 +245,7 @@ def test_hosts_are_asked_while_the_database_is_away(
 
     with monkeypatch.context() as patch:
         patch.setattr(rounds, "take_share", away)
-        patch.setattr(rounds.connection, "close", lambda: None)
+        patch.setattr(connection, "close", lambda: None)
         assert [going.round() for _ in range(2)] == [0, 0]
         assert len(going.samples_of(vm)) == 1
         assert len(going.collecting.buffer) > 0
