@@ -52,7 +52,7 @@ class _Note:
     error: str = ""
 
 
-@dataclass(slots=True)
+@dataclass
 class Collecting:
     """What one process remembers between its rounds.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
-from pytest_django.fixtures import SettingsWrapper
 
 from alarms.models import MetricSettings
 from alarms.queries import engine
@@ -78,7 +78,7 @@ def test_the_settings_are_the_retention() -> None:
 # -- which engine ------------------------------------------------------------------------------
 
 
-def test_the_settings_name_the_engine(settings: SettingsWrapper) -> None:
+def test_the_settings_name_the_engine(settings: Any) -> None:
     assert isinstance(engine.metrics_store(), PostgresStore)
     settings.SCLOUD_METRICS_STORE = "http://127.0.0.1:8428"
     assert isinstance(engine.metrics_store(), VictoriaStore)
@@ -86,9 +86,7 @@ def test_the_settings_name_the_engine(settings: SettingsWrapper) -> None:
 
 
 @pytest.mark.parametrize("name", ["victoria", "", "ftp://example.test/", "http://"])
-def test_no_process_starts_with_an_engine_that_is_none(
-    settings: SettingsWrapper, name: str
-) -> None:
+def test_no_process_starts_with_an_engine_that_is_none(settings: Any, name: str) -> None:
     settings.SCLOUD_METRICS_STORE = name
     (problem,) = check_store()
     assert problem.id == "alarms.E001"

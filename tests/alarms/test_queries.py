@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TypedDict
 
 import pytest
 from django_scopes.exceptions import ScopeError
@@ -21,7 +22,16 @@ from tests.compute.factories import Platform, make_vm
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
-TIME = {"start": NOW - HOUR, "end": NOW}
+
+
+class Span(TypedDict):
+    """From when to when it is asked."""
+
+    start: datetime
+    end: datetime
+
+
+TIME: Span = {"start": NOW - HOUR, "end": NOW}
 
 
 @pytest.fixture
