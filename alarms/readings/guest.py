@@ -79,7 +79,7 @@ LINUX_FILES: Final = ("/proc/loadavg", "/proc/meminfo", "/proc/stat", "/proc/net
 
 _LOAD = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?")
 _SECTION = re.compile(r"== ([a-z]+)")
-_DF_LINE = re.compile(r"\S.*? +([0-9]+) +([0-9]+) +(-?[0-9]+) +(?:[0-9]+%|-) +(/.*)")
+_DF_LINE = re.compile(r"(\S.*?) +([0-9]+) +([0-9]+) +(-?[0-9]+) +(?:[0-9]+%|-) +(/.*)")
 _LONGEST_LINE = 500
 
 
@@ -179,15 +179,23 @@ def _established(lines: Iterable[str]) -> int | None:
 
 
 def _spaces(lines: Iterable[str]) -> Iterator[Filesystem]:
+    """Each device once, by the mount point nearest to the root: others show the same space."""
+    found: dict[str, Filesystem] = {}
     for line in lines:
-        found = _DF_LINE.fullmatch(line) if len(line) <= _LONGEST_LINE else None
-        if found:
-            size, used = (_number(found[place], _MAX_BYTES // 1024) for place in (1, 2))
-            # Less than nothing is left where root has taken what is reserved.
-            left = _number(found[3].removeprefix("-"), _MAX_BYTES // 1024)
-            if size is not None and used is not None and left is not None:
-                available = 0 if found[3].startswith("-") else left
-                yield Filesystem(found[4], size * 1024, used * 1024, available * 1024)
+        parts = _DF_LINE.fullmatch(line) if len(line) <= _LONGEST_LINE else None
+        if not parts:
+            continue
+        device, place = parts[1], parts[5]
+        size, used, left = (
+            _number(parts[number].removeprefix("-"), _MAX_BYTES // 1024) for number in (2, 3, 4)
+        )
+        if size is None or used is None or left is None:
+            continue
+        # Less than nothing is left where root has taken what is reserved.
+        available = 0 if parts[4].startswith("-") else left
+        if device not in found or _nearest(place) < _nearest(found[device].mount_point):
+            found[device] = Filesystem(place, size * 1024, used * 1024, available * 1024)
+    yield from found.values()
 
 
 # -- Windows -----------------------------------------------------------------------------------

@@ -180,6 +180,9 @@ class PostgresStore:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise StoreUnavailable(f"PostgreSQL did not answer: {_first_line(error)}") from error
+        except psycopg.errors.CheckViolation as error:
+            # The only check is that a row belongs to some part.
+            raise _ForgottenPart(f"PostgreSQL refused: {_first_line(error)}") from error
         except psycopg.Error as error:
             raise StoreRefused(f"PostgreSQL refused: {_first_line(error)}") from error
 
@@ -191,10 +194,12 @@ class PostgresStore:
         rows = [_Row.of(sample) for sample in samples]
         try:
             self._write(rows)
-        except _ForgottenSource:
-            # Dropped with the last of its rows, while this process still knew its number.
+        except (_ForgottenSource, _ForgottenPart):
+            # What this process knows is not there any more: it was dropped, or the database is
+            # another one since a restore.
             with self._lock:
                 self._sources.clear()
+                self._parts.clear()
             self._write(rows)
 
     def _write(self, rows: Sequence[_Row]) -> None:
@@ -390,6 +395,10 @@ class PostgresStore:
                 " LIMIT %s)",
                 [limit, _FORGET_AT_ONCE],
             )
+
+
+class _ForgottenPart(StoreRefused):
+    """A part that this process knows is not there any more."""
 
 
 class _ForgottenSource(Exception):

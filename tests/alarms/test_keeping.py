@@ -118,7 +118,7 @@ def test_a_statement_that_fails_is_a_refusal_and_leaves_the_transaction_whole(
 
 def test_a_lock_that_is_not_given_is_an_outage(postgres: PostgresStore) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = '1ms'")
+        cursor.execute("SET LOCAL statement_timeout = '20ms'")
     many = [Sample("tenant-a", f"vm-{n}", datetime.now(UTC), {KEY: 1.0}) for n in range(20_000)]
     with pytest.raises(StoreUnavailable):
         postgres.write(many)
@@ -129,6 +129,21 @@ def test_rows_of_sources_that_were_forgotten_are_written_anew(postgres: Postgres
     postgres.write([Sample("tenant-a", "vm-1", now, {KEY: 1.0})])
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM alarms_source")
+    postgres.write([Sample("tenant-a", "vm-1", now + timedelta(seconds=30), {KEY: 2.0})])
+    found = postgres.latest("tenant-a", ["vm-1"], since=now)
+    assert found["vm-1"].values == {KEY: 2.0}
+
+
+def test_parts_that_were_dropped_are_made_anew(postgres: PostgresStore) -> None:
+    now = datetime.now(UTC)
+    postgres.write([Sample("tenant-a", "vm-1", now, {KEY: 1.0})])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits"
+            " WHERE inhparent = 'alarms_points_raw'::regclass"
+        )
+        for (name,) in cursor.fetchall():
+            cursor.execute(f"DROP TABLE {name}")
     postgres.write([Sample("tenant-a", "vm-1", now + timedelta(seconds=30), {KEY: 2.0})])
     found = postgres.latest("tenant-a", ["vm-1"], since=now)
     assert found["vm-1"].values == {KEY: 2.0}

@@ -144,12 +144,18 @@ def test_what_is_absurd_is_left_out(text: str) -> None:
 
 
 def test_a_guest_brings_up_so_many_file_systems_and_no_more() -> None:
-    lines = [f"/dev/vda1 9 1 8 11% /deep/er/{number:03d}" for number in range(100)]
-    text = "\n".join(["== df", *lines, "/dev/vda1 9 1 8 11% /", "/dev/vda1 9 2 7 22% /"])
+    lines = [f"/dev/vd{number} 9 1 8 11% /deep/er/{number:03d}" for number in range(100)]
+    text = "\n".join(["== df", *lines, "/dev/vda1 9 1 8 11% /", "/dev/vda2 9 2 7 22% /"])
     found = parse_linux(text).filesystems
     assert len(found) == MAX_FILESYSTEMS
     # The one that matters is kept, and the first that bears a name.
     assert found[0] == Filesystem("/", 9 * 1024, 1024, 8 * 1024)
+
+
+def test_a_device_that_is_mounted_often_is_one_file_system() -> None:
+    places = ["/var/lib/docker", "/", "/home", "/run/netns"]
+    text = "\n".join(["== df", *(f"/dev/vda1 9 1 8 11% {place}" for place in places)])
+    assert [one.mount_point for one in parse_linux(text).filesystems] == ["/"]
 
 
 def test_a_text_made_to_be_slow_is_read_at_once() -> None:
