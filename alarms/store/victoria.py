@@ -16,12 +16,12 @@ import json
 import ssl
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote, urlencode, urlsplit
 
 from alarms.store.base import (
-    MAX_POINTS,
     Aggregate,
     Latest,
     Line,
@@ -89,7 +89,8 @@ class VictoriaStore:
                 "/api/v1/export",
                 {"match[]": selector, "start": f"{milliseconds(since) / 1000:.3f}"},
             )
-            found |= _newest(answer)
+            with _understood():
+                found |= _newest(answer)
         return found
 
     def query(self, query: RangeQuery) -> tuple[Line, ...]:
@@ -112,17 +113,10 @@ class VictoriaStore:
                 "nocache": "1",
             },
         )
-        result = _result(answer)
-        check_size(len(result), query.points)
-        lines = []
-        for series in result:
-            points: list[float | None] = [None] * query.points
-            for moment, value in series["values"]:
-                number = (round(float(moment) * 1000) - first) // step_ms
-                if 0 <= number < min(query.points, MAX_POINTS):
-                    points[number] = float(value)
-            labels = series["metric"]
-            lines.append(Line(labels["resource"], labels.get("device", ""), tuple(points)))
+        with _understood():
+            result: list[dict[str, Any]] = json.loads(answer)["data"]["result"]
+            check_size(len(result), query.points)
+            lines = [_line(series, query.points, first, step_ms) for series in result]
         return tuple(sorted(lines, key=lambda line: (line.resource, line.device)))
 
     def roll_up(self, now: datetime) -> int:
@@ -176,6 +170,8 @@ def _read(
             connection.sock.settimeout(left_s)
         part = answer.read1(_CHUNK)
         if not part:
+            if answer.length:
+                raise http.client.IncompleteRead(b"", answer.length)
             return
         size += len(part)
         if size > MAX_ANSWER_BYTES:
@@ -224,13 +220,23 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _result(answer: bytes) -> list[dict[str, Any]]:
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What is not as it should be in an answer is a refusal."""
     try:
-        document = json.loads(answer)
-        result: list[dict[str, Any]] = document["data"]["result"]
-    except (ValueError, KeyError, TypeError) as error:
+        yield
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise StoreRefused("VictoriaMetrics answered something else.") from error
-    return result
+
+
+def _line(series: dict[str, Any], count: int, first_ms: int, step_ms: int) -> Line:
+    points: list[float | None] = [None] * count
+    for moment, value in series["values"]:
+        number = (round(float(moment) * 1000) - first_ms) // step_ms
+        if 0 <= number < count:
+            points[number] = float(value)
+    labels = series["metric"]
+    return Line(labels["resource"], labels.get("device", ""), tuple(points))
 
 
 def _newest(answer: bytes) -> dict[str, Latest]:
