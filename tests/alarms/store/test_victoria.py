@@ -189,9 +189,8 @@ def test_large_batches_are_written_in_parts(
     monkeypatch.setattr(victoria, "MAX_BODY_BYTES", 1000)
     server.answer = says(204, b"")
     store.write([sample(number) for number in range(50)])
-    lines = [
-        json.loads(line) for _path, _headers, body in server.asked for line in body.splitlines()
-    ]
+    bodies = [body for _path, _headers, body in server.asked]
+    lines = [json.loads(line) for line in b"".join(bodies).splitlines()]
     assert len(server.asked) > 3
     assert all(len(body) < 1500 for body in bodies)
     assert [line["metric"]["resource"] for line in lines] == [f"vm-{n}" for n in range(50)]
