@@ -34,6 +34,8 @@ THREADS: Final = 24
 SILENT_THREADS: Final = 8
 PATIENCE_S: Final = 5.0
 COMMAND_S: Final = 4.0
+#: PowerShell alone takes some seconds to start.
+WINDOWS_COMMAND_S: Final = 15.0
 FIRST_WAIT_S: Final = 30.0
 LAST_WAIT_S: Final = 600.0
 #: A guest that let no program run may be set up otherwise by now.
@@ -112,6 +114,8 @@ class Guests:
             if self._guests[vm_id].asked is None or self._cancelled(vm_id):
                 del self._guests[vm_id]
         now = self._clock()
+        # What was said too late for the round before.
+        answers = self._answered(wanted)
         for vm_id, question in wanted.items():
             guest = self._guests.get(vm_id)
             if guest is None or (guest.run != question.run and guest.asked is None):
@@ -121,16 +125,21 @@ class Guests:
                     guest.way = Way.PROGRAM
                 guest.asked = self._threads_for(guest).submit(ask_guest, question, guest.way)
         wait(self._awaited(), timeout=self._patience_s)
-        answers: dict[str, GuestReading] = {}
+        answers |= self._answered(wanted)
+        silent = frozenset(vm_id for vm_id in wanted if self._guests[vm_id].failures)
+        return Answers(answers, silent)
+
+    def _answered(self, wanted: Collection[str]) -> dict[str, GuestReading]:
+        """What those said whose asking has ended."""
+        found: dict[str, GuestReading] = {}
         for vm_id in wanted:
-            guest = self._guests[vm_id]
-            if guest.asked is not None and guest.asked.done():
+            guest = self._guests.get(vm_id)
+            if guest is not None and guest.asked is not None and guest.asked.done():
                 reading = self._note(vm_id, guest, guest.asked)
                 guest.asked = None
                 if reading is not None:
-                    answers[vm_id] = reading
-        silent = frozenset(vm_id for vm_id in wanted if self._guests[vm_id].failures)
-        return Answers(answers, silent)
+                    found[vm_id] = reading
+        return found
 
     def close(self) -> None:
         """Ask nobody any more; who is being asked is not waited for."""
@@ -211,7 +220,8 @@ def ask_guest(question: Question, way: Way) -> tuple[GuestReading, Way]:
 
 def _by_program(question: Question, *, windows: bool) -> GuestReading:
     command = texts.WINDOWS_COMMAND if windows else texts.LINUX_COMMAND
-    result = question.driver.run(question.uuid, command, timeout_s=COMMAND_S)
+    timeout_s = WINDOWS_COMMAND_S if windows else COMMAND_S
+    result = question.driver.run(question.uuid, command, timeout_s=timeout_s)
     answer = result.stdout[: texts.MAX_ANSWER_BYTES].decode(errors="replace")
     reading = texts.parse_windows(answer) if windows else texts.parse_linux(answer)
     if reading.is_empty:

@@ -6,6 +6,7 @@ much of is left out, and nothing in it can do more than that.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -219,8 +220,9 @@ WINDOWS_COMMAND: Final = (
     "-NoLogo",
     "-NoProfile",
     "-NonInteractive",
-    "-Command",
-    _WINDOWS,
+    # As a whole, so that no quoting on the way can change it.
+    "-EncodedCommand",
+    base64.b64encode(_WINDOWS.encode("utf-16-le")).decode(),
 )
 """Windows knows neither load averages nor processes that wait for disks: those stay gaps."""
 

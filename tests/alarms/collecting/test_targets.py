@@ -7,7 +7,6 @@ import uuid
 import pytest
 
 from alarms.collecting.targets import Address, Target, targets_of
-from alarms.collecting.targets import targets_of as of
 from compute.models import VM, Disk
 from network.models import ExternalIp, Nic
 from network.models.nic import NicNetwork
@@ -66,11 +65,11 @@ def test_a_vm_with_its_devices(vm: VM) -> None:
 
 def test_a_vm_on_its_way_is_known_at_both_ends(vm: VM, platform: Platform) -> None:
     there = next(host for host in platform.hosts if host != vm.host)
-    assert of([there.pk]) == {}
+    assert targets_of([there.pk]) == {}
     with scopes_disabled():
         VM.objects.filter(pk=vm.pk).update(destination=there)
-    assert of([there.pk]).keys() == {str(vm.uuid)}
-    assert of([]) == {}
+    assert targets_of([there.pk]).keys() == {str(vm.uuid)}
+    assert targets_of([]) == {}
 
 
 def test_the_only_address_of_a_nic_is_measured_by_it(vm: VM) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from pathlib import Path
 
@@ -187,8 +188,8 @@ def test_the_linux_command_is_understood_here() -> None:
 
 def test_the_windows_command_is_one_text_without_a_shell() -> None:
     assert WINDOWS_COMMAND[0].endswith("powershell.exe")
-    assert WINDOWS_COMMAND[-2] == "-Command"
-    script = WINDOWS_COMMAND[-1]
+    assert WINDOWS_COMMAND[-2] == "-EncodedCommand"
+    script = base64.b64decode(WINDOWS_COMMAND[-1]).decode("utf-16-le")
     for name in ("memory_total_kib", "memory_available_kib", "tcp_connections", "filesystem"):
         assert f'"{name}=' in script
     assert script.count('"') % 2 == 0
