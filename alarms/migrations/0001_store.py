@@ -32,6 +32,7 @@ CREATE TABLE alarms_points_5m (
     tops real[] NOT NULL,
     lows real[] NOT NULL,
     lasts real[] NOT NULL,
+    last_at timestamptz NOT NULL,
     PRIMARY KEY (source, at)
 ) PARTITION BY RANGE (at);
 CREATE INDEX alarms_points_5m_at ON alarms_points_5m (at);
@@ -44,6 +45,7 @@ CREATE TABLE alarms_points_1h (
     tops real[] NOT NULL,
     lows real[] NOT NULL,
     lasts real[] NOT NULL,
+    last_at timestamptz NOT NULL,
     PRIMARY KEY (source, at)
 ) PARTITION BY RANGE (at);
 CREATE INDEX alarms_points_1h_at ON alarms_points_1h (at);

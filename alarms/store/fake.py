@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from alarms.store.base import (
     FIVE_MINUTES_S,
@@ -169,15 +169,19 @@ class FakeStore:
     def prune(self, now: datetime, keep: Retention) -> int:
         self._ask()
         with self._lock:
-            closed = self._done.get(FIVE_MINUTES_S, now - keep.raw)
-            limit = min(now - keep.raw, closed)
+            # What is not rolled up yet waits, however old it is.
+            never = datetime.min.replace(tzinfo=UTC)
+            limit = min(now - keep.raw, self._done.get(FIVE_MINUTES_S, never))
             old = [key for key in self.samples if key[2] < limit]
             for key in old:
                 del self.samples[key]
             dropped = len(old)
-            kept = {FIVE_MINUTES_S: keep.five_minutes, HOUR_S: keep.hours}
-            for step_s, length in kept.items():
-                aged = [one for one in self._rolled[step_s] if one[1] < now - length]
+            limits = {
+                FIVE_MINUTES_S: min(now - keep.five_minutes, self._done.get(HOUR_S, never)),
+                HOUR_S: now - keep.hours,
+            }
+            for step_s, limit in limits.items():
+                aged = [one for one in self._rolled[step_s] if one[1] < limit]
                 for one in aged:
                     del self._rolled[step_s][one]
                 dropped += len(aged)

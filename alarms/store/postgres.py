@@ -91,7 +91,7 @@ WITH picked AS (
     SELECT source, at, date_bin('5 minutes', at, 'epoch') AS step, numbers
       FROM alarms_points_raw WHERE at >= %(begin)s AND at < %(end)s
 ), newest AS (
-    SELECT DISTINCT ON (source, step) source, step, numbers
+    SELECT DISTINCT ON (source, step) source, step, numbers, at AS last_at
       FROM picked ORDER BY source, step, at DESC
 ), each AS (
     SELECT source, step, place, count(*) AS n, avg(number) AS mean, max(number) AS top,
@@ -104,17 +104,18 @@ WITH picked AS (
            array_agg(top ORDER BY place) AS tops, array_agg(low ORDER BY place) AS lows
       FROM each GROUP BY source, step
 )
-INSERT INTO alarms_points_5m (source, at, n, means, tops, lows, lasts)
-SELECT source, step, n, means, tops, lows, numbers FROM packed JOIN newest USING (source, step)
+INSERT INTO alarms_points_5m (source, at, n, means, tops, lows, lasts, last_at)
+SELECT source, step, n, means, tops, lows, numbers, last_at
+  FROM packed JOIN newest USING (source, step)
  ORDER BY source, step
 """
 
 _CLOSE_HOURS = """
 WITH picked AS (
-    SELECT source, at, date_bin('1 hour', at, 'epoch') AS step, n, means, tops, lows, lasts
+    SELECT source, at, date_bin('1 hour', at, 'epoch') AS step, n, means, tops, lows, lasts, last_at
       FROM alarms_points_5m WHERE at >= %(begin)s AND at < %(end)s
 ), newest AS (
-    SELECT DISTINCT ON (source, step) source, step, lasts
+    SELECT DISTINCT ON (source, step) source, step, lasts, last_at
       FROM picked ORDER BY source, step, at DESC
 ), each AS (
     SELECT source, step, place, sum(n) AS n, sum(mean * n) / sum(n) AS mean, max(top) AS top,
@@ -128,16 +129,20 @@ WITH picked AS (
            array_agg(top ORDER BY place) AS tops, array_agg(low ORDER BY place) AS lows
       FROM each GROUP BY source, step
 )
-INSERT INTO alarms_points_1h (source, at, n, means, tops, lows, lasts)
-SELECT source, step, n, means, tops, lows, lasts FROM packed JOIN newest USING (source, step)
+INSERT INTO alarms_points_1h (source, at, n, means, tops, lows, lasts, last_at)
+SELECT source, step, n, means, tops, lows, lasts, last_at
+  FROM packed JOIN newest USING (source, step)
  ORDER BY source, step
 """
 
 _CLOSE: Final[Mapping[int, str]] = {FIVE_MINUTES_S: _CLOSE_FIVE, HOUR_S: _CLOSE_HOURS}
 
-# Each column is (count, mean, top, low, last) of one number of one row.
-_RAW_POINTS = "1::bigint" + ", p.numbers[w.place]" * 4
-_STEP_POINTS = "p.n::bigint, p.means[w.place], p.tops[w.place], p.lows[w.place], p.lasts[w.place]"
+# Count, mean, top, low and last of one number of one row, and when the last one was measured: of
+# a step in which a guest began or ceased to tell something there are rows of two sources.
+_RAW_POINTS = "1::bigint" + ", p.numbers[w.place]" * 4 + ", p.at"
+_STEP_POINTS = (
+    "p.n::bigint, p.means[w.place], p.tops[w.place], p.lows[w.place], p.lasts[w.place], p.last_at"
+)
 _POINTS = """
     SELECT w.resource, w.key, p.at, {columns} FROM wanted w
       JOIN {table} p ON p.source = w.id AND p.at >= %(begin{number})s AND p.at < %(end{number})s
@@ -149,7 +154,7 @@ WITH wanted AS MATERIALIZED (
      WHERE s.resource = ANY(%(resources)s) AND s.tenant = %(tenant)s
        AND split_part(k.key, ':', 1) = %(metric)s
        AND (%(key)s::text IS NULL OR k.key = %(key)s)
-), points (resource, key, at, n, mean, top, low, last) AS ({points})
+), points (resource, key, at, n, mean, top, low, last, last_at) AS ({points})
 SELECT resource, key,
        floor(extract(epoch FROM at - %(start)s) / %(step_s)s)::integer AS number,
        ({value})::double precision
@@ -159,7 +164,7 @@ _AGGREGATES: Final[Mapping[Aggregate, str]] = {
     Aggregate.AVG: "sum(mean * n) / sum(n)",
     Aggregate.MAX: "max(top)",
     Aggregate.MIN: "min(low)",
-    Aggregate.LAST: "(array_agg(last ORDER BY at DESC))[1]",
+    Aggregate.LAST: "(array_agg(last ORDER BY last_at DESC))[1]",
 }
 
 

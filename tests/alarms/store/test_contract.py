@@ -22,6 +22,7 @@ from alarms.store.base import (
 )
 from tests.alarms.store.rig import CPU, DISK, EVERY_S, Rig
 
+DAY_S = 86_400
 AGGREGATES = {Aggregate.AVG: 4.5, Aggregate.MAX: 9.0, Aggregate.MIN: 0.0, Aggregate.LAST: 9.0}
 
 
@@ -248,7 +249,7 @@ def test_steps_wait_for_what_may_still_come(rolling: Rig) -> None:
 
 def test_samples_go_and_what_was_rolled_up_stays(rolling: Rig) -> None:
     rolling.write(rising(rolling))
-    rolling.roll_up(seconds=HOUR_S + LATE_S)
+    rolling.roll_up(seconds=4 * DAY_S)
     later = rolling.start + timedelta(days=4)
     assert rolling.store.prune(later, Retention(raw=timedelta(hours=24))) > 0
     assert rolling.ask(end_s=300, step_s=30) == {}
@@ -258,7 +259,7 @@ def test_samples_go_and_what_was_rolled_up_stays(rolling: Rig) -> None:
 
 def test_each_resolution_goes_in_its_time(rolling: Rig) -> None:
     rolling.write(rising(rolling))
-    rolling.roll_up(seconds=HOUR_S + LATE_S)
+    rolling.roll_up(seconds=40 * DAY_S)
     keep = Retention(timedelta(days=1), timedelta(days=10), timedelta(days=100))
     rolling.store.prune(rolling.start + timedelta(days=40), keep)
     assert rolling.ask(end_s=300, step_s=300) == {}
@@ -279,11 +280,11 @@ def test_samples_stay_until_they_are_rolled_up(rolling: Rig) -> None:
 
 def test_writing_goes_on_after_all_was_forgotten(rolling: Rig) -> None:
     rolling.write(rising(rolling))
-    rolling.roll_up(seconds=HOUR_S + LATE_S)
+    rolling.roll_up(seconds=90 * DAY_S)
     keep = Retention(timedelta(days=1), timedelta(days=2), timedelta(days=3))
     rolling.store.prune(rolling.start + timedelta(days=90), keep)
-    rolling.write([rolling.sample(90 * 86_400, 5)])
-    begin = 90 * 86_400
+    begin = 90 * DAY_S
+    rolling.write([rolling.sample(begin, 5)])
     assert rolling.ask(start_s=begin, end_s=begin + 60, step_s=60) == {("vm-1", ""): [5.0]}
 
 
