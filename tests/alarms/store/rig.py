@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from alarms.store.base import (
     HOUR_S,
     Aggregate,
@@ -24,6 +26,11 @@ EVERY_S = 30
 def recently() -> datetime:
     """A full hour some hours ago, so that an engine that looks at the clock keeps the samples."""
     return floor(datetime.now(UTC), HOUR_S) - timedelta(hours=8)
+
+
+def near(points: Sequence[float | None], *, rel: float = 1e-6, least: float = 1e-9) -> list[object]:
+    """The points, compared with some tolerance; gaps are exactly gaps."""
+    return [None if one is None else pytest.approx(one, rel=rel, abs=least) for one in points]
 
 
 @dataclass

@@ -20,7 +20,7 @@ from alarms.store.base import (
     Sample,
     SeriesKey,
 )
-from tests.alarms.store.rig import CPU, DISK, EVERY_S, Rig
+from tests.alarms.store.rig import CPU, DISK, EVERY_S, Rig, near
 
 DAY_S = 86_400
 AGGREGATES = {Aggregate.AVG: 4.5, Aggregate.MAX: 9.0, Aggregate.MIN: 0.0, Aggregate.LAST: 9.0}
@@ -193,7 +193,7 @@ def test_rolled_up_steps_say_what_their_samples_said(
     rig.roll_up(seconds=9000)
     after = rig.ask(end_s=3 * HOUR_S, step_s=step_s, aggregate=aggregate)
     assert after.keys() == before.keys() == {("vm-1", "")}
-    assert after["vm-1", ""] == pytest.approx(before["vm-1", ""], rel=1e-6)
+    assert after["vm-1", ""] == near(before["vm-1", ""])
     if step_s == FIVE_MINUTES_S:
         assert before["vm-1", ""].count(None) == 3 + 6
 
