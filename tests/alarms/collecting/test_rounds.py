@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +13,7 @@ from django.db import OperationalError, connection
 from alarms.collecting import rounds
 from alarms.collecting.clock import Clock
 from alarms.collecting.guests import Guests
+from alarms.collecting.leases import Share, take_share
 from alarms.collecting.rounds import Collecting
 from alarms.models import HostCollection
 from alarms.store.base import PLATFORM, Latest, SeriesKey
@@ -72,11 +73,16 @@ def guest_command(uuid: str, argv: Sequence[str], stdin: bytes) -> CommandResult
 
 
 @pytest.fixture
-def going(box: Box) -> Iterator[Rounds]:
+def going(box: Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rounds]:
     for host in box.platform.hosts:
         fake_host(host.uri).guest_command = guest_command
         fake_host(host.uri).boot_s = 0.0
-    made = Rounds(box)
+    made, began = Rounds(box), datetime.now(UTC)
+
+    def share_at_the_time_of_the_test(name: str) -> Share:
+        return replace(take_share(name), now=began + timedelta(seconds=made.now))
+
+    monkeypatch.setattr(rounds, "take_share", share_at_the_time_of_the_test)
     yield made
     made.collecting.close()
 
