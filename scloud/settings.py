@@ -320,6 +320,9 @@ SCLOUD_JOB_LEASE_S = env.float("SCLOUD_JOB_LEASE_S", default=15.0)
 SCLOUD_LONG_SLOTS = env.int("SCLOUD_LONG_SLOTS", default=max(1, Q_CLUSTER["workers"] * 4 // 10))
 SCLOUD_TENANT_SLOTS = env.int("SCLOUD_TENANT_SLOTS", default=max(1, Q_CLUSTER["workers"] // 2))
 SCLOUD_SWEEP_INTERVAL_S = env.float("SCLOUD_SWEEP_INTERVAL_S", default=1.0)
+# Where measurements are kept: in the database, or in the VictoriaMetrics of a URL.
+SCLOUD_METRICS_STORE = env.str("SCLOUD_METRICS_STORE", default="postgres")
+SCLOUD_COLLECT_EVERY_S = env.float("SCLOUD_COLLECT_EVERY_S", default=30.0)
 # Images that tenants bring: how large the file and the disk in it may be, and which private
 # networks (such as 10.1.2.0/24) they may be downloaded from besides public addresses.
 SCLOUD_IMAGE_MAX_FILE_GIB = env.int("SCLOUD_IMAGE_MAX_FILE_GIB", default=100)

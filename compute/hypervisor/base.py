@@ -256,7 +256,10 @@ class DomainSpec:
 
 @dataclass(frozen=True, slots=True)
 class DiskObservation:
-    """One disk as the host sees it. Counters count since the domain started; 0 when stopped."""
+    """One disk as the host sees it. Counters count since the domain started.
+
+    They are 0 and `counted` is False when it is stopped, or the host was too busy to tell.
+    """
 
     id: str
     target: str
@@ -267,11 +270,15 @@ class DiskObservation:
     read_requests: int = 0
     write_bytes: int = 0
     write_requests: int = 0
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NicObservation:
-    """One interface as the host sees it. Counters are the guest's view: rx is what it received."""
+    """One interface as the host sees it. Counters are the guest's view: rx is what it received.
+
+    They are 0 and `counted` is False when it is stopped, or the host did not tell.
+    """
 
     mac: str
     port_uuid: str
@@ -282,6 +289,7 @@ class NicObservation:
     tx_bytes: int = 0
     tx_packets: int = 0
     tx_drops: int = 0
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +315,9 @@ class DomainObservation:
     `pause` says why a paused domain is paused, and is None for others. `vcpus` and `memory_mib` are
     what the domain has been given, whether or not its guest uses all of it; 0 where the host was
     too busy to tell. What a domain was given a moment ago may not be in the figures of
-    `observe_all` yet: `growth_headroom` asks anew.
+    `observe_all` yet: `growth_headroom` asks anew. `run` names this life of the domain on this
+    host: after another start, or on another host, counters begin anew under another name. It is
+    empty while nothing runs. `cpu_time_ns` is 0 where it is not known.
     """
 
     uuid: str
@@ -325,6 +335,7 @@ class DomainObservation:
     disks: tuple[DiskObservation, ...] = ()
     nics: tuple[NicObservation, ...] = ()
     pci_devices: tuple[PciAddress, ...] = ()
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +364,29 @@ class HostCapacity:
     accelerated: bool
     hypervisor_version: str = ""
     libvirt_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostCounters:
+    """What the host has counted since its boot, over all CPUs, and its memory now.
+
+    Of `available_kib` a new process could be given without anything being swapped out.
+    """
+
+    cpus: int
+    busy_ns: int
+    iowait_ns: int
+    idle_ns: int
+    memory_kib: int
+    available_kib: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostMeasurement:
+    """The counters of a host and of all our domains that are on there."""
+
+    host: HostCounters
+    domains: tuple[DomainObservation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -540,6 +574,14 @@ class Hypervisor(Protocol):
 
     def observe_all(self) -> tuple[DomainObservation, ...]:
         """All our domains with statistics, in one question to the host."""
+        ...
+
+    def measure(self) -> HostMeasurement:
+        """The counters of the host and of all our domains that run or are paused.
+
+        One question for all of them. What is wrong with a domain's disks is not looked at:
+        `observe_all` does that.
+        """
         ...
 
     # -- the guest agent -----------------------------------------------------------------------

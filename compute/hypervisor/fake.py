@@ -35,7 +35,9 @@ from compute.hypervisor.base import (
     GuestInterface,
     GuestRefused,
     HostCapacity,
+    HostCounters,
     HostFull,
+    HostMeasurement,
     HostRef,
     HostUnreachable,
     MigrationProgress,
@@ -80,6 +82,18 @@ class HostFaults:
 
 
 @dataclass(slots=True)
+class FakeLoad:
+    """How much a guest does in each second of its run: of each of its vCPUs, disks and NICs."""
+
+    cpu_ratio: float = 0.05
+    disk_bytes: int = 1_000_000
+    disk_requests: int = 100
+    nic_bytes: int = 1000
+    nic_packets: int = 10
+    memory_ratio: float = 0.5
+
+
+@dataclass(slots=True)
 class FakeDomain:
     spec: DomainSpec
     running: DomainSpec | None = None
@@ -90,6 +104,9 @@ class FakeDomain:
     stops_at: float | None = None
     started_at: float = 0.0
     boots: int = 0
+    starts: int = 0
+    # What hosts count per second of a run; tests set it otherwise.
+    load: FakeLoad = field(default_factory=FakeLoad)
     vnc_port: int = 0
     vnc_password: str = ""
     vnc_valid_until: datetime = field(default_factory=lambda: datetime.fromtimestamp(0, UTC))
@@ -270,6 +287,7 @@ class FakeHypervisor:
             domain.running, domain.power_state, domain.reason = domain.spec, PowerState.RUNNING, ""
             domain.started_at, domain.agent_at = now, now + self.host.boot_s
             domain.boots += 1
+            domain.starts += 1
             domain.vnc_port = next(_ports)
             domain.vnc_valid_until = datetime.fromtimestamp(0, UTC)
 
@@ -353,6 +371,22 @@ class FakeHypervisor:
         with self._call("observe_all"):
             domains = list(self.host.domains.values())
             return tuple(_observation(domain) for domain in domains if domain.spec.owner)
+
+    def measure(self) -> HostMeasurement:
+        with self._call("measure"):
+            now_ns = time.monotonic_ns()
+            busy_ns = sum(_observation(domain).cpu_time_ns for domain in self.host.domains.values())
+            counters = HostCounters(
+                cpus=self.host.vcpus,
+                busy_ns=busy_ns,
+                iowait_ns=0,
+                idle_ns=max(0, now_ns * self.host.vcpus - busy_ns),
+                memory_kib=self.host.memory_mib * 1024,
+                available_kib=(self.host.memory_mib - self._used_mib()) * 1024,
+            )
+            ours = [domain for domain in self.host.domains.values() if domain.spec.owner]
+            found = tuple(_observation(domain) for domain in ours if domain.running is not None)
+            return HostMeasurement(counters, found)
 
     # -- the guest agent -----------------------------------------------------------------------
 
@@ -606,6 +640,9 @@ class FakeHypervisor:
                     volume.users.add(f"{target.ref.uri}/{uuid}")
             here.vnc_port = next(_ports)
             here.vnc_valid_until = datetime.fromtimestamp(0, UTC)
+            # Counted anew by another QEMU.
+            here.started_at = time.monotonic()
+            here.starts += 1
             target.domains[uuid] = self.host.domains.pop(uuid)
 
     def migration_progress(self, uuid: str) -> MigrationProgress | None:
@@ -724,6 +761,7 @@ def _observation(domain: FakeDomain) -> DomainObservation:
     spec = domain.running or domain.spec
     uptime_s = time.monotonic() - domain.started_at if domain.running else 0.0
     memory_kib = spec.memory_mib * 1024
+    load = domain.load
     return DomainObservation(
         uuid=spec.uuid,
         name=spec.name,
@@ -734,9 +772,11 @@ def _observation(domain: FakeDomain) -> DomainObservation:
         owner=spec.owner,
         vcpus=spec.vcpus,
         memory_mib=spec.memory_mib,
-        cpu_time_ns=int(uptime_s * spec.vcpus * 50_000_000),
+        cpu_time_ns=int(uptime_s * spec.vcpus * load.cpu_ratio * 1_000_000_000),
         balloon=BalloonObservation(
-            current_kib=memory_kib, available_kib=memory_kib, usable_kib=memory_kib // 2
+            current_kib=memory_kib,
+            available_kib=memory_kib,
+            usable_kib=int(memory_kib * (1 - load.memory_ratio)),
         ),
         disks=tuple(
             DiskObservation(
@@ -744,14 +784,26 @@ def _observation(domain: FakeDomain) -> DomainObservation:
                 target=disk.target,
                 path=disk.source.path if isinstance(disk.source, FileSource) else "",
                 capacity_bytes=_size(disk),
-                read_bytes=int(uptime_s * 1_000_000),
-                read_requests=int(uptime_s * 100),
+                read_bytes=int(uptime_s * load.disk_bytes),
+                read_requests=int(uptime_s * load.disk_requests),
+                write_bytes=int(uptime_s * load.disk_bytes / 2),
+                write_requests=int(uptime_s * load.disk_requests / 2),
+                counted=domain.running is not None,
             )
             for disk in spec.disks
         ),
         nics=tuple(
-            NicObservation(nic.mac, nic.port_uuid, rx_bytes=int(uptime_s * 1000))
+            NicObservation(
+                nic.mac,
+                nic.port_uuid,
+                rx_bytes=int(uptime_s * load.nic_bytes),
+                rx_packets=int(uptime_s * load.nic_packets),
+                tx_bytes=int(uptime_s * load.nic_bytes / 2),
+                tx_packets=int(uptime_s * load.nic_packets / 2),
+                counted=domain.running is not None,
+            )
             for nic in spec.nics
         ),
         pci_devices=spec.pci_devices,
+        run=str(domain.starts) if domain.running is not None else "",
     )

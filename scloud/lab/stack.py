@@ -25,7 +25,7 @@ from scloud.lab.plan import Lab, LabError, lab_named
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv" / "bin"
-PROGRAMS = ("console", "vnc", "gateway", "worker", "sweeper")
+PROGRAMS = ("console", "vnc", "gateway", "worker", "sweeper", "collector")
 
 
 def say(words: str) -> None:
@@ -111,6 +111,7 @@ def supervisor_config(stack: Stack) -> str:
         "gateway": f"{python} -m compute.vnc gateway",
         "worker": f"{python} manage.py worker",
         "sweeper": f"{python} manage.py sweeper",
+        "collector": f"{python} manage.py collector",
     }
     lines = [
         "[supervisord]",
@@ -279,7 +280,7 @@ def up(stack: Stack, *, image_names: tuple[str, ...] = ("mini", "debian")) -> No
         "--admin", known["admin"],
         f"--admin-password={known['admin_password']}",
     )  # fmt: skip
-    say("starting console, VNC, workers and sweeper")
+    say("starting console, VNC, workers, sweeper and collector")
     start_processes(stack)
 
 

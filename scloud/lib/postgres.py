@@ -45,6 +45,8 @@ PROFILES: Mapping[str, Patience] = {
     # A fabric is changed while an advisory lock is held, which others wait for.
     "worker": Patience(statement_s=60, lock_s=30, idle_in_transaction_s=60),
     "sweeper": Patience(statement_s=120, lock_s=10, idle_in_transaction_s=60),
+    # A round of measurements that cannot be written waits in memory for the next one.
+    "collector": Patience(statement_s=20, lock_s=5, idle_in_transaction_s=30),
     # Commands of operators: a migration takes the time that it takes, but waits for no lock long.
     "command": Patience(statement_s=0, lock_s=30, idle_in_transaction_s=600),
     # Runs that start together wait for the one that makes the template of their databases.
@@ -68,8 +70,8 @@ def process_name(argv: Sequence[str], environment: Mapping[str, str]) -> str:
         return "gateway" if words == ["gateway"] else "vnc"
     if words in (["worker"], ["qcluster"]):
         return "worker"
-    if words == ["sweeper"]:
-        return "sweeper"
+    if words in (["sweeper"], ["collector"]):
+        return words[0]
     return "command"
 
 

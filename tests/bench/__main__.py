@@ -22,6 +22,7 @@ from tests.bench import (
     jobs,
     lists,
     machine,
+    metrics,
     northbound,
     outside,
     screen,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "lists": lists.run,
     "download": download.run,
     "screen": screen.run,
+    "metrics": metrics.run,
 }
 
 INTRODUCTION = """\
@@ -73,6 +75,9 @@ HOW = """\
   for the network; queries are counted in requests of their own.
 - **download**: over HTTP from the console's server; the memory is the kernel's own peak
   figure of that process; the rows in the workbook are counted.
+- **metrics**: hosts in memory that answer at once, so what is measured is the collector's own work
+  and the store's; the memory is the peak of the whole process. Then the same samples into both
+  engines in turns, on this machine beside the benchmark.
 - **screen**: the same flood of bytes through the proxy and through websockify in turns.
 """.splitlines()
 

@@ -33,6 +33,7 @@ NOT_FOR_PEOPLE = {
     "TypeError",
     "KeyError",
     "RuntimeError",
+    "ScopeError",
     "NotImplementedError",
     "TimeoutError",
     "ConnectionResetError",

@@ -15,6 +15,7 @@ from scloud.lib import postgres
         (["manage.py", "runserver"], "console"),
         (["manage.py", "worker"], "worker"),
         (["manage.py", "sweeper"], "sweeper"),
+        (["manage.py", "collector"], "collector"),
         (["/x/compute/vnc/__main__.py", "proxy"], "vnc"),
         (["/x/compute/vnc/__main__.py", "gateway"], "gateway"),
         (["manage.py", "migrate"], "command"),

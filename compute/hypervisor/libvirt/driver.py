@@ -24,6 +24,7 @@ from compute.hypervisor.base import (
     GuestFilesystem,
     GuestInterface,
     HostCapacity,
+    HostMeasurement,
     HostRef,
     HypervisorError,
     MigrationProgress,
@@ -46,7 +47,13 @@ from compute.hypervisor.libvirt import (
 )
 from compute.hypervisor.libvirt.build import build_domain, random_vnc_password
 from compute.hypervisor.libvirt.host import Host, xml_of
-from compute.hypervisor.libvirt.parse import DomainXml, is_starting_up, observation, pci_device
+from compute.hypervisor.libvirt.parse import (
+    DomainXml,
+    host_counters,
+    is_starting_up,
+    observation,
+    pci_device,
+)
 from scloud.lib.lease import publishes
 
 START_TIMEOUT_S = 60.0
@@ -67,6 +74,12 @@ _STATS = (
     | libvirt.VIR_DOMAIN_STATS_VCPU
     | libvirt.VIR_DOMAIN_STATS_INTERFACE
     | libvirt.VIR_DOMAIN_STATS_BLOCK
+)
+
+# Of what runs; a domain busy with a long operation tells its state alone.
+_MEASURED = (
+    libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+    | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
 )
 
 _UNDEFINE = (
@@ -275,16 +288,35 @@ class LibvirtHypervisor:
             records = conn.getAllDomainStats(
                 _STATS, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
             )
-            found = []
-            for domain, stats in records:
-                with contextlib.suppress(libvirt.libvirtError):  # gone since it was listed
-                    found.append(self._observation(domain, stats))
+            found = self._observations(records)
             known = {seen.uuid for seen in found}
             for uuid in [uuid for uuid in self._xml_cache if uuid not in known]:
                 self._xml_cache.pop(uuid, None)
             return tuple(seen for seen in found if seen.owner)
 
         return self._with_disk_errors(self._host.call(work))
+
+    def measure(self) -> HostMeasurement:
+        def work(conn: libvirt.virConnect) -> HostMeasurement:
+            records = conn.getAllDomainStats(_STATS, _MEASURED)
+            counters = host_counters(
+                conn.getInfo()[2],
+                conn.getCPUStats(libvirt.VIR_NODE_CPU_STATS_ALL_CPUS),
+                conn.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS),
+            )
+            found = self._observations(records)
+            return HostMeasurement(counters, tuple(seen for seen in found if seen.owner))
+
+        return self._host.call(work)
+
+    def _observations(
+        self, records: Sequence[tuple[libvirt.virDomain, Stats]]
+    ) -> list[DomainObservation]:
+        found = []
+        for domain, stats in records:
+            with contextlib.suppress(libvirt.libvirtError):  # gone since it was listed
+                found.append(self._observation(domain, stats))
+        return found
 
     def _with_disk_errors(
         self, seen: tuple[DomainObservation, ...]
@@ -322,6 +354,7 @@ class LibvirtHypervisor:
             stats,
             persistent=bool(domain.isPersistent()),
             moment=datetime.now(UTC),
+            run=_run(domain),
         )
 
     def _xml(self, uuid: str, domain: libvirt.virDomain, stats: Stats) -> DomainXml:
@@ -471,6 +504,12 @@ def _settled_state(domain: libvirt.virDomain) -> int:
         if time.monotonic() > end:
             raise StartUnfinished("The host has begun to start the domain and not ended it.")
         time.sleep(0.2)
+
+
+def _run(domain: libvirt.virDomain) -> str:
+    """libvirt's number of the running domain, which each start counts up; empty when stopped."""
+    number = domain.ID()
+    return "" if number < 0 else str(number)
 
 
 def _version(number: int) -> str:

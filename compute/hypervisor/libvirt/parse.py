@@ -13,6 +13,7 @@ from compute.hypervisor.base import (
     BalloonObservation,
     DiskObservation,
     DomainObservation,
+    HostCounters,
     NicObservation,
     PauseReason,
     PciAddress,
@@ -215,7 +216,14 @@ def memory_kib(element: ElementTree.Element | None) -> int:
 
 
 def observation(
-    uuid: str, name: str, xml: DomainXml, stats: Stats, *, persistent: bool, moment: datetime
+    uuid: str,
+    name: str,
+    xml: DomainXml,
+    stats: Stats,
+    *,
+    persistent: bool,
+    moment: datetime,
+    run: str = "",
 ) -> DomainObservation:
     """One domain's observation from its XML and one record of bulk statistics."""
     state, reason = int(stats["state.state"]), int(stats["state.reason"])
@@ -236,6 +244,23 @@ def observation(
         disks=_disks(xml, stats),
         nics=_nics(xml, stats),
         pci_devices=xml.pci_devices(),
+        run=run,
+    )
+
+
+def host_counters(cpus: int, times: Mapping[str, int], memory: Mapping[str, int]) -> HostCounters:
+    """The host's counters from libvirt's CPU times in ns and memory statistics in KiB."""
+    iowait = times.get("iowait", 0)
+    total = memory["total"]
+    available = memory.get("free", 0) + memory.get("cached", 0) + memory.get("buffers", 0)
+    return HostCounters(
+        cpus=cpus,
+        busy_ns=times.get("user", 0) + times.get("kernel", 0),
+        iowait_ns=iowait,
+        idle_ns=times.get("idle", 0),
+        memory_kib=total,
+        # What lies in shared memory is in the cache and cannot be given away.
+        available_kib=min(total, available),
     )
 
 
@@ -285,6 +310,7 @@ def _disks(xml: DomainXml, stats: Stats) -> tuple[DiskObservation, ...]:
                 read_requests=record.get("rd.reqs", 0),
                 write_bytes=record.get("wr.bytes", 0),
                 write_requests=record.get("wr.reqs", 0),
+                counted="rd.bytes" in record,
             )
         )
     return tuple(disks)
@@ -310,6 +336,7 @@ def _nics(xml: DomainXml, stats: Stats) -> tuple[NicObservation, ...]:
                 tx_bytes=record.get("tx.bytes", 0),
                 tx_packets=record.get("tx.pkts", 0),
                 tx_drops=record.get("tx.drop", 0),
+                counted="rx.bytes" in record,
             )
         )
     return tuple(nics)

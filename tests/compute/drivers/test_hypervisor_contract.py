@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,18 @@ def test_a_host_tells_its_capacity(rig: Rig) -> None:
     assert capacity.vcpus >= 1
     assert 0 < capacity.free_memory_mib <= capacity.memory_mib
     assert capacity.hostname
+
+
+def test_a_host_counts_what_its_cpus_did(rig: Rig) -> None:
+    first = rig.hypervisor.measure().host
+    time.sleep(0.2)
+    second = rig.hypervisor.measure().host
+    assert first.cpus == second.cpus == rig.hypervisor.capacity().vcpus
+    assert 0 <= first.busy_ns <= second.busy_ns
+    assert first.idle_ns <= second.idle_ns
+    everything = [one.busy_ns + one.iowait_ns + one.idle_ns for one in (first, second)]
+    assert everything[0] < everything[1]
+    assert 0 < first.available_kib <= first.memory_kib
 
 
 def test_pci_devices_come_by_address_and_once(rig: Rig) -> None:
@@ -199,6 +212,29 @@ def test_one_question_shows_all_domains(rig: Rig) -> None:
     assert [disk.id for disk in seen[running.uuid].disks] == [running.disks[0].id]
     assert seen[running.uuid].nics[0].mac == running.nics[0].mac
     assert seen[running.uuid].disks[0].capacity_bytes == GIB
+    rig.hypervisor.power_off(running.uuid)
+
+
+def test_what_runs_is_measured_and_each_start_is_another_run(rig: Rig) -> None:
+    stopped, running = rig.defined(), rig.started()
+    runs = []
+    for _ in range(2):
+        seen = {one.uuid: one for one in rig.hypervisor.measure().domains}
+        assert stopped.uuid not in seen
+        found = seen[running.uuid]
+        assert found.power_state is PowerState.RUNNING
+        assert [(disk.id, disk.counted) for disk in found.disks] == [(running.disks[0].id, True)]
+        assert [(nic.port_uuid, nic.counted) for nic in found.nics] == [
+            (running.nics[0].port_uuid, True)
+        ]
+        again = rig.hypervisor.observe(running.uuid)
+        assert again.run == found.run != ""
+        assert again.cpu_time_ns >= found.cpu_time_ns
+        runs.append(found.run)
+        rig.hypervisor.power_off(running.uuid)
+        assert rig.hypervisor.observe(running.uuid).run == ""
+        rig.hypervisor.start(running.uuid)
+    assert len(set(runs)) == 2
     rig.hypervisor.power_off(running.uuid)
 
 

@@ -10,6 +10,7 @@ from compute.hypervisor.base import (
     AgentUnavailable,
     DomainNotFound,
     DomainNotRunning,
+    HostCounters,
     HostFull,
     HypervisorError,
     OperationTimeout,
@@ -161,6 +162,25 @@ def test_statistics_and_xml_make_one_observation() -> None:
     assert (nic.mac, nic.port_uuid, nic.device) == ("52:54:00:00:00:01", "port-1", "vnet7")
     assert (nic.rx_bytes, nic.rx_packets, nic.tx_drops) == (5, 6, 7)
     assert seen.pci_devices == (PciAddress(0, 0x3B, 0, 0),)
+    # The second disk's counters were not told: they are unknown, and not 0.
+    assert [disk.counted for disk in seen.disks] == [True, False]
+    assert nic.counted
+
+
+def test_a_run_is_named_by_the_driver() -> None:
+    xml, moment = parse.DomainXml.parse(DOMAIN), datetime.now(UTC)
+    seen = parse.observation("u", "vm-1", xml, STATS, persistent=True, moment=moment, run="4")
+    assert seen.run == "4"
+
+
+def test_the_counters_of_a_host() -> None:
+    times = {"user": 5, "kernel": 7, "idle": 100, "iowait": 3}
+    memory = {"total": 1000, "free": 100, "cached": 300, "buffers": 50}
+    seen = parse.host_counters(8, times, memory)
+    assert seen == HostCounters(8, 12, 3, 100, 1000, 450)
+    # A host may add up caches that lie on several nodes to more than there is.
+    odd = parse.host_counters(8, {}, {"total": 10, "free": 9, "cached": 9})
+    assert (odd.available_kib, odd.busy_ns, odd.idle_ns) == (10, 0, 0)
 
 
 def test_a_busy_domain_that_tells_only_its_state_is_still_seen() -> None:
@@ -171,6 +191,9 @@ def test_a_busy_domain_that_tells_only_its_state_is_still_seen() -> None:
     assert seen.balloon is None
     assert seen.vcpus == 0
     assert [disk.id for disk in seen.disks] == ["disk-1", "disk-2"]
+    assert not any(disk.counted for disk in seen.disks)
+    assert not any(nic.counted for nic in seen.nics)
+    assert seen.cpu_time_ns == 0
 
 
 @pytest.mark.parametrize(

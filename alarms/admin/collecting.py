@@ -1,0 +1,67 @@
+"""Who collects, and how far behind it is, in Django admin."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from alarms.models import Collector, HostCollection
+from scloud.tenancy.admintools import ReadOnlyAdmin
+
+#: Of a host that is measured every 30 seconds; more than two rounds are missing.
+LATE_S: Final = 90
+
+
+@admin.register(HostCollection)
+class HostCollectionAdmin(ReadOnlyAdmin):
+    """For each host: the collector that asks it, and the lag of its measurements."""
+
+    list_display = (
+        "host",
+        "lag",
+        "stored_at",
+        "answered_at",
+        "vms",
+        "silent_agents",
+        "collector",
+        "last_error",
+    )
+    list_filter = ("host__cluster__region", "host__cluster", "collector")
+    list_select_related = ("host",)
+    search_fields = ("host__name", "host__id", "collector", "last_error")
+
+    @admin.display(description=gettext_lazy("Lag"), ordering="stored_at")
+    def lag(self, row: HostCollection) -> str:
+        """The seconds between the newest stored sample and now."""
+        if row.stored_at is None:
+            return _("Nothing stored yet")
+        seconds = max(0, int((timezone.now() - row.stored_at).total_seconds()))
+        if seconds > LATE_S:
+            return _("%(seconds)d s (late)") % {"seconds": seconds}
+        return _("%(seconds)d s") % {"seconds": seconds}
+
+
+@admin.register(Collector)
+class CollectorAdmin(ReadOnlyAdmin):
+    """The processes that collect, and those that did in the last day."""
+
+    list_display = ("id", "started_at", "seen_at", "hosts")
+    search_fields = ("id",)
+
+    @admin.display(description=gettext_lazy("Hosts"))
+    def hosts(self, row: Collector) -> int:
+        """How many hosts it has now."""
+        return self._hosts.get(row.pk, 0)
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """The hosts of all are counted once for the page."""
+        held = HostCollection.objects.filter(lease_until__gt=timezone.now())
+        self._hosts: dict[str, int] = {}
+        for name in held.values_list("collector", flat=True):
+            self._hosts[name] = self._hosts.get(name, 0) + 1
+        return ("id", "started_at", "seen_at", "hosts")

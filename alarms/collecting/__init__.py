@@ -1,0 +1,1 @@
+"""The collector: asks hosts and guests what they count, and writes it down."""

@@ -1,0 +1,1 @@
+"""Where measurements are kept: a port, its drivers, and which one an installation has."""
