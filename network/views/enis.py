@@ -104,6 +104,14 @@ COLUMNS = (
     Column("type", gettext_lazy("Type"), value="get_network_display", sort="network"),
     Column("network", gettext_lazy("Network"), value=network_of, export=network_word),
     Column("address", gettext_lazy("IP"), value="address", render=ui.ident, sort="address"),
+    Column(
+        "ipv6",
+        gettext_lazy("IPv6 address"),
+        value="nic.ipv6",
+        render=ui.ident,
+        export=lambda row: str(row.nic.ipv6 or "") if row.nic else "",
+        default=False,
+    ),
     Column("group", gettext_lazy("Security group"), value=group_of),
     Column(
         "bandwidth",
@@ -205,6 +213,7 @@ class EniDetail(VerbList, DetailListView):
             (_("ID"), row.pk, row.pk),
             (_("Type"), row.get_network_display()),
             (_("Address"), row.address, row.address),
+            (_("IPv6 address"), nic.ipv6 if nic else None, str(nic.ipv6 or "") if nic else ""),
             (_("Network"), network_of(row)),
             (_("MAC"), nic.mac if nic else None, nic.mac if nic else ""),
             (_("Security group"), group_of(row)),
