@@ -187,6 +187,7 @@ class SubnetDetail(NetworkDetail):
 
     def page_context(self) -> dict[str, Any]:
         subnet = self.subnet()
+        six = str(subnet.ipv6_gateway or "")
         return {
             "object": subnet,
             "status": presentation.status_view(subnet),
@@ -201,7 +202,7 @@ class SubnetDetail(NetworkDetail):
                 (_("Address range"), subnet.cidr, subnet.cidr),
                 (_("Gateway"), str(subnet.gateway), str(subnet.gateway)),
                 (_("IPv6 range"), subnet.ipv6_cidr or _("Off"), subnet.ipv6_cidr),
-                (_("IPv6 gateway"), subnet.ipv6_gateway, str(subnet.ipv6_gateway or "")),
+                (_("IPv6 gateway"), six, six),
                 (_("Free addresses"), usage_of(subnet)),
                 (_("DNS servers"), ", ".join(map(str, subnet.name_servers))),
                 (_("Static routes"), ", ".join(subnet.routes)),
