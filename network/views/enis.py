@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -18,6 +18,7 @@ from network.models import Eni, ExternalSegment, NicNetwork, SecurityGroup, Subn
 from network.queries import enis as queries
 from network.queries import security as security_queries
 from network.queries import vpcs as vpc_queries
+from network.queries.nics import nics_with_ipv6
 from network.rules import targets
 from network.rules.eni_orders import EniOrder
 from network.rules.external_orders import segments_for
@@ -26,6 +27,7 @@ from network.states.enis import EniStatus
 from network.verbs.enis import ENIS
 from network.views.common import owner_link, region_of
 from network.views.external_ips import AT_NEXT_BOOT, free_words
+from scloud.lib import search
 from scloud.lib.errors import InvalidInput
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.verbs.inputs import pick
@@ -175,6 +177,11 @@ class EniList(VerbList):
         action_permission="network.create_eni",
         dialog=True,
     )
+
+    def match(self, model: type[Model]) -> search.Match:
+        """Find IPv6 addresses too, which no column has."""
+        plain = super().match(model)
+        return lambda word: plain(word) | Q(nic__in=nics_with_ipv6(word))
 
     def get_queryset(self) -> QuerySet[Eni]:
         """The region's ENIs with what a row shows."""

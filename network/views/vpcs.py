@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from network import actions
 from network.models import PrivateAddress, Subnet, Vpc, cidr
 from network.queries import vpcs as vpc_queries
+from network.queries.nics import nics_with_ipv6
 from network.views import presentation
 from network.views.common import (
     NAMES,
@@ -23,6 +24,7 @@ from network.views.common import (
     status_column,
 )
 from network.views.forms import SubnetForm, SubnetOptionsForm, VpcForm
+from scloud.lib import search
 from scloud.web import ui
 from scloud.web.lists import Column, EmptyState, PageAction
 from scloud.web.verbs import Pages, VerbDialog, VerbList, menu, register
@@ -173,6 +175,11 @@ class SubnetDetail(NetworkDetail):
         gettext_lazy("The VMs that you create in this subnet appear here."),
         icon="network",
     )
+
+    def match(self, model: type[Model]) -> search.Match:
+        """Find IPv6 addresses too, which no column has."""
+        plain = super().match(model)
+        return lambda word: plain(word) | Q(nic__in=nics_with_ipv6(word))
 
     def subnet(self) -> Subnet:
         row: Subnet = found(vpc_queries.subnets(), self.kwargs["pk"])

@@ -517,6 +517,26 @@ def test_by_api(console: Client, defaults: Defaults, subnet: Subnet) -> None:
     assert IPv6Address(eni.json()["ipv6_address"]) in IPv6Network(made.json()["ipv6_cidr"])
 
 
+def test_pages_find_it(console: Client, tenant: Tenant, actor: Actor, subnet: Subnet) -> None:
+    with scope(tenant=tenant):
+        turn_on_ipv6(actor=actor, subnet=subnet)
+        nic, _other = nics_of(subnet, "vm-a", "vm-b")
+        subnet.refresh_from_db()
+        eni = create_eni(
+            actor=actor, order=EniOrder(region=subnet.region, subnet=subnet, name="mine")
+        )
+        assert eni.nic is not None
+        mine, at_eni = str(fresh(nic).ipv6), str(eni.nic.ipv6)
+    page = reverse("subnet-detail", args=[subnet.pk])
+    text = console.get(page, {"q": mine}).content.decode()
+    assert "10.0.0.2" in text
+    assert "10.0.0.3" not in text
+    assert "mine" in console.get(reverse("eni-list"), {"q": at_eni}).content.decode()
+    assert "eni-detail" not in console.get(reverse("eni-list"), {"q": mine}).content.decode()
+    shown = console.get(reverse("eni-detail", args=[eni.pk])).content.decode()
+    assert at_eni in shown
+
+
 def test_a_stranger_sees_no_such_subnet(
     console: Client, subnet: Subnet, other_tenant: Tenant, region: Region
 ) -> None:
