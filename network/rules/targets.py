@@ -31,8 +31,8 @@ class TargetKind:
     False where it will be at the next boot. It is called by jobs, may raise a retryable
     ScloudError and may be repeated. ``changed`` has the same done soon for many, given their ids;
     it only notes that, within the caller's transaction. ``gone`` tells whether an id names nothing
-    any more that could have addresses. ``most_enis`` says how many ENIs a row can have; ``plug`` and
-    ``unplug`` put an interface into the machine and take it out, live where it runs, and may be
+    any more that could have addresses. ``most_enis`` says how many ENIs a row can have; ``plug``
+    and ``unplug`` put an interface into the machine and take it out, live where it runs, and may be
     repeated: they raise HostError (``vm_busy``) while something else is being done to it.
     """
 
