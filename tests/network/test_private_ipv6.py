@@ -467,7 +467,8 @@ def test_nics_are_found_by_their_address_and_by_its_beginning(subnet: Subnet, ac
     six = str(fresh(nic).ipv6)
     assert [one.pk for one in nics_with_ipv6(six)] == [nic.pk]
     assert [one.pk for one in nics_with_ipv6(f" {IPv6Address(six).exploded} ")] == [nic.pk]
-    assert {one.pk for one in nics_with_ipv6(six[:10])} == {nic.pk, other.pk}
+    for length in range(6, six.rindex(":") + 2):
+        assert {one.pk for one in nics_with_ipv6(six[:length])} == {nic.pk, other.pk}, length
     assert nics_with_ipv6("fd00:dead:beef::5054:ff:fe00:1").count() == 0
     assert nics_with_ipv6("2001:db8::1").count() == 0
     assert nics_with_ipv6("10.0.0.2").count() == 0
