@@ -73,8 +73,8 @@ def guest_nic(nic: Nic) -> GuestNic:
 def _inside(nic: Nic, subnet: Subnet) -> tuple[HeldAddress, ...]:
     """What a NIC has of its subnet.
 
-    In IPv6 the guest is told of its VPC only: nothing else can be reached from there, and without a
-    route its programs learn that at once.
+    In IPv6 the guest is told of its VPC only, and of no gateway for the rest: nothing else can be
+    reached from there, and without a route its programs learn that at once.
     """
     held = tuple(
         HeldAddress(
@@ -85,16 +85,11 @@ def _inside(nic: Nic, subnet: Subnet) -> tuple[HeldAddress, ...]:
         )
         for one in nic.addresses.all()
     )
-    network, whole = subnet.ipv6_network, subnet.vpc.ipv6_network
-    if nic.ipv6 is None or network is None or whole is None:
+    network, router, whole = subnet.ipv6_network, subnet.ipv6_gateway, subnet.vpc.ipv6_network
+    if nic.ipv6 is None or network is None or router is None or whole is None:
         return held
-    six = HeldAddress(
-        interface=ip_interface(f"{nic.ipv6}/{network.prefixlen}"),
-        gateway=subnet.ipv6_gateway,
-        policy=RoutePolicy.SPECIFIED,
-        destinations=(whole,),
-    )
-    return (*held, six)
+    interface = ip_interface(f"{nic.ipv6}/{network.prefixlen}")
+    return (*held, HeldAddress(interface, hops=(NextHop(whole, router),)))
 
 
 def _outside(one: Carried) -> HeldAddress:

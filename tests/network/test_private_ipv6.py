@@ -396,7 +396,7 @@ def test_a_guest_has_the_address_and_a_route_to_its_vpc_but_no_default(
     four, six = planned.addresses
     assert four.default_route
     assert six.interface == ip_interface(f"{nic.ipv6}/64")
-    assert (six.gateway, six.default_route, six.table) == (nic.subnet.ipv6_gateway, False, None)
+    assert (six.gateway, six.default_route, six.table) == (None, False, None)
     routes = {str(one.to): str(one.via) for one in routes_of(planned) if one.to.version == 6}
     assert routes == {vpc.ipv6_cidr: str(nic.subnet.ipv6_gateway)}
     assert rules_of(planned) == ()

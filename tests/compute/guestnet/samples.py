@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
-from network.rules.guest import GuestNic, HeldAddress, RoutePolicy
+from network.rules.guest import GuestNic, HeldAddress, NextHop, RoutePolicy
 
 ETH0 = GuestNic(
     index=0,
@@ -61,9 +61,7 @@ ETH0_DUAL = replace(
         *ETH0.addresses,
         HeldAddress(
             ip_interface("fd12:3456:789a:0:5054:ff:fe00:1/64"),
-            ip_address("fd12:3456:789a::1"),
-            RoutePolicy.SPECIFIED,
-            (ip_network("fd12:3456:789a::/48"),),
+            hops=(NextHop(ip_network("fd12:3456:789a::/48"), ip_address("fd12:3456:789a::1")),),
         ),
     ),
 )
