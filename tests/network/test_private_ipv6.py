@@ -480,7 +480,7 @@ def test_the_picture_reads_no_more_for_it(
 ) -> None:
     turn_on_ipv6(actor=actor, subnet=subnet)
     nics_of(subnet, *(f"vm-{number}" for number in range(3)))
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         (node,) = topology(region)
         assert all(nic.ipv6 for part in node.subnets for nic in part.nics)
 
