@@ -198,6 +198,8 @@ QUERIES: dict[str, int] = {
     "subnet-delete": 6,
     "subnet-detail": 9,
     "subnet-rename": 6,
+    "subnet-turn-off-ipv6": 6,
+    "subnet-turn-on-ipv6": 6,
     "task-detail": 6,
     "task-strip": 4,
     "tasks": 7,

@@ -8,9 +8,10 @@ ten look-ups by index, however many VMs the tenant has and however far back the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import IPv6Network
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -24,7 +25,8 @@ from compute.models import VM, Cluster, Disk
 from compute.queries import catalogue
 from compute.queries.common import billing_columns
 from compute.states.vms import PAUSED, VmStatus
-from network.models import ExternalIp, Nic, PrivateAddress, SecurityGroup, Vpc
+from network.models import ExternalIp, Nic, PrivateAddress, SecurityGroup, Vpc, cidr
+from network.queries.nics import nics_with_ipv6
 from scloud.lib.errors import NotFound
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
@@ -50,9 +52,10 @@ class VmRows(QuerySet[VM]):
 def vms(region: Region | None = None) -> QuerySet[VM]:
     """Return the VMs that exist for the user, with what a row of the list shows.
 
-    Annotated: ``disk_rows`` (``[{"system", "gib"}]``), ``nic_rows`` (``[{"address", "network",
-    "subnet", "subnet_id", "vpc", "vpc_id"}]`` by device), ``external_rows`` (``[{"address", "id",
-    "egress"}]``, the first bound first), ``billing_method``, ``paid_until``, ``auto_renew``.
+    Annotated: ``disk_rows`` (``[{"system", "gib"}]``), ``nic_rows`` (``[{"address", "mac",
+    "ipv6_cidr", "network", "subnet", "subnet_id", "vpc", "vpc_id"}]`` by device; see
+    :func:`ipv6_address`), ``external_rows`` (``[{"address", "id", "egress"}]``, the first bound
+    first), ``billing_method``, ``paid_until``, ``auto_renew``.
     """
     rows: QuerySet[VM] = VM.objects.exclude(status__in=UNLISTED)
     if region is not None:
@@ -75,6 +78,8 @@ def with_row(rows: QuerySet[VM]) -> QuerySet[VM]:
             .values(
                 json=JSONObject(
                     address=F("addresses__address"),
+                    mac=F("mac"),
+                    ipv6_cidr=F("subnet__ipv6_cidr"),
                     network=F("network"),
                     subnet=F("subnet__name"),
                     subnet_id=F("subnet_id"),
@@ -122,6 +127,7 @@ def matching(word: str) -> Q:
     if _ADDRESS_LIKE.match(word):
         held = PrivateAddress.objects.filter(address__icontains=word)
         found |= Q(pk__in=Nic.objects.filter(addresses__in=held).values("vm_id"))
+        found |= Q(pk__in=nics_with_ipv6(word).values("vm_id"))
         outside = ExternalIp.objects.filter(target_kind=VM.KIND, address__icontains=word)
         found |= Q(pk__in=outside.values("target_id"))
     return found
@@ -198,8 +204,19 @@ def data_gib(row: Any) -> int:
 
 
 def private_ips(row: Any) -> list[str]:
-    """Return the private addresses of a row, those of eth0 first."""
-    return [_bare(nic["address"]) for nic in row.nic_rows if nic["address"]]
+    """Return the private addresses of a row, those of eth0 first, of a NIC that of IPv4 first."""
+    found = []
+    for nic in row.nic_rows:
+        if nic["address"]:
+            found += [_bare(nic["address"]), ipv6_address(nic)]
+    return [one for one in dict.fromkeys(found) if one]
+
+
+def ipv6_address(nic: Mapping[str, Any]) -> str | None:
+    """Return the private IPv6 address of one of ``nic_rows``; None where it has none."""
+    if not nic["ipv6_cidr"]:
+        return None
+    return str(cidr.eui64(IPv6Network(nic["ipv6_cidr"]), nic["mac"]))
 
 
 def external_ips(row: Any) -> list[str]:

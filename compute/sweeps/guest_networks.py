@@ -19,6 +19,7 @@ from compute.tasks.base import guest_plan
 from compute.tasks.drivers import hypervisor_of
 from compute.tasks.guest_network import Answer
 from network.models import Nic
+from network.models.nic import INTERNAL_INDEX
 from network.rules.guest import NicPlan
 from scloud.jobs.rows import Rota, each
 from scloud.lib.backoff import Said
@@ -42,8 +43,8 @@ class _Question:
 def configure_guests() -> int:
     """Tell guests that are due what their NICs have; return how many have it.
 
-    Due are VMs that run and have more than their first NIC in use: those that were started,
-    migrated or changed since the last try, and those whose time has come.
+    Due are VMs that run and have more than their first NIC's IPv4 address in use: those that were
+    started, migrated or changed since the last try, and those whose time has come.
     """
     with scopes_disabled():
         vms = _guests.take(_due())
@@ -63,9 +64,11 @@ def configure_guests() -> int:
 
 
 def _due() -> QuerySet[VM]:
-    more = Nic.objects.filter(vm_id=OuterRef("pk"), index__gte=1).filter(
+    used = (
         Q(subnet__isnull=False) | Q(external_ips__isnull=False) | Q(external_address__isnull=False)
     )
+    six = Q(index=INTERNAL_INDEX, subnet__isnull=False) & ~Q(subnet__ipv6_cidr="")
+    more = Nic.objects.filter(Q(index__gte=1) & used | six, vm_id=OuterRef("pk"))
     known = Q(guest_network__isnull=False)
     now = Q(guest_network__due_at__lte=timezone.now()) | ~Q(guest_network__revision=F("revision"))
     rows: QuerySet[VM] = (

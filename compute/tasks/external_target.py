@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from compute.hypervisor.base import DomainNotFound, NicSpec
-from compute.models import VM
+from compute.models import VM, GuestNetwork
 from compute.queries.vms import UNLISTED
 from compute.states.vms import VmStatus
 from compute.tasks.base import host_of
@@ -61,6 +63,11 @@ def _apply(vm_id: str) -> bool:
         # Off, its seed is written when it starts; while that is going on it may be too late.
         return not vm.task
     return apply_guest_network(vm_id)
+
+
+def _changed(vm_ids: Collection[str]) -> None:
+    """Let the sweep tell the guests that run; the others read their seed when they boot."""
+    GuestNetwork.objects.filter(pk__in=list(vm_ids)).update(due_at=timezone.now())
 
 
 def _machine(vm_id: str) -> VM | None:
@@ -127,6 +134,7 @@ def register() -> None:
             plug=_plug,
             unplug=_unplug,
             apply=_apply,
+            changed=_changed,
             gone=_gone,
         )
     )

@@ -30,6 +30,8 @@ from network.actions.vpcs import (
     delete_vpc,
     rename_subnet,
     rename_vpc,
+    turn_off_ipv6,
+    turn_on_ipv6,
 )
 from network.rules.rule_values import RuleInput
 
@@ -59,4 +61,6 @@ __all__ = [
     "rename_security_group",
     "rename_subnet",
     "rename_vpc",
+    "turn_off_ipv6",
+    "turn_on_ipv6",
 ]

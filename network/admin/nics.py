@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -17,6 +18,7 @@ from network.models import (
     Nic,
     PrivateAddress,
 )
+from network.queries.nics import nics_with_ipv6
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainIntegerField
@@ -56,6 +58,7 @@ class NicAdmin(FabricAdmin):
     list_select_related = ("tenant", "region", "subnet", "security_group")
     list_filter = ("region", "kind", "network", "tenant")
     search_fields = ("id", "vm_id", "mac", "port_uuid", "addresses__address", "tenant__name")
+    readonly_fields = (*FabricAdmin.readonly_fields, "ipv6")
     inlines = (AddressInline,)
     change_form_template = "network/admin/nic.html"
 
@@ -95,6 +98,20 @@ class NicAdmin(FabricAdmin):
             "traces": traces.order_by("-created_at")[:SHOWN_TRACES],
         }
         return TemplateResponse(request, "network/admin/trace.html", context)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Nic], search_term: str
+    ) -> tuple[QuerySet[Nic], bool]:
+        """Find private IPv6 addresses too, which no column has."""
+        found, distinct = super().get_search_results(request, queryset, search_term)
+        if ":" in search_term:
+            six = nics_with_ipv6(search_term)
+            found |= queryset.filter(pk__in=six.values("pk"))
+        return found, distinct
+
+    @admin.display(description=_("IPv6 address"))
+    def ipv6(self, nic: Nic) -> str:
+        return str(nic.ipv6 or "")
 
     @admin.display(description=_("device"))
     def device(self, nic: Nic) -> str:

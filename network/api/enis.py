@@ -50,6 +50,12 @@ class EniSerializer(ShownSerializer[Eni]):
 
     state = serializers.SerializerMethodField()
     mac = serializers.CharField(source="nic.mac", default=None, allow_null=True)
+    ipv6_address = serializers.CharField(
+        source="nic.ipv6",
+        default=None,
+        allow_null=True,
+        help_text="Of an internal one whose subnet has IPv6.",
+    )
     device = serializers.CharField(source="nic.device", default=None, allow_null=True)
     subnet_id = serializers.CharField(source="nic.subnet_id", default=None, allow_null=True)
     segment_id = serializers.CharField(source="nic.segment_id", default=None, allow_null=True)
@@ -76,6 +82,7 @@ class EniSerializer(ShownSerializer[Eni]):
             "tags",
             "network",
             "address",
+            "ipv6_address",
             "mac",
             "device",
             "subnet_id",

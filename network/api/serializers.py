@@ -50,7 +50,7 @@ class VpcSerializer(AllowedActionsMixin, ShownSerializer[Vpc]):
 
     class Meta:
         model = Vpc
-        fields = (*_COMMON, "cidr", "is_default", "subnet_count", "allowed_actions")
+        fields = (*_COMMON, "cidr", "ipv6_cidr", "is_default", "subnet_count", "allowed_actions")
         read_only_fields = fields
 
 
@@ -60,6 +60,8 @@ class SubnetSerializer(AllowedActionsMixin, ShownSerializer[Subnet]):
     kind = "subnet"
     status = serializers.CharField(read_only=True)
     gateway = serializers.SerializerMethodField()
+    ipv6_gateway = serializers.SerializerMethodField()
+    dns_servers = serializers.SerializerMethodField()
     free_addresses = serializers.SerializerMethodField()
     routes = serializers.SerializerMethodField()
 
@@ -70,6 +72,8 @@ class SubnetSerializer(AllowedActionsMixin, ShownSerializer[Subnet]):
             "vpc",
             "cidr",
             "gateway",
+            "ipv6_cidr",
+            "ipv6_gateway",
             "dns_servers",
             "routes",
             "free_addresses",
@@ -80,6 +84,17 @@ class SubnetSerializer(AllowedActionsMixin, ShownSerializer[Subnet]):
     def get_gateway(self, subnet: Subnet) -> str:
         """Return the gateway's address."""
         return str(subnet.gateway)
+
+    @extend_schema_field(serializers.IPAddressField(protocol="IPv6", allow_null=True))
+    def get_ipv6_gateway(self, subnet: Subnet) -> str | None:
+        """Return the router's IPv6 address; null while IPv6 is off."""
+        gateway = subnet.ipv6_gateway
+        return None if gateway is None else str(gateway)
+
+    @extend_schema_field(serializers.ListField(child=serializers.IPAddressField()))
+    def get_dns_servers(self, subnet: Subnet) -> list[str]:
+        """Return the DNS servers of both IP versions, those of IPv4 first."""
+        return [str(one) for one in subnet.name_servers]
 
     def get_free_addresses(self, subnet: Subnet) -> int:
         """Return how many addresses are free."""
@@ -153,6 +168,9 @@ class SubnetInput(serializers.Serializer[Any]):
         child=serializers.CharField(max_length=_GENEROUS), max_length=20, default=list
     )
     routes = serializers.ListField(child=StaticRouteInput(), max_length=200, default=list)
+    ipv6 = serializers.BooleanField(
+        default=False, help_text="Give it a private IPv6 range, and each VM an address of it."
+    )
 
 
 class RuleInputSerializer(serializers.Serializer[Any]):

@@ -125,6 +125,30 @@ class RouteSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SubnetIpv6Spec:
+    """The IPv6 side of a subnet: an address of its router, announcements, and DHCPv6.
+
+    ``cidr`` is a /64, and ``gateway`` an address of it. Guests learn from router advertisements
+    that the range is on the link, that addresses are given by DHCPv6 only (they form none of their
+    own, which anti-spoofing would drop), the MTU, ``routes`` with a high preference, and a default
+    router with a low one, which any other goes before. DHCPv6 gives each port the IPv6 address that
+    its specification names, and ``dns``.
+    """
+
+    cidr: IPv6Network
+    gateway: IPv6Address
+    dns: tuple[IPv6Address, ...] = ()
+    routes: tuple[IPv6Network, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what hosts could not use."""
+        if self.cidr.prefixlen != 64:
+            raise ValueError(f"{self.cidr} is no /64")
+        if self.gateway not in self.cidr:
+            raise ValueError(f"gateway {self.gateway} is not in {self.cidr}")
+
+
+@dataclass(frozen=True, slots=True)
 class SubnetSpec:
     """One broadcast domain of a VPC with its gateway and DHCP service.
 
@@ -132,7 +156,8 @@ class SubnetSpec:
     networks that guests are told to reach through the gateway; a guest that knows classless routes
     (RFC 3442) then takes no default route from here, so that an external NIC can have it.
     ``static_routes`` are told along with them, at most 20: an option of DHCP has 255 bytes.
-    ``lease_s`` is the DHCP lease in seconds, ``mtu_bytes`` the MTU that guests are told.
+    ``lease_s`` is the DHCP lease in seconds, ``mtu_bytes`` the MTU that guests are told. ``ipv6``
+    None: the subnet has no IPv6, and nothing announces any.
     """
 
     id: str
@@ -144,6 +169,7 @@ class SubnetSpec:
     static_routes: tuple[RouteSpec, ...] = ()
     lease_s: int = 86_400
     mtu_bytes: int = TUNNELLED_MTU_BYTES
+    ipv6: SubnetIpv6Spec | None = None
 
     def __post_init__(self) -> None:
         """Refuse a gateway that is not in the subnet."""
@@ -198,8 +224,8 @@ class SecurityGroupSpec:
     """A stateful packet filter for the ports that are its members.
 
     What no rule matches is denied in both directions; a port without a group is not filtered.
-    Replies to an accepted connection pass. DHCP, ARP and IPv6 neighbour discovery always pass. A
-    connection that a later set of rules forbids is cut at its next packet.
+    Replies to an accepted connection pass. DHCP, DHCPv6, ARP and IPv6 neighbour discovery always
+    pass. A connection that a later set of rules forbids is cut at its next packet.
     """
 
     id: str
@@ -233,7 +259,7 @@ class PortSpec:
     always; without addresses it carries no traffic at all. ``forwards`` are networks for which it
     may receive, and from which it may send, beside its addresses: those that the subnet's static
     routes lead to through it. ``security_group_id`` None means that nothing is filtered. ``dhcp``
-    needs a subnet and an IPv4 address.
+    needs a subnet and an IPv4 address; an IPv6 address is given by DHCPv6 where the subnet has it.
     """
 
     name: str
@@ -335,8 +361,9 @@ class Fabric(Protocol):
         ...
 
     def ensure_subnet(self, spec: SubnetSpec, *, dry_run: bool = False) -> Changes:
-        """Make the subnet's switch, its gateway on the VPC's router and its DHCP service be there.
+        """Make the subnet's switch, its gateway on the VPC's router and its DHCP services be there.
 
+        Ports that are there get or lose DHCPv6 when they are ensured next.
         Raises :class:`FabricMissing` without the VPC.
         """
         ...

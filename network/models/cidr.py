@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 from django.utils.translation import gettext as _
@@ -18,6 +19,11 @@ WIDEST_MASK: Final = 16
 NARROWEST_MASK: Final = 29
 #: Network, gateway and broadcast address of every subnet.
 RESERVED_ADDRESSES: Final = 3
+#: The private IPv6 ranges of a VPC and of a subnet in it (RFC 4193, section 3.1).
+VPC_IPV6_MASK: Final = 48
+SUBNET_IPV6_MASK: Final = 64
+#: Unique local addresses whose global identifier is random, not assigned by anybody.
+ULA: Final = IPv6Network("fd00::/8")
 
 
 def parse_ipv4_network(
@@ -120,6 +126,54 @@ def gateway_of(network: IPv4Network) -> IPv4Address:
 def usable_addresses(network: IPv4Network) -> int:
     """How many addresses of a subnet NICs can have."""
     return network.num_addresses - RESERVED_ADDRESSES
+
+
+def random_ula() -> IPv6Network:
+    """A private IPv6 range for a VPC: fd00::/8 and a random global identifier of 40 bits."""
+    identifier = secrets.randbits(VPC_IPV6_MASK - ULA.prefixlen)
+    first = int(ULA.network_address) | identifier << (128 - VPC_IPV6_MASK)
+    return IPv6Network((first, VPC_IPV6_MASK))
+
+
+def ipv6_range_of(vpc: IPv6Network, vpc_ipv4: IPv4Network, subnet: IPv4Network) -> IPv6Network:
+    """The private IPv6 range of a subnet: its number in the VPC follows from its IPv4 range.
+
+    Subnets do not overlap and have 8 addresses at least, so no two of a VPC have one number, and
+    the 16 bits of it suffice for every VPC (mask 16 at most).
+
+    >>> vpc = IPv6Network("fd12:3456:789a::/48")
+    >>> str(ipv6_range_of(vpc, IPv4Network("10.0.0.0/16"), IPv4Network("10.0.5.0/24")))
+    'fd12:3456:789a:a0::/64'
+    """
+    offset = int(subnet.network_address) - int(vpc_ipv4.network_address)
+    number = offset >> (32 - NARROWEST_MASK)
+    first = int(vpc.network_address) | number << (128 - SUBNET_IPV6_MASK)
+    return IPv6Network((first, SUBNET_IPV6_MASK))
+
+
+def ipv6_gateway_of(network: IPv6Network) -> IPv6Address:
+    """The first address of a subnet is its gateway, as in IPv4."""
+    return network.network_address + 1
+
+
+def eui64(network: IPv6Network, mac: str) -> IPv6Address:
+    """The address of a MAC in a /64 (RFC 4291, appendix A): one MAC, one address.
+
+    >>> str(eui64(IPv6Network("fd12:3456:789a:a0::/64"), "52:54:00:12:34:56"))
+    'fd12:3456:789a:a0:5054:ff:fe12:3456'
+    """
+    octets = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
+    return network.network_address + int.from_bytes(identifier)
+
+
+def mac_of(address: IPv6Address) -> str | None:
+    """The MAC that :func:`eui64` made an address of; None where it is no such address."""
+    identifier = address.packed[8:]
+    if identifier[3:5] != b"\xff\xfe":
+        return None
+    octets = bytes([identifier[0] ^ 2]) + identifier[1:3] + identifier[5:]
+    return octets.hex(":")
 
 
 @dataclass(frozen=True, slots=True)

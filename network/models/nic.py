@@ -2,11 +2,13 @@
 
 import secrets
 import uuid
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import ClassVar, Final
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from network.models import cidr
 from network.models.base import FabricResource
 from network.models.security import SecurityGroup
 from network.models.segment import ExternalSegment
@@ -119,9 +121,25 @@ class Nic(FabricResource):
         """The name of the interface in a Linux guest, or nothing while it is unbound."""
         return "" if self.index is None else f"eth{self.index}"
 
+    @property
+    def ipv6(self) -> IPv6Address | None:
+        """Its private IPv6 address; None outside, and while its subnet has no IPv6.
+
+        No row holds it: it follows from the subnet's range and the MAC, of which there is one.
+        """
+        network = self.subnet.ipv6_network if self.subnet is not None else None
+        return None if network is None else cidr.eui64(network, self.mac)
+
+    @property
+    def private_addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The addresses of its subnet that it has, IPv4 first; reads ``addresses``."""
+        held = tuple(ip_address(one.address) for one in self.addresses.all())
+        six = self.ipv6
+        return held if six is None else (*held, six)
+
 
 class PrivateAddress(models.Model):
-    """An address of a subnet that a NIC holds. The constraint is the last line of defence.
+    """An IPv4 address of a subnet that a NIC holds. The constraint is the last line of defence.
 
     One that its NIC has given up is ``leaving`` until the network no longer has it at that NIC's
     port, and is given to nobody before.

@@ -9,7 +9,7 @@ import enum
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Final
 
 from django.utils.translation import gettext as _
@@ -22,6 +22,8 @@ from network.models import (
     PrivateAddress,
     RoutePolicy,
     RuleDirection,
+    Vpc,
+    cidr,
 )
 from network.queries import security
 from network.rules.carried import WITH_ADDRESSES, carried_by
@@ -233,15 +235,20 @@ def _ends_of(nic: Nic) -> list[End]:
 def addresses_of(nic: Nic) -> list[IpAddress]:
     """The addresses that a NIC may use, from its prefetched rows (``WITH_ADDRESSES``)."""
     if nic.network == NicNetwork.INTERNAL:
-        return [ip_address(held.address) for held in nic.addresses.all()]
+        return list(nic.private_addresses)
     return [one.address for one in carried_by(nic)]
 
 
 def _holders(address: IpAddress) -> list[End]:
     ids: set[str] = set()
-    if address.version == 4:
+    if isinstance(address, IPv4Address):
         private = PrivateAddress.objects.filter(address=str(address), nic__isnull=False)
         ids |= set(private.values_list("nic_id", flat=True))
+    elif address in cidr.ULA:
+        # Of the NIC with this MAC, if it is in a subnet of this range.
+        mac = cidr.mac_of(address)
+        inside = Nic.objects.filter(mac=mac).exclude(subnet__ipv6_cidr="") if mac else ()
+        ids |= {nic.pk for nic in inside}
     held = ExternalAddress.objects.filter(address=str(address))
     for nic, bound in held.values_list("nic_id", "external_ip__nic_id"):
         ids |= {one for one in (nic, bound) if one}
@@ -258,7 +265,7 @@ def _way(one: End, other: End) -> Way:
         return Way.OPEN if one.vpc_id == other.vpc_id else Way.ISOLATED
     inside, outside = (one, other) if one.nic is not None else (other, one)
     subnet = inside.nic.subnet if inside.nic is not None else None
-    if subnet is not None and outside.nic is None and outside.address in subnet.vpc.network:
+    if subnet is not None and outside.nic is None and _is_of(outside.address, subnet.vpc):
         return Way.UNUSED
     if one.vpc_id is not None:
         return Way.NO_WAY_OUT
@@ -267,6 +274,11 @@ def _way(one: End, other: End) -> Way:
     if one.segment is not None and not _leads(one.segment, other.address):
         return Way.NO_ROUTE
     return Way.OPEN
+
+
+def _is_of(address: IpAddress, vpc: Vpc) -> bool:
+    """Whether an address lies in one of a VPC's ranges."""
+    return any(address in one for one in (vpc.network, vpc.ipv6_network) if one is not None)
 
 
 def _leads(segment: ExternalSegment, to: IpAddress) -> bool:

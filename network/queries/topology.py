@@ -44,7 +44,7 @@ def topology(region: Region, *, vpc_id: str = "", most: int = 500) -> list[VpcNo
     counted = dict.fromkeys(nics, 0)
     shown = 0
     for nic in (
-        rows.select_related("security_group")
+        rows.select_related("security_group", "subnet")
         .prefetch_related("addresses")
         .order_by("vm_id", "index", "pk")
     ):

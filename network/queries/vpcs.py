@@ -46,8 +46,11 @@ def free_addresses(subnet: Subnet) -> int:
 
 def with_free(subnet: Subnet) -> str:
     """What a choice says of a subnet of :func:`subnets`."""
-    return _("%(name)s · %(cidr)s · %(free)s free") % {
+    said = {
         "name": subnet.name,
         "cidr": subnet.cidr,
         "free": f"{free_addresses(subnet):,}",
     }
+    if subnet.ipv6_cidr:
+        return _("%(name)s · %(cidr)s and IPv6 · %(free)s free") % said
+    return _("%(name)s · %(cidr)s · %(free)s free") % said

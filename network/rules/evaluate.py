@@ -41,7 +41,8 @@ NEIGHBOUR_DISCOVERY: Final = frozenset({133, 134, 135, 136})
 LISTENER_DISCOVERY: Final = frozenset({130, 131, 132})
 LISTENER_REPORT: Final = 143
 LISTENER_ROUTERS: Final = IPv6Address("ff02::16")
-DHCP_CLIENT, DHCP_SERVER = 68, 67
+#: The UDP ports of client and server by IP version (RFC 2131, RFC 8415).
+DHCP_PORTS: Final = {4: (68, 67), 6: (546, 547)}
 
 _RANK: Final = {RulePriority.HIGH: 0, RulePriority.MEDIUM: 1, RulePriority.LOW: 2}
 
@@ -143,7 +144,6 @@ def _always(direction: str, packet: Packet) -> bool:
         )
     return (
         direction == RuleDirection.OUT
-        and packet.source.version == 4
         and packet.protocol == UDP
-        and (packet.source_port, packet.port) == (DHCP_CLIENT, DHCP_SERVER)
+        and (packet.source_port, packet.port) == DHCP_PORTS[packet.source.version]
     )

@@ -99,7 +99,8 @@ class HeldAddress:
 
     ``destinations`` are the networks behind the gateway: those of a *specified* segment, or the
     VPC of a subnet. ``egress`` marks the VM's chosen external egress of the IP version. ``hops``
-    are the static routes of its subnet.
+    are the static routes of its subnet, and for private IPv6, which has no gateway, the way to the
+    VPC.
     """
 
     interface: IpInterface

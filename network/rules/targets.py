@@ -29,10 +29,11 @@ class TargetKind:
     allows it. ``nic`` returns the interface that gets the addresses, or raises Conflict. ``apply``
     has the inside of the target configure what its NICs have now; it tells whether that was done,
     False where it will be at the next boot. It is called by jobs, may raise a retryable
-    ScloudError and may be repeated. ``gone`` tells whether an id names nothing any more that could
-    have addresses. ``most_enis`` says how many ENIs a row can have; ``plug`` and ``unplug`` put an
-    interface into the machine and take it out, live where it runs, and may be repeated: they raise
-    HostError (``vm_busy``) while something else is being done to it.
+    ScloudError and may be repeated. ``changed`` has the same done soon for many, given their ids;
+    it only notes that, within the caller's transaction. ``gone`` tells whether an id names nothing
+    any more that could have addresses. ``most_enis`` says how many ENIs a row can have; ``plug``
+    and ``unplug`` put an interface into the machine and take it out, live where it runs, and may be
+    repeated: they raise HostError (``vm_busy``) while something else is being done to it.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class TargetKind:
     plug: Callable[[str, Nic], None]
     unplug: Callable[[str, Nic], None]
     apply: Callable[[str], bool]
+    changed: Callable[[Collection[str]], None]
     gone: Callable[[str], bool]
 
 

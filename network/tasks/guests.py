@@ -9,7 +9,7 @@ from typing import Final
 from django.db.models import Max
 
 from network.fabric.base import TUNNEL_OVERHEAD_BYTES
-from network.models import ExternalSegment, Nic, NicNetwork
+from network.models import ExternalSegment, Nic, NicNetwork, Subnet
 from network.rules.carried import Carried, carried_by, is_plugged
 from network.rules.guest import GuestNic, HeldAddress, NextHop, RoutePolicy
 from scloud.resources.models import Region
@@ -58,15 +58,7 @@ def guest_nic(nic: Nic) -> GuestNic:
     elif subnet is None:
         addresses = tuple(_outside(one) for one in carried_by(nic))
     else:
-        addresses = tuple(
-            HeldAddress(
-                interface=ip_interface(f"{held.address}/{subnet.network.prefixlen}"),
-                gateway=subnet.gateway,
-                destinations=(subnet.vpc.network,),
-                hops=tuple(NextHop(one.destination, one.next_hop) for one in subnet.static_routes),
-            )
-            for held in nic.addresses.all()
-        )
+        addresses = _inside(nic, subnet)
     return GuestNic(
         index=nic.index,
         device=nic.device,
@@ -74,8 +66,30 @@ def guest_nic(nic: Nic) -> GuestNic:
         mtu_bytes=mtu_bytes(nic),
         external=nic.network == NicNetwork.EXTERNAL,
         addresses=addresses,
-        dns=tuple(ip_address(one) for one in subnet.dns_servers) if subnet is not None else (),
+        dns=subnet.name_servers if subnet is not None else (),
     )
+
+
+def _inside(nic: Nic, subnet: Subnet) -> tuple[HeldAddress, ...]:
+    """What a NIC has of its subnet.
+
+    In IPv6 the guest is told of its VPC only, and of no gateway for the rest: nothing else can be
+    reached from there, and without a route its programs learn that at once.
+    """
+    held = tuple(
+        HeldAddress(
+            interface=ip_interface(f"{one.address}/{subnet.network.prefixlen}"),
+            gateway=subnet.gateway,
+            destinations=(subnet.vpc.network,),
+            hops=tuple(NextHop(one.destination, one.next_hop) for one in subnet.static_routes),
+        )
+        for one in nic.addresses.all()
+    )
+    network, router, whole = subnet.ipv6_network, subnet.ipv6_gateway, subnet.vpc.ipv6_network
+    if nic.ipv6 is None or network is None or router is None or whole is None:
+        return held
+    interface = ip_interface(f"{nic.ipv6}/{network.prefixlen}")
+    return (*held, HeldAddress(interface, hops=(NextHop(whole, router),)))
 
 
 def _outside(one: Carried) -> HeldAddress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from network.fabric.base import (
     Direction,
@@ -15,6 +15,7 @@ from network.fabric.base import (
     RuleSpec,
     SecurityGroupSpec,
     SegmentSpec,
+    SubnetIpv6Spec,
     SubnetSpec,
     VpcSpec,
 )
@@ -48,6 +49,20 @@ def subnet_spec(subnet: Subnet) -> SubnetSpec:
             RouteSpec(one.destination, one.next_hop) for one in subnet.static_routes
         ),
         mtu_bytes=guests.tunnelled_mtu_bytes(subnet.region),
+        ipv6=_subnet_ipv6(subnet),
+    )
+
+
+def _subnet_ipv6(subnet: Subnet) -> SubnetIpv6Spec | None:
+    """The IPv6 side of a subnet; guests are told of their VPC's range only."""
+    network, gateway, whole = subnet.ipv6_network, subnet.ipv6_gateway, subnet.vpc.ipv6_network
+    if network is None or gateway is None or whole is None:
+        return None
+    return SubnetIpv6Spec(
+        cidr=network,
+        gateway=gateway,
+        dns=tuple(IPv6Address(one) for one in subnet.ipv6_dns_servers),
+        routes=(whole,),
     )
 
 
@@ -86,7 +101,7 @@ def port_spec(nic: Nic) -> PortSpec | None:
         return _external_port(nic)
     if nic.subnet is None:
         raise ValueError(f"{nic.pk} is on no subnet")
-    addresses = tuple(ip_address(held.address) for held in nic.addresses.all())
+    addresses = nic.private_addresses
     return PortSpec(
         name=str(nic.port_uuid),
         nic_id=nic.pk,

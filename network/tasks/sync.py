@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import F
 from django.utils.translation import gettext as _
 
 from network.models import (
@@ -29,6 +30,7 @@ from scloud.lib.errors import ScloudError
 
 ERROR_LENGTH = 300
 APPLY_DEADLINE_S = 300.0
+NICS_AT_ONCE = 100
 
 
 class SyncHandler(Handler):
@@ -90,6 +92,39 @@ class SyncSubnet(SyncHandler):
         fabric = fabric_of(row.region)
         plumbing.apply_vpc(fabric, row.vpc_id)
         plumbing.apply_subnet(fabric, row.pk)
+
+
+class SyncSubnetNics(SyncSubnet):
+    """``network.sync_subnet_nics``: a subnet, and every NIC in it that has not followed yet.
+
+    A kind of its own: workers of releases that know no private IPv6 leave it alone.
+    """
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        """The subnet, its ports, then what guests are told."""
+        return [
+            *super().steps(job),
+            Step("ports", _("Apply to the network interfaces"), self._ports),
+            Step("guests", _("Configuring the guests"), self._tell),
+        ]
+
+    def _ports(self, context: Context) -> None:
+        behind = Nic.objects.select_related("region").filter(
+            subnet_id=context.job.target_id,
+            port_wanted=True,
+            applied_generation__lt=F("generation"),
+        )
+        rest = list(behind.order_by("pk"))
+        for start in range(0, len(rest), NICS_AT_ONCE):
+            plumbing.ensure_nic_ports(rest[start : start + NICS_AT_ONCE])
+
+    def _tell(self, context: Context) -> None:
+        """Leave it to who looks after guests: there may be thousands, each with seconds of work."""
+        bound = Nic.objects.filter(subnet_id=context.job.target_id, vm_id__isnull=False)
+        kind = targets.kind_named("vm")
+        if kind is not None:
+            vm_ids = bound.order_by().values_list("vm_id", flat=True).distinct()
+            kind.changed([str(one) for one in vm_ids])
 
 
 class SyncSegment(SyncHandler):
@@ -173,6 +208,7 @@ def register_handlers() -> None:
     """Make the handlers known to the workers."""
     register("network.sync_vpc", SyncVpc())
     register("network.sync_subnet", SyncSubnet())
+    register("network.sync_subnet_nics", SyncSubnetNics())
     register("network.sync_segment", SyncSegment())
     register("network.sync_security_group", SyncSecurityGroup())
     register("network.sync_nic", SyncNic())

@@ -96,6 +96,44 @@ SUBNETS = Catalogue(
             ),
         ),
         Verb(
+            "turn_on_ipv6",
+            _("Turn on IPv6"),
+            icon="world",
+            route=Route(
+                "Give a subnet a private IPv6 range, and each of its network interfaces an address "
+                "of it.",
+                answer=Answer.ROW,
+            ),
+            dialog=Dialog(
+                press=_("Turn on"),
+                text=_(
+                    "Each VM in the subnet gets a private IPv6 address, by which it reaches the "
+                    "IPv6 subnets of its VPC. Running VMs configure it within seconds if their "
+                    "guest agent answers, others when they start next. Security groups deny IPv6 "
+                    "that none of their rules accepts. IPv6 can be turned off again only while no "
+                    "VM uses the subnet."
+                ),
+                done=_("IPv6 is being turned on."),
+            ),
+        ),
+        Verb(
+            "turn_off_ipv6",
+            _("Turn off IPv6"),
+            icon="world-off",
+            danger=True,
+            route=Route(
+                "Take the private IPv6 range of a subnet that no VM uses away.", answer=Answer.ROW
+            ),
+            dialog=Dialog(
+                press=_("Turn off"),
+                text=_(
+                    "Cannot be turned off while VMs use the subnet, including VMs in the recycle "
+                    "bin. If IPv6 is turned on again, the subnet gets the same range."
+                ),
+                done=_("IPv6 is being turned off."),
+            ),
+        ),
+        Verb(
             "delete_subnet",
             _("Delete"),
             icon="trash",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -25,6 +25,7 @@ from network.models import Eni, ExternalSegment, NicNetwork, SecurityGroup, Subn
 from network.queries import enis as queries
 from network.queries import security as security_queries
 from network.queries import vpcs as vpc_queries
+from network.queries.nics import nics_with_ipv6
 from network.rules import targets
 from network.rules.eni_orders import EniOrder
 from network.rules.external_orders import segments_for
@@ -33,6 +34,7 @@ from network.states.enis import EniStatus
 from network.verbs.enis import ENIS
 from network.views.common import owner_link, region_of
 from network.views.external_ips import AT_NEXT_BOOT, free_words
+from scloud.lib import search
 from scloud.lib.errors import InvalidInput
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.verbs.inputs import pick
@@ -121,6 +123,14 @@ COLUMNS = (
     Column("type", gettext_lazy("Type"), value="get_network_display", sort="network"),
     Column("network", gettext_lazy("Network"), value=network_of, export=network_word),
     Column("address", gettext_lazy("IP"), value="address", render=ui.ident, sort="address"),
+    Column(
+        "ipv6",
+        gettext_lazy("IPv6 address"),
+        value="nic.ipv6",
+        render=ui.ident,
+        export=lambda row: str(row.nic.ipv6 or "") if row.nic else "",
+        default=False,
+    ),
     Column("group", gettext_lazy("Security group"), value=group_of),
     Column(
         "bandwidth",
@@ -185,6 +195,11 @@ class EniList(VerbList):
         dialog=True,
     )
 
+    def match(self, model: type[Model]) -> search.Match:
+        """Find IPv6 addresses too, which no column has."""
+        plain = super().match(model)
+        return lambda word: plain(word) | Q(nic__in=nics_with_ipv6(word))
+
     def get_queryset(self) -> QuerySet[Eni]:
         """The region's ENIs with what a row shows."""
         return queries.enis(region_of(self.request))
@@ -222,6 +237,7 @@ class EniDetail(VerbList, DetailListView):
             (_("ID"), row.pk, row.pk),
             (_("Type"), row.get_network_display()),
             (_("Address"), row.address, row.address),
+            (_("IPv6 address"), nic.ipv6 if nic else None, str(nic.ipv6 or "") if nic else ""),
             (_("Network"), network_of(row)),
             (_("MAC"), nic.mac if nic else None, nic.mac if nic else ""),
             (_("Security group"), group_of(row)),

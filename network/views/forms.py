@@ -54,7 +54,12 @@ class SubnetForm(NameForm):
         required=False,
         help_text=_("Up to three addresses, separated by commas. VMs get them by DHCP."),
     )
-    field_order = ("name", "cidr", "dns_servers", "remark")
+    ipv6 = forms.BooleanField(
+        label=_("IPv6"),
+        required=False,
+        help_text=_("Each VM gets a private IPv6 address besides. It can be turned on later."),
+    )
+    field_order = ("name", "cidr", "ipv6", "dns_servers", "remark")
 
     def clean_dns_servers(self) -> list[str]:
         """Return the addresses as they were written."""

@@ -86,6 +86,7 @@ def _vpc(node: VpcNode, names: Mapping[str, str]) -> Part:
 
 def _subnet(node: SubnetNode, names: Mapping[str, str]) -> Part:
     subnet = node.subnet
+    ranges = ", ".join(one for one in (subnet.cidr, subnet.ipv6_cidr) if one)
     note = ""
     if node.more:
         note = ngettext("%(n)s more VM", "%(n)s more VMs", node.more) % {"n": node.more}
@@ -93,7 +94,7 @@ def _subnet(node: SubnetNode, names: Mapping[str, str]) -> Part:
         note = _("No VMs")
     return Part(
         url=reverse("subnet-detail", args=[subnet.pk]),
-        label=_("Subnet %(name)s, %(cidr)s") % {"name": subnet.name, "cidr": subnet.cidr},
+        label=_("Subnet %(name)s, %(cidr)s") % {"name": subnet.name, "cidr": ranges},
         name=subnet.name,
         detail=subnet.cidr,
         note=note,
@@ -104,7 +105,8 @@ def _subnet(node: SubnetNode, names: Mapping[str, str]) -> Part:
 def _thing(nic: Nic, names: Mapping[str, str], outside: Sequence[Nic]) -> Thing:
     vm_id = str(nic.vm_id)
     name = names.get(vm_id, vm_id)
-    addresses = ", ".join(map(str, addresses_of(nic)))
+    inside = [str(one) for one in addresses_of(nic)]
+    addresses = ", ".join(inside)
     group = nic.security_group
     said = [_("VM %(name)s") % {"name": name}, addresses, _filtered(nic)]
     external: list[str] = []
@@ -117,7 +119,8 @@ def _thing(nic: Nic, names: Mapping[str, str], outside: Sequence[Nic]) -> Thing:
         url=owners.url(vm_id),
         label=", ".join(said),
         name=name,
-        address=addresses,
+        # A tile has room for one; IPv4 comes first.
+        address=inside[0] if inside else "",
         external=", ".join(external),
         group=group.name if group else _("Not filtered"),
         filtered=group is not None,

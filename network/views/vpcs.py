@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from network import actions
 from network.models import PrivateAddress, Subnet, Vpc, cidr
 from network.queries import vpcs as vpc_queries
+from network.queries.nics import nics_with_ipv6
 from network.views import presentation
 from network.views.common import (
     NAMES,
@@ -23,6 +24,7 @@ from network.views.common import (
     status_column,
 )
 from network.views.forms import SubnetForm, SubnetOptionsForm, VpcForm
+from scloud.lib import search
 from scloud.web import ui
 from scloud.web.lists import Column, EmptyState, PageAction
 from scloud.web.verbs import Pages, VerbDialog, VerbList, menu, register
@@ -46,6 +48,8 @@ class VpcList(VerbList):
         name_column("vpc-detail"),
         Column("id", gettext_lazy("ID"), render=ui.ident, sort="id", nowrap=True),
         Column("cidr", gettext_lazy("Address range"), render=ui.ident, sort="cidr"),
+        Column("ipv6", gettext_lazy("IPv6 range"), value="ipv6_cidr", render=ui.ident,
+               sort="ipv6_cidr", default=False),
         Column("subnets", gettext_lazy("Subnets"), value="subnet_count", sort="subnet_count",
                align="end"),
         Column("addresses", gettext_lazy("Addresses in use"), value="address_count",
@@ -53,7 +57,7 @@ class VpcList(VerbList):
         status_column(gettext_lazy("Status")),
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
     )  # fmt: skip
-    search_fields = ("id", "name", "remark", "cidr")
+    search_fields = ("id", "name", "remark", "cidr", "ipv6_cidr")
     search_placeholder = gettext_lazy("Search by name, ID or range")
     page_actions = (
         PageAction(
@@ -82,6 +86,8 @@ class VpcDetail(VerbList, NetworkDetail):
         name_column("subnet-detail"),
         Column("id", gettext_lazy("ID"), render=ui.ident, sort="id", nowrap=True),
         Column("cidr", gettext_lazy("Address range"), render=ui.ident, sort="cidr"),
+        Column("ipv6", gettext_lazy("IPv6 range"), value="ipv6_cidr", render=ui.ident,
+               sort="ipv6_cidr"),
         Column("gateway", gettext_lazy("Gateway"), value=lambda subnet: str(subnet.gateway),
                render=ui.ident),
         Column("free", gettext_lazy("Free addresses"), value=usage_of, sort="-address_count",
@@ -89,7 +95,7 @@ class VpcDetail(VerbList, NetworkDetail):
         status_column(gettext_lazy("Status")),
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
     )  # fmt: skip
-    search_fields = ("id", "name", "remark", "cidr")
+    search_fields = ("id", "name", "remark", "cidr", "ipv6_cidr")
     empty = EmptyState(
         gettext_lazy("No subnet yet"),
         gettext_lazy("VMs get their addresses from a subnet. Create one within the VPC's range."),
@@ -115,6 +121,7 @@ class VpcDetail(VerbList, NetworkDetail):
             "facts": [
                 (_("ID"), vpc.pk, vpc.pk),
                 (_("Address range"), vpc.cidr, vpc.cidr),
+                (_("IPv6 range"), vpc.ipv6_cidr, vpc.ipv6_cidr),
                 (_("Region"), vpc.region.name),
                 (_("Remark"), vpc.remark),
                 (_("Created"), ui.moment(vpc.created_at)),
@@ -130,6 +137,12 @@ def _holder_of(held: PrivateAddress) -> Any:
     return ui.two(owner_link(held.leaving.vm_id), _("Being released"))
 
 
+def _ipv6_word(held: PrivateAddress) -> str:
+    """The IPv6 address of who has the address, for a workbook."""
+    found = held.nic.ipv6 if held.nic is not None else None
+    return "" if found is None else str(found)
+
+
 class SubnetDetail(NetworkDetail):
     kind = "address"
     title = gettext_lazy("Addresses in use")
@@ -142,6 +155,13 @@ class SubnetDetail(NetworkDetail):
             value=_holder_of,
             sort="nic__vm_id",
             export=lambda held: (held.nic or held.leaving).vm_id,
+        ),
+        Column(
+            "ipv6",
+            gettext_lazy("IPv6 address"),
+            value="nic.ipv6",
+            render=ui.ident,
+            export=_ipv6_word,
         ),
         Column("device", gettext_lazy("Interface"), value="nic.device"),
         Column("mac", gettext_lazy("MAC"), value="nic.mac", render=ui.ident, sort="nic__mac"),
@@ -156,6 +176,11 @@ class SubnetDetail(NetworkDetail):
         icon="network",
     )
 
+    def match(self, model: type[Model]) -> search.Match:
+        """Find IPv6 addresses too, which no column has."""
+        plain = super().match(model)
+        return lambda word: plain(word) | Q(nic__in=nics_with_ipv6(word))
+
     def subnet(self) -> Subnet:
         row: Subnet = found(vpc_queries.subnets(), self.kwargs["pk"])
         return row
@@ -163,10 +188,13 @@ class SubnetDetail(NetworkDetail):
     def get_queryset(self) -> QuerySet[Any]:
         """Return the addresses that NICs hold."""
         rows: QuerySet[Any] = PrivateAddress.objects.filter(subnet=self.subnet())
-        return rows.select_related("nic__security_group", "leaving").order_by("address")
+        return rows.select_related("nic__security_group", "nic__subnet", "leaving").order_by(
+            "address"
+        )
 
     def page_context(self) -> dict[str, Any]:
         subnet = self.subnet()
+        six = str(subnet.ipv6_gateway or "")
         return {
             "object": subnet,
             "status": presentation.status_view(subnet),
@@ -180,8 +208,10 @@ class SubnetDetail(NetworkDetail):
                 (_("ID"), subnet.pk, subnet.pk),
                 (_("Address range"), subnet.cidr, subnet.cidr),
                 (_("Gateway"), str(subnet.gateway), str(subnet.gateway)),
+                (_("IPv6 range"), subnet.ipv6_cidr or _("Off"), subnet.ipv6_cidr),
+                (_("IPv6 gateway"), six, six),
                 (_("Free addresses"), usage_of(subnet)),
-                (_("DNS servers"), ", ".join(subnet.dns_servers)),
+                (_("DNS servers"), ", ".join(map(str, subnet.name_servers))),
                 (_("Static routes"), ", ".join(subnet.routes)),
                 (_("Remark"), subnet.remark),
                 (_("Created"), ui.moment(subnet.created_at)),
@@ -252,7 +282,8 @@ class SubnetOptions(VerbDialog):
 
     def get_form_kwargs(self, obj: Subnet) -> dict[str, Any]:
         """What guests are told now."""
-        now = {"dns_servers": ", ".join(obj.dns_servers), "routes": "\n".join(obj.routes)}
+        servers = ", ".join(map(str, obj.name_servers))
+        now = {"dns_servers": servers, "routes": "\n".join(obj.routes)}
         return {"initial": now}
 
     def get_dialog_context(self, obj: Subnet) -> dict[str, Any]:

@@ -225,6 +225,8 @@ _CONSOLE: dict[str, Known] = {
     "subnet-configure": own(
         "subnet", "network.configure_subnet", {"dns_servers": "192.0.2.53", "routes": ""}
     ),
+    "subnet-turn-on-ipv6": own("subnet", "network.turn_on_ipv6"),
+    "subnet-turn-off-ipv6": own("subnet", "network.turn_off_ipv6"),
     "security-group-list": Known(),
     "security-group-create": Known(
         writes={"post": Write("network.create_security_group", {"name": "new"})}
@@ -341,6 +343,8 @@ _API: dict[str, Known] = {
     "api-subnet-configure": own(
         "subnet", "network.configure_subnet", {"dns_servers": ["192.0.2.53"]}
     ),
+    "api-subnet-turn-on-ipv6": own("subnet", "network.turn_on_ipv6"),
+    "api-subnet-turn-off-ipv6": own("subnet", "network.turn_off_ipv6"),
     "api-security-group-list": Known(
         writes={
             "post": Write("network.create_security_group", {"region": "{region}", "name": "new"})

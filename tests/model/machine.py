@@ -124,6 +124,8 @@ NETWORK_VERBS = [
     "rename_security_group",
     "create_vpc",
     "create_subnet",
+    "turn_on_ipv6",
+    "turn_off_ipv6",
     "delete_subnet",
     "delete_vpc",
 ]
@@ -711,15 +713,16 @@ class CloudMachine(RuleBasedStateMachine):
                 tenant,
                 f"{verb} {name} in {vpc.name}",
                 lambda: vpcs.create_subnet(
-                    actor=actor, vpc=vpc, name=name, cidr=f"{base}.{number % 200 + 1}.0/29"
+                    actor=actor,
+                    vpc=vpc,
+                    name=name,
+                    cidr=f"{base}.{number % 200 + 1}.0/29",
+                    ipv6=number % 2 == 0,
                 ),
             )
-        elif verb == "delete_subnet" and subnet is not None:
-            self.invoke(
-                tenant,
-                f"{verb} {subnet.name}",
-                lambda: vpcs.delete_subnet(actor=actor, subnet=subnet),
-            )
+        elif verb in ("delete_subnet", "turn_on_ipv6", "turn_off_ipv6") and subnet is not None:
+            change = getattr(vpcs, verb)
+            self.invoke(tenant, f"{verb} {subnet.name}", lambda: change(actor=actor, subnet=subnet))
         elif verb == "delete_vpc" and vpc is not None:
             self.invoke(tenant, f"{verb} {vpc.name}", lambda: vpcs.delete_vpc(actor=actor, vpc=vpc))
         elif group is not None:

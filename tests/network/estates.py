@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from django.db.models import F
@@ -70,7 +70,7 @@ class Estate:
             self._new_vm, self._new_vm, self._new_subnet, self._new_group, self._new_rules,
             self._new_rules, self._other_group, self._other_group, self._no_group,
             self._other_bandwidth, self._unbind, self._rebind, self._unbind_eni, self._drop_vm,
-            self._drop_empty, self._name_servers, self._other_address,
+            self._drop_empty, self._name_servers, self._other_address, self._turn_on_ipv6,
         )  # fmt: skip
         self.rng.choice(some)()
 
@@ -130,7 +130,7 @@ class Estate:
 
     def _subnet(self, vpc: Vpc) -> Subnet:
         number = self._number()
-        return Subnet.objects.create(
+        subnet = Subnet.objects.create(
             tenant=vpc.tenant,
             region=self.region,
             vpc=vpc,
@@ -138,6 +138,21 @@ class Estate:
             cidr=f"10.{number // 200}.{number % 200}.0/24",
             dns_servers=self.rng.choice(([], ["9.9.9.9"], ["9.9.9.9", "1.1.1.1"])),
         )
+        if self.rng.random() < 0.5:
+            self._give_ipv6(subnet)
+        return subnet
+
+    def _give_ipv6(self, subnet: Subnet) -> None:
+        vpc = subnet.vpc
+        number = self._number()
+        if not vpc.ipv6_cidr:
+            vpc.ipv6_cidr = f"fd00:0:{number:x}::/48"
+            vpc.save()
+        assert vpc.ipv6_network is not None
+        first = int(vpc.ipv6_network.network_address) | number << 64
+        subnet.ipv6_cidr = str(IPv6Network((first, 64)))
+        subnet.ipv6_dns_servers = self.rng.choice(([], ["fd00::53"], ["fd00::53", "fd00::54"]))
+        subnet.save()
 
     def _group(self, tenant: Tenant) -> SecurityGroup:
         group = SecurityGroup.objects.create(
@@ -364,6 +379,15 @@ class Estate:
         subnet.dns_servers = ["8.8.8.8"]
         subnet.save()
         self._changed(subnet)
+
+    def _turn_on_ipv6(self) -> None:
+        """Of a subnet that has none; its NICs follow."""
+        subnet = self._any(Subnet, ipv6_cidr="")
+        if subnet is None:
+            return
+        self._give_ipv6(subnet)
+        self._changed(subnet)
+        Nic.objects.filter(subnet=subnet).update(generation=F("generation") + 1)
 
     def _other_address(self) -> None:
         nic = self._any(Nic, index=0)

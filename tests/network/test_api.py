@@ -155,7 +155,7 @@ def test_a_subnets_free_addresses_follow_its_nics(console: Client, defaults: Def
         )
     subnet = call(console, "GET", f"/subnets/{defaults.subnet.pk}").json()
     assert subnet["free_addresses"] == 250
-    assert subnet["allowed_actions"] == ["rename_subnet", "configure_subnet"]
+    assert subnet["allowed_actions"] == ["rename_subnet", "configure_subnet", "turn_on_ipv6"]
 
 
 def test_subnets_and_groups_are_renamed(console: Client, defaults: Defaults) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from network.models import cidr
 from scloud.lib.errors import Conflict, InvalidInput
@@ -95,3 +97,66 @@ def test_the_other_side_of_a_rule_is_nothing_else(text: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         cidr.parse_remote(text)
     assert refused.value.code == "cidr_invalid"
+
+
+MACS = st.binary(min_size=6, max_size=6).map(lambda octets: octets.hex(":"))
+SUBNETS = st.integers(0, 2**16 - 1).map(
+    lambda number: IPv6Network((0xFD12_3456_789A << 80 | number << 64, 64))
+)
+
+
+def test_a_vpc_draws_a_range_of_40_random_bits() -> None:
+    drawn = {cidr.random_ula() for _ in range(200)}
+    assert len(drawn) == 200
+    assert all(one.prefixlen == 48 and one.subnet_of(cidr.ULA) for one in drawn)
+    # Each of the 40 bits was drawn as 0 and as 1.
+    numbers = [int(one.network_address) >> 80 & 2**40 - 1 for one in drawn]
+    assert all({number >> bit & 1 for number in numbers} == {0, 1} for bit in range(40))
+
+
+@given(SUBNETS, MACS)
+def test_a_mac_gives_one_address_that_says_the_mac_again(network: IPv6Network, mac: str) -> None:
+    address = cidr.eui64(network, mac)
+    assert address in network
+    assert cidr.mac_of(address) == mac
+    assert address not in (network[0], cidr.ipv6_gateway_of(network))
+
+
+@given(MACS, MACS)
+def test_two_macs_never_give_one_address(one: str, other: str) -> None:
+    network = IPv6Network("fd12:3456:789a::/64")
+    assert (cidr.eui64(network, one) == cidr.eui64(network, other)) == (one == other)
+
+
+def test_the_address_is_the_one_of_rfc_4291() -> None:
+    assert cidr.eui64(IPv6Network("fd00::/64"), "34:56:78:9a:bc:de") == IPv6Address(
+        "fd00::3656:78ff:fe9a:bcde"
+    )
+    assert cidr.mac_of(IPv6Address("fd00::1")) is None
+
+
+@st.composite
+def vpcs_with_two_subnets(draw: st.DrawFn) -> tuple[IPv4Network, IPv4Network, IPv4Network]:
+    """A VPC and two ranges in it that do not overlap."""
+    mask = draw(st.integers(cidr.WIDEST_MASK, cidr.NARROWEST_MASK - 1))
+    number = draw(st.integers(0, 2**mask - 1))
+    vpc = IPv4Network((number << (32 - mask), mask))
+    found = []
+    for half in vpc.subnets(1):
+        narrow = draw(st.integers(half.prefixlen, cidr.NARROWEST_MASK))
+        offset = draw(st.integers(0, 2 ** (narrow - half.prefixlen) - 1))
+        first = int(half.network_address) + (offset << (32 - narrow))
+        found.append(IPv4Network((first, narrow)))
+    return vpc, found[0], found[1]
+
+
+@given(vpcs_with_two_subnets())
+def test_two_subnets_of_a_vpc_never_have_one_ipv6_range(
+    three: tuple[IPv4Network, IPv4Network, IPv4Network],
+) -> None:
+    vpc, one, other = three
+    outer = IPv6Network("fd12:3456:789a::/48")
+    first, second = (cidr.ipv6_range_of(outer, vpc, subnet) for subnet in (one, other))
+    assert first.subnet_of(outer)
+    assert second.subnet_of(outer)
+    assert not first.overlaps(second)

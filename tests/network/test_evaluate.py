@@ -120,6 +120,26 @@ def test_asking_for_an_address_is_always_allowed_and_giving_one_is_not(
 
 
 @pytest.mark.parametrize(
+    ("direction", "source_port", "port", "said"),
+    [
+        ("out", 546, 547, "accept"),
+        ("in", 547, 546, "drop"),
+        ("in", 546, 547, "drop"),
+        ("out", 547, 546, "drop"),
+        ("out", 68, 67, "drop"),
+    ],
+)
+def test_asking_for_an_ipv6_address_is_always_allowed_and_giving_one_is_not(
+    direction: str, source_port: int, port: int, said: str
+) -> None:
+    dhcp = Packet(
+        source=ip_address("fe80::1"), destination=ip_address("ff02::1:2"), protocol=UDP,
+        port=port, source_port=source_port,
+    )  # fmt: skip
+    assert decides([], direction, dhcp).startswith(said)
+
+
+@pytest.mark.parametrize(
     ("icmp_type", "source", "destination", "said"),
     [
         (135, OTHER6, OWN6, "accept"),

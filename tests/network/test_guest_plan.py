@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.rules import guest
-from network.rules.guest import AddressPlan, GuestNic, HeldAddress, NicPlan, RoutePolicy, plan
+from network.rules.guest import (
+    AddressPlan,
+    GuestNic,
+    HeldAddress,
+    NextHop,
+    NicPlan,
+    RoutePolicy,
+    plan,
+)
 
 VPC = ip_network("10.0.0.0/16")
 ETH0 = GuestNic(
@@ -88,6 +97,51 @@ def test_the_versions_have_default_routes_of_their_own() -> None:
     assert defaults(plans) == ["10.0.0.5/24", "2001:db8:113::11/64"]
 
 
+INSIDE6 = HeldAddress(
+    ip_interface("fd12:3456:789a:0:5054:ff:fe00:1/64"),
+    hops=(NextHop(ip_network("fd12:3456:789a::/48"), ip_address("fd12:3456:789a::1")),),
+)
+DUAL = replace(ETH0, addresses=(*ETH0.addresses, INSIDE6))
+
+
+def test_private_ipv6_alone_has_its_vpc_and_no_default_route() -> None:
+    (first, _) = plan([DUAL, eth1()])
+    four, six = first.addresses
+    assert (four.table, six.table) == (None, None)
+    assert six == AddressPlan(INSIDE6.interface, None, hops=INSIDE6.hops)
+    assert defaults((first,)) == ["10.0.0.5/24"]
+
+
+def test_the_external_egress_has_the_default_route_of_ipv6_and_private_ipv6_its_own_table() -> None:
+    out = eip("2001:db8:113::11/64", "2001:db8:113::1", egress=True)
+    plans = plan([DUAL, eth1(out)])
+    assert defaults(plans) == ["10.0.0.5/24", "2001:db8:113::11/64"]
+    tables = [one.table for nic in plans for one in nic.addresses]
+    assert None not in tables
+    assert len(set(tables)) == 3
+    (main,) = (
+        one for one in guest.routes_of(plans[0]) if one.table is None and one.to.version == 6
+    )
+    assert (str(main.to), str(main.via)) == ("fd12:3456:789a::/48", "fd12:3456:789a::1")
+
+
+def test_a_vpc_that_two_nics_are_in_has_one_route_in_the_main_table() -> None:
+    eni6 = replace(
+        INSIDE6,
+        interface=ip_interface("fd12:3456:789a:a0:5054:ff:fe00:3/64"),
+        hops=(NextHop(ip_network("fd12:3456:789a::/48"), ip_address("fd12:3456:789a:a0::1")),),
+    )
+    eth2 = GuestNic(2, "eth2", "52:54:00:00:00:03", 1442, False, (eni6,))
+    plans = plan([DUAL, eth1(), eth2])
+    assert [hop.main for nic in plans for one in nic.addresses for hop in one.hops] == [True, False]
+    assert plans[2].addresses[0].table is not None
+    # Nothing in IPv6 leads anywhere but into the VPC, in no table.
+    routes = [one for nic in plans for one in guest.routes_of(nic) if one.to.version == 6]
+    assert {str(one.to) for one in routes} == {
+        "fd12:3456:789a::/48", "fd12:3456:789a::/64", "fd12:3456:789a:a0::/64",
+    }  # fmt: skip
+
+
 def test_addresses_of_one_segment_share_a_table_and_its_specified_routes_appear_once() -> None:
     behind = ("192.0.2.0/24", "203.0.113.0/24", "2001:db8::/32")
     policy = RoutePolicy.SPECIFIED
@@ -141,7 +195,7 @@ SEGMENTS = [
 def machines(draw: st.DrawFn) -> list[GuestNic]:
     """A VM with up to six ENIs and any number of addresses; at most one egress per version."""
     count = draw(st.integers(1, 8))
-    nics = [ETH0]
+    nics = [draw(st.sampled_from([ETH0, DUAL]))]
     used: set[tuple[int, int]] = set()
     egress: set[int] = set()
     for index in range(1, count):

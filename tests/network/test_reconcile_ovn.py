@@ -63,7 +63,7 @@ def test_what_a_tenant_begins_with_and_a_vms_port_are_in_the_database(
     group = defaults.security_group.pk.replace("-", "_")
     acls = databases.nbctl("--type=port-group", "acl-list", group)
     assert "tcp.dst == 3389) allow-related" in acls
-    assert len(acls.splitlines()) == 12 + 5
+    assert len(acls.splitlines()) == 12 + 6
     assert reconcile.reconcile(region) == []
 
 

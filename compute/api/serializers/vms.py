@@ -18,9 +18,10 @@ from scloud.rest.verbs import AllowedAction, allowed_actions
 
 
 class NicShape(serializers.Serializer[Any]):
-    """A NIC's address with where it is."""
+    """A NIC's private addresses with where it is; ``ipv6_address`` is null without IPv6."""
 
     address = serializers.IPAddressField()
+    ipv6_address = serializers.IPAddressField(protocol="IPv6", allow_null=True)
     subnet_id = serializers.CharField()
     vpc_id = serializers.CharField()
 
@@ -105,6 +106,7 @@ class VmSerializer(ShownSerializer[VM]):
         return [
             {
                 "address": str(nic["address"]).split("/")[0],
+                "ipv6_address": vm_queries.ipv6_address(nic),
                 "subnet_id": nic["subnet_id"],
                 "vpc_id": nic["vpc_id"],
             }

@@ -44,6 +44,11 @@ look() {
     shown4=$(ip -4 rule show | tr '\\n\\t' '  ')
     shown6=$(ip -6 rule show 2>/dev/null | tr '\\n\\t' '  ')
 }
+fit() { # address/length: a DHCPv6 client may have it with another length, which replace keeps
+    ip -6 -o address show dev "$nic" to "${1%%/*}" | while read -r _ _ _ address _; do
+        [ "$address" = "$1" ] || ip address del "$address" dev "$nic"
+    done
+}
 forget_rules() { # family
     ip -"$1" rule show | while read -r number _ address _ table _; do
         [ "$number" = %(priority)s: ] || continue
@@ -114,7 +119,13 @@ def _nic(nic: NicPlan) -> str:
     else:
         # An address that goes takes no others of its subnet along.
         lines.append('    echo 1 >"/proc/sys/net/ipv4/conf/$nic/promote_secondaries"')
+    six = [one.interface for one in nic.addresses if one.interface.version == 6]
+    if nic.index or six:
         lines.append('    echo 0 >"/proc/sys/net/ipv6/conf/$nic/accept_ra" 2>/dev/null')
+    if nic.index == 0 and six:
+        # What its router announced until now: a default route that leads nowhere.
+        lines.append('    ip -6 route flush dev "$nic" proto ra 2>/dev/null')
+        lines.extend(f"    fit {one}" for one in six)
     lines.append("    ip -force -batch - <<END || fail")
     lines.append("link set dev $nic up")
     for one in nic.addresses:

@@ -19,6 +19,9 @@ from network.rules.guest import NicPlan, Route, Rule, routes_of, rules_of
 
 DIRECTORY = "/etc/NetworkManager/system-connections"
 _PRIORITY = 100
+#: The link-local address that follows from the MAC: anti-spoofing lets no other one speak to
+#: neighbours.
+_LINK_LOCAL = "eui64"
 
 
 def profile_uuid(nic: NicPlan) -> str:
@@ -42,6 +45,8 @@ def keyfile(nic: NicPlan) -> str:
     for family in (4, 6):
         addresses, routes, rules, dns = _parts(nic, family)
         lines += ["", f"[ipv{family}]", f"method={_method(nic, family)}"]
+        if family == 6:
+            lines.append(f"addr-gen-mode={_LINK_LOCAL}")
         lines += [f"address{n}={one}" for n, one in enumerate(addresses, 1)]
         if dns:
             lines.append(f"dns={''.join(f'{one};' for one in dns)}")
@@ -98,6 +103,7 @@ def settings(nic: NicPlan) -> list[str]:
             ("method", _method(nic, family)),
         ):
             words += [f"ipv{family}.{name}", value]
+    words += ["ipv6.addr-gen-mode", _LINK_LOCAL]
     return words
 
 

@@ -18,6 +18,9 @@ STAMP = r"$env:ProgramData\scloud-network"
 #: Metrics of default routes: of the egress, and of the replies of other addresses.
 _EGRESS, _OTHER = 5, 500
 
+#: Link-local addresses that follow from the MAC: anti-spoofing lets no others speak to neighbours.
+_LINK_LOCAL = "  Set-NetIPv6Protocol -RandomizeIdentifiers Disabled\n"
+
 _FUNCTIONS = r"""
 $ErrorActionPreference = 'Stop'
 $script:missing = $false
@@ -31,6 +34,9 @@ function Set-Nic($mac, $name, $mtu, $addresses, $routes, $dns, $first) {
   Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv6 -RouterDiscovery Disabled
   if ($addresses.Count -gt 0) {
     Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv4 -Dhcp Disabled
+  }
+  if (@($addresses | Where-Object { $_.Ip -match ':' }).Count -gt 0) {
+    Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv6 -Dhcp Disabled
   }
   foreach ($one in $addresses) {
     $have = Get-NetIPAddress -InterfaceIndex $index -IPAddress $one.Ip -ErrorAction SilentlyContinue
@@ -79,6 +85,7 @@ def script(plans: Sequence[NicPlan], digest: str) -> str:
         f"if ($have -eq '{digest}') {{ exit 0 }}\n"
         + _FUNCTIONS.lstrip()
         + "try {\n"
+        + (_LINK_LOCAL if any(_has_ipv6(nic) for nic in plans) else "")
         + "".join(_call(nic) for nic in plans)
         + f"  if ($script:missing) {{ exit 3 }}\n  Set-Content -Path {STAMP} -Value '{digest}'\n"
         + "} catch { [Console]::Error.WriteLine($_); exit 1 }\n"
@@ -110,6 +117,10 @@ def _call(nic: NicPlan) -> str:
         f"  Set-Nic '{mac}' '{nic.device}' {nic.mtu_bytes} @({addresses}) @({routes})"
         f" @({dns}) {first}\n"
     )
+
+
+def _has_ipv6(nic: NicPlan) -> bool:
+    return any(one.interface.version == 6 for one in nic.addresses)
 
 
 def _skip(is_egress: bool, nic_has_egress: bool) -> str:

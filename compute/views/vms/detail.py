@@ -23,10 +23,10 @@ from django.utils.translation import gettext_lazy
 from billing import money
 from billing.models import Charge
 from billing.views.dialogs import expiry, method_label
-from compute.models import VM
+from compute.models import VM, GuestNetwork
 from compute.queries import disks as disk_queries
 from compute.queries import vms as vm_queries
-from compute.states.vms import VmTask
+from compute.states.vms import VmStatus, VmTask
 from compute.verbs.vms import VMS
 from compute.views.common import disk_status, os_icon, vm_status
 from network.models import NicNetwork
@@ -37,7 +37,7 @@ from network.queries.nics import nics_of
 from network.verbs.enis import ENIS
 from network.views.enis import group_of, network_of
 from network.views.enis import status_view as eni_status
-from network.views.external_ips import bound_since, route_word
+from network.views.external_ips import AT_NEXT_BOOT, bound_since, route_word
 from network.views.external_ips import status_view as external_ip_status
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import Job
@@ -309,6 +309,12 @@ class VmDisks(VmTabView):
         return {"rows": rows, "page_actions": [attach]}
 
 
+def _is_deaf(vm: VM) -> bool:
+    """Tell whether the guest of a running VM was told of its network and did not take it."""
+    told = GuestNetwork.objects.filter(pk=vm.pk).exclude(failure_code="")
+    return vm.status == VmStatus.RUNNING and told.exists()
+
+
 _NIC_TONES: dict[str, Tone] = {"applying": "busy", "available": "ok", "failed": "error"}
 
 
@@ -320,12 +326,14 @@ class VmNetwork(VmTabView):
 
     def body_of(self, vm: VM) -> dict[str, Any]:
         rows = []
-        for nic in nics_of(vm.pk):
+        nics = list(nics_of(vm.pk))
+        deaf = any(nic.ipv6 is not None for nic in nics) and _is_deaf(vm)
+        for nic in nics:
             group = nic.security_group
             rows.append(
                 {
                     "nic": nic,
-                    "addresses": ui.idents(str(one.address) for one in nic.addresses.all()),
+                    "addresses": ui.idents(nic.private_addresses),
                     "vpc": _linked("vpc", nic.subnet.vpc_id, nic.subnet.vpc.name)
                     if nic.subnet
                     else None,
@@ -333,7 +341,10 @@ class VmNetwork(VmTabView):
                     if nic.subnet
                     else None,
                     "cidr": nic.subnet.cidr if nic.subnet else "",
-                    "gateway": nic.subnet.gateway if nic.subnet else "",
+                    "gateways": ui.idents([nic.subnet.gateway, nic.subnet.ipv6_gateway])
+                    if nic.subnet
+                    else ui.NONE,
+                    "later": AT_NEXT_BOOT if nic.ipv6 is not None and deaf else "",
                     "group": _linked("security_group", group.pk, group.name) if group else None,
                     "status": StatusView(
                         nic.status.label, _NIC_TONES[nic.status.value], nic.sync_error

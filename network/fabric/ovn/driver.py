@@ -7,6 +7,7 @@ own. What each thing becomes in the northbound database:
 VPC                     ``Logical_Router`` named by its id
 subnet                  ``Logical_Switch`` named by its id, ``Logical_Router_Port`` ``<id>-gw`` on
                         the VPC's router with its peer ``<id>-router``, one ``DHCP_Options``
+                        for each IP version
 segment                 ``Logical_Switch`` named by its id with a ``localnet`` port ``<id>-phys``
 security group          ``Port_Group`` named by its id with ``_`` for ``-``, and its ``ACL`` rows
 port                    ``Logical_Switch_Port`` named by the NIC's port UUID, and ``QoS`` rows
@@ -30,6 +31,7 @@ from network.fabric.base import (
     PortSpec,
     SecurityGroupSpec,
     SegmentSpec,
+    SubnetIpv6Spec,
     SubnetSpec,
     UnownedRow,
     VpcSpec,
@@ -42,7 +44,7 @@ from scloud.lib.lease import publishes
 
 _WRITTEN: Final[Columns] = {
     "Logical_Router": ("name", "ports", "external_ids"),
-    "Logical_Router_Port": ("name", "mac", "networks", "external_ids"),
+    "Logical_Router_Port": ("name", "mac", "networks", "ipv6_ra_configs", "external_ids"),
     "Logical_Switch": ("name", "ports", "qos_rules", "external_ids"),
     "Logical_Switch_Port": (
         "name",
@@ -52,6 +54,7 @@ _WRITTEN: Final[Columns] = {
         "enabled",
         "options",
         "dhcpv4_options",
+        "dhcpv6_options",
         "tag",
         "up",
         "external_ids",
@@ -143,7 +146,8 @@ class OvnFabric:
                 marks,
                 name=gateway_name,
                 mac=gateway_mac,
-                networks=[f"{spec.gateway}/{spec.cidr.prefixlen}"],
+                networks=_router_networks(spec),
+                ipv6_ra_configs=_announced(spec),
             )
             rows.link_only("Logical_Router", router, "ports", gateway, label=spec.vpc_id)
             switch, _ = rows.ensure("Logical_Switch", spec.id, marks, name=spec.id)
@@ -164,6 +168,16 @@ class OvnFabric:
                 cidr=str(spec.cidr),
                 options=_dhcp_options(spec, gateway_mac),
             )
+            if spec.ipv6 is None:
+                rows.drop("DHCP_Options", _dhcpv6_key(spec.id))
+            else:
+                rows.ensure(
+                    "DHCP_Options",
+                    _dhcpv6_key(spec.id),
+                    marks,
+                    cidr=str(spec.ipv6.cidr),
+                    options=_dhcpv6_options(spec.ipv6, gateway_mac),
+                )
 
         return self._run(edit, dry_run=dry_run)
 
@@ -177,9 +191,8 @@ class OvnFabric:
             if gateway is not None:
                 for router in rows.holding("Logical_Router", "ports", gateway):
                     rows.unlink(router, "ports", gateway, label=subnet_id)
-            options = rows.find("DHCP_Options", subnet_id)
-            if options is not None:
-                options.delete()
+            for key in (subnet_id, _dhcpv6_key(subnet_id)):
+                rows.drop("DHCP_Options", key)
 
         self._run(edit)
 
@@ -292,6 +305,12 @@ class OvnFabric:
             more["vm"] = spec.vm_id
         identity = " ".join([spec.mac, *map(str, spec.addresses)])
         options = rows.find("DHCP_Options", spec.switch_id) if spec.dhcp else None
+        has_ipv6 = any(address.version == 6 for address in spec.addresses)
+        v6_options = (
+            rows.find("DHCP_Options", _dhcpv6_key(spec.switch_id))
+            if spec.dhcp and has_ipv6
+            else None
+        )
         port, _ = rows.ensure(
             "Logical_Switch_Port",
             spec.name,
@@ -303,6 +322,7 @@ class OvnFabric:
             # Port security without an address would let every address through.
             enabled=[bool(spec.addresses)],
             dhcpv4_options=[] if options is None else [options],
+            dhcpv6_options=[] if v6_options is None else [v6_options],
         )
         for earlier in rows.holding("Logical_Switch", "ports", port):
             if earlier.uuid != switch.uuid:
@@ -407,6 +427,45 @@ class OvnFabric:
                 if found is not None:
                     owned.add(OwnedRow(*found))
         return Inventory(frozenset(owned), tuple(sorted(foreign, key=lambda r: (r.table, r.name))))
+
+
+def _dhcpv6_key(subnet_id: str) -> str:
+    """What stands for the DHCPv6 options of a subnet."""
+    return f"{subnet_id}/6"
+
+
+def _router_networks(spec: SubnetSpec) -> list[str]:
+    """The router's addresses in a subnet; its link-local one OVN makes of its MAC."""
+    networks = [f"{spec.gateway}/{spec.cidr.prefixlen}"]
+    if spec.ipv6 is not None:
+        networks.append(f"{spec.ipv6.gateway}/{spec.ipv6.cidr.prefixlen}")
+    return networks
+
+
+def _announced(spec: SubnetSpec) -> dict[str, str]:
+    """What router advertisements of a subnet say; nothing is sent without it."""
+    if spec.ipv6 is None:
+        return {}
+    configs = {
+        "address_mode": "dhcpv6_stateful",
+        "mtu": str(spec.mtu_bytes),
+        # OVN announces itself as a default router in any case.
+        "router_preference": "LOW",
+        "send_periodic": "true",
+    }
+    if spec.ipv6.routes:
+        configs["route_info"] = ",".join(f"HIGH-{network}" for network in spec.ipv6.routes)
+    if spec.ipv6.dns:
+        # OVN takes one here; DHCPv6 has them all.
+        configs["rdnss"] = str(spec.ipv6.dns[0])
+    return configs
+
+
+def _dhcpv6_options(spec: SubnetIpv6Spec, server_mac: str) -> dict[str, str]:
+    options = {"server_id": server_mac}
+    if spec.dns:
+        options["dns_server"] = "{" + ", ".join(map(str, spec.dns)) + "}"
+    return options
 
 
 def _dhcp_options(spec: SubnetSpec, server_mac: str) -> dict[str, str]:

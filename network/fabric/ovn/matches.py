@@ -47,6 +47,13 @@ def group_acls(spec: SecurityGroupSpec) -> tuple[Acl, ...]:
     sends, receives = f"inport == @{group}", f"outport == @{group}"
     fixed = (
         Acl("dhcp", FROM_VM, _ALWAYS, f"{sends} && ip4 && udp.src == 68 && udp.dst == 67", "allow"),
+        Acl(
+            "dhcp6",
+            FROM_VM,
+            _ALWAYS,
+            f"{sends} && ip6 && udp.src == 546 && udp.dst == 547",
+            "allow",
+        ),
         Acl("nd-out", FROM_VM, _ALWAYS, f"{sends} && (nd || nd_rs)", "allow"),
         Acl("nd-in", TO_VM, _ALWAYS, f"{receives} && (nd || nd_ra)", "allow"),
         # ``ip`` leaves ARP alone.

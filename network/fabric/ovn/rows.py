@@ -196,6 +196,15 @@ class Editor:
                 if not self._rehearsal:
                     setattr(row, column, default)
 
+    def drop(self, table: str, key: str) -> None:
+        """Delete the owner's row for ``key``, if there is one."""
+        row = self.find(table, key)
+        if row is None:
+            return
+        self.changes.append(f"{table} {key}: removed")
+        if not self._rehearsal:
+            row.delete()
+
     def put(self, row: Any, column: str, value: object, *, label: str | None) -> None:
         """Write a column if it differs; noted as a change unless ``label`` is None (a new row)."""
         if label is None:

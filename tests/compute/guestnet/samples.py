@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
-from network.rules.guest import GuestNic, HeldAddress, RoutePolicy
+from network.rules.guest import GuestNic, HeldAddress, NextHop, RoutePolicy
 
 ETH0 = GuestNic(
     index=0,
@@ -53,5 +54,19 @@ def eth1(*addresses: HeldAddress) -> GuestNic:
     return GuestNic(1, "eth1", "52:54:00:00:00:02", 1500, external=True, addresses=addresses)
 
 
+#: The same as eth0 in a subnet with private IPv6.
+ETH0_DUAL = replace(
+    ETH0,
+    addresses=(
+        *ETH0.addresses,
+        HeldAddress(
+            ip_interface("fd12:3456:789a:0:5054:ff:fe00:1/64"),
+            hops=(NextHop(ip_network("fd12:3456:789a::/48"), ip_address("fd12:3456:789a::1")),),
+        ),
+    ),
+)
 PRIVATE = [ETH0, eth1()]
+#: Private IPv6 alone, and beside an external egress of both versions.
+DUAL = [ETH0_DUAL, eth1()]
+DUAL_OUTSIDE = [ETH0_DUAL, eth1(FIRST, SIX)]
 FULL = [ETH0, eth1(FIRST, SECOND, PARTNER, SIX), ETH2]

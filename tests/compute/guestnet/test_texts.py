@@ -23,7 +23,7 @@ from compute.hypervisor.guestnet import (
 )
 from compute.hypervisor.guestnet.scripts import Renderer
 from network.rules.guest import GuestNic, NicPlan, plan
-from tests.compute.guestnet.samples import ETH0, FIRST, FULL, PRIVATE, eth1
+from tests.compute.guestnet.samples import DUAL, DUAL_OUTSIDE, ETH0, FIRST, FULL, PRIVATE, eth1
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -43,6 +43,15 @@ def texts() -> dict[str, str]:
     }
     for nic in full:
         found[f"networkmanager-{nic.device}.nmconnection"] = networkmanager.keyfile(nic)
+    dual, outside = plan(DUAL), plan(DUAL_OUTSIDE)
+    for name, plans in (("dual", dual), ("dual-outside", outside)):
+        found[f"seed-{name}.json"] = _json(netplan.network_config(plans))
+        seed = netplan.network_config(plans, tables=False)
+        found[f"seed-{name}-without-tables.json"] = _json(seed)
+        found[f"iproute-{name}.sh"] = iproute.body(plans)
+        found[f"windows-{name}.ps1"] = windows.script(plans, "digest")
+        found[f"networkmanager-{name}.nmconnection"] = networkmanager.keyfile(plans[0])
+        found[f"networkmanager-{name}.nmcli"] = "\n".join(networkmanager.settings(plans[0])) + "\n"
     empty = private[1]
     found["networkmanager-empty.nmconnection"] = networkmanager.keyfile(empty)
     found["networkmanager-eth1.nmcli"] = "\n".join(networkmanager.settings(full[1])) + "\n"
@@ -63,7 +72,9 @@ def test_no_golden_file_is_left_over() -> None:
 
 
 @pytest.mark.parametrize("renderer", [one for one in Renderer if one is not Renderer.WINDOWS])
-@pytest.mark.parametrize("nics", [PRIVATE, FULL], ids=["private", "full"])
+@pytest.mark.parametrize(
+    "nics", [PRIVATE, FULL, DUAL, DUAL_OUTSIDE], ids=["private", "full", "dual", "dual-outside"]
+)
 def test_the_scripts_are_shell(renderer: Renderer, nics: list[GuestNic]) -> None:
     text = scripts.script(renderer, plan(nics))
     for name in ("dash", "bash"):

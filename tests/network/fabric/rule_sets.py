@@ -25,7 +25,7 @@ from network.rules.evaluate import (
     Packet,
 )
 
-PORTS = (1, 22, 53, 67, 68, 80, 443, 8000, 65_535)
+PORTS = (1, 22, 53, 67, 68, 80, 443, 546, 547, 8000, 65_535)
 #: GRE, ESP and SCTP: protocols that only a rule for all of them matches.
 OTHERS = (47, 50, 132)
 
@@ -107,7 +107,7 @@ def _packet(
         destination=destination,
         protocol=number,
         port=(port or _port(rng)) if has_ports else None,
-        source_port=rng.choice((40_000, 68)) if has_ports else None,
+        source_port=rng.choice((40_000, 68, 546)) if has_ports else None,
         icmp_type=icmp_type,
     )
 

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from network.fabric.base import (
     Direction,
@@ -20,6 +20,7 @@ from network.fabric.base import (
     RuleSpec,
     SecurityGroupSpec,
     SegmentSpec,
+    SubnetIpv6Spec,
     SubnetSpec,
     VpcSpec,
 )
@@ -98,7 +99,10 @@ class Site:
         self.groups: list[str] = []
         self.vpcs: list[str] = []
 
-    def subnet(self, cidr: str = "10.0.0.0/24", vpc: str | None = None) -> SubnetSpec:
+    def subnet(
+        self, cidr: str = "10.0.0.0/24", vpc: str | None = None, *, ipv6: str | None = None
+    ) -> SubnetSpec:
+        """One of a VPC of its own unless one is named; ``ipv6`` is a /64 that it has besides."""
         if vpc is None:
             vpc = new_id("vpc")
             self.fabric.ensure_vpc(VpcSpec(vpc))
@@ -113,6 +117,7 @@ class Site:
             routes=(IPv4Network("10.0.0.0/16"),),
             # The probes' own links are narrower than the tunnels.
             mtu_bytes=1400,
+            ipv6=_ipv6(ipv6) if ipv6 else None,
         )
         self.fabric.ensure_subnet(spec)
         self.subnets.append(spec)
@@ -144,11 +149,13 @@ class Site:
     ) -> Machine:
         """One with an address of ``subnet``; on ``segment`` instead of its switch if one is given.
 
-        With ``ipv6`` it also has an address of ``fd00::/64``.
+        With ``ipv6`` it also has an address of the subnet's IPv6 range, else of ``fd00::/64``.
         """
         number = len(self.machines) + 5
         address = subnet.cidr.network_address + number
-        address6 = ip_address(f"fd00::{number:x}")
+        six = subnet.ipv6
+        address6 = six.cidr[number] if six else IPv6Address(f"fd00::{number:x}")
+        gateways = [str(subnet.gateway), *([str(six.gateway)] if six and ipv6 else [])]
         spec = PortSpec(
             name=str(uuid.uuid4()),
             nic_id=new_id("nic"),
@@ -169,7 +176,7 @@ class Site:
                 *([f"{address}/{subnet.cidr.prefixlen}"] if configured else []),
                 *([f"{address6}/64"] if configured and ipv6 else []),
             ],
-            gateway=[str(subnet.gateway)] if configured else [],
+            gateway=gateways if configured else [],
             host=host,
         )
         machine = Machine(spec, place)
@@ -192,6 +199,17 @@ class Site:
             self.fabric.delete_subnet(subnet.id)
         for vpc in self.vpcs:
             self.fabric.delete_vpc(vpc)
+
+
+def _ipv6(cidr: str) -> SubnetIpv6Spec:
+    """The first address is the router's; the VPC has the /48 around it."""
+    network = IPv6Network(cidr)
+    return SubnetIpv6Spec(
+        cidr=network,
+        gateway=network[1],
+        dns=(network[0x53],),
+        routes=(network.supernet(new_prefix=48),),
+    )
 
 
 def rule(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 import pytest
 
@@ -25,6 +25,7 @@ from network.fabric.base import (
     RuleSpec,
     SecurityGroupSpec,
     SegmentSpec,
+    SubnetIpv6Spec,
     SubnetSpec,
     VpcSpec,
 )
@@ -161,6 +162,84 @@ def test_a_change_is_noticed_and_applied(fabric: Fabric, things: Things) -> None
     assert fabric.ensure_ports([router])
     assert fabric.ensure_ports([router], dry_run=True) == ()
     assert fabric.ensure_ports([port])
+
+
+SIX = SubnetIpv6Spec(
+    cidr=IPv6Network("fd12:3456:789a:a0::/64"),
+    gateway=IPv6Address("fd12:3456:789a:a0::1"),
+    dns=(IPv6Address("fd12:3456:789a::53"), IPv6Address("2001:db8::53")),
+    routes=(IPv6Network("fd12:3456:789a::/48"),),
+)
+OWN6 = IPv6Address("fd12:3456:789a:a0:5054:ff:fe00:5")
+
+
+def test_ipv6_is_turned_on_changed_and_off_again(fabric: Fabric, things: Things) -> None:
+    things.ensure_all(fabric)
+    dual = replace(things.subnet, ipv6=SIX)
+    assert fabric.ensure_subnet(dual, dry_run=True)
+    assert fabric.ensure_subnet(things.subnet, dry_run=True) == ()
+    assert fabric.ensure_subnet(dual)
+    assert fabric.ensure_subnet(dual) == fabric.ensure_subnet(dual, dry_run=True) == ()
+    port = replace(things.port, addresses=(*things.port.addresses, OWN6))
+    assert fabric.ensure_ports([port])
+    assert fabric.ensure_ports([port]) == fabric.ensure_ports([port], dry_run=True) == ()
+    for other in (
+        replace(SIX, dns=SIX.dns[1:]),
+        replace(SIX, dns=()),
+        replace(SIX, routes=()),
+    ):
+        changed = replace(dual, ipv6=other)
+        assert fabric.ensure_subnet(changed)
+        assert fabric.ensure_subnet(changed) == ()
+    narrower = replace(dual, mtu_bytes=1400)
+    assert fabric.ensure_subnet(narrower)
+    assert fabric.ensure_subnet(narrower, dry_run=True) == ()
+    # One more thing that is the subnet's, and none that stands by itself.
+    assert fabric.list_owned().owned == things.rows
+    assert fabric.ensure_ports([port], dry_run=True) == ()
+
+    assert fabric.ensure_ports([things.port])
+    assert fabric.ensure_subnet(things.subnet, dry_run=True)
+    assert fabric.ensure_subnet(narrower, dry_run=True) == ()
+    assert fabric.ensure_subnet(things.subnet)
+    assert fabric.ensure_subnet(things.subnet) == fabric.ensure_ports([things.port]) == ()
+    assert fabric.list_owned().owned == things.rows
+
+
+def test_a_subnet_with_ipv6_is_deleted_whole(fabric: Fabric, things: Things) -> None:
+    things.subnet = replace(things.subnet, ipv6=SIX)
+    things.port = replace(things.port, addresses=(*things.port.addresses, OWN6))
+    things.ensure_all(fabric)
+    with pytest.raises(FabricInUse):
+        fabric.delete_subnet(things.subnet.id)
+    things.delete_all(fabric)
+    assert fabric.list_owned().owned == set()
+    things.delete_all(fabric)
+
+
+def test_a_port_moves_between_subnets_with_and_without_ipv6(fabric: Fabric, things: Things) -> None:
+    things.ensure_all(fabric)
+    dual = replace(
+        things.subnet,
+        id=new_id("subnet"),
+        cidr=IPv4Network("10.0.7.0/24"),
+        gateway=IPv4Address("10.0.7.1"),
+        ipv6=SIX,
+    )
+    fabric.ensure_subnet(dual)
+    moved = replace(things.port, switch_id=dual.id, addresses=(IPv4Address("10.0.7.9"), OWN6))
+    for port in (moved, things.port):
+        assert fabric.ensure_ports([port])
+        assert fabric.ensure_ports([port], dry_run=True) == ()
+    fabric.delete_subnet(dual.id)
+    assert fabric.list_owned().owned == things.rows
+
+
+def test_ipv6_that_hosts_could_not_use_is_no_specification() -> None:
+    with pytest.raises(ValueError, match="no /64"):
+        replace(SIX, cidr=IPv6Network("fd12:3456:789a::/48"))
+    with pytest.raises(ValueError, match="is not in"):
+        replace(SIX, gateway=IPv6Address("fe80::1"))
 
 
 def test_a_port_moves_to_another_subnet_and_leaves_the_first(

@@ -52,7 +52,7 @@ def test_a_higher_priority_decides_and_of_one_priority_the_drop(direction: Direc
     assert numbers == sorted(numbers, reverse=True)
     assert len(set(numbers)) == len(LEVELS)
     # What must always pass goes before all rules, what nothing matches is dropped after them.
-    always = {found[key].priority for key in ("dhcp", "nd-out", "nd-in")}
+    always = {found[key].priority for key in ("dhcp", "dhcp6", "nd-out", "nd-in")}
     assert min(always) > max(numbers)
     otherwise = [found[key] for key in ("deny-out", "deny-in")]
     assert max(acl.priority for acl in otherwise) < min(numbers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -34,7 +35,7 @@ from network.fabric.base import (
 )
 from scloud.lib.ids import new_id
 from tests.network.fabric.conftest import SCHEMAS, Databases, dump
-from tests.network.fabric.test_contract import Things
+from tests.network.fabric.test_contract import OWN6, SIX, Things
 
 pytestmark = pytest.mark.lab
 TIMEOUT_S = 2.0
@@ -98,6 +99,62 @@ def test_static_routes_in_the_database(
     assert get("lsp-get-port-security", port).strip() == "52:54:00:00:00:05 10.0.0.5"
 
 
+def test_ipv6_of_a_subnet_in_the_database(
+    own_databases: Databases, fabric: Fabric, things: Things
+) -> None:
+    things.ensure_all(fabric)
+    get, port = own_databases.nbctl, things.port.name
+    gateway = f"{things.subnet.id}-gw"
+    fabric.ensure_subnet(replace(things.subnet, ipv6=SIX))
+    fabric.ensure_ports([replace(things.port, addresses=(*things.port.addresses, OWN6))])
+
+    both = f"52:54:00:00:00:05 10.0.0.5 {OWN6}"
+    assert get("lsp-get-addresses", port).strip() == both
+    assert get("lsp-get-port-security", port).strip() == both
+    networks = get("get", "Logical_Router_Port", gateway, "networks").strip()
+    assert networks == '["10.0.0.1/24", "fd12:3456:789a:a0::1/64"]'
+    announced = _pairs(get("get", "Logical_Router_Port", gateway, "ipv6_ra_configs"))
+    assert announced == {
+        "address_mode": "dhcpv6_stateful",
+        "mtu": "1442",
+        "rdnss": "fd12:3456:789a::53",
+        "route_info": "HIGH-fd12:3456:789a::/48",
+        "router_preference": "LOW",
+        "send_periodic": "true",
+    }
+    options = get("lsp-get-dhcpv6-options", port).split()[0]
+    assert things.subnet.id in get("get", "DHCP_Options", options, "external_ids")
+    assert get("get", "DHCP_Options", options, "cidr").strip() == '"fd12:3456:789a:a0::/64"'
+    assert _pairs(get("get", "DHCP_Options", options, "options")) == {
+        "dns_server": "{fd12:3456:789a::53, 2001:db8::53}",
+        "server_id": router_mac(things.subnet.id),
+    }
+
+    # What somebody else does to it is put right.
+    get("set", "Logical_Router_Port", gateway, "ipv6_ra_configs:address_mode=slaac")
+    get("remove", "Logical_Router_Port", gateway, "networks", '"fd12:3456:789a:a0::1/64"')
+    get("set", "DHCP_Options", options, "options:dns_server=2001:db8::666")
+    get("clear", "Logical_Switch_Port", port, "dhcpv6_options")
+    time.sleep(0.2)
+    assert fabric.ensure_subnet(replace(things.subnet, ipv6=SIX))
+    assert fabric.ensure_ports([replace(things.port, addresses=(*things.port.addresses, OWN6))])
+    assert _pairs(get("get", "Logical_Router_Port", gateway, "ipv6_ra_configs")) == announced
+    assert get("get", "Logical_Router_Port", gateway, "networks").strip() == networks
+    assert get("lsp-get-dhcpv6-options", port).split()[0] == options
+
+    things.ensure_all(fabric)
+    assert get("get", "Logical_Router_Port", gateway, "ipv6_ra_configs").strip() == "{}"
+    assert get("get", "Logical_Router_Port", gateway, "networks").strip() == '["10.0.0.1/24"]'
+    assert get("lsp-get-dhcpv6-options", port).strip() == ""
+    assert len(get("--bare", "--columns=_uuid", "list", "DHCP_Options").split()) == 1
+
+
+def _pairs(shown: str) -> dict[str, str]:
+    """A map as ``ovn-nbctl get`` writes it."""
+    found = re.findall(r'(\w+)=("[^"]*"|[^,}]*)', shown.strip().removeprefix("{"))
+    return {key: value.strip('"') for key, value in found}
+
+
 def test_rules_in_the_database(own_databases: Databases, fabric: Fabric) -> None:
     def rule(number: int, text: str, **values: object) -> RuleSpec:
         plain = RuleSpec(
@@ -129,6 +186,7 @@ def test_rules_in_the_database(own_databases: Databases, fabric: Fabric) -> None
         "to-lport 1001 (outport == @sg_rules && ip4.src == 192.0.2.7/32) drop",
         "from-lport 2000 (inport == @sg_rules && ip6.dst == 2001:db8::/32 && tcp) allow-related",
         "from-lport 4000 (inport == @sg_rules && ip4 && udp.src == 68 && udp.dst == 67) allow",
+        "from-lport 4000 (inport == @sg_rules && ip6 && udp.src == 546 && udp.dst == 547) allow",
         "from-lport 4000 (inport == @sg_rules && (nd || nd_rs)) allow",
         "to-lport 4000 (outport == @sg_rules && (nd || nd_ra)) allow",
         "from-lport 500 (inport == @sg_rules && ip) drop",

@@ -18,6 +18,11 @@ look() {
     shown4=$(ip -4 rule show | tr '\n\t' '  ')
     shown6=$(ip -6 rule show 2>/dev/null | tr '\n\t' '  ')
 }
+fit() { # address/length: a DHCPv6 client may have it with another length, which replace keeps
+    ip -6 -o address show dev "$nic" to "${1%/*}" | while read -r _ _ _ address _; do
+        [ "$address" = "$1" ] || ip address del "$address" dev "$nic"
+    done
+}
 forget_rules() { # family
     ip -"$1" rule show | while read -r number _ address _ table _; do
         [ "$number" = 10100: ] || continue

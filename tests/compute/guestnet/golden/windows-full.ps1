@@ -13,6 +13,9 @@ function Set-Nic($mac, $name, $mtu, $addresses, $routes, $dns, $first) {
   if ($addresses.Count -gt 0) {
     Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv4 -Dhcp Disabled
   }
+  if (@($addresses | Where-Object { $_.Ip -match ':' }).Count -gt 0) {
+    Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv6 -Dhcp Disabled
+  }
   foreach ($one in $addresses) {
     $have = Get-NetIPAddress -InterfaceIndex $index -IPAddress $one.Ip -ErrorAction SilentlyContinue
     if ($have) {
@@ -51,6 +54,7 @@ function Set-Nic($mac, $name, $mtu, $addresses, $routes, $dns, $first) {
   }
 }
 try {
+  Set-NetIPv6Protocol -RandomizeIdentifiers Disabled
   Set-Nic '52-54-00-00-00-01' 'eth0' 1442 @(@{Ip='10.0.0.5'; Length=24; Skip=$false}) @(@{To='10.0.0.0/16'; Via='10.0.0.1'; Metric=5}, @{To='0.0.0.0/0'; Via='10.0.0.1'; Metric=500}) @('10.0.0.2', '2001:db8:53::1') $true
   Set-Nic '52-54-00-00-00-02' 'eth1' 1500 @(@{Ip='203.0.113.11'; Length=24; Skip=$false}, @{Ip='203.0.113.12'; Length=24; Skip=$true}, @{Ip='198.51.100.7'; Length=25; Skip=$true}, @{Ip='2001:db8:113::11'; Length=64; Skip=$false}) @(@{To='0.0.0.0/0'; Via='203.0.113.1'; Metric=5}, @{To='192.0.2.0/24'; Via='198.51.100.1'; Metric=5}, @{To='192.0.9.1/32'; Via='198.51.100.1'; Metric=5}, @{To='::/0'; Via='2001:db8:113::1'; Metric=5}, @{To='0.0.0.0/0'; Via='198.51.100.1'; Metric=500}) @() $false
   Set-Nic '52-54-00-00-00-03' 'eth2' 1442 @(@{Ip='10.0.1.9'; Length=24; Skip=$false}) @(@{To='0.0.0.0/0'; Via='10.0.1.1'; Metric=500}) @() $false

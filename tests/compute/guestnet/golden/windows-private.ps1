@@ -13,6 +13,9 @@ function Set-Nic($mac, $name, $mtu, $addresses, $routes, $dns, $first) {
   if ($addresses.Count -gt 0) {
     Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv4 -Dhcp Disabled
   }
+  if (@($addresses | Where-Object { $_.Ip -match ':' }).Count -gt 0) {
+    Set-NetIPInterface -InterfaceIndex $index -AddressFamily IPv6 -Dhcp Disabled
+  }
   foreach ($one in $addresses) {
     $have = Get-NetIPAddress -InterfaceIndex $index -IPAddress $one.Ip -ErrorAction SilentlyContinue
     if ($have) {
