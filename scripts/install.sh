@@ -59,7 +59,7 @@ fi
 scripts/python_env.sh "$lock"
 
 want=$(stamp package-lock.json)
-if [ "$(cat "$state/stamps/npm" 2>/dev/null)" != "$want" ] || [ ! -d node_modules ]; then
+if [ "$(cat "$state/stamps/npm" 2>/dev/null)" != "$want" ] || [ ! -e node_modules/.package-lock.json ]; then
     say "npm: installing the locked browser libraries"
     npm ci --silent --no-audit --no-fund
     printf %s "$want" > "$state/stamps/npm"
