@@ -1,10 +1,13 @@
 """What a request says, checked."""
 
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
@@ -14,21 +17,27 @@ from scloud.resources.models import Region
 
 def valid(shape: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
     """Return the request's body, checked against its shape. Raises DRF's ValidationError."""
-    refuse_other_types(shape, request.data)
+    refuse_what_is_not_described(shape, request.data)
     return _checked(shape(data=request.data))
 
 
-def refuse_other_types(shape: type[BaseSerializer[Any]], data: Any) -> None:
-    """Raise DRF's ValidationError if a body has a value of another JSON type than described.
+def refuse_what_is_not_described(shape: type[BaseSerializer[Any]], data: Any) -> None:
+    """Raise DRF's ValidationError for a field, or a JSON type of a value, that is not described.
 
     It names all that is wrong with the body, not only that.
     """
     serializer = shape(data=data)
-    wrong = _wrong_types(serializer, data)
+    wrong = _not_described(serializer, data)
     if wrong:
         serializer.is_valid()
         errors: dict[str, Any] = dict(serializer.errors)
         raise serializers.ValidationError({**errors, **wrong})
+
+
+def refuse_fields(data: Any) -> None:
+    """Raise DRF's ValidationError if a body has a field where none is described."""
+    if isinstance(data, Mapping) and data:
+        raise serializers.ValidationError(_unknown(data, ()))
 
 
 def valid_query(shape: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
@@ -42,25 +51,43 @@ def _checked(serializer: BaseSerializer[Any]) -> dict[str, Any]:
     return data
 
 
-def _wrong_types(field: Any, value: Any) -> Any:
-    """Return DRF's details of what has another JSON type than the document says, else nothing.
+def _unknown(data: Mapping[str, Any], known: Collection[str]) -> dict[str, list[ErrorDetail]]:
+    """Return what is wrong with the fields of a body that are not described.
+
+    DRF would leave them out, so that a misspelt option is not used and nobody hears of it.
+    """
+    found = {}
+    for name in data:
+        if name in known:
+            continue
+        text = _("There is no such field here.")
+        close = get_close_matches(str(name)[:100], known, n=1)
+        if close:
+            text = _("There is no such field here; there is %(name)s.") % {"name": close[0]}
+        found[str(name)[:100]] = [ErrorDetail(text, code="unknown_field")]
+    return found
+
+
+def _not_described(field: Any, value: Any) -> Any:
+    """Return DRF's details of what the document does not describe, else nothing.
 
     DRF itself reads 5 for a text and "5" or true for a number: what a mistaken program sends would
-    be guessed at. Values of fields that are not known are nobody's business.
+    be guessed at.
     """
     if value is None:
         return None  # whether null is allowed is the field's own business
     if isinstance(field, serializers.Serializer) and isinstance(value, dict):
-        found = {
-            name: _wrong_types(one, value[name])
+        wrong = {
+            name: _not_described(one, value[name])
             for name, one in field.fields.items()
             if name in value
         }
-        return {name: wrong for name, wrong in found.items() if wrong}
+        found = {name: one for name, one in wrong.items() if one}
+        return {**found, **_unknown(value, field.fields.keys())}
     if isinstance(field, serializers.ListField | serializers.ListSerializer):
         if not isinstance(value, list):
             return None  # DRF says so
-        rows = [_wrong_types(field.child, one) for one in value]
+        rows = [_not_described(field.child, one) for one in value]
         return {str(index): wrong for index, wrong in enumerate(rows) if wrong}
     for kinds, types, message in _JSON_TYPES:
         if isinstance(field, kinds):

@@ -29,6 +29,7 @@ NAMES: Final[Mapping[str, str]] = {
     "GET security-groups/rules.csv": "export_security_group_rules",
     "POST api-keys/set-networks": "set_api_key_networks",
     "POST subscriptions/renewal-quote": "quote_subscription_renewal",
+    "POST subscriptions/end-quote": "quote_subscription_end",
     "POST subscriptions/set-auto-renew": "set_subscription_auto_renew",
 }
 # First parts of paths that group collections and name nothing themselves.
@@ -174,6 +175,12 @@ class ApiSchema(AutoSchema):
             places = field.decimal_places or 0
             whole = (field.max_digits or 0) - places
             schema["pattern"] = rf"^-?[0-9]{{1,{whole}}}(\.[0-9]{{1,{places}}})?$"
+        return schema
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> Document:
+        schema: Document = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]  # spectacular's own
+        if direction == "request":
+            schema["additionalProperties"] = False
         return schema
 
     def _get_paginator(self) -> Any:

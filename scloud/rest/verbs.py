@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from scloud.jobs.models import Job
 from scloud.rest.fields import Lines
-from scloud.rest.inputs import refuse_other_types, valid
+from scloud.rest.inputs import refuse_fields, refuse_what_is_not_described, valid
 from scloud.rest.views import ResourceViewSet
 from scloud.tenancy.actor import Actor
 from scloud.verbs import actions, inputs, refusals
@@ -115,7 +115,7 @@ class VerbViewSet(ResourceViewSet):
         assert verb.route.quote is not None
         row = self.get_object()
         shape = verb.route.quote.input
-        refuse_other_types(shape, request.data)
+        refuse_what_is_not_described(shape, request.data)
         values = inputs.arguments(verb, self.actor, row, request.data, shape=shape)
         return Response(actions.price(verb, actor=self.actor, row=row, **values).as_dict())
 
@@ -151,10 +151,10 @@ def routed(view_set: type[VerbViewSet]) -> type[VerbViewSet]:
 
 
 def _body(verb: Verb, request: Request) -> Any:
-    # A verb without input reads no body, whatever was sent.
     if verb.input is None:
+        refuse_fields(request.data)
         return {}
-    refuse_other_types(verb.input, request.data)
+    refuse_what_is_not_described(verb.input, request.data)
     return request.data
 
 

@@ -141,6 +141,45 @@ def test_all_wrong_fields_are_named_at_once(program: Program, ready: Platform) -
     assert {"region", "cluster", "vcpus", "quote_token"} <= named
 
 
+def test_a_field_that_is_not_described_is_refused_by_its_name(
+    program: Program, ready: Platform, order: Order, bought: Bought
+) -> None:
+    """Left out in silence, a misspelt option makes something else than what was asked for."""
+    body = order(ready)
+    error = program.post("/vms/quote", {**body, "user_dat": "#!/bin/sh"}).error(
+        400, "invalid_input", "user_dat"
+    )
+    assert error["reason"] == "unknown_field"
+    assert "user_data" in error["message"]
+    # Deeper in the body, and beside other mistakes.
+    rule = {"direction": "ingress", "protocl": "tcp"}
+    error = program.post("/security-groups", {"name": "a", "rules": [rule], "zz": 1}).error(
+        400, "invalid_input"
+    )
+    named = {row["field"]: row["code"] for row in error["errors"]}
+    assert named["rules.0.protocl"] == named["zz"] == "unknown_field"
+    # A verb that takes nothing, and one that is asked for its price.
+    [vm] = bought()
+    with scopes_disabled():
+        settle(VM.objects.get(pk=vm["id"]))
+    program.post(f"/vms/{vm['id']}/power-off", {"force": True}).error(400, "invalid_input", "force")
+    program.post(f"/vms/{vm['id']}/modify/quote", {"vcpu": 1}).error(400, "invalid_input")
+    assert program.get(f"/vms/{vm['id']}").body["status"] == "running"
+    assert program.post(f"/vms/{vm['id']}/power-off", {}).status == 202
+
+
+def test_no_request_may_have_fields_that_are_not_described(schema: dict[str, Any]) -> None:
+    described = schema["components"]["schemas"]
+    sent = {
+        body["schema"]["$ref"].rpartition("/")[2]
+        for _method, _path, operation in operations(schema)
+        for body in operation.get("requestBody", {}).get("content", {}).values()
+        if "$ref" in body["schema"]
+    }
+    assert len(sent) > 20
+    assert [name for name in sent if described[name].get("additionalProperties") is not False] == []
+
+
 @pytest.mark.parametrize(
     ("secret", "code"),
     [
