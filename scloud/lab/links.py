@@ -60,11 +60,16 @@ def netns_exists(netns: str) -> bool:
     return Path(f"/run/netns/{netns}").exists()
 
 
-def ensure_bridge(name: str, addresses: list[str]) -> None:
+#: Of the networks that carry tunnels and segments: as wide as switches of data centres let through,
+#: so that a segment or an underlay of jumbo frames can be tried.
+WIDE_MTU_BYTES = 9216
+
+
+def ensure_bridge(name: str, addresses: list[str], *, mtu_bytes: int = 1500) -> None:
     if not exists(name):
         run("ip", "link", "add", name, "type", "bridge", "forward_delay", "0", "stp_state", "0")
         run("sysctl", "-qw", f"net.ipv6.conf.{name}.accept_ra=0", check=False)
-    run("ip", "link", "set", name, "up")
+    run("ip", "link", "set", name, "mtu", str(mtu_bytes), "up")
     for address in addresses:
         if ":" in address:
             run("ip", "-6", "address", "replace", address, "dev", name, "nodad")
@@ -96,9 +101,10 @@ def delete_netns(name: str) -> None:
         Path(f"/run/netns/{name}").unlink(missing_ok=True)
 
 
-def plug(outer: str, bridge: str, netns: str, inner: str) -> None:
+def plug(outer: str, bridge: str, netns: str, inner: str, *, mtu_bytes: int = 1500) -> None:
     """A fresh veth pair: ``outer`` on the bridge, ``inner`` inside the namespace."""
     delete_link(outer)
     run("ip", "link", "add", outer, "type", "veth", "peer", "name", inner, "netns", netns)
-    run("ip", "link", "set", outer, "master", bridge, "up")
-    run("ip", "-n", netns, "link", "set", inner, "up")
+    mtu = ("mtu", str(mtu_bytes))
+    run("ip", "link", "set", outer, "master", bridge, *mtu, "up")
+    run("ip", "-n", netns, "link", "set", inner, *mtu, "up")

@@ -275,8 +275,9 @@ def _up_host(host: HostPlan, with_kvm: bool) -> None:
     host.run.mkdir(parents=True)
     links.ensure_netns(host.netns)
     links.plug(host.link("m"), lab.management_bridge, host.netns, "mgmt0")
-    links.plug(host.link("t"), lab.tunnel_bridge, host.netns, "phy0")
-    links.plug(host.link("x"), lab.external_bridge, host.netns, "ext0")
+    wide = links.WIDE_MTU_BYTES
+    links.plug(host.link("t"), lab.tunnel_bridge, host.netns, "phy0", mtu_bytes=wide)
+    links.plug(host.link("x"), lab.external_bridge, host.netns, "ext0", mtu_bytes=wide)
     run("ip", "-n", host.netns, "address", "replace", f"{host.address}/24", "dev", "mgmt0")
     for outer, inner in ((host.link("x"), "ext0"), (host.link("t"), "phy0")):
         links.offload_off(outer)
@@ -375,7 +376,7 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
                 host.hostname, check=False)  # fmt: skip
         (lab.state / "lab.env").write_text(f"index={lab.index}\nhosts={lab.host_count}\n")
         links.ensure_bridge(lab.management_bridge, [f"{lab.management_address}/24"])
-        links.ensure_bridge(lab.tunnel_bridge, [])
+        links.ensure_bridge(lab.tunnel_bridge, [], mtu_bytes=links.WIDE_MTU_BYTES)
         _ensure_external(lab)
         links.offload_off(lab.tunnel_bridge)
         with ThreadPoolExecutor(max_workers=lab.host_count + 1) as pool:
@@ -393,7 +394,7 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
 def _ensure_external(lab: Lab) -> None:
     """The bridge that stands for the world outside, with the outer machine as every gateway."""
     addresses = [address for one in lab.segments for address in one.interfaces]
-    links.ensure_bridge(lab.external_bridge, addresses)
+    links.ensure_bridge(lab.external_bridge, addresses, mtu_bytes=links.WIDE_MTU_BYTES)
     links.offload_off(lab.external_bridge)
 
 

@@ -58,6 +58,11 @@ class Stage:
     instance: str
     renderer: scripts.Renderer
 
+    @property
+    def reads_tables(self) -> bool:
+        """What ``compute.rules.guests.reads_tables`` says of the guest's image."""
+        return self.renderer is not scripts.Renderer.NETWORK_MANAGER
+
     def nics(
         self, addresses: tuple[HeldAddress, ...], eni: HeldAddress | None
     ) -> tuple[GuestNic, ...]:
@@ -88,7 +93,7 @@ class Stage:
 
     def write_seed(self, nics: tuple[GuestNic, ...]) -> None:
         meta = {"instance-id": self.instance, "local-hostname": "outside"}
-        network = json.dumps(netplan.network_config(plan(nics)))
+        network = json.dumps(netplan.network_config(plan(nics), tables=self.reads_tables))
         self.guest.write_seed(json.dumps(meta), "#cloud-config\n{}\n", network)
 
     def apply(self, nics: tuple[GuestNic, ...]) -> None:
@@ -189,6 +194,10 @@ def test_every_address_answers_from_outside_at_boot_and_after_every_change(stage
     stage.write_seed(nics)
     stage.guest.create()
     _await_boot(stage)
+    if not stage.reads_tables:
+        # Its first boot has one egress for all; the platform brings the rest by the agent.
+        assert stage.seen_as(4) == str(a.interface.ip)
+        stage.apply(nics)
     for one in (a, b, p, six, eni):
         assert stage.answers(one, within_s=20), one
         assert stage.gateway_of(one) == str(one.gateway)

@@ -15,12 +15,13 @@ import pytest
 from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM
-from network.actions import enis, external_ips
+from network.actions import enis, external_ips, segments
 from network.models import Eni, ExternalIp, ExternalSegment, Nic
 from network.rules.eni_orders import EniOrder
 from network.sweeps import reconcile
 from scloud.lab import region as labs
 from scloud.lab.shell import run, succeeds, wait_for
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.life.test_on_real_hosts import settle, sh
@@ -74,10 +75,21 @@ def unbind(platform: RealPlatform, row: ExternalIp) -> None:
     assert (row.status, row.task, row.failure) == ("free", "", "")
 
 
-def bound_eni(platform: RealPlatform, vm: VM, of: ExternalSegment) -> Eni:
-    """Buy an external ENI and plug it into a VM."""
+def bound_eni(
+    platform: RealPlatform,
+    vm: VM,
+    of: ExternalSegment,
+    *,
+    bandwidth_mbps: int = 50,
+    grouped: bool = True,
+) -> Eni:
+    """Buy an external ENI, in the tenant's group or open to all, and plug it into a VM."""
     order = EniOrder(
-        region=platform.region, segment=of, bandwidth_mbps=50, group=platform.group, name="eni"
+        region=platform.region,
+        segment=of,
+        bandwidth_mbps=bandwidth_mbps,
+        group=platform.group if grouped else None,
+        name="eni",
     )
     quote = enis.quote_eni(actor=platform.actor, order=order)
     assert quote is not None
@@ -263,28 +275,82 @@ def test_ovns_programs_may_die_at_any_moment(real_platform: RealPlatform) -> Non
     assert [drift for drift in told if drift.problem != "foreign"] == []
 
 
+JUMBO_BYTES, TUNNELLED_JUMBO_BYTES = 9000, 8942
+# Of a ping over IPv4.
+HEADERS_BYTES = 28
+
+
+def reassembled(platform: RealPlatform, vm: VM) -> int:
+    """Return how many fragments a guest had to put together (RFC 4293, ipReasmReqds)."""
+    return int(sh(platform, vm, "awk '/^Ip: [0-9]/ { print $15 }' /proc/net/snmp"))
+
+
+def mtus(platform: RealPlatform, vm: VM) -> list[int]:
+    """Return the MTUs of the VM's own two NICs, as the guest has them."""
+    text = sh(platform, vm, "cat /sys/class/net/eth0/mtu /sys/class/net/eth1/mtu")
+    return [int(word) for word in text.split()]
+
+
+def whole_ping(address: str, mtu_bytes: int) -> bool:
+    """Whether a packet of that size comes back from outside in one piece."""
+    return succeeds(
+        "ping", "-n", "-q", "-c", "3", "-i", "0.3", "-W", "3", "-M", "do",
+        "-s", str(mtu_bytes - HEADERS_BYTES), address, timeout_s=20,
+    )  # fmt: skip
+
+
+def test_packets_are_as_large_as_the_networks_say(real_platform: RealPlatform) -> None:
+    """Jumbo frames: in a segment, and in tunnels between guests on two hosts.
+
+    A NIC on networks of different sizes has the smallest one's, while it is on them.
+    """
+    platform = real_platform
+    Region.objects.filter(pk=platform.region.pk).update(underlay_mtu_bytes=JUMBO_BYTES)
+    platform.region.refresh_from_db()
+    office, partners = segment(platform, "office"), segment(platform, "partners")
+    office.mtu_bytes = JUMBO_BYTES
+    segments.save_external_segment(actor=Actor.system(None), segment=office)
+    vm = platform.running_vm(agent=True, external_segment=office, external_bandwidth_mbps=100)
+    other = platform.running_vm(agent=True)
+    if other.host == vm.host:
+        migrate_vm(actor=Actor.system(platform.tenant), vm=other)
+        settle(platform, other)
+    assert other.host != vm.host
+    outside = ExternalIp.objects.get(target_id=vm.pk)
+
+    assert mtus(platform, vm) == [TUNNELLED_JUMBO_BYTES, JUMBO_BYTES]
+    assert answers(outside.address, within_s=20)
+    assert whole_ping(outside.address, JUMBO_BYTES)
+    inside = Nic.objects.get(vm_id=other.pk, index=0).private_addresses[0]
+    size = TUNNELLED_JUMBO_BYTES - HEADERS_BYTES
+    sh(platform, vm, f"ping -c 3 -W 5 -s {size} {inside}")
+    assert reassembled(platform, vm) == reassembled(platform, other) == 0
+
+    usual = buy_ip(platform.actor, partners, bandwidth_mbps=50)
+    bind(platform, usual, vm)
+    assert mtus(platform, vm) == [TUNNELLED_JUMBO_BYTES, 1500]
+    assert whole_ping(usual.address, 1500)
+    unbind(platform, usual)
+    assert mtus(platform, vm) == [TUNNELLED_JUMBO_BYTES, JUMBO_BYTES]
+    assert whole_ping(outside.address, JUMBO_BYTES)
+
+
 RATE_MBPS = 4
 SETTLED_S, MEASURED_S = 4.0, 10.0
 # Of TCP over IPv4 with time stamps, at an MTU of 1500.
 FRAME_BYTES, PAYLOAD_BYTES = 1514, 1448
 
 
-def test_the_bandwidth_of_an_external_ip_is_kept_in_both_directions(
+def test_the_bandwidth_of_external_ips_and_enis_is_kept_in_both_directions(
     real_platform: RealPlatform,
 ) -> None:
     """Within a tenth, whatever is offered; another one is felt at once."""
     platform = real_platform
-    vm = platform.running_vm(
-        agent=True,
-        external_segment=segment(platform, "office"),
-        external_bandwidth_mbps=RATE_MBPS,
-    )
+    office = segment(platform, "office")
+    vm = platform.running_vm(agent=True, external_segment=office, external_bandwidth_mbps=RATE_MBPS)
     row = ExternalIp.objects.get(target_id=vm.pk)
     assert answers(row.address, within_s=20)
-    out, into = sent_mbps(platform, vm, row), taken_mbps(platform, vm, row)
-    print(f"of {RATE_MBPS} Mb/s: out {out:.2f}, in {into:.2f}")
-    assert out == pytest.approx(RATE_MBPS, rel=0.1)
-    assert into == pytest.approx(RATE_MBPS, rel=0.1)
+    assert_rate(platform, vm, row.address, "eth1", RATE_MBPS)
 
     quote = external_ips.quote_bandwidth(
         actor=platform.actor, external_ip=row, bandwidth_mbps=RATE_MBPS // 2
@@ -294,30 +360,46 @@ def test_the_bandwidth_of_an_external_ip_is_kept_in_both_directions(
         quote_token=quote.token,
     )  # fmt: skip
     platform.run_jobs()
-    out, into = sent_mbps(platform, vm, row), taken_mbps(platform, vm, row)
-    print(f"of {RATE_MBPS // 2} Mb/s: out {out:.2f}, in {into:.2f}")
-    assert out == pytest.approx(RATE_MBPS / 2, rel=0.1)
-    assert into == pytest.approx(RATE_MBPS / 2, rel=0.1)
+    assert_rate(platform, vm, row.address, "eth1", RATE_MBPS // 2)
+
+    # An ENI in the same segment has a rate of its own.
+    eni = bound_eni(platform, vm, office, bandwidth_mbps=RATE_MBPS, grouped=False)
+    assert answers(eni.address, within_s=20)
+    assert_rate(platform, vm, eni.address, "eth2", RATE_MBPS)
 
 
-def sent_mbps(platform: RealPlatform, vm: VM, row: ExternalIp) -> float:
+def assert_rate(
+    platform: RealPlatform, vm: VM, address: str, device: str, rate_mbps: float
+) -> None:
+    """A guest's address sends and receives within a tenth of the rate, whatever is offered."""
+    out = sent_mbps(platform, vm, address)
+    into = taken_mbps(platform, vm, address, device)
+    print(f"{device}, of {rate_mbps} Mb/s: out {out:.2f}, in {into:.2f}")
+    assert out == pytest.approx(rate_mbps, rel=0.1)
+    assert into == pytest.approx(rate_mbps, rel=0.1)
+
+
+def sent_mbps(platform: RealPlatform, vm: VM, address: str) -> float:
     """Return what the outer machine gets of a guest that sends as fast as TCP lets it, in Mb/s.
 
     Headers count, as they do for the meter. The first seconds spend the burst.
     """
-    assert row.segment is not None
-    with socket.create_server((str(row.segment.gateway), 0)) as server:
-        server.settimeout(20)
-        port = server.getsockname()[1]
-        sh(
-            platform, vm,
-            f"(dd if=/dev/zero bs=64k | nc {row.segment.gateway} {port}) >/dev/null 2>&1 &",
-        )  # fmt: skip
-        link, _peer = server.accept()
-        with link:
-            link.settimeout(10)
-            _receive(link, SETTLED_S)
-            return _receive(link, MEASURED_S)
+    sh(platform, vm, "(dd if=/dev/zero bs=64k | nc -l -p 5001) >/dev/null 2>&1 &")
+    with connected(address, 5001) as link:
+        link.settimeout(10)
+        _receive(link, SETTLED_S)
+        return _receive(link, MEASURED_S)
+
+
+def connected(address: str, port: int) -> socket.socket:
+    """Return a connection to a guest's server, which may take a moment to listen."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return socket.create_connection((address, port), 5)
+        except OSError:
+            assert time.monotonic() < end, f"nobody listens at {address}"
+            time.sleep(0.2)
 
 
 def _receive(link: socket.socket, seconds: float) -> float:
@@ -330,7 +412,7 @@ def _receive(link: socket.socket, seconds: float) -> float:
     return total * 8 * FRAME_BYTES / PAYLOAD_BYTES / elapsed / 1e6
 
 
-def taken_mbps(platform: RealPlatform, vm: VM, row: ExternalIp) -> float:
+def taken_mbps(platform: RealPlatform, vm: VM, address: str, device: str) -> float:
     """Return what a guest gets of the outer machine that sends three times as much, in Mb/s."""
     ended = threading.Event()
 
@@ -340,7 +422,7 @@ def taken_mbps(platform: RealPlatform, vm: VM, row: ExternalIp) -> float:
             began, sent = time.monotonic(), 0
             while not ended.is_set():
                 if sent * 1042 * 8 < (time.monotonic() - began) * 3 * RATE_MBPS * 1e6:
-                    client.sendto(b"x" * 1000, (row.address, 9))
+                    client.sendto(b"x" * 1000, (address, 9))
                     sent += 1
                 else:
                     time.sleep(0.001)
@@ -349,7 +431,7 @@ def taken_mbps(platform: RealPlatform, vm: VM, row: ExternalIp) -> float:
         """The guest's own clock and counter, which a slow agent does not distort."""
         text = sh(
             platform, vm,
-            "cat /proc/uptime /sys/class/net/eth1/statistics/rx_bytes",
+            f"cat /proc/uptime /sys/class/net/{device}/statistics/rx_bytes",
         ).split()  # fmt: skip
         return float(text[0]), int(text[2])
 
