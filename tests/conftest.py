@@ -21,7 +21,7 @@ pytest_plugins = [
 
 
 # Fixtures that bring up the region in a box, or one like it.
-REGIONS = {"lab", "drivers_lab", "rig", "spare"}
+REGIONS = {"lab", "rig", "spare"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,11 +10,10 @@ from alarms.collecting.guests import Question, Way, ask_guest
 from alarms.readings import samples
 from alarms.store.base import SeriesKey
 from compute.hypervisor.base import DomainSpec, Hypervisor
-from tests.compute.drivers.conftest import drivers_lab, lab_rig
+from tests.compute.drivers.conftest import lab_rig
 from tests.compute.drivers.rig import Rig
-from tests.lab_fixture import lab
 
-__all__ = ["drivers_lab", "lab", "lab_rig"]
+__all__ = ["lab_rig"]
 
 pytestmark = pytest.mark.lab
 

@@ -1,6 +1,5 @@
 """Rigs for the driver contracts."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,22 +8,9 @@ from compute.hypervisor.base import HostRef
 from compute.storage.base import StorageRef
 from compute.storage.fake import FakeStorage
 from compute.storage.opening import open_storage
-from scloud.lab import images, region
-from scloud.lab.plan import Lab, lab_named
+from scloud.lab import images
+from scloud.lab.plan import Lab
 from tests.compute.drivers.rig import Rig, new_id
-from tests.lab_fixture import lab  # noqa: F401  used by name
-
-
-@pytest.fixture(scope="session")
-def drivers_lab(request: pytest.FixtureRequest) -> Lab:
-    """The lab of the test run, or the one named in SCLOUD_TEST_LAB (left up)."""
-    name = os.environ.get("SCLOUD_TEST_LAB")
-    if name is None:
-        found: Lab = request.getfixturevalue("lab")
-        return found
-    wanted = lab_named(name)
-    region.up(wanted)
-    return wanted
 
 
 def _fake_rig() -> Rig:
@@ -62,9 +48,9 @@ def _lab_rig(wanted: Lab) -> Rig:
 
 
 @pytest.fixture(scope="session")
-def lab_rig(drivers_lab: Lab) -> Iterator[Rig]:
+def lab_rig(lab: Lab) -> Iterator[Rig]:
     """The real drivers."""
-    rig = _lab_rig(drivers_lab)
+    rig = _lab_rig(lab)
     yield rig
     rig.clean()
 

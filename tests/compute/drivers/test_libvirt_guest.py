@@ -201,11 +201,11 @@ def test_memory_that_a_guest_cannot_take_counts_all_the_same(lab_rig: Rig) -> No
 
 
 @pytest.fixture
-def small_pool(lab_rig: Rig, drivers_lab: Lab) -> Iterator[Path]:
+def small_pool(lab_rig: Rig, lab: Lab) -> Iterator[Path]:
     """A file system of 32 MB that only the first host has."""
-    place = drivers_lab.storage / new_id("small")
+    place = lab.storage / new_id("small")
     place.mkdir()
-    first = drivers_lab.hosts[0]
+    first = lab.hosts[0]
     region.in_host(first, "mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place))
     yield place
     region.in_host(first, "umount", "-l", str(place))
@@ -213,9 +213,9 @@ def small_pool(lab_rig: Rig, drivers_lab: Lab) -> Iterator[Path]:
 
 
 def test_a_full_storage_pauses_the_guest_and_room_lets_it_go_on(
-    lab_rig: Rig, drivers_lab: Lab, small_pool: Path
+    lab_rig: Rig, lab: Lab, small_pool: Path
 ) -> None:
-    rig, spec, first = lab_rig, lab_rig.started(), drivers_lab.hosts[0]
+    rig, spec, first = lab_rig, lab_rig.started(), lab.hosts[0]
     rig.wait_for_agent(spec.uuid)
     h, disk_id, file = rig.hypervisor, new_id("disk"), small_pool / "thin.qcow2"
     region.in_host(first, "qemu-img", "create", "-q", "-f", "qcow2", str(file), "1G")
@@ -392,10 +392,10 @@ def test_foreign_domains_are_neither_shown_nor_touched(lab_rig: Rig) -> None:
         conn.close()
 
 
-def test_a_crashed_guest_is_told_from_a_stopped_one(lab_rig: Rig, drivers_lab: Lab) -> None:
+def test_a_crashed_guest_is_told_from_a_stopped_one(lab_rig: Rig, lab: Lab) -> None:
     rig, h = lab_rig, lab_rig.hypervisor
     spec = rig.started()
-    host = next(one for one in drivers_lab.hosts if one.uri == rig.here.uri)
+    host = next(one for one in lab.hosts if one.uri == rig.here.uri)
     pid = region.in_host(host, "cat", f"/run/libvirt/qemu/{spec.name}.pid").strip()
     region.in_host(host, "kill", "-9", pid)
     rig.wait_for_power(spec.uuid, PowerState.CRASHED, timeout_s=10)
@@ -405,11 +405,11 @@ def test_a_crashed_guest_is_told_from_a_stopped_one(lab_rig: Rig, drivers_lab: L
 
 
 def test_a_restart_of_libvirtd_is_survived_by_guest_and_driver(
-    lab_rig: Rig, drivers_lab: Lab
+    lab_rig: Rig, lab: Lab
 ) -> None:
     rig, h = lab_rig, lab_rig.hypervisor
     spec = rig.started()
-    host = next(one for one in drivers_lab.hosts if one.uri == rig.here.uri)
+    host = next(one for one in lab.hosts if one.uri == rig.here.uri)
     region.kill_libvirtd(host, hold=True)
     try:
         for _ in range(2):
@@ -496,10 +496,10 @@ def test_an_agent_that_hangs_and_a_guest_that_ignores_us_keep_nobody_waiting(lab
     assert h.observe(spec.uuid).power_state is PowerState.STOPPED
 
 
-def test_a_host_that_freezes_is_given_up_and_found_again(lab_rig: Rig, drivers_lab: Lab) -> None:
+def test_a_host_that_freezes_is_given_up_and_found_again(lab_rig: Rig, lab: Lab) -> None:
     rig, h = lab_rig, lab_rig.hypervisor
     h.observe_all()
-    host = next(one for one in drivers_lab.hosts if one.uri == rig.here.uri)
+    host = next(one for one in lab.hosts if one.uri == rig.here.uri)
     pid = region.in_host(host, "pidof", "libvirtd").strip()
     region.in_host(host, "kill", "-STOP", pid)
     try:
@@ -524,11 +524,11 @@ def _answers(hypervisor: Hypervisor) -> bool:
 
 
 def test_an_interrupted_start_is_told_and_forgotten_when_libvirt_restarts(
-    lab_rig: Rig, drivers_lab: Lab
+    lab_rig: Rig, lab: Lab
 ) -> None:
     rig, h = lab_rig, lab_rig.hypervisor
     spec = rig.started()
-    host = next(one for one in drivers_lab.hosts if one.uri == rig.here.uri)
+    host = next(one for one in lab.hosts if one.uri == rig.here.uri)
     state = host.run / "libvirt/qemu" / f"{spec.name}.xml"
     started = state.read_text()
     h.power_off(spec.uuid)

@@ -21,7 +21,7 @@ import pytest
 from network.fabric import fake, ovn
 from network.fabric.base import Fabric
 from scloud.lab import region
-from scloud.lab.plan import Lab, lab_named
+from scloud.lab.plan import Lab
 from tests.network.fabric.site import Site
 
 SCHEMAS = Path("/usr/share/ovn")
@@ -175,13 +175,6 @@ def open_fabric(request: pytest.FixtureRequest) -> Iterator[Opener]:
     yield opener
     for fabric in opened:
         fabric.close()
-
-
-@pytest.fixture(scope="module")
-def lab() -> Lab:
-    found = lab_named(os.environ.get("SCLOUD_TEST_LAB", "test"))
-    region.up(found)
-    return found
 
 
 @pytest.fixture(scope="module")
