@@ -199,6 +199,36 @@ def test_what_the_fabric_lost_of_it_is_drift_and_is_put_right(
 
 
 @pytest.mark.usefixtures("scoped")
+def test_without_its_job_the_reconciler_does_the_same(
+    world: fake.World, subnet: Subnet, actor: Actor, run_jobs: RunJobs, region: Region
+) -> None:
+    """The rows are committed, and the worker was killed before it wrote anything."""
+
+    def lose_the_job() -> None:
+        with scopes_disabled():
+            Job.objects.filter(status="queued").update(status="failed")
+
+    (nic,) = nics_of(subnet, "vm-a")
+    plumbing.ensure_nic_ports([nic])
+    turn_on_ipv6(actor=actor, subnet=subnet)
+    lose_the_job()
+    assert all(one.repaired for one in reconcile(region))
+    assert in_fabric(world, subnet).ipv6 is not None
+    assert fresh(nic).ipv6 in port_in(world, nic).addresses
+    subnet.refresh_from_db()
+    assert status_of(subnet) == status_of(fresh(nic)) == Status.AVAILABLE
+
+    plumbing.remove_nic_ports([nic])
+    release_nics("vm-a")
+    turn_off_ipv6(actor=actor, subnet=subnet)
+    lose_the_job()
+    assert all(one.repaired for one in reconcile(region))
+    assert in_fabric(world, subnet).ipv6 is None
+    subnet.refresh_from_db()
+    assert status_of(subnet) == Status.AVAILABLE
+
+
+@pytest.mark.usefixtures("scoped")
 def test_guests_are_told_soon_by_who_looks_after_them(
     subnet: Subnet,
     actor: Actor,
