@@ -14,6 +14,7 @@ from ipaddress import (
 
 from django.db.models import F
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from billing import quotas
 from network.actions.common import (
@@ -236,14 +237,17 @@ def turn_on_ipv6(*, actor: Actor, subnet: Subnet) -> Subnet:
     row: Subnet = locked(subnet)
     if row.ipv6_cidr:
         raise Conflict(
-            _("IPv6 is on in subnet %(name)s already.") % {"name": row.name}, code="ipv6_is_on"
+            _("IPv6 is already on in subnet %(name)s.") % {"name": row.name}, code="ipv6_is_on"
         )
     row.ipv6_cidr = _ipv6_range(vpc, row.network)
     row.save(update_fields=["ipv6_cidr"])
     audit.note(row, before={"ipv6_cidr": ""}, after={"ipv6_cidr": row.ipv6_cidr})
     changed(row)
-    # All at once: a subnet may have thousands, and one job applies them.
-    Nic.objects.filter(subnet=row, port_wanted=True).update(
+    # All at once: a subnet may have thousands, and one job applies them. Locked by ID first, as
+    # workers do that note what they have applied: otherwise each could wait for the other.
+    wanted = Nic.objects.filter(subnet=row, port_wanted=True).order_by("pk")
+    nic_ids = list(wanted.select_for_update(no_key=True).values_list("pk", flat=True))
+    Nic.objects.filter(pk__in=nic_ids).update(
         generation=F("generation") + 1, sync_error="", sync_error_detail=""
     )
     tell(row, "ipv6_turned_on", ipv6_cidr=row.ipv6_cidr)
@@ -270,7 +274,7 @@ def turn_off_ipv6(*, actor: Actor, subnet: Subnet) -> Subnet:
     row: Subnet = locked(subnet)
     if not row.ipv6_cidr:
         raise Conflict(
-            _("IPv6 is off in subnet %(name)s already.") % {"name": row.name}, code="ipv6_is_off"
+            _("IPv6 is already off in subnet %(name)s.") % {"name": row.name}, code="ipv6_is_off"
         )
     nics = Nic.objects.filter(subnet=row).count()
     leaving = PrivateAddress.objects.filter(subnet=row, leaving__isnull=False).count()
@@ -278,17 +282,26 @@ def turn_off_ipv6(*, actor: Actor, subnet: Subnet) -> Subnet:
     numbers = {"nics": nics, "leaving": leaving, "dns_servers": servers}
     if nics or leaving:
         raise Conflict(
-            _("%(count)s network interfaces have IPv6 addresses of subnet %(name)s.")
+            ngettext(
+                "%(count)s network interface has an IPv6 address in subnet %(name)s.",
+                "%(count)s network interfaces have IPv6 addresses in subnet %(name)s.",
+                nics + leaving,
+            )
             % {"name": row.name, "count": nics + leaving},
             code="ipv6_in_use",
             remedy=_(
-                "Move the VMs to another subnet or destroy them, also those in the recycle bin."
+                "Move the VMs to another subnet or destroy them, including those in the recycle "
+                "bin, and delete the ENIs in the subnet."
             ),
             numbers=numbers,
         )
     if servers:
         raise Conflict(
-            _("Subnet %(name)s has %(count)s IPv6 DNS servers.")
+            ngettext(
+                "Subnet %(name)s has %(count)s IPv6 DNS server.",
+                "Subnet %(name)s has %(count)s IPv6 DNS servers.",
+                servers,
+            )
             % {"name": row.name, "count": servers},
             code="ipv6_in_use",
             remedy=_("Remove them from its DNS servers first."),
@@ -366,7 +379,7 @@ def _checked_dns(
     six = [one for one in found if one.version == 6]
     if six and not ipv6:
         raise InvalidInput(
-            _("VMs of this subnet have no IPv6 address to ask %(address)s from.")
+            _("VMs in this subnet have no IPv6 address and cannot reach %(address)s.")
             % {"address": six[0]},
             code="dns_needs_ipv6",
             field="dns_servers",

@@ -43,6 +43,8 @@ LISTENER_REPORT: Final = 143
 LISTENER_ROUTERS: Final = IPv6Address("ff02::16")
 #: The UDP ports of client and server by IP version (RFC 2131, RFC 8415).
 DHCP_PORTS: Final = {4: (68, 67), 6: (546, 547)}
+#: Where DHCPv6 clients send to; OVN answers there alone, and tells nobody another address.
+DHCPV6_SERVERS: Final = IPv6Address("ff02::1:2")
 
 _RANK: Final = {RulePriority.HIGH: 0, RulePriority.MEDIUM: 1, RulePriority.LOW: 2}
 
@@ -146,4 +148,5 @@ def _always(direction: str, packet: Packet) -> bool:
         direction == RuleDirection.OUT
         and packet.protocol == UDP
         and (packet.source_port, packet.port) == DHCP_PORTS[packet.source.version]
+        and (packet.source.version == 4 or packet.destination == DHCPV6_SERVERS)
     )

@@ -39,10 +39,10 @@ def vpc_refusal(vpc: Vpc, verb: str) -> str:
 def subnet_refusal(subnet: Subnet, verb: str) -> str:
     """Reads ``address_count``."""
     if verb == "turn_on_ipv6" and subnet.ipv6_cidr:
-        return _("IPv6 is on already.")
+        return _("IPv6 is already on.")
     if verb == "turn_off_ipv6":
         if not subnet.ipv6_cidr:
-            return _("IPv6 is off already.")
+            return _("IPv6 is already off.")
         if _count(subnet, "address_count"):
             return _("Cannot be turned off while VMs use it, including VMs in the recycle bin.")
         if subnet.ipv6_dns_servers:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import F
 from django.utils.translation import gettext as _
 
 from network.models import (
@@ -95,9 +94,11 @@ class SyncSubnet(SyncHandler):
 
 
 class SyncSubnetNics(SyncSubnet):
-    """``network.sync_subnet_nics``: a subnet, and every NIC in it that has not followed yet.
+    """``network.sync_subnet_nics``: a subnet, then every NIC in it.
 
-    A kind of its own: workers of releases that know no private IPv6 leave it alone.
+    Also those that count as applied: one that was applied just before the subnet has no DHCPv6, and
+    one that a worker of an earlier release applied has no IPv6 at all. A kind of its own: workers
+    of releases that know no private IPv6 leave it alone.
     """
 
     def steps(self, job: Job) -> Sequence[Step]:
@@ -109,14 +110,12 @@ class SyncSubnetNics(SyncSubnet):
         ]
 
     def _ports(self, context: Context) -> None:
-        behind = Nic.objects.select_related("region").filter(
-            subnet_id=context.job.target_id,
-            port_wanted=True,
-            applied_generation__lt=F("generation"),
+        nics = Nic.objects.select_related("region").filter(
+            subnet_id=context.job.target_id, port_wanted=True
         )
-        rest = list(behind.order_by("pk"))
-        for start in range(0, len(rest), NICS_AT_ONCE):
-            plumbing.ensure_nic_ports(rest[start : start + NICS_AT_ONCE])
+        found = list(nics.order_by("pk"))
+        for start in range(0, len(found), NICS_AT_ONCE):
+            plumbing.ensure_nic_ports(found[start : start + NICS_AT_ONCE])
 
     def _tell(self, context: Context) -> None:
         """Leave it to who looks after guests: there may be thousands, each with seconds of work."""

@@ -57,7 +57,7 @@ class SubnetForm(NameForm):
     ipv6 = forms.BooleanField(
         label=_("IPv6"),
         required=False,
-        help_text=_("Each VM gets a private IPv6 address besides. It can be turned on later."),
+        help_text=_("Each VM also gets a private IPv6 address. IPv6 can be turned on later."),
     )
     field_order = ("name", "cidr", "ipv6", "dns_servers", "remark")
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from network.actions import Defaults, NicRequest, create_nics
 from network.fabric import fake
 from network.fabric.base import Kind
-from network.models import NetworkDrift, Tombstone
+from network.models import NetworkDrift, Nic, Subnet, Tombstone, Vpc
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.resources.models import Region
@@ -55,6 +55,23 @@ def test_every_list_and_row_can_be_looked_at(admin: Client, filled: Defaults, mo
     assert admin.get(detail).status_code == 200
     assert admin.post(detail, {}).status_code == 403
     assert admin.get(reverse(f"admin:network_{model}_add")).status_code == 403
+
+
+def test_nics_are_found_by_their_private_ipv6_address(admin: Client, filled: Defaults) -> None:
+    changelist = reverse("admin:network_nic_changelist")
+    assert filled.subnet is not None
+    with scope(tenant=filled.vpc.tenant):
+        create_nics(subnet=filled.subnet, requests=[NicRequest(vm_id="vm-2")])
+        Vpc.objects.update(ipv6_cidr="fd12:3456:789a::/48")
+        Subnet.objects.filter(pk=filled.subnet.pk).update(ipv6_cidr="fd12:3456:789a::/64")
+        nic = Nic.objects.select_related("subnet").get(vm_id="vm-2")
+    listed = admin.get(changelist, {"q": str(nic.ipv6)})
+    assert [row.pk for row in listed.context["cl"].result_list] == [nic.pk]
+    assert len(admin.get(changelist, {"q": "fd12:3456"}).context["cl"].result_list) == 2
+    # By what a column has as well.
+    assert len(admin.get(changelist, {"q": nic.mac}).context["cl"].result_list) == 1
+    detail = admin.get(reverse("admin:network_nic_change", args=[nic.pk]))
+    assert str(nic.ipv6) in detail.content.decode()
 
 
 def test_a_row_is_applied_again_by_a_job(admin: Client, filled: Defaults) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import pytest
 
@@ -137,6 +137,13 @@ def test_asking_for_an_ipv6_address_is_always_allowed_and_giving_one_is_not(
         port=port, source_port=source_port,
     )  # fmt: skip
     assert decides([], direction, dhcp).startswith(said)
+
+
+@pytest.mark.parametrize("destination", [OTHER6, ip_address("fe80::2"), ip_address("ff02::1")])
+def test_the_ports_of_dhcpv6_are_no_way_to_anybody_else(destination: IPv6Address) -> None:
+    """Else a guest that may send nothing could send to everybody by these ports."""
+    packet = Packet(source=OWN6, destination=destination, protocol=UDP, port=547, source_port=546)
+    assert decides([], "out", packet).startswith("drop")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_interface
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -143,6 +145,22 @@ def test_of_more_nics_than_one_turn_takes_none_is_left_out(
 
 
 @pytest.mark.usefixtures("scoped")
+def test_a_nic_that_was_applied_before_its_subnet_is_applied_again(
+    world: fake.World, subnet: Subnet, actor: Actor, run_jobs: RunJobs
+) -> None:
+    """Its port was written without DHCPv6, which was not there yet, or by an older worker."""
+    (nic,) = nics_of(subnet, "vm-a")
+    plumbing.ensure_nic_ports([nic])
+    before = port_in(world, nic)
+    turn_on_ipv6(actor=actor, subnet=subnet)
+    plumbing.ensure_nic_ports([nic])
+    assert status_of(fresh(nic)) == Status.AVAILABLE
+    world.things[nic.region_id, Kind.PORT, before.name] = before
+    run_jobs()
+    assert fresh(nic).ipv6 in port_in(world, nic).addresses
+
+
+@pytest.mark.usefixtures("scoped")
 def test_the_job_may_run_again_and_changes_nothing_then(
     world: fake.World, subnet: Subnet, actor: Actor, run_jobs: RunJobs, region: Region
 ) -> None:
@@ -178,6 +196,36 @@ def test_what_the_fabric_lost_of_it_is_drift_and_is_put_right(
     assert all(one.repaired for one in reconcile(region))
     assert world.things == there
     assert reconcile(region) == []
+
+
+@pytest.mark.usefixtures("scoped")
+def test_without_its_job_the_reconciler_does_the_same(
+    world: fake.World, subnet: Subnet, actor: Actor, run_jobs: RunJobs, region: Region
+) -> None:
+    """The rows are committed, and the worker was killed before it wrote anything."""
+
+    def lose_the_job() -> None:
+        with scopes_disabled():
+            Job.objects.filter(status="queued").update(status="failed")
+
+    (nic,) = nics_of(subnet, "vm-a")
+    plumbing.ensure_nic_ports([nic])
+    turn_on_ipv6(actor=actor, subnet=subnet)
+    lose_the_job()
+    assert all(one.repaired for one in reconcile(region))
+    assert in_fabric(world, subnet).ipv6 is not None
+    assert fresh(nic).ipv6 in port_in(world, nic).addresses
+    subnet.refresh_from_db()
+    assert status_of(subnet) == status_of(fresh(nic)) == Status.AVAILABLE
+
+    plumbing.remove_nic_ports([nic])
+    release_nics("vm-a")
+    turn_off_ipv6(actor=actor, subnet=subnet)
+    lose_the_job()
+    assert all(one.repaired for one in reconcile(region))
+    assert in_fabric(world, subnet).ipv6 is None
+    subnet.refresh_from_db()
+    assert status_of(subnet) == Status.AVAILABLE
 
 
 @pytest.mark.usefixtures("scoped")
@@ -288,6 +336,7 @@ def test_it_is_turned_on_once_and_off_only_while_nobody_has_an_address(
     assert (refused.value.code, refused.value.numbers) == (
         "ipv6_in_use", {"nics": 1, "leaving": 0, "dns_servers": 0},
     )  # fmt: skip
+    assert "1 network interface has an IPv6 address" in refused.value.message
     assert refused.value.remedy
     subnet.refresh_from_db()
     assert subnet.ipv6_cidr
@@ -575,7 +624,7 @@ def test_in_the_console(console: Client, tenant: Tenant, subnet: Subnet) -> None
         in console.get(reverse("vpc-detail", args=[subnet.vpc_id])).content.decode()
     )
     refused = console.post(reverse("subnet-turn-off-ipv6", args=[subnet.pk]))
-    assert "IPv6 addresses of subnet" in refused.content.decode()
+    assert "IPv6 address in subnet" in refused.content.decode()
     made = console.post(
         reverse("subnet-create", args=[subnet.vpc_id]),
         {"name": "six", "cidr": "10.0.5.0/24", "dns_servers": "", "remark": "", "ipv6": "on"},
@@ -583,3 +632,164 @@ def test_in_the_console(console: Client, tenant: Tenant, subnet: Subnet) -> None
     assert made.status_code < 400
     with scope(tenant=tenant):
         assert Subnet.objects.get(name="six").ipv6_cidr
+
+
+# --- at once
+
+
+def both(tenant: Tenant, first: Callable[[], object], second: Callable[[], object]) -> list[str]:
+    """Do both in transactions of their own, the second while the first is not committed yet.
+
+    Returns the codes of what was refused.
+    """
+    begun = threading.Event()
+    refused: list[str] = []
+    accidents: list[BaseException] = []
+
+    def attempt(work: Callable[[], object], *, leads: bool) -> None:
+        try:
+            with scope(tenant=tenant), transaction.atomic():
+                if not leads:
+                    begun.wait(10)
+                work()
+                if leads:
+                    begun.set()
+                    # The other one reaches the lock now and has to wait for the commit.
+                    time.sleep(0.3)
+        except Conflict as error:
+            refused.append(error.code)
+        except BaseException as error:
+            accidents.append(error)
+        finally:
+            begun.set()
+            connection.close()
+
+    threads = [
+        threading.Thread(target=attempt, args=(work,), kwargs={"leads": leads})
+        for work, leads in ((first, True), (second, False))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    if accidents:
+        raise accidents[0]
+    return refused
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("born_first", [True, False])
+def test_a_nic_that_is_born_while_ipv6_is_turned_on_has_it(
+    world: fake.World,
+    tenant: Tenant,
+    subnet: Subnet,
+    actor: Actor,
+    run_jobs: RunJobs,
+    born_first: bool,
+) -> None:
+    works: list[Callable[[], object]] = [
+        lambda: nics_of(subnet, "vm-a"),
+        lambda: turn_on_ipv6(actor=actor, subnet=subnet),
+    ]
+    first, second = works if born_first else reversed(works)
+    assert both(tenant, first, second) == []
+    with scope(tenant=tenant):
+        nic = Nic.objects.get(vm_id="vm-a")
+        run_jobs()
+        plumbing.ensure_nic_ports([nic])
+        assert fresh(nic).ipv6 is not None
+        assert fresh(nic).ipv6 in port_in(world, nic).addresses
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("born_first", [True, False])
+def test_a_nic_is_born_with_ipv6_or_after_it_was_turned_off(
+    tenant: Tenant, subnet: Subnet, actor: Actor, born_first: bool
+) -> None:
+    with scope(tenant=tenant):
+        turn_on_ipv6(actor=actor, subnet=subnet)
+    works: list[Callable[[], object]] = [
+        lambda: nics_of(subnet, "vm-a"),
+        lambda: turn_off_ipv6(actor=actor, subnet=subnet),
+    ]
+    first, second = works if born_first else reversed(works)
+    assert both(tenant, first, second) == (["ipv6_in_use"] if born_first else [])
+    with scope(tenant=tenant):
+        assert (fresh(Nic.objects.get()).ipv6 is not None) == born_first
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_that_turn_it_on_at_once_one_does(
+    tenant: Tenant, subnet: Subnet, actor: Actor
+) -> None:
+    def on() -> None:
+        turn_on_ipv6(actor=actor, subnet=subnet)
+
+    assert both(tenant, on, on) == ["ipv6_is_on"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_subnets_that_turn_it_on_at_once_are_in_one_range(
+    tenant: Tenant, subnet: Subnet, actor: Actor
+) -> None:
+    with scope(tenant=tenant):
+        other = create_subnet(actor=actor, vpc=subnet.vpc, name="b", cidr="10.0.5.0/24")
+    refused = both(
+        tenant,
+        lambda: turn_on_ipv6(actor=actor, subnet=subnet),
+        lambda: turn_on_ipv6(actor=actor, subnet=other),
+    )
+    assert refused == []
+    with scope(tenant=tenant):
+        whole = Vpc.objects.get(pk=subnet.vpc_id).ipv6_network
+        found = [one.ipv6_network for one in Subnet.objects.filter(vpc=subnet.vpc)]
+    assert whole is not None
+    assert all(one is not None and one.subnet_of(whole) for one in found)
+    assert len(set(found)) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_note_what_they_applied_meanwhile_are_in_nobodys_way(
+    tenant: Tenant, subnet: Subnet, actor: Actor
+) -> None:
+    """A worker notes NICs by ID, one after the other, in one transaction."""
+    with scope(tenant=tenant), transaction.atomic():
+        nics = nics_of(subnet, *(f"vm-{number}" for number in range(12)))
+    # Stored in one order, noted in the other.
+    late, early = next(
+        (one.pk, other.pk)
+        for place, one in enumerate(nics)
+        for other in nics[place + 1 :]
+        if one.pk > other.pk
+    )
+
+    def note() -> None:
+        Nic.objects.filter(pk=early).update(applied_generation=1)
+        turning.set()
+        time.sleep(0.5)
+        Nic.objects.filter(pk=late).update(applied_generation=1)
+
+    def turn_on() -> None:
+        turning.wait(10)
+        turn_on_ipv6(actor=actor, subnet=subnet)
+
+    turning = threading.Event()
+    accidents: list[BaseException] = []
+
+    def attempt(work: Callable[[], object]) -> None:
+        try:
+            with scope(tenant=tenant), transaction.atomic():
+                work()
+        except BaseException as error:
+            accidents.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=attempt, args=(work,)) for work in (note, turn_on)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert accidents == []
+    with scope(tenant=tenant):
+        assert {one.generation for one in Nic.objects.all()} == {2}

@@ -47,11 +47,12 @@ def group_acls(spec: SecurityGroupSpec) -> tuple[Acl, ...]:
     sends, receives = f"inport == @{group}", f"outport == @{group}"
     fixed = (
         Acl("dhcp", FROM_VM, _ALWAYS, f"{sends} && ip4 && udp.src == 68 && udp.dst == 67", "allow"),
+        # To no other address, or these ports would be a way out past all rules.
         Acl(
             "dhcp6",
             FROM_VM,
             _ALWAYS,
-            f"{sends} && ip6 && udp.src == 546 && udp.dst == 547",
+            f"{sends} && ip6.dst == ff02::1:2 && udp.src == 546 && udp.dst == 547",
             "allow",
         ),
         Acl("nd-out", FROM_VM, _ALWAYS, f"{sends} && (nd || nd_rs)", "allow"),

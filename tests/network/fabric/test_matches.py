@@ -45,6 +45,14 @@ def acls(direction: Direction) -> dict[str, Acl]:
     return {acl.key: acl for acl in group_acls(SecurityGroupSpec("sg-1", rules))}
 
 
+def test_dhcpv6_always_passes_to_its_servers_only() -> None:
+    found = acls(Direction.OUT)["dhcp6"]
+    assert (found.direction, found.match) == (
+        FROM_VM,
+        "inport == @sg_1 && ip6.dst == ff02::1:2 && udp.src == 546 && udp.dst == 547",
+    )
+
+
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_higher_priority_decides_and_of_one_priority_the_drop(direction: Direction) -> None:
     found = acls(direction)

@@ -186,7 +186,10 @@ def test_rules_in_the_database(own_databases: Databases, fabric: Fabric) -> None
         "to-lport 1001 (outport == @sg_rules && ip4.src == 192.0.2.7/32) drop",
         "from-lport 2000 (inport == @sg_rules && ip6.dst == 2001:db8::/32 && tcp) allow-related",
         "from-lport 4000 (inport == @sg_rules && ip4 && udp.src == 68 && udp.dst == 67) allow",
-        "from-lport 4000 (inport == @sg_rules && ip6 && udp.src == 546 && udp.dst == 547) allow",
+        (
+            "from-lport 4000 (inport == @sg_rules && ip6.dst == ff02::1:2"
+            " && udp.src == 546 && udp.dst == 547) allow"
+        ),
         "from-lport 4000 (inport == @sg_rules && (nd || nd_rs)) allow",
         "to-lport 4000 (outport == @sg_rules && (nd || nd_ra)) allow",
         "from-lport 500 (inport == @sg_rules && ip) drop",
