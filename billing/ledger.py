@@ -41,14 +41,26 @@ def lock_account(tenant: Tenant) -> Account:
     return account
 
 
-def require(account: Account, amount_minor: int) -> None:
-    """Raise InsufficientBalance with the figures unless the account has ``amount_minor``."""
+def require(account: Account, amount_minor: int, *, later_minor: int = 0) -> None:
+    """Raise InsufficientBalance with the figures unless the account has ``amount_minor``.
+
+    ``later_minor`` is the part of it that is not charged now, for the words of the refusal.
+    """
     if amount_minor > account.balance_minor:
         missing = amount_minor - account.balance_minor
+        words = (
+            _(
+                "The balance must cover %(amount)s %(currency)s, of which %(later)s is charged "
+                "later for hours that have begun, but it is %(balance)s."
+            )
+            if later_minor
+            else _("This costs %(amount)s %(currency)s, but the balance is %(balance)s.")
+        )
         raise InsufficientBalance(
-            _("This costs %(amount)s %(currency)s, but the balance is %(balance)s.")
+            words
             % {
                 "amount": money.show(amount_minor),
+                "later": money.show(later_minor),
                 "currency": money.currency(),
                 "balance": money.show(account.balance_minor),
             },

@@ -98,10 +98,11 @@ def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
         paid_until__lt=horizon,
     )
     skus = {line["sku"] for row in renewing for line in row.lines}
-    discounts = catalog.discounts_at(tenant, skus, now)
     held: dict[int, list[Held]] = {}
     for kept in HeldHour.objects.filter(subscription__in=renewing, charge=None):
         held.setdefault(kept.subscription_id, []).append(Held(kept.sku, kept.above, kept.upto))
+        skus.add(kept.sku)
+    discounts = catalog.discounts_at(tenant, skus, now)
     for row in renewing:
         if row.region_id not in books:
             try:

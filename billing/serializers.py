@@ -305,9 +305,10 @@ class ChangeQuoteShape(serializers.Serializer[Any]):
     """What a change costs now (``total``) and for a period from then on.
 
     ``begun_hour`` is what it adds to the hour that has begun, for hourly resources: it is charged
-    with the first hour at a smaller size, or when the resource is destroyed. ``affordable`` says
-    whether the balance covers it, too. ``next_period`` is what the next period will cost: more
-    than ``per_period`` where hours before are charged with it.
+    with the first hour at a smaller size, or when the resource is destroyed. Where it adds
+    something, ``already_open`` is what resources of the tenant left open in the same way before.
+    ``affordable`` says whether the balance covers both, too. ``next_period`` is what the next
+    period will cost: more than ``per_period`` where hours before are charged with it.
     """
 
     currency = serializers.CharField()
@@ -318,6 +319,7 @@ class ChangeQuoteShape(serializers.Serializer[Any]):
     per_period_before = serializers.CharField()
     per_period = serializers.CharField()
     begun_hour = serializers.CharField()
+    already_open = serializers.CharField()
     next_period = serializers.CharField()
     balance = serializers.CharField()
     balance_after = serializers.CharField()

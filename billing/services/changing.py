@@ -47,8 +47,9 @@ class ChangeQuote:
     ``total`` is charged at once. ``effective`` is ``now`` where it is, else ``next_period``.
     ``per_period_before`` and ``per_period`` are the prices of a period at today's price list.
     ``begun_hour`` is what the change adds to the hour that has begun, for hourly resources: it is
-    charged with a next hour that is smaller, or when the resource ends. ``next_period`` is what
-    the next period will cost, with what is due then of hours before.
+    charged with a next hour that is smaller, or when the resource ends. Where it adds something,
+    ``already_open`` is what the tenant's resources have left open before, at today's prices.
+    ``next_period`` is what the next period will cost, with what is due then of hours before.
     """
 
     currency: str
@@ -59,6 +60,7 @@ class ChangeQuote:
     per_period_before: Decimal
     per_period: Decimal
     begun_hour: Decimal
+    already_open: Decimal
     next_period: Decimal
     balance: Decimal
     paid_until: datetime
@@ -71,8 +73,8 @@ class ChangeQuote:
 
     @property
     def affordable(self) -> bool:
-        """True if the balance covers it now, with what the hour that has begun will cost."""
-        return self.balance_after >= self.begun_hour
+        """True if the balance covers it now, with all that is charged later for hours begun."""
+        return self.balance_after >= self.begun_hour + self.already_open
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -96,6 +98,7 @@ class ChangeQuote:
             "per_period_before": str(self.per_period_before),
             "per_period": str(self.per_period),
             "begun_hour": str(self.begun_hour),
+            "already_open": str(self.already_open),
             "next_period": str(self.next_period),
             "balance": str(self.balance),
             "balance_after": str(self.balance_after),
@@ -140,6 +143,8 @@ def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem
         change = _change(subscription, items, now)
         hour = holding.begun_hour(subscription, now)
         held = holding.beyond(subscription, change.paid_then, items, hour)
+        begun_hour = holding.price(change.found, held) + money.from_minor(0)
+        already_open = holding.owed(tenant, now) if begun_hour else Decimal(0)
         per_period = pricing.total(quotes.price_items(change.found, items, method, 1))
         due = holding.total(holding.due(subscription, items))
         found_before = quotes.basis(tenant, subscription.region, [i.sku for i in before], now)
@@ -154,7 +159,8 @@ def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem
         effective="now" if charged else "next_period",
         per_period_before=per_period_before,
         per_period=per_period,
-        begun_hour=holding.price(change.found, held) + money.from_minor(0),
+        begun_hour=begun_hour,
+        already_open=already_open + money.from_minor(0),
         next_period=per_period + due,
         balance=balance,
         paid_until=subscription.paid_until,
@@ -172,7 +178,8 @@ def upgrade(
     Returns the order, or None where nothing is charged now. The difference is computed for the
     instant of the quote, so the figure that was confirmed is the figure that is charged. What is
     held of the hour that has begun beyond what it was paid at stays open at the same prices; the
-    balance must cover it already now. Raises StaleQuote, InsufficientBalance, Conflict, NotFound.
+    balance must cover it already now, with all that the tenant left open before. Raises
+    StaleQuote, InsufficientBalance, Conflict, NotFound.
     """
     tenant = payer_of(actor)
     token = quotes.read(quote_token)
@@ -197,9 +204,13 @@ def upgrade(
         # Of the hour in which it is done: a quote of the hour before leaves nothing open there.
         hour = holding.begun_hour(subscription, now)
         held = holding.beyond(subscription, change.paid_then, items, hour)
+        later = holding.price(change.found, held)
+        if later:
+            later += holding.owed(tenant, token.at)
         ledger.require(
             account,
-            money.to_minor(max(change.total, Decimal(0)) + holding.price(change.found, held)),
+            money.to_minor(max(change.total, Decimal(0)) + later),
+            later_minor=money.to_minor(later),
         )
         if change.total > 0:
             labels = {item.sku: item.label for item in items}
@@ -240,7 +251,8 @@ def cancel_upgrade(
     ``order`` is what :func:`upgrade` returned, ``since`` the instant of the change where it cost
     nothing. What was renewed in the meantime paid for the new size: it is given back as well and
     paid again for the old one, for the same time and at the same prices. What it left open of the
-    hour in which it began is forgotten. Returns the refund. Safe to repeat.
+    hour in which it began is forgotten; where it was to make the resource smaller, hours renewed
+    for that size in the meantime stay open. Returns the refund. Safe to repeat.
 
     With ``in_part`` the change came about as far as ``items_before``: that part of it is paid
     again, from the instant and at the prices of ``order``, and stays open for the hour begun.
@@ -262,6 +274,8 @@ def cancel_upgrade(
         )
         given_back = [*changed, *(row for row, _draft in paid_again)]
         if not given_back:
+            if instant is not None:
+                holding.keep_held(subscription, items_before, instant)
             return None
         now = timezone.now()
         refund = give_back(

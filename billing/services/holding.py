@@ -12,6 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing import ledger, money, pricing, quotes
@@ -26,8 +27,9 @@ from billing.models import (
 from billing.orders import ChargeDraft, OrderDraft, charge
 from billing.pricing import Held, Item, Line, Method, PaidLine
 from billing.quotes import QuoteItem
-from billing.services.common import ref_of, tell
-from scloud.lib.errors import Conflict
+from billing.services.common import open_charges, ref_of, tell
+from scloud.lib.errors import Conflict, ScloudError
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
@@ -102,11 +104,55 @@ def price(found: quotes.Basis, rows: Iterable[HeldHour]) -> Decimal:
     return pricing.total(_line(found, held_of(row)) for row in rows)
 
 
+def keep_held(subscription: Subscription, items: Sequence[QuoteItem], since: datetime) -> None:
+    """Leave open what ``items`` held in hours begun after ``since`` that were paid at less.
+
+    For a resource that was to become smaller and did not: its hours were renewed for the smaller
+    size. They are priced as their renewals were.
+    """
+    if Method(subscription.method) is not Method.HOUR:
+        return
+    now = timezone.now()
+    rows = open_charges(subscription.tenant, subscription.resource_id, after=since)
+    paid = [
+        PaidLine(line.sku, line.quantity, row.begin, row.end)
+        for row in rows
+        for line in row.lines.all()
+    ]
+    priced = {
+        (row.begin, row.end): row.priced_at
+        for row in rows
+        if row.periods == 1 and since <= row.begin < now
+    }
+    for hour, priced_at in priced.items():
+        leave_open(beyond(subscription, paid, items, hour), priced_at=priced_at, changed_at=now)
+
+
 def leave_open(rows: Sequence[HeldHour], *, priced_at: datetime, changed_at: datetime) -> None:
     """Save rows for a change of ``changed_at`` that was quoted at ``priced_at``."""
     for row in rows:
         row.priced_at, row.changed_at = priced_at, changed_at
     HeldHour.objects.bulk_create(rows)
+
+
+def owed(tenant: Tenant, at: datetime) -> Decimal:
+    """What all resources of ``tenant`` hold open, at the prices of ``at``.
+
+    What the list of then does not sell counts as nothing: there is no figure to give.
+    """
+    regions: dict[Region, list[HeldHour]] = {}
+    rows = HeldHour.objects.filter(tenant=tenant, charge=None)
+    for row in rows.select_related("subscription__region").order_by("pk"):
+        regions.setdefault(row.subscription.region, []).append(row)
+    total = Decimal(0)
+    for region, kept in regions.items():
+        try:
+            found = quotes.basis(tenant, region, sorted({row.sku for row in kept}), at)
+        except ScloudError:
+            continue
+        sold = (row for row in kept if (row.sku, Method.HOUR) in found.book.prices)
+        total += price(found, sold)
+    return total
 
 
 def forget(subscription: Subscription) -> None:

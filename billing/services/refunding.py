@@ -121,4 +121,6 @@ def quote_end(*, tenant: Tenant, resource_id: str, at: datetime | None = None) -
             return EndQuote(money.from_minor(0), money.from_minor(0))
         _rule, drafts = _refunds(tenant, resource_id, at or timezone.now())
         due = holding.total(holding.due(subscription)) + money.from_minor(0)
-    return EndQuote(money.from_minor(sum(draft.amount_minor for draft in drafts)), due)
+    # As the refund itself: less than nothing is not given back.
+    refund = max(sum(draft.amount_minor for draft in drafts), 0)
+    return EndQuote(money.from_minor(refund), due)

@@ -10,11 +10,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from billing import pricelists, queries, services, sweep
+from billing import money, pricelists, queries, services, sweep
 from billing.models import Charge, Discount, HeldHour, Order, PriceList, Subscription
-from billing.pricing import Method
+from billing.orders import RefundDraft
+from billing.pricing import Method, RefundRule
 from billing.replay import replay
-from billing.services import QuoteItem
+from billing.services import QuoteItem, holding, refunding
 from scloud.lib.errors import Conflict, InsufficientBalance, NotFound, StaleQuote
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -234,6 +235,55 @@ def test_nobody_grows_on_credit(buy: Buy, tenant: Tenant, actor: Actor, at: Cloc
     assert still_open() == [("vcpu", 2, 64)]
 
 
+def test_one_balance_does_not_let_many_resources_grow(
+    buy: Buy, tenant: Tenant, actor: Actor, at: Clock
+) -> None:
+    """What is open already is owed: the balance must cover it with what the change adds."""
+    at(TEN)
+    buy("vm-a", "vm-b", method=Method.HOUR, cash="4.48")
+    at(ago(1))
+    change(tenant, actor, HUGE)
+    quoted = services.quote_upgrade(tenant=tenant, resource_id="vm-b", items=HUGE)
+    assert (quoted.begun_hour, quoted.already_open) == (Decimal("3.72"), Decimal("3.72"))
+    assert quoted.as_dict()["already_open"] == "3.72"
+    assert not quoted.affordable
+    with pytest.raises(InsufficientBalance) as refused:
+        services.upgrade(actor=actor, resource_id="vm-b", items=HUGE, quote_token=quoted.token)
+    assert refused.value.numbers is not None
+    assert (refused.value.numbers["needed"], refused.value.numbers["missing"]) == ("7.44", "3.44")
+    assert "7.44 CNY" in refused.value.message
+    assert "later" in refused.value.message
+    assert still_open() == [("vcpu", 2, 64)]
+    # Nobody is kept from becoming smaller.
+    at(ago(2))
+    smaller = services.quote_upgrade(tenant=tenant, resource_id="vm-b", items=SMALLER)
+    assert (smaller.already_open, smaller.affordable) == (Decimal(0), True)
+    change(tenant, actor, SMALLER)
+    fund(tenant, cash="3.44")
+    quoted = services.quote_upgrade(tenant=tenant, resource_id="vm-b", items=HUGE)
+    assert quoted.affordable
+    services.upgrade(actor=actor, resource_id="vm-b", items=HUGE, quote_token=quoted.token)
+    assert still_open() == [("vcpu", 2, 64), ("vcpu", 2, 64)]
+
+
+@pytest.mark.usefixtures("small")
+def test_what_has_no_price_any_more_keeps_nobody_from_growing(
+    buy: Buy, tenant: Tenant, actor: Actor, region: Region, at: Clock
+) -> None:
+    buy("vm-b", method=Method.HOUR)
+    change(tenant, actor, [ITEMS[0], QuoteItem("memory_gib", 8, "8 GB memory")])
+    at(ago(2))
+    left = {key: price for key, price in PRICES.items() if key[0] != "memory_gib"}
+    pricelists.publish(pricelists.draft(region, left))
+    at(ago(3))
+    other = Region.objects.create(id="elsewhere", name="Elsewhere")
+    Subscription.objects.filter(resource_id="vm-a").update(region=other)
+    assert holding.owed(tenant, ago(3)) == 0
+    Subscription.objects.filter(resource_id="vm-a").update(region=region)
+    assert holding.owed(tenant, ago(3)) == 0
+    assert holding.owed(tenant, ago(1)) == Decimal("0.12")
+
+
 @pytest.mark.usefixtures("small")
 def test_an_hour_that_is_not_renewed_yet_is_not_changed(
     tenant: Tenant, actor: Actor, at: Clock
@@ -346,6 +396,33 @@ def test_what_was_charged_for_an_earlier_hour_stays_when_a_later_change_fails(
     assert replayed(tenant) == []
 
 
+@pytest.mark.usefixtures("small")
+def test_hours_renewed_for_a_smaller_size_that_never_came_stay_open(
+    tenant: Tenant, actor: Actor, at: Clock
+) -> None:
+    """What fails to shrink has been held at its size, although the renewal was for less."""
+    change(tenant, actor, HUGE)
+    due(tenant, ago(60))
+    at(ago(119))
+    change(tenant, actor, list(ITEMS))
+    # 2 vCPU, and 62 of the first hour
+    assert due(tenant, ago(120)).total_minor == 24 + 372
+    assert due(tenant, ago(180)).total_minor == 24
+    at(ago(181))
+    cancel(tenant, None, ago(119), HUGE)
+    rows = HeldHour.objects.filter(charge=None).order_by("begin")
+    assert [(row.begin, int(row.above), int(row.upto)) for row in rows] == [
+        (ago(120), 2, 64),
+        (ago(180), 2, 64),
+    ]
+    assert [row.priced_at for row in rows] == [ago(120), ago(180)]
+    assert due(tenant, ago(240)).total_minor == 396
+    at(ago(241))
+    change(tenant, actor, list(ITEMS))
+    assert due(tenant, ago(300)).total_minor == 24 + 2 * 372
+    assert replayed(tenant) == []
+
+
 # --- the end
 
 
@@ -397,6 +474,18 @@ def test_what_an_empty_account_owes_is_collected_once_it_can_pay(
     assert replayed(tenant) == []
 
 
+def test_a_quote_of_an_end_never_tells_of_less_than_nothing(
+    buy: Buy, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stretch whose change gave units back counts against the others; the rest is no debt."""
+    buy("vm-a")
+    row = Charge.objects.get()
+    negative = RefundDraft(row, row.begin, row.periods, -500)
+    monkeypatch.setattr(refunding, "_refunds", lambda *_: (RefundRule.LESS_USED, [negative]))
+    assert services.quote_end(tenant=tenant, resource_id="vm-a").refund == 0
+    assert services.refund_unused("vm-a") is None
+
+
 def test_what_pays_nothing_has_no_quote_of_its_end(tenant: Tenant) -> None:
     with pytest.raises(NotFound):
         services.quote_end(tenant=tenant, resource_id="vm-never")
@@ -417,6 +506,22 @@ def test_the_forecast_knows_what_is_open(
     change(tenant, actor, list(ITEMS))
     assert queries.due_until(tenant, ago(61), ago(2)) == Decimal("3.96")
     assert due(tenant, ago(60)).total_minor == 396
+
+
+@pytest.mark.usefixtures("small")
+def test_the_forecast_takes_discounts_off_what_is_held_no_more(
+    tenant: Tenant, actor: Actor, region: Region, at: Clock
+) -> None:
+    pricelists.publish(pricelists.draft(region, {**PRICES, ("gpu:T4", Method.HOUR): Decimal(1)}))
+    Discount.objects.create(
+        tenant=tenant, sku_prefix="gpu", part_off="0.5", effective_from=TEN - timedelta(days=1)
+    )
+    gpu = [*ITEMS, QuoteItem("gpu:T4", 1, "1 T4")]
+    change(tenant, actor, gpu)
+    at(ago(2))
+    change(tenant, actor, list(ITEMS))
+    forecast = queries.due_until(tenant, ago(61), ago(2))
+    assert money.to_minor(forecast) == due(tenant, ago(60)).total_minor
 
 
 @pytest.mark.usefixtures("small")
