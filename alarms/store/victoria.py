@@ -5,8 +5,8 @@ https://docs.victoriametrics.com/#how-to-import-data-in-json-line-format
 Each number is a sample of a series ``scloud_<metric>`` with the labels tenant, resource and device;
 the last counter behind it one of ``scloud_total_<metric>``. The server keeps one retention for all
 and needs no roll-ups. It must run with ``-dedup.minScrapeInterval=1ms``, or what is written again
-after a doubt counts twice in means, and with ``-search.latencyOffset=0s``, or the newest values are
-carried on over a gap in the last half minute.
+after a doubt counts twice in means, and with ``-search.latencyOffset=0s``, or what it tells of the
+last half minute is missing or wrong.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from alarms.collecting.guests import Guests
 from alarms.collecting.leases import Share, take_share
 from alarms.collecting.rounds import Collecting
 from alarms.models import HostCollection
+from alarms.readings import samples
 from alarms.store.base import PLATFORM, Latest, SeriesKey
 from alarms.store.fake import FakeStore
 from compute.hypervisor.base import CommandResult, PauseReason
@@ -215,14 +216,14 @@ def test_an_error_of_ours_with_one_answer_harms_that_host(
     going: Rounds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     vms = [going.box.vm() for _ in range(2)]
-    read_vm = rounds.samples.read_vm
+    read_vm = samples.read_vm
 
     def break_one(host_id: str, *given: Any, **named: Any) -> Any:
         if host_id == vms[0].host_id:
             raise ZeroDivisionError
         return read_vm(host_id, *given, **named)
 
-    monkeypatch.setattr(rounds.samples, "read_vm", break_one)
+    monkeypatch.setattr(samples, "read_vm", break_one)
     going.round()
     assert going.samples_of(vms[0]) == []
     assert len(going.samples_of(vms[1])) == 1

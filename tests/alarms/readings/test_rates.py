@@ -160,4 +160,5 @@ def test_a_ratio_is_a_ratio(then: int, now: int, seconds: float, cpus: int) -> N
     before = Reading(0, "h/1", {KEY: Counter(then)}, cpus)
     after = Reading(seconds, "h/1", {KEY: Counter(now)}, cpus)
     for rate in rates(before, after).values():
-        assert 0 <= busy_ratio(rate, before, after) <= 1
+        busy = busy_ratio(rate, before, after)
+        assert busy is None if cpus == 0 else busy is not None and 0 <= busy <= 1
