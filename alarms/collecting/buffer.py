@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from alarms.store.base import MetricsStore, Sample, StoreRefused
 from scloud.lib.backoff import Said
@@ -15,13 +16,16 @@ said = Said(log)
 #: Numbers, not samples: five rounds of 3,000 VMs.
 LIMIT = 600_000
 BATCH = 1000
+#: A slow store gets the rest in the next rounds: hosts are asked in between, and leases renewed.
+FLUSH_S = 15.0
 
 
 class Buffer:
     """First in, first out. Not for several threads."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
+    def __init__(self, limit: int = LIMIT, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
+        self._clock = clock
         self._waiting: deque[Sample] = deque()
         self.numbers = 0
         #: Samples that were lost since the start, because there was no room or the store refused.
@@ -42,10 +46,10 @@ class Buffer:
     def flush(self, store: MetricsStore) -> int:
         """Write what waits, oldest first; return how many samples were written.
 
-        Raises StoreUnavailable; what was not written then waits on.
+        No batch begins after `FLUSH_S`. Raises StoreUnavailable; what was not written waits on.
         """
-        written = 0
-        while self._waiting:
+        written, end_s = 0, self._clock() + FLUSH_S
+        while self._waiting and self._clock() < end_s:
             batch = [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]
             written += self._write(store, batch)
             self._drop(len(batch))

@@ -42,6 +42,8 @@ LAST_WAIT_S: Final = 600.0
 REFUSED_FOR_S: Final = 3600.0
 #: Names of file systems that a guest may bring up in a day: each is a line that is kept.
 NAMES_A_DAY: Final = 32
+#: Sets of things that it may tell in a day: the store keeps each that it has seen.
+SHAPES_A_DAY: Final = 64
 
 
 class Way(Enum):
@@ -74,8 +76,15 @@ class _Guest:
     failures: int = 0
     again_at_s: float = 0.0
     asked: Future[tuple[GuestReading, Way]] | None = None
+
+
+@dataclass(slots=True)
+class _Told:
+    """What a guest brought up in a day, over all its restarts."""
+
+    until_s: float
     names: set[str] = field(default_factory=set)
-    names_until_s: float = 0.0
+    shapes: set[tuple[bool | frozenset[str], ...]] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,7 @@ class Guests:
         self._new = ThreadPoolExecutor(threads, thread_name_prefix="ask-new-agent")
         self._slow = ThreadPoolExecutor(silent_threads, thread_name_prefix="ask-silent-agent")
         self._guests: dict[str, _Guest] = {}
+        self._told: dict[str, _Told] = {}
 
     def ask(self, questions: Collection[Question]) -> Answers:
         """Ask those that are due, and return what was said within the patience of a round.
@@ -114,6 +124,8 @@ class Guests:
             if self._guests[vm_id].asked is None or self._cancelled(vm_id):
                 del self._guests[vm_id]
         now = self._clock()
+        for vm_id in [vm_id for vm_id, told in self._told.items() if now >= told.until_s]:
+            del self._told[vm_id]
         # What was said too late for the round before.
         answers = self._answered(wanted)
         for vm_id, question in wanted.items():
@@ -185,18 +197,31 @@ class Guests:
         if way is not guest.way:
             guest.way, guest.way_until_s = way, now + REFUSED_FOR_S
         said.over((vm_id, "agent"))
-        return self._admitted(guest, reading, now)
+        return self._admitted(vm_id, reading, now)
 
-    def _admitted(self, guest: _Guest, reading: GuestReading, now: float) -> GuestReading:
-        """The reading without file systems whose names are too many for a day."""
-        if now >= guest.names_until_s:
-            guest.names, guest.names_until_s = set(), now + 86_400
+    def _admitted(self, vm_id: str, reading: GuestReading, now: float) -> GuestReading:
+        """The reading without file systems whose names are too many for a day.
+
+        Nothing of it is left where the guest has told too many different sets of things.
+        """
+        told = self._told.setdefault(vm_id, _Told(now + 86_400))
         kept = []
         for one in reading.filesystems:
-            if one.mount_point in guest.names or len(guest.names) < NAMES_A_DAY:
-                guest.names.add(one.mount_point)
+            if one.mount_point in told.names or len(told.names) < NAMES_A_DAY:
+                told.names.add(one.mount_point)
                 kept.append(one)
-        return replace(reading, filesystems=tuple(kept))
+        reading = replace(reading, filesystems=tuple(kept))
+        shape = (
+            reading.memory_available_bytes is not None,
+            reading.load is not None,
+            reading.tcp_connections is not None,
+            reading.processes_blocked is not None,
+            frozenset(one.mount_point for one in kept),
+        )
+        if shape not in told.shapes and len(told.shapes) >= SHAPES_A_DAY:
+            return GuestReading()
+        told.shapes.add(shape)
+        return reading
 
 
 def ask_guest(question: Question, way: Way) -> tuple[GuestReading, Way]:
@@ -243,4 +268,8 @@ def _by_files(question: Question) -> GuestReading:
 
 def _spaces(question: Question) -> GuestReading:
     found = question.driver.filesystems(question.uuid)
-    return texts.from_agent((one.mount_point, one.total_bytes, one.used_bytes) for one in found)
+    return texts.from_agent(
+        (one.mount_point, one.total_bytes, one.used_bytes)
+        for one in found
+        if one.fs_type.lower() not in texts.READ_ONLY
+    )

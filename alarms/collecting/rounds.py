@@ -35,10 +35,14 @@ HOST_PATIENCE_S: Final = 8.0
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a host said, and when by the collector's clock; or why it said nothing."""
+    """What a host said, and when by the collector's clock; or why it said nothing.
+
+    It was counted at most `doubt_s` before or after `read_s`.
+    """
 
     measurement: HostMeasurement | None
     read_s: float
+    doubt_s: float = 0.0
     error: str = ""
 
 
@@ -114,7 +118,11 @@ class Collecting:
             elif answer.measurement is None:
                 note.error = answer.error
             else:
-                self._take(host, answer.measurement, answer.read_s, guests, note)
+                try:
+                    self._take(host, answer, answer.measurement, guests, note)
+                except Exception as error:
+                    # A defect in reading one host's answer is a gap of that host.
+                    note.error = self._defect(host, error)
         self._forget()
         return self.flush()
 
@@ -163,14 +171,19 @@ class Collecting:
         try:
             measurement = self.driver_of(host).measure()
         except HypervisorError as error:
-            return _Answer(None, asked_s, error.message)
+            return _Answer(None, asked_s, error=error.message)
         except Exception as error:
-            if said.say((host.pk, "asked"), repr(error)[:200], logging.ERROR, "%s", host.name):
-                log.exception("asking %s", host.name)
-            return _Answer(None, asked_s, f"Internal error ({type(error).__name__}).")
+            return _Answer(None, asked_s, error=self._defect(host, error))
         said.over((host.pk, "asked"))
         # Somewhere between question and answer; the middle is the least wrong.
-        return _Answer(measurement, (asked_s + self.clock.seconds()) / 2)
+        doubt_s = (self.clock.seconds() - asked_s) / 2
+        return _Answer(measurement, asked_s + doubt_s, doubt_s)
+
+    def _defect(self, host: Host, error: Exception) -> str:
+        """Log an error of ours, once with its traceback; return what operators are told."""
+        if said.say((host.pk, "asked"), repr(error)[:200], logging.ERROR, "%s", host.name):
+            log.error("asking %s", host.name, exc_info=error)
+        return f"Internal error ({type(error).__name__})."
 
     def _questions(self, answers: Mapping[str, _Answer]) -> list[Question]:
         """The guests that run now, with the drivers of the hosts on which they do."""
@@ -194,9 +207,10 @@ class Collecting:
     # -- from answers to samples ---------------------------------------------------------------
 
     def _take(
-        self, host: Host, said_by: HostMeasurement, read_s: float, guests: Answers, note: _Note
+        self, host: Host, answer: _Answer, said_by: HostMeasurement, guests: Answers, note: _Note
     ) -> None:
         """Turn one host's answer into samples."""
+        read_s, doubt_s = answer.read_s, answer.doubt_s
         at = self.clock.at(read_s)
         found: list[Sample] = []
         vms = silent = 0
@@ -208,7 +222,12 @@ class Collecting:
             silent += target.vm_id in guests.silent
             key = (host.pk, target.vm_id)
             after = samples.read_vm(
-                host.pk, seen, disks=target.disks, nics=target.nics, read_s=read_s
+                host.pk,
+                seen,
+                disks=target.disks,
+                nics=target.nics,
+                read_s=read_s,
+                doubt_s=doubt_s,
             )
             guest = guests.said.get(target.vm_id)
             agent = True if guest else False if target.vm_id in guests.silent else None
@@ -223,7 +242,7 @@ class Collecting:
                     samples.address_numbers(address.nic_id, numbers),
                     samples.address_numbers(address.nic_id, totals),
                 )
-        reading = samples.read_host(host.pk, said_by.host, read_s=read_s)
+        reading = samples.read_host(host.pk, said_by.host, read_s=read_s, doubt_s=doubt_s)
         of_host = samples.host_numbers(
             self._host_readings.get(host.pk), reading, said_by.host, vms=vms, silent=silent
         )

@@ -10,7 +10,15 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 
 from alarms.models import MetricSettings
 from alarms.store.base import MetricsStore, Retention, StoreRefused, StoreUnavailable
@@ -27,8 +35,11 @@ def django_connection() -> Iterator[psycopg.Connection[Any]]:
             yield plain
     except (OperationalError, InterfaceError) as error:
         raise StoreUnavailable(f"PostgreSQL did not answer: {error}") from error
-    except DatabaseError as error:
+    except (DataError, IntegrityError) as error:
         raise StoreRefused(f"PostgreSQL refused: {error}") from error
+    except DatabaseError as error:
+        # As in the store: it is not for what is in the rows.
+        raise StoreUnavailable(f"PostgreSQL refused: {error}") from error
     except psycopg.Error:
         # Raised past Django, which therefore does not know that its connection may be broken.
         if not connection.in_atomic_block and not connection.is_usable():

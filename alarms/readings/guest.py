@@ -57,7 +57,8 @@ class GuestReading:
 # -- Linux -------------------------------------------------------------------------------------
 
 # Only file systems of block devices are measured: to ask for the space of a network file system
-# whose server is gone would hang.
+# whose server is gone would hang, as would one of a program (FUSE) that hangs. What can only be
+# read, such as a CD, is always full and nobody's concern.
 _LINUX = """\
 PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH; LC_ALL=C; export LC_ALL
 echo '== loadavg'; cat /proc/loadavg
@@ -65,10 +66,10 @@ echo '== meminfo'; grep -E '^(MemTotal|MemAvailable|MemFree|Buffers|Cached):' /p
 echo '== stat'; grep '^procs_blocked ' /proc/stat
 echo '== snmp'; grep '^Tcp:' /proc/net/snmp
 echo '== df'
-while read -r device place rest; do
-  case $device in
-    /dev/loop*) ;;
-    /dev/*) df -kP "$(printf %b "$place")" 2>/dev/null | tail -n 1 ;;
+while read -r device place kind rest; do
+  case $kind:$device in
+    iso9660:*|udf:*|squashfs:*|erofs:*|fuse:*|*:/dev/loop*|*:/dev/fuse) ;;
+    *:/dev/*) df -kP "$(printf %b "$place")" 2>/dev/null | tail -n 1 ;;
   esac
 done </proc/mounts | sort -u | head -n 64
 """
@@ -209,7 +210,10 @@ $os = Get-CimInstance Win32_OperatingSystem
 "memory_available_kib=$($os.FreePhysicalMemory)"
 $tcp = Get-CimInstance Win32_PerfRawData_Tcpip_TCPv4
 $tcp6 = Get-CimInstance Win32_PerfRawData_Tcpip_TCPv6
-"tcp_connections=$([uint64]$tcp.ConnectionsEstablished + [uint64]$tcp6.ConnectionsEstablished)"
+if ($null -ne $tcp.ConnectionsEstablished) {
+  $both = [uint64]$tcp.ConnectionsEstablished + [uint64]$tcp6.ConnectionsEstablished
+  "tcp_connections=$both"
+}
 foreach ($disk in Get-CimInstance Win32_LogicalDisk -Filter 'DriveType=3') {
   "filesystem=$($disk.Size) $($disk.FreeSpace) $($disk.DeviceID)"
 }
@@ -254,6 +258,10 @@ def parse_windows(text: str) -> GuestReading:
 
 
 # -- both --------------------------------------------------------------------------------------
+
+
+#: Always full, and nobody's concern.
+READ_ONLY: Final = frozenset({"iso9660", "udf", "cdfs", "squashfs", "erofs"})
 
 
 def from_agent(spaces: Iterable[tuple[str, int | None, int | None]]) -> GuestReading:

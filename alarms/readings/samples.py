@@ -59,6 +59,7 @@ def read_vm(
     disks: Collection[str],
     nics: Mapping[str, str],
     read_s: float,
+    doubt_s: float = 0.0,
 ) -> VmReading:
     """What was counted of a domain.
 
@@ -78,7 +79,7 @@ def read_vm(
                 counters[key_of(metric.name, nics[nic.port_uuid])] = Counter(value, nic.device)
     run = f"{host_id}/{seen.run}" if seen.run else ""
     balloon_at = None if seen.balloon is None else seen.balloon.updated_at
-    return VmReading(Reading(read_s, run, counters, seen.vcpus), seen, balloon_at)
+    return VmReading(Reading(read_s, run, counters, seen.vcpus, doubt_s), seen, balloon_at)
 
 
 def _of_disk(disk: DiskObservation) -> Iterator[tuple[Metric, int]]:
@@ -118,7 +119,9 @@ def vm_numbers(
     found = rates(None if before is None else before.reading, after.reading)
     cpu = key_of(c.CPU_USAGE.name)
     if before is not None and cpu in found:
-        found[cpu] = busy_ratio(found[cpu], before.reading, after.reading)
+        busy = busy_ratio(found.pop(cpu), before.reading, after.reading)
+        if busy is not None:
+            found[cpu] = busy
     totals: Numbers = {key: after.reading.counters[key].value for key in found}
     if cpu in totals:
         totals[cpu] /= 1e9
@@ -199,7 +202,9 @@ _IOWAIT: Final = key_of("iowait")
 _ALL: Final = key_of("all")
 
 
-def read_host(host_id: str, counters: HostCounters, *, read_s: float) -> Reading:
+def read_host(
+    host_id: str, counters: HostCounters, *, read_s: float, doubt_s: float = 0.0
+) -> Reading:
     """What was counted of a host."""
     everything = counters.busy_ns + counters.iowait_ns + counters.idle_ns
     return Reading(
@@ -211,6 +216,7 @@ def read_host(host_id: str, counters: HostCounters, *, read_s: float) -> Reading
             _ALL: Counter(everything),
         },
         counters.cpus,
+        doubt_s,
     )
 
 
@@ -231,5 +237,7 @@ def host_numbers(
     # Of the CPUs' own time, so that a host that answers late is not taken for a busy one.
     if _BUSY in found and found.get(_ALL, 0) > 0:
         values[key_of(c.HOST_CPU_USAGE.name)] = min(1.0, found[_BUSY] / found[_ALL])
-        values[key_of(c.HOST_CPU_IOWAIT.name)] = min(1.0, found.get(_IOWAIT, 0) / found[_ALL])
+        # Linux takes some of it back at times: that is a gap.
+        if _IOWAIT in found:
+            values[key_of(c.HOST_CPU_IOWAIT.name)] = min(1.0, found[_IOWAIT] / found[_ALL])
     return values

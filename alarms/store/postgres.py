@@ -70,6 +70,9 @@ _FRESH = timedelta(seconds=LATE_S - 60)
 # Held shared by writes, and alone by what drops parts and sources.
 _LOCK: Final = 0x5C10_A1A2
 
+#: How long dropping a part waits for those who read.
+_DROP_WAIT: Final = "1s"
+
 _SEPARATOR = ":"
 #: As in the statements below.
 _LEAST = 1e-30
@@ -85,6 +88,14 @@ class _Step:
 
 
 _STEPS: Final = (_Step(HOUR_S, HOURS, _HOURS_AT_ONCE), _Step(FIVE_MINUTES_S, FIVE, _FIVE_AT_ONCE))
+
+# Of a step that was closed before and opened again. What the finer table does not have any more
+# stays as it was counted when it had it.
+_ANEW = """
+ON CONFLICT (source, at) DO UPDATE
+   SET n = EXCLUDED.n, means = EXCLUDED.means, tops = EXCLUDED.tops, lows = EXCLUDED.lows,
+       lasts = EXCLUDED.lasts, last_at = EXCLUDED.last_at
+"""
 
 _CLOSE_FIVE = """
 WITH picked AS (
@@ -135,7 +146,10 @@ SELECT source, step, n, means, tops, lows, lasts, last_at
  ORDER BY source, step
 """
 
-_CLOSE: Final[Mapping[int, str]] = {FIVE_MINUTES_S: _CLOSE_FIVE, HOUR_S: _CLOSE_HOURS}
+_CLOSE: Final[Mapping[int, str]] = {
+    FIVE_MINUTES_S: _CLOSE_FIVE + _ANEW,
+    HOUR_S: _CLOSE_HOURS + _ANEW,
+}
 
 # Count, mean, top, low and last of one number of one row, and when the last one was measured: of
 # a step in which a guest began or ceased to tell something there are rows of two sources.
@@ -188,8 +202,12 @@ class PostgresStore:
         except psycopg.errors.CheckViolation as error:
             # The only check is that a row belongs to some part.
             raise _ForgottenPart(f"PostgreSQL refused: {_first_line(error)}") from error
-        except psycopg.Error as error:
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise StoreRefused(f"PostgreSQL refused: {_first_line(error)}") from error
+        except psycopg.Error as error:
+            # It is not for what is in the rows: a stand-by that may only be read, tables that the
+            # migrations have yet to make. The same rows are taken once that is mended.
+            raise StoreUnavailable(f"PostgreSQL refused: {_first_line(error)}") from error
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -261,17 +279,20 @@ class PostgresStore:
         with connection.cursor() as cursor:
             cursor.execute(
                 "CREATE TEMPORARY TABLE IF NOT EXISTS alarms_incoming (source integer NOT NULL,"
-                " at timestamptz NOT NULL, numbers double precision[] NOT NULL,"
-                " totals double precision[] NOT NULL) ON COMMIT DELETE ROWS"
+                " digest bytea NOT NULL, at timestamptz NOT NULL,"
+                " numbers double precision[] NOT NULL, totals double precision[] NOT NULL)"
+                " ON COMMIT DELETE ROWS"
             )
             # Two writes may share a transaction that somebody else opened.
             cursor.execute("TRUNCATE alarms_incoming")
             with cursor.copy(
-                "COPY alarms_incoming (source, at, numbers, totals) FROM STDIN (FORMAT BINARY)"
+                "COPY alarms_incoming (source, digest, at, numbers, totals)"
+                " FROM STDIN (FORMAT BINARY)"
             ) as copy:
-                copy.set_types(["int4", "timestamptz", "float8[]", "float8[]"])
+                copy.set_types(["int4", "bytea", "timestamptz", "float8[]", "float8[]"])
                 for row in rows:
-                    copy.write_row((sources[row.digest], row.at, row.numbers, row.totals))
+                    number = sources[row.digest]
+                    copy.write_row((number, row.digest, row.at, row.numbers, row.totals))
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -332,13 +353,6 @@ class PostgresStore:
                 first = floor(first, step.seconds)
                 end = values["end"] = min(until, first + step.at_once * length)
                 parts = self._ensure_parts(connection, step.table, (first, end - length))
-            # What was closed before and opened again is counted anew.
-            connection.execute(
-                sql.SQL("DELETE FROM {} WHERE at >= %(begin)s AND at < %(end)s").format(
-                    sql.Identifier(step.table)
-                ),
-                values,
-            )
             if first is not None:
                 connection.execute(_CLOSE[step.seconds], values)
             connection.execute(
@@ -377,29 +391,55 @@ class PostgresStore:
             ).fetchall()
         length = timedelta(days=PART_DAYS[table])
         old = [name for (name,) in found if _begin_of(name) + length <= limit]
+        dropped = 0
         for name in old:
-            with self._transaction() as connection:
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+            try:
+                with self._transaction() as connection:
+                    # While it waits for readers, writers and other readers wait behind it.
+                    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(_DROP_WAIT))
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+                    connection.execute(
+                        sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name))
+                    )
+            except StoreUnavailable as error:
+                if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                    # Somebody reads for long; the next call comes soon enough.
+                    return dropped
+                raise
             with self._lock:
                 self._parts.discard((table, _begin_of(name)))
-        return len(old)
+            dropped += 1
+        return dropped
 
     def _forget(self, limit: datetime) -> None:
         """Drop sources and newest samples of which nothing is kept any more."""
         with self._transaction() as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             connection.execute("DELETE FROM alarms_latest WHERE at < %s", [limit])
-            connection.execute(
-                "DELETE FROM alarms_source WHERE id IN (SELECT id FROM alarms_source s"
-                " WHERE s.created_at < %s"
-                " AND NOT EXISTS (SELECT FROM alarms_points_1h p WHERE p.source = s.id)"
-                " AND NOT EXISTS (SELECT FROM alarms_points_5m p WHERE p.source = s.id)"
-                " AND NOT EXISTS (SELECT FROM alarms_points_raw p WHERE p.source = s.id)"
-                " AND NOT EXISTS (SELECT FROM alarms_latest l WHERE l.source = s.id)"
-                " LIMIT %s)",
+        # They are looked for before writers are locked out: there may be many to look through.
+        with self._transaction() as connection:
+            found = connection.execute(
+                sql.SQL(
+                    "SELECT s.id FROM alarms_source s WHERE s.created_at < %s AND {} LIMIT %s"
+                ).format(_UNUSED),
                 [limit, _FORGET_AT_ONCE],
+            ).fetchall()
+        if not found:
+            return
+        with self._transaction() as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            connection.execute(
+                sql.SQL("DELETE FROM alarms_source s WHERE s.id = ANY(%s) AND {}").format(_UNUSED),
+                [[number for (number,) in found]],
             )
+
+
+# Each is a look into the index of each part; never a reading of the parts.
+_UNUSED: Final = sql.SQL(
+    "NOT EXISTS (SELECT FROM alarms_latest l WHERE l.source = s.id)"
+    " AND (SELECT p.source FROM alarms_points_1h p WHERE p.source = s.id LIMIT 1) IS NULL"
+    " AND (SELECT p.source FROM alarms_points_5m p WHERE p.source = s.id LIMIT 1) IS NULL"
+    " AND (SELECT p.source FROM alarms_points_raw p WHERE p.source = s.id LIMIT 1) IS NULL"
+)
 
 
 class _ForgottenPart(StoreRefused):
@@ -407,7 +447,7 @@ class _ForgottenPart(StoreRefused):
 
 
 class _ForgottenSource(Exception):
-    """A source that this process knows is not in the table any more."""
+    """A source that this process knows is not in the table any more, or under another number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,9 +507,10 @@ def _latest(
 
 def _merge(connection: Connection, oldest: datetime) -> None:
     """Bring what was copied into the tables."""
+    # A number that this process remembers may be another source's since the database was restored.
     missing = connection.execute(
         "SELECT EXISTS (SELECT FROM alarms_incoming i WHERE NOT EXISTS"
-        " (SELECT FROM alarms_source s WHERE s.id = i.source))"
+        " (SELECT FROM alarms_source s WHERE s.id = i.source AND s.digest = i.digest))"
     ).fetchone()
     if missing is not None and missing[0]:
         raise _ForgottenSource
@@ -490,12 +531,14 @@ def _merge(connection: Connection, oldest: datetime) -> None:
         [_AHEAD],
     )
     for step in _STEPS:
-        # What is fresh is in no step that anybody closes now. For the rest the row is locked, which
-        # makes a roll-up that is under way see these samples, or these see that it is over.
+        # What is fresh is in no step that anybody closes now, and in a closed one only if the
+        # database's clock was set back. For the rest the row is locked, which makes a roll-up that
+        # is under way see these samples, or these see that it is over.
         connection.execute(
             "INSERT INTO alarms_progress (step_s, done_until) SELECT %(step)s, %(begin)s"
             " WHERE %(oldest)s < now() - %(fresh)s"
-            " OR NOT EXISTS (SELECT FROM alarms_progress WHERE step_s = %(step)s)"
+            " OR NOT EXISTS (SELECT FROM alarms_progress WHERE step_s = %(step)s"
+            " AND done_until <= %(begin)s)"
             " ON CONFLICT (step_s) DO UPDATE SET done_until = EXCLUDED.done_until"
             " WHERE alarms_progress.done_until > EXCLUDED.done_until",
             {

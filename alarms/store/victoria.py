@@ -5,7 +5,8 @@ https://docs.victoriametrics.com/#how-to-import-data-in-json-line-format
 Each number is a sample of a series ``scloud_<metric>`` with the labels tenant, resource and device;
 the last counter behind it one of ``scloud_total_<metric>``. The server keeps one retention for all
 and needs no roll-ups. It must run with ``-dedup.minScrapeInterval=1ms``, or what is written again
-after a doubt counts twice in means.
+after a doubt counts twice in means, and with ``-search.latencyOffset=0s``, or what it tells of the
+last half minute is missing or wrong.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ _CHUNK = 64 * 1024
 _PREFIX: Final = "scloud_"
 _TOTAL_PREFIX: Final = "scloud_total_"
 _RESOURCES_AT_ONCE = 200
+#: Not understood, too large, not to be computed.
+_REFUSALS: Final = frozenset({400, 413, 422})
 
 _FUNCTIONS: Final[Mapping[Aggregate, str]] = {
     Aggregate.AVG: "avg_over_time",
@@ -58,11 +61,18 @@ class VictoriaStore:
     """The port on one VictoriaMetrics server. Safe to share between threads."""
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """Raise ValueError for a URL that is none of HTTP."""
+        """Raise ValueError for a URL that is none of HTTP; it does not tell what is in the URL."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("The URL of VictoriaMetrics begins with http:// or https://.")
-        self._host, self._port = parts.hostname, parts.port
+        try:
+            self._host, self._port = parts.hostname, parts.port
+        except ValueError:
+            # Its words would show the beginning of a password with a sign that is not quoted.
+            raise ValueError(
+                "The URL of VictoriaMetrics has no port that is a number. Write #, / and ? in a"
+                " password as %23, %2F and %3F."
+            ) from None
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._path = parts.path.rstrip("/")
         self._timeout_s = timeout_s
@@ -152,9 +162,11 @@ class VictoriaStore:
         if answer.status < 300:
             return content
         words = content[:300].decode(errors="replace").strip()
-        if answer.status >= 500 or answer.status == 429:
-            raise StoreUnavailable(f"VictoriaMetrics answered {answer.status}: {words}")
-        raise StoreRefused(f"VictoriaMetrics answered {answer.status}: {words}")
+        if answer.status in _REFUSALS:
+            raise StoreRefused(f"VictoriaMetrics answered {answer.status}: {words}")
+        # Everything else is not for what was sent: a proxy that wants another password, a path that
+        # is wrong. The same is taken once that is mended.
+        raise StoreUnavailable(f"VictoriaMetrics answered {answer.status}: {words}")
 
 
 def _read(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
+from alarms.collecting.buffer import Buffer
 from alarms.models import MetricSettings
 from alarms.queries import engine
 from alarms.registry import check_store
@@ -157,3 +160,94 @@ def test_the_newest_sample_follows_a_database_clock_that_was_set_back(
     postgres.write([Sample("tenant-a", "vm-1", now, {KEY: 2.0})])
     found = postgres.latest("tenant-a", ["vm-1"], since=now - timedelta(hours=1))
     assert found["vm-1"].values == {KEY: 2.0}
+
+
+def test_a_number_that_became_another_sources_is_not_written_to(postgres: PostgresStore) -> None:
+    now = datetime.now(UTC)
+    postgres.write([Sample("tenant-a", "vm-1", now, {KEY: 1.0})])
+    # A restored database gives the numbers again that it gave since the backup.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM alarms_source")
+        (number,) = cursor.fetchone()
+        cursor.execute("DELETE FROM alarms_source")
+        cursor.execute("DELETE FROM alarms_latest")
+        cursor.execute(
+            "INSERT INTO alarms_source (id, digest, tenant, resource, keys)"
+            " OVERRIDING SYSTEM VALUE VALUES (%s, 'x', 'tenant-b', 'vm-2', '{cpu_usage_ratio:}')",
+            [number],
+        )
+    postgres.write([Sample("tenant-a", "vm-1", now + timedelta(seconds=30), {KEY: 2.0})])
+    assert postgres.latest("tenant-b", ["vm-2"], since=now) == {}
+    assert postgres.latest("tenant-a", ["vm-1"], since=now)["vm-1"].values == {KEY: 2.0}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "SET LOCAL transaction_read_only = on",
+        "ALTER TABLE alarms_points_raw RENAME TO alarms_elsewhere",
+    ],
+)
+def test_what_is_not_for_the_samples_costs_none(postgres: PostgresStore, trouble: str) -> None:
+    buffer = Buffer()
+    buffer.add([Sample("tenant-a", "vm-1", datetime.now(UTC), {KEY: 1.0})])
+    before = transaction.savepoint()
+    with connection.cursor() as cursor:
+        cursor.execute(trouble)
+    with pytest.raises(StoreUnavailable):
+        buffer.flush(postgres)
+    transaction.savepoint_rollback(before)
+    assert (len(buffer), buffer.lost) == (1, 0)
+    assert buffer.flush(postgres) == 1
+
+
+def test_sources_of_which_nothing_is_kept_are_forgotten(postgres: PostgresStore) -> None:
+    now = datetime.now(UTC)
+    postgres.write([Sample("tenant-a", f"vm-{n}", now, {KEY: 1.0}) for n in range(3)])
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE alarms_source SET created_at = now() - interval '500 days'")
+        cursor.execute(
+            "DELETE FROM alarms_points_raw WHERE source IN"
+            " (SELECT id FROM alarms_source WHERE resource IN ('vm-0', 'vm-1'))"
+        )
+        cursor.execute("DELETE FROM alarms_latest WHERE resource <> 'vm-1'")
+    postgres.prune(now, Retention())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT resource FROM alarms_source ORDER BY resource")
+        assert cursor.fetchall() == [("vm-1",), ("vm-2",)]
+
+
+def beside() -> psycopg.Connection[Any]:
+    """A second connection to the test's database."""
+    given = connection.settings_dict
+    return psycopg.connect(
+        host=given["HOST"],
+        port=given["PORT"],
+        user=given["USER"],
+        password=given["PASSWORD"],
+        dbname=given["NAME"],
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_dropping_a_part_does_not_wait_for_who_reads_for_long() -> None:
+    store = PostgresStore(engine.django_connection)
+    old = datetime.now(UTC) - timedelta(days=60)
+    store.write([Sample("tenant-a", "vm-1", old, {KEY: 1.0})])
+    while store.roll_up(datetime.now(UTC)):
+        pass
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '10s'")
+        with beside() as reader, reader.transaction():
+            reader.execute("SELECT FROM alarms_points_raw, alarms_points_5m")
+            began = time.monotonic()
+            assert store.prune(datetime.now(UTC), Retention()) == 0
+            assert time.monotonic() - began < 8
+        assert store.prune(datetime.now(UTC), Retention()) > 0
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+            for table in ("alarms_points_raw", "alarms_points_5m", "alarms_points_1h"):
+                cursor.execute(f"TRUNCATE {table}")
+            cursor.execute("TRUNCATE alarms_source, alarms_latest, alarms_progress")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TypedDict
 
 import pytest
@@ -49,6 +50,8 @@ def store(vm: VM, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
     key = SeriesKey("host_cpu_usage_ratio")
     made.write([Sample(PLATFORM, vm.host.pk, at, {key: 0.7})])
     monkeypatch.setattr(metrics, "metrics_store", lambda: made)
+    # However long the tests before took, the samples are of a moment ago.
+    monkeypatch.setattr(metrics, "timezone", SimpleNamespace(now=lambda: NOW))
     return made
 
 

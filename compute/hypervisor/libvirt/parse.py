@@ -259,7 +259,7 @@ def host_counters(cpus: int, times: Mapping[str, int], memory: Mapping[str, int]
         iowait_ns=iowait,
         idle_ns=times.get("idle", 0),
         memory_kib=total,
-        # What lies in shared memory is in the cache and cannot be given away.
+        # libvirt does not tell how much of the cache is shared memory, which cannot be given away.
         available_kib=min(total, available),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -73,3 +74,19 @@ def test_a_sample_that_is_refused_stops_no_other() -> None:
     assert buffer.flush(store) == 19
     assert (len(buffer), buffer.lost) == (0, 1)
     assert len(store.samples) == 19
+
+
+def test_a_slow_store_holds_nobody_up() -> None:
+    now = 0.0
+
+    class Slow(FakeStore):
+        def write(self, samples: Sequence[Sample]) -> None:
+            nonlocal now
+            now += 10
+            super().write(samples)
+
+    buffer, store = Buffer(clock=lambda: now), Slow()
+    buffer.add(sample(number) for number in range(5 * BATCH))
+    assert buffer.flush(store) == 2 * BATCH
+    assert len(buffer) == 3 * BATCH
+    assert buffer.flush(store) == 2 * BATCH

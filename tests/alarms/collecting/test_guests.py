@@ -14,6 +14,7 @@ from alarms.collecting.guests import (
     LAST_WAIT_S,
     NAMES_A_DAY,
     REFUSED_FOR_S,
+    SHAPES_A_DAY,
     Guests,
     Question,
 )
@@ -223,7 +224,8 @@ def test_an_agent_that_allows_hardly_anything_tells_its_space(
     agents: Agents, guests: Guests, family: str
 ) -> None:
     agents.programs = refuse
-    agents.spaces = (GuestFilesystem("/", "vda1", "ext4", 100, 40, ()),)
+    disc = GuestFilesystem("/mnt", "sr0", "iso9660", 100, 100, ())
+    agents.spaces = (GuestFilesystem("/", "vda1", "ext4", 100, 40, ()), disc)
     reading = guests.ask([question(agents, family=family)]).said["vm-1"]
     assert [one.mount_point for one in reading.filesystems] == ["/"]
     assert reading.load is None
@@ -269,3 +271,32 @@ def test_guests_that_are_gone_are_forgotten(agents: Agents, guests: Guests) -> N
     guests.ask([question(agents, "vm-1"), question(agents, "vm-2")])
     guests.ask([question(agents, "vm-2")])
     assert guests._guests.keys() == {"vm-2"}
+
+
+def test_restarts_bring_up_no_more_names(agents: Agents, guests: Guests, now: Now) -> None:
+    seen: set[str] = set()
+    for number in range(60):
+        text = f"== df\n/dev/vdb 9 1 8 11% /new-{number}\n"
+        agents.programs = lambda uuid, text=text: text.encode()  # type: ignore[misc]
+        reading = guests.ask([question(agents, run=str(number))]).said["vm-1"]
+        seen |= {one.mount_point for one in reading.filesystems}
+        # It is off for a round.
+        guests.ask([])
+    assert len(seen) == NAMES_A_DAY
+
+
+def test_sets_of_what_a_guest_tells_are_bounded_for_a_day(
+    agents: Agents, guests: Guests, now: Now
+) -> None:
+    shapes = set()
+    for number in range(2**8):
+        lines = [f"/dev/vd{place} 9 1 8 11% /{place}" for place in range(8) if number & 2**place]
+        text = "\n".join(["== loadavg", "0.50 0.40 0.30 1/2 3", "== df", *lines, ""])
+        agents.programs = lambda uuid, text=text: text.encode()  # type: ignore[misc]
+        reading = guests.ask([question(agents)]).said["vm-1"]
+        if not reading.is_empty:
+            shapes.add(tuple(one.mount_point for one in reading.filesystems))
+    assert len(shapes) == SHAPES_A_DAY
+    # What it told before it may tell on.
+    agents.programs = lambda uuid: LINUX
+    assert guests.ask([question(agents)]).said["vm-1"].load == (0.5, 0.4, 0.3)

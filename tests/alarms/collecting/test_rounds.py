@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
@@ -16,6 +17,7 @@ from alarms.collecting.guests import Guests
 from alarms.collecting.leases import Share, take_share
 from alarms.collecting.rounds import Collecting
 from alarms.models import HostCollection
+from alarms.readings import samples
 from alarms.store.base import PLATFORM, Latest, SeriesKey
 from alarms.store.fake import FakeStore
 from compute.hypervisor.base import CommandResult, PauseReason
@@ -203,6 +205,25 @@ def test_an_error_of_ours_with_one_host_harms_that_host(
 ) -> None:
     vms = [going.box.vm() for _ in range(2)]
     going.box.host_of(vms[0]).faults.fail_next["measure"] = ZeroDivisionError()
+    going.round()
+    assert going.samples_of(vms[0]) == []
+    assert len(going.samples_of(vms[1])) == 1
+    row = HostCollection.objects.get(host=vms[0].host)
+    assert row.last_error == "Internal error (ZeroDivisionError)."
+
+
+def test_an_error_of_ours_with_one_answer_harms_that_host(
+    going: Rounds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    vms = [going.box.vm() for _ in range(2)]
+    read_vm = samples.read_vm
+
+    def break_one(host_id: str, *given: Any, **named: Any) -> Any:
+        if host_id == vms[0].host_id:
+            raise ZeroDivisionError
+        return read_vm(host_id, *given, **named)
+
+    monkeypatch.setattr(samples, "read_vm", break_one)
     going.round()
     assert going.samples_of(vms[0]) == []
     assert len(going.samples_of(vms[1])) == 1

@@ -192,6 +192,31 @@ def test_the_windows_command_is_one_text_without_a_shell() -> None:
     script = base64.b64decode(WINDOWS_COMMAND[-1]).decode("utf-16-le")
     for name in ("memory_total_kib", "memory_available_kib", "tcp_connections", "filesystem"):
         assert f'"{name}=' in script
+    # Where Windows does not answer it is not known how many there are: none is a number.
+    assert "if ($null -ne $tcp.ConnectionsEstablished) {" in script
     assert script.count('"') % 2 == 0
     assert script.count("{") == script.count("}")
     assert script.count("(") == script.count(")")
+
+
+@pytest.mark.parametrize(
+    ("mount", "asked"),
+    [
+        ("/dev/vda1 / ext4 rw 0 0", True),
+        ("/dev/vdb1 / fuseblk rw 0 0", True),
+        ("/dev/sr0 / iso9660 ro 0 0", False),
+        ("/dev/vdb / squashfs ro 0 0", False),
+        ("/dev/loop3 / ext4 ro 0 0", False),
+        ("/dev/fuse / fuse rw 0 0", False),
+        ("server:/export / nfs4 rw 0 0", False),
+    ],
+)
+def test_only_space_that_can_fill_up_is_asked_for(tmp_path: Path, mount: str, asked: bool) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(mount + "\n")
+    script = LINUX_COMMAND[2].replace("/proc/mounts", str(mounts))
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    _before, _heading, spaces = done.stdout.partition("== df\n")
+    assert bool(spaces.strip()) == asked

@@ -71,7 +71,21 @@ def test_a_resize_is_no_peak() -> None:
     assert busy_ratio(1e9, one, four) == 0.25
     assert busy_ratio(1e9, four, one) == 0.25
     assert busy_ratio(9e9, four, four) == 1.0
-    assert busy_ratio(0, Reading(0, "h/1"), Reading(30, "h/1")) == 0.0
+    assert busy_ratio(0, one, four) == 0.0
+
+
+def test_of_an_unknown_number_of_cpus_no_part_is_busy() -> None:
+    known, unknown = Reading(0, "h/1", cpus=4), Reading(30, "h/1")
+    assert busy_ratio(4e9, known, unknown) is None
+    assert busy_ratio(4e9, unknown, known) is None
+
+
+def test_an_answer_that_took_long_shows_no_spike() -> None:
+    # It was counted somewhere within 80 s: between it and the next one lie 10 s, or 90.
+    late = Reading(100, "h/1", {KEY: Counter(0)}, doubt_s=40)
+    assert rates(late, Reading(150, "h/1", {KEY: Counter(9000)})) == {}
+    soon = Reading(100, "h/1", {KEY: Counter(0)}, doubt_s=4)
+    assert rates(soon, Reading(130, "h/1", {KEY: Counter(3000)}, doubt_s=4)) == {KEY: 100.0}
 
 
 @dataclass(frozen=True)
@@ -146,4 +160,5 @@ def test_a_ratio_is_a_ratio(then: int, now: int, seconds: float, cpus: int) -> N
     before = Reading(0, "h/1", {KEY: Counter(then)}, cpus)
     after = Reading(seconds, "h/1", {KEY: Counter(now)}, cpus)
     for rate in rates(before, after).values():
-        assert 0 <= busy_ratio(rate, before, after) <= 1
+        busy = busy_ratio(rate, before, after)
+        assert busy is None if cpus == 0 else busy is not None and 0 <= busy <= 1

@@ -156,6 +156,11 @@ def test_a_hot_upgrade_is_no_peak() -> None:
     assert numbers(before, after)["cpu_usage_ratio"] == pytest.approx(0.125)
 
 
+def test_without_the_number_of_cpus_there_is_no_cpu_usage() -> None:
+    before, after = read(domain(0, vcpus=2), 100), read(domain(30, vcpus=0), 130)
+    assert "cpu_usage_ratio" not in numbers(before, after)
+
+
 def test_a_busy_host_makes_gaps_and_no_spikes() -> None:
     busy = tuple(replace(disk, read_bytes=0, counted=False) for disk in domain().disks)
     first, second, third = (
@@ -262,6 +267,17 @@ def test_a_host_that_booted_has_no_cpu_usage_at_first() -> None:
     after = read_host("host-1", HostCounters(4, 1, 1, 1, 0, 0), read_s=30)
     values = host_numbers(before, after, HostCounters(4, 1, 1, 1, 0, 0), vms=0, silent=0)
     assert {key.metric for key in values} == {"host_vms_running", "host_guest_agents_silent"}
+
+
+def test_a_wait_for_disks_that_the_host_takes_back_is_a_gap() -> None:
+    before = read_host("host-1", HostCounters(4, 0, 500, 0, 1000, 400), read_s=0)
+    counters = HostCounters(4, 10**9, 400, 10**9, 1000, 400)
+    values = host_numbers(
+        before, read_host("host-1", counters, read_s=30), counters, vms=0, silent=0
+    )
+    names = {key.metric for key in values}
+    assert "host_cpu_usage_ratio" in names
+    assert "host_cpu_iowait_ratio" not in names
 
 
 def test_names_follow_the_conventions() -> None:

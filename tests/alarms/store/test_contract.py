@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -19,6 +19,7 @@ from alarms.store.base import (
     Retention,
     Sample,
     SeriesKey,
+    floor,
 )
 from tests.alarms.store.rig import CPU, DISK, EVERY_S, Rig, near
 
@@ -245,6 +246,26 @@ def test_steps_wait_for_what_may_still_come(rolling: Rig) -> None:
     assert rolling.store.roll_up(now + timedelta(seconds=1)) == 0
 
 
+def test_a_clock_that_was_set_back_closes_nothing_that_is_still_written(rig: Rig) -> None:
+    now = floor(datetime.now(UTC), FIVE_MINUTES_S)
+    ahead = (now - rig.start).total_seconds()
+    rig.write([rig.sample(ahead, 1), rig.sample(ahead + 2 * HOUR_S, 1)])
+    rig.roll_up(seconds=ahead + 3 * HOUR_S)
+    # The database's clock says what it is again.
+    rig.write([rig.sample(ahead + 30, 3)])
+    begin, end = ahead, ahead + FIVE_MINUTES_S
+    assert rig.ask(start_s=begin, end_s=end, step_s=FIVE_MINUTES_S) == {("vm-1", ""): [2.0]}
+    rig.roll_up(seconds=ahead + 3 * HOUR_S)
+    assert rig.ask(start_s=begin, end_s=end, step_s=FIVE_MINUTES_S) == {("vm-1", ""): [2.0]}
+
+
+def test_the_last_half_minute_is_a_gap_like_every_other(rig: Rig) -> None:
+    begin_s = (floor(datetime.now(UTC), 5) - rig.start).total_seconds() - 20
+    rig.write([rig.sample(begin_s, 1)])
+    asked = rig.ask(start_s=begin_s, end_s=begin_s + 15, step_s=5)
+    assert asked == {("vm-1", ""): [1.0, None, None]}
+
+
 # -- retention ---------------------------------------------------------------------------------
 
 
@@ -256,6 +277,21 @@ def test_samples_go_and_what_was_rolled_up_stays(rolling: Rig) -> None:
     assert rolling.ask(end_s=300, step_s=30) == {}
     assert rolling.ask(end_s=300, step_s=300) == {("vm-1", ""): [4.5]}
     assert rolling.ask(end_s=HOUR_S, step_s=HOUR_S) == {("vm-1", ""): [4.5]}
+
+
+def test_what_comes_very_late_takes_nothing_of_what_was_rolled_up(rolling: Rig) -> None:
+    rolling.write([*rising(rolling), rolling.sample(2 * HOUR_S, 8)])
+    rolling.roll_up(seconds=4 * DAY_S)
+    rolling.store.prune(rolling.start + timedelta(days=4), Retention(raw=timedelta(hours=24)))
+    rolling.write([rolling.sample(HOUR_S, 6, resource="vm-2"), rolling.sample(4 * DAY_S, 7)])
+    rolling.roll_up(seconds=5 * DAY_S)
+    assert rolling.ask("vm-1", "vm-2", end_s=3 * HOUR_S, step_s=HOUR_S) == {
+        ("vm-1", ""): [4.5, None, 8.0],
+        ("vm-2", ""): [None, 6.0, None],
+    }
+    assert rolling.ask(end_s=300, step_s=300) == {("vm-1", ""): [4.5]}
+    after = rolling.ask(start_s=2 * HOUR_S, end_s=2 * HOUR_S + 300, step_s=300)
+    assert after == {("vm-1", ""): [8.0]}
 
 
 def test_each_resolution_goes_in_its_time(rolling: Rig) -> None:

@@ -90,7 +90,7 @@ def sample(number: int = 1) -> Sample:
     return Sample("tenant-a", f"vm-{number}", START, {SeriesKey(CPU): 0.5})
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 429, 500, 502, 503])
 def test_a_server_in_trouble_is_tried_again(
     server: Server, store: VictoriaStore, status: int
 ) -> None:
@@ -101,7 +101,7 @@ def test_a_server_in_trouble_is_tried_again(
         store.query(QUERY)
 
 
-@pytest.mark.parametrize("status", [400, 404, 422])
+@pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_server_that_refuses_is_not(server: Server, store: VictoriaStore, status: int) -> None:
     server.answer = says(status, b"cannot parse")
     with pytest.raises(StoreRefused, match="cannot parse"):
@@ -211,3 +211,11 @@ def test_a_proxy_may_ask_for_a_password(server: Server) -> None:
 def test_a_url_of_something_else_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="http"):
         VictoriaStore(url)
+
+
+def test_a_url_that_is_wrong_shows_no_password() -> None:
+    with pytest.raises(ValueError, match="no port") as caught:
+        VictoriaStore("https://metrics:secret#word@metrics.test/")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
