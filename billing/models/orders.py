@@ -195,7 +195,7 @@ class Subscription(models.Model):
     overdue_at = models.DateTimeField(_("overdue since"), null=True, blank=True)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
     lines = models.JSONField(_("lines of the next period"), default=list)
-    # The instant of the last change of configuration, up or down.
+    # The instant of the last change of configuration, up or down; empty once it has failed.
     changed_at = models.DateTimeField(_("changed"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 

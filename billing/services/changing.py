@@ -317,6 +317,9 @@ def _close_hour(
         is_this_one = since is not None and since >= changed_at
     if not is_this_one:
         return
+    if not in_part:
+        # There is no change any more that could fail.
+        Subscription.objects.filter(pk=subscription.pk).update(changed_at=None)
     left = HeldHour.objects.filter(subscription=subscription, charge=None, changed_at=changed_at)
     first = left.first()
     if first is None:
