@@ -404,9 +404,7 @@ def test_a_crashed_guest_is_told_from_a_stopped_one(lab_rig: Rig, lab: Lab) -> N
     h.power_off(spec.uuid)
 
 
-def test_a_restart_of_libvirtd_is_survived_by_guest_and_driver(
-    lab_rig: Rig, lab: Lab
-) -> None:
+def test_a_restart_of_libvirtd_is_survived_by_guest_and_driver(lab_rig: Rig, lab: Lab) -> None:
     rig, h = lab_rig, lab_rig.hypervisor
     spec = rig.started()
     host = next(one for one in lab.hosts if one.uri == rig.here.uri)
