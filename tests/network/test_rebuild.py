@@ -260,7 +260,9 @@ def test_the_comparison_notices_a_kind_whose_surplus_stays(
         estate._vpc(tenant)
         estate._group(tenant)
         estate._subnet(estate._vpc(tenant))
+        # Whosever VM is dropped, it is not the last one.
         estate._vm(tenant)
+        estate._vm(other_tenant)
         estate.apply(fabrics.fabric_of(region))
         yesterday = site.keep()
         estate._drop_vm()
