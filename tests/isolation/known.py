@@ -17,6 +17,11 @@ class Write:
     body: dict[str, Any] = field(default_factory=dict)
 
 
+def asked(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what the price of a purchase is asked with: its body without the quote."""
+    return {name: value for name, value in body.items() if name != "quote_token"}
+
+
 @dataclass(frozen=True)
 class Known:
     """What the tests know of a URL.

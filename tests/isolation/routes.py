@@ -13,7 +13,7 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from tests.isolation.known import OPEN, Known, Write, own
+from tests.isolation.known import OPEN, Known, Write, asked, own
 from tests.isolation.routes_outside import OUTSIDE_API, OUTSIDE_CONSOLE
 from tests.isolation.routes_storage import STORAGE_API, STORAGE_CONSOLE
 
@@ -375,7 +375,7 @@ _API: dict[str, Known] = {
     "api-vm-batch": Known(
         writes={"post": Write("compute.start_vm", {"verb": "start_vm", "ids": ["{stopped_vm}"]})}
     ),
-    "api-vm-quote": Known(writes={"post": Write("billing.quote", _ORDER)}),
+    "api-vm-quote": Known(writes={"post": Write("billing.quote", asked(_ORDER))}),
     "api-vm-detail": Known(
         {"pk": "vm"},
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.isolation.known import Known, Write, own
+from tests.isolation.known import Known, Write, asked, own
 
 _BUY = {
     "region": "{region}",
@@ -41,7 +41,7 @@ _ENI_FORM = {
 
 OUTSIDE_API: dict[str, Known] = {
     "api-eni-list": Known(writes={"post": Write("network.create_eni", _BUY_ENI)}),
-    "api-eni-quote": Known(writes={"post": Write("billing.quote", _BUY)}),
+    "api-eni-quote": Known(writes={"post": Write("billing.quote", asked(_BUY))}),
     "api-eni-detail": Known(
         {"pk": "eni"},
         {
@@ -59,7 +59,7 @@ OUTSIDE_API: dict[str, Known] = {
     "api-vm-unbind-eni": own("vm", "network.unbind_eni", {"eni": "{bound_eni}"}),
     "api-segments": Known(),
     "api-external-ip-list": Known(writes={"post": Write("network.create_external_ip", _BUY)}),
-    "api-external-ip-quote": Known(writes={"post": Write("billing.quote", _BUY)}),
+    "api-external-ip-quote": Known(writes={"post": Write("billing.quote", asked(_BUY))}),
     "api-external-ip-detail": Known(
         {"pk": "eip"},
         {

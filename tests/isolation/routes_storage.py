@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.isolation.known import Known, Write, own
+from tests.isolation.known import Known, Write, asked, own
 
 _TEXTS = {"name": "renamed", "remark": "changed"}
 _PASSWORD = "N3w-enough-secret"
@@ -42,7 +42,7 @@ def _vm(verb: str, body: dict[str, Any], sample: str = "vm", permission: str = "
 
 STORAGE_API: dict[str, Known] = {
     "api-disk-list": Known(writes={"post": Write("compute.create_disk", _BUY_DISK)}),
-    "api-disk-quote": Known(writes={"post": Write("billing.quote", _BUY_DISK)}),
+    "api-disk-quote": Known(writes={"post": Write("billing.quote", asked(_BUY_DISK))}),
     "api-disk-detail": _details("disk", "disk"),
     "api-disk-attach": own("disk", "compute.attach_disk", {"vm": "{stopped_vm}"}),
     "api-disk-detach": own("bound_disk", "compute.detach_disk", {}),
@@ -80,9 +80,9 @@ STORAGE_API: dict[str, Known] = {
     ),
     "api-vm-change-private-ip": _vm("change_private_ip", {"address": ""}, "stopped_vm"),
     "api-vm-modify": _vm("modify_vm", _SIZE, "stopped_vm"),
-    "api-vm-quote-modification": _vm("modify_vm", _SIZE, "stopped_vm", "billing.quote"),
+    "api-vm-quote-modification": _vm("modify_vm", asked(_SIZE), "stopped_vm", "billing.quote"),
     "api-vm-hot-upgrade": _vm("hot_upgrade_vm", _SIZE),
-    "api-vm-quote-hot-upgrade": _vm("hot_upgrade_vm", _SIZE, "vm", "billing.quote"),
+    "api-vm-quote-hot-upgrade": _vm("hot_upgrade_vm", asked(_SIZE), "vm", "billing.quote"),
     "api-vm-make-image": _vm("make_image", {"name": "made"}, "stopped_vm"),
     "api-vm-reinstall": _vm(
         "reinstall_vm", {"image": "{base_image}", "password": _PASSWORD}, "stopped_vm"
