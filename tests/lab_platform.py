@@ -38,7 +38,11 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 OWNER_PASSWORD = "correct horse 9 battery"
 GUEST_PASSWORD = "Passw0rd!x"
 # The same in every test, so that the image is imported into the pool once.
-IMAGE_IDS = {"mini": "image-minitest1", "debian": "image-debitest1"}
+IMAGE_IDS = {
+    "mini": "image-minitest1",
+    "debian": "image-debitest1",
+    "debian-nm": "image-debnmtest",
+}
 
 
 @dataclass
@@ -127,13 +131,25 @@ class RealPlatform:
                         ran.append(job)
                 time.sleep(0.02)
 
-    def await_agent(self, vm: VM, timeout_s: float = 90) -> None:
-        """Wait until the guest's agent answers."""
+    @property
+    def is_small(self) -> bool:
+        """Whether its guests are the mini system, not a whole Debian."""
+        return self.image.pk == IMAGE_IDS["mini"]
+
+    def await_agent(self, vm: VM, timeout_s: float | None = None) -> None:
+        """Wait until the guest's agent answers, and a Debian has done what it does at a boot."""
         driver = self.hypervisor(vm)
+        if timeout_s is None:
+            timeout_s = 90 if self.is_small else 600
         end = time.monotonic() + timeout_s
         while not driver.agent_ready(str(vm.uuid)):
             assert time.monotonic() < end, f"the agent of {vm.id} did not answer"
             time.sleep(0.3)
+        if not self.is_small:
+            told = self.guest(
+                vm, "/bin/sh", "-c", "cloud-init status --wait --long || true", timeout_s=timeout_s
+            )
+            assert "status: done" in told
 
     def guest(self, vm: VM, *argv: str, timeout_s: float = 30) -> str:
         """Run a command in the guest through its agent; its output, stripped."""
@@ -157,7 +173,7 @@ class RealPlatform:
 
 @pytest.fixture
 def make_real_platform(lab: Lab, transactional_db: None) -> Iterator[Callable[[str], RealPlatform]]:
-    """Return a function that seeds the platform with one base image: mini or debian."""
+    """Return a function that seeds the platform with one base image, by its name in the lab."""
     made: list[RealPlatform] = []
 
     def make(image: str = "mini") -> RealPlatform:
@@ -182,7 +198,12 @@ def _seed(lab: Lab, image: str) -> RealPlatform:
     facts = region.status(lab)
     seeded = seeding.seed_platform(facts, extra_specs_mib=[(1, 256), (1, 512), (2, 512)])
     file = seeding.ImageFile(
-        image, image, Path(images.ensure(image)), image, "1", image_id=IMAGE_IDS[image]
+        image,
+        image,
+        Path(images.ensure(image)),
+        image,
+        "1" if image == "mini" else "12",
+        image_id=IMAGE_IDS[image],
     )
     base = seeding.seed_images(seeded, [file])[0]
     reconcile.reconcile_hosts(Rounds(patience_s=60))

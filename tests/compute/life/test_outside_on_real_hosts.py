@@ -14,7 +14,8 @@ import pytest
 
 from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
-from compute.models import VM
+from compute.models import VM, GuestNetwork, Spec
+from compute.sweeps.guest_networks import configure_guests
 from network.actions import enis, external_ips, segments
 from network.models import Eni, ExternalIp, ExternalSegment, Nic
 from network.rules.eni_orders import EniOrder
@@ -23,7 +24,7 @@ from scloud.lab import region as labs
 from scloud.lab.shell import run, succeeds, wait_for
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.scoping import scopes_disabled
+from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.compute.life.test_on_real_hosts import settle, sh
 from tests.lab_platform import GUEST_PASSWORD, RealPlatform
 from tests.neighbour import ssh
@@ -103,13 +104,15 @@ def bound_eni(
 
 def seen_as(platform: RealPlatform, vm: VM) -> str:
     """Return the source by which the outer machine, outside all segments, sees the guest."""
-    with socket.create_server((platform.lab.management_address, 0)) as server:
+    outside = platform.lab.management_address
+    with socket.create_server((outside, 0)) as server:
         server.settimeout(20)
         port = server.getsockname()[1]
         sh(
             platform, vm,
-            f"(sleep 1; echo hi | nc -w 5 {platform.lab.management_address} {port}) "
-            ">/dev/null 2>&1 &",
+            # Debian has no nc, the mini guest no bash.
+            f"(sleep 1; if command -v nc; then echo hi | nc -w 5 {outside} {port}; "
+            f"else bash -c 'echo hi > /dev/tcp/{outside}/{port}'; fi) >/dev/null 2>&1 &",
         )  # fmt: skip
         link, peer = server.accept()
         link.close()
@@ -138,16 +141,45 @@ def assert_reached(
     assert seen_as(platform, vm) == egress
 
 
+GUESTS = [
+    "mini",
+    pytest.param("debian", marks=pytest.mark.soak),
+    pytest.param("debian-nm", marks=pytest.mark.soak),
+]
+
+
+@pytest.fixture(params=GUESTS, ids=["mini", "netplan", "networkmanager"])
+def any_platform(
+    request: pytest.FixtureRequest, make_real_platform: Callable[[str], RealPlatform]
+) -> Iterator[RealPlatform]:
+    """A platform whose guests are of each of the Linux renderers."""
+    platform = make_real_platform(request.param)
+    with scope(tenant=platform.tenant):
+        yield platform
+
+
+def told(platform: RealPlatform, vm: VM) -> None:
+    """Let the sweep tell the guest of its network, as it does every few seconds."""
+    end = time.monotonic() + 120
+    while not GuestNetwork.objects.filter(vm=vm, failure_code="").exclude(digest="").exists():
+        assert time.monotonic() < end, list(GuestNetwork.objects.values())
+        configure_guests()
+        time.sleep(0.5)
+
+
+@pytest.mark.timeout(3600)
 def test_addresses_of_two_segments_and_an_eni_answer_through_everything(
-    real_platform: RealPlatform, tmp_path: Path
+    any_platform: RealPlatform, tmp_path: Path
 ) -> None:
     """Bought with the VM, bound later, plugged in; through reboot, migration, stop and start."""
-    platform = real_platform
+    platform = any_platform
+    memory_mib = 256 if platform.is_small else 512
     office, partners = segment(platform, "office"), segment(platform, "partners")
     key = tmp_path / "key"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
     vm = platform.running_vm(
         agent=True,
+        spec=Spec.objects.get(cluster=platform.cluster, vcpus=1, memory_mib=memory_mib),
         external_segment=office,
         external_bandwidth_mbps=100,
         external_group=platform.group,
@@ -155,6 +187,7 @@ def test_addresses_of_two_segments_and_an_eni_answer_through_everything(
     )
     first = ExternalIp.objects.get(target_id=vm.pk)
     assert (first.status, first.egress) == ("bound", True)
+    told(platform, vm)
 
     # As the guide's last chapter has it: from outside, with the password and with the key.
     assert answers(first.address, within_s=20)
