@@ -1,4 +1,4 @@
-"""The region in a box for tests: one per run, left as it was found."""
+"""The region in a box for tests, and the drivers on it: one per run, left as it was found."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from scloud.lab import region
+from compute.hypervisor.base import HostRef
+from compute.storage.base import StorageRef
+from compute.storage.opening import open_storage
+from scloud.lab import images, region
 from scloud.lab.plan import Lab, lab_named
+from tests.compute.drivers.rig import Rig, new_id
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +30,30 @@ def lab() -> Iterator[Lab]:
     yield wanted
     if not was_up:
         region.down(wanted, wipe=True)
+
+
+def _lab_rig(wanted: Lab) -> Rig:
+    storage = open_storage(StorageRef("dir", str(wanted.storage)))
+    image_id = new_id("image")
+    storage.import_image(image_id, images.ensure("mini"))
+    here, there = (
+        HostRef(host.name, host.uri, host.address, offloads=False) for host in wanted.hosts[:2]
+    )
+    return Rig(
+        kind="libvirt",
+        here=here,
+        there=there,
+        storage=storage,
+        image_id=image_id,
+        # A warm boot under TCG takes 40 s on a quiet machine, several times that on a busy one.
+        boot_timeout_s=240.0,
+        poll_s=0.3,
+    )
+
+
+@pytest.fixture(scope="session")
+def lab_rig(lab: Lab) -> Iterator[Rig]:
+    """The real drivers, once for a run: at its end it takes away every volume that was made."""
+    rig = _lab_rig(lab)
+    yield rig
+    rig.clean()

@@ -8,9 +8,7 @@ from compute.hypervisor.base import HostRef
 from compute.storage.base import StorageRef
 from compute.storage.fake import FakeStorage
 from compute.storage.opening import open_storage
-from scloud.lab import images
-from scloud.lab.plan import Lab
-from tests.compute.drivers.rig import Rig, new_id
+from tests.compute.drivers.rig import Rig
 
 
 def _fake_rig() -> Rig:
@@ -26,33 +24,6 @@ def _fake_rig() -> Rig:
         boot_timeout_s=2.0,
         poll_s=0.005,
     )
-
-
-def _lab_rig(wanted: Lab) -> Rig:
-    storage = open_storage(StorageRef("dir", str(wanted.storage)))
-    image_id = new_id("image")
-    storage.import_image(image_id, images.ensure("mini"))
-    here, there = (
-        HostRef(host.name, host.uri, host.address, offloads=False) for host in wanted.hosts[:2]
-    )
-    return Rig(
-        kind="libvirt",
-        here=here,
-        there=there,
-        storage=storage,
-        image_id=image_id,
-        # A warm boot under TCG takes 40 s on a quiet machine, several times that on a busy one.
-        boot_timeout_s=240.0,
-        poll_s=0.3,
-    )
-
-
-@pytest.fixture(scope="session")
-def lab_rig(lab: Lab) -> Iterator[Rig]:
-    """The real drivers."""
-    rig = _lab_rig(lab)
-    yield rig
-    rig.clean()
 
 
 @pytest.fixture(scope="session")
