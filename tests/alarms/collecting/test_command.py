@@ -66,7 +66,9 @@ def test_rounds_begin_every_30_seconds(
     assert ending.waits == waits
 
 
-def test_one_that_ends_gives_its_hosts_back(platform: Platform) -> None:
+def test_one_that_ends_gives_its_hosts_back(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ending = Ending(1, now)
     collecting = Collecting("a", FakeStore(), Clock(lambda: now[0]))
     shares: list[int] = []
@@ -76,21 +78,23 @@ def test_one_that_ends_gives_its_hosts_back(platform: Platform) -> None:
         shares.append(HostCollection.objects.filter(collector="a").count())
         return found
 
-    collecting.share = count  # type: ignore[method-assign]
+    monkeypatch.setattr(collecting, "share", count)
     collect(collecting, ending)
     assert shares == [2]
     assert not HostCollection.objects.exclude(collector="").exists()
     assert not Collector.objects.exists()
 
 
-def test_one_that_breaks_gives_its_hosts_back_too(platform: Platform) -> None:
+def test_one_that_breaks_gives_its_hosts_back_too(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collecting = Collecting("a", FakeStore(), Clock(lambda: now[0]))
 
     def defect() -> int:
         assert HostCollection.objects.filter(collector="a").count() == 2
         raise ZeroDivisionError
 
-    collecting.round = defect  # type: ignore[method-assign]
+    monkeypatch.setattr(collecting, "round", defect)
     with pytest.raises(ZeroDivisionError):
         collect(collecting, Ending(1, now))
     assert not HostCollection.objects.exclude(collector="").exists()

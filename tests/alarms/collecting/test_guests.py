@@ -113,6 +113,11 @@ def say_nothing(uuid: str) -> bytes:
     raise AgentUnavailable("silent")
 
 
+def saying(text: str) -> Callable[[str], bytes]:
+    """Programs that say the same in every guest."""
+    return lambda uuid: text.encode()
+
+
 def test_each_guest_is_asked_once_a_round(agents: Agents, guests: Guests) -> None:
     asked = [question(agents, f"vm-{number}") for number in range(10)]
     for _ in range(2):
@@ -257,7 +262,7 @@ def test_names_of_file_systems_are_bounded_for_a_day(
     seen: set[str] = set()
     for number in range(100):
         text = f"== df\n/dev/vda1 9 1 8 11% /\n/dev/vdb 9 1 8 11% /new-{number}\n"
-        agents.programs = lambda uuid, text=text: text.encode()  # type: ignore[misc]
+        agents.programs = saying(text)
         reading = guests.ask([question(agents)]).said["vm-1"]
         seen |= {one.mount_point for one in reading.filesystems}
         assert "/" in {one.mount_point for one in reading.filesystems}
@@ -277,7 +282,7 @@ def test_restarts_bring_up_no_more_names(agents: Agents, guests: Guests, now: No
     seen: set[str] = set()
     for number in range(60):
         text = f"== df\n/dev/vdb 9 1 8 11% /new-{number}\n"
-        agents.programs = lambda uuid, text=text: text.encode()  # type: ignore[misc]
+        agents.programs = saying(text)
         reading = guests.ask([question(agents, run=str(number))]).said["vm-1"]
         seen |= {one.mount_point for one in reading.filesystems}
         # It is off for a round.
@@ -292,7 +297,7 @@ def test_sets_of_what_a_guest_tells_are_bounded_for_a_day(
     for number in range(2**8):
         lines = [f"/dev/vd{place} 9 1 8 11% /{place}" for place in range(8) if number & 2**place]
         text = "\n".join(["== loadavg", "0.50 0.40 0.30 1/2 3", "== df", *lines, ""])
-        agents.programs = lambda uuid, text=text: text.encode()  # type: ignore[misc]
+        agents.programs = saying(text)
         reading = guests.ask([question(agents)]).said["vm-1"]
         if not reading.is_empty:
             shapes.add(tuple(one.mount_point for one in reading.filesystems))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ from compute.hypervisor.base import (
 GIB = 2**30
 
 
-def domain(seconds: float = 0.0, **changes: object) -> DomainObservation:
+def domain(seconds: float = 0.0, **changes: Any) -> DomainObservation:
     """A domain with 2 vCPUs that does the same in each second."""
     count = int(seconds)
     seen = DomainObservation(
@@ -79,7 +80,7 @@ def domain(seconds: float = 0.0, **changes: object) -> DomainObservation:
         ),
         run="1",
     )
-    return replace(seen, **changes)  # type: ignore[arg-type]
+    return replace(seen, **changes)
 
 
 def read(seen: DomainObservation, read_s: float, *, host: str = "host-1") -> VmReading:
