@@ -50,7 +50,8 @@ class EniSerializer(ShownSerializer[Eni]):
 
     state = serializers.SerializerMethodField()
     mac = serializers.CharField(source="nic.mac", default=None, allow_null=True)
-    ipv6_address = serializers.CharField(
+    ipv6_address = serializers.IPAddressField(
+        protocol="IPv6",
         source="nic.ipv6",
         default=None,
         allow_null=True,
