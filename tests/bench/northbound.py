@@ -41,7 +41,8 @@ def run(quick: bool) -> list[Row]:
         assert len(owned) == 2 + GROUPS + ports, len(owned)
         times = [_changed_s(fabric, made, turn) for turn in range(changes)]
     finally:
-        fabric.delete_ports([one.name for one in made.ports])
+        for batch in made.batches():
+            fabric.delete_ports([one.name for one in batch])
         for group in made.groups:
             fabric.delete_security_group(group.id)
         fabric.delete_subnet(made.subnet.id)
