@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 from scloud.lab import kvm
 from scloud.lab import region as regions
 from scloud.lab import stack as stacks
@@ -101,14 +104,32 @@ def database() -> None:
     _touched.add("database")
     stacks.stop_processes(stack())
     stack().cluster.up()
-    stack().manage("migrate", "--verbosity", "0")
-    stack().manage("collectstatic", "--noinput", "--verbosity", "0")
-    stack().manage("flush", "--noinput", "--verbosity", "0")
     _open_django()
     from django.db import connection
 
-    # A restarted server has cut what was open.
     connection.close()
+    _begin_anew()
+    stack().manage("collectstatic", "--noinput", "--verbosity", "0")
+
+
+def _begin_anew() -> None:
+    """Replace the database by an empty one: a copy of one that was migrated once.
+
+    The books cannot be emptied: their triggers refuse DELETE and TRUNCATE to everybody.
+    """
+    url = stack().cluster.url
+    server, _, name = url.rpartition("/")
+    ours, empty = sql.Identifier(name), sql.Identifier(f"{name}_empty")
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as plain:
+        plain.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(ours))
+        there = plain.execute(
+            "SELECT 1 FROM pg_database WHERE datname = %s", [f"{name}_empty"]
+        ).fetchone()
+        if there is None:
+            plain.execute(sql.SQL("CREATE DATABASE {}").format(ours))
+            stack().manage("migrate", "--verbosity", "0")
+            plain.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(ours, empty))
+        plain.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(ours, empty))
 
 
 @contextmanager
