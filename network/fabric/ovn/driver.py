@@ -358,8 +358,8 @@ class OvnFabric:
             )
             rows.link(switch, "qos_rules", row, label=port_name)
             wanted.add(row.uuid)
-        for row in list(getattr(switch, "qos_rules", ())):
-            if row.uuid not in wanted and row.external_ids.get("scloud:port") == port_name:
+        for row in rows.meters_of(port_name):
+            if row.uuid not in wanted:
                 rows.unlink(switch, "qos_rules", row, label=port_name)
 
     @publishes

@@ -11,6 +11,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ovs.db.data import Atom
+from ovs.db.types import UuidType
+
 from network.fabric.base import ForeignRow, Kind
 
 _NAMESPACE: Final = uuid.UUID("6a0f6a5e-0d6f-4f3c-9d5c-0f5f3f9d7c11")
@@ -100,6 +103,7 @@ class Editor:
         self._rehearsal = rehearsal
         #: By table and column: which rows have which members.
         self._holders: dict[tuple[str, str], dict[uuid.UUID, list[Any]]] = {}
+        self._meters: dict[str, list[Any]] | None = None
         self.changes: list[str] = []
 
     def find(self, table: str, key: str) -> Any:
@@ -132,13 +136,13 @@ class Editor:
         return [row for row in found if self._marks.kind_and_id(row) is not None]
 
     def meters_of(self, port_name: str) -> list[Any]:
-        """The owner's QoS rows of a port, wherever they are."""
-        return [
-            row
-            for row in list(self._tables["QoS"].rows.values())
-            if row.external_ids.get("scloud:port") == port_name
-            and self._marks.kind_and_id(row) is not None
-        ]
+        """The QoS rows that name a port, as they were when they were first asked for."""
+        if self._meters is None:
+            self._meters = {}
+            for row in self._tables["QoS"].rows.values():
+                if (port := row.external_ids.get(f"{_PREFIX}port")) is not None:
+                    self._meters.setdefault(port, []).append(row)
+        return self._meters.get(port_name, [])
 
     def ensure(
         self, table: str, key: str, marks: Mapping[str, str], **columns: object
@@ -218,7 +222,7 @@ class Editor:
 
     def link(self, row: Any, column: str, child: Any, *, label: str) -> None:
         """Put ``child`` into a set of references, leaving the set's other members alone."""
-        if child.uuid in _members(row, column):
+        if _has(row, column, child.uuid):
             return
         self.changes.append(f"{label}: added to {column}")
         if not self._rehearsal:
@@ -228,7 +232,7 @@ class Editor:
 
     def unlink(self, row: Any, column: str, child: Any, *, label: str) -> None:
         """Take ``child`` out of a set of references."""
-        if child.uuid not in _members(row, column):
+        if not _has(row, column, child.uuid):
             return
         self.changes.append(f"{label}: removed from {column}")
         if not self._rehearsal:
@@ -242,9 +246,20 @@ class Editor:
         self.link(row, column, child, label=label)
 
 
-def _members(row: Any, column: str) -> set[uuid.UUID]:
-    """The UUIDs in a set of references; none for a column of a new row that was never written."""
-    return {one.uuid for one in getattr(row, column, ())}
+def _has(row: Any, column: str, member: uuid.UUID) -> bool:
+    """Whether a set of references has a member, as this transaction leaves it.
+
+    Asked where the library keeps it: reading the column would build and sort an object per member.
+    """
+    written = (row._changes or {}).get(column)
+    if written is None:
+        pending = row._mutations or {}
+        if member in pending.get("_removes", {}).get(column, ()):
+            return False
+        if member in pending.get("_inserts", {}).get(column, ()):
+            return True
+        written = (row._data or {}).get(column)
+    return written is not None and Atom(UuidType, member) in written.values
 
 
 def _plain(value: object) -> object:
