@@ -21,8 +21,8 @@ class ExternalSegmentAdmin(ModelAdmin):
     """External segments. The actions store and delete them."""
 
     list_display = (
-        "name", "id", "region", "cidr", "physical_network", "vlan", "route_policy",
-        "allocated", "vnc_address", "enabled", "state",
+        "name", "state", "region", "cidr", "vlan", "route_policy", "allocated", "enabled",
+        "physical_network", "vnc_address", "id",
     )  # fmt: skip
     list_filter = ("region", "ip_version", "route_policy", "enabled")
     list_select_related = ("region",)
