@@ -97,6 +97,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "scloud.web.probes.ProbeMiddleware",
+    "scloud.web.middleware.TraceMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -339,18 +341,26 @@ SCLOUD_IMPORT_PORTS = [int(port) for port in env.list("SCLOUD_IMPORT_PORTS", def
 SCLOUD_PLATFORM_NETWORKS = env.list("SCLOUD_PLATFORM_NETWORKS", default=[])
 SCLOUD_GUEST_TIME_ZONE = env.str("SCLOUD_GUEST_TIME_ZONE", default="Asia/Shanghai")
 
+# One JSON object for each line of the log, or plain text; a line for each request, or none.
+SCLOUD_LOG_FORMAT = env.str("SCLOUD_LOG_FORMAT", default="plain")
+SCLOUD_ACCESS_LOG = env.bool("SCLOUD_ACCESS_LOG", default=False)
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+        "plain": {"()": "scloud.lib.logs.PlainLines"},
+        "json": {"()": "scloud.lib.logs.JsonLines"},
     },
-    "filters": {"outage": {"()": "scloud.lib.outage.OneLine"}},
+    "filters": {
+        "outage": {"()": "scloud.lib.outage.OneLine"},
+        "marked": {"()": "scloud.lib.logs.Marked"},
+    },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "plain",
-            "filters": ["outage"],
+            "formatter": SCLOUD_LOG_FORMAT,
+            "filters": ["outage", "marked"],
         }
     },
     "root": {"handlers": ["console"], "level": env.str("SCLOUD_LOG_LEVEL", default="INFO")},
