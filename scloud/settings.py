@@ -97,6 +97,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "scloud.web.probes.ProbeMiddleware",
+    "scloud.web.middleware.TraceMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -296,6 +298,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "Security groups", "description": "Stateful filters of NICs, and their rules."},
         {"name": "External IPs", "description": "Addresses outside, and the segments they are of."},
         {"name": "ENIs", "description": "Network interfaces that VMs get and give back."},
+        {"name": "Monitoring", "description": "What is measured of VMs and external IPs."},
         {"name": "Catalogue", "description": "What can be bought: regions, models, disk types."},
         {"name": "Billing", "description": "Account, prices, orders, transactions, renewals."},
         {"name": "Quotas", "description": "Limits, and requests for higher ones."},
@@ -323,6 +326,14 @@ SCLOUD_SWEEP_INTERVAL_S = env.float("SCLOUD_SWEEP_INTERVAL_S", default=1.0)
 # Where measurements are kept: in the database, or in the VictoriaMetrics of a URL.
 SCLOUD_METRICS_STORE = env.str("SCLOUD_METRICS_STORE", default="postgres")
 SCLOUD_COLLECT_EVERY_S = env.float("SCLOUD_COLLECT_EVERY_S", default=30.0)
+# Who may read /metrics: callers of these networks, and whoever has the token.
+SCLOUD_METRICS_NETWORKS = env.list("SCLOUD_METRICS_NETWORKS", default=["127.0.0.0/8", "::1/128"])
+SCLOUD_METRICS_TOKEN = env.str("SCLOUD_METRICS_TOKEN", default="")
+# What operators are told of: thresholds that differ (alarms/rules/operators.py), certificates, and
+# other dates that somebody has to know of, such as the end of a licence ({"name": "2027-01-31"}).
+SCLOUD_OPERATOR_ALARMS = env.json("SCLOUD_OPERATOR_ALARMS", default={})
+SCLOUD_CERTIFICATES = env.list("SCLOUD_CERTIFICATES", default=[])
+SCLOUD_DATES = env.json("SCLOUD_DATES", default={})
 # Images that tenants bring: how large the file and the disk in it may be, and which private
 # networks (such as 10.1.2.0/24) they may be downloaded from besides public addresses.
 SCLOUD_IMAGE_MAX_FILE_GIB = env.int("SCLOUD_IMAGE_MAX_FILE_GIB", default=100)
@@ -339,18 +350,26 @@ SCLOUD_IMPORT_PORTS = [int(port) for port in env.list("SCLOUD_IMPORT_PORTS", def
 SCLOUD_PLATFORM_NETWORKS = env.list("SCLOUD_PLATFORM_NETWORKS", default=[])
 SCLOUD_GUEST_TIME_ZONE = env.str("SCLOUD_GUEST_TIME_ZONE", default="Asia/Shanghai")
 
+# One JSON object for each line of the log, or plain text; a line for each request, or none.
+SCLOUD_LOG_FORMAT = env.str("SCLOUD_LOG_FORMAT", default="plain")
+SCLOUD_ACCESS_LOG = env.bool("SCLOUD_ACCESS_LOG", default=False)
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+        "plain": {"()": "scloud.lib.logs.PlainLines"},
+        "json": {"()": "scloud.lib.logs.JsonLines"},
     },
-    "filters": {"outage": {"()": "scloud.lib.outage.OneLine"}},
+    "filters": {
+        "outage": {"()": "scloud.lib.outage.OneLine"},
+        "marked": {"()": "scloud.lib.logs.Marked"},
+    },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "plain",
-            "filters": ["outage"],
+            "formatter": SCLOUD_LOG_FORMAT,
+            "filters": ["outage", "marked"],
         }
     },
     "root": {"handlers": ["console"], "level": env.str("SCLOUD_LOG_LEVEL", default="INFO")},

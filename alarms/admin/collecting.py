@@ -8,10 +8,12 @@ from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from alarms.admin import overview
 from alarms.models import Collector, HostCollection
 from scloud.tenancy.admintools import ReadOnlyAdmin
 
@@ -36,6 +38,12 @@ class HostCollectionAdmin(ReadOnlyAdmin):
     list_filter = ("host__cluster__region", "host__cluster", "collector")
     list_select_related = ("host",)
     search_fields = ("host__name", "host__id", "collector", "last_error")
+    change_list_template = "alarms/admin/collections.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page of the platform."""
+        own = path("platform/", self.admin_site.admin_view(overview.page), name="alarms_overview")
+        return [own, *super().get_urls()]
 
     @admin.display(description=gettext_lazy("Lag"), ordering="stored_at")
     def lag(self, row: HostCollection) -> str:

@@ -1,4 +1,4 @@
-"""Keeping the metrics store in shape: steps are closed, and what is too old is dropped."""
+"""Keeping the metrics store: steps are closed, what is too old is dropped, capacity is noted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from django.db import connection
 
+from alarms.queries import capacity
 from alarms.queries.engine import metrics_store, retention
 from alarms.store.base import StoreUnavailable
 from scloud.lib.backoff import Said
@@ -43,6 +44,18 @@ def prune() -> int:
     except StoreUnavailable as error:
         said.say("prune", "away", logging.ERROR, "the metrics store did not answer: %s", error)
         return 0
+
+
+def note_capacity() -> int:
+    """Keep how full pools and clusters are now; return of how many something was written."""
+    found = capacity.samples(_now())
+    try:
+        metrics_store().write(found)
+    except StoreUnavailable as error:
+        said.say("capacity", "away", logging.ERROR, "the metrics store did not answer: %s", error)
+        return 0
+    said.over("capacity", "the metrics store is back")
+    return len(found)
 
 
 def _now() -> datetime:

@@ -56,7 +56,7 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
     )
     list_filter = ("status", "lane", "kind", "created_at", "tenant")
     list_select_related = ("tenant",)
-    search_fields = ("id", "title", "target_id", "error_code", "created_by")
+    search_fields = ("id", "title", "target_id", "error_code", "created_by", "trace")
     date_hierarchy = "created_at"
     buttons = (
         Button("retry", gettext_lazy("Retry"), _retry, _not_failed, batch=True),

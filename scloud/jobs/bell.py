@@ -28,7 +28,7 @@ def ring(job_id: str) -> str:
     end = time.monotonic() + AWAY_PATIENCE_S
     while True:
         try:
-            workers.announce()
+            workers.announce(called=job_id == workers.CALL)
             outcome = runner.serve()
         except (DatabaseError, InterfaceError) as error:
             said.say("database", "away", logging.ERROR, "the database did not answer: %s", error)

@@ -6,6 +6,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from scloud.jobs.lanes import Lane
+from scloud.lib import tracing
 from scloud.lib.ids import new_id
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import TenantManager
@@ -73,6 +74,10 @@ class Job(models.Model):
     # What tenants must not read: the driver's own words, with paths, URIs and names of hosts.
     error_detail = models.TextField(_("error detail"), blank=True, db_default="")
     created_by = models.CharField(_("started by"), max_length=320, blank=True)
+    # The span that queued it, as a W3C traceparent (scloud/lib/tracing.py).
+    trace = models.CharField(
+        _("trace"), max_length=tracing.LENGTH, blank=True, default="", db_default=""
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
@@ -140,3 +145,14 @@ class WorkerHost(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Heartbeat(models.Model):
+    """When a part of the platform, such as a lane of the sweeper, last said that it goes round."""
+
+    name = models.CharField(primary_key=True, max_length=80)
+    machine = models.CharField(max_length=80)
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.seen_at}"

@@ -24,7 +24,7 @@ from scloud.jobs.handlers import (
 )
 from scloud.jobs.models import Job, JobStatus
 from scloud.jobs.service import tell
-from scloud.lib import lease
+from scloud.lib import lease, tracing
 from scloud.lib.backoff import Said, delay_s
 from scloud.lib.errors import InternalError, ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
@@ -242,6 +242,11 @@ def run_claimed(job: Job, asked_at: float) -> str:
 
     ``asked_at`` is the lease's clock before the claim was sent.
     """
+    with tracing.job(job.id, job.trace):
+        return _run_traced(job, asked_at)
+
+
+def _run_traced(job: Job, asked_at: float) -> str:
     leases.leases.hold(job.id, job.attempt, asked_at)
     try:
         with in_scope_of(job.tenant):

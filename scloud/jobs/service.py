@@ -14,6 +14,7 @@ from scloud.audit import events
 from scloud.jobs.handlers import handler_for
 from scloud.jobs.lanes import Lane
 from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.lib import tracing
 from scloud.lib.errors import Conflict, NotFound
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -75,6 +76,7 @@ def enqueue(
         lane=lane,
         limit_s=int(deadline_s) if long else None,
         created_by=actor.label if actor else "SCloud",
+        trace=tracing.to_pass_on(),
         steps=[
             {"name": step.name, "label": step.label, "state": "waiting"}
             for step in handler.steps(

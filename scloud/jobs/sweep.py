@@ -24,7 +24,7 @@ from scloud.jobs.handlers import (
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.jobs.rows import Rota, each
 from scloud.jobs.service import tell, wake_up
-from scloud.lib import lease
+from scloud.lib import lease, tracing
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
@@ -104,7 +104,7 @@ def end_now(job: Job, error: ScloudError) -> bool:
     """
     if not knows(job.kind):
         return False
-    with in_scope_of(job.tenant):
+    with tracing.job(job.id, job.trace), in_scope_of(job.tenant):
         # Taking the fencing token first stops the worker, if one is left, from writing.
         taken = Job.objects.filter(id=job.id, attempt=job.attempt, status__in=ACTIVE).update(
             attempt=F("attempt") + 1,

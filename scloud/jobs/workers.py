@@ -27,6 +27,9 @@ ANNOUNCE_S = 30.0
 # Longer than it takes until a wake-up is repeated: a machine that is woken tells in that time.
 LIVES_S = 180.0
 PATIENCE_S = 180.0
+# A wake-up for no job: whoever takes it says that it is there. Workers of earlier releases take it
+# for one whose job is gone.
+CALL = "call"
 
 _announced_at = float("-inf")
 
@@ -40,10 +43,12 @@ class Unknown:
     since: datetime
 
 
-def announce() -> None:
-    """Write down what this release knows, at most once in ``ANNOUNCE_S`` seconds per process."""
+def announce(*, called: bool = False) -> None:
+    """Write down what this release knows: when called, else at most once in ``ANNOUNCE_S`` seconds
+    per process.
+    """
     global _announced_at
-    if time.monotonic() - _announced_at < ANNOUNCE_S:
+    if not called and time.monotonic() - _announced_at < ANNOUNCE_S:
         return
     WorkerHost.objects.update_or_create(
         name=choosing.machine(), defaults={"kinds": registered_kinds(), "seen_at": timezone.now()}

@@ -1,6 +1,5 @@
 """API callers: a bearer key, or the console's session."""
 
-import secrets
 from typing import Any
 
 from django.conf import settings
@@ -10,6 +9,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from scloud.lib import tracing
 from scloud.lib.errors import Unauthenticated
 from scloud.tenancy import apikeys, lockout, ratelimit
 from scloud.tenancy.actor import Actor
@@ -42,7 +42,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             role=key.user.role,
             ip=ip,
             via="api",
-            request_id=secrets.token_hex(6),
+            request_id=tracing.request_id(),
         )
         return key.user, actor
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from scloud.lib import tracing
 from scloud.lib.errors import Forbidden
 from scloud.tenancy.models import ApiKey, Tenant, User
 from scloud.tenancy.permissions import SPEND, matches, role_allows
@@ -45,7 +46,9 @@ class Actor:
     @classmethod
     def administrator(cls, user: User, tenant: Tenant | None, ip: str | None = None) -> "Actor":
         """A platform administrator acting on a tenant's resource from Django admin."""
-        return cls(tenant=tenant, user=user, ip=ip, via="admin")
+        return cls(
+            tenant=tenant, user=user, ip=ip, via="admin", request_id=tracing.current().request_id
+        )
 
     @property
     def is_platform(self) -> bool:

@@ -1,11 +1,11 @@
 """Puts the actor on each request and opens the scope of its tenant around the view."""
 
-import secrets
 from collections.abc import Callable
 
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 
+from scloud.lib import tracing
 from scloud.tenancy import sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
@@ -20,7 +20,7 @@ def actor_of(request: HttpRequest, user: User) -> Actor:
         role=user.role,
         ip=client_ip(request),
         via="console",
-        request_id=secrets.token_hex(6),
+        request_id=tracing.request_id(),
     )
 
 

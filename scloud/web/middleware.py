@@ -1,6 +1,7 @@
 """Region, time zone and language of the signed-in user; headers of console pages."""
 
 import logging
+import time
 import zoneinfo
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 
-from scloud.lib import bodies
+from scloud.lib import bodies, tracing
 from scloud.lib.errors import Forbidden, ScloudError, Unavailable
 from scloud.tenancy.clientip import is_forwarded
 from scloud.tenancy.models import User
@@ -22,6 +23,38 @@ from scloud.web.http import login_redirect
 from scloud.web.regions import current_region
 
 log = logging.getLogger(__name__)
+access = logging.getLogger("scloud.access")
+
+
+class TraceMiddleware:
+    """Gives each request an id, and takes part in the trace that its caller may have begun.
+
+    ``traceresponse`` is the answer's counterpart of ``traceparent`` in the second level of the
+    W3C's recommendation.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        began_s = time.monotonic()
+        with tracing.request(request.headers.get("traceparent", "")) as context:
+            response = self.get_response(request)
+            response.headers["X-Request-Id"] = context.request_id
+            if context.trace is not None:
+                response.headers["traceresponse"] = context.trace.header
+            if settings.SCLOUD_ACCESS_LOG:
+                # Without the query: what people search for is theirs, and may be a secret.
+                fields = {
+                    "method": request.method,
+                    "path": request.path,
+                    "status": response.status_code,
+                    "duration_ms": round((time.monotonic() - began_s) * 1000, 1),
+                }
+                access.info(
+                    "%(method)s %(path)s %(status)s %(duration_ms)s ms", fields, extra=fields
+                )
+        return response
 
 
 class ProxyMiddleware:

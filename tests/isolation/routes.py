@@ -363,6 +363,7 @@ _API: dict[str, Known] = {
     "api-security-group-import-rules": own("group", "network.import_rules", _RULES_FILE),
     "api-security-group-copy": own("group", "network.copy_security_group", _NAME),
     "api-security-group-templates": Known(),
+    "api-metrics-prometheus": Known(),
     "api-reachability": Known(query="source={vm}&destination=192.0.2.1&protocol=icmp"),
     "api-security-group-rule": Known(
         {"pk": "rule"},

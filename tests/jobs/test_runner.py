@@ -25,6 +25,7 @@ from django_q.models import OrmQ
 from scloud.jobs import bell, faults, handlers, leases, runner, service
 from scloud.jobs.handlers import Context, Handler, LeaseLostError, Step
 from scloud.jobs.models import Job, JobStatus
+from scloud.lib import tracing
 from scloud.lib.errors import Conflict, HostError, NotFound, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
@@ -581,3 +582,33 @@ def test_status_words() -> None:
         "Failed",
         "Cancelled",
     }
+
+
+# --- traces
+
+
+def test_a_job_belongs_to_the_trace_that_queued_it(
+    enqueue: Enqueue, script: Script, rings: list[str]
+) -> None:
+    seen: list[tracing.Context] = []
+
+    def work(_context: Context) -> None:
+        seen.append(tracing.current())
+        if len(seen) == 1:
+            raise HostError("Away.")
+
+    script.works["first"] = work
+    with tracing.request("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"):
+        job = enqueue()
+    assert runner.run(job.id) == "will retry"
+    change(job, not_before=ago(1))
+    assert runner.run(job.id) == "succeeded"
+    first, second = (context.trace for context in seen)
+    assert first is not None
+    assert second is not None
+    assert {context.job_id for context in seen} == {job.id}
+    assert first.trace_id == second.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert len({first.span_id, second.span_id, fresh(job).trace.split("-")[2]}) == 3
+    assert tracing.current().job_id == ""
+    # What nobody asked for begins a trace of its own, which all attempts share.
+    assert tracing.Trace.parse(enqueue(target_id="vm-000000002").trace) is not None

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, connection
 
 from scloud.audit import events, sealing
-from scloud.jobs import periodic, sweep, workers
+from scloud.jobs import health, periodic, sweep, workers
 from scloud.jobs.periodic import Lane
 from scloud.lib.backoff import Backoff, Said
 from scloud.tenancy import housekeeping, ratelimit
@@ -38,6 +38,8 @@ class Command(BaseCommand):
         periodic.register("sign_ins.forget", 3600, housekeeping.forget_sign_ins)
         periodic.register("log.seal", 60, sealing.keep_sealed)
         periodic.register("events.forget", 600, events.forget_old)
+        periodic.register("beats.forget", 3600, health.forget_old_beats)
+        health.register_beats()
         # Set while this process is the one that sweeps, and once it is to end.
         leading, ending = threading.Event(), threading.Event()
         for lane in periodic.lanes():

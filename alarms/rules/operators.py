@@ -1,0 +1,240 @@
+"""What operators are told of without having asked: the conditions, their thresholds, their words.
+
+Pure: figures go in, findings come out. A figure that is not known (None) meets no condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+DAY_S: Final = 86_400
+
+
+class Severity(StrEnum):
+    """How soon somebody has to look."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Condition(StrEnum):
+    """Names that stay: messages, mutes and webhooks go by them."""
+
+    HOST_SILENT = "host_silent"
+    HOST_NOT_MEASURED = "host_not_measured"
+    PROCESS_SILENT = "process_silent"
+    POOL_NEARLY_FULL = "pool_nearly_full"
+    CAPACITY_ENDS_SOON = "capacity_ends_soon"
+    JOBS_BACKLOG = "jobs_backlog"
+    JOBS_FAILED = "jobs_failed"
+    JOBS_UNKNOWN = "jobs_unknown"
+    LEDGER_DIFFERS = "ledger_differs"
+    DATE_ENDS_SOON = "date_ends_soon"
+
+
+WORDS: Final[Mapping[Condition, str | Promise]] = {
+    Condition.HOST_SILENT: _("Host %(name)s has not answered for %(minutes)d min."),
+    Condition.HOST_NOT_MEASURED: _(
+        "The newest measurement of host %(name)s is %(minutes)d min old."
+    ),
+    Condition.PROCESS_SILENT: _("The %(name)s was last seen %(minutes)d min ago."),
+    Condition.POOL_NEARLY_FULL: _("Storage pool %(name)s is %(percent)d %% full."),
+    Condition.CAPACITY_ENDS_SOON: _("%(name)s will be full on %(date)s if it grows as before."),
+    Condition.JOBS_BACKLOG: _(
+        "Jobs that wait for a worker: %(jobs)d. The oldest has waited %(minutes)d min."
+    ),
+    Condition.JOBS_FAILED: _("Jobs that failed within the last hour: %(jobs)d."),
+    Condition.JOBS_UNKNOWN: _("Waiting jobs of kind %(name)s, which no worker supports: %(jobs)d."),
+    Condition.LEDGER_DIFFERS: _(
+        "Figures of the ledger that differ from their inputs: %(differences)d."
+    ),
+    Condition.DATE_ENDS_SOON: _("%(name)s ends on %(date)s."),
+}
+_ENDED: Final = _("%(name)s ended on %(date)s.")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From when on a figure is a finding; the settings ``SCLOUD_OPERATOR_ALARMS`` by name."""
+
+    host_silent_s: float = 120
+    host_not_measured_s: float = 300
+    process_silent_s: float = 90
+    pool_full_percent: float = 85
+    pool_critical_percent: float = 95
+    capacity_days: float = 14
+    backlog_jobs: int = 100
+    backlog_s: float = 300
+    failed_jobs: int = 10
+    date_days: float = 30
+    date_critical_days: float = 7
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a threshold that is not above zero."""
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} has to be above 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class HostFigures:
+    """``in_service`` is False for a host that operators have taken out."""
+
+    name: str
+    in_service: bool
+    unreachable_since: datetime | None
+    measured_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityFigures:
+    """A pool, or the vCPUs or memory of a cluster; ``name`` says which, for people."""
+
+    name: str
+    is_pool: bool
+    used_ratio: float | None
+    days_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All that the conditions look at. ``processes`` are names with when they were last seen."""
+
+    now: datetime
+    hosts: Sequence[HostFigures] = ()
+    capacities: Sequence[CapacityFigures] = ()
+    processes: Sequence[tuple[str, datetime | None]] = ()
+    jobs_due: int = 0
+    oldest_due_s: float = 0
+    jobs_failed: int = 0
+    unknown_jobs: Sequence[tuple[str, int]] = ()
+    ledger_differences: int | None = None
+    dates: Sequence[tuple[str, datetime]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition that holds. ``subject`` tells two findings of one condition apart."""
+
+    condition: Condition
+    subject: str
+    severity: Severity
+    values: Mapping[str, Any]
+    template: str | Promise
+
+    @property
+    def words(self) -> str:
+        """The finding as a sentence, in the language that is active."""
+        return str(self.template) % self.values
+
+
+def findings(figures: Figures, thresholds: Thresholds) -> list[Finding]:
+    """Return what holds now, the critical first."""
+    found = [
+        *_hosts(figures, thresholds),
+        *_processes(figures, thresholds),
+        *_capacities(figures, thresholds),
+        *_jobs(figures, thresholds),
+        *_books(figures),
+        *_dates(figures, thresholds),
+    ]
+    return sorted(found, key=lambda one: one.severity is not Severity.CRITICAL)
+
+
+def _finding(condition: Condition, severity: Severity, subject: str = "", **values: Any) -> Finding:
+    named = {"name": subject, **values}
+    return Finding(condition, subject, severity, named, WORDS[condition])
+
+
+def _hosts(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
+    for host in figures.hosts:
+        if not host.in_service:
+            continue
+        silent_s = _age_s(figures.now, host.unreachable_since)
+        if silent_s is not None and silent_s >= limits.host_silent_s:
+            minutes = silent_s // 60
+            yield _finding(Condition.HOST_SILENT, Severity.CRITICAL, host.name, minutes=minutes)
+            # That nothing is measured follows from it.
+            continue
+        old_s = _age_s(figures.now, host.measured_at)
+        if old_s is not None and old_s >= limits.host_not_measured_s:
+            yield _finding(
+                Condition.HOST_NOT_MEASURED, Severity.WARNING, host.name, minutes=old_s // 60
+            )
+
+
+def _processes(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
+    for name, seen_at in figures.processes:
+        silent_s = _age_s(figures.now, seen_at)
+        if silent_s is not None and silent_s >= limits.process_silent_s:
+            yield _finding(
+                Condition.PROCESS_SILENT, Severity.CRITICAL, name, minutes=silent_s // 60
+            )
+
+
+def _capacities(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
+    for one in figures.capacities:
+        percent = None if one.used_ratio is None else one.used_ratio * 100
+        if one.is_pool and percent is not None and percent >= limits.pool_full_percent:
+            critical = percent >= limits.pool_critical_percent
+            yield _finding(
+                Condition.POOL_NEARLY_FULL,
+                Severity.CRITICAL if critical else Severity.WARNING,
+                one.name,
+                percent=percent,
+            )
+        elif one.days_left is not None and one.days_left <= limits.capacity_days:
+            yield _finding(
+                Condition.CAPACITY_ENDS_SOON,
+                Severity.WARNING,
+                one.name,
+                date=(figures.now + timedelta(days=one.days_left)).date().isoformat(),
+            )
+
+
+def _jobs(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
+    waits_long = figures.jobs_due > 0 and figures.oldest_due_s >= limits.backlog_s
+    if waits_long or figures.jobs_due >= limits.backlog_jobs:
+        yield _finding(
+            Condition.JOBS_BACKLOG,
+            Severity.CRITICAL if waits_long else Severity.WARNING,
+            jobs=figures.jobs_due,
+            minutes=figures.oldest_due_s // 60,
+        )
+    if figures.jobs_failed >= limits.failed_jobs:
+        yield _finding(Condition.JOBS_FAILED, Severity.WARNING, jobs=figures.jobs_failed)
+    for kind, jobs in figures.unknown_jobs:
+        yield _finding(Condition.JOBS_UNKNOWN, Severity.WARNING, kind, jobs=jobs)
+
+
+def _books(figures: Figures) -> Iterator[Finding]:
+    # One is too many: no threshold.
+    if figures.ledger_differences:
+        yield _finding(
+            Condition.LEDGER_DIFFERS, Severity.CRITICAL, differences=figures.ledger_differences
+        )
+
+
+def _dates(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
+    for name, ends_at in figures.dates:
+        days = (ends_at - figures.now).total_seconds() / DAY_S
+        if days <= limits.date_days:
+            critical = days <= limits.date_critical_days
+            yield Finding(
+                Condition.DATE_ENDS_SOON,
+                name,
+                Severity.CRITICAL if critical else Severity.WARNING,
+                {"name": name, "date": ends_at.date().isoformat()},
+                _ENDED if days <= 0 else WORDS[Condition.DATE_ENDS_SOON],
+            )
+
+
+def _age_s(now: datetime, at: datetime | None) -> float | None:
+    return None if at is None else (now - at).total_seconds()
