@@ -89,6 +89,12 @@ class SnapshotMissing(StorageError):
     code = "snapshot_missing"
 
 
+class SnapshotLimit(StorageError):
+    """The volume holds as many snapshots that rest on each other as its backend can bear."""
+
+    code = "snapshot_limit"
+
+
 class ImageMissing(StorageError):
     """The image does not exist in the pool."""
 
@@ -145,6 +151,14 @@ class RbdSource:
 
 DiskSource = FileSource | RbdSource
 """What a domain needs to open a disk. Opaque to everything but the hypervisor driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """Two files of one volume: `into` is to take the content and the place of `child`."""
+
+    child: DiskSource
+    into: DiskSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +227,8 @@ class StorageRef:
     """Names one pool. `kind` selects the backend, `location` is its address.
 
     `dir`: a directory path that every host sees under the same name. `fake`: any word.
-    `options` are backend settings (never secrets in clear).
+    `options` are backend settings (never secrets in clear): ``("snapshots", "overlays")`` for a
+    `dir` whose new snapshots are overlays.
     """
 
     kind: Literal["dir", "fake"]
@@ -231,6 +246,15 @@ class Storage(Protocol):
 
         True for QCOW2 files (QEMU holds the file), False where the cluster snapshots by itself.
         A volume that no running domain has open is always snapshotted through the storage.
+        """
+        ...
+
+    def uses_overlays(self, volume_id: str) -> bool:
+        """Whether a new snapshot freezes the volume's file and puts an overlay on it.
+
+        Then taking and forgetting one, and rolling back to it, take the same short time whatever
+        the size. A running domain's is taken by `stage_snapshot`; forgetting one needs no domain.
+        What is forgotten is cleared away by `tidy_volume`. The volume may be missing.
         """
         ...
 
@@ -350,7 +374,42 @@ class Storage(Protocol):
         ...
 
     def disk_source(self, volume_id: str) -> DiskSource:
-        """What a domain needs to open the volume; computed, the volume need not exist yet."""
+        """What a domain needs to open the volume now; the volume need not exist yet.
+
+        A snapshot or a rollback may change it: a domain is defined anew before each start.
+        """
+        ...
+
+    def prepare_volume(self, volume_id: str) -> None:
+        """Put right what a killed call or domain left, before a domain opens the volume.
+
+        Nothing is written where nothing is wrong. Raises `VolumeMissing`, `VolumeDamaged` (also
+        where a file of several is missing), `VolumeBusy`.
+        """
+        ...
+
+    def tidy_volume(self, volume_id: str) -> bool:
+        """Clear away what forgotten snapshots left; True when nothing is left to clear.
+
+        May be killed at any moment and called at any time; what a domain or a copy has open is
+        left for another call. Moves as many bytes as were written after the forgotten snapshots.
+        Raises `VolumeMissing`, `VolumeDamaged`, `StorageFull`.
+        """
+        ...
+
+    def is_tidy(self, volume_id: str) -> bool:
+        """Whether there is nothing for `tidy_volume`; a cheap look. Raises `VolumeMissing`."""
+        ...
+
+    def next_merge(self, volume_id: str) -> Merging | None:
+        """What the domain that has the volume open can merge now (`Hypervisor.merge_disk`)."""
+        ...
+
+    def end_merge(self, volume_id: str, merging: Merging) -> None:
+        """Publish a merge that a domain has done, and remove the file that nothing needs any more.
+
+        Raises `VolumeBusy` while anything has that file open.
+        """
         ...
 
     # -- snapshots of volumes ------------------------------------------------------------------
@@ -359,13 +418,24 @@ class Storage(Protocol):
         """Keep the volume's present content under `name`; nothing happens if it exists.
 
         If `snapshots_need_hypervisor`, only while no running domain has the volume (`VolumeBusy`).
+        Raises `VolumeMissing`, `SnapshotLimit`, `StorageFull`.
+        """
+        ...
+
+    def stage_snapshot(self, volume_id: str, name: str) -> DiskSource:
+        """Publish a snapshot of a volume that a running domain has open, where overlays are used.
+
+        Returns the file to which the domain has to be brought (`Hypervisor.change_disk`); until
+        then it still writes to the frozen one, and the snapshot must not be read. Called again it
+        returns the present file. Raises `VolumeMissing`, `SnapshotLimit`, `StorageFull`.
         """
         ...
 
     def delete_snapshot(self, volume_id: str, name: str) -> None:
         """Forget one snapshot; the others and the volume keep their content. May be missing.
 
-        If `snapshots_need_hypervisor`, only while no running domain has the volume (`VolumeBusy`).
+        If `snapshots_need_hypervisor`, only while no running domain has the volume (`VolumeBusy`),
+        unless `uses_overlays`. Its bytes go now or with `tidy_volume`.
         """
         ...
 
@@ -374,7 +444,7 @@ class Storage(Protocol):
 
         The size does not go back: a volume that has grown since keeps its size (`size_bytes` is
         never reduced by a rollback). Never while a running domain has it (`VolumeBusy`). Raises
-        `VolumeMissing`, `SnapshotMissing`.
+        `VolumeMissing`, `SnapshotMissing`, `SnapshotLimit`.
         """
         ...
 

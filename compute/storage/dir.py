@@ -2,29 +2,31 @@
 
     images/<image>.qcow2    read-only, complete by itself     images/<image>.json   its facts
     volumes/<volume>.qcow2  rests on ../images/<image>.qcow2, or on nothing
+    overlays/<volume>/      the other files of one with snapshots; see `compute.storage.overlays`
     seeds/<vm>.iso          NoCloud seed
     work/<call>/            what a running call is making; locked by it
 
 Whatever is made is made in `work/` and renamed when it is complete and on the medium. A call's
 folder holds a lock that ends with its process, so the sweep knows what nobody works on any more.
+
+Snapshots are overlays where the pool is told so. Without that, and in volumes that had snapshots
+before, QEMU keeps them inside the volume's first file.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-import struct
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from compute.storage import helper, probe, qcow2
+from compute.storage import helper, probe
 from compute.storage.base import (
     GIB,
     DiskSource,
@@ -34,29 +36,32 @@ from compute.storage.base import (
     ImageMissing,
     ImageProbe,
     ImageRefused,
+    Merging,
     PoolCapacity,
     ShrinkRefused,
     SnapshotInfo,
     SnapshotMissing,
-    StorageFull,
-    StorageTimeout,
     StorageUnavailable,
-    VolumeBusy,
     VolumeDamaged,
     VolumeInfo,
     VolumeMissing,
 )
+from compute.storage.files import (
+    checked,
+    header_of,
+    locked,
+    publish,
+    space,
+    sync_file,
+    sync_folder,
+)
+from compute.storage.overlays import VolumeFiles, names_of, snapshot_inside
 from compute.storage.sandbox import Seen
 from scloud.lib import lease
 from scloud.lib.lease import publishes
 
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _SEED_FILE = re.compile(r"[a-z-]{1,32}")
-_BACKING = re.compile(r"\.\./images/([a-z0-9-]+)\.qcow2")
 _CHUNK_BYTES = 4 * 1024**2
-_LOCK_TIMEOUT_S = 30.0
-_F_OFD_GETLK = 36
-_FLOCK = struct.Struct("hhqqi4x")
 
 
 class DirectoryStorage:
@@ -64,7 +69,8 @@ class DirectoryStorage:
 
     snapshots_need_hypervisor = True
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, overlays: bool = False) -> None:
+        self._overlays = overlays
         self._root = root
         self._images = root / "images"
         self._volumes = root / "volumes"
@@ -77,31 +83,34 @@ class DirectoryStorage:
         """Make the folders; the pool's own directory must be there (it may be a mount)."""
         if not self._root.is_dir():
             raise StorageUnavailable("The storage directory is not there.")
-        with _space():
+        with space():
             for folder in (self._images, self._volumes, self._seeds, self._work):
                 folder.mkdir(mode=0o755, exist_ok=True)
 
     def _image(self, image_id: str) -> Path:
-        return self._images / f"{_checked(image_id)}.qcow2"
+        return self._images / f"{checked(image_id)}.qcow2"
 
     def _image_facts(self, image_id: str) -> Path:
-        return self._images / f"{_checked(image_id)}.json"
+        return self._images / f"{checked(image_id)}.json"
 
     def _volume(self, volume_id: str) -> Path:
-        return self._volumes / f"{_checked(volume_id)}.qcow2"
+        return self._volumes / f"{checked(volume_id)}.qcow2"
 
     def _volume_size(self, volume_id: str) -> Path:
         """Note of the size that a rollback in progress has to give back."""
-        return self._volumes / f"{_checked(volume_id)}.size"
+        return self._volumes / f"{checked(volume_id)}.size"
+
+    def _files(self, volume_id: str) -> VolumeFiles:
+        return VolumeFiles(self._root, volume_id)
 
     def _seed(self, vm_id: str) -> Path:
-        return self._seeds / f"{_checked(vm_id)}.iso"
+        return self._seeds / f"{checked(vm_id)}.iso"
 
     @contextlib.contextmanager
     def _workspace(self, what: str) -> Iterator[Path]:
         """A folder for one call, locked while the call lives, gone when it ends."""
         self._ready()
-        with _space():
+        with space():
             folder = Path(tempfile.mkdtemp(prefix=f"{what}.", dir=self._work))
         try:
             with (folder / "lock").open("wb") as lock:
@@ -119,17 +128,8 @@ class DirectoryStorage:
     @contextlib.contextmanager
     def _image_lock(self, *, exclusive: bool) -> Iterator[None]:
         """Keeps an image from being deleted while a volume on it is being made."""
-        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-        deadline = time.monotonic() + _LOCK_TIMEOUT_S
-        with (self._images / ".lock").open("ab") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, kind | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline:
-                        raise StorageTimeout("The image folder is locked.") from error
-                    time.sleep(0.05)
+        path = self._images / ".lock"
+        with locked(path, exclusive=exclusive, what="The image folder"):
             yield
 
     def capacity(self) -> PoolCapacity:
@@ -186,16 +186,16 @@ class DirectoryStorage:
         probe.check_metadata((Seen(made, probe.IMAGE_NAME),))
         info = ImageInfo(
             image_id=image_id,
-            virtual_bytes=_header(made).virtual_bytes,
+            virtual_bytes=header_of(made).virtual_bytes,
             stored_bytes=made.stat().st_size,
             sha256=_sha256(made),
         )
         facts = folder / "image.json"
-        with _space():
+        with space():
             facts.write_text(json.dumps(asdict(info)))
         made.chmod(0o444)
-        _publish(facts, self._image_facts(image_id))
-        _publish(made, self._image(image_id))
+        publish(facts, self._image_facts(image_id))
+        publish(made, self._image(image_id))
         return info
 
     def image_info(self, image_id: str) -> ImageInfo:
@@ -221,21 +221,26 @@ class DirectoryStorage:
     def delete_image(self, image_id: str) -> None:
         self._ready()
         with self._image_lock(exclusive=True):
-            users = [
-                volume.volume_id for volume in self.list_volumes() if volume.image_id == image_id
-            ]
+            users = sum(image_id in self._images_under(one) for one in names_of(self._root))
             if users:
-                raise ImageBusy(f"{len(users)} volumes rest on image {image_id}.")
+                raise ImageBusy(f"{users} volumes rest on image {image_id}.")
             self._image(image_id).unlink(missing_ok=True)
             self._image_facts(image_id).unlink(missing_ok=True)
-            _sync_folder(self._images)
+            sync_folder(self._images)
+
+    def _images_under(self, volume_id: str) -> frozenset[str]:
+        """Return the images that any file of a volume rests on; of a damaged one, none is known."""
+        try:
+            return self._files(volume_id).tree().images()
+        except (VolumeDamaged, VolumeMissing):
+            return frozenset()
 
     # -- volumes -----------------------------------------------------------------------------
 
     @publishes
     def create_volume(self, volume_id: str, *, size_gib: int, image_id: str | None = None) -> None:
         self._ready()
-        if self._volume(volume_id).exists():
+        if self._files(volume_id).exists():
             if self.volume_info(volume_id).size_bytes < size_gib * GIB:
                 self.resize_volume(volume_id, size_gib=size_gib)
             return
@@ -244,11 +249,15 @@ class DirectoryStorage:
     @publishes
     def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
         self._ready()
-        self._require_idle(volume_id)
+        with contextlib.suppress(VolumeMissing):
+            self._require_idle(volume_id)
         self._make_volume(volume_id, size_gib=size_gib, image_id=image_id)
         self._volume_size(volume_id).unlink(missing_ok=True)
 
     def _make_volume(self, volume_id: str, *, size_gib: int, image_id: str | None) -> None:
+        """Make a volume, or replace one with all its snapshots."""
+        volume = self._files(volume_id)
+        branched = volume.exists() and volume.branched() is not None
         with self._workspace(f"volume-{volume_id}") as folder, self._image_lock(exclusive=False):
             made = folder / "volume.qcow2"
             argv = ["qemu-img", "create", "-q", "-f", "qcow2"]
@@ -256,10 +265,14 @@ class DirectoryStorage:
                 if self.image_info(image_id).virtual_bytes > size_gib * GIB:
                     raise ShrinkRefused("The image is larger than the volume.")
                 # -u: the name is relative to where the volume will be, not to where it is made.
-                argv += ["-u", "-F", "qcow2", "-b", f"../images/{_checked(image_id)}.qcow2"]
+                up = "../../" if branched else "../"
+                argv += ["-u", "-F", "qcow2", "-b", f"{up}images/{checked(image_id)}.qcow2"]
             helper.run([*argv, str(made), str(size_gib * GIB)])
             made.chmod(0o600)
-            _publish(made, self._volume(volume_id))
+            if branched:
+                volume.replace(made, image_id=image_id, alone=True)
+            else:
+                publish(made, self._volume(volume_id))
 
     @publishes
     def clone_volume(self, volume_id: str, *, source_volume_id: str) -> None:
@@ -271,36 +284,38 @@ class DirectoryStorage:
 
     def _copy_to_new_volume(self, volume_id: str, source_id: str, *, snapshot: str | None) -> None:
         self._ready()
-        if self._volume(volume_id).exists():
+        if self._files(volume_id).exists():
             return
         with self._workspace(f"volume-{volume_id}") as folder:
             made = folder / "volume.qcow2"
             self._copy_volume(source_id, made, snapshot=snapshot)
             made.chmod(0o600)
-            _publish(made, self._volume(volume_id))
+            publish(made, self._volume(volume_id))
 
     def _copy_volume(self, volume_id: str, target: Path, *, snapshot: str | None) -> None:
         """Write the volume's or the snapshot's content into a file that needs no other."""
+        volume = self._files(volume_id)
         size_bytes = self.volume_info(volume_id).size_bytes
-        if snapshot is None:
-            self._require_idle(volume_id)
-        else:
-            # QEMU copies a snapshot with the volume's present size; a volume that has grown since
-            # has zeros behind, which is what a grown disk shows as well.
-            self._require_snapshot(volume_id, snapshot)
-        self._convert(
-            self._seen(volume_id), target, "qcow2", size_bytes=size_bytes, snapshot=snapshot
-        )
+        with volume.copying():
+            if snapshot is None:
+                self._require_idle(volume_id)
+            else:
+                self._require_snapshot(volume_id, snapshot)
+            volume.prepare()
+            tree = volume.tree()
+            kept = None if snapshot is None else tree.snapshot(snapshot)
+            file = tree.active if kept is None else kept.file
+            # QEMU copies a snapshot inside a file with the file's present size; one that has grown
+            # since has zeros behind, which is what a grown disk shows as well.
+            inside = snapshot if kept is not None and kept.inside else None
+            seen = volume.seen(tree, file)
+            self._convert(seen, target, "qcow2", size_bytes=size_bytes, snapshot=inside)
 
     def _seen(self, volume_id: str, *, writable: bool = False) -> list[Seen]:
         """Return what a helper needs to open a volume: first itself, then what it rests on."""
-        volume = self._volume(volume_id)
-        seen = [Seen(volume, f"/pool/volumes/{volume.name}", writable)]
-        image_id = self.volume_info(volume_id).image_id
-        if image_id is not None:
-            image = self._image(image_id)
-            seen.append(Seen(image, f"/pool/images/{image.name}"))
-        return seen
+        volume = self._files(volume_id)
+        tree = volume.tree()
+        return volume.seen(tree, tree.active, writable={tree.active} if writable else ())
 
     def _convert(
         self,
@@ -314,7 +329,7 @@ class DirectoryStorage:
         options = [] if snapshot is None else ["-U", "-l", f"snapshot.name={snapshot}"]
         argv = ["qemu-img", "convert", "-q", "-f", source_format, "-O", "qcow2", *options]
         # The helper may fill the file but not make one.
-        with _space():
+        with space():
             target.touch(mode=0o600)
         made = Seen(target, "/made", writable=True)
         helper.run(
@@ -335,83 +350,112 @@ class DirectoryStorage:
             raise ShrinkRefused("A volume can only grow.")
         if wanted > info.size_bytes:
             self._require_idle(volume_id)
-            self._resize(volume_id, wanted)
-
-    def _resize(self, volume_id: str, size_bytes: int) -> None:
-        seen = self._seen(volume_id, writable=True)
-        helper.run(
-            ["qemu-img", "resize", "-q", "-f", "qcow2", seen[0].name, str(size_bytes)], files=seen
-        )
-        _sync_file(self._volume(volume_id))
+            volume = self._files(volume_id)
+            volume.prepare()
+            volume.resize(volume.tree(), wanted)
 
     @publishes
     def delete_volume(self, volume_id: str) -> None:
         self._ready()
-        with contextlib.suppress(VolumeMissing):
-            self._require_idle(volume_id)
-            self._volume(volume_id).unlink(missing_ok=True)
+        self._files(volume_id).delete()
         self._volume_size(volume_id).unlink(missing_ok=True)
-        _sync_folder(self._volumes)
         self._forget_workspaces(f"volume-{volume_id}")
 
     def volume_info(self, volume_id: str) -> VolumeInfo:
         self._ready()
-        path = self._volume(volume_id)
-        header = self._volume_header(volume_id)
-        backing = _BACKING.fullmatch(header.backing_file or "")
+        tree, size_bytes, stored_bytes = self._files(volume_id).facts()
         return VolumeInfo(
             volume_id=volume_id,
-            size_bytes=header.virtual_bytes,
-            stored_bytes=path.stat().st_blocks * 512,
-            image_id=backing.group(1) if backing else None,
+            size_bytes=size_bytes,
+            stored_bytes=stored_bytes,
+            image_id=tree.image_of(tree.active),
         )
 
     def list_volumes(self) -> tuple[VolumeInfo, ...]:
         self._ready()
-        names = sorted(path.stem for path in self._volumes.glob("*.qcow2"))
         found = []
-        for name in names:
+        for name in sorted(names_of(self._root)):
             try:
                 found.append(self.volume_info(name))
             except VolumeDamaged:
                 found.append(VolumeInfo(name, size_bytes=0, stored_bytes=0, image_id=None))
-            except (VolumeMissing, FileNotFoundError):
+            except VolumeMissing:
                 continue  # deleted since the folder was read
         return tuple(found)
 
     def disk_source(self, volume_id: str) -> DiskSource:
-        return FileSource(path=str(self._volume(volume_id)), format="qcow2")
-
-    def _volume_header(self, volume_id: str) -> qcow2.Qcow2Header:
+        volume = self._files(volume_id)
         try:
-            return _header(self._volume(volume_id))
-        except FileNotFoundError as error:
-            raise VolumeMissing(f"The storage has no volume {volume_id}.") from error
-        except ImageRefused as error:
-            raise VolumeDamaged(f"The volume {volume_id} cannot be read.") from error
+            tree = volume.branched()
+        except VolumeMissing:
+            tree = None
+        path = volume.path(0 if tree is None else tree.active)
+        return FileSource(path=str(path), format="qcow2")
+
+    @publishes
+    def prepare_volume(self, volume_id: str) -> None:
+        self._ready()
+        volume = self._files(volume_id)
+        volume.facts()
+        volume.prepare()
+
+    @publishes
+    def tidy_volume(self, volume_id: str) -> bool:
+        self._ready()
+        volume = self._files(volume_id)
+        volume.facts()
+        return volume.tidy()
+
+    def is_tidy(self, volume_id: str) -> bool:
+        return self._files(volume_id).is_tidy()
+
+    def next_merge(self, volume_id: str) -> Merging | None:
+        volume = self._files(volume_id)
+        step = volume.mergeable()
+        if step is None:
+            return None
+        child, into = (FileSource(str(volume.path(one))) for one in (step.child, step.into))
+        return Merging(child=child, into=into)
+
+    @publishes
+    def end_merge(self, volume_id: str, merging: Merging) -> None:
+        volume = self._files(volume_id)
+        step = volume.mergeable()
+        # Another one by now: somebody else has published this.
+        if step is not None and self.next_merge(volume_id) == merging:
+            volume.end_merge(step)
 
     def _require_idle(self, volume_id: str) -> None:
-        """QEMU marks its open files with locks that hold across hosts; look for any of them."""
-        try:
-            with self._volume(volume_id).open("rb+") as file:
-                asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
-                answer = fcntl.fcntl(file, _F_OFD_GETLK, asked)
-        except FileNotFoundError as error:
-            raise VolumeMissing(f"The storage has no volume {volume_id}.") from error
-        if _FLOCK.unpack(answer)[0] != fcntl.F_UNLCK:
-            raise VolumeBusy("The volume is in use by a running VM.")
+        volume = self._files(volume_id)
+        volume.require_idle(volume.branched())
 
     # -- snapshots of volumes ------------------------------------------------------------------
+
+    def uses_overlays(self, volume_id: str) -> bool:
+        with contextlib.suppress(VolumeMissing):
+            return self._overlays or self._files(volume_id).branched() is not None
+        return self._overlays
 
     @publishes
     def create_snapshot(self, volume_id: str, name: str) -> None:
         self._require_idle(volume_id)
-        if name not in self._snapshot_names(volume_id):
+        if self.uses_overlays(volume_id):
+            self._files(volume_id).snapshot(checked(name))
+        elif name not in self._snapshot_names(volume_id):
             self._snapshot("-c", volume_id, name)
+
+    @publishes
+    def stage_snapshot(self, volume_id: str, name: str) -> DiskSource:
+        self._ready()
+        self._files(volume_id).snapshot(checked(name), live=True)
+        return self.disk_source(volume_id)
 
     @publishes
     def delete_snapshot(self, volume_id: str, name: str) -> None:
         with contextlib.suppress(VolumeMissing):
+            if self.uses_overlays(volume_id):
+                self._files(volume_id).forget(name)
+                return
             self._require_idle(volume_id)
             if name in self._snapshot_names(volume_id):
                 self._snapshot("-d", volume_id, name)
@@ -420,24 +464,52 @@ class DirectoryStorage:
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
         self._require_idle(volume_id)
         self._require_snapshot(volume_id, name)
+        volume = self._files(volume_id)
+        kept = volume.tree().snapshot(name)
+        if not self.uses_overlays(volume_id):
+            self._roll_back_inside(volume_id, name)
+        elif kept is not None and kept.inside:
+            self._roll_back_to_copy(volume_id, name)
+        else:
+            volume.roll_back(name)
+
+    def _roll_back_to_copy(self, volume_id: str, name: str) -> None:
+        """Go back to a snapshot inside the first file by a copy of it.
+
+        QEMU's own way back loses the snapshot when it is killed half-way.
+        """
+        size_bytes = self.volume_info(volume_id).size_bytes
+        with self._workspace(f"volume-{volume_id}") as folder:
+            made = folder / "volume.qcow2"
+            self._copy_volume(volume_id, made, snapshot=name)
+            if header_of(made).virtual_bytes < size_bytes:
+                seen = Seen(made, "/made", writable=True)
+                helper.run(
+                    ["qemu-img", "resize", "-q", "-f", "qcow2", seen.name, str(size_bytes)],
+                    files=(seen,),
+                )
+            made.chmod(0o600)
+            self._files(volume_id).replace(made)
+
+    def _roll_back_inside(self, volume_id: str, name: str) -> None:
         size = self._volume_size(volume_id)
         if not size.exists():
             # QEMU takes the size back as well. The note survives a crash between the two steps.
             with self._workspace(f"volume-{volume_id}") as folder:
                 note = folder / "size"
                 note.write_text(str(self.volume_info(volume_id).size_bytes))
-                _publish(note, size)
+                publish(note, size)
         self._snapshot("-a", volume_id, name)
         wanted = int(size.read_text())
         if self.volume_info(volume_id).size_bytes < wanted:
-            self._resize(volume_id, wanted)
+            volume = self._files(volume_id)
+            volume.resize(volume.tree(), wanted)
         size.unlink(missing_ok=True)
 
     def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:
         self._ready()
-        header = self._volume_header(volume_id)
-        with self._volume(volume_id).open("rb") as file:
-            return qcow2.read_snapshots(file, header)
+        kept = sorted(self._files(volume_id).tree().snapshots, key=lambda one: one.created_at)
+        return tuple(SnapshotInfo(one.name, one.size_bytes, one.created_at) for one in kept)
 
     def _snapshot_names(self, volume_id: str) -> set[str]:
         return {snapshot.name for snapshot in self.list_snapshots(volume_id)}
@@ -447,15 +519,8 @@ class DirectoryStorage:
             raise SnapshotMissing(f"Volume {volume_id} has no snapshot {name}.")
 
     def _snapshot(self, verb: str, volume_id: str, name: str) -> None:
-        seen = self._seen(volume_id, writable=True)
-        # 7.2's `snapshot` takes no -f; --image-opts says the format instead.
-        options = f"driver=qcow2,file.driver=file,file.filename={seen[0].name}"
-        helper.run(
-            ["qemu-img", "snapshot", "-q", verb, _checked(name), "--image-opts", options],
-            stall_s=helper.COPY_STALL_S,
-            files=seen,
-        )
-        _sync_file(self._volume(volume_id))
+        snapshot_inside(verb, self._seen(volume_id, writable=True), name)
+        sync_file(self._volume(volume_id))
 
     # -- seeds ---------------------------------------------------------------------------------
 
@@ -467,7 +532,7 @@ class DirectoryStorage:
         place = self._seed(vm_id)
         with self._workspace(f"seed-{vm_id}") as folder:
             content, made = folder / "content", folder / "seed.iso"
-            with _space():
+            with space():
                 content.mkdir(mode=0o700)
                 for name, text in files.items():
                     (content / name).write_text(text)
@@ -487,7 +552,7 @@ class DirectoryStorage:
                     str(content),
                 ]
             )
-            _publish(made, place)
+            publish(made, place)
         return FileSource(path=str(place), format="raw")
 
     @publishes
@@ -511,18 +576,6 @@ class DirectoryStorage:
                     facts.unlink(missing_ok=True)
                     removed.append(facts.name)
         return tuple(removed)
-
-
-def _checked(name: str) -> str:
-    """Names become paths and arguments: nothing but ids gets through."""
-    if not _ID.fullmatch(name):
-        raise ValueError(f"{name!r} is not an id.")
-    return name
-
-
-def _header(path: Path) -> qcow2.Qcow2Header:
-    with path.open("rb") as file:
-        return qcow2.read_header(file)
 
 
 def _sha256(path: Path) -> str:
@@ -555,36 +608,3 @@ def _abandoned(folder: Path, older_than_s: float) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _publish(made: Path, place: Path) -> None:
-    """Put a finished file in its place: on the medium first, then visible, both for good."""
-    _sync_file(made)
-    # What took hours to make is not put in the place of what another worker made meanwhile.
-    lease.confirm()
-    made.rename(place)
-    _sync_folder(place.parent)
-
-
-def _sync_file(path: Path) -> None:
-    with _space(), path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _space() -> Iterator[None]:
-    """A full medium has a name of its own."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The storage pool is full.") from error
-        raise

@@ -26,6 +26,7 @@ from compute.storage.base import (
     ImageMissing,
     ImageProbe,
     ImageRefused,
+    Merging,
     PoolCapacity,
     ShrinkRefused,
     SnapshotInfo,
@@ -70,6 +71,13 @@ class FakeVolume:
     content: bytes = b""
     snapshots: list[FakeSnapshot] = field(default_factory=list)
     users: set[str] = field(default_factory=set)
+    overlays: int = 0
+    forgotten: int = 0
+
+    @property
+    def file(self) -> str:
+        """Name of the file that a domain would open; another one after each overlay."""
+        return f"{self.volume_id}@{self.overlays}" if self.overlays else self.volume_id
 
     def take_snapshot(self, name: str) -> None:
         """Keep the present content; nothing happens if the name is taken."""
@@ -100,8 +108,9 @@ class FakeStorage:
 
     snapshots_need_hypervisor = True
 
-    def __init__(self, location: str, *, total_gib: int = 100_000) -> None:
+    def __init__(self, location: str, *, total_gib: int = 100_000, overlays: bool = False) -> None:
         self.location = location
+        self.overlays = overlays
         self.faults = StorageFaults()
         self.volumes: dict[str, FakeVolume] = {}
         self.images: dict[str, _Image] = {}
@@ -303,7 +312,43 @@ class FakeStorage:
             return tuple(self._info(self.volumes[name]) for name in sorted(self.volumes))
 
     def disk_source(self, volume_id: str) -> DiskSource:
-        return FileSource(path=f"{_PREFIX}/{self.location}/volumes/{volume_id}", format="qcow2")
+        volume = self.volumes.get(volume_id)
+        return FileSource(self._path(volume_id if volume is None else volume.file), format="qcow2")
+
+    def _path(self, file: str) -> str:
+        return f"{_PREFIX}/{self.location}/volumes/{file}"
+
+    @publishes
+    def prepare_volume(self, volume_id: str) -> None:
+        with self._call("prepare_volume"):
+            self._volume(volume_id)
+
+    @publishes
+    def tidy_volume(self, volume_id: str) -> bool:
+        with self._call("tidy_volume"):
+            volume = self._volume(volume_id)
+            if volume.users and volume.forgotten:
+                return False
+            volume.forgotten = 0
+            return True
+
+    def is_tidy(self, volume_id: str) -> bool:
+        with self._call("is_tidy"):
+            return not self._volume(volume_id).forgotten
+
+    def next_merge(self, volume_id: str) -> Merging | None:
+        with self._call("next_merge"):
+            volume = self._volume(volume_id)
+            if not volume.forgotten:
+                return None
+            source = FileSource(path=self._path(volume.file), format="qcow2")
+            return Merging(child=source, into=source)
+
+    @publishes
+    def end_merge(self, volume_id: str, merging: Merging) -> None:
+        with self._call("end_merge"):
+            volume = self._volume(volume_id)
+            volume.forgotten = max(0, volume.forgotten - 1)
 
     @staticmethod
     def _info(volume: FakeVolume) -> VolumeInfo:
@@ -325,14 +370,36 @@ class FakeStorage:
     def create_snapshot(self, volume_id: str, name: str) -> None:
         with self._call("create_snapshot", writes=True):
             self._require_idle(volume_id)
-            self._volume(volume_id).take_snapshot(name)
+            volume = self._volume(volume_id)
+            there = len(volume.snapshots)
+            volume.take_snapshot(name)
+            if self.overlays or volume.overlays:
+                volume.overlays += len(volume.snapshots) - there
+
+    def uses_overlays(self, volume_id: str) -> bool:
+        with self._call("uses_overlays"):
+            volume = self.volumes.get(volume_id)
+            return self.overlays or (volume is not None and volume.overlays > 0)
+
+    @publishes
+    def stage_snapshot(self, volume_id: str, name: str) -> DiskSource:
+        with self._call("stage_snapshot", writes=True):
+            volume = self._volume(volume_id)
+            if all(kept.info.name != name for kept in volume.snapshots):
+                volume.take_snapshot(name)
+                volume.overlays += 1
+            return self.disk_source(volume_id)
 
     @publishes
     def delete_snapshot(self, volume_id: str, name: str) -> None:
         with self._call("delete_snapshot"):
             if volume_id in self.volumes:
-                self._require_idle(volume_id)
-                self._volume(volume_id).drop_snapshot(name)
+                volume = self._volume(volume_id)
+                if volume.overlays:
+                    volume.forgotten += any(kept.info.name == name for kept in volume.snapshots)
+                else:
+                    self._require_idle(volume_id)
+                volume.drop_snapshot(name)
 
     @publishes
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
@@ -340,6 +407,7 @@ class FakeStorage:
             self._require_idle(volume_id)
             volume = self._volume(volume_id)
             volume.content = volume.snapshot(name).content
+            volume.overlays += self.overlays or volume.overlays > 0
 
     def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:
         with self._call("list_snapshots"):
@@ -372,7 +440,10 @@ _pools_lock = threading.Lock()
 def open_fake_storage(ref: StorageRef) -> FakeStorage:
     """The pool of that location; made at first use."""
     with _pools_lock:
-        return _pools.setdefault(ref.location, FakeStorage(ref.location))
+        overlays = ("snapshots", "overlays") in ref.options
+        pool = _pools.setdefault(ref.location, FakeStorage(ref.location))
+        pool.overlays = pool.overlays or overlays
+        return pool
 
 
 def forget_fake_pools() -> None:
@@ -391,6 +462,7 @@ def find_path(source: DiskSource) -> FakeVolume | None:
         if pool is None or name not in pool.seeds:
             raise VolumeMissing(f"The seed {name} is missing.")
         return None
-    if pool is None or name not in pool.volumes:
+    volume_id = name.partition("@")[0]
+    if pool is None or volume_id not in pool.volumes:
         raise VolumeMissing(f"The storage has no volume {name}.")
-    return pool.volumes[name]
+    return pool.volumes[volume_id]

@@ -54,14 +54,16 @@ def run(
     max_file_bytes: int | None = None,
     files: Sequence[sandbox.Seen] = (),
     accept: Sequence[int] = (0,),
+    unless: Path | None = None,
 ) -> bytes:
     """Run a helper and return its output; it dies with us, when it stalls, or at its limits.
 
     It stalls when for ``stall_s`` seconds neither it nor a child of it reads, writes or computes,
     so that a large file on a slow disk has the time that it needs; ``timeout_s`` bounds the whole
     for files that nobody vouches for. ``growing`` is the file that it writes, which tells how far
-    it is of ``total_bytes``. What an error of the caller's runner (a job that was taken over)
-    leaves running is ended here.
+    it is of ``total_bytes``. ``unless`` is a file whose appearance ends the helper (VolumeBusy):
+    somebody needs what it works on. What an error of the caller's runner (a job that was taken
+    over) leaves running is ended here.
 
     With ``files`` it is shut in (see :mod:`compute.storage.sandbox`) and sees nothing else; so must
     run whatever opens what a tenant made. ``accept`` are the exit codes of a success. Raises
@@ -98,7 +100,7 @@ def run(
     ):
         given.close()
         try:
-            _watch(process, argv[0], stall_s, timeout_s, growing, total_bytes)
+            _watch(process, argv[0], stall_s, timeout_s, growing, total_bytes, unless)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -133,8 +135,13 @@ def _watch(
     timeout_s: float | None,
     growing: Path | None,
     total_bytes: int | None,
+    unless: Path | None,
 ) -> None:
-    """Wait for the end; raise StorageTimeout when the process stalls or takes too long."""
+    """Wait for the end.
+
+    Raises StorageTimeout when the process stalls or takes too long, VolumeBusy when ``unless``
+    appears.
+    """
     began = moved_at = time.monotonic()
     seen = 0
     pause_s = 0.005
@@ -152,6 +159,8 @@ def _watch(
             raise StorageTimeout(f"{name} did not finish within {timeout_s:g} seconds.")
         if pause_s < _POLL_S:
             continue
+        if unless is not None and unless.exists():
+            raise VolumeBusy(f"{name} was ended: somebody needs the volume.")
         work = work_of(process.pid)
         if work != seen:
             seen, moved_at = work, now

@@ -13,4 +13,4 @@ def open_storage(ref: StorageRef) -> Storage:
         return open_fake_storage(ref)
     from compute.storage.dir import DirectoryStorage
 
-    return DirectoryStorage(Path(ref.location))
+    return DirectoryStorage(Path(ref.location), overlays=("snapshots", "overlays") in ref.options)

@@ -32,7 +32,8 @@ LOOKS = {
     Hypervisor: "ref capacity pci_devices observe observe_all agent_ready addresses filesystems "
     "thaw read_file measure growth_headroom migration_progress vnc_endpoint guest_disks runs_as",
     Storage: "snapshots_need_hypervisor capacity probe_image image_info list_images export_image "
-    "volume_info list_volumes disk_source list_snapshots sweep_temporary",
+    "volume_info list_volumes disk_source list_snapshots sweep_temporary uses_overlays is_tidy "
+    "next_merge",
     Fabric: "port_observation list_owned close",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The storage port's contract, over the pool in memory and over a directory."""
+"""The storage port's contract, over the pool in memory and over directories."""
 
 import subprocess
 from collections.abc import Callable
@@ -41,10 +41,10 @@ class Pool:
         self.storage.import_image(image_id, source)
 
 
-def _directory_pool(tmp_path: Path) -> Pool:
+def _directory_pool(tmp_path: Path, *options: tuple[str, str]) -> Pool:
     root = tmp_path / "pool"
     root.mkdir()
-    storage = open_storage(StorageRef("dir", str(root)))
+    storage = open_storage(StorageRef("dir", str(root), options))
 
     def qemu_io(volume_id: str, command: str) -> str:
         source = storage.disk_source(volume_id)
@@ -85,10 +85,13 @@ def _fake_pool(tmp_path: Path) -> Pool:
     )
 
 
-@pytest.fixture(params=["fake", "dir"])
+@pytest.fixture(params=["fake", "dir", "overlays"])
 def pool(request: pytest.FixtureRequest, tmp_path: Path) -> Pool:
-    """Each test of the contract runs over both."""
-    return _fake_pool(tmp_path) if request.param == "fake" else _directory_pool(tmp_path)
+    """Each test of the contract runs over all."""
+    if request.param == "fake":
+        return _fake_pool(tmp_path)
+    options = [("snapshots", "overlays")] if request.param == "overlays" else []
+    return _directory_pool(tmp_path, *options)
 
 
 # -- images ------------------------------------------------------------------------------------
@@ -234,12 +237,14 @@ def test_every_snapshot_keeps_its_content_whatever_happens_to_the_others(pool: P
     pool.write("disk-1", 0x50)
     for _ in range(2):
         pool.storage.delete_snapshot("disk-1", "snap-2")
+        assert pool.storage.tidy_volume("disk-1")
     found = pool.storage.list_snapshots("disk-1")
     assert [one.name for one in found] == ["snap-1", "snap-3"]
     assert found[0].created_at <= found[1].created_at
     assert pool.holds("disk-1", 0x50)
     for name, byte in (("snap-1", 0x41), ("snap-3", 0x43), ("snap-1", 0x41)):
         pool.storage.rollback_snapshot("disk-1", name)
+        pool.storage.prepare_volume("disk-1")
         assert pool.holds("disk-1", byte)
     with pytest.raises(SnapshotMissing):
         pool.storage.rollback_snapshot("disk-1", "snap-2")
@@ -275,8 +280,14 @@ def test_snapshots_of_a_missing_volume(pool: Pool) -> None:
     for call in (pool.storage.create_snapshot, pool.storage.rollback_snapshot):
         with pytest.raises(VolumeMissing):
             call("disk-none", "snap-1")
-    with pytest.raises(VolumeMissing):
-        pool.storage.list_snapshots("disk-none")
+    for look in (
+        pool.storage.list_snapshots,
+        pool.storage.prepare_volume,
+        pool.storage.tidy_volume,
+    ):
+        with pytest.raises(VolumeMissing):
+            look("disk-none")
+    assert pool.storage.list_volumes() == ()
 
 
 # -- seeds and housekeeping --------------------------------------------------------------------
