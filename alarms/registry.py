@@ -12,12 +12,14 @@ from alarms.queries import platform
 from alarms.queries.engine import metrics_store
 from alarms.rules.operators import Thresholds
 from alarms.sweeps import keeping
-from alarms.views import exposition
+from alarms.views import charts, exposition, recent
+from compute.views.vms.detail import Section, register_section
+from compute.views.vms.list import register_column
 from scloud.adminsite import panels
 from scloud.adminsite.panels import Panel
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
-from scloud.web import probes
+from scloud.web import dashboard, probes
 
 
 def register_all() -> None:
@@ -32,6 +34,31 @@ def register_all() -> None:
     periodic.register("alarms.roll_up", 30, keeping.roll_up, Lane.METRICS)
     periodic.register("alarms.capacity", 300, keeping.note_capacity, Lane.METRICS)
     periodic.register("alarms.prune", 600, keeping.prune, Lane.METRICS)
+    register_section(
+        Section(
+            "charts",
+            "alarms/charts/section.html",
+            charts.section,
+            order=10,
+            styles=("vendor/uplot/uPlot.min.css", "css/alarms/charts.css"),
+            scripts=("js/alarms/charts.js",),
+        )
+    )
+    register_column(recent.COLUMN, after="configuration")
+    dashboard.register(
+        dashboard.Card(
+            key="busiest",
+            title=_("Busiest VMs"),
+            template="alarms/charts/busiest_card.html",
+            context=recent.busiest_card,
+            permission="compute.view_vm",
+            order=20,
+            width=6,
+            icon="activity",
+            link_url_name="vm-list",
+            link_label=_("All VMs"),
+        )
+    )
 
 
 def check_operator_alarms(**_given: Any) -> list[checks.CheckMessage]:

@@ -1,11 +1,11 @@
 """Reads for pages and the API: what this month cost, what it will cost, per resource and tag."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
-from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import DateField, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce, TruncDate, TruncMonth
 from django.utils import timezone
 
 from billing import catalog, ledger, money, pricing
@@ -81,6 +81,41 @@ def spent_in(tenant: Tenant, month: Month) -> Decimal:
         tenant=tenant, created_at__gte=month.begin, created_at__lt=month.end
     )
     return money.from_minor(rows.aggregate(total=Sum("amount_minor"))["total"] or 0)
+
+
+def spent_by_day(tenant: Tenant, days: int) -> list[tuple[date, Decimal]]:
+    """What was charged on each of the last days, refunds taken off; the last one is today."""
+    last = timezone.now().astimezone(money.zone()).date()
+    wanted = [last - timedelta(days=number) for number in reversed(range(days))]
+    return _spent(tenant, wanted, TruncDate("created_at", tzinfo=money.zone()))
+
+
+def spent_by_month(tenant: Tenant, months: int) -> list[tuple[date, Decimal]]:
+    """What was charged in each of the last months, by their first days; the last one is this."""
+    first = timezone.now().astimezone(money.zone()).date().replace(day=1)
+    wanted = [first]
+    while len(wanted) < months:
+        wanted.append((wanted[-1] - timedelta(days=1)).replace(day=1))
+    return _spent(
+        tenant,
+        wanted[::-1],
+        TruncMonth("created_at", tzinfo=money.zone(), output_field=DateField()),
+    )
+
+
+def _spent(
+    tenant: Tenant, wanted: list[date], part: TruncDate | TruncMonth
+) -> list[tuple[date, Decimal]]:
+    begin = datetime.combine(wanted[0], time(), money.zone())
+    rows = (
+        Charge.objects.filter(tenant=tenant, created_at__gte=begin)
+        .order_by()
+        .annotate(part=part)
+        .values_list("part")
+        .annotate(Sum("amount_minor"))
+    )
+    found = dict(rows)
+    return [(day, money.from_minor(found.get(day, 0))) for day in wanted]
 
 
 def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:

@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from billing import ledger, money, queries, sweep
+from billing.views import trends
 from scloud.jobs import periodic
 from scloud.resources import kinds
 from scloud.web import dashboard, nav, topbar, ui
@@ -35,6 +36,7 @@ def _card(request: ConsoleRequest) -> dict[str, Any] | None:
     return {
         "overview": queries.overview(request.actor.tenant, with_tags=False),
         "expiring": queries.expiring_soon(request.actor.tenant, timedelta(days=7)),
+        "days": trends.by_day(request.actor.tenant),
     }
 
 

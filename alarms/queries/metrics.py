@@ -48,15 +48,18 @@ def step_for(start: datetime, end: datetime, *, now: datetime | None = None) -> 
 
     It is the finest one with a bearable number of points of which the beginning is still kept.
     """
-    kept, now = retention(), now or timezone.now()
-    finest = STEPS_S[0]
-    if start < now - kept.five_minutes:
-        finest = HOUR_S
-    elif start < now - kept.raw:
-        finest = FIVE_MINUTES_S
+    finest = finest_step(start, now=now)
     length_s = (end - start).total_seconds()
     fitting = [step for step in STEPS_S if step >= finest and length_s / step <= POINTS]
     return fitting[0] if fitting else STEPS_S[-1]
+
+
+def finest_step(start: datetime, *, now: datetime | None = None) -> int:
+    """Return the shortest step in seconds of which there still are values at ``start``."""
+    kept, now = retention(), now or timezone.now()
+    if start < now - kept.five_minutes:
+        return HOUR_S
+    return FIVE_MINUTES_S if start < now - kept.raw else STEPS_S[0]
 
 
 def lines(

@@ -13,6 +13,7 @@ from billing.models import (
     Subscription,
     SubscriptionStatus,
 )
+from billing.views import trends
 from billing.views.common import (
     amount,
     kind_label,
@@ -116,6 +117,7 @@ class OverviewView(ListView):
             "overview": queries.overview(tenant_of(self)),
             "expiring": queries.expiring_soon(tenant_of(self)),
             "may_recharge": may_recharge_self(self),
+            "trends": (trends.by_month(tenant_of(self)), trends.by_day(tenant_of(self))),
         }
 
     def row_actions(self, obj: Subscription) -> list[RowAction]:

@@ -26,9 +26,17 @@ def size_bytes(value: int | float | None) -> str:
     """Return a size given in bytes in the largest binary unit that keeps it above 1."""
     if value is None:
         return "—"
-    amount = float(value)
-    for unit in ("B", "KB", "MB", "GB"):
-        if abs(amount) < 1024:
-            return f"{number_format(round(amount, 1)).removesuffix('.0')} {unit}"
-        amount /= 1024
-    return f"{number_format(round(amount, 1)).removesuffix('.0')} TB"
+    length, unit = byte_unit(value)
+    return f"{number_format(round(value / length, 1)).removesuffix('.0')} {unit}"
+
+
+def byte_unit(value: int | float) -> tuple[int, str]:
+    """Return the largest binary unit of which a number of bytes has at least one, up to TB.
+
+    It is said as its length in bytes and its name, for what is written in one unit throughout.
+    """
+    names = ("B", "KB", "MB", "GB", "TB")
+    power = 0
+    while power < len(names) - 1 and abs(value) >= 1024 ** (power + 1):
+        power += 1
+    return 1024**power, names[power]

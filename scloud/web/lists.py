@@ -42,7 +42,8 @@ class Column:
     ``render`` makes HTML of that value (see ui.py), or ``template`` gets the row as ``obj``.
     ``sort`` is the ``order_by`` expression (or several), None when it cannot be sorted.
     ``export`` is the value for the workbook: a path or a function; default is ``value``; False
-    keeps the column out of it.
+    keeps the column out of it. ``script`` is a static module that fills the cells afterwards, with
+    what a list must not wait for.
     """
 
     key: str
@@ -57,6 +58,7 @@ class Column:
     # The column that names the row: always shown, and the heading of a stacked row.
     main: bool = False
     nowrap: bool = False
+    script: str = ""
 
     @cached_property
     def _getter(self) -> Callable[[Any], Any]:
@@ -524,6 +526,8 @@ class ListView(ConsoleView):
                 a for a in self.page_actions if not a.permission or actor.allows(a.permission)
             ],
             "column_count": len(columns) + 2,
+            # Of hidden columns too: one that is chosen later comes without a new page.
+            "scripts": [column.script for column in self.columns if column.script],
         }
 
     def _header(self, column: Column, state: State) -> Header:

@@ -77,7 +77,8 @@ HOW = """\
   figure of that process; the rows in the workbook are counted.
 - **metrics**: hosts in memory that answer at once, so what is measured is the collector's own work
   and the store's; the memory is the peak of the whole process. Then the same samples into both
-  engines in turns, on this machine beside the benchmark.
+  engines in turns, on this machine beside the benchmark. Charts by Django's test client in process,
+  on PostgreSQL.
 - **screen**: the same flood of bytes through the proxy and through websockify in turns.
 """.splitlines()
 

@@ -94,7 +94,7 @@ def run(quick: bool) -> list[Row]:
         engines = [postgres(), second]
         rows += written(engines, vms, rounds)
         rows += drawn(engines, 30)
-    return rows
+    return rows + requested(5 if quick else 30, days=2 if quick else 30)
 
 
 # -- the collector ---------------------------------------------------------------------------------
@@ -334,3 +334,57 @@ def asked(store: Any, query: RangeQuery) -> list[float]:
         times.append(time.monotonic() - began)
         assert any(point is not None for point in line.points)
     return times
+
+
+# -- charts ----------------------------------------------------------------------------------------
+
+
+def requested(rounds: int, days: int) -> list[Row]:
+    """Charts as requests: the whole answer of the API and of the page, but for the network."""
+    from django.test import Client
+    from django.urls import reverse
+
+    from alarms.queries.engine import metrics_store
+    from compute.models import VM
+    from scloud.tenancy import apikeys
+    from scloud.tenancy.scoping import scope
+    from tests.alarms.measured import measure
+    from tests.bench import bulk
+
+    installation.say(f"writing {days} days of a VM with its disks and network interfaces")
+    crowd = bulk.crowd(2)
+    with scope(tenant=crowd.tenant):
+        vm = VM.objects.get(name="node-0")
+        _, secret = apikeys.issue(user=crowd.user, name="bench")
+        for day in range(days, 0, -1):
+            until = datetime.now(UTC) - timedelta(days=day - 1)
+            measure(metrics_store(), vm, hours=24, until=until)
+    while metrics_store().roll_up(datetime.now(UTC)):
+        pass
+    browser = Client(SERVER_NAME="localhost")
+    browser.force_login(crowd.user)
+    program = Client(SERVER_NAME="localhost", headers={"Authorization": f"Bearer {secret}"})
+    one = f"/api/v1/vms/{vm.pk}/metrics?metrics=cpu_usage_ratio&range="
+    page = reverse("vm-charts", args=[vm.pk])
+    rows = []
+    for what, client, url, goal_s in (
+        ("a chart of 24 h by API", program, f"{one}1d", DAY_GOAL_S),
+        ("a chart of 30 d by API", program, f"{one}30d", MONTH_GOAL_S),
+        ("the ten charts of a VM, 1 h", browser, f"{page}?range=1h", None),
+        ("the ten charts of a VM, 24 h", browser, f"{page}?range=1d", None),
+    ):
+        times = []
+        for _ in range(rounds):
+            began = time.monotonic()
+            answer = client.get(url)
+            times.append(time.monotonic() - began)
+            assert answer.status_code == 200, (url, answer.content)
+        rows.append(
+            Row(
+                what,
+                "none set" if goal_s is None else f"p95 <= {milliseconds(goal_s)}",
+                f"p50 {milliseconds(p50(times))}, p95 {milliseconds(p95(times))}",
+                None if goal_s is None else p95(times) <= goal_s,
+            )
+        )
+    return rows

@@ -182,6 +182,10 @@ _CONSOLE: dict[str, Known] = {
     "vm-network": Known({"vm_id": "vm"}),
     "vm-log": Known({"vm_id": "vm"}),
     "vm-events": Known({"vm_id": "vm"}),
+    "vm-charts": Known({"vm_id": "vm"}),
+    "vm-charts-csv": Known({"vm_id": "vm"}),
+    "busiest-vms": Known(),
+    "recent-usage": Known(query="ids={vm}"),
     "vm-screen": Known({"vm_id": "vm"}),
     "vm-screen-ticket": _vm_verb("open_vnc"),
     "vm-screen-part": Known({"vm_id": "vm", "part": "=status"}),
@@ -364,6 +368,11 @@ _API: dict[str, Known] = {
     "api-security-group-copy": own("group", "network.copy_security_group", _NAME),
     "api-security-group-templates": Known(),
     "api-metrics-prometheus": Known(),
+    "api-metrics": Known(),
+    "api-vm-metrics": Known({"pk": "vm"}, query="metrics=cpu_usage_ratio"),
+    "api-external-ip-metrics": Known(
+        {"pk": "eip"}, query="metrics=external_ip_receive_bytes_per_second"
+    ),
     "api-reachability": Known(query="source={vm}&destination=192.0.2.1&protocol=icmp"),
     "api-security-group-rule": Known(
         {"pk": "rule"},

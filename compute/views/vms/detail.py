@@ -69,12 +69,17 @@ class Tab:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the overview below the facts; ``context`` returns None to leave it out."""
+    """A part of the overview below the facts; ``context`` returns None to leave it out.
+
+    ``styles`` and ``scripts`` are static files that the page loads for it.
+    """
 
     key: str
     template: str
     context: Callable[[ConsoleRequest, VM], dict[str, Any] | None]
     order: int = 100
+    styles: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
 
 
 _tabs: dict[str, Tab] = {}
@@ -230,7 +235,7 @@ class VmOverview(VmTabView):
         for section in sorted(_sections.values(), key=lambda one: one.order):
             context = section.context(self.request, vm)
             if context is not None:
-                out.append({"template": section.template, "context": context})
+                out.append({"section": section, "context": context})
         return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -60,7 +60,7 @@ class VmList(VerbList):
     search_placeholder = gettext_lazy("Search by name, remark, ID, tag or IP")
     default_sort = "-created"
     page_template = "compute/vms/list.html"
-    columns = (
+    columns: ClassVar[tuple[Column, ...]] = (
         Column(
             "name",
             gettext_lazy("Name / remark"),
@@ -228,6 +228,13 @@ class VmList(VerbList):
         )
         first, *rest = super().row_actions(obj)
         return [details, replace(first, separator=True), *rest]
+
+
+def register_column(column: Column, *, after: str) -> None:
+    """Add a column of another app to the list, behind one by its key; the same key replaces it."""
+    others = [one for one in VmList.columns if one.key != column.key]
+    place = [one.key for one in others].index(after) + 1
+    VmList.columns = (*others[:place], column, *others[place:])
 
 
 def _choices(request: Any) -> vm_queries.FilterChoices:
