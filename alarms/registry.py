@@ -29,7 +29,7 @@ def register_all() -> None:
     checks.register(check_operator_alarms)
     probes.register("/metrics", exposition.metrics)
     panels.register(
-        Panel("monitoring", _("Monitoring"), "alarms/admin/front.html", platform.front, order=20)
+        Panel("monitoring", _("Monitoring"), "alarms/admin/front.html", platform.front, order=110)
     )
     periodic.register("alarms.roll_up", 30, keeping.roll_up, Lane.METRICS)
     periodic.register("alarms.capacity", 300, keeping.note_capacity, Lane.METRICS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from functools import lru_cache
+
+from django.conf import settings
 
 from alarms.catalogue import METRICS, Kind, Subject
 from alarms.models import HostCollection
@@ -57,10 +60,7 @@ def _times(name: str, words: str, times: Times) -> list[Family]:
 
 def _processes() -> list[Family]:
     build = Family("scloud_build_info", "The version; the value is always 1.")
-    try:
-        build.add(1, {"version": version("scloud")})
-    except PackageNotFoundError:
-        build.add(1, {"version": "unknown"})
+    build.add(1, {"version": _version()})
     seen = Family(
         "scloud_process_last_seen_timestamp_seconds",
         "When a worker's machine, a lane of the sweeper or a collector last said that it works.",
@@ -68,6 +68,13 @@ def _processes() -> list[Family]:
     for process, name, at in platform.seen():
         seen.add(milliseconds(at) / 1000, {"process": process, "name": name})
     return [build, seen]
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    """The version of this release, which is in pyproject.toml and nowhere else."""
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())
+    return str(project["project"]["version"])
 
 
 def _hosts() -> list[Family]:

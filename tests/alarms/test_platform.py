@@ -132,6 +132,8 @@ def test_the_platform_for_prometheus(
     pool = {"pool": platform.pool.pk, "region": platform.region.pk}
     assert value("scloud_pool_available_bytes", **pool) == 1000
     assert value("scloud_vms", status=vm.status) == 1
+    ((version, _at),) = (key for key in found["scloud_build_info"].samples.items())
+    assert re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+.*", version[0][1])
     assert value("scloud_drift_open", kind="unknown_domain") == 1
     seen = found["scloud_process_last_seen_timestamp_seconds"].samples
     assert {labels[0][1] for labels in seen} == {"sweeper", "collector"}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
@@ -112,6 +113,11 @@ def test_ready_when_all_that_stands_behind_was_seen(client: Client, called: list
     MigrationRecorder(connection).record_unapplied("jobs", "0005_trace_and_heartbeat")
     assert health.missing_migrations() == ["jobs.0005_trace_and_heartbeat"]
     assert checks(503) == {"database": "ok", "migrations": "some are missing"}
+
+
+def test_the_migrations_of_this_release_are_those_that_django_finds() -> None:
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    assert health._known_migrations() == set(loader.disk_migrations)
 
 
 @pytest.mark.django_db
