@@ -42,18 +42,31 @@ def merge(host: Host, uuid: str, disk_id: str, merging: Merging) -> bool:
     """Begin the merge, or look whether it is done."""
     child, into = _path(merging.child), _path(merging.into)
 
-    def work(domain: libvirt.virDomain) -> bool:
-        disk = _disk(xml_of(domain), disk_id)
-        if domain.blockJobInfo(target_of(disk), 0):
-            return False
-        chain = chain_of(disk)
+    def is_done(domain: libvirt.virDomain) -> bool:
+        chain = chain_of(_disk(xml_of(domain), disk_id))
         if child not in chain and into in chain:
             return True
         if chain[0] == child or (child, into) not in itertools.pairwise(chain):
             raise Refused("The domain has other files in its chain.")
+        return False
+
+    def work(domain: libvirt.virDomain) -> bool:
+        target = target_of(_disk(xml_of(domain), disk_id))
+        # Before the chain: a merge that ends in between has changed it.
+        if domain.blockJobInfo(target, 0):
+            return False
+        if is_done(domain):
+            return True
         # Relative, as the names in the headers are: the pool may be moved.
         flags = libvirt.VIR_DOMAIN_BLOCK_COMMIT_RELATIVE
-        domain.blockCommit(target_of(disk), into, child, 0, flags)
+        try:
+            domain.blockCommit(target, into, child, 0, flags)
+        except libvirt.libvirtError:
+            # libvirt hears a moment after QEMU that a merge has ended, and only then changes the
+            # chain: it may have done so since.
+            if is_done(domain):
+                return True
+            raise
         return False
 
     return host.with_domain(uuid, work, running=True)
