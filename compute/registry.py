@@ -27,9 +27,10 @@ from compute.sweeps import drift, guest_networks, guests, pools, reconcile, sche
 from compute.sweeps import hosts as host_sweeps
 from compute.sweeps import images as image_sweeps
 from compute.sweeps import limits as limit_sweeps
+from compute.sweeps import overlays as overlay_sweeps
 from compute.sweeps import snapshots as snapshot_sweeps
 from compute.sweeps import vms as vm_sweeps
-from compute.tasks import disks, external_target, images, limits, snapshots
+from compute.tasks import disks, external_target, images, limits, overlays, snapshots
 from compute.tasks.vms import changes, lifecycle, migrate
 from compute.views import shell as console
 from compute.vnc import leases, tickets
@@ -60,7 +61,7 @@ def _own_images(rows: QuerySet[Any]) -> QuerySet[Any]:
 
 def register_all() -> None:
     """Called once when Django is ready."""
-    for tasks in (lifecycle, changes, migrate, disks, snapshots, images, limits):
+    for tasks in (lifecycle, changes, migrate, disks, snapshots, overlays, images, limits):
         tasks.register_all()
     actions.load("compute.actions")
     assert verb_queries
@@ -162,6 +163,7 @@ def register_all() -> None:
     periodic.register(
         "compute.snapshot_leftovers", 120, snapshot_sweeps.sweep_leftovers, Lane.DEVICES
     )
+    periodic.register("compute.overlays", 60, overlay_sweeps.tidy_volumes, Lane.POOLS)
     periodic.register("compute.staging", 600, image_sweeps.sweep_staging, Lane.POOLS)
     periodic.register("compute.stuck_disks", 10, disk_sweeps.land_stuck_disks, Lane.DEADLINES)
     periodic.register("compute.stuck_images", 60, image_sweeps.land_stuck_images, Lane.DEADLINES)

@@ -183,7 +183,16 @@ class HostAdmin(ButtonAdmin):
 class StoragePoolAdmin(ModelAdmin):
     """Where volumes and images lie."""
 
-    list_display = ("id", "region", "kind", "location", "used", "observed_at", "last_error")
+    list_display = (
+        "id",
+        "region",
+        "kind",
+        "location",
+        "snapshots",
+        "used",
+        "observed_at",
+        "last_error",
+    )
     list_filter = ("region", "kind")
     list_select_related = ("region",)
     search_fields = ("id", "location")

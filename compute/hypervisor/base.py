@@ -27,7 +27,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
-from compute.storage.base import DiskSource
+from compute.storage.base import DiskSource, Merging
 
 Architecture = Literal["x86_64", "aarch64"]
 
@@ -722,6 +722,24 @@ class Hypervisor(Protocol):
 
     def delete_disk_snapshot(self, uuid: str, disk_id: str, name: str) -> None:
         """Forget the snapshot; missing succeeds. Raises `DomainNotRunning`."""
+        ...
+
+    def change_disk(self, uuid: str, disk_id: str, source: DiskSource) -> None:
+        """Have the running domain write to a new overlay on the file that it writes to now.
+
+        For volumes that use overlays, after `Storage.stage_snapshot`; instant, and the definition
+        follows. A domain that writes there already is left as it is. Raises `DomainNotRunning`,
+        `Refused`.
+        """
+        ...
+
+    def merge_disk(self, uuid: str, disk_id: str, merging: Merging) -> bool:
+        """Move a frozen file of the running domain's disk into the one below; True when it is done.
+
+        Begins it where nobody has and looks at it otherwise, so it is called until it says True;
+        the guest goes on meanwhile. Raises `DomainNotRunning`, `Refused` for files that are not
+        neighbours in the chain that the domain has.
+        """
         ...
 
     # -- migration ---------------------------------------------------------------------------------

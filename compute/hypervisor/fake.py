@@ -51,7 +51,7 @@ from compute.hypervisor.base import (
     StartUnfinished,
     VncEndpoint,
 )
-from compute.storage.base import GIB, FileSource, VolumeMissing
+from compute.storage.base import GIB, DiskSource, FileSource, Merging, VolumeMissing
 from compute.storage.fake import FakeVolume, find_path
 from scloud.lib.lease import publishes
 
@@ -105,6 +105,8 @@ class FakeDomain:
     started_at: float = 0.0
     boots: int = 0
     starts: int = 0
+    # Disks in which something is being merged.
+    merges: set[str] = field(default_factory=set)
     # What hosts count per second of a run; tests set it otherwise.
     load: FakeLoad = field(default_factory=FakeLoad)
     vnc_port: int = 0
@@ -604,6 +606,24 @@ class FakeHypervisor:
             if volume is not None:
                 volume.drop_snapshot(name)
 
+    @publishes
+    def change_disk(self, uuid: str, disk_id: str, source: DiskSource) -> None:
+        with self._call("change_disk"):
+            domain = self._live(uuid)
+            _disk(_running(domain), disk_id)
+            domain.running = _with_source(_running(domain), disk_id, source)
+            domain.spec = _with_source(domain.spec, disk_id, source)
+
+    @publishes
+    def merge_disk(self, uuid: str, disk_id: str, merging: Merging) -> bool:
+        with self._call("merge_disk"):
+            disk = _disk(_running(self._live(uuid)), disk_id)
+            if _volume(disk) is not find_path(merging.child):
+                raise Refused("The domain has other files in its chain.")
+            merges = self._live(uuid).merges
+            merges.symmetric_difference_update({disk_id})
+            return disk_id not in merges
+
     # -- migration and screen ----------------------------------------------------------------------
 
     @publishes
@@ -727,6 +747,11 @@ def _disk(spec: DomainSpec, disk_id: str) -> DiskAttachment:
 def _free_target(wanted: str, used: set[str]) -> str:
     candidates = [wanted, *(f"vd{letter}" for letter in "abcdefghijklmnopqrstuvwxy")]
     return next(candidate for candidate in candidates if candidate not in used)
+
+
+def _with_source(spec: DomainSpec, disk_id: str, source: DiskSource) -> DomainSpec:
+    disks = (replace(one, source=source) if one.id == disk_id else one for one in spec.disks)
+    return replace(spec, disks=tuple(disks))
 
 
 def _with_disk(spec: DomainSpec, disk: DiskAttachment) -> DomainSpec:

@@ -205,6 +205,14 @@ class StoragePool(models.Model):
         _("type"), max_length=10, choices=[("dir", _("shared directory")), ("fake", _("simulated"))]
     )
     location = models.CharField(_("location"), max_length=200)
+    snapshots = models.CharField(
+        _("new snapshots"),
+        max_length=10,
+        choices=[("inside", _("inside the disk's file")), ("overlays", _("as overlays"))],
+        default="inside",
+        db_default="inside",
+        help_text=_("Choose overlays only when no worker of an earlier release runs any more."),
+    )
     total_bytes = models.BigIntegerField(_("size (bytes)"), default=0, editable=False)
     available_bytes = models.BigIntegerField(_("available (bytes)"), default=0, editable=False)
     observed_at = models.DateTimeField(_("last observed"), null=True, editable=False)

@@ -52,10 +52,9 @@ from compute.storage.files import (
     locked,
     publish,
     space,
-    sync_file,
     sync_folder,
 )
-from compute.storage.overlays import VolumeFiles, names_of, snapshot_inside
+from compute.storage.overlays import VolumeFiles, names_of
 from compute.storage.sandbox import Seen
 from scloud.lib import lease
 from scloud.lib.lease import publishes
@@ -249,8 +248,9 @@ class DirectoryStorage:
     @publishes
     def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
         self._ready()
+        volume = self._files(volume_id)
         with contextlib.suppress(VolumeMissing):
-            self._require_idle(volume_id)
+            volume.require_idle(volume.branched())
         self._make_volume(volume_id, size_gib=size_gib, image_id=image_id)
         self._volume_size(volume_id).unlink(missing_ok=True)
 
@@ -273,6 +273,7 @@ class DirectoryStorage:
                 volume.replace(made, image_id=image_id, alone=True)
             else:
                 publish(made, self._volume(volume_id))
+                volume.trust()
 
     @publishes
     def clone_volume(self, volume_id: str, *, source_volume_id: str) -> None:
@@ -426,8 +427,10 @@ class DirectoryStorage:
             volume.end_merge(step)
 
     def _require_idle(self, volume_id: str) -> None:
+        """Raise VolumeBusy while it is open, VolumeDamaged where a change did not end well."""
         volume = self._files(volume_id)
         volume.require_idle(volume.branched())
+        volume.settle()
 
     # -- snapshots of volumes ------------------------------------------------------------------
 
@@ -519,8 +522,8 @@ class DirectoryStorage:
             raise SnapshotMissing(f"Volume {volume_id} has no snapshot {name}.")
 
     def _snapshot(self, verb: str, volume_id: str, name: str) -> None:
-        snapshot_inside(verb, self._seen(volume_id, writable=True), name)
-        sync_file(self._volume(volume_id))
+        volume = self._files(volume_id)
+        volume.snapshot_inside(verb, volume.tree(), name)
 
     # -- seeds ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
     overlays/<volume>/changing              lock of a change: short
     overlays/<volume>/tidying               lock of merges (exclusive), of copies (shared): long
     overlays/<volume>/wanted                ends a merge: somebody needs the volume
+    overlays/<volume>/doubt                 a file was being changed in place: see `doubted`
 
 A change makes the file that it needs, publishes the new tree by a rename, and then removes what
 the tree no longer has. A caller that dies before the rename has changed nothing; one that dies
@@ -25,7 +26,7 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compute.storage import files, helper, qcow2
+from compute.storage import files, helper, probe, qcow2
 from compute.storage.base import (
     ImageRefused,
     SnapshotLimit,
@@ -170,15 +171,18 @@ class VolumeFiles:
     # -- who is at it --------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, *, whatever: bool = False) -> Iterator[None]:
         """Change the tree of a volume that nobody may have open; a merge is ended for it.
 
-        Raises StorageTimeout, VolumeBusy, VolumeMissing.
+        ``whatever`` it holds: its content does not matter any more. Raises StorageTimeout,
+        VolumeBusy, VolumeMissing, VolumeDamaged.
         """
         if self.branched() is not None:
             self.stop_tidying()
         else:
             self.tree()  # no folder is made for a volume that is not there
+        if not whatever:
+            self.settle()
         with self.changing():
             yield
 
@@ -248,6 +252,59 @@ class VolumeFiles:
             return VolumeDamaged(f"A file of the volume {self.volume_id} is missing.")
         return VolumeMissing(f"The storage has no volume {self.volume_id}.")
 
+    # -- doubt ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def doubted(self, number: int) -> Iterator[None]:
+        """Change a file in place. Nobody uses the volume when it is not known whether this ended.
+
+        A note is made before and removed after; what finds it (`settle`) has QEMU check the file.
+        """
+        note = self._folder / "doubt"
+        with files.space():
+            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            note.write_text(str(number))
+        files.sync_file(note)
+        files.sync_folder(self._folder)
+        try:
+            yield
+        except VolumeBusy:
+            # QEMU's lock refused it: nothing was changed.
+            self.trust()
+            raise
+        self.trust()
+
+    def trust(self) -> None:
+        """Doubt no file any more: it was checked, or it was replaced."""
+        note = self._folder / "doubt"
+        if not note.exists():
+            return
+        note.unlink(missing_ok=True)
+        files.sync_folder(self._folder)
+        if not self._manifest.exists():
+            with contextlib.suppress(OSError):
+                self._folder.rmdir()
+
+    def settle(self) -> None:
+        """Check a file of which it is not known whether its last change ended.
+
+        Raises VolumeDamaged unless QEMU finds it sound, VolumeBusy while somebody has it open.
+        """
+        try:
+            said = (self._folder / "doubt").read_text()
+        except FileNotFoundError:
+            return
+        tree = self.tree()
+        number = int(said) if said.isdecimal() else tree.active
+        if number in tree.files:
+            try:
+                probe.check_metadata(self.seen(tree, number))
+            except ImageRefused as error:
+                raise VolumeDamaged(
+                    f"An operation on the volume {self.volume_id} did not end: {error.message}"
+                ) from error
+        self.trust()
+
     # -- headers -------------------------------------------------------------------------------
 
     def prepare(self) -> None:
@@ -258,8 +315,10 @@ class VolumeFiles:
         tree = self.branched()
         if tree is None:
             self.tree()
+            self.settle()
             return
         self.stop_tidying()
+        self.settle()
         if self._agrees(tree):
             return
         with self.changing():
@@ -361,13 +420,15 @@ class VolumeFiles:
 
         ``alone`` forgets all snapshots. Raises VolumeBusy.
         """
-        with self.alone():
+        with self.alone(whatever=alone):
             before = self.tree()
             self.require_idle(before, readers=alone)
             tree = before.with_root(image_id, alone=alone)
             files.publish(made, self.path(tree.active))
             self._publish(tree.to_json())
             self._drop()
+            if alone:
+                self.trust()
 
     def forget(self, name: str) -> None:
         """Delete a snapshot, also while a domain has the volume; may be missing.
@@ -384,10 +445,12 @@ class VolumeFiles:
     def resize(self, tree: Tree, size_bytes: int) -> None:
         """Grow the active file. Raises VolumeBusy, StorageFull."""
         seen = self.seen(tree, tree.active, writable={tree.active})
-        helper.run(
-            ["qemu-img", "resize", "-q", "-f", "qcow2", seen[0].name, str(size_bytes)], files=seen
-        )
-        files.sync_file(self.path(tree.active))
+        with self.doubted(tree.active):
+            helper.run(
+                ["qemu-img", "resize", "-q", "-f", "qcow2", seen[0].name, str(size_bytes)],
+                files=seen,
+            )
+            files.sync_file(self.path(tree.active))
 
     def delete(self) -> None:
         """Remove the volume with all its files; may be missing. Raises VolumeBusy."""
@@ -406,7 +469,7 @@ class VolumeFiles:
             files.sync_folder(self.path(0).parent)
             for path in self._folder.glob("*.qcow2"):
                 path.unlink(missing_ok=True)
-            for name in ("new.qcow2", "manifest.new", "wanted", "tidying", "changing"):
+            for name in ("new.qcow2", "manifest.new", "doubt", "wanted", "tidying", "changing"):
                 (self._folder / name).unlink(missing_ok=True)
             self._manifest.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # what is not ours stays
@@ -420,8 +483,22 @@ class VolumeFiles:
             self.path(0).unlink(missing_ok=True)
         files.sync_folder(self.path(0).parent)
         with contextlib.suppress(OSError):
-            (self._folder / "changing").unlink(missing_ok=True)
+            for name in ("doubt", "changing"):
+                (self._folder / name).unlink(missing_ok=True)
             self._folder.rmdir()
+
+    def snapshot_inside(self, verb: str, tree: Tree, name: str) -> None:
+        """Run ``qemu-img snapshot`` on the first file. Raises VolumeBusy."""
+        seen = self.seen(tree, 0, writable={0})
+        # 7.2's `snapshot` takes no -f; --image-opts says the format instead.
+        options = f"driver=qcow2,file.driver=file,file.filename={seen[0].name}"
+        with self.doubted(0):
+            helper.run(
+                ["qemu-img", "snapshot", "-q", verb, files.checked(name), "--image-opts", options],
+                stall_s=helper.COPY_STALL_S,
+                files=seen,
+            )
+            files.sync_file(self.path(0))
 
     # -- tidying -------------------------------------------------------------------------------
 
@@ -576,24 +653,7 @@ class VolumeFiles:
             there = {one.name for one in qcow2.read_snapshots(file, header)}
         gone = there - {one.name for one in tree.snapshots if one.inside}
         for name in sorted(gone):
-            delete_inside(self.seen(tree, 0, writable={0}), name)
-            files.sync_file(path)
-
-
-def delete_inside(seen: list[Seen], name: str) -> None:
-    """Delete a snapshot that QEMU made inside a file. Raises VolumeBusy."""
-    snapshot_inside("-d", seen, name)
-
-
-def snapshot_inside(verb: str, seen: list[Seen], name: str) -> None:
-    """Run ``qemu-img snapshot`` on the first of the files. Raises VolumeBusy."""
-    # 7.2's `snapshot` takes no -f; --image-opts says the format instead.
-    options = f"driver=qcow2,file.driver=file,file.filename={seen[0].name}"
-    helper.run(
-        ["qemu-img", "snapshot", "-q", verb, files.checked(name), "--image-opts", options],
-        stall_s=helper.COPY_STALL_S,
-        files=seen,
-    )
+            self.snapshot_inside("-d", tree, name)
 
 
 def names_of(root: Path) -> set[str]:

@@ -26,8 +26,9 @@ from compute.sweeps.hosts import HostAnswer, ask_in_thread, record_host
 from compute.sweeps.leftovers import GONE, let_go
 from compute.sweeps.sizes import KIND as OTHER_SIZE
 from compute.sweeps.sizes import compare_size
+from compute.tasks.base import source_of
 from compute.tasks.build import attachment
-from compute.tasks.drivers import hypervisor_of, storage_of
+from compute.tasks.drivers import hypervisor_of
 from compute.transitions.vms import observe
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import each
@@ -331,8 +332,7 @@ def put_back_if_wanted(vm: VM, host: Host, disk_id: str) -> None:
     """
     disk = Disk.objects.select_related("disk_type", "pool").filter(pk=disk_id, vm=vm).first()
     if disk is not None and disk.task != DiskTask.DETACHING:
-        source = storage_of(disk.pool).disk_source(disk.pk)
-        hypervisor_of(host).attach_disk(str(vm.uuid), attachment(disk, source))
+        hypervisor_of(host).attach_disk(str(vm.uuid), attachment(disk, source_of(disk)))
 
 
 def missing_disks(vm: VM, domain: DomainObservation) -> list[tuple[str, str, str]]:

@@ -11,7 +11,8 @@ from django.utils import timezone
 from compute.models import Snapshot
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
-from compute.tasks.snapshots import drop, names_in
+from compute.tasks.snapshots import names_in
+from compute.tasks.volumes import drop_snapshot
 from scloud.jobs.rows import Rota, each
 from scloud.lib.backoff import Said
 from scloud.lib.errors import ScloudError
@@ -49,7 +50,7 @@ def sweep_leftovers() -> int:
         with in_scope_of(row.tenant):
             try:
                 if row.pk in names_in(row.disk):
-                    drop(row.disk, row.pk)
+                    drop_snapshot(row.disk, row.pk)
                     removed += 1
             except ScloudError as error:
                 said.say(

@@ -14,7 +14,7 @@ from compute.hypervisor.cloudinit import digest_of, files
 from compute.models import VM, Disk
 from compute.rules.targets import DATA_TARGETS
 from compute.states.vms import VmStatus
-from compute.storage.base import Storage, VolumeBusy
+from compute.storage.base import DiskSource, Storage, VolumeBusy
 from compute.tasks.build import domain_spec, seed_spec
 from compute.tasks.drivers import hypervisor_of, storage_of, translated_errors
 from compute.transitions.vms import VMS
@@ -85,6 +85,16 @@ def pool_of(disk: Disk) -> Storage:
     return storage_of(disk.pool)
 
 
+def source_of(disk: Disk) -> DiskSource:
+    """Return what a domain that does not have the disk yet needs to open it, put right for that.
+
+    Raises the storage's errors: a volume that lacks a file reaches no domain.
+    """
+    pool = pool_of(disk)
+    pool.prepare_volume(disk.id)
+    return pool.disk_source(disk.id)
+
+
 def guest_plan(vm_id: str) -> tuple[NicPlan, ...]:
     """Return what the guest of a VM shall configure; needs the tenant's scope."""
     return plan(plumbing.guest_nics(vm_id))
@@ -99,7 +109,7 @@ def define(vm: VM) -> None:
     with translated_errors():
         # The seed lies beside the system disk, which is the first.
         seed = pool_of(disks[0]).write_seed(vm.id, contents)
-        sources = [(disk, pool_of(disk).disk_source(disk.id)) for disk in disks]
+        sources = [(disk, source_of(disk)) for disk in disks]
         host_of(vm).define(domain_spec(vm, sources, nics, seed, digest_of(contents)))
 
 

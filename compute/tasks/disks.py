@@ -17,10 +17,23 @@ from compute.rules import sizes
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
-from compute.tasks.base import STALL_S, host_of, pool_of, refuse_if_paid, renewed_meanwhile
+from compute.tasks.base import (
+    STALL_S,
+    host_of,
+    pool_of,
+    refuse_if_paid,
+    renewed_meanwhile,
+    source_of,
+)
 from compute.tasks.build import attachment
 from compute.tasks.drivers import best_effort, translated_errors
-from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
+from compute.tasks.volumes import (
+    DiskHandler,
+    disk_of,
+    drop_snapshot,
+    runs,
+    where_it_is_open,
+)
 from compute.transitions.bin import land_disk_in_bin
 from compute.transitions.disks import DISKS
 from scloud.jobs.handlers import Context, Step, register
@@ -93,9 +106,8 @@ class AttachDisk(DiskHandler):
         if vm is None or vm.host is None:
             return
         with translated_errors():
-            source = pool_of(disk).disk_source(disk.id)
             try:
-                target = host_of(vm).attach_disk(str(vm.uuid), attachment(disk, source))
+                target = host_of(vm).attach_disk(str(vm.uuid), attachment(disk, source_of(disk)))
             except DomainNotFound:
                 if runs(vm):
                     raise
@@ -266,11 +278,7 @@ def erase_snapshots(disk: Disk) -> None:
         .values_list("pk", flat=True)
     )
     for name in names:
-        where_it_is_open(
-            disk,
-            lambda host, uuid, name=name: host.delete_disk_snapshot(uuid, disk.id, name),  # type: ignore[misc]  # bound at once
-            lambda name=name: pool_of(disk).delete_snapshot(disk.id, name),  # type: ignore[misc]  # bound at once
-        )
+        drop_snapshot(disk, name)
 
 
 class DeleteDisk(DiskHandler):

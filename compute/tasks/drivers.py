@@ -89,7 +89,11 @@ def ref_of(host: Host) -> HostRef:
 
 def storage_of(pool: StoragePool) -> Storage:
     return open_storage(
-        StorageRef(kind="fake" if pool.kind == "fake" else "dir", location=pool.location)
+        StorageRef(
+            kind="fake" if pool.kind == "fake" else "dir",
+            location=pool.location,
+            options=(("snapshots", pool.snapshots),),
+        )
     )
 
 

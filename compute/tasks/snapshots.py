@@ -12,10 +12,17 @@ from billing import quotas
 from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.models import Disk
 from compute.states.snapshots import SnapshotStatus
-from compute.storage.base import StorageError
+from compute.storage.base import FileSource, StorageError
 from compute.tasks.base import STALL_S, host_of, pool_of, remember
 from compute.tasks.drivers import best_effort, translated_errors
-from compute.tasks.volumes import DiskHandler, disk_of, runs, where_it_is_open
+from compute.tasks.volumes import (
+    DiskHandler,
+    disk_of,
+    drop_snapshot,
+    has_overlays,
+    runs,
+    where_it_is_open,
+)
 from compute.transitions.snapshots import SNAPSHOTS
 from scloud.jobs.handlers import Context, Step, register
 from scloud.jobs.lanes import Lane
@@ -49,12 +56,18 @@ def names_in(disk: Disk) -> set[str]:
         return {one.name for one in pool_of(disk).list_snapshots(disk.id)}
 
 
-def drop(disk: Disk, name: str) -> None:
-    """Remove a snapshot from the volume, wherever it is open."""
-    where_it_is_open(
-        disk,
-        lambda host, uuid: host.delete_disk_snapshot(uuid, disk.id, name),
-        lambda: pool_of(disk).delete_snapshot(disk.id, name),
+def is_on_top(disk: Disk) -> bool:
+    """Tell whether the domain that has the disk open writes to the file that its pool says."""
+    vm = disk.vm
+    if vm is None or not has_overlays(disk):
+        return True
+    with translated_errors():
+        wanted = pool_of(disk).disk_source(disk.id)
+        there = host_of(vm).observe(str(vm.uuid)).disks
+    return all(
+        one.path == wanted.path
+        for one in there
+        if one.id == disk.id and isinstance(wanted, FileSource)
     )
 
 
@@ -76,13 +89,15 @@ class CreateSnapshot(DiskHandler):
             remember(context, "frozen", True)
             return
         host, uuid = host_of(vm), str(vm.uuid)
-        if name in names_in(disk):
+        if name in names_in(disk) and is_on_top(disk):
             thaw(host, uuid)
             return
         frozen = freeze(host, uuid)
         try:
             remember(context, "frozen", frozen)
-            if pool.snapshots_need_hypervisor:
+            if has_overlays(disk):
+                self.take_overlay(disk, name)
+            elif pool.snapshots_need_hypervisor:
                 where_it_is_open(
                     disk,
                     lambda host, uuid: host.snapshot_disk(uuid, disk.id, name),
@@ -97,6 +112,15 @@ class CreateSnapshot(DiskHandler):
                     gettext("The guest of %(name)s could not be thawed.") % {"name": vm.name},
                     code="thaw_failed",
                 )
+
+    def take_overlay(self, disk: Disk, name: str) -> None:
+        """Publish the new file, then bring the domain to it: what it writes until then is kept."""
+        pool = pool_of(disk)
+        where_it_is_open(
+            disk,
+            lambda host, uuid: host.change_disk(uuid, disk.id, pool.stage_snapshot(disk.id, name)),
+            lambda: pool.create_snapshot(disk.id, name),
+        )
 
     def on_success(self, context: Context) -> None:
         SNAPSHOTS.complete(
@@ -113,7 +137,7 @@ class CreateSnapshot(DiskHandler):
         disk = disk_of(context)
         if disk.vm is not None and disk.vm.host is not None:
             thaw(host_of(disk.vm), str(disk.vm.uuid))
-        drop(disk, context.payload["snapshot"])
+        drop_snapshot(disk, context.payload["snapshot"])
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         snapshot = context.payload["snapshot"]
@@ -160,7 +184,7 @@ class DeleteSnapshot(DiskHandler):
 
     def ensure_gone(self, context: Context) -> None:
         """Delete it where the volume is open."""
-        drop(disk_of(context), context.payload["snapshot"])
+        drop_snapshot(disk_of(context), context.payload["snapshot"])
 
     def land(self, context: Context) -> None:
         """Write down that it is gone."""

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
-from compute.tasks.base import BUSY, host_of
+from compute.tasks.base import BUSY, host_of, pool_of
 from compute.tasks.drivers import translated_errors
 from compute.transitions.disks import DISKS
 from scloud.jobs.handlers import Context, Handler, Step
@@ -58,6 +58,26 @@ def where_it_is_open(
                 raise
     with translated_errors():
         idle()
+
+
+def has_overlays(disk: Disk) -> bool:
+    """Tell whether snapshots of the disk are overlays on its files."""
+    with translated_errors():
+        return pool_of(disk).uses_overlays(disk.id)
+
+
+def drop_snapshot(disk: Disk, name: str) -> None:
+    """Remove a snapshot from the volume, wherever it is open."""
+    if has_overlays(disk):
+        # Forgotten whoever has it open; `compute.sweeps.overlays` clears away what it held.
+        with translated_errors():
+            pool_of(disk).delete_snapshot(disk.id, name)
+        return
+    where_it_is_open(
+        disk,
+        lambda host, uuid: host.delete_disk_snapshot(uuid, disk.id, name),
+        lambda: pool_of(disk).delete_snapshot(disk.id, name),
+    )
 
 
 class DiskHandler(Handler):

@@ -25,6 +25,7 @@ from tests.bench import (
     metrics,
     northbound,
     outside,
+    overlays,
     screen,
     snapshots,
 )
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "create": create.run,
     "batch": create.run_batch,
     "snapshots": snapshots.run,
+    "overlays": overlays.run,
     "northbound": northbound.run,
     "outside": outside.run,
     "jobs": jobs.run,
@@ -63,6 +65,8 @@ HOW = """\
 - **snapshots**: from the call of the action to the row that says *available*, with real workers;
   the guest's file systems are frozen through its agent, and the snapshot is deleted again before
   the next one.
+- **overlays**: the storage's calls on a directory under /var/tmp, without a VM; a mapped volume has
+  all its tables and holes for data. Reads by `qemu-img bench` with a warm cache, in turns.
 - **northbound**: by the product's driver on the lab's own OVN, ten ports in a batch, until the
   database has confirmed the last one; a rule from the call until the same.
 - **outside**: from the API request to the first ping that is answered, or no longer, sent from the

@@ -18,6 +18,7 @@ from compute.hypervisor.base import (
 )
 from compute.hypervisor.libvirt.build import build_disk, build_nic
 from compute.hypervisor.libvirt.host import CALL_TIMEOUT_S, Host, both, xml_of
+from compute.hypervisor.libvirt.overlays import stop_merges
 from compute.hypervisor.libvirt.parse import DomainXml, target_of
 from compute.storage.base import GIB
 
@@ -71,6 +72,12 @@ def _free_target(wanted: str, used: set[str]) -> str:
 
 
 def detach_disk(host: Host, uuid: str, disk_id: str, *, timeout_s: float) -> None:
+    def end_merges(domain: libvirt.virDomain) -> None:
+        disk = xml_of(domain).disk(disk_id)
+        if disk is not None:
+            stop_merges(domain, [target_of(disk)])
+
+    host.with_domain(uuid, end_merges)
     _detach(host, uuid, lambda xml: xml.disk(disk_id), timeout_s=timeout_s, what="disk")
 
 
@@ -109,6 +116,7 @@ def resize_disk(host: Host, uuid: str, disk_id: str, *, size_gib: int) -> None:
         if wanted < present:
             raise ShrinkRefused("A disk can only grow.")
         if wanted > present:
+            stop_merges(domain, [target])
             domain.blockResize(target, wanted, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
     host.with_domain(uuid, work, running=True)

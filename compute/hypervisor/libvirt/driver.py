@@ -41,6 +41,7 @@ from compute.hypervisor.libvirt import (
     devices,
     growth,
     migration,
+    overlays,
     reboot,
     screen,
     snapshots,
@@ -54,6 +55,7 @@ from compute.hypervisor.libvirt.parse import (
     observation,
     pci_device,
 )
+from compute.storage.base import DiskSource, Merging
 from scloud.lib.lease import publishes
 
 START_TIMEOUT_S = 60.0
@@ -462,6 +464,14 @@ class LibvirtHypervisor:
     @publishes
     def delete_disk_snapshot(self, uuid: str, disk_id: str, name: str) -> None:
         snapshots.delete(self._host, uuid, disk_id, name)
+
+    @publishes
+    def change_disk(self, uuid: str, disk_id: str, source: DiskSource) -> None:
+        overlays.change(self._host, uuid, disk_id, source)
+
+    @publishes
+    def merge_disk(self, uuid: str, disk_id: str, merging: Merging) -> bool:
+        return overlays.merge(self._host, uuid, disk_id, merging)
 
     @publishes
     def migrate(

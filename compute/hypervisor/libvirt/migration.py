@@ -19,7 +19,8 @@ from compute.hypervisor.base import (
     Refused,
 )
 from compute.hypervisor.libvirt.build import VNC_LOCKED_UNTIL, random_vnc_password, vnc_time
-from compute.hypervisor.libvirt.host import Host
+from compute.hypervisor.libvirt.host import Host, xml_of
+from compute.hypervisor.libvirt.overlays import stop_merges
 from compute.hypervisor.libvirt.parse import DomainXml
 
 _POLL_S = 0.25
@@ -142,6 +143,7 @@ def _wait(
 
 
 def _move(domain: libvirt.virDomain, destination: HostRef) -> None:
+    stop_merges(domain, xml_of(domain).targets())
     live = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
     stored = domain.XMLDesc(
         libvirt.VIR_DOMAIN_XML_MIGRATABLE

@@ -21,7 +21,7 @@ from compute.hypervisor.base import (
     Refused,
     ShrinkRefused,
 )
-from compute.storage.base import GIB, VolumeBusy
+from compute.storage.base import GIB, FileSource, Merging, VolumeBusy
 from tests.compute.drivers.rig import Rig, eventually
 
 
@@ -139,6 +139,8 @@ def test_changing_what_is_missing_says_so(
         lambda h, u, d: h.resize_disk(u, d, size_gib=2),
         lambda h, u, d: h.snapshot_disk(u, d, "snap-1"),
         lambda h, u, d: h.delete_disk_snapshot(u, d, "snap-1"),
+        lambda h, u, d: h.change_disk(u, d, FileSource("/none")),
+        lambda h, u, d: h.merge_disk(u, d, Merging(FileSource("/none"), FileSource("/none"))),
         lambda h, u, d: h.growth_headroom(u),
         lambda h, u, d: h.hot_upgrade(u, vcpus=2, memory_mib=512),
         lambda h, u, d: h.vnc_endpoint(u),
@@ -480,6 +482,42 @@ def test_a_running_disk_is_snapshotted_once(rig: Rig) -> None:
     with pytest.raises(Refused):
         rig.hypervisor.snapshot_disk(spec.uuid, "disk-none", "snap-1")
     rig.hypervisor.power_off(spec.uuid)
+
+
+def test_a_running_disk_is_brought_to_new_files_and_merges_old_ones(rig: Rig) -> None:
+    spec, disk = rig.started(), rig.disk()
+    rig.hypervisor.attach_disk(spec.uuid, disk)
+    for name in ("snap-1", "snap-2", "snap-3", "snap-1"):
+        source = rig.storage.stage_snapshot(disk.id, name)
+        assert isinstance(source, FileSource)
+        for _ in range(2):
+            rig.hypervisor.change_disk(spec.uuid, disk.id, source)
+        seen = {one.id: one.path for one in rig.hypervisor.observe(spec.uuid).disks}
+        assert seen[disk.id] == source.path
+        assert rig.storage.disk_source(disk.id) == source
+    names = [snapshot.name for snapshot in rig.storage.list_snapshots(disk.id)]
+    assert names == ["snap-1", "snap-2", "snap-3"]
+    rig.storage.delete_snapshot(disk.id, "snap-2")
+    assert not rig.storage.tidy_volume(disk.id)
+    merging = rig.storage.next_merge(disk.id)
+    assert merging is not None
+    eventually(
+        lambda: rig.hypervisor.merge_disk(spec.uuid, disk.id, merging), timeout_s=30, poll_s=0.05
+    )
+    rig.storage.end_merge(disk.id, merging)
+    assert rig.storage.is_tidy(disk.id)
+    assert rig.storage.next_merge(disk.id) is None
+    with pytest.raises(Refused):
+        rig.hypervisor.change_disk(spec.uuid, "disk-none", source)
+    rig.hypervisor.resize_disk(spec.uuid, disk.id, size_gib=2)
+    rig.hypervisor.migrate(spec.uuid, rig.there)
+    source = rig.storage.stage_snapshot(disk.id, "snap-4")
+    rig.other.change_disk(spec.uuid, disk.id, source)
+    rig.other.power_off(spec.uuid)
+    rig.storage.prepare_volume(disk.id)
+    assert rig.storage.tidy_volume(disk.id)
+    assert rig.storage.volume_info(disk.id).size_gib == 2
+    rig.other.undefine(spec.uuid)
 
 
 def test_a_running_domain_moves_and_is_gone_here(rig: Rig) -> None:

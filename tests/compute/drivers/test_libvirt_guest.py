@@ -2,7 +2,10 @@
 
 import contextlib
 import dataclasses
+import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import libvirt
+import libvirt_qemu
 import pytest
 
 from compute.hypervisor.base import (
@@ -33,6 +37,7 @@ from compute.hypervisor.base import (
     StartUnfinished,
 )
 from compute.hypervisor.libvirt import connection
+from compute.hypervisor.libvirt.parse import DomainXml, alias_of
 from compute.hypervisor.opening import open_hypervisor
 from compute.storage.base import FileSource
 from scloud.lab import region
@@ -149,6 +154,84 @@ def test_a_snapshot_of_a_running_disk_holds_what_was_there(lab_rig: Rig) -> None
     source = rig.storage.disk_source(copy_id)
     assert isinstance(source, FileSource)
     subprocess.run(["qemu-img", "check", "-q", source.path], check=True)
+
+
+def test_overlays_outlive_a_merge_and_the_death_of_qemu(lab_rig: Rig) -> None:
+    """Written through the domain's own disk by QEMU, so that no guest has to boot for it."""
+    rig, h = lab_rig, lab_rig.hypervisor
+    spec, disk = rig.started(), rig.disk()
+    h.attach_disk(spec.uuid, disk)
+    for number in (1, 2, 3, 4):
+        for at in range(number, 5):
+            qemu_writes(rig, spec, disk.id, f"write -P {number} {at}M 1M")
+        if number < 4:
+            source = rig.storage.stage_snapshot(disk.id, f"snap-{number}")
+            h.change_disk(spec.uuid, disk.id, source)
+    qemu_writes(rig, spec, disk.id, "flush")
+    rig.storage.delete_snapshot(disk.id, "snap-2")
+    merging = rig.storage.next_merge(disk.id)
+    assert merging is not None
+    eventually(lambda: h.merge_disk(spec.uuid, disk.id, merging), timeout_s=60, poll_s=0.02)
+    # Before anybody has published it: the manifest still counts on the file that was merged.
+    kill_qemu(spec.name)
+    eventually(
+        lambda: h.observe(spec.uuid).power_state in (PowerState.STOPPED, PowerState.CRASHED),
+        timeout_s=30,
+        poll_s=0.1,
+    )
+    rig.storage.prepare_volume(disk.id)
+    assert rig.storage.next_merge(disk.id) == merging
+    assert rig.storage.tidy_volume(disk.id)
+    now = {number: number for number in (1, 2, 3, 4)}
+    first, third = dict.fromkeys((1, 2, 3, 4), 1), {1: 1, 2: 2, 3: 3, 4: 3}
+    assert_holds(rig, disk.id, now)
+    for name, content in (("snap-3", third), ("snap-1", first)):
+        copy_id = new_id("disk")
+        rig.storage.volume_from_snapshot(copy_id, source_volume_id=disk.id, snapshot=name)
+        assert_holds(rig, copy_id, content)
+        rig.storage.rollback_snapshot(disk.id, name)
+        assert_holds(rig, disk.id, content)
+    h.undefine(spec.uuid)
+
+
+def qemu_writes(rig: Rig, spec: DomainSpec, disk_id: str, command: str) -> None:
+    """Have the domain's QEMU do something with a disk, as its guest would."""
+    conn = libvirt.open(rig.here.uri)
+    try:
+        domain = conn.lookupByUUIDString(spec.uuid)
+        disk = DomainXml.parse(domain.XMLDesc(0)).disk(disk_id)
+        assert disk is not None
+        words = f'qemu-io -d /machine/peripheral/{alias_of(disk)}/virtio-backend "{command}"'
+        asked = {"execute": "human-monitor-command", "arguments": {"command-line": words}}
+        answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps(asked), 0))
+        assert "rror" not in answer["return"], answer
+    finally:
+        conn.close()
+
+
+def assert_holds(rig: Rig, volume_id: str, content: dict[int, int]) -> None:
+    """Compare the MiBs of a volume with the bytes that fill them."""
+    source = rig.storage.disk_source(volume_id)
+    assert isinstance(source, FileSource)
+    words = [word for at, byte in content.items() for word in ("-c", f"read -P {byte} {at}M 1M")]
+    done = subprocess.run(
+        ["qemu-io", "-r", "-f", "qcow2", *words, source.path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "erification failed" not in done.stdout, (volume_id, content)
+
+
+def kill_qemu(name: str) -> None:
+    """Kill the process of a domain, wherever in the lab it runs."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+            if words.startswith(b"/usr/bin/qemu-system") and f"guest={name},".encode() in words:
+                os.kill(int(entry.name), signal.SIGKILL)
+                return
+    raise AssertionError(f"no QEMU runs {name}")
 
 
 def test_volumes_of_running_guests_are_in_use(lab_rig: Rig) -> None:

@@ -1,9 +1,11 @@
 """Volumes with overlays in a directory: killed workers, wrong headers, missing files."""
 
+import contextlib
 import os
 import random
+import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from tests import budget
 from tests.compute.drivers.overlay_world import (
     SLOTS,
     World,
+    await_end_of_helpers,
     dies_at,
     holds,
     opened_by_qemu,
@@ -370,3 +373,86 @@ def test_what_is_counted_on_is_on_the_medium_first(
         "fsync disk-1",
     ]
     world.settle()
+
+
+# -- doubt -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlays", [False, True])
+def test_a_volume_whose_change_did_not_end_is_checked_before_anybody_uses_it(
+    root: Path, overlays: bool
+) -> None:
+    pool = DirectoryStorage(root, overlays=overlays)
+    pool.create_volume("disk-1", size_gib=1)
+    pool.create_snapshot("disk-1", "s1")
+    assert not (root / "overlays/disk-1/doubt").exists()
+    for step in (0, 1):
+        # Before the helper ran, and between its end and the removal of the note.
+        assert dies_at(lambda: pool.resize_volume("disk-1", size_gib=2), step)
+        await_end_of_helpers(root)
+        assert (root / "overlays/disk-1/doubt").exists()
+        pool.prepare_volume("disk-1")
+        assert not (root / "overlays/disk-1/doubt").exists()
+    assert pool.volume_info("disk-1").size_gib == 2
+
+
+@pytest.mark.parametrize("overlays", [False, True])
+def test_a_volume_that_a_killed_change_damaged_is_used_by_nothing_until_it_is_sound(
+    root: Path, overlays: bool, tmp_path: Path
+) -> None:
+    pool = DirectoryStorage(root, overlays=overlays)
+    source = tmp_path / "source"
+    source.write_bytes(bytes([2]) * 1024**2)
+    pool.import_image("image-1", source)
+    pool.create_volume("disk-1", size_gib=1)
+    pool.create_snapshot("disk-1", "s1")
+    assert dies_at(lambda: pool.resize_volume("disk-1", size_gib=2), 1)
+    await_end_of_helpers(root)
+    active = pool.disk_source("disk-1")
+    assert isinstance(active, FileSource)
+    path = Path(active.path)
+    qemu_io(path, ["write -P 7 0 1M"])
+    whole = path.read_bytes()
+    # The first table of reference counts forgets what the file uses.
+    with path.open("rb+") as file:
+        file.seek(48)
+        (table,) = struct.unpack(">Q", file.read(8))
+        file.seek(table)
+        (block,) = struct.unpack(">Q", file.read(8))
+        file.seek(block)
+        file.write(bytes(64))
+    calls: list[Callable[[], object]] = [
+        lambda: pool.prepare_volume("disk-1"),
+        lambda: pool.create_snapshot("disk-1", "s2"),
+        lambda: pool.rollback_snapshot("disk-1", "s1"),
+        lambda: pool.resize_volume("disk-1", size_gib=3),
+        lambda: pool.clone_volume("disk-2", source_volume_id="disk-1"),
+        lambda: pool.image_from_volume("image-2", "disk-1"),
+    ]
+    for call in calls:
+        with pytest.raises(VolumeDamaged):
+            call()
+    path.write_bytes(whole)
+    pool.prepare_volume("disk-1")
+    pool.create_snapshot("disk-1", "s2")
+    # One that stays damaged can still be reinstalled, and deleted.
+    with in_doubt(root):
+        pool.rebuild_volume("disk-1", size_gib=2, image_id="image-1")
+    pool.prepare_volume("disk-1")
+    with in_doubt(root):
+        pool.delete_volume("disk-1")
+    assert not list(root.glob("*/disk-1*"))
+
+
+@contextlib.contextmanager
+def in_doubt(root: Path) -> Iterator[None]:
+    """A note that a change of the volume did not end, and a file that cannot be checked."""
+    source = DirectoryStorage(root).disk_source("disk-1")
+    assert isinstance(source, FileSource)
+    path, folder = Path(source.path), root / "overlays/disk-1"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "doubt").write_text(path.stem if path.parent == folder else "0")
+    with path.open("rb+") as file:
+        file.seek(48)
+        file.write(bytes(8))
+    yield
