@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from billing import actions, money
+from billing import actions, money, pricelock
 from billing.models import (
     Account,
     Charge,
@@ -31,6 +31,8 @@ from billing.models import (
     PriceList,
     QuotaLimit,
     QuotaRequest,
+    ReplayDifference,
+    ReplayRun,
     Subscription,
 )
 from billing.pricelists import next_version
@@ -213,6 +215,8 @@ class DiscountForm(forms.ModelForm[Discount]):
     def clean(self) -> dict[str, Any] | None:
         """Refuse instants that lie in the past."""
         data = super().clean() or {}
+        # The page saves it in the transaction that this lock lives in.
+        pricelock.for_change()
         now = timezone.now()
         begins = data.get("effective_from")
         if begins is not None and "effective_from" in self.changed_data:
@@ -429,6 +433,35 @@ class SubscriptionAdmin(BooksAdmin):
     search_fields = ("resource_id", "resource_name", "tenant__name")
     date_hierarchy = "paid_until"
     inlines = (HeldHourInline,)
+
+
+class DifferenceInline(ReadOnlyInline):
+    """Figures that are not what their inputs say; of very many the first thousand."""
+
+    model = ReplayDifference
+    fields = ("tenant", "place", "what", "stored", "computed")
+    readonly_fields = fields
+
+
+@admin.register(ReplayRun)
+class ReplayRunAdmin(BooksAdmin):
+    """What the nightly replays of all charges found."""
+
+    list_display = (
+        "end",
+        "begin",
+        "started_at",
+        "finished_at",
+        "tenants",
+        "charges",
+        "differences",
+    )
+    list_filter = (("finished_at", admin.EmptyFieldListFilter),)
+    search_fields = ("found__place",)
+    date_hierarchy = "end"
+    fields = list_display
+    readonly_fields = fields
+    inlines = (DifferenceInline,)
 
 
 # --- quotas

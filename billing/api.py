@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing import actions, catalog, ledger, money, queries, quotas, services
+from billing import actions, catalog, explain, ledger, money, queries, quotas, services
 from billing import serializers as shapes
 from billing.models import (
     LedgerTransaction,
@@ -121,6 +121,31 @@ class OrderViewSet(ResourceViewSet):
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List orders, newest first."""
         return super().list(request, *args, **kwargs)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "number",
+                int,
+                OpenApiParameter.PATH,
+                description="Which charge of the order, counted from 1.",
+            )
+        ],
+        responses=shapes.ExplanationShape,
+    )
+    @action(detail=True, url_path="charges/(?P<number>[1-9][0-9]{0,5})")
+    def charges(self, request: Request, pk: str, number: str) -> Response:
+        """Explain one charge of an order in words."""
+        found = explain.explain(self.tenant, pk, int(number))
+        shown = {
+            "order": found.charge.order_id,
+            "number": found.number,
+            "currency": found.charge.order.currency,
+            "charge": found.charge,
+            "steps": found.steps,
+            "adds_up": found.adds_up,
+        }
+        return Response(shapes.ExplanationShape(shown).data)
 
 
 @extend_schema(tags=["Billing"])

@@ -3,13 +3,22 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any, Final
 
 from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from billing import catalog, ledger, money, pricing
-from billing.models import Account, Charge, HeldHour, Order, Subscription, SubscriptionStatus
+from billing.models import (
+    Account,
+    Charge,
+    HeldHour,
+    Order,
+    ReplayRun,
+    Subscription,
+    SubscriptionStatus,
+)
 from billing.pricing import Held, Method, PriceBook, period_end
 from billing.quotes import items_of
 from scloud.lib.errors import ScloudError
@@ -215,6 +224,22 @@ def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
         .exclude(method=Method.HOUR.value, status=SubscriptionStatus.ACTIVE)
         .count()
     )
+
+
+# A night is missing for certain once the next one is due, too.
+REPLAY_LATE: Final = timedelta(hours=26)
+
+
+def books() -> dict[str, Any]:
+    """The last replay that was finished, for the operators' front page.
+
+    ``late`` is True where the night before has not been replayed, although it should have been.
+    """
+    last = ReplayRun.objects.filter(finished_at__isnull=False).order_by("-end").first()
+    return {
+        "last": last,
+        "late": last is not None and timezone.now() - last.end > REPLAY_LATE,
+    }
 
 
 def orders(tenant: Tenant) -> QuerySet[Order]:

@@ -110,6 +110,30 @@ class OrderSerializer(ShownSerializer[Order]):
         )
 
 
+class ExplanationStepShape(serializers.Serializer[Any]):
+    """One sentence, and what it is about."""
+
+    key = serializers.ChoiceField(
+        choices=["order", "period", "prices", "line", "total", "payment", "check"]
+    )
+    title = serializers.CharField()
+    text = serializers.CharField()
+
+
+class ExplanationShape(serializers.Serializer[Any]):
+    """A charge with the sentences that lead from its order to its amount.
+
+    ``adds_up`` says whether the same amount came out when it was computed again now.
+    """
+
+    order = serializers.CharField()
+    number = serializers.IntegerField()
+    currency = serializers.CharField()
+    charge = ChargeSerializer()
+    steps = ExplanationStepShape(many=True)
+    adds_up = serializers.BooleanField()
+
+
 class TransactionSerializer(ShownSerializer[LedgerTransaction]):
     """A movement of money with the balances after it."""
 

@@ -19,6 +19,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("billing/orders/", views.OrdersView.as_view(), name="orders"),
     path("billing/orders/<str:order_id>/", views.OrderDetailView.as_view(), name="order-detail"),
+    path(
+        "billing/orders/<str:order_id>/charges/<int:number>/",
+        views.ChargeView.as_view(),
+        name="order-charge",
+    ),
     path("billing/transactions/", views.TransactionsView.as_view(), name="transactions"),
     path("quotas/", views.QuotasView.as_view(), name="quotas"),
     path("quotas/request/", views.QuotaRequestView.as_view(), name="quota-request"),

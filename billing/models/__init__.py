@@ -1,4 +1,4 @@
-"""Tables of billing: prices, the ledger, orders and subscriptions, quotas."""
+"""Tables of billing: prices, the ledger, orders and subscriptions, quotas, replays."""
 
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, Pocket, TransactionKind
 from billing.models.orders import (
@@ -20,6 +20,7 @@ from billing.models.quotas import (
     QuotaRequest,
     QuotaRequestStatus,
 )
+from billing.models.replays import ReplayDifference, ReplayRun
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -42,6 +43,8 @@ __all__ = [
     "QuotaLimit",
     "QuotaRequest",
     "QuotaRequestStatus",
+    "ReplayDifference",
+    "ReplayRun",
     "Subscription",
     "SubscriptionStatus",
     "TransactionKind",

@@ -28,6 +28,7 @@ NAMES: Final[Mapping[str, str]] = {
     "POST security-groups/rules": "create_security_group_rule",
     "GET security-groups/rules.csv": "export_security_group_rules",
     "POST api-keys/set-networks": "set_api_key_networks",
+    "GET orders/charges": "explain_charge",
     "POST subscriptions/renewal-quote": "quote_subscription_renewal",
     "POST subscriptions/end-quote": "quote_subscription_end",
     "POST subscriptions/set-auto-renew": "set_subscription_auto_renew",

@@ -260,6 +260,7 @@ _CONSOLE: dict[str, Known] = {
     ),
     "orders": Known(),
     "order-detail": Known({"order_id": "order"}),
+    "order-charge": Known({"order_id": "order", "number": "=1"}),
     "transactions": Known(),
     "quotas": Known(),
     "quota-request": Known(
@@ -287,6 +288,7 @@ _API: dict[str, Known] = {
     "api-quotas": Known(),
     "api-order-list": Known(),
     "api-order-detail": Known({"pk": "order"}),
+    "api-order-charges": Known({"pk": "order", "number": "=1"}),
     "api-transaction-list": Known(),
     "api-transaction-detail": Known({"pk": "transaction"}),
     "api-subscription-list": Known(),
