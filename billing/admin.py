@@ -31,6 +31,7 @@ from billing.models import (
     PriceList,
     QuotaLimit,
     QuotaRequest,
+    Reminder,
     ReplayDifference,
     ReplayRun,
     Subscription,
@@ -266,7 +267,7 @@ class AccountAdmin(BooksAdmin):
     list_display = ("tenant", "cash", "gift", "recharge_link")
     search_fields = ("tenant__name", "tenant__id")
     list_select_related = ("tenant",)
-    fields = ("tenant", "cash", "gift", "created_at", "recharge_link")
+    fields = ("tenant", "cash", "gift", "auto_renew", "created_at", "recharge_link")
     readonly_fields = fields
     inlines = (TransactionInline,)
     cash = _amount("cash_minor", _("cash"))
@@ -413,6 +414,14 @@ class HeldHourInline(ReadOnlyInline):
     readonly_fields = fields
 
 
+class ReminderInline(ReadOnlyInline):
+    """Of what people were told before it ran out."""
+
+    model = Reminder
+    fields = ("paid_until", "days", "created_at")
+    readonly_fields = fields
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(BooksAdmin):
     """What is paid for, by whom, until when."""
@@ -432,7 +441,7 @@ class SubscriptionAdmin(BooksAdmin):
     list_select_related = ("tenant", "region")
     search_fields = ("resource_id", "resource_name", "tenant__name")
     date_hierarchy = "paid_until"
-    inlines = (HeldHourInline,)
+    inlines = (HeldHourInline, ReminderInline)
 
 
 class DifferenceInline(ReadOnlyInline):

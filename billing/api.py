@@ -42,6 +42,22 @@ class AccountView(ActorMixin, APIView):
 
 
 @extend_schema(tags=["Billing"])
+class AccountAutoRenewView(ActorMixin, APIView):
+    """The default of auto-renew."""
+
+    @extend_schema(
+        request=shapes.DefaultAutoRenewInput,
+        responses=shapes.AccountSerializer,
+        examples=[OpenApiExample("Off", value={"auto_renew": False}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Say whether what is bought from now on renews by itself."""
+        data = valid(shapes.DefaultAutoRenewInput, request)
+        account = actions.set_default_auto_renew(actor=self.actor, **data)
+        return Response(shapes.AccountSerializer(account).data)
+
+
+@extend_schema(tags=["Billing"])
 class RechargeView(ActorMixin, APIView):
     """Recharging on a demonstration installation."""
 
@@ -228,6 +244,56 @@ class SubscriptionViewSet(ResourceViewSet):
         data = valid(shapes.RenewInput, request)
         order = actions.renew_resource(actor=self.actor, resource_id=resource_id, **data)
         return Response(shapes.OrderSerializer(order).data, status=201)
+
+    @extend_schema(
+        request=shapes.TogetherQuoteInput,
+        responses=shapes.TogetherQuoteShape,
+        examples=[
+            OpenApiExample(
+                "Until one date",
+                value={"resources": ["vm-k3m9x2p7q", "disk-a8b7c6d5e"], "until": "2027-01-01"},
+                request_only=True,
+            )
+        ],
+    )
+    @action(detail=False, methods=["post"], url_path="renewal-quotes")
+    def renewal_quotes(self, request: Request) -> Response:
+        """Price the renewal of several resources; nothing is charged."""
+        self.actor.require("billing.quote")
+        data = valid(shapes.TogetherQuoteInput, request)
+        quoted = services.quote_renewals(
+            tenant=self.tenant,
+            resource_ids=data["resources"],
+            extent=services.Extent(data["periods"], data["until"]),
+        )
+        return Response(shapes.TogetherQuoteShape(quoted.as_dict()).data)
+
+    @extend_schema(
+        request=shapes.TogetherInput,
+        responses={201: shapes.OrderSerializer(many=True)},
+        examples=[
+            OpenApiExample(
+                "As quoted",
+                value={
+                    "resources": ["vm-k3m9x2p7q", "disk-a8b7c6d5e"],
+                    "until": "2027-01-01",
+                    "quote_token": "eyJ0ZW5hbnQiOi...",
+                },
+                request_only=True,
+            )
+        ],
+    )
+    @action(detail=False, methods=["post"], url_path="renewals")
+    def renew_together(self, request: Request) -> Response:
+        """Renew several resources at exactly the quoted price: all of them, or none."""
+        data = valid(shapes.TogetherInput, request)
+        orders = actions.renew_resources(
+            actor=self.actor,
+            resource_ids=data["resources"],
+            extent=services.Extent(data["periods"], data["until"]),
+            quote_token=data["quote_token"],
+        )
+        return Response(shapes.OrderSerializer(orders, many=True).data, status=201)
 
     @extend_schema(request=None, responses=shapes.EndQuoteShape)
     @action(detail=True, methods=["post"], url_path="end-quote")

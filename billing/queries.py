@@ -23,7 +23,7 @@ from billing.pricing import Held, Method, PriceBook, period_end
 from billing.quotes import items_of
 from scloud.lib.errors import ScloudError
 from scloud.resources import kinds
-from scloud.tenancy.models import Tenant
+from scloud.tenancy.models import PlatformSettings, Tenant
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,45 @@ def binned_at(subscription: Subscription) -> datetime | None:
     return found
 
 
+@dataclass(frozen=True)
+class Upcoming:
+    """What will happen to a resource by itself. ``kind`` is ``renewal``, ``reminder``, ``expiry``,
+    ``bin`` or ``destruction``."""
+
+    kind: str
+    at: datetime
+
+
+def upcoming(
+    subscription: Subscription, settings: PlatformSettings, now: datetime
+) -> list[Upcoming]:
+    """What will happen to a resource by itself, the next first, if nobody does anything.
+
+    A renewal is what the balance must cover. What lies in the recycle bin has its own date.
+    """
+    if subscription.status == SubscriptionStatus.ENDED or subscription.in_bin:
+        return []
+    if subscription.status == SubscriptionStatus.ACTIVE and subscription.auto_renew:
+        return [Upcoming("renewal", subscription.paid_until)]
+    found = []
+    ends = subscription.paid_until
+    if subscription.status == SubscriptionStatus.ACTIVE:
+        if subscription.method != Method.HOUR.value:
+            found += [
+                Upcoming("reminder", ends - timedelta(days=days))
+                for days in REMINDED_DAYS
+                if ends - timedelta(days=days) > max(now, subscription.period_start)
+            ]
+        found.append(Upcoming("expiry", ends))
+    else:
+        ends = subscription.expired_at or ends
+    binned = ends + timedelta(days=settings.expired_grace_days)
+    found.append(Upcoming("bin", binned))
+    if settings.auto_destroy:
+        found.append(Upcoming("destruction", binned + settings.bin_retention))
+    return found
+
+
 def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
     """How many resources run out soon and do not renew by themselves, or have run out."""
     soon = timezone.now() + within
@@ -226,6 +265,8 @@ def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
     )
 
 
+# Days before the end of the paid time at which people are reminded of it.
+REMINDED_DAYS: Final = (7, 3, 1)
 # A night is missing for certain once the next one is due, too.
 REPLAY_LATE: Final = timedelta(hours=26)
 

@@ -7,6 +7,7 @@ from billing.models.orders import (
     Order,
     OrderKind,
     OrderLine,
+    Reminder,
     Subscription,
     SubscriptionStatus,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "QuotaLimit",
     "QuotaRequest",
     "QuotaRequestStatus",
+    "Reminder",
     "ReplayDifference",
     "ReplayRun",
     "Subscription",

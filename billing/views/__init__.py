@@ -2,18 +2,26 @@
 
 from billing.views.costs import OverviewView
 from billing.views.orders import ChargeView, OrderDetailView, OrdersView, TransactionsView
-from billing.views.paying import AutoRenewView, RechargeView, RenewView
+from billing.views.paying import (
+    AutoRenewView,
+    DefaultAutoRenewView,
+    RechargeView,
+    RenewTogetherView,
+    RenewView,
+)
 from billing.views.quotas import QuotaRequestView, QuotasView
 
 __all__ = [
     "AutoRenewView",
     "ChargeView",
+    "DefaultAutoRenewView",
     "OrderDetailView",
     "OrdersView",
     "OverviewView",
     "QuotaRequestView",
     "QuotasView",
     "RechargeView",
+    "RenewTogetherView",
     "RenewView",
     "TransactionsView",
 ]

@@ -23,6 +23,7 @@ from billing.views.common import (
 from scloud.web import ui
 from scloud.web.activity import resource_link
 from scloud.web.lists import (
+    BatchAction,
     Column,
     EmptyState,
     Filter,
@@ -41,6 +42,14 @@ class OverviewView(ListView):
     search_fields = ("resource_id", "resource_name")
     default_sort = "-cost"
     has_row_menu = True
+    batch_actions = (
+        BatchAction(
+            gettext_lazy("Renew"),
+            "calendar-plus",
+            "billing-renew-together",
+            permission="billing.renew_resources",
+        ),
+    )
     columns = (
         Column(
             "resource",
@@ -116,6 +125,7 @@ class OverviewView(ListView):
             "overview": queries.overview(tenant_of(self)),
             "expiring": queries.expiring_soon(tenant_of(self)),
             "may_recharge": may_recharge_self(self),
+            "may_set_default": self.actor.allows("billing.set_default_auto_renew"),
         }
 
     def row_actions(self, obj: Subscription) -> list[RowAction]:
