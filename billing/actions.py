@@ -1,5 +1,6 @@
 """The verbs of billing that people invoke. Console, API and admin call these."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 from uuid import uuid4
@@ -11,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from billing import ledger, money, pricelists, quotas, services
 from billing.models import (
+    Account,
     LedgerTransaction,
     Order,
     PriceList,
@@ -119,6 +121,46 @@ def renew_resource(*, actor: Actor, resource_id: str, periods: int, quote_token:
         },
     )
     return order
+
+
+@action("billing.renew_resources")
+def renew_resources(
+    *, actor: Actor, resource_ids: Sequence[str], extent: services.Extent, quote_token: str
+) -> list[Order]:
+    """Renew several resources at exactly the quoted price: all, or none.
+
+    Raises as :func:`billing.services.renew_together`.
+    """
+    orders = services.renew_together(
+        actor=actor, resource_ids=resource_ids, extent=extent, quote_token=quote_token
+    )
+    for order in orders:
+        note(order)
+    note(
+        after={
+            "resources": sorted(set(resource_ids)),
+            "periods": extent.periods,
+            "until": extent.until.isoformat() if extent.until else None,
+            "total": money.show(sum(order.total_minor for order in orders)),
+        }
+    )
+    return orders
+
+
+@action("billing.set_default_auto_renew")
+def set_default_auto_renew(*, actor: Actor, auto_renew: bool | None) -> Account:
+    """Say whether what the tenant buys from now on renews by itself.
+
+    None leaves it to the platform's switch. What was bought before keeps its own.
+    """
+    if actor.tenant is None:
+        raise InvalidInput(_("Specify a tenant."), code="tenant_missing", field="tenant")
+    account = ledger.lock_account(actor.tenant)
+    before = account.auto_renew
+    Account.objects.filter(pk=account.pk).update(auto_renew=auto_renew)
+    note(account, before={"auto_renew": before}, after={"auto_renew": auto_renew})
+    account.auto_renew = auto_renew
+    return account
 
 
 @action("billing.set_auto_renew")

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from billing import actions, money
+from billing import actions, money, pricelock
 from billing.models import (
     Account,
     Charge,
@@ -31,6 +31,9 @@ from billing.models import (
     PriceList,
     QuotaLimit,
     QuotaRequest,
+    Reminder,
+    ReplayDifference,
+    ReplayRun,
     Subscription,
 )
 from billing.pricelists import next_version
@@ -213,6 +216,8 @@ class DiscountForm(forms.ModelForm[Discount]):
     def clean(self) -> dict[str, Any] | None:
         """Refuse instants that lie in the past."""
         data = super().clean() or {}
+        # The page saves it in the transaction that this lock lives in.
+        pricelock.for_change()
         now = timezone.now()
         begins = data.get("effective_from")
         if begins is not None and "effective_from" in self.changed_data:
@@ -262,7 +267,7 @@ class AccountAdmin(BooksAdmin):
     list_display = ("tenant", "cash", "gift", "recharge_link")
     search_fields = ("tenant__name", "tenant__id")
     list_select_related = ("tenant",)
-    fields = ("tenant", "cash", "gift", "created_at", "recharge_link")
+    fields = ("tenant", "cash", "gift", "auto_renew", "created_at", "recharge_link")
     readonly_fields = fields
     inlines = (TransactionInline,)
     cash = _amount("cash_minor", _("cash"))
@@ -409,6 +414,14 @@ class HeldHourInline(ReadOnlyInline):
     readonly_fields = fields
 
 
+class ReminderInline(ReadOnlyInline):
+    """Of what people were told before it ran out."""
+
+    model = Reminder
+    fields = ("paid_until", "days", "created_at")
+    readonly_fields = fields
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(BooksAdmin):
     """What is paid for, by whom, until when."""
@@ -428,7 +441,36 @@ class SubscriptionAdmin(BooksAdmin):
     list_select_related = ("tenant", "region")
     search_fields = ("resource_id", "resource_name", "tenant__name")
     date_hierarchy = "paid_until"
-    inlines = (HeldHourInline,)
+    inlines = (HeldHourInline, ReminderInline)
+
+
+class DifferenceInline(ReadOnlyInline):
+    """Figures that are not what their inputs say; of very many the first thousand."""
+
+    model = ReplayDifference
+    fields = ("tenant", "place", "what", "stored", "computed")
+    readonly_fields = fields
+
+
+@admin.register(ReplayRun)
+class ReplayRunAdmin(BooksAdmin):
+    """What the nightly replays of all charges found."""
+
+    list_display = (
+        "end",
+        "begin",
+        "started_at",
+        "finished_at",
+        "tenants",
+        "charges",
+        "differences",
+    )
+    list_filter = (("finished_at", admin.EmptyFieldListFilter),)
+    search_fields = ("found__place",)
+    date_hierarchy = "end"
+    fields = list_display
+    readonly_fields = fields
+    inlines = (DifferenceInline,)
 
 
 # --- quotas

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing import actions, catalog, ledger, money, queries, quotas, services
+from billing import actions, catalog, explain, ledger, money, queries, quotas, services
 from billing import serializers as shapes
 from billing.models import (
     LedgerTransaction,
@@ -39,6 +39,22 @@ class AccountView(ActorMixin, APIView):
     def get(self, request: Request) -> Response:
         """Show the balances."""
         return Response(shapes.AccountSerializer(ledger.account_of(self.tenant)).data)
+
+
+@extend_schema(tags=["Billing"])
+class AccountAutoRenewView(ActorMixin, APIView):
+    """The default of auto-renew."""
+
+    @extend_schema(
+        request=shapes.DefaultAutoRenewInput,
+        responses=shapes.AccountSerializer,
+        examples=[OpenApiExample("Off", value={"auto_renew": False}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Say whether what is bought from now on renews by itself."""
+        data = valid(shapes.DefaultAutoRenewInput, request)
+        account = actions.set_default_auto_renew(actor=self.actor, **data)
+        return Response(shapes.AccountSerializer(account).data)
 
 
 @extend_schema(tags=["Billing"])
@@ -122,6 +138,31 @@ class OrderViewSet(ResourceViewSet):
         """List orders, newest first."""
         return super().list(request, *args, **kwargs)
 
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "number",
+                int,
+                OpenApiParameter.PATH,
+                description="Which charge of the order, counted from 1.",
+            )
+        ],
+        responses=shapes.ExplanationShape,
+    )
+    @action(detail=True, url_path="charges/(?P<number>[1-9][0-9]{0,5})")
+    def charges(self, request: Request, pk: str, number: str) -> Response:
+        """Explain one charge of an order in words."""
+        found = explain.explain(self.tenant, pk, int(number))
+        shown = {
+            "order": found.charge.order_id,
+            "number": found.number,
+            "currency": found.charge.order.currency,
+            "charge": found.charge,
+            "steps": found.steps,
+            "adds_up": found.adds_up,
+        }
+        return Response(shapes.ExplanationShape(shown).data)
+
 
 @extend_schema(tags=["Billing"])
 class TransactionViewSet(ResourceViewSet):
@@ -203,6 +244,56 @@ class SubscriptionViewSet(ResourceViewSet):
         data = valid(shapes.RenewInput, request)
         order = actions.renew_resource(actor=self.actor, resource_id=resource_id, **data)
         return Response(shapes.OrderSerializer(order).data, status=201)
+
+    @extend_schema(
+        request=shapes.TogetherQuoteInput,
+        responses=shapes.TogetherQuoteShape,
+        examples=[
+            OpenApiExample(
+                "Until one date",
+                value={"resources": ["vm-k3m9x2p7q", "disk-a8b7c6d5e"], "until": "2027-01-01"},
+                request_only=True,
+            )
+        ],
+    )
+    @action(detail=False, methods=["post"], url_path="renewal-quotes")
+    def renewal_quotes(self, request: Request) -> Response:
+        """Price the renewal of several resources; nothing is charged."""
+        self.actor.require("billing.quote")
+        data = valid(shapes.TogetherQuoteInput, request)
+        quoted = services.quote_renewals(
+            tenant=self.tenant,
+            resource_ids=data["resources"],
+            extent=services.Extent(data["periods"], data["until"]),
+        )
+        return Response(shapes.TogetherQuoteShape(quoted.as_dict()).data)
+
+    @extend_schema(
+        request=shapes.TogetherInput,
+        responses={201: shapes.OrderSerializer(many=True)},
+        examples=[
+            OpenApiExample(
+                "As quoted",
+                value={
+                    "resources": ["vm-k3m9x2p7q", "disk-a8b7c6d5e"],
+                    "until": "2027-01-01",
+                    "quote_token": "eyJ0ZW5hbnQiOi...",
+                },
+                request_only=True,
+            )
+        ],
+    )
+    @action(detail=False, methods=["post"], url_path="renewals")
+    def renew_together(self, request: Request) -> Response:
+        """Renew several resources at exactly the quoted price: all of them, or none."""
+        data = valid(shapes.TogetherInput, request)
+        orders = actions.renew_resources(
+            actor=self.actor,
+            resource_ids=data["resources"],
+            extent=services.Extent(data["periods"], data["until"]),
+            quote_token=data["quote_token"],
+        )
+        return Response(shapes.OrderSerializer(orders, many=True).data, status=201)
 
     @extend_schema(request=None, responses=shapes.EndQuoteShape)
     @action(detail=True, methods=["post"], url_path="end-quote")

@@ -13,6 +13,11 @@ router.register("quota-requests", api.QuotaRequestViewSet, basename="api-quota-r
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("billing/account", api.AccountView.as_view(), name="api-account"),
+    path(
+        "billing/account/set-auto-renew",
+        api.AccountAutoRenewView.as_view(),
+        name="api-account-set-auto-renew",
+    ),
     path("billing/account/recharge", api.RechargeView.as_view(), name="api-recharge"),
     path("billing/prices", api.PricesView.as_view(), name="api-prices"),
     path("quotas", api.QuotasView.as_view(), name="api-quotas"),

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from django.db.models import F, Sum
+from django.db.models import BigIntegerField, F, OuterRef, Subquery, Sum
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
-from billing import money
+from billing import money, pricelock
 from billing.models import (
     Account,
     LedgerEntry,
@@ -32,10 +33,11 @@ def account_of(tenant: Tenant) -> Account:
 
 
 def lock_account(tenant: Tenant) -> Account:
-    """The tenant's account, locked until the transaction ends.
+    """The tenant's account, locked until the transaction ends; prices do not change meanwhile.
 
     It is the first lock in the documented order: account, quota, addresses, resource.
     """
+    pricelock.for_charging()
     Account.objects.bulk_create([Account(tenant=tenant)], ignore_conflicts=True)
     account: Account = Account.objects.select_for_update(no_key=True).get(tenant=tenant)
     return account
@@ -147,20 +149,31 @@ class Imbalance:
 
 
 def imbalances(tenant: Tenant) -> list[Imbalance]:
-    """Compare a tenant's cached balances with the sum of the entries."""
-    account = account_of(tenant)
-    sums: dict[str, int] = dict(
-        LedgerEntry.objects.filter(tenant=tenant)
-        .order_by()
-        .values_list("pocket")
-        .annotate(Sum("amount_minor"))
+    """Compare a tenant's cached balances with the sum of the entries.
+
+    All are read by one statement, so that a movement in between cannot look like a difference.
+    """
+    entries = LedgerEntry.objects.filter(tenant=OuterRef("pk")).order_by()
+
+    def total(**pocket: str) -> Coalesce:
+        found = entries.filter(**pocket).values("tenant").annotate(total=Sum("amount_minor"))
+        return Coalesce(Subquery(found.values("total")), 0, output_field=BigIntegerField())
+
+    row = (
+        Account.objects.filter(tenant=tenant)
+        .annotate(cash=total(pocket=Pocket.CASH), gift=total(pocket=Pocket.GIFT), all=total())
+        .values("cash_minor", "gift_minor", "cash", "gift", "all")
+        .first()
     )
-    cached = {Pocket.CASH.value: account.cash_minor, Pocket.GIFT.value: account.gift_minor}
-    found = [
-        Imbalance(tenant.pk, pocket, minor, sums.get(pocket, 0))
-        for pocket, minor in cached.items()
-        if sums.get(pocket, 0) != minor
+    if row is None:
+        return []
+    compared = [
+        (Pocket.CASH.value, row["cash_minor"], row["cash"]),
+        (Pocket.GIFT.value, row["gift_minor"], row["gift"]),
+        ("all", 0, row["all"]),
     ]
-    if sum(sums.values()) != 0:
-        found.append(Imbalance(tenant.pk, "all", 0, sum(sums.values())))
-    return found
+    return [
+        Imbalance(tenant.pk, pocket, cached, summed)
+        for pocket, cached, summed in compared
+        if cached != summed
+    ]

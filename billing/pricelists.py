@@ -10,6 +10,7 @@ from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from billing import pricelock
 from billing.models import Price, PriceList
 from billing.pricing import Method, check_sku
 from scloud.lib.errors import Conflict
@@ -70,6 +71,7 @@ def publish(price_list: PriceList) -> PriceList:
     It never reaches back: what was charged before keeps its price. Raises Conflict for a list
     that is empty, or published already.
     """
+    pricelock.for_change()
     row = PriceList.objects.select_for_update().get(pk=price_list.pk)
     if row.published_at is not None:
         raise Conflict(

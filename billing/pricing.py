@@ -348,6 +348,29 @@ def total(lines: Iterable[Line]) -> Decimal:
     return sum((line.amount for line in lines), Decimal(0))
 
 
+def price_items(
+    book: PriceBook,
+    items: Sequence[Item],
+    method: Method,
+    periods: Decimal,
+    discounts: Mapping[str, Decimal] | None = None,
+) -> tuple[Line, ...]:
+    """Price what one resource holds for a part of a period, or several and a part.
+
+    For time that no duration names: until a date, or paid again as it was. Raises InvalidInput
+    ``price_missing``.
+
+    >>> book = PriceBook("1", {("vcpu", Method.MONTH): Decimal("30.5")})
+    >>> [line] = price_items(book, [Item("vcpu", Decimal(2))], Method.MONTH, Decimal("1.5"))
+    >>> line.amount
+    Decimal('91.50')
+    """
+    found = discounts or {}
+    return tuple(
+        price_line(book, item, method, periods, found.get(item.sku, Decimal(0))) for item in items
+    )
+
+
 def anchor_day_of(start: datetime, zone: tzinfo = UTC) -> int:
     """The day of the month on which a subscription that begins at ``start`` is anchored.
 
@@ -727,9 +750,7 @@ def upgrade_lines(
     found = discounts or {}
     result: list[DifferenceLine] = []
     for begin, end in pairwise(edges):
-        periods = periods_between(
-            begin, paid_until, method, anchor_day=anchor_day, zone=zone
-        ) - periods_between(end, paid_until, method, anchor_day=anchor_day, zone=zone)
+        periods = periods_between(begin, end, method, anchor_day=anchor_day, zone=zone)
         for sku in skus:
             held = sum(
                 (p.quantity for p in paid if p.sku == sku and p.begin <= begin and p.end >= end),

@@ -3,18 +3,27 @@
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any, Final
 
 from django.db.models import DateField, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce, TruncDate, TruncMonth
 from django.utils import timezone
 
 from billing import catalog, ledger, money, pricing
-from billing.models import Account, Charge, HeldHour, Order, Subscription, SubscriptionStatus
+from billing.models import (
+    Account,
+    Charge,
+    HeldHour,
+    Order,
+    ReplayRun,
+    Subscription,
+    SubscriptionStatus,
+)
 from billing.pricing import Held, Method, PriceBook, period_end
 from billing.quotes import items_of
 from scloud.lib.errors import ScloudError
 from scloud.resources import kinds
-from scloud.tenancy.models import Tenant
+from scloud.tenancy.models import PlatformSettings, Tenant
 
 
 @dataclass(frozen=True)
@@ -238,6 +247,45 @@ def binned_at(subscription: Subscription) -> datetime | None:
     return found
 
 
+@dataclass(frozen=True)
+class Upcoming:
+    """What will happen to a resource by itself. ``kind`` is ``renewal``, ``reminder``, ``expiry``,
+    ``bin`` or ``destruction``."""
+
+    kind: str
+    at: datetime
+
+
+def upcoming(
+    subscription: Subscription, settings: PlatformSettings, now: datetime
+) -> list[Upcoming]:
+    """What will happen to a resource by itself, the next first, if nobody does anything.
+
+    A renewal is what the balance must cover. What lies in the recycle bin has its own date.
+    """
+    if subscription.status == SubscriptionStatus.ENDED or subscription.in_bin:
+        return []
+    if subscription.status == SubscriptionStatus.ACTIVE and subscription.auto_renew:
+        return [Upcoming("renewal", subscription.paid_until)]
+    found = []
+    ends = subscription.paid_until
+    if subscription.status == SubscriptionStatus.ACTIVE:
+        if subscription.method != Method.HOUR.value:
+            found += [
+                Upcoming("reminder", ends - timedelta(days=days))
+                for days in REMINDED_DAYS
+                if ends - timedelta(days=days) > max(now, subscription.period_start)
+            ]
+        found.append(Upcoming("expiry", ends))
+    else:
+        ends = subscription.expired_at or ends
+    binned = ends + timedelta(days=settings.expired_grace_days)
+    found.append(Upcoming("bin", binned))
+    if settings.auto_destroy:
+        found.append(Upcoming("destruction", binned + settings.bin_retention))
+    return found
+
+
 def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
     """How many resources run out soon and do not renew by themselves, or have run out."""
     soon = timezone.now() + within
@@ -250,6 +298,24 @@ def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
         .exclude(method=Method.HOUR.value, status=SubscriptionStatus.ACTIVE)
         .count()
     )
+
+
+# Days before the end of the paid time at which people are reminded of it.
+REMINDED_DAYS: Final = (7, 3, 1)
+# A night is missing for certain once the next one is due, too.
+REPLAY_LATE: Final = timedelta(hours=26)
+
+
+def books() -> dict[str, Any]:
+    """The last replay that was finished, for the operators' front page.
+
+    ``late`` is True where the night before has not been replayed, although it should have been.
+    """
+    last = ReplayRun.objects.filter(finished_at__isnull=False).order_by("-end").first()
+    return {
+        "last": last,
+        "late": last is not None and timezone.now() - last.end > REPLAY_LATE,
+    }
 
 
 def orders(tenant: Tenant) -> QuerySet[Order]:

@@ -215,6 +215,15 @@ def price_items(
     )
 
 
+def price_part(
+    found: Basis, items: Sequence[QuoteItem], method: Method, periods: Decimal
+) -> tuple[Line, ...]:
+    """The same for any length of time, see :func:`pricing.price_items`."""
+    return pricing.price_items(
+        found.book, [item.priced() for item in items], method, periods, found.discounts
+    )
+
+
 def content_of(
     region: Region, items: Sequence[QuoteItem], method: Method, periods: int, count: int
 ) -> dict[str, Any]:

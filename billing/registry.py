@@ -5,14 +5,17 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from billing import ledger, money, queries, sweep
+from billing import ledger, money, nightly, queries, reminding, sweep
 from billing.views import trends
+from scloud.adminsite import panels
 from scloud.jobs import periodic
 from scloud.resources import kinds
 from scloud.web import dashboard, nav, topbar, ui
 from scloud.web.http import ConsoleRequest
 
 SWEEP_EVERY_S = 20
+REPLAY_EVERY_S = 60
+REMIND_EVERY_S = 300
 
 
 def _balance(request: ConsoleRequest) -> topbar.TopbarChip | None:
@@ -99,4 +102,10 @@ def register_all() -> None:
             view_permission="billing.view",
         )
     )
+    panels.register(
+        panels.Panel("books", _("Books"), "billing/admin/front.html", queries.books, order=110)
+    )
     periodic.register("billing.sweep", SWEEP_EVERY_S, sweep.run)
+    periodic.register("billing.reminders", REMIND_EVERY_S, reminding.run)
+    # Beside the renewals, which must not wait for a month of a large tenant.
+    periodic.register("billing.replay", REPLAY_EVERY_S, nightly.run, periodic.Lane.REPLAY)

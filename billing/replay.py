@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from django.db.models import Sum
 
@@ -22,6 +23,16 @@ from billing.pricing import Method, PriceBook, RefundRule
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
+
+RELATED: Final = (
+    "tenant",
+    "order__region",
+    "price_list",
+    "refunds__order",
+    "refunds__price_list",
+)
+"""What computing a charge again follows: for ``select_related``."""
+PREFETCHED: Final = ("lines", "refunds__lines", "held_hours")
 
 
 @dataclass(frozen=True)
@@ -46,15 +57,12 @@ def replay(tenant: Tenant, since: datetime, until: datetime) -> Iterator[Differe
         books: dict[str, PriceBook] = {}
         charges = (
             Charge.objects.filter(tenant=tenant, created_at__gte=since, created_at__lt=until)
-            .select_related("order__region", "price_list", "refunds__order", "refunds__price_list")
-            .prefetch_related("lines", "refunds__lines", "held_hours")
+            .select_related(*RELATED)
+            .prefetch_related(*PREFETCHED)
             .order_by("pk")
         )
         for charge in charges.iterator(chunk_size=500):
-            if charge.refunds is not None:
-                yield from _refund(charge, charge.refunds, books)
-            else:
-                yield from _charge(charge, tenant, books)
+            yield from of_charge(charge, books)
         orders = Order.objects.filter(
             tenant=tenant, created_at__gte=since, created_at__lt=until
         ).annotate(charged=Sum("charges__amount_minor"), gifted=Sum("charges__gift_minor"))
@@ -77,6 +85,15 @@ def replay(tenant: Tenant, since: datetime, until: datetime) -> Iterator[Differe
                 money.show(found.cached_minor),
                 money.show(found.entries_minor),
             )
+
+
+def of_charge(charge: Charge, books: dict[str, PriceBook] | None = None) -> Iterator[Difference]:
+    """Yield what differs in one charge, within the open scope; ``books`` keeps price lists read."""
+    known = {} if books is None else books
+    if charge.refunds is not None:
+        yield from _refund(charge, charge.refunds, known)
+    else:
+        yield from _charge(charge, charge.tenant, known)
 
 
 def _charge(charge: Charge, tenant: Tenant, books: dict[str, PriceBook]) -> Iterator[Difference]:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from django.utils import timezone
+from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing import money
+from billing import money, queries
 from billing.models import (
     Account,
     Charge,
@@ -18,6 +20,7 @@ from billing.models import (
 )
 from scloud.rest.fields import Lines, PlainDecimal, PlainQuantity, WholeNumber
 from scloud.rest.shown import ShownSerializer
+from scloud.tenancy.models import PlatformSettings
 
 
 @extend_schema_field({"type": "string", "format": "decimal"})
@@ -33,16 +36,21 @@ class MinorUnitsField(serializers.Field[int, str, str, Any]):
 
 
 class AccountSerializer(ShownSerializer[Account]):
-    """The balances of the tenant."""
+    """The balances of the tenant, and whether what it buys renews by itself.
+
+    ``auto_renew`` is the tenant's choice, null where it leaves that to the platform;
+    ``renews_by_default`` is what comes of it.
+    """
 
     currency = serializers.SerializerMethodField()
     cash = MinorUnitsField(source="cash_minor")
     gift = MinorUnitsField(source="gift_minor")
     balance = MinorUnitsField(source="balance_minor")
+    renews_by_default = serializers.BooleanField()
 
     class Meta:
         model = Account
-        fields = ("currency", "cash", "gift", "balance")
+        fields = ("currency", "cash", "gift", "balance", "auto_renew", "renews_by_default")
 
     def get_currency(self, account: Account) -> str:
         """The currency of all figures."""
@@ -110,6 +118,30 @@ class OrderSerializer(ShownSerializer[Order]):
         )
 
 
+class ExplanationStepShape(serializers.Serializer[Any]):
+    """One sentence, and what it is about."""
+
+    key = serializers.ChoiceField(
+        choices=["order", "period", "prices", "line", "total", "payment", "check"]
+    )
+    title = serializers.CharField()
+    text = serializers.CharField()
+
+
+class ExplanationShape(serializers.Serializer[Any]):
+    """A charge with the sentences that lead from its order to its amount.
+
+    ``adds_up`` says whether the same amount came out when it was computed again now.
+    """
+
+    order = serializers.CharField()
+    number = serializers.IntegerField()
+    currency = serializers.CharField()
+    charge = ChargeSerializer()
+    steps = ExplanationStepShape(many=True)
+    adds_up = serializers.BooleanField()
+
+
 class TransactionSerializer(ShownSerializer[LedgerTransaction]):
     """A movement of money with the balances after it."""
 
@@ -143,11 +175,22 @@ class SubscriptionLineShape(serializers.Serializer[Any]):
         return {**super().get_fields(), "label": serializers.CharField()}
 
 
+class UpcomingShape(serializers.Serializer[Any]):
+    """What will happen to a resource by itself, and when."""
+
+    kind = serializers.ChoiceField(choices=["renewal", "reminder", "expiry", "bin", "destruction"])
+    at = serializers.DateTimeField()
+
+
 class SubscriptionSerializer(ShownSerializer[Subscription]):
-    """What a resource pays for and until when; ``month_cost`` is what it cost this month."""
+    """What a resource pays for and until when; ``month_cost`` is what it cost this month.
+
+    ``upcoming`` is what will happen by itself if nobody does anything, the next first.
+    """
 
     month_cost = MinorUnitsField(source="month_minor")
     lines = SubscriptionLineShape(many=True)
+    upcoming = serializers.SerializerMethodField()
 
     class Meta:
         model = Subscription
@@ -163,7 +206,19 @@ class SubscriptionSerializer(ShownSerializer[Subscription]):
             "paid_until",
             "month_cost",
             "lines",
+            "upcoming",
         )
+
+    @cached_property
+    def _platform(self) -> PlatformSettings:
+        """Read once for all rows of a list."""
+        return PlatformSettings.load()
+
+    @extend_schema_field(UpcomingShape(many=True))
+    def get_upcoming(self, row: Subscription) -> Any:
+        """What will happen by itself."""
+        found = queries.upcoming(row, self._platform, timezone.now())
+        return UpcomingShape(found, many=True).data
 
 
 class RenewalQuoteInput(serializers.Serializer[Any]):
@@ -176,6 +231,55 @@ class RenewInput(RenewalQuoteInput):
     """The periods and the token of the quote that was accepted."""
 
     quote_token = serializers.CharField(max_length=2000)
+
+
+class TogetherQuoteInput(serializers.Serializer[Any]):
+    """Which resources, and either ``periods`` or ``until``.
+
+    With ``until``, a date, all are paid until the beginning of that day in the billing time zone.
+    """
+
+    resources = serializers.ListField(
+        child=serializers.CharField(max_length=40), min_length=1, max_length=100
+    )
+    periods = WholeNumber(min_value=1, max_value=24, required=False, allow_null=True, default=None)
+    until = serializers.DateField(required=False, allow_null=True, default=None)
+
+
+class TogetherInput(TogetherQuoteInput):
+    """The same, and the token of the quote that was accepted."""
+
+    quote_token = serializers.CharField(max_length=2000)
+
+
+class TogetherPartShape(serializers.Serializer[Any]):
+    """What one of the resources pays, and until when it is paid then."""
+
+    resource_kind = serializers.CharField()
+    resource_id = serializers.CharField()
+    resource_name = serializers.CharField(allow_blank=True)
+    billing_method = serializers.CharField()
+    paid_until = serializers.DateTimeField()
+    total = serializers.CharField()
+
+
+class TogetherQuoteShape(serializers.Serializer[Any]):
+    """What renewing all of them costs. ``token`` renews at this price for ten minutes, once."""
+
+    currency = serializers.CharField()
+    resources = TogetherPartShape(many=True)
+    total = serializers.CharField()
+    balance = serializers.CharField()
+    balance_after = serializers.CharField()
+    affordable = serializers.BooleanField()
+    expires_at = serializers.DateTimeField()
+    token = serializers.CharField()
+
+
+class DefaultAutoRenewInput(serializers.Serializer[Any]):
+    """On, off, or null for the platform's default."""
+
+    auto_renew = serializers.BooleanField(allow_null=True)
 
 
 class AutoRenewInput(serializers.Serializer[Any]):

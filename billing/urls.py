@@ -7,6 +7,8 @@ from billing import views
 urlpatterns: list[URLPattern | URLResolver] = [
     path("billing/", views.OverviewView.as_view(), name="billing"),
     path("billing/recharge/", views.RechargeView.as_view(), name="billing-recharge"),
+    path("billing/auto-renew/", views.DefaultAutoRenewView.as_view(), name="billing-default-renew"),
+    path("billing/renew/", views.RenewTogetherView.as_view(), name="billing-renew-together"),
     path(
         "billing/resources/<str:resource_id>/renew/",
         views.RenewView.as_view(),
@@ -19,6 +21,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("billing/orders/", views.OrdersView.as_view(), name="orders"),
     path("billing/orders/<str:order_id>/", views.OrderDetailView.as_view(), name="order-detail"),
+    path(
+        "billing/orders/<str:order_id>/charges/<int:number>/",
+        views.ChargeView.as_view(),
+        name="order-charge",
+    ),
     path("billing/transactions/", views.TransactionsView.as_view(), name="transactions"),
     path("quotas/", views.QuotasView.as_view(), name="quotas"),
     path("quotas/request/", views.QuotaRequestView.as_view(), name="quota-request"),

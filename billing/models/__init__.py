@@ -1,4 +1,4 @@
-"""Tables of billing: prices, the ledger, orders and subscriptions, quotas."""
+"""Tables of billing: prices, the ledger, orders and subscriptions, quotas, replays."""
 
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, Pocket, TransactionKind
 from billing.models.orders import (
@@ -7,6 +7,7 @@ from billing.models.orders import (
     Order,
     OrderKind,
     OrderLine,
+    Reminder,
     Subscription,
     SubscriptionStatus,
 )
@@ -20,6 +21,7 @@ from billing.models.quotas import (
     QuotaRequest,
     QuotaRequestStatus,
 )
+from billing.models.replays import ReplayDifference, ReplayRun
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -42,6 +44,9 @@ __all__ = [
     "QuotaLimit",
     "QuotaRequest",
     "QuotaRequestStatus",
+    "Reminder",
+    "ReplayDifference",
+    "ReplayRun",
     "Subscription",
     "SubscriptionStatus",
     "TransactionKind",

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from scloud.lib.ids import new_id
-from scloud.tenancy.models import Tenant
+from scloud.tenancy.models import PlatformSettings, Tenant
 from scloud.tenancy.scoping import TenantManager
 
 
@@ -32,6 +32,8 @@ class Account(models.Model):
     )
     cash_minor = models.BigIntegerField(_("cash"), default=0, editable=False)
     gift_minor = models.BigIntegerField(_("gift"), default=0, editable=False)
+    # Whether what is bought from now on renews by itself; empty for the platform's default.
+    auto_renew = models.BooleanField(_("auto-renew by default"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects: ClassVar[models.Manager["Account"]] = TenantManager()
@@ -52,6 +54,13 @@ class Account(models.Model):
     def balance_minor(self) -> int:
         """Cash and gift together."""
         return self.cash_minor + self.gift_minor
+
+    @property
+    def renews_by_default(self) -> bool:
+        """Whether what is bought renews by itself where nobody says otherwise."""
+        if self.auto_renew is None:
+            return PlatformSettings.load().auto_renew
+        return self.auto_renew
 
 
 class TransactionKind(models.TextChoices):

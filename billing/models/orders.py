@@ -286,3 +286,34 @@ class HeldHour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sku} {self.above} to {self.upto}, {self.begin:%F %T}"
+
+
+class Reminder(models.Model):
+    """That people were told that a resource runs out; what keeps them from being told again.
+
+    ``days`` is how long before ``paid_until``: 7, 3 or 1. A renewal moves ``paid_until``, and
+    reminders begin anew.
+    """
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="+")
+    subscription = models.ForeignKey(
+        Subscription, models.CASCADE, verbose_name=_("subscription"), related_name="reminders"
+    )
+    paid_until = models.DateTimeField(_("paid until"))
+    days = models.PositiveSmallIntegerField(_("days before"))
+    created_at = models.DateTimeField(_("reminded"), default=timezone.now)
+
+    objects: ClassVar[models.Manager["Reminder"]] = TenantManager()
+
+    class Meta:
+        verbose_name = _("reminder")
+        verbose_name_plural = _("reminders")
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscription", "paid_until", "days"], name="reminder_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.days} d before {self.paid_until:%F %T}"

@@ -20,12 +20,20 @@ from billing.services.renewing import (
     set_in_bin,
     status_for_landing,
 )
+from billing.services.together import (
+    Extent,
+    TogetherQuote,
+    quote_renewals,
+    renew_together,
+)
 
 __all__ = [
     "ChangeQuote",
     "EndQuote",
+    "Extent",
     "QuoteItem",
     "ResourceRef",
+    "TogetherQuote",
     "cancel_upgrade",
     "collect",
     "expire_due",
@@ -34,11 +42,13 @@ __all__ = [
     "quote",
     "quote_end",
     "quote_renewal",
+    "quote_renewals",
     "quote_upgrade",
     "refund_failed",
     "refund_unused",
     "renew",
     "renew_due",
+    "renew_together",
     "set_in_bin",
     "status_for_landing",
     "subscription_of",

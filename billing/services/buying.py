@@ -24,7 +24,6 @@ from billing.services.common import (
 from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import PlatformSettings
 from scloud.tenancy.scoping import scope
 
 
@@ -43,7 +42,8 @@ def purchase(
     """Charge exactly what was quoted for ``resources`` and begin their subscriptions.
 
     ``items`` is what each bundle needs, as in :func:`quote`; every part named in it must have the
-    same number of resources. ``auto_renew`` defaults to the platform's switch. Call it first in
+    same number of resources. ``auto_renew`` defaults to the
+    account's choice, else to the platform's switch. Call it first in
     the transaction that makes the rows: it locks the tenant's account.
 
     Raises StaleQuote (``quote_stale``; ``numbers.total`` is the new price), InsufficientBalance
@@ -97,7 +97,7 @@ def purchase(
             ),
             now=now,
         )
-        renews = PlatformSettings.load().auto_renew if auto_renew is None else auto_renew
+        renews = account.renews_by_default if auto_renew is None else auto_renew
         Subscription.objects.bulk_create(
             [
                 Subscription(

@@ -391,7 +391,7 @@ def _renewed_dearer(
         prices = quotes.basis(
             subscription.tenant, subscription.region, [i.sku for i in items], row.priced_at
         )
-        lines = quotes.price_items(prices, items, method, int(row.periods))
+        lines = quotes.price_part(prices, items, method, row.periods)
         if money.to_minor(pricing.total(lines)) >= row.amount_minor:
             continue
         draft = OrderDraft(

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from billing import hooks, ledger, money, pricing, quotes
 from billing.models import (
+    Account,
     Order,
     OrderKind,
     Subscription,
@@ -50,7 +51,7 @@ def quote_renewal(*, tenant: Tenant, resource_id: str, periods: int) -> Quote:
         held = holding.due(subscription, items)
         balance = money.from_minor(ledger.account_of(tenant).balance_minor)
     total = pricing.total(lines) + holding.total(held)
-    content = _renewal_content(subscription, periods, held)
+    content = content_of(subscription, periods, held)
     return Quote(
         currency=money.currency(),
         method=method,
@@ -87,16 +88,16 @@ def renew(*, actor: Actor, resource_id: str, periods: int, quote_token: str) -> 
         # Read under the account's lock: every change of a subscription holds it.
         subscription = subscription_of(tenant, resource_id)
         require_open(subscription)
-        draft = _renewal_draft(subscription, periods, actor.label, timezone.now())
+        renewal = draft(subscription, periods, actor.label, timezone.now())
         quotes.require_same(
             token,
             tenant=tenant,
-            content=_renewal_content(subscription, periods, draft.held),
-            found=draft.found,
-            total=draft.total,
+            content=content_of(subscription, periods, renewal.held),
+            found=renewal.found,
+            total=renewal.total,
         )
         refuse_used(token.nonce)
-        return _renew(account, subscription, draft, nonce=token.nonce)
+        return carry_out(account, subscription, renewal, nonce=token.nonce)
 
 
 @transaction.atomic
@@ -116,8 +117,8 @@ def renew_due(*, tenant: Tenant, resource_id: str, now: datetime) -> Order | Non
             or subscription.in_bin
         ):
             return None
-        draft = _renewal_draft(subscription, 1, Actor.system(tenant).label, now)
-        return _renew(account, subscription, draft, nonce=None, note="Automatic renewal")
+        renewal = draft(subscription, 1, Actor.system(tenant).label, now)
+        return carry_out(account, subscription, renewal, nonce=None, note="Automatic renewal")
 
 
 @transaction.atomic
@@ -172,79 +173,92 @@ def mark_overdue(
 
 
 @dataclass(frozen=True)
-class _Renewal:
+class Renewal:
+    """More time for one resource, priced at ``now``: [``begin``, ``end``) and hours held before."""
+
     found: quotes.Basis
     total: Decimal
-    periods: int
+    periods: Decimal
     actor: str
     now: datetime
     begin: datetime
+    end: datetime
     anchor_day: int
     lines: list[tuple[str, pricing.Line]]
     held: list[holding.Due]
 
 
-def _renewal_draft(subscription: Subscription, periods: int, actor: str, now: datetime) -> _Renewal:
+def draft(subscription: Subscription, periods: int, actor: str, now: datetime) -> Renewal:
+    """A renewal for ``periods`` after the paid time, or from now on where it has expired."""
     items = items_of(subscription.lines)
+    method = Method(subscription.method)
     found = quotes.basis(subscription.tenant, subscription.region, [i.sku for i in items], now)
-    lines = quotes.price_items(found, items, Method(subscription.method), periods)
+    lines = quotes.price_items(found, items, method, periods)
     held = holding.due(subscription, items)
-    # Time in which an expired resource did not run is not charged; its calendar starts anew.
+    begin = begin_of(subscription, now)
+    # The calendar of what has expired starts anew.
     expired = subscription.status == SubscriptionStatus.EXPIRED
-    begin = now if expired else subscription.paid_until
     anchor = pricing.anchor_day_of(begin, money.zone()) if expired else int(subscription.anchor_day)
-    return _Renewal(
+    return Renewal(
         found=found,
         total=pricing.total(lines) + holding.total(held),
-        periods=periods,
+        periods=Decimal(periods),
         actor=actor,
         now=now,
         begin=begin,
+        end=pricing.period_end(begin, method, periods, anchor_day=anchor, zone=money.zone()),
         anchor_day=anchor,
         lines=[(item.label, line) for item, line in zip(items, lines, strict=True)],
         held=held,
     )
 
 
-def _renew(
-    account: Any, subscription: Subscription, draft: _Renewal, *, nonce: str | None, note: str = ""
+def begin_of(subscription: Subscription, now: datetime) -> datetime:
+    """From when on a renewal pays. Time in which an expired resource did not run is not charged."""
+    return now if subscription.status == SubscriptionStatus.EXPIRED else subscription.paid_until
+
+
+def carry_out(
+    account: Account,
+    subscription: Subscription,
+    renewal: Renewal,
+    *,
+    nonce: str | None,
+    note: str = "",
 ) -> Order:
-    method = Method(subscription.method)
-    end = pricing.period_end(
-        draft.begin, method, draft.periods, anchor_day=draft.anchor_day, zone=money.zone()
-    )
-    holding.split(draft.held)
+    """Charge a renewal to a locked account and let the resource go on."""
+    holding.split(renewal.held)
     order = charge(
         account,
         OrderDraft(
             kind=OrderKind.RENEWAL,
             region=subscription.region,
-            method=method,
-            price_list=draft.found.price_list,
-            priced_at=draft.now,
-            actor=draft.actor,
+            method=Method(subscription.method),
+            price_list=renewal.found.price_list,
+            priced_at=renewal.now,
+            actor=renewal.actor,
             nonce=nonce,
             note=note,
             charges=[
                 ChargeDraft(
                     resource=ref_of(subscription),
-                    begin=draft.begin,
-                    end=end,
-                    anchor_day=draft.anchor_day,
-                    periods=Decimal(draft.periods),
-                    lines=draft.lines,
+                    begin=renewal.begin,
+                    end=renewal.end,
+                    anchor_day=renewal.anchor_day,
+                    periods=renewal.periods,
+                    lines=renewal.lines,
                 ),
-                *holding.drafts(subscription, draft.held),
+                *holding.drafts(subscription, renewal.held),
             ],
         ),
-        now=draft.now,
+        now=renewal.now,
     )
     was_expired = subscription.status == SubscriptionStatus.EXPIRED
     Subscription.objects.filter(pk=subscription.pk).update(
         status=SubscriptionStatus.ACTIVE,
-        period_start=draft.begin if was_expired else subscription.period_start,
-        paid_until=end,
-        anchor_day=draft.anchor_day,
+        period_start=renewal.begin if was_expired else subscription.period_start,
+        paid_until=renewal.end,
+        anchor_day=renewal.anchor_day,
         expired_at=None,
         overdue_at=None,
     )
@@ -254,9 +268,8 @@ def _renew(
     return order
 
 
-def _renewal_content(
-    subscription: Subscription, periods: int, held: list[holding.Due]
-) -> dict[str, Any]:
+def content_of(subscription: Subscription, periods: int, held: list[holding.Due]) -> dict[str, Any]:
+    """What the token of a renewal is bound to."""
     content = {
         "verb": "renew",
         "resource": subscription.resource_id,

@@ -1,18 +1,27 @@
 """The console's billing pages. They parse, call an action or a query, and render."""
 
 from billing.views.costs import OverviewView
-from billing.views.orders import OrderDetailView, OrdersView, TransactionsView
-from billing.views.paying import AutoRenewView, RechargeView, RenewView
+from billing.views.orders import ChargeView, OrderDetailView, OrdersView, TransactionsView
+from billing.views.paying import (
+    AutoRenewView,
+    DefaultAutoRenewView,
+    RechargeView,
+    RenewTogetherView,
+    RenewView,
+)
 from billing.views.quotas import QuotaRequestView, QuotasView
 
 __all__ = [
     "AutoRenewView",
+    "ChargeView",
+    "DefaultAutoRenewView",
     "OrderDetailView",
     "OrdersView",
     "OverviewView",
     "QuotaRequestView",
     "QuotasView",
     "RechargeView",
+    "RenewTogetherView",
     "RenewView",
     "TransactionsView",
 ]

@@ -24,6 +24,7 @@ from billing.views.common import (
 from scloud.web import ui
 from scloud.web.activity import resource_link
 from scloud.web.lists import (
+    BatchAction,
     Column,
     EmptyState,
     Filter,
@@ -42,6 +43,14 @@ class OverviewView(ListView):
     search_fields = ("resource_id", "resource_name")
     default_sort = "-cost"
     has_row_menu = True
+    batch_actions = (
+        BatchAction(
+            gettext_lazy("Renew"),
+            "calendar-plus",
+            "billing-renew-together",
+            permission="billing.renew_resources",
+        ),
+    )
     columns = (
         Column(
             "resource",
@@ -118,6 +127,7 @@ class OverviewView(ListView):
             "expiring": queries.expiring_soon(tenant_of(self)),
             "may_recharge": may_recharge_self(self),
             "trends": (trends.by_month(tenant_of(self)), trends.by_day(tenant_of(self))),
+            "may_set_default": self.actor.allows("billing.set_default_auto_renew"),
         }
 
     def row_actions(self, obj: Subscription) -> list[RowAction]:

@@ -7,7 +7,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing import money, queries
+from billing import explain, money, queries
 from billing.models import (
     LedgerTransaction,
     MethodChoice,
@@ -162,6 +162,27 @@ class OrderDetailView(ConsoleView):
             ],
         }
         return self.render("billing/order.html", context)
+
+
+class ChargeView(ConsoleView):
+    """One charge of an order in words."""
+
+    permission = "billing.view"
+
+    def get(self, request: HttpRequest, order_id: str, number: int) -> HttpResponse:
+        found = explain.explain(tenant_of(self), order_id, number)
+        charge = found.charge
+        context = {
+            "found": found,
+            "crumbs": [
+                (_("Orders"), reverse("orders")),
+                (order_id, reverse("order-detail", args=[order_id])),
+                (_("Charge %(number)s") % {"number": number}, ""),
+            ],
+            "amount": amount(charge.amount_minor),
+            "link": resource_link(charge.resource_kind, charge.resource_id, charge.resource_name),
+        }
+        return self.render("billing/charge.html", context)
 
 
 class TransactionsView(ListView):

@@ -1,25 +1,26 @@
 """The dialogs that renew and recharge."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from django import forms
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
-from billing import actions, services
+from billing import actions, ledger, services
 from billing.models import (
+    Account,
     LedgerTransaction,
     Order,
     Subscription,
 )
 from billing.pricing import DURATIONS, Method
 from billing.views.common import amount, tenant_of
-from scloud.lib.errors import NotFound
+from scloud.lib.errors import NotFound, ScloudError
 from scloud.lib.form_fields import PlainDecimalField
-from scloud.web import ui
+from scloud.web import http, ui
 from scloud.web.views import ActionView, PostView
 
 
@@ -106,6 +107,167 @@ class RenewView(ActionView):
             "name": obj.resource_name or obj.resource_id,
             "amount": amount(result.total_minor),
         }
+
+
+_UNTIL: Final = "until"
+# More than any key of a row has.
+_DIGITS: Final = 18
+
+
+class RenewTogetherForm(forms.Form):
+    """How long to renew several resources, or until when."""
+
+    extent = forms.ChoiceField(label=gettext_lazy("Renew"))
+    until = forms.DateField(
+        label=gettext_lazy("Date"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        input_formats=["%Y-%m-%d"],
+        help_text=gettext_lazy(
+            "Used when all are renewed until a date. They are paid until that day begins and stay "
+            "aligned from then on."
+        ),
+    )
+
+    def __init__(self, *args: Any, methods: set[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices: list[tuple[str, str]] = []
+        if len(methods) == 1:
+            (method,) = map(Method, methods)
+            choices = [(str(n), periods_label(method, n)) for n in DURATIONS[method]]
+        if Method.HOUR.value not in methods:
+            choices.append((_UNTIL, _("All until a date")))
+        field = self.fields["extent"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = choices
+        self.initial.setdefault("extent", choices[0][0] if choices else "")
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for the date where it counts."""
+        data: dict[str, Any] = super().clean() or {}
+        if data.get("extent") == _UNTIL and "until" not in self.errors and not data.get("until"):
+            self.add_error("until", _("Choose a date."))
+        return data
+
+
+class RenewTogetherView(ActionView):
+    """The dialog that renews several resources, all or none, with the price of what is chosen."""
+
+    title = gettext_lazy("Renew")
+    verb = gettext_lazy("Pay and renew")
+    icon = "calendar-plus"
+    permission = "billing.renew_resources"
+    template_name = "billing/renew_together.html"
+    live_kind = "subscription"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the dialog, or only the price when something changes."""
+        if "quote" not in request.GET:
+            return super().get(request, *args, **kwargs)
+        chosen = self.get_object()
+        return self.render("billing/renew_together_price.html", self._price(chosen, request.GET))
+
+    def get_object(self) -> list[Subscription]:
+        """The chosen subscriptions; raise NotFound if one of them is not there."""
+        sent = self.request.POST if self.request.method == "POST" else self.request.GET
+        ids = {value for value in sent.getlist("ids") if value.isascii() and value.isdigit()}
+        # A longer number is no key of any table.
+        keys = [int(value) for value in ids if len(value) <= _DIGITS]
+        found = list(Subscription.objects.filter(tenant=tenant_of(self), pk__in=keys))
+        if not found or len(found) != len(ids):
+            raise NotFound(_("A selected resource no longer exists."))
+        return found
+
+    def get_form(self, obj: list[Subscription], data: Any = None, files: Any = None) -> forms.Form:
+        return RenewTogetherForm(data, methods={row.method for row in obj})
+
+    def get_dialog_context(self, obj: list[Subscription]) -> dict[str, Any]:
+        """The chosen resources, and the price of what is in the form."""
+        form = self.get_form(obj)
+        shown = self.request.POST if self.request.method == "POST" else form.initial
+        return {"chosen": obj, "action_url": self.request.path, **self._price(obj, shown)}
+
+    def _price(self, obj: list[Subscription], data: Any) -> dict[str, Any]:
+        form = self.get_form(obj, data)
+        if not form.is_valid():
+            return {"quote": None, "quote_error": None}
+        try:
+            quoted = services.quote_renewals(
+                tenant=tenant_of(self),
+                resource_ids=[row.resource_id for row in obj],
+                extent=_extent(form.cleaned_data),
+            )
+        except ScloudError as error:
+            return {"quote": None, "quote_error": error}
+        return {"quote": quoted, "quote_error": None}
+
+    def perform(self, obj: list[Subscription], data: dict[str, Any]) -> list[Order]:
+        return actions.renew_resources(
+            actor=self.actor,
+            resource_ids=[row.resource_id for row in obj],
+            extent=_extent(data),
+            quote_token=self.request.POST.get("quote_token", ""),
+        )
+
+    def succeeded(self, obj: list[Subscription], result: list[Order]) -> HttpResponse:
+        """Close the dialog and let the rows refresh."""
+        total = amount(sum(order.total_minor for order in result))
+        words = ngettext(
+            "%(n)d resource was renewed for %(amount)s.",
+            "%(n)d resources were renewed for %(amount)s.",
+            len(result),
+        )
+        response = http.done(
+            self.request, words % {"n": len(result), "amount": total}, to=self.success_url(obj)
+        )
+        http.changed(response, "subscription", *(str(row.pk) for row in obj))
+        return response
+
+    def success_url(self, obj: Any) -> str | None:
+        return None if self.request.htmx else "billing"
+
+
+def _extent(data: dict[str, Any]) -> services.Extent:
+    if data["extent"] == _UNTIL:
+        return services.Extent(until=data["until"])
+    return services.Extent(periods=int(data["extent"]))
+
+
+class DefaultAutoRenewForm(forms.Form):
+    """On, off, or what the platform says."""
+
+    auto_renew = forms.ChoiceField(
+        label=gettext_lazy("New resources"),
+        choices=(
+            ("", gettext_lazy("Default of the platform")),
+            ("on", gettext_lazy("Renew automatically")),
+            ("off", gettext_lazy("Do not renew automatically")),
+        ),
+        required=False,
+    )
+
+
+class DefaultAutoRenewView(ActionView):
+    """The dialog that says whether what is bought from now on renews by itself."""
+
+    title = gettext_lazy("Auto-renew by default")
+    text = gettext_lazy("Applies to what you buy from now on. Existing resources keep theirs.")
+    verb = gettext_lazy("Save")
+    permission = "billing.set_default_auto_renew"
+    form_class = DefaultAutoRenewForm
+    success_text = gettext_lazy("Saved.")
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        chosen = ledger.account_of(tenant_of(self)).auto_renew
+        word = {None: "", True: "on", False: "off"}[chosen]
+        return {"initial": {"auto_renew": word}}
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> Account:
+        wanted = {"": None, "on": True, "off": False}[data["auto_renew"]]
+        return actions.set_default_auto_renew(actor=self.actor, auto_renew=wanted)
+
+    def success_url(self, obj: Any) -> str:
+        return "billing"
 
 
 class AutoRenewView(PostView):

@@ -25,6 +25,7 @@ class Lane(StrEnum):
 
     WAKE_UPS = "wake-ups"  # for nothing: a retry that is due begins, whatever else goes on
     BOOKS = "books"  # for nothing, but there may be much of it: renewals, the bin, schedules
+    REPLAY = "replay"  # for nothing: the books computed again, which takes as long as they are
     DEADLINES = "deadlines"  # for the hosts of what is given up
     HOSTS = "hosts"  # for all hosts, whose answers keep power states true
     DEVICES = "devices"  # for all hosts, in the background

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ class Story:
             (r"Buys (\d+) (hour|month|year)s? of (.+)", self.buys),
             (r"Changes to (.+)", self.changes),
             (r"Renews (\d+) (?:hour|month|year)s?", self.renews),
+            (r"Renews until (\d+-\d+-\d+)", self.aligns),
             (r"The next (?:hour|month|year) begins", self.begins),
             (r"Deletes it to the recycle bin", self.deletes),
             (r"Destroys it", self.destroys),
@@ -160,6 +161,15 @@ class Story:
         wanted: dict[str, Any] = {"resource_id": "thing-a", "periods": int(periods)}
         quoted = services.quote_renewal(tenant=self.tenant, **wanted)
         order = services.renew(actor=self.actor, quote_token=quoted.token, **wanted)
+        assert order.total_minor == money.to_minor(quoted.total)
+
+    def aligns(self, day: str) -> None:
+        wanted: dict[str, Any] = {
+            "resource_ids": ["thing-a"],
+            "extent": services.Extent(until=date.fromisoformat(day)),
+        }
+        quoted = services.quote_renewals(tenant=self.tenant, **wanted)
+        [order] = services.renew_together(actor=self.actor, quote_token=quoted.token, **wanted)
         assert order.total_minor == money.to_minor(quoted.total)
 
     def begins(self) -> None:

@@ -259,11 +259,24 @@ _CONSOLE: dict[str, Known] = {
         {"periods": "1", "quote_token": "{renewal_token}"},
         "resource_id",
     ),
+    "billing-renew-together": Known(
+        writes={
+            "post": Write(
+                "billing.renew_resources",
+                {"ids": ["{subscription}"], "extent": "1", "quote_token": "{together_token}"},
+            )
+        },
+        query="ids={subscription}",
+    ),
+    "billing-default-renew": Known(
+        writes={"post": Write("billing.set_default_auto_renew", {"auto_renew": "off"})}
+    ),
     "billing-auto-renew": Known(
         {"resource_id": "vm", "wanted": "=off"}, {"post": Write("billing.set_auto_renew")}
     ),
     "orders": Known(),
     "order-detail": Known({"order_id": "order"}),
+    "order-charge": Known({"order_id": "order", "number": "=1"}),
     "transactions": Known(),
     "quotas": Known(),
     "quota-request": Known(
@@ -287,10 +300,14 @@ _API: dict[str, Known] = {
     ),
     "api-account": Known(),
     "api-recharge": Known(writes={"post": Write("billing.recharge", {"amount": "10.00"})}),
+    "api-account-set-auto-renew": Known(
+        writes={"post": Write("billing.set_default_auto_renew", {"auto_renew": False})}
+    ),
     "api-prices": Known(),
     "api-quotas": Known(),
     "api-order-list": Known(),
     "api-order-detail": Known({"pk": "order"}),
+    "api-order-charges": Known({"pk": "order", "number": "=1"}),
     "api-transaction-list": Known(),
     "api-transaction-detail": Known({"pk": "transaction"}),
     "api-subscription-list": Known(),
@@ -302,6 +319,17 @@ _API: dict[str, Known] = {
         "resource_id",
     ),
     "api-subscription-renewal-quote": own("vm", "billing.quote", {"periods": 1}, "resource_id"),
+    "api-subscription-renewal-quotes": Known(
+        writes={"post": Write("billing.quote", {"resources": ["{vm}"], "periods": 1})}
+    ),
+    "api-subscription-renew-together": Known(
+        writes={
+            "post": Write(
+                "billing.renew_resources",
+                {"resources": ["{vm}"], "periods": 1, "quote_token": "{together_token}"},
+            )
+        }
+    ),
     "api-subscription-end-quote": own("vm", "billing.quote", {}, "resource_id"),
     "api-subscription-set-auto-renew": own(
         "vm", "billing.set_auto_renew", {"auto_renew": False}, "resource_id"

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from billing import services
 from billing.actions import request_quota
-from billing.models import LedgerTransaction, Order
+from billing.models import LedgerTransaction, Order, Subscription
 from compute.actions.disks import create_disk, quote_disk
 from compute.actions.snapshots import set_snapshot_schedule
 from compute.actions.vms.create import quote_vms
@@ -326,6 +326,7 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             **outside,
             "quota_request": request.pk,
             "order": Order.objects.earliest("created_at").pk,
+            "subscription": str(Subscription.objects.get(resource_id=vm.pk).pk),
             "transaction": LedgerTransaction.objects.latest("created_at").pk,
             "region": platform.region.pk,
             "larger_spec": str(platform.specs[1].pk),
@@ -354,7 +355,12 @@ def quote_anew(platform: Platform, caller: Caller) -> dict[str, str]:
                 ("eni_renewal_token", "external_eni"),
             )
         }
-    return {"quote_token": quote.token, **renewals}
+        together = services.quote_renewals(
+            tenant=user.tenant,
+            resource_ids=[caller.samples["vm"]],
+            extent=services.Extent(periods=1),
+        )
+    return {"quote_token": quote.token, "together_token": together.token, **renewals}
 
 
 def furnish_more(platform: Platform, owner: User, mark: str) -> None:
