@@ -1,7 +1,7 @@
 """Fixtures that all tests share."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from django.test import override_settings
@@ -50,7 +50,24 @@ def _measure_first_cases(items: list[pytest.Item]) -> None:
         name = item.nodeid.partition("[")[0]
         seen[name] += 1
         if seen[name] > MEASURED_CASES:
-            item.add_marker("no_cover")
+            item.add_marker("unmeasured")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Stop measuring for a test that is not measured, its fixtures included.
+
+    The marker of pytest-cov leaves fixtures measured, and they are most of many tests.
+    """
+    plugin = item.config.pluginmanager.getplugin("_cov")
+    controller = plugin and plugin.cov_controller
+    if not controller or not item.get_closest_marker("unmeasured"):
+        return (yield)
+    controller.pause()
+    try:
+        return (yield)
+    finally:
+        controller.resume()
 
 
 @pytest.fixture(scope="session", autouse=True)

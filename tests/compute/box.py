@@ -210,17 +210,19 @@ def fabric(region: Region, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_fab
 def make_box(
     fabric: fake_fabric.World, region: Region, actor: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Box]]:
-    """Return a function that makes a box; keywords are those of ``make_platform``."""
+    """Return a function that makes a box on a platform, or on one of its own.
+
+    Keywords are those of ``make_platform``.
+    """
     forget_fake_hosts()
     forget_fake_pools()
     # Nothing happens on these hosts while a job keeps its slot: what is not so at once is so when
     # the test says so.
     monkeypatch.setattr(handlers, "KEEPS_SLOT_S", 0.0)
 
-    def make(**changes: Any) -> Box:
-        platform = make_platform(region, **changes)
-        box = Box(platform, actor)
-        box.storage.add_image(platform.image.pk, size_gib=2)
+    def make(platform: Platform | None = None, **changes: Any) -> Box:
+        box = Box(platform or make_platform(region, **changes), actor)
+        box.storage.add_image(box.platform.image.pk, size_gib=2)
         return box
 
     assert actor.tenant is not None
@@ -231,6 +233,6 @@ def make_box(
 
 
 @pytest.fixture
-def box(make_box: Callable[..., Box]) -> Box:
+def box(make_box: Callable[..., Box], platform: Platform) -> Box:
     """Two hosts with room, inside the scope of the tenant."""
-    return make_box()
+    return make_box(platform)
