@@ -2,7 +2,7 @@
 # Long runs: verbs and faults on drivers in memory, rules of security groups decided by the product and
 # by OVN, hostile texts in every field, requests made from the API's description, and verbs on real
 # hosts while processes are killed.
-#   STEPS=2000 RULE_SETS=2000 TEXTS=1 GUESTS=1 API_MINUTES=15 VERBS=600 SEED=7 make soak
+#   STEPS=2000 RULE_SETS=2000 TEXTS=1 DEATHS=1 GUESTS=1 API_MINUTES=15 VERBS=600 SEED=7 make soak
 # A length of 0 leaves a part out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,7 @@ py=.venv/bin/python
 steps=${STEPS:-2000}
 sets=${RULE_SETS:-2000}
 texts=${TEXTS:-1}
+deaths=${DEATHS:-1}
 guests=${GUESTS:-1}
 minutes=${API_MINUTES:-15}
 verbs=${VERBS:-600}
@@ -30,6 +31,11 @@ if ((texts)); then
     say "every hostile text in every field, and what tenants read of every error"
     SCLOUD_SOAK=1 $py -m pytest -q tests/api/test_hostile.py tests/compute/test_tenants_words.py ||
         status=1
+fi
+if ((deaths)); then
+    say "every point at which a worker can die"
+    SCLOUD_SOAK=1 $py -m pytest -q -m "not lab and not browser" tests/compute/vms \
+        tests/compute/external tests/compute/{disks,images,snapshots}/test_tasks.py || status=1
 fi
 if ((guests)); then
     say "guests and faults on real hosts that make test has a part of"
