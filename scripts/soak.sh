@@ -2,7 +2,7 @@
 # Long runs: verbs and faults on drivers in memory, rules of security groups decided by the product and
 # by OVN, hostile texts in every field, volumes of overlays beside a model of their content, requests
 # made from the API's description, and verbs on real hosts while processes are killed.
-#   STEPS=2000 RULE_SETS=2000 TEXTS=1 OVERLAYS=1000 GUESTS=1 API_MINUTES=15 VERBS=600 SEED=7 make soak
+#   STEPS=2000 RULE_SETS=2000 TEXTS=1 OVERLAYS=1000 DEATHS=1 GUESTS=1 API_MINUTES=15 VERBS=600 SEED=7 make soak
 # A length of 0 leaves a part out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +11,7 @@ steps=${STEPS:-2000}
 sets=${RULE_SETS:-2000}
 texts=${TEXTS:-1}
 overlays=${OVERLAYS:-1000}
+deaths=${DEATHS:-1}
 guests=${GUESTS:-1}
 minutes=${API_MINUTES:-15}
 verbs=${VERBS:-600}
@@ -36,6 +37,11 @@ if ((overlays)); then
     say "volumes of overlays, and workers that are killed: OVERLAYS=$overlays SEED=$seed"
     SCLOUD_SOAK=1 SCLOUD_OVERLAY_STEPS=$overlays SCLOUD_OVERLAY_SEED=$seed \
         $py -m pytest -q tests/compute/drivers/test_overlays.py || status=1
+fi
+if ((deaths)); then
+    say "every point at which a worker can die"
+    SCLOUD_SOAK=1 $py -m pytest -q -m "not lab and not browser" tests/compute/vms \
+        tests/compute/external tests/compute/{disks,images,snapshots}/test_tasks.py || status=1
 fi
 if ((guests)); then
     say "guests and faults on real hosts that make test has a part of"
