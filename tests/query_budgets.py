@@ -72,6 +72,7 @@ QUERIES: dict[str, int] = {
     "api-key-networks": 5,
     "api-key-revoke": 5,
     "api-keys": 5,
+    "api-metrics-prometheus": 3,
     "api-models": 7,
     "api-order-detail": 5,
     "api-order-list": 6,
