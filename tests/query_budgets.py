@@ -75,6 +75,7 @@ QUERIES: dict[str, int] = {
     "api-key-revoke": 5,
     "api-keys": 5,
     "api-metrics": 1,
+    "api-metrics-prometheus": 3,
     "api-models": 7,
     "api-order-charges": 9,
     "api-order-detail": 5,
