@@ -100,6 +100,31 @@ def test_a_helper_killed_at_work_has_changed_all_or_nothing(
     world.settle()
 
 
+@pytest.mark.parametrize("turn", budget.share(range(20), 3, of=20))
+def test_a_rollback_of_100_gb_killed_at_any_moment_loses_no_snapshot(root: Path, turn: int) -> None:
+    """Mapped wholly, as a volume that was written once: QEMU's own rollback rewrites its tables."""
+    world = World(root, random.Random(turn))
+    place = root / "volumes/disk-1.qcow2"
+    mapped = ["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata"]
+    subprocess.run([*mapped, place, "100G"], check=True)
+    world.size_gib = 100
+    world.write()
+    world.take()
+    world.write()
+    done = dies_at(
+        lambda: world.pool.rollback_snapshot("disk-1", "s1"),
+        0,
+        within_s=world.chance.uniform(0.0, 0.25),
+    )
+    assert done
+    await_end_of_helpers(root)
+    world.pool.prepare_volume("disk-1")
+    assert holds(world.active, world.state) or holds(world.active, world.kept["s1"])
+    world.pool.rollback_snapshot("disk-1", "s1")
+    world.state = dict(world.kept["s1"])
+    world.settle()
+
+
 def test_a_generated_story_ends_with_the_content_that_a_model_says(root: Path) -> None:
     """``SCLOUD_OVERLAY_SEED`` and ``SCLOUD_OVERLAY_STEPS`` choose another and a longer one."""
     seed = int(os.environ.get("SCLOUD_OVERLAY_SEED", "7"))
