@@ -4,7 +4,13 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from scloud.rest.schema import SchemaView
 
-APPS = ("scloud.rest.api_urls", "billing.api_urls", "network.api.urls", "compute.api.urls")
+APPS = (
+    "scloud.rest.api_urls",
+    "billing.api_urls",
+    "network.api.urls",
+    "compute.api.urls",
+    "alarms.api.urls",
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("openapi.json", SchemaView.as_view(), name="openapi"),

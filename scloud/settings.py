@@ -296,6 +296,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "Security groups", "description": "Stateful filters of NICs, and their rules."},
         {"name": "External IPs", "description": "Addresses outside, and the segments they are of."},
         {"name": "ENIs", "description": "Network interfaces that VMs get and give back."},
+        {"name": "Alarms", "description": "Alarm templates, their rules, and what they opened."},
         {"name": "Catalogue", "description": "What can be bought: regions, models, disk types."},
         {"name": "Billing", "description": "Account, prices, orders, transactions, renewals."},
         {"name": "Quotas", "description": "Limits, and requests for higher ones."},

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 # An app's pages are in its ``urls`` module; the order is that of the layers.
-PAGES = ("scloud.web.urls", "compute.urls", "network.urls", "billing.urls")
+PAGES = ("scloud.web.urls", "compute.urls", "network.urls", "billing.urls", "alarms.urls")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("scloud.api_urls")),

@@ -1,0 +1,18 @@
+"""The API's URLs of monitoring."""
+
+from django.urls import URLPattern, URLResolver, path
+from rest_framework.routers import SimpleRouter
+
+from alarms.api import alarms
+from scloud.rest.verbs import routed
+
+router = SimpleRouter(trailing_slash=False)
+router.register("alarms", routed(alarms.AlarmViewSet), basename="api-alarm")
+router.register(
+    "alarm-templates", routed(alarms.AlarmTemplateViewSet), basename="api-alarm-template"
+)
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    *router.urls,
+    path("alarm-rules/<str:pk>", alarms.AlarmRuleView.as_view(), name="api-alarm-rule"),
+]
