@@ -1,4 +1,4 @@
-"""What alarms makes known to the layers below: chores of the sweeper, a check of the settings."""
+"""What alarms makes known to the layers below: chores of the sweeper, kinds, a check."""
 
 from dataclasses import fields
 from datetime import date
@@ -8,17 +8,24 @@ from django.conf import settings
 from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
+from alarms.actions import defaults
 from alarms.queries import platform
+from alarms.queries import verbs as verb_queries
 from alarms.queries.engine import metrics_store
 from alarms.rules.operators import Thresholds
-from alarms.sweeps import keeping
-from alarms.views import charts, exposition, recent
+from alarms.rules.refusals import alarm_refusal, rule_refusal, template_refusal
+from alarms.sweeps import binding, evaluating, keeping, presence, settling
+from alarms.verbs import alarms, templates
+from alarms.views import charts, exposition, recent, shell
 from compute.views.vms.detail import Section, register_section
 from compute.views.vms.list import register_column
 from scloud.adminsite import panels
 from scloud.adminsite.panels import Panel
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
+from scloud.resources import kinds
+from scloud.tenancy import welcome
+from scloud.verbs import actions, refusals
 from scloud.web import dashboard, probes
 
 
@@ -30,6 +37,26 @@ def register_all() -> None:
     probes.register("/metrics", exposition.metrics)
     panels.register(
         Panel("monitoring", _("Monitoring"), "alarms/admin/front.html", platform.front, order=110)
+    )
+    # Imported for what they declare.
+    assert alarms
+    assert templates
+    assert verb_queries
+    actions.load("alarms.actions")
+    refusals.register("alarm", alarm_refusal)
+    refusals.register("alarm_template", template_refusal)
+    refusals.register("alarm_rule", rule_refusal)
+    shell.register()
+    kinds.register(
+        kinds.Kind(
+            kind="alarm_template",
+            model="alarms.AlarmTemplate",
+            label=_("Alarm template"),
+            label_plural=_("Alarm templates"),
+            icon="bell-cog",
+            url_name="alarm-template-detail",
+            view_permission="alarms.view_template",
+        )
     )
     periodic.register("alarms.roll_up", 30, keeping.roll_up, Lane.METRICS)
     periodic.register("alarms.capacity", 300, keeping.note_capacity, Lane.METRICS)
@@ -59,6 +86,13 @@ def register_all() -> None:
             link_label=_("All VMs"),
         )
     )
+    welcome.register(defaults.ensure_default_template)
+    periodic.register("alarms.bind", 15, binding.bind_new, Lane.ALARMS)
+    periodic.register("alarms.evaluate", 10, evaluating.evaluate, Lane.ALARMS)
+    periodic.register("alarms.presence", 30, presence.look, Lane.ALARMS)
+    periodic.register("alarms.settle", 30, settling.settle, Lane.ALARMS)
+    periodic.register("alarms.unbind", 600, binding.unbind_gone, Lane.ALARMS)
+    periodic.register("alarms.forget", 3600, settling.forget_old, Lane.ALARMS)
 
 
 def check_operator_alarms(**_given: Any) -> list[checks.CheckMessage]:

@@ -1,12 +1,33 @@
-"""URLs of monitoring's pages."""
+"""URLs of monitoring's pages; those of the verbs come from the catalogue."""
 
 from django.urls import URLPattern, path
 
-from alarms.views import charts, recent
+from alarms.views import alarms, charts, recent, templates
+from scloud.web import verbs
 
 urlpatterns: list[URLPattern] = [
     path("vms/<str:vm_id>/charts/", charts.VmCharts.as_view(), name="vm-charts"),
     path("vms/<str:vm_id>/charts.csv", charts.VmChartsFile.as_view(), name="vm-charts-csv"),
     path("monitoring/recent/", recent.RecentUsage.as_view(), name="recent-usage"),
     path("monitoring/busiest/", recent.BusiestVms.as_view(), name="busiest-vms"),
+    path("alarms/", alarms.AlarmList.as_view(), name="alarm-list"),
+    *verbs.url_patterns("alarm"),
+    path("alarm-templates/", templates.TemplateList.as_view(), name="alarm-template-list"),
+    path(
+        "alarm-templates/create/",
+        templates.TemplateCreate.as_view(),
+        name="alarm-template-create",
+    ),
+    *verbs.url_patterns("alarm_template"),
+    path(
+        "alarm-templates/<str:pk>/",
+        templates.TemplateDetail.as_view(),
+        name="alarm-template-detail",
+    ),
+    path(
+        "alarm-templates/<str:pk>/preview/",
+        templates.RulePreview.as_view(),
+        name="alarm-template-preview",
+    ),
+    *verbs.url_patterns("alarm_rule"),
 ]

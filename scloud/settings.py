@@ -283,6 +283,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"MetricUnitEnum": "alarms.api.metrics.UNITS"},
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
@@ -299,6 +300,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "External IPs", "description": "Addresses outside, and the segments they are of."},
         {"name": "ENIs", "description": "Network interfaces that VMs get and give back."},
         {"name": "Monitoring", "description": "What is measured of VMs and external IPs."},
+        {"name": "Alarms", "description": "Alarm templates, their rules, and what they opened."},
         {"name": "Catalogue", "description": "What can be bought: regions, models, disk types."},
         {"name": "Billing", "description": "Account, prices, orders, transactions, renewals."},
         {"name": "Quotas", "description": "Limits, and requests for higher ones."},

@@ -1,5 +1,5 @@
 """Monitoring in Django admin."""
 
-from alarms.admin import collecting, settings
+from alarms.admin import alarms, collecting, settings
 
-__all__ = ["collecting", "settings"]
+__all__ = ["alarms", "collecting", "settings"]

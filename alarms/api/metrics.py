@@ -30,6 +30,9 @@ DEFAULT_RANGE: Final = "1h"
 
 TENANTS: Final = tuple(one for one in METRICS.values() if one.subject is not Subject.HOST)
 
+#: Known to the schema by the name that the settings give.
+UNITS: Final = [one.value for one in Unit]
+
 
 class MetricShape(serializers.Serializer[Any]):
     """Something that is measured. ``ratio`` is 0 to 1; ``guest`` needs the guest agent."""
@@ -39,7 +42,7 @@ class MetricShape(serializers.Serializer[Any]):
         source="subject", choices=[Subject.VM.value, Subject.EXTERNAL_IP.value]
     )
     description = serializers.CharField(source="label")
-    unit = serializers.ChoiceField(choices=[one.value for one in Unit])
+    unit = serializers.ChoiceField(choices=UNITS)
     kind = serializers.ChoiceField(
         choices=[one.value for one in Kind],
         help_text="`counter`: the values are rates per second of something that is counted.",
@@ -126,7 +129,7 @@ class SeriesShape(serializers.Serializer[Any]):
     """
 
     metric = serializers.CharField(source="metric.name")
-    unit = serializers.ChoiceField(source="metric.unit", choices=[one.value for one in Unit])
+    unit = serializers.ChoiceField(source="metric.unit", choices=UNITS)
     device = serializers.SerializerMethodField()
     peak = serializers.FloatField()
     average = serializers.FloatField()

@@ -1,8 +1,16 @@
 """The API's URLs of monitoring."""
 
 from django.urls import URLPattern, URLResolver, path
+from rest_framework.routers import SimpleRouter
 
-from alarms.api import exposition, metrics
+from alarms.api import alarms, exposition, metrics
+from scloud.rest.verbs import routed
+
+router = SimpleRouter(trailing_slash=False)
+router.register("alarms", routed(alarms.AlarmViewSet), basename="api-alarm")
+router.register(
+    "alarm-templates", routed(alarms.AlarmTemplateViewSet), basename="api-alarm-template"
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("metrics", metrics.MetricsView.as_view(), name="api-metrics"),
@@ -17,4 +25,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
         metrics.ExternalIpMetricsView.as_view(),
         name="api-external-ip-metrics",
     ),
+    *router.urls,
+    path("alarm-rules/<str:pk>", alarms.AlarmRuleView.as_view(), name="api-alarm-rule"),
 ]

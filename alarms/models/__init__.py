@@ -1,6 +1,18 @@
 """Rows of the alarms app. What is measured is in the metrics store, not in models."""
 
+from alarms.models.alarms import Alarm, EvaluationMark, RuleState
 from alarms.models.collecting import Collector, HostCollection
 from alarms.models.settings import MetricSettings
+from alarms.models.templates import AlarmBinding, AlarmRule, AlarmTemplate
 
-__all__ = ["Collector", "HostCollection", "MetricSettings"]
+__all__ = [
+    "Alarm",
+    "AlarmBinding",
+    "AlarmRule",
+    "AlarmTemplate",
+    "Collector",
+    "EvaluationMark",
+    "HostCollection",
+    "MetricSettings",
+    "RuleState",
+]

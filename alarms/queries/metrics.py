@@ -6,7 +6,7 @@ is asked at all. Questions take rows, never ids from outside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -19,11 +19,13 @@ from alarms.queries.engine import metrics_store, retention
 from alarms.store.base import (
     FIVE_MINUTES_S,
     HOUR_S,
+    MAX_RESOURCES,
     PLATFORM,
     Aggregate,
     Latest,
     Line,
     RangeQuery,
+    SeriesKey,
 )
 from compute.models import Host
 
@@ -115,6 +117,24 @@ def _asked(rows: Sequence[Owned]) -> str:
         raise ScopeError("The rows are not of one tenant, or not of the tenant of the scope.")
     (tenant,) = owners
     return tenant
+
+
+def means(
+    owners: Mapping[str, str], metrics: Collection[str], *, start: datetime, end: datetime
+) -> Mapping[str, Mapping[SeriesKey, float]]:
+    """Return the average of each line of some metrics over a time, by resource.
+
+    For the platform's sweeps, which look at the resources of all tenants: ``owners`` is the tenant
+    of each, read from its row. Raises ScopeError in a scope of a tenant, StoreUnavailable.
+    """
+    if get_scope().get("_enabled", True):
+        raise ScopeError("Means of several tenants are the platform's: no scope may be open.")
+    found: dict[str, Mapping[SeriesKey, float]] = {}
+    asked = list(owners.items())
+    for begin in range(0, len(asked), MAX_RESOURCES):
+        part = dict(asked[begin : begin + MAX_RESOURCES])
+        found.update(metrics_store().means(part, metrics, start=start, end=end))
+    return found
 
 
 # -- the platform's own ------------------------------------------------------------------------

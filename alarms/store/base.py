@@ -4,8 +4,8 @@ Contract of every method of `MetricsStore`:
 
 * **Only numbers.** The store knows tenants, resources and devices as opaque texts, and nothing of
   what they are. A tenant of ``""`` is the platform itself, which owns what hosts say.
-* **Tenants are apart.** Every question names one tenant. What another one owns is not found, even
-  where its id is asked for.
+* **Tenants are apart.** Every question names one tenant, or the tenant of each resource. What
+  another one owns is not found, even where its id is asked for.
 * **Writing may be repeated.** After `StoreUnavailable` any part of a batch may have been written.
   Writing it again completes it and changes nothing that is there. A batch that is refused leaves
   nothing behind in an engine with transactions.
@@ -280,6 +280,18 @@ class MetricsStore(Protocol):
         """
         ...
 
+    def means(
+        self, owners: Mapping[str, str], metrics: Collection[str], *, start: datetime, end: datetime
+    ) -> Mapping[str, Mapping[SeriesKey, float]]:
+        """Return the average over a time of each line of some metrics, by resource.
+
+        `owners` is the tenant of each resource, at most `MAX_RESOURCES`. A line without a sample
+        from `start` to before `end` is missing, and a resource without any too. Answered from what
+        was rolled up as far as it goes where `start` and `end` are multiples of five minutes, else
+        from the samples. Raises ValueError for texts that are no ids, `QueryTooLarge`.
+        """
+        ...
+
     def roll_up(self, now: datetime) -> int:
         """Close the steps of 5 minutes and 1 hour that ended `LATE_S` ago; return how many.
 
@@ -296,6 +308,16 @@ class MetricsStore(Protocol):
         setting of its own returns 0.
         """
         ...
+
+
+def check_owners(owners: Mapping[str, str]) -> None:
+    """Raise `QueryTooLarge` for too many resources, ValueError for what is no id."""
+    if len(owners) > MAX_RESOURCES:
+        raise QueryTooLarge(f"{len(owners)} resources; at most {MAX_RESOURCES}.")
+    for resource, tenant in owners.items():
+        check_id(resource)
+        if tenant != PLATFORM:
+            check_id(tenant)
 
 
 # -- times -------------------------------------------------------------------------------------

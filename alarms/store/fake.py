@@ -19,6 +19,7 @@ from alarms.store.base import (
     Sample,
     SeriesKey,
     StoreUnavailable,
+    check_owners,
     check_size,
     floor,
     from_milliseconds,
@@ -117,6 +118,24 @@ class FakeStore:
             )
             for (resource, device), line in sorted(steps.items())
         )
+
+    def means(
+        self, owners: Mapping[str, str], metrics: Collection[str], *, start: datetime, end: datetime
+    ) -> Mapping[str, Mapping[SeriesKey, float]]:
+        self._ask()
+        check_owners(owners)
+        numbers: dict[str, dict[SeriesKey, list[float]]] = {}
+        with self._lock:
+            for (tenant, resource, at), sample in self.samples.items():
+                if owners.get(resource) != tenant or not start <= at < end:
+                    continue
+                for key, value in sample.values.items():
+                    if key.metric in metrics:
+                        numbers.setdefault(resource, {}).setdefault(key, []).append(value)
+        return {
+            resource: {key: sum(values) / len(values) for key, values in lines.items()}
+            for resource, lines in numbers.items()
+        }
 
     def _points(self, query: RangeQuery) -> Iterable[tuple[_Series, _Point]]:
         """From the coarsest resolution that fits, and what is not rolled up yet from the finer."""

@@ -37,6 +37,7 @@ from alarms.store.base import (
     SeriesKey,
     StoreRefused,
     StoreUnavailable,
+    check_owners,
     check_size,
     floor,
     from_milliseconds,
@@ -173,6 +174,28 @@ SELECT resource, key,
        floor(extract(epoch FROM at - %(start)s) / %(step_s)s)::integer AS number,
        ({value})::double precision
   FROM points GROUP BY resource, key, number LIMIT %(limit)s
+"""
+# Rows are picked by source before their arrays are taken apart: each is read once, however many of
+# its numbers are wanted.
+_MEANS = """
+WITH wanted AS MATERIALIZED (
+    SELECT s.id, s.resource, s.keys, k.places
+      FROM unnest(%(resources)s::text[], %(tenants)s::text[]) AS o (resource, tenant)
+      JOIN alarms_source s ON s.resource = o.resource AND s.tenant = o.tenant
+     CROSS JOIN LATERAL (
+         SELECT array_agg(place::integer) AS places
+           FROM unnest(s.keys) WITH ORDINALITY AS one (key, place)
+          WHERE split_part(one.key, ':', 1) = ANY(%(metrics)s)
+     ) k
+     WHERE k.places IS NOT NULL
+), points (resource, key, n, mean) AS ({points})
+SELECT resource, key, (sum(mean * n) / sum(n))::double precision
+  FROM points GROUP BY resource, key LIMIT %(limit)s
+"""
+_MEANS_OF = """
+    SELECT w.resource, w.keys[u.place], {n}, p.{numbers}[u.place] FROM wanted w
+      JOIN {table} p ON p.source = w.id AND p.at >= %(begin{number})s AND p.at < %(end{number})s
+     CROSS JOIN LATERAL unnest(w.places) AS u (place)
 """
 _AGGREGATES: Final[Mapping[Aggregate, str]] = {
     Aggregate.AVG: "sum(mean * n) / sum(n)",
@@ -326,6 +349,29 @@ class PostgresStore:
             Line(resource, device, tuple(points))
             for (resource, device), points in sorted(lines.items())
         )
+
+    def means(
+        self, owners: Mapping[str, str], metrics: Collection[str], *, start: datetime, end: datetime
+    ) -> Mapping[str, Mapping[SeriesKey, float]]:
+        check_owners(owners)
+        with self._transaction() as connection:
+            statement, values = _means_statement(connection, start, end)
+            rows = connection.execute(
+                statement,
+                {
+                    **values,
+                    "resources": list(owners),
+                    "tenants": list(owners.values()),
+                    "metrics": sorted(metrics),
+                    "limit": MAX_CELLS + 1,
+                },
+            ).fetchall()
+        if len(rows) > MAX_CELLS:
+            raise QueryTooLarge(f"More than {MAX_CELLS} values.")
+        found: dict[str, dict[SeriesKey, float]] = {}
+        for resource, key, mean in rows:
+            found.setdefault(resource, {})[_key(key)] = mean
+        return found
 
     # -- roll-ups ------------------------------------------------------------------------------
 
@@ -593,6 +639,27 @@ def _statement(connection: Connection, query: RangeQuery) -> tuple[str, dict[str
         values |= {f"begin{len(selects) - 1}": begin, f"end{len(selects) - 1}": query.end}
     text = _QUERY.format(points=" UNION ALL ".join(selects), value=_AGGREGATES[query.aggregate])
     return text, values
+
+
+def _means_statement(
+    connection: Connection, start: datetime, end: datetime
+) -> tuple[str, dict[str, Any]]:
+    """The question for means: steps of five minutes where they are closed, samples after them."""
+    selects: list[str] = []
+    values: dict[str, Any] = {}
+    begin = start
+    if floor(start, FIVE_MINUTES_S) == start and floor(end, FIVE_MINUTES_S) == end:
+        done = _done(connection, _STEPS[1], lock=False)
+        closed = min(done, end) if done is not None else start
+        if begin < closed:
+            selects.append(_MEANS_OF.format(table=FIVE, n="p.n::bigint", numbers="means", number=0))
+            values |= {"begin0": begin, "end0": closed}
+            begin = closed
+    if begin < end:
+        number = len(selects)
+        selects.append(_MEANS_OF.format(table=RAW, n="1::bigint", numbers="numbers", number=number))
+        values |= {f"begin{number}": begin, f"end{number}": end}
+    return _MEANS.format(points=" UNION ALL ".join(selects)), values
 
 
 def _points(table: str, columns: str, number: int) -> str:

@@ -34,6 +34,7 @@ from alarms.store.base import (
     StoreRefused,
     StoreUnavailable,
     check_id,
+    check_owners,
     check_size,
     from_milliseconds,
     milliseconds,
@@ -128,6 +129,42 @@ class VictoriaStore:
             check_size(len(result), query.points)
             lines = [_line(series, query.points, first, step_ms) for series in result]
         return tuple(sorted(lines, key=lambda line: (line.resource, line.device)))
+
+    def means(
+        self, owners: Mapping[str, str], metrics: Collection[str], *, start: datetime, end: datetime
+    ) -> Mapping[str, Mapping[SeriesKey, float]]:
+        check_owners(owners)
+        tenants: dict[str, list[str]] = {}
+        for resource, tenant in owners.items():
+            tenants.setdefault(tenant, []).append(resource)
+        found: dict[str, dict[SeriesKey, float]] = {}
+        if not metrics:
+            return found
+        names = "|".join(f"{_PREFIX}{SeriesKey(name).metric}" for name in sorted(metrics))
+        # As in `query`: the window is open at its begin and closed at its end.
+        last_ms, length_ms = milliseconds(end) - 1, milliseconds(end) - milliseconds(start)
+        parts = (
+            (tenant, those[begin : begin + _RESOURCES_AT_ONCE])
+            for tenant, those in tenants.items()
+            for begin in range(0, len(those), _RESOURCES_AT_ONCE)
+        )
+        for tenant, resources in parts:
+            selector = _selector(f'__name__=~"{names}"', tenant, resources)
+            answer = self._form(
+                "/api/v1/query",
+                {
+                    "query": f"avg_over_time({selector}[{length_ms}ms]) keep_metric_names",
+                    "time": f"{last_ms / 1000:.3f}",
+                    "nocache": "1",
+                },
+            )
+            with _understood():
+                for series in json.loads(answer)["data"]["result"]:
+                    labels = series["metric"]
+                    name = labels["__name__"].removeprefix(_PREFIX)
+                    key = SeriesKey(name, labels.get("device", ""))
+                    found.setdefault(labels["resource"], {})[key] = float(series["value"][1])
+        return found
 
     def roll_up(self, now: datetime) -> int:
         return 0

@@ -1,1 +1,1 @@
-"""Pages of monitoring."""
+"""The console's pages of monitoring."""

@@ -1,35 +1,25 @@
-"""Fetching a file from a URL that a tenant gave, without becoming the tenant's arm.
-
-Every address that a name resolves to is judged before a connection is made, and the connection is
-made to the address that was judged: a name that answers differently the second time gains
-nothing. The same holds for each redirection.
-"""
+"""Fetching a file from a URL that a tenant gave; each redirection is judged as the URL was."""
 
 from __future__ import annotations
 
 import http.client
-import io
 import math
 import os
-import socket
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from typing import NoReturn
 
 from django.utils.translation import gettext
 
+from scloud.lib import outgoing
 from scloud.lib.destinations import Destinations
 from scloud.lib.errors import HostError, InvalidInput, ScloudError
+from scloud.lib.outgoing import Connection
 
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 1024 * 1024
-# From the look-up of the name to the end of the headers, for each address; and without a byte.
-ANSWER_S = 30.0
-READ_TIMEOUT_S = 30.0
 # A download that brings less than its minimum over so many seconds has stalled.
 WINDOW_S = 60.0
 # One that brings less lets others have a turn after each window, where it can be gone on with.
@@ -57,121 +47,15 @@ class Paused(Exception):
         self.partial = partial
 
 
-class _Reader(io.RawIOBase):
-    """What comes in, with a limit on each read that also ends at the socket's deadline."""
-
-    def __init__(self, sock: _Socket) -> None:
-        self._sock = sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.set_limit()
-        return self._sock.raw.recv_into(buffer)
-
-
-class _Socket:
-    """A socket for http.client whose reads together end at a deadline.
-
-    A time-out of a socket is one of each call: a peer that sends a byte a second never meets it.
-    """
-
-    def __init__(self, raw: socket.socket, end: float) -> None:
-        self.raw = raw
-        self.end = end
-
-    def set_limit(self) -> None:
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline has passed")
-        self.raw.settimeout(min(READ_TIMEOUT_S, left))
-
-    def sendall(self, data: Any) -> None:
-        self.set_limit()
-        self.raw.sendall(data)
-
-    def makefile(self, mode: str = "rb", *_given: Any, **_names: Any) -> io.BufferedReader:
-        """Return the side that http.client reads."""
-        if mode != "rb":
-            raise ValueError(mode)
-        return io.BufferedReader(_Reader(self), 65536)
-
-    def close(self) -> None:
-        """Nothing yet: http.client calls it as soon as the headers of a last answer are read."""
-
-
-class _Connection(http.client.HTTPConnection):
-    """Connects to the address that was judged, and speaks to the host by its name."""
-
-    def __init__(
-        self, parts: SplitResult, address: str, tls: ssl.SSLContext | None, end: float
-    ) -> None:
-        port = parts.port or (443 if tls else 80)
-        super().__init__(parts.hostname or "", port, timeout=ANSWER_S)
-        self._address = address
-        self._tls = tls
-        self.link: _Socket | None = None
-        self._end = end
-
-    def connect(self) -> None:
-        left = max(0.001, self._end - time.monotonic())
-        raw = socket.create_connection((self._address, self.port), left)
-        try:
-            # One limit for the whole handshake, whatever number of reads it takes.
-            raw.settimeout(max(0.001, self._end - time.monotonic()))
-            if self._tls:
-                raw = self._tls.wrap_socket(raw, server_hostname=self.host)
-        except BaseException:
-            raw.close()
-            raise
-        self.link = _Socket(raw, self._end)
-        self.sock = self.link
-
-    def hang_up(self) -> None:
-        """Close the socket, whatever of the answer was read."""
-        self.close()
-        if self.link is not None:
-            self.link.raw.close()
-
-
 def _open(
     url: str, destinations: Destinations, end: float, partial: Partial | None
-) -> tuple[http.client.HTTPResponse, _Connection]:
-    parts = urlsplit(destinations.check_url(url))
-    tls = ssl.create_default_context() if parts.scheme == "https" else None
-    port = parts.port or (443 if tls else 80)
-    last: Exception | None = None
-    for address in destinations.resolve(parts.hostname or "", port):
-        # The headers too: they may come a byte at a time.
-        connection = _Connection(parts, address, tls, min(end, time.monotonic() + ANSWER_S))
-        try:
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            headers = {"User-Agent": "SCloud", "Accept-Encoding": "identity"}
-            if partial is not None:
-                # The rest if it is still the same file, else the whole.
-                headers["Range"] = f"bytes={partial.done_bytes}-"
-                headers["If-Range"] = partial.validator
-            connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-            if connection.link is not None:
-                connection.link.end = end
-            return response, connection
-        except ssl.SSLCertVerificationError as error:
-            connection.hang_up()
-            raise ScloudError(
-                gettext("The certificate of %(hostname)s is not valid: %(verify_message)s.")
-                % {"hostname": parts.hostname, "verify_message": error.verify_message},
-                code="certificate_invalid",
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            connection.hang_up()
-            last = error
-    raise HostError(
-        gettext("%(hostname)s did not respond.") % {"hostname": parts.hostname},
-        code="download_failed",
-        detail=type(last).__name__,
-    ) from last
+) -> tuple[http.client.HTTPResponse, Connection]:
+    headers = {"Accept-Encoding": "identity"}
+    if partial is not None:
+        # The rest if it is still the same file, else the whole.
+        headers["Range"] = f"bytes={partial.done_bytes}-"
+        headers["If-Range"] = partial.validator
+    return outgoing.send("GET", url, destinations, end=end, headers=headers, code="download_failed")
 
 
 def fetch(
@@ -188,8 +72,9 @@ def fetch(
 ) -> Fetched:
     """Download ``url`` into the new file ``target``; ``report`` gets bytes done and the total.
 
-    It ends by a stall and not by its duration: when nothing comes for ``READ_TIMEOUT_S`` seconds,
-    or less than ``min_bytes_per_s`` over ``WINDOW_S``. ``deadline_s`` bounds the whole where given.
+    It ends by a stall and not by its duration: when nothing comes for as long as
+    :mod:`scloud.lib.outgoing` waits, or less than ``min_bytes_per_s`` over ``WINDOW_S``.
+    ``deadline_s`` bounds the whole where given.
 
     With ``takes_turns`` a slow one stops after a window with :class:`Paused`, if its server can go
     on later; its ``partial`` is to be given then.

@@ -85,6 +85,12 @@ class SecurityGroupsInput(VerbInput):
     external = Reference("compute.security_groups", what="security group", allow_null=True)
 
 
+class VmAlarmTemplateInput(VerbInput):
+    """The alarm template of a VM from now on; null for none."""
+
+    template = Reference("alarms.vm_templates", what="alarm template", allow_null=True)
+
+
 class PrivateIpInput(VerbInput):
     """Another private address; what is left out is chosen automatically or stays."""
 

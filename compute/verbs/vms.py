@@ -248,6 +248,29 @@ _PUBLIC = (
         ),
     ),
     Verb(
+        "change_alarm_template",
+        _("Modify alarm template"),
+        LIVING,
+        icon="bell-cog",
+        needs_idle=False,
+        right="alarms.change_vm_template",
+        input=inputs.VmAlarmTemplateInput,
+        route=Route(
+            "Give a VM another alarm template, or none; its open alarms end.",
+            operation="change_alarm_template_of_vm",
+            example=("Another one", {"template": "template-0q8zt5mva"}),
+        ),
+        dialog=Dialog(
+            group=2,
+            press=_("Save"),
+            text=_("Open alarms of the VM end, and the rules of the new template start counting."),
+            done=_("Saved."),
+        ),
+        batch=Batch(
+            _("Open alarms of the VMs end, and the rules of the new template start counting.")
+        ),
+    ),
+    Verb(
         "change_private_ip",
         _("Change private IP"),
         STOPPED,

@@ -82,6 +82,29 @@ _PUBLIC = (
         ),
     ),
     Verb(
+        "change_alarm_template",
+        _("Modify alarm template"),
+        _USABLE | {S.EXPIRED},
+        icon="bell-cog",
+        needs_idle=False,
+        right="alarms.change_external_ip_template",
+        argument="external_ip",
+        input=inputs.ExternalIpAlarmTemplateInput,
+        route=Route(
+            "Give an external IP another alarm template, or none; its open alarms end.",
+            operation="change_alarm_template_of_external_ip",
+            example=("Another one", {"template": "template-0q8zt5mva"}),
+        ),
+        dialog=Dialog(
+            press=_("Save"),
+            text=_("Open alarms of the address end, and the rules of the new template apply."),
+            done=_("Saved."),
+        ),
+        batch=Batch(
+            _("Open alarms of the addresses end, and the rules of the new template apply.")
+        ),
+    ),
+    Verb(
         "resize_external_ip",
         _("Change bandwidth"),
         _USABLE,

@@ -51,6 +51,12 @@ class CopyGroupInput(VerbInput):
     remark = serializers.CharField(max_length=GENEROUS, allow_blank=True, required=False)
 
 
+class ExternalIpAlarmTemplateInput(VerbInput):
+    """The alarm template of an external IP from now on; null for none."""
+
+    template = Reference("alarms.external_ip_templates", what="alarm template", allow_null=True)
+
+
 class TemplateInput(VerbInput):
     """Which template, and the source that replaces its own."""
 

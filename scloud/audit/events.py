@@ -1,6 +1,7 @@
 """Writing events and telling the web processes about them."""
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -64,6 +65,29 @@ def emit(
         event_id=event.pk,
     )
     return event
+
+
+def emit_many(made: Sequence[Event]) -> None:
+    """Write events and push them on commit: two statements, however many there are."""
+    written = Event.objects.bulk_create(made)
+    payloads = [
+        json.dumps(
+            {
+                "tenant": event.tenant_id,
+                "event_id": event.pk,
+                "kind": event.kind,
+                "resource_kind": event.resource_kind,
+                "resource_id": event.resource_id,
+            }
+        )
+        for event in written
+    ]
+    if payloads:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS one (payload)",
+                [CHANNEL, payloads],
+            )
 
 
 def forget_old() -> int:

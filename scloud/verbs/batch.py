@@ -49,8 +49,9 @@ def run_batch(
 ) -> list[BatchResult]:
     """Invoke a verb on each row: one refusal does not stop the others.
 
-    ``options`` are values of the verb's input; those that are false are not given to it. Raises
-    InvalidInput (``verb_unknown``, ``batch_size``, ``option_unknown``), Forbidden.
+    ``options`` are values of the verb's input, ids instead of rows; those that are false are not
+    given to it. Raises InvalidInput (``verb_unknown``, ``batch_size``, ``option_unknown``,
+    ``option_missing``), Forbidden.
     """
     known = _verb(kind, verb)
     if not 1 <= len(rows) <= MAX_ROWS:
@@ -61,7 +62,7 @@ def run_batch(
             field="ids",
             numbers={"min": 1, "max": MAX_ROWS, "asked": len(rows)},
         )
-    given = {name: value for name, value in options.items() if value}
+    given = {name: value for name, value in options.items() if value is not False}
     for name in given:
         if name not in inputs.parameters_of(known):
             raise InvalidInput(
@@ -70,10 +71,18 @@ def run_batch(
                 field=name,
                 remedy=_("Leave it out."),
             )
+    for name, field in inputs.fields_of(known).items():
+        if field.required and str(field.source) not in given:
+            raise InvalidInput(
+                _("%(verb)s needs %(option)s.") % {"verb": verb, "option": name},
+                code="option_missing",
+                field=name,
+            )
     results = []
     for row in rows:
         try:
-            found = actions.invoke(known, actor=actor, row=row, **given)
+            values = inputs.referenced(known, actor, row, given)
+            found = actions.invoke(known, actor=actor, row=row, **values)
             results.append(BatchResult(row, found if isinstance(found, Job) else None, None))
         except Forbidden:
             # The right is the same for all; the operation log has the first refusal.

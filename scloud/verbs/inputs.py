@@ -129,13 +129,28 @@ def arguments(
     chosen = shape or verb.input
     if chosen is None:
         return {}
-    values = dict(checked(chosen, data))
-    for name, field in chosen().fields.items():
-        key = str(field.source)
-        if isinstance(field, Reference) and values.get(key) is not None:
-            found = _rows[field.among](actor, row)
-            values[key] = pick(found, values[key], field=name, what=field.what)
+    values = _referenced(dict(chosen().fields), actor, row, checked(chosen, data))
     for parameter, names in getattr(chosen, "builds", {}).items():
         taken = {name: values.pop(name) for name in names if name in values}
         values[parameter] = _builders[_key(verb, parameter)](actor, row, taken)
     return values
+
+
+def referenced(verb: Verb, actor: Actor, row: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return checked values of a verb's input with rows instead of ids.
+
+    Raises InvalidInput for ids that the caller may not choose.
+    """
+    return _referenced(fields_of(verb), actor, row, values)
+
+
+def _referenced(
+    fields: Mapping[str, Any], actor: Actor, row: Any, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    out = dict(values)
+    for name, field in fields.items():
+        key = str(field.source)
+        if isinstance(field, Reference) and out.get(key) is not None:
+            found = _rows[field.among](actor, row)
+            out[key] = pick(found, out[key], field=name, what=field.what)
+    return out

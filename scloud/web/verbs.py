@@ -67,6 +67,7 @@ class Pages:
 
 _pages: dict[str, Pages] = {}
 _dialogs: dict[tuple[str, str], type[ActionView]] = {}
+_batches: dict[tuple[str, str], type[VerbBatch]] = {}
 D = TypeVar("D", bound=type[ActionView])
 
 
@@ -81,6 +82,16 @@ def dialog(kind: str, *verbs: str) -> Callable[[D], D]:
     def keep(view: D) -> D:
         for verb in verbs:
             _dialogs[kind, verb] = view
+        return view
+
+    return keep
+
+
+def batch_dialog(kind: str, verb: str) -> Callable[[type[VerbBatch]], type[VerbBatch]]:
+    """Make a class the dialog of a batch that needs more than a question and plain fields."""
+
+    def keep(view: type[VerbBatch]) -> type[VerbBatch]:
+        _batches[kind, verb] = view
         return view
 
     return keep
@@ -305,7 +316,7 @@ def _batch_view(verb: Verb, pages: Pages) -> type[VerbBatch]:
     label = verb.batch.label or verb.label
     return type(
         "".join(word.capitalize() for word in verb.name.split("_")) + "Batch",
-        (VerbBatch,),
+        (_batches.get((verb.kind, verb.name), VerbBatch),),
         {
             "declared": verb,
             "pages": pages,

@@ -232,6 +232,11 @@ def _buy_vm(t: Tenant) -> Answer:
 
 
 # What a person can do with what they see: mostly what is allowed now, sometimes anything.
+def _alarm_templates(t: Tenant) -> list[str]:
+    """The templates for VMs that the tenant has."""
+    return [one["id"] for one in t.results("/alarm-templates?subject=vm")]
+
+
 _VM_CALLS: dict[str, tuple[str, str, Callable[[Tenant, dict[str, Any]], Any]]] = {
     "start_vm": ("POST", "/start", lambda t, vm: None),
     "shut_down_vm": ("POST", "/shut-down", lambda t, vm: None),
@@ -254,6 +259,11 @@ _VM_CALLS: dict[str, tuple[str, str, Callable[[Tenant, dict[str, Any]], Any]]] =
     ),
     "make_image": ("POST", "/make-image", lambda t, vm: {"name": t.fresh_name()}),
     "change_private_ip": ("POST", "/change-private-ip", lambda t, vm: {}),
+    "change_alarm_template": (
+        "POST",
+        "/change-alarm-template",
+        lambda t, vm: {"template": t.chance.choice([None, *_alarm_templates(t)])},
+    ),
     "change_security_groups": (
         "POST",
         "/change-security-groups",

@@ -16,6 +16,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from alarms.actions.binding import change_vm_template
 from billing import quotas, services
 from compute.actions import disks, images, snapshots
 from compute.actions.vms import changes, lifecycle
@@ -118,6 +119,9 @@ VM_VERBS: dict[str, Invoke] = {
         actor=box.actor, vm=vm, internal=None, external=None
     ),
     "change_private_ip": lambda box, vm: changes.change_private_ip(actor=box.actor, vm=vm),
+    "change_alarm_template": lambda box, vm: change_vm_template(
+        actor=box.actor, vm=vm, template=None
+    ),
     "attach_disk": lambda box, vm: disks.attach_disk(actor=box.actor, vm=vm, disk=loose(box)),
     "detach_disk": lambda box, vm: disks.detach_disk(
         actor=box.actor, disk=Disk.objects.get(vm=vm, is_system=False)

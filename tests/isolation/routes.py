@@ -14,6 +14,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from tests.isolation.known import OPEN, Known, Write, asked, own
+from tests.isolation.routes_alarms import ALARM_API, ALARM_CONSOLE
 from tests.isolation.routes_outside import OUTSIDE_API, OUTSIDE_CONSOLE
 from tests.isolation.routes_storage import STORAGE_API, STORAGE_CONSOLE
 
@@ -443,4 +444,6 @@ KNOWN: dict[str, Known] = {
     **STORAGE_CONSOLE,
     **OUTSIDE_API,
     **OUTSIDE_CONSOLE,
+    **ALARM_API,
+    **ALARM_CONSOLE,
 }

@@ -17,6 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from alarms.actions.templates import create_alarm_template
 from billing import services
 from billing.actions import request_quota
 from billing.models import LedgerTransaction, Order, Subscription
@@ -42,6 +43,7 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
 from tests.compute.factories import Platform, give_network, make_order, make_vm
 from tests.fixtures import PASSWORD
+from tests.isolation.alarms import RULE, furnish_alarms, open_alarm
 from tests.isolation.known import Known
 from tests.isolation.routes import KNOWN, Route
 from tests.outside import buy_ips
@@ -324,6 +326,7 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             "binned_image": binned_image.pk,
             **disks,
             **outside,
+            **furnish_alarms(actor, vm, mark),
             "quota_request": request.pk,
             "order": Order.objects.earliest("created_at").pk,
             "subscription": str(Subscription.objects.get(resource_id=vm.pk).pk),
@@ -373,6 +376,8 @@ def furnish_more(platform: Platform, owner: User, mark: str) -> None:
             vm = make_vm(platform, actor, name=f"{mark}-vm-{number}")
             furnish_disks(platform, actor, vm, f"{mark}-{number}")
             furnish_external_ips(platform, actor, vm, f"{mark}-{number}")
+            template = create_alarm_template(actor=actor, name=f"{mark}-{number}", rules=[RULE] * 2)
+            open_alarm(vm, template)
             binned = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-binned-{number}")
             services.set_in_bin(binned.pk, True)
             VM.objects.filter(pk=binned.pk).update(

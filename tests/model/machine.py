@@ -20,6 +20,8 @@ from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from alarms.actions.binding import change_vm_template
+from alarms.models import AlarmTemplate
 from billing import actions as money_verbs
 from billing import services
 from compute.actions import base_images, disks, hosts, images, snapshots
@@ -75,6 +77,7 @@ VM_VERBS = [
     "reset_password",
     "change_security_groups",
     "change_private_ip",
+    "change_alarm_template",
     "rename_vm",
     "protect_vm",
     "migrate_vm",
@@ -468,6 +471,11 @@ class CloudMachine(RuleBasedStateMachine):
             return f" in {where and where.name}", lambda: changes.change_private_ip(
                 actor=actor, vm=vm, subnet=where
             )
+        if verb == "change_alarm_template":
+            template = pick([*self.rows(AlarmTemplate, tenant), None], number)
+            return f" to {template and template.name}", lambda: change_vm_template(
+                actor=actor, vm=vm, template=template
+            )
         if verb == "migrate_vm":
             operator = Actor.administrator(world.administrator, self.owner(tenant))
             return " by the operator", lambda: migrate_vm(actor=operator, vm=vm)
@@ -515,8 +523,10 @@ class CloudMachine(RuleBasedStateMachine):
         chosen = [vm for index, vm in enumerate(vms) if (number >> (index % 10)) & 1]
         if not chosen:
             return
+        # What a batch of it needs; none has no template of its own.
+        options = {"template": None} if verb == "change_alarm_template" else {}
         with scope(tenant=self.owner(tenant)):
-            done = run_batch("vm", actor=self.actor(tenant), verb=verb, rows=chosen)
+            done = run_batch("vm", actor=self.actor(tenant), verb=verb, rows=chosen, **options)
         told = [f"{one.row.name}{f' ({one.error.code})' if one.error else ''}" for one in done]
         self.world.say(f"{tenant}: batch {verb}: {', '.join(told)}")
 

@@ -204,6 +204,12 @@ class BatchInput(serializers.Serializer[Any]):
     delete_disks = serializers.BooleanField(default=False)
     delete_external_ips = serializers.BooleanField(default=False)
     delete_enis = serializers.BooleanField(default=False)
+    template = serializers.CharField(
+        max_length=20,
+        allow_null=True,
+        required=False,
+        help_text="For `change_alarm_template`: the alarm template, null for none.",
+    )
 
 
 class BatchResultShape(serializers.Serializer[Any]):

@@ -1,12 +1,13 @@
 """The pages of one VM: tabs by URL, each with a part that stays live.
 
-Other apps add tabs and parts of the overview with :func:`register_tab` and
-:func:`register_section` (charts come that way), so this module need not know them.
+Other apps add tabs, parts of the overview, facts and words of the time line (``register_tab``,
+``register_section``, ``register_fact``, ``register_event_words``), so this module need not know
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -85,6 +86,9 @@ class Section:
     scripts: tuple[str, ...] = ()
 
 
+Fact = Callable[[ConsoleRequest, VM], tuple[Text, Any] | None]
+
+_facts: dict[str, Fact] = {}
 _tabs: dict[str, Tab] = {}
 _sections: dict[str, Section] = {}
 
@@ -97,6 +101,16 @@ def register_tab(tab: Tab) -> None:
 def register_section(section: Section) -> None:
     """Add a part to the overview; the same key replaces the old one."""
     _sections[section.key] = section
+
+
+def register_fact(key: str, fact: Fact) -> None:
+    """Add a line to the basic information; one that returns None is left out."""
+    _facts[key] = fact
+
+
+def register_event_words(words: Mapping[str, Text]) -> None:
+    """Add what the time line says of kinds of events."""
+    _EVENT_WORDS.update(words)
 
 
 register_tab(Tab("overview", gettext_lazy("Overview"), "vm-detail", 10))
@@ -206,6 +220,8 @@ class VmOverview(VmTabView):
             (_("Tags"), ui.tags(vm.tags)),
             (_("Deletion protection"), _protection(vm, actor.allows("compute.protect_vm"))),
         ]
+        added = (fact(self.request, vm) for fact in _facts.values())
+        basics += [fact for fact in added if fact is not None]
         size = [
             (_("Model"), ui.two(vm.cluster.alias, vm.cluster.get_architecture_display())),
             (_("Image"), image),
@@ -480,7 +496,7 @@ class VmEvents(VmTabView):
         return {"moments": moments[:TIMELINE_ROWS], "most": TIMELINE_ROWS}
 
 
-_EVENT_WORDS: dict[str, Any] = {
+_EVENT_WORDS: dict[str, Text] = {
     "vm.created": gettext_lazy("Created"),
     "vm.started": gettext_lazy("Started"),
     "vm.stopped": gettext_lazy("Shut down"),

@@ -109,6 +109,51 @@ def test_large_and_small_numbers_survive(rig: Rig, number: float) -> None:
         assert rig.ask(end_s=300, step_s=300, aggregate=aggregate)["vm-1", ""] == [expected]
 
 
+def test_means_of_many_resources_and_metrics(rig: Rig) -> None:
+    """One number per line, of each resource's own tenant; the same before and after a roll-up."""
+    disks = {SeriesKey(DISK, "a"): 4.0, SeriesKey(DISK, "b:c"): 6.0}
+    rig.write(
+        [
+            *rising(rig),
+            rig.sample_of("vm-2", 0, {**disks, SeriesKey(CPU): 1.0}),
+            rig.sample_of("vm-2", 60, {SeriesKey(DISK, "a"): 8.0}),
+            rig.sample(300, 100, resource="vm-2"),
+            rig.sample(0, 50, tenant=rig.other_tenant),
+            rig.sample(0, 7, resource="vm-9", tenant=rig.other_tenant),
+        ]
+    )
+    owners = {
+        "vm-1": rig.tenant,
+        "vm-2": rig.tenant,
+        "vm-9": rig.other_tenant,
+        "vm-3": rig.tenant,
+    }
+    span = {"start": rig.start, "end": rig.start + timedelta(seconds=300)}
+    expected = {
+        "vm-1": {SeriesKey(CPU): pytest.approx(4.5)},
+        "vm-2": {
+            SeriesKey(CPU): 1.0,
+            SeriesKey(DISK, "a"): pytest.approx(6.0),
+            SeriesKey(DISK, "b:c"): 6.0,
+        },
+        "vm-9": {SeriesKey(CPU): 7.0},
+    }
+    assert rig.store.means(owners, {CPU, DISK}, **span) == expected
+    rig.roll_up(seconds=HOUR_S)
+    assert rig.store.means(owners, {CPU, DISK}, **span) == expected
+    only = rig.store.means({"vm-2": rig.tenant}, {CPU}, **span)
+    assert only == {"vm-2": {SeriesKey(CPU): 1.0}}
+    assert rig.store.means({"vm-9": rig.tenant}, {CPU}, **span) == {}
+    assert rig.store.means(owners, (), **span) == rig.store.means({}, {CPU}, **span) == {}
+    minute = {"start": rig.start + timedelta(seconds=60), "end": rig.start + timedelta(seconds=120)}
+    assert rig.store.means(owners, {CPU}, **minute) == {"vm-1": {SeriesKey(CPU): 2.5}}
+    many = {f"vm-{number}": rig.tenant for number in range(MAX_RESOURCES + 1)}
+    with pytest.raises(QueryTooLarge):
+        rig.store.means(many, {CPU}, **span)
+    with pytest.raises(ValueError, match="no id"):
+        rig.store.means({"vm'": rig.tenant}, {CPU}, **span)
+
+
 # -- tenants -----------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from compute.actions import images
 from compute.transfer import download
 from scloud.jobs import runner
 from scloud.jobs.models import Job
-from scloud.lib import destinations
+from scloud.lib import destinations, outgoing
 from scloud.lib.destinations import Destinations, networks
 from scloud.lib.errors import HostError
 from tests.compute.box import Box
@@ -113,7 +113,7 @@ def test_a_deadline_holds_for_a_body_that_drips(
 def test_headers_that_drip_end(
     serve: Callable[[Talk], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "ANSWER_S", 1.0)
+    monkeypatch.setattr(outgoing, "ANSWER_S", 1.0)
 
     def talk(peer: socket.socket, over: threading.Event) -> None:
         peer.recv(65536)
@@ -125,7 +125,7 @@ def test_headers_that_drip_end(
 def test_a_handshake_that_drips_ends(
     serve: Callable[[Talk], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "ANSWER_S", 1.0)
+    monkeypatch.setattr(outgoing, "ANSWER_S", 1.0)
 
     def talk(peer: socket.socket, over: threading.Event) -> None:
         # The beginning of a handshake record of 16 KB.
@@ -137,7 +137,7 @@ def test_a_handshake_that_drips_ends(
 def test_silence_ends(
     serve: Callable[[Talk], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(outgoing, "READ_TIMEOUT_S", 0.5)
 
     def talk(peer: socket.socket, over: threading.Event) -> None:
         head(peer, 1000)

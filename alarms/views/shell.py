@@ -1,0 +1,70 @@
+"""What the console shows of alarms on pages of other apps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from alarms.catalogue import Subject
+from alarms.queries.templates import template_of
+from alarms.views import alarms, templates
+from compute.models import VM
+from compute.views.vms import detail
+from scloud.web import nav, ui, verbs
+from scloud.web.http import ConsoleRequest
+
+
+def register() -> None:
+    """Called once when Django is ready."""
+    # Imported for their dialogs, before the URLs of VMs and external IPs are made.
+    assert alarms
+    assert templates
+    detail.register_fact("alarm_template", _template_fact)
+    detail.register_event_words(
+        {
+            "alarm.opened": gettext_lazy("Alarm opened"),
+            "alarm.acknowledged": gettext_lazy("Alarm acknowledged"),
+            "alarm.ended": gettext_lazy("Alarm ended"),
+            "vm.alarm_template_changed": gettext_lazy("Alarm template changed"),
+        }
+    )
+    nav.register(
+        nav.NavItem(
+            "monitoring", gettext_lazy("Alarms"), "alarm-list", "bell", "alarms.view_alarm", 10
+        )
+    )
+    nav.register(
+        nav.NavItem(
+            "monitoring",
+            gettext_lazy("Alarm templates"),
+            "alarm-template-list",
+            "bell-cog",
+            "alarms.view_template",
+            20,
+        )
+    )
+
+
+def _template_fact(request: ConsoleRequest, vm: VM) -> tuple[Any, Any] | None:
+    """The VM's alarm template, with the button that changes it."""
+    if not request.actor.allows("alarms.view_template"):
+        return None
+    template = template_of(Subject.VM, vm.pk)
+    shown: Any = _("None")
+    if template is not None:
+        shown = ui.link(template.name, reverse("alarm-template-detail", args=[template.pk]))
+    if request.actor.allows("alarms.change_vm_template"):
+        shown = format_html(
+            '{} <button type="button" class="link-btn small" hx-get="{}"'
+            ' hx-target="#dialog-slot" aria-haspopup="dialog"'
+            ' aria-label="{}">{}</button>',
+            shown,
+            verbs.url_of("vm", "change_alarm_template", vm.pk),
+            _("Modify alarm template"),
+            _("Change"),
+        )
+    return (_("Alarm template"), shown)

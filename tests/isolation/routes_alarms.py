@@ -1,0 +1,96 @@
+"""The URLs of alarms, and what the tests must know of each (see ``routes``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.isolation.known import Known, Write, own
+
+_RULE = {"metric": "cpu_usage_ratio", "threshold": 80}
+_RULE_FORM = {
+    "metric": "cpu_usage_ratio",
+    "device": "",
+    "comparison": "gt",
+    "threshold": "80 %",
+    "period_s": "300",
+    "count": "3",
+    "convergence": "once",
+    "severity": "warning",
+}
+_NAME = {"name": "renamed", "remark": "changed"}
+_EDIT = {**_NAME, "no_data_s": "900"}
+_VM = "alarms.change_vm_template"
+_EIP = "alarms.change_external_ip_template"
+
+
+def _template(verb: str, body: dict[str, Any] | None = None, sample: str = "template") -> Known:
+    return own(sample, f"alarms.{verb}", body)
+
+
+ALARM_API: dict[str, Known] = {
+    "api-alarm-list": Known(),
+    "api-alarm-detail": Known({"pk": "alarm"}),
+    "api-alarm-acknowledge": own("alarm", "alarms.acknowledge_alarm", {}),
+    "api-alarm-template-list": Known(
+        writes={"post": Write("alarms.create_alarm_template", {"name": "new", "rules": [_RULE]})}
+    ),
+    "api-alarm-template-detail": Known(
+        {"pk": "unused_template"},
+        {
+            "patch": Write("alarms.edit_alarm_template", {"name": "renamed"}),
+            "delete": Write("alarms.delete_alarm_template"),
+        },
+    ),
+    "api-alarm-template-rules": _template("add_alarm_rule", _RULE),
+    "api-alarm-template-rule-preview": _template("view_template", _RULE),
+    "api-alarm-template-copy": _template("copy_alarm_template", _NAME),
+    "api-alarm-template-make-default": _template(
+        "make_default_alarm_template", {}, "unused_template"
+    ),
+    "api-alarm-rule": Known(
+        {"pk": "alarm_rule"},
+        {
+            "put": Write("alarms.edit_alarm_rule", _RULE),
+            "delete": Write("alarms.remove_alarm_rule"),
+        },
+    ),
+    "api-vm-change-alarm-template": own("vm", _VM, {"template": "{unused_template}"}),
+    "api-external-ip-change-alarm-template": own("eip", _EIP, {"template": "{eip_template}"}),
+}
+
+ALARM_CONSOLE: dict[str, Known] = {
+    "alarm-list": Known(),
+    "alarm-acknowledge": own("alarm", "alarms.acknowledge_alarm"),
+    "alarm-batch-acknowledge": Known(
+        writes={"post": Write("alarms.acknowledge_alarm", {"ids": ["{alarm}"]})}
+    ),
+    "alarm-template-list": Known(),
+    "alarm-template-create": Known(
+        writes={
+            "post": Write(
+                "alarms.create_alarm_template",
+                {"name": "new", "subject": "vm", "no_data_s": "300", "remark": ""},
+            )
+        }
+    ),
+    "alarm-template-detail": Known({"pk": "template"}),
+    "alarm-template-preview": Known({"pk": "template"}),
+    "alarm-template-edit": _template("edit_alarm_template", _EDIT),
+    "alarm-template-copy": _template("copy_alarm_template", _NAME),
+    "alarm-template-make-default": _template("make_default_alarm_template", {}, "unused_template"),
+    "alarm-template-delete": _template("delete_alarm_template", {}, "unused_template"),
+    "alarm-rule-add": _template("add_alarm_rule", _RULE_FORM),
+    "alarm-rule-edit": own("alarm_rule", "alarms.edit_alarm_rule", _RULE_FORM),
+    "alarm-rule-remove": own("alarm_rule", "alarms.remove_alarm_rule"),
+    "alarm-rule-batch-remove": Known(
+        writes={"post": Write("alarms.remove_alarm_rule", {"ids": ["{alarm_rule}"]})}
+    ),
+    "vm-change-alarm-template": own("vm", _VM, {"template": "{unused_template}"}, "vm_id"),
+    "vm-batch-change-alarm-template": Known(
+        writes={"post": Write(_VM, {"ids": ["{vm}"], "template": "{unused_template}"})}
+    ),
+    "external-ip-change-alarm-template": own("eip", _EIP, {"template": "{eip_template}"}),
+    "external-ip-batch-change-alarm-template": Known(
+        writes={"post": Write(_EIP, {"ids": ["{eip}"], "template": "{eip_template}"})}
+    ),
+}
