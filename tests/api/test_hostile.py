@@ -24,6 +24,8 @@ from tests.budget import share
 from tests.compute.factories import PASSWORD, Platform, give_network, make_vm
 from tests.isolation.world import Rollback, changed, fingerprint, writes
 
+pytestmark = pytest.mark.unmeasured
+
 OrderOf = Callable[..., dict[str, Any]]
 
 # What people and programs have sent to other systems; each goes into every field.

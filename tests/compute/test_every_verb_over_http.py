@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pytest
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
@@ -28,6 +29,8 @@ from tests.compute.factories import PASSWORD
 from tests.compute.test_every_verb_in_every_state import VM_STATES, put, vm_with_disks
 
 __all__ = ["vm_with_disks"]
+
+pytestmark = pytest.mark.unmeasured
 
 HTMX: dict[str, Any] = {"HTTP_HX_REQUEST": "true"}
 # What is not a request of its own that could be refused: a page, a payment with its own rules

@@ -41,6 +41,7 @@ def _row(model: type[models.Model], owner: Caller) -> str:
     return owner.samples.get(kinds.get(str(model._meta.model_name), ""), "1")
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("role", [None, *Role])
 def test_tenants_users_and_strangers_are_sent_away(
     role: str | None, owner: Caller, colleague: Callable[..., Caller]

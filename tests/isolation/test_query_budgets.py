@@ -106,6 +106,7 @@ def write(found: dict[str, int], part: str) -> None:
     path.write_text(f"{head}QUERIES: dict[str, int] = {{\n{lines}}}\n")
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("part", ["console", "api", "admin"])
 def test_a_page_costs_what_the_table_says_however_many_rows_there_are(
     part: str, world: World, owner: Caller, administrator: Client

@@ -88,11 +88,17 @@ Counts = dict[str, tuple[int, ...]]
 
 
 def writes() -> Counts:
-    """Return how many rows this transaction has written so far, taken back or not, by table."""
+    """Return how many rows this transaction has written so far, taken back or not, by table.
+
+    The figures of ``pg_stat_xact_user_tables``, which takes four times as long.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_xact_user_tables "
-            "WHERE n_tup_ins + n_tup_upd + n_tup_del > 0"
+            "SELECT * FROM (SELECT relname, pg_stat_get_xact_tuples_inserted(oid) AS ins, "
+            "pg_stat_get_xact_tuples_updated(oid) AS upd, "
+            "pg_stat_get_xact_tuples_deleted(oid) AS del FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace) AS counted "
+            "WHERE ins + upd + del > 0"
         )
         return {str(name): tuple(counts) for name, *counts in cursor.fetchall()}
 
