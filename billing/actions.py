@@ -42,9 +42,10 @@ def recharge(
 ) -> LedgerTransaction:
     """Put money into the account of ``actor.tenant``: cash, or a gift of the platform.
 
-    Administrators only; on a demonstration installation tenants may recharge themselves. ``key``
-    names the cause: a form sent twice recharges once. Raises InvalidInput for an amount that is
-    not above 0 or has too many decimals, Forbidden.
+    On a demonstration installation tenants may recharge themselves; administrators enter top-ups
+    by :mod:`billing.topping_up`, with their receipt. ``key`` names the cause: a form sent twice
+    recharges once. Raises InvalidInput for an amount that is not above 0 or has too many decimals,
+    Forbidden.
     """
     if not actor.is_platform and not (settings.SCLOUD_DEMO and not gift):
         raise Forbidden(
@@ -53,7 +54,7 @@ def recharge(
         )
     if actor.tenant is None:
         raise InvalidInput(_("Specify a tenant."), code="tenant_missing", field="tenant")
-    minor = _money(amount)
+    minor = money.checked_minor(amount, MAX_RECHARGE)
     account = ledger.lock_account(actor.tenant)
     before = money.show(account.balance_minor)
     cause = f"recharge:{actor.tenant.pk}:{key or uuid4()}"
@@ -82,26 +83,6 @@ def recharge(
         data={"amount": money.show(minor), "currency": money.currency(), "gift": gift},
     )
     return moved
-
-
-def _money(amount: Decimal) -> int:
-    if not amount.is_finite() or not 0 < amount <= MAX_RECHARGE:
-        raise InvalidInput(
-            _("The amount must be greater than 0 and at most %(limit)s.") % {"limit": MAX_RECHARGE},
-            code="amount_out_of_range",
-            field="amount",
-            numbers={"max": str(MAX_RECHARGE)},
-        )
-    try:
-        return money.to_minor(amount)
-    except ValueError:
-        raise InvalidInput(
-            _("The amount can have at most %(decimals)s decimals.")
-            % {"decimals": money.decimals()},
-            code="amount_too_exact",
-            field="amount",
-            numbers={"decimals": money.decimals()},
-        ) from None
 
 
 @action("billing.renew_resource")

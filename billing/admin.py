@@ -17,11 +17,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from billing import actions, money, pricelock
+from billing import actions, money, pricelock, topping_up
 from billing.models import (
     Account,
+    BillingSettings,
     Charge,
     Discount,
+    GiftLot,
     HeldHour,
     LedgerEntry,
     LedgerTransaction,
@@ -35,6 +37,8 @@ from billing.models import (
     ReplayDifference,
     ReplayRun,
     Subscription,
+    TopUp,
+    TopUpStatus,
 )
 from billing.pricelists import next_version
 from scloud.lib.errors import ScloudError
@@ -232,15 +236,38 @@ class DiscountForm(forms.ModelForm[Discount]):
 # --- accounts
 
 
-class RechargeForm(forms.Form):
-    """An amount with a note. ``key`` keeps a form sent twice from recharging twice."""
+class TopUpForm(forms.Form):
+    """What was received, or a gift. ``key`` keeps a form sent twice from counting twice."""
 
     amount = PlainDecimalField(label=_("Amount"))
+    receipt = forms.CharField(
+        label=_("Receipt number"),
+        max_length=60,
+        required=False,
+        help_text=_("Of the payment. Required except for gifts; each is entered once."),
+    )
     gift = forms.BooleanField(
         label=_("As a gift"), required=False, help_text=_("Spent first. Not paid out.")
     )
-    remark = forms.CharField(label=_("Note"), max_length=300)
+    valid_until = forms.DateField(
+        label=_("Gift valid until"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        input_formats=["%Y-%m-%d"],
+        help_text=_("The last day. What is left then is taken back. Empty: for ever."),
+    )
+    remark = forms.CharField(label=_("Note"), max_length=200)
     key = forms.CharField(widget=forms.HiddenInput, max_length=40)
+
+
+class GiftInline(ReadOnlyInline):
+    """Gifts with a last day; others have no row."""
+
+    model = GiftLot
+    fields = ("granted", "left", "expires_at", "created_at")
+    readonly_fields = fields
+    granted = _amount("granted_minor", _("granted"))
+    left = _amount("left_minor", _("left"))
 
 
 class TransactionInline(ReadOnlyInline):
@@ -269,7 +296,7 @@ class AccountAdmin(BooksAdmin):
     list_select_related = ("tenant",)
     fields = ("tenant", "cash", "gift", "auto_renew", "created_at", "recharge_link")
     readonly_fields = fields
-    inlines = (TransactionInline,)
+    inlines = (GiftInline, TransactionInline)
     cash = _amount("cash_minor", _("cash"))
     gift = _amount("gift_minor", _("gift"))
 
@@ -309,17 +336,21 @@ class AccountAdmin(BooksAdmin):
 
     def recharge_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         account = get_object_or_404(Account.objects.select_related("tenant"), pk=object_id)
-        form = RechargeForm(request.POST or None, initial={"key": str(uuid4())})
+        form = TopUpForm(request.POST or None, initial={"key": str(uuid4())})
         if request.method == "POST" and form.is_valid():
             try:
-                moved = actions.recharge(
+                top_up = topping_up.enter_top_up(
                     actor=administrator(request, account.tenant), **form.cleaned_data
                 )
             except ScloudError as error:
                 form.add_error(error.field if error.field in form.fields else None, error.message)
             else:
-                text = _("%(amount)s %(currency)s were added to %(tenant)s.") % {
-                    "amount": money.show(moved.amount_minor),
+                text = (
+                    _("%(amount)s %(currency)s were added to %(tenant)s.")
+                    if top_up.status == TopUpStatus.BOOKED
+                    else _("%(amount)s %(currency)s for %(tenant)s await a second administrator.")
+                ) % {
+                    "amount": money.show(top_up.amount_minor),
                     "currency": money.currency(),
                     "tenant": account.tenant,
                 }
@@ -337,6 +368,78 @@ class AccountAdmin(BooksAdmin):
             "form": form,
         }
         return TemplateResponse(request, "billing/admin/recharge.html", context)
+
+
+@admin.register(TopUp)
+class TopUpAdmin(BooksAdmin):
+    """What administrators entered; those above the limit with approve and reject."""
+
+    list_display = (
+        "id",
+        "tenant",
+        "amount",
+        "gift",
+        "receipt",
+        "remark",
+        "status",
+        "entered_by",
+        "created_at",
+    )
+    list_filter = ("status", "gift", "tenant")
+    list_select_related = ("tenant", "entered_by")
+    search_fields = ("id", "receipt", "remark", "tenant__name")
+    date_hierarchy = "created_at"
+    fields = (
+        *list_display,
+        "gift_expires_at",
+        "decided_by",
+        "decided_at",
+        "answer",
+        "transaction",
+    )
+    readonly_fields = fields
+    amount = _amount("amount_minor", _("amount"))
+    change_form_template = "billing/admin/top_up.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.decide_view)
+        own = path("<path:object_id>/decide/", view, name="billing_topup_decide")
+        return [own, *super().get_urls()]
+
+    def decide_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Book or reject one top-up with an answer."""
+        row = get_object_or_404(TopUp.objects.select_related("tenant"), pk=object_id)
+        if request.method == "POST" and ({"approve", "reject"} & request.POST.keys()):
+            try:
+                decided = topping_up.decide_top_up(
+                    actor=administrator(request, row.tenant),
+                    top_up=row,
+                    approve="approve" in request.POST,
+                    answer=request.POST.get("answer", "").replace("\x00", ""),
+                )
+            except ScloudError as error:
+                self.message_user(request, error.message, messages.ERROR)
+            else:
+                self.message_user(request, f"{decided.pk}: {decided.get_status_display()}")
+        return HttpResponseRedirect(reverse("admin:billing_topup_change", args=[row.pk]))
+
+
+@admin.register(BillingSettings)
+class BillingSettingsAdmin(ModelAdmin):
+    """The settings of billing: one row, always there."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Go straight to the one row."""
+        BillingSettings.objects.get_or_create(pk=1)
+        return HttpResponseRedirect(reverse("admin:billing_billingsettings_change", args=[1]))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 # --- the books

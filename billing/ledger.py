@@ -1,14 +1,19 @@
 """Moving money. Everything here runs inside the caller's transaction, on a locked account."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
-from django.db.models import BigIntegerField, F, OuterRef, Subquery, Sum
+from django.db.models import BigIntegerField, Count, F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext as _
 
 from billing import money, pricelock
 from billing.models import (
     Account,
+    GiftLot,
+    GiftMove,
     LedgerEntry,
     LedgerTransaction,
     Order,
@@ -17,13 +22,18 @@ from billing.models import (
 )
 from billing.pricing import split_gift
 from scloud.lib.errors import InsufficientBalance
+from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
+
+# Who does what nobody asked for, as in the log.
+PLATFORM: Final = Actor.system(None).label
 
 _COUNTERPART = {
     TransactionKind.RECHARGE: Pocket.FUNDING,
     TransactionKind.GIFT: Pocket.PROMOTION,
     TransactionKind.DEDUCTION: Pocket.REVENUE,
     TransactionKind.REFUND: Pocket.REVENUE,
+    TransactionKind.EXPIRY: Pocket.PROMOTION,
 }
 
 
@@ -96,11 +106,18 @@ def post(
     actor: str,
     order: Order | None = None,
     note: str = "",
+    expires_at: datetime | None = None,
+    returns: Mapping[str, int] | None = None,
+    lapsed: GiftLot | None = None,
 ) -> LedgerTransaction | None:
     """Change a locked account's balances and write down why; None if nothing moves.
 
     ``cash_minor`` and ``gift_minor`` are the signed changes. The unique ``key`` names the cause:
     a second posting for the same cause fails with IntegrityError and takes its transaction along.
+
+    A gift may have an instant at which it ``expires_at``. Of gifts the one that expires next is
+    spent first. ``returns`` says which orders' gift money comes back, so that it does to the gifts
+    it came from; ``lapsed`` is the gift that is taken back.
     """
     if cash_minor == 0 and gift_minor == 0:
         return None
@@ -135,7 +152,89 @@ def post(
             if amount
         ]
     )
+    if gift_minor:
+        _move_lots(account, moved, gift_minor, expires_at, returns or {}, lapsed)
     return moved
+
+
+def _move_lots(
+    account: Account,
+    moved: LedgerTransaction,
+    gift_minor: int,
+    expires_at: datetime | None,
+    returns: Mapping[str, int],
+    lapsed: GiftLot | None,
+) -> None:
+    """Write down what a transaction does to gifts with expiry."""
+    tenant_id = account.tenant_id
+    moves: list[GiftMove] = []
+
+    def move(lot: GiftLot, amount: int, order_id: str | None) -> None:
+        GiftLot.objects.filter(pk=lot.pk).update(left_minor=F("left_minor") + amount)
+        moves.append(
+            GiftMove(
+                lot=lot,
+                tenant_id=tenant_id,
+                transaction=moved,
+                order_id=order_id,
+                amount_minor=amount,
+            )
+        )
+
+    if lapsed is not None:
+        move(lapsed, gift_minor, None)
+    elif gift_minor < 0:
+        need = -gift_minor
+        for lot in GiftLot.objects.filter(account=account, left_minor__gt=0):
+            part = min(need, lot.left_minor)
+            move(lot, -part, moved.order_id)
+            need -= part
+            if not need:
+                break
+    elif expires_at is not None:
+        lot = GiftLot.objects.create(
+            account=account,
+            tenant_id=tenant_id,
+            granted_minor=gift_minor,
+            left_minor=0,
+            expires_at=expires_at,
+        )
+        move(lot, gift_minor, None)
+    for order_id, amount in returns.items():
+        rest = amount
+        # To the gift that lasts longest first.
+        spent = (
+            GiftLot.objects.filter(moves__order=order_id)
+            .annotate(used=-Sum("moves__amount_minor", filter=Q(moves__order=order_id)))
+            .order_by("-expires_at", "-pk")
+        )
+        for lot in spent:
+            part = min(rest, lot.used)
+            if part > 0:
+                move(lot, part, order_id)
+                rest -= part
+    GiftMove.objects.bulk_create(moves)
+
+
+def expire_gifts(account: Account, at: datetime) -> int:
+    """Take back what is left of gifts that have expired at ``at``; return how much, minor units.
+
+    What comes back of an order after its gift has expired is taken back then.
+    """
+    total = 0
+    lots = GiftLot.objects.filter(account=account, left_minor__gt=0, expires_at__lte=at)
+    for lot in lots.annotate(number=Count("moves")):
+        post(
+            account,
+            TransactionKind.EXPIRY,
+            cash_minor=0,
+            gift_minor=-lot.left_minor,
+            key=f"gift:{lot.pk}:{lot.number}",
+            actor=PLATFORM,
+            lapsed=lot,
+        )
+        total += lot.left_minor
+    return total
 
 
 @dataclass(frozen=True)
@@ -159,10 +258,21 @@ def imbalances(tenant: Tenant) -> list[Imbalance]:
         found = entries.filter(**pocket).values("tenant").annotate(total=Sum("amount_minor"))
         return Coalesce(Subquery(found.values("total")), 0, output_field=BigIntegerField())
 
+    lots = (
+        GiftLot.objects.filter(tenant=OuterRef("pk"))
+        .order_by()
+        .values("tenant")
+        .annotate(total=Sum("left_minor"))
+    )
     row = (
         Account.objects.filter(tenant=tenant)
-        .annotate(cash=total(pocket=Pocket.CASH), gift=total(pocket=Pocket.GIFT), all=total())
-        .values("cash_minor", "gift_minor", "cash", "gift", "all")
+        .annotate(
+            cash=total(pocket=Pocket.CASH),
+            gift=total(pocket=Pocket.GIFT),
+            all=total(),
+            lots=Coalesce(Subquery(lots.values("total")), 0, output_field=BigIntegerField()),
+        )
+        .values("cash_minor", "gift_minor", "cash", "gift", "all", "lots")
         .first()
     )
     if row is None:
@@ -171,6 +281,8 @@ def imbalances(tenant: Tenant) -> list[Imbalance]:
         (Pocket.CASH.value, row["cash_minor"], row["cash"]),
         (Pocket.GIFT.value, row["gift_minor"], row["gift"]),
         ("all", 0, row["all"]),
+        # Gifts with expiry are a part of the gift balance.
+        ("gifts with expiry", min(row["lots"], row["gift_minor"]), row["lots"]),
     ]
     return [
         Imbalance(tenant.pk, pocket, cached, summed)

@@ -5,8 +5,10 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from billing import pricing
+from scloud.lib.errors import InvalidInput
 
 
 def currency() -> str:
@@ -38,3 +40,26 @@ def from_minor(minor: int) -> Decimal:
 def show(minor: int) -> str:
     """Minor units as plain text for error numbers and logs, such as ``12.30``."""
     return str(from_minor(minor))
+
+
+def checked_minor(amount: Decimal, most: Decimal) -> int:
+    """An amount that somebody typed, in minor units.
+
+    Raises InvalidInput where it is not above 0, above ``most``, or has too many decimals.
+    """
+    if not amount.is_finite() or not 0 < amount <= most:
+        raise InvalidInput(
+            _("The amount must be greater than 0 and at most %(limit)s.") % {"limit": most},
+            code="amount_out_of_range",
+            field="amount",
+            numbers={"max": str(most)},
+        )
+    try:
+        return to_minor(amount)
+    except ValueError:
+        raise InvalidInput(
+            _("The amount can have at most %(decimals)s decimals.") % {"decimals": decimals()},
+            code="amount_too_exact",
+            field="amount",
+            numbers={"decimals": decimals()},
+        ) from None

@@ -78,6 +78,9 @@ def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
     """
     amounts = [entry.amount_minor for entry in draft.charges]
     total = sum(amounts)
+    if account.gift_minor:
+        # Nobody pays with a gift that the sweep has not taken back yet.
+        ledger.expire_gifts(account, now)
     gift, cash = ledger.take(account, total)
     order: Order = Order.objects.create(
         tenant_id=account.tenant_id,
@@ -268,6 +271,11 @@ def give_back(
             for line in entry.used
         ]
     )
+    returns: dict[str, int] = {}
+    for entry, (part, _) in zip(refunds, splits, strict=True):
+        if part:
+            paid_by = entry.charge.order_id
+            returns[paid_by] = returns.get(paid_by, 0) + part
     ledger.post(
         account,
         TransactionKind.REFUND,
@@ -277,6 +285,7 @@ def give_back(
         actor=actor,
         order=order,
         note=reason,
+        returns=returns,
     )
     return order
 

@@ -13,11 +13,14 @@ from billing import catalog, ledger, money, pricing
 from billing.models import (
     Account,
     Charge,
+    GiftLot,
     HeldHour,
     Order,
     ReplayRun,
     Subscription,
     SubscriptionStatus,
+    TopUp,
+    TopUpStatus,
 )
 from billing.pricing import Held, Method, PriceBook, period_end
 from billing.quotes import items_of
@@ -50,6 +53,7 @@ class Overview:
     spent: Decimal
     forecast: Decimal
     by_tag: list[tuple[str, Decimal]] = field(default_factory=list)
+    gifts: list[tuple[Decimal, datetime]] = field(default_factory=list)
 
     @property
     def cash(self) -> Decimal:
@@ -81,7 +85,14 @@ def overview(tenant: Tenant, *, with_tags: bool = True) -> Overview:
         spent=spent,
         forecast=spent + due_until(tenant, month.end, now),
         by_tag=cost_by_tag(tenant, month) if with_tags else [],
+        gifts=gifts(tenant.pk, now),
     )
+
+
+def gifts(tenant_id: str, now: datetime) -> list[tuple[Decimal, datetime]]:
+    """What is left of gifts that expire, and when they do, the next first."""
+    lots = GiftLot.objects.filter(tenant=tenant_id, left_minor__gt=0, expires_at__gt=now)
+    return [(money.from_minor(lot.left_minor), lot.expires_at) for lot in lots]
 
 
 def spent_in(tenant: Tenant, month: Month) -> Decimal:
@@ -272,12 +283,13 @@ REPLAY_LATE: Final = timedelta(hours=26)
 
 
 def books() -> dict[str, Any]:
-    """The last replay that was finished, for the operators' front page.
+    """The last replay that was finished, and top-ups that wait, for the operators' front page.
 
     ``late`` is True where the night before has not been replayed, although it should have been.
     """
     last = ReplayRun.objects.filter(finished_at__isnull=False).order_by("-end").first()
     return {
+        "waiting": TopUp.objects.filter(status=TopUpStatus.PENDING).count(),
         "last": last,
         "late": last is not None and timezone.now() - last.end > REPLAY_LATE,
     }

@@ -35,11 +35,19 @@ class MinorUnitsField(serializers.Field[int, str, str, Any]):
         return money.show(value)
 
 
+class GiftShape(serializers.Serializer[Any]):
+    """What is left of a gift, and when it expires."""
+
+    left = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+
+
 class AccountSerializer(ShownSerializer[Account]):
     """The balances of the tenant, and whether what it buys renews by itself.
 
     ``auto_renew`` is the tenant's choice, null where it leaves that to the platform;
-    ``renews_by_default`` is what comes of it.
+    ``renews_by_default`` is what comes of it. ``gifts`` are the parts of the gift balance that
+    expire, the next first.
     """
 
     currency = serializers.SerializerMethodField()
@@ -47,10 +55,26 @@ class AccountSerializer(ShownSerializer[Account]):
     gift = MinorUnitsField(source="gift_minor")
     balance = MinorUnitsField(source="balance_minor")
     renews_by_default = serializers.BooleanField()
+    gifts = serializers.SerializerMethodField()
 
     class Meta:
         model = Account
-        fields = ("currency", "cash", "gift", "balance", "auto_renew", "renews_by_default")
+        fields = (
+            "currency",
+            "cash",
+            "gift",
+            "balance",
+            "gifts",
+            "auto_renew",
+            "renews_by_default",
+        )
+
+    @extend_schema_field(GiftShape(many=True))
+    def get_gifts(self, account: Account) -> Any:
+        """Gifts that expire."""
+        found = queries.gifts(account.tenant_id, timezone.now())
+        shown = [{"left": str(left), "expires_at": at} for left, at in found]
+        return GiftShape(shown, many=True).data
 
     def get_currency(self, account: Account) -> str:
         """The currency of all figures."""

@@ -1,5 +1,5 @@
 """What time does to subscriptions: renew what is due, expire what is not paid, hand over the late,
-collect what ended without having paid for all that it held.
+collect what ended without having paid for all that it held, take back gifts that expired.
 
 The reconciler calls :func:`run` again and again. Every subscription is looked at in a transaction
 of its own and under the account's lock, so sweeps may overlap, stop anywhere and be repeated.
@@ -14,7 +14,7 @@ from typing import Final
 from django.utils import timezone
 
 from billing import services
-from billing.models import HeldHour, Subscription, SubscriptionStatus
+from billing.models import GiftLot, HeldHour, Subscription, SubscriptionStatus
 from scloud.jobs.rows import Rota, each
 from scloud.lib.errors import InsufficientBalance, ScloudError
 from scloud.recovery import freezing
@@ -27,16 +27,18 @@ BATCH: Final = 500
 _due = Rota("paid_until", BATCH)
 _late = Rota("expired_at", BATCH)
 _owing = Rota("ended_at", BATCH)
+_lapsing = Rota("expires_at", BATCH)
 
 
 @dataclass
 class SweepReport:
-    """Resource ids by what was done to them."""
+    """Resource ids by what was done to them; tenants whose gifts have expired."""
 
     renewed: list[str] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
     overdue: list[str] = field(default_factory=list)
     collected: list[str] = field(default_factory=list)
+    gifts: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
@@ -76,6 +78,19 @@ def run(now: datetime | None = None) -> SweepReport:
                 pk__in=HeldHour.objects.filter(charge=None).values("subscription"),
             )
         )
+        lapsing = (
+            []
+            if frozen
+            else _lapsing.take(
+                GiftLot.objects.select_related("tenant").filter(
+                    left_minor__gt=0, expires_at__lte=at
+                )
+            )
+        )
+
+    def take_back(lot: GiftLot) -> None:
+        if services.expire_gifts(tenant=lot.tenant, now=at):
+            report.gifts.append(lot.tenant_id)
 
     def collect(subscription: Subscription) -> None:
         if services.collect(
@@ -95,6 +110,7 @@ def run(now: datetime | None = None) -> SweepReport:
     done = each(due, partial(_renew_or_expire, at=at, report=report, frozen=frozen), "a renewal")
     done += each(late, hand_over, "handing over what stayed expired")
     done += each(owing, collect, "collecting for hours held at a larger size")
+    each(lapsing, take_back, "a gift that expired")
     gone_through = {row.pk for row in done}
     looked_at = [*due, *late, *owing]
     report.failed += [row.resource_id for row in looked_at if row.pk not in gone_through]

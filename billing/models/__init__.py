@@ -1,6 +1,14 @@
 """Tables of billing: prices, the ledger, orders and subscriptions, quotas, replays."""
 
-from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, Pocket, TransactionKind
+from billing.models.ledger import (
+    Account,
+    GiftLot,
+    GiftMove,
+    LedgerEntry,
+    LedgerTransaction,
+    Pocket,
+    TransactionKind,
+)
 from billing.models.orders import (
     Charge,
     HeldHour,
@@ -22,12 +30,16 @@ from billing.models.quotas import (
     QuotaRequestStatus,
 )
 from billing.models.replays import ReplayDifference, ReplayRun
+from billing.models.topups import BillingSettings, TopUp, TopUpStatus
 
 __all__ = [
     "DEFAULT_LIMITS",
     "Account",
+    "BillingSettings",
     "Charge",
     "Discount",
+    "GiftLot",
+    "GiftMove",
     "HeldHour",
     "LedgerEntry",
     "LedgerTransaction",
@@ -49,5 +61,7 @@ __all__ = [
     "ReplayRun",
     "Subscription",
     "SubscriptionStatus",
+    "TopUp",
+    "TopUpStatus",
     "TransactionKind",
 ]

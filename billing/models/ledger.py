@@ -70,6 +70,7 @@ class TransactionKind(models.TextChoices):
     GIFT = "gift", _("Gift")
     DEDUCTION = "deduction", _("Deduction")
     REFUND = "refund", _("Refund")
+    EXPIRY = "expiry", _("Gift expired")
 
 
 class LedgerTransaction(models.Model):
@@ -151,3 +152,79 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pocket} {self.amount_minor:+d}"
+
+
+class GiftLot(models.Model):
+    """A gift with a date after which what is left of it is taken back.
+
+    ``left_minor`` is the sum of its moves, kept here so that nobody has to add them up. Gifts
+    without a date have no lot: they are what the gift balance holds beyond the lots.
+    """
+
+    account = models.ForeignKey(
+        Account, models.PROTECT, verbose_name=_("account"), related_name="gift_lots"
+    )
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    granted_minor = models.BigIntegerField(_("granted (minor units)"))
+    left_minor = models.BigIntegerField(_("left (minor units)"))
+    expires_at = models.DateTimeField(_("expires"))
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    objects: ClassVar[models.Manager["GiftLot"]] = TenantManager()
+
+    class Meta:
+        verbose_name = _("gift with expiry")
+        verbose_name_plural = _("gifts with expiry")
+        ordering = ["expires_at", "id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(left_minor__gte=0, left_minor__lte=models.F("granted_minor")),
+                name="gift_lot_left",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["account", "expires_at"],
+                condition=models.Q(left_minor__gt=0),
+                name="gift_lot_with_money",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"gift until {self.expires_at:%F %T}"
+
+
+class GiftMove(models.Model):
+    """What a transaction moved of a gift with expiry. Never updated, never deleted.
+
+    Positive for what was granted or came back. ``order`` is the order that spent it, also where it
+    came back from there.
+    """
+
+    lot = models.ForeignKey(GiftLot, models.PROTECT, verbose_name=_("gift"), related_name="moves")
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    transaction = models.ForeignKey(
+        LedgerTransaction,
+        models.PROTECT,
+        verbose_name=_("transaction"),
+        related_name="gift_moves",
+    )
+    order = models.ForeignKey(
+        "billing.Order", models.PROTECT, verbose_name=_("order"), null=True, related_name="+"
+    )
+    amount_minor = models.BigIntegerField(_("amount (minor units)"))
+
+    objects: ClassVar[models.Manager["GiftMove"]] = TenantManager()
+
+    class Meta:
+        verbose_name = _("move of a gift")
+        verbose_name_plural = _("moves of gifts")
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(amount_minor=0), name="gift_move_moves_something"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.transaction_id}: {self.amount_minor}"

@@ -13,6 +13,7 @@ from billing.services.holding import collect
 from billing.services.refunding import EndQuote, quote_end, refund_failed, refund_unused
 from billing.services.renewing import (
     expire_due,
+    expire_gifts,
     mark_overdue,
     quote_renewal,
     renew,
@@ -37,6 +38,7 @@ __all__ = [
     "cancel_upgrade",
     "collect",
     "expire_due",
+    "expire_gifts",
     "mark_overdue",
     "purchase",
     "quote",

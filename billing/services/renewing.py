@@ -172,6 +172,23 @@ def mark_overdue(
     return True
 
 
+@transaction.atomic
+def expire_gifts(*, tenant: Tenant, now: datetime) -> int:
+    """Take back what is left of a tenant's gifts that expired; return how much, minor units."""
+    with scope(tenant=tenant):
+        account = ledger.lock_account(tenant)
+        taken = ledger.expire_gifts(account, now)
+        if taken:
+            emit(
+                tenant_id=tenant.pk,
+                kind="billing.gift_expired",
+                resource_kind="account",
+                resource_id=tenant.pk,
+                data={"amount": money.show(taken), "currency": money.currency()},
+            )
+    return taken
+
+
 @dataclass(frozen=True)
 class Renewal:
     """More time for one resource, priced at ``now``: [``begin``, ``end``) and hours held before."""

@@ -54,14 +54,19 @@ def test_recharging_goes_through_the_action(root: Client, tenant: Tenant) -> Non
     url = open_account(root, tenant)
     listed = root.get(reverse("admin:billing_account_changelist")).content.decode()
     assert tenant.name in listed
-    sent = {"amount": "100", "remark": "Invoice 7", "key": key_of(root, url)}
+    sent = {
+        "amount": "100",
+        "receipt": "R-7",
+        "remark": "Invoice 7",
+        "key": key_of(root, url),
+    }
     assert root.post(url, sent).status_code == 302
     again = root.post(url, sent)
     assert again.status_code == 200
     assert "already been made" in again.content.decode()
     assert balances(tenant) == (10000, 0)
     with scopes_disabled():
-        assert Operation.objects.get(succeeded=True).verb == "billing.recharge"
+        assert Operation.objects.get(succeeded=True).verb == "platform.enter_top_up"
     page = root.get(reverse("admin:billing_account_change", args=[tenant.pk])).content.decode()
     assert "Invoice 7" in page
 
@@ -69,7 +74,7 @@ def test_recharging_goes_through_the_action(root: Client, tenant: Tenant) -> Non
 @pytest.mark.parametrize("amount", ["0", "-5", "0.001", "abc", ""])
 def test_a_senseless_recharge_is_refused(root: Client, tenant: Tenant, amount: str) -> None:
     url = open_account(root, tenant)
-    response = root.post(url, {"amount": amount, "remark": "x", "key": "k"})
+    response = root.post(url, {"amount": amount, "receipt": "R", "remark": "x", "key": "k"})
     assert response.status_code == 200
     assert "errorlist" in response.content.decode()
     assert balances(tenant) == (0, 0)
