@@ -85,13 +85,13 @@ def overview(tenant: Tenant, *, with_tags: bool = True) -> Overview:
         spent=spent,
         forecast=spent + due_until(tenant, month.end, now),
         by_tag=cost_by_tag(tenant, month) if with_tags else [],
-        gifts=gifts(tenant, now),
+        gifts=gifts(tenant.pk, now),
     )
 
 
-def gifts(tenant: Tenant, now: datetime) -> list[tuple[Decimal, datetime]]:
+def gifts(tenant_id: str, now: datetime) -> list[tuple[Decimal, datetime]]:
     """What is left of gifts that expire, and when they do, the next first."""
-    lots = GiftLot.objects.filter(tenant=tenant, left_minor__gt=0, expires_at__gt=now)
+    lots = GiftLot.objects.filter(tenant=tenant_id, left_minor__gt=0, expires_at__gt=now)
     return [(money.from_minor(lot.left_minor), lot.expires_at) for lot in lots]
 
 

@@ -72,7 +72,7 @@ class AccountSerializer(ShownSerializer[Account]):
     @extend_schema_field(GiftShape(many=True))
     def get_gifts(self, account: Account) -> Any:
         """Gifts that expire."""
-        found = queries.gifts(account.tenant, timezone.now())
+        found = queries.gifts(account.tenant_id, timezone.now())
         shown = [{"left": str(left), "expires_at": at} for left, at in found]
         return GiftShape(shown, many=True).data
 

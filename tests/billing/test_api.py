@@ -44,6 +44,7 @@ def test_the_account_is_shown_in_currency_units(console: Client, bought: Order) 
         "cash": "880.00",
         "gift": "0.00",
         "balance": "880.00",
+        "gifts": [],
         "auto_renew": None,
         "renews_by_default": True,
     }

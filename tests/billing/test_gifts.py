@@ -59,7 +59,7 @@ def test_the_life_of_gifts(
     give(50, TENTH)
     fund(tenant, gift="15")
     assert balances(tenant) == (0, 8500)
-    assert queries.gifts(tenant, MAY) == [
+    assert queries.gifts(tenant.pk, MAY) == [
         (Decimal("50.00"), LAPSED),
         (Decimal("20.00"), LAPSED + timedelta(days=10)),
     ]

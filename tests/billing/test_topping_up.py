@@ -70,8 +70,8 @@ def test_a_receipt_is_booked_once_and_stands_in_the_books(
     )
     assert refused(**enter, amount=Decimal(1)) == "receipt_missing"
     assert refused(**enter, amount=Decimal("10000000.01"), receipt="R-3") == "amount_out_of_range"
-    day = {"valid_until": date(2020, 1, 1)}
-    assert refused(**enter, amount=Decimal(1), receipt="R-3", **day) == "only_gifts_expire"
+    said = refused(**enter, amount=Decimal(1), receipt="R-3", valid_until=date(2020, 1, 1))
+    assert said == "only_gifts_expire"
     for wrong in (date(2020, 1, 1), date.max):
         said = refused(**enter, amount=Decimal(1), gift=True, valid_until=wrong)
         assert said == "date_out_of_range"
