@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tests.bench import (
+    alarms,
     create,
     download,
     fairness,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "download": download.run,
     "screen": screen.run,
     "metrics": metrics.run,
+    "alarms": alarms.run,
 }
 
 INTRODUCTION = """\
@@ -78,6 +80,8 @@ HOW = """\
 - **metrics**: hosts in memory that answer at once, so what is measured is the collector's own work
   and the store's; the memory is the peak of the whole process. Then the same samples into both
   engines in turns, on this machine beside the benchmark.
+- **alarms**: samples as for metrics, written into PostgreSQL; then one call of the sweep, with the
+  question to the store, the comparison and the writing of what opens.
 - **screen**: the same flood of bytes through the proxy and through websockify in turns.
 """.splitlines()
 
