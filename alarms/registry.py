@@ -9,13 +9,17 @@ from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
 from alarms.actions import defaults
+from alarms.models import NotificationGroup, Webhook
 from alarms.queries import platform
 from alarms.queries import verbs as verb_queries
 from alarms.queries.engine import metrics_store
+from alarms.rules import refusals as reasons
 from alarms.rules.operators import Thresholds
-from alarms.rules.refusals import alarm_refusal, rule_refusal, template_refusal
-from alarms.sweeps import binding, evaluating, keeping, presence, settling
-from alarms.verbs import alarms, templates
+from alarms.sweeps import binding, evaluating, keeping, notifying, presence, settling
+from alarms.tasks import notify
+from alarms.transitions.alarms import listen
+from alarms.transitions.notices import write_down
+from alarms.verbs import alarms, notices, templates
 from alarms.views import charts, exposition, recent, shell
 from compute.views.vms.detail import Section, register_section
 from compute.views.vms.list import register_column
@@ -24,7 +28,7 @@ from scloud.adminsite.panels import Panel
 from scloud.jobs import periodic
 from scloud.jobs.periodic import Lane
 from scloud.resources import kinds
-from scloud.tenancy import welcome
+from scloud.tenancy import sealed, welcome
 from scloud.verbs import actions, refusals
 from scloud.web import dashboard, probes
 
@@ -40,12 +44,20 @@ def register_all() -> None:
     )
     # Imported for what they declare.
     assert alarms
+    assert notices
     assert templates
     assert verb_queries
     actions.load("alarms.actions")
-    refusals.register("alarm", alarm_refusal)
-    refusals.register("alarm_template", template_refusal)
-    refusals.register("alarm_rule", rule_refusal)
+    refusals.register("alarm", reasons.alarm_refusal)
+    refusals.register("alarm_template", reasons.template_refusal)
+    refusals.register("alarm_rule", reasons.rule_refusal)
+    refusals.register("contact", reasons.contact_refusal)
+    refusals.register("notification_group", reasons.group_refusal)
+    refusals.register("webhook", reasons.webhook_refusal)
+    refusals.register("silence", reasons.silence_refusal)
+    notify.register_handlers()
+    listen(write_down)
+    sealed.register(Webhook, "sealed_url", "sealed_secret")
     shell.register()
     kinds.register(
         kinds.Kind(
@@ -56,6 +68,17 @@ def register_all() -> None:
             icon="bell-cog",
             url_name="alarm-template-detail",
             view_permission="alarms.view_template",
+        )
+    )
+    kinds.register(
+        kinds.Kind(
+            kind=NotificationGroup.KIND,
+            model="alarms.NotificationGroup",
+            label=_("Notification group"),
+            label_plural=_("Notification groups"),
+            icon="bell-ringing",
+            url_name="notification-group-detail",
+            view_permission="alarms.view_group",
         )
     )
     periodic.register("alarms.roll_up", 30, keeping.roll_up, Lane.METRICS)
@@ -93,6 +116,8 @@ def register_all() -> None:
     periodic.register("alarms.settle", 30, settling.settle, Lane.ALARMS)
     periodic.register("alarms.unbind", 600, binding.unbind_gone, Lane.ALARMS)
     periodic.register("alarms.forget", 3600, settling.forget_old, Lane.ALARMS)
+    periodic.register("alarms.notify", 10, notifying.notify, Lane.ALARMS)
+    periodic.register("alarms.forget_notices", 3600, notifying.forget_old, Lane.ALARMS)
 
 
 def check_operator_alarms(**_given: Any) -> list[checks.CheckMessage]:

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, path
 
-from alarms.views import alarms, charts, recent, templates
+from alarms.views import alarms, charts, notices, recent, templates
 from scloud.web import verbs
 
 urlpatterns: list[URLPattern] = [
@@ -30,4 +30,24 @@ urlpatterns: list[URLPattern] = [
         name="alarm-template-preview",
     ),
     *verbs.url_patterns("alarm_rule"),
+    path("contacts/", notices.ContactList.as_view(), name="contact-list"),
+    path("contacts/create/", notices.ContactCreate.as_view(), name="contact-create"),
+    *verbs.url_patterns("contact"),
+    path("notification-groups/", notices.GroupList.as_view(), name="notification-group-list"),
+    path(
+        "notification-groups/create/",
+        notices.GroupCreate.as_view(),
+        name="notification-group-create",
+    ),
+    *verbs.url_patterns("notification_group"),
+    path(
+        "notification-groups/<str:pk>/",
+        notices.GroupDetail.as_view(),
+        name="notification-group-detail",
+    ),
+    *verbs.url_patterns("webhook"),
+    path("silences/", notices.SilenceList.as_view(), name="silence-list"),
+    path("silences/create/", notices.SilenceCreate.as_view(), name="silence-create"),
+    *verbs.url_patterns("silence"),
+    path("deliveries/", notices.DeliveryList.as_view(), name="delivery-list"),
 ]

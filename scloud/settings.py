@@ -301,6 +301,10 @@ SPECTACULAR_SETTINGS = {
         {"name": "ENIs", "description": "Network interfaces that VMs get and give back."},
         {"name": "Monitoring", "description": "What is measured of VMs and external IPs."},
         {"name": "Alarms", "description": "Alarm templates, their rules, and what they opened."},
+        {
+            "name": "Notifications",
+            "description": "Who is notified of alarms, by what, when not, and what was sent.",
+        },
         {"name": "Catalogue", "description": "What can be bought: regions, models, disk types."},
         {"name": "Billing", "description": "Account, prices, orders, transactions, renewals."},
         {"name": "Quotas", "description": "Limits, and requests for higher ones."},
@@ -336,6 +340,15 @@ SCLOUD_METRICS_TOKEN = env.str("SCLOUD_METRICS_TOKEN", default="")
 SCLOUD_OPERATOR_ALARMS = env.json("SCLOUD_OPERATOR_ALARMS", default={})
 SCLOUD_CERTIFICATES = env.list("SCLOUD_CERTIFICATES", default=[])
 SCLOUD_DATES = env.json("SCLOUD_DATES", default={})
+# The mail server of notifications, such as smtp+tls://user:password@mail.example.org:587; without
+# one no e-mail is sent. The address is where messages come from, the URL begins their links.
+_EMAIL = env.str("SCLOUD_EMAIL_URL", default="")
+SCLOUD_EMAIL_READY = bool(_EMAIL)
+if _EMAIL:
+    vars().update(env.email_url("SCLOUD_EMAIL_URL"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("SCLOUD_EMAIL_FROM", default="SCloud <scloud@localhost>")
+SCLOUD_CONSOLE_URL = env.str("SCLOUD_CONSOLE_URL", default="http://localhost:8000").rstrip("/")
 # Images that tenants bring: how large the file and the disk in it may be, and which private
 # networks (such as 10.1.2.0/24) they may be downloaded from besides public addresses.
 SCLOUD_IMAGE_MAX_FILE_GIB = env.int("SCLOUD_IMAGE_MAX_FILE_GIB", default=100)

@@ -6,9 +6,10 @@ from typing import Final
 
 from django.db import IntegrityError, transaction
 
+from alarms.actions.notices import create_notification_group, set_alarm_template_group
 from alarms.actions.templates import create_alarm_template, make_default_alarm_template
 from alarms.catalogue import Subject
-from alarms.models import AlarmTemplate
+from alarms.models import AlarmTemplate, NotificationGroup
 from alarms.rules.rule_values import DEFAULT_RULES
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -30,6 +31,15 @@ def ensure_default_template(tenant: Tenant) -> None:
             with transaction.atomic():
                 made = create_alarm_template(actor=actor, name=NAME, rules=DEFAULT_RULES)
                 make_default_alarm_template(actor=actor, template=made)
+                set_alarm_template_group(
+                    actor=actor, template=made, group=_default_group(actor, tenant)
+                )
         except IntegrityError:
             # Somebody else made it in the same moment.
             assert AlarmTemplate.objects.filter(subject=Subject.VM, is_default=True).exists()
+
+
+def _default_group(actor: Actor, tenant: Tenant) -> NotificationGroup:
+    """Return the tenant's oldest group, made where there is none; its contacts are for people."""
+    found = NotificationGroup.objects.order_by("created_at", "pk").first()
+    return found or create_notification_group(actor=actor, name=NAME)

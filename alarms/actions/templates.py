@@ -121,6 +121,7 @@ def copy_alarm_template(
         name=checked_name(name),
         remark=template.remark if remark is None else checked_text(remark, field="remark"),
         no_data_s=template.no_data_s,
+        group=template.group,
     )
     made.save(force_insert=True)
     rules = []

@@ -48,6 +48,7 @@ class AlarmTemplateSerializer(AllowedActionsMixin, ShownSerializer[AlarmTemplate
             "remark",
             "subject",
             "is_default",
+            "group",
             "no_data_s",
             "rule_count",
             "resource_count",

@@ -2,6 +2,14 @@
 
 from alarms.models.alarms import Alarm, EvaluationMark, RuleState
 from alarms.models.collecting import Collector, HostCollection
+from alarms.models.notices import (
+    Contact,
+    Delivery,
+    Notice,
+    NotificationGroup,
+    Silence,
+    Webhook,
+)
 from alarms.models.settings import MetricSettings
 from alarms.models.templates import AlarmBinding, AlarmRule, AlarmTemplate
 
@@ -11,8 +19,14 @@ __all__ = [
     "AlarmRule",
     "AlarmTemplate",
     "Collector",
+    "Contact",
+    "Delivery",
     "EvaluationMark",
     "HostCollection",
     "MetricSettings",
+    "Notice",
+    "NotificationGroup",
     "RuleState",
+    "Silence",
+    "Webhook",
 ]

@@ -51,6 +51,14 @@ class AlarmTemplate(models.Model):
     remark = models.CharField(_("remark"), max_length=200, blank=True)
     is_default = models.BooleanField(_("default"), default=False)
     no_data_s = models.PositiveIntegerField(_("alarm without data"), choices=NO_DATA, default=300)
+    group = models.ForeignKey(
+        "alarms.NotificationGroup",
+        models.PROTECT,
+        verbose_name=_("notification group"),
+        null=True,
+        blank=True,
+        related_name="templates",
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     objects = TenantManager()

@@ -21,6 +21,9 @@ def alarms() -> QuerySet[Alarm]:
     return rows.order_by("-opened_at", "id")
 
 
-def open_alarms() -> QuerySet[Alarm]:
-    """Alarms that are open."""
-    return alarms().filter(ended_at__isnull=True)
+def unread_alarms() -> QuerySet[Alarm]:
+    """Open alarms that nobody has acknowledged."""
+    rows: QuerySet[Alarm] = Alarm.objects.filter(
+        ended_at__isnull=True, acknowledged_at__isnull=True
+    )
+    return rows

@@ -12,10 +12,14 @@ from alarms.models import AlarmBinding, AlarmRule, AlarmTemplate
 
 def templates(subject: str | None = None) -> QuerySet[AlarmTemplate]:
     """Templates with ``rule_count`` and ``resource_count``."""
-    rows: QuerySet[AlarmTemplate] = AlarmTemplate.objects.annotate(
-        rule_count=_count(AlarmRule.objects.filter(template=OuterRef("pk"))),
-        resource_count=_count(AlarmBinding.objects.filter(template=OuterRef("pk"))),
-    ).order_by("-created_at", "id")
+    rows: QuerySet[AlarmTemplate] = (
+        AlarmTemplate.objects.select_related("group")
+        .annotate(
+            rule_count=_count(AlarmRule.objects.filter(template=OuterRef("pk"))),
+            resource_count=_count(AlarmBinding.objects.filter(template=OuterRef("pk"))),
+        )
+        .order_by("-created_at", "id")
+    )
     return rows if subject is None else rows.filter(subject=subject)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from django.db.models import QuerySet
 
 from alarms.catalogue import Subject
-from alarms.models import AlarmTemplate
+from alarms.models import AlarmTemplate, NotificationGroup
+from alarms.queries.notices import groups
 from alarms.queries.templates import templates
 from scloud.tenancy.actor import Actor
 from scloud.verbs.inputs import rows
@@ -23,3 +24,9 @@ def vm_templates(actor: Actor, row: Any) -> QuerySet[AlarmTemplate]:
 def external_ip_templates(actor: Actor, row: Any) -> QuerySet[AlarmTemplate]:
     """Return the tenant's templates for external IPs."""
     return templates(Subject.EXTERNAL_IP)
+
+
+@rows("alarms.groups")
+def notification_groups(actor: Actor, row: Any) -> QuerySet[NotificationGroup]:
+    """Return the tenant's notification groups."""
+    return groups()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 
@@ -34,3 +35,32 @@ def alarm_refusal(alarm: Any, verb: str) -> str:
     if alarm.acknowledged_at is not None:
         return _("It has been acknowledged.")
     return ""
+
+
+def contact_refusal(contact: Any, verb: str) -> str:
+    """An address is verified once, and tested after that."""
+    if verb in ("verify_contact", "send_contact_code") and contact.verified_at is not None:
+        return _("The address is verified already.")
+    if verb == "test_contact" and contact.verified_at is None:
+        return _("The address is not verified.")
+    return ""
+
+
+def group_refusal(group: Any, verb: str) -> str:
+    """Reads ``template_count`` where the query counted it."""
+    used: int = getattr(group, "template_count", 0)
+    if verb == "delete_notification_group" and used:
+        return _("Cannot be deleted while alarm templates use it.")
+    return ""
+
+
+def webhook_refusal(webhook: Any, verb: str) -> str:
+    """One that is off is sent nothing."""
+    if verb == "test_webhook" and not webhook.enabled:
+        return _("The webhook is off.")
+    return ""
+
+
+def silence_refusal(silence: Any, verb: str) -> str:
+    """What is over cannot end."""
+    return _("The silence is over.") if silence.ends_at <= timezone.now() else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from scloud.rest.fields import WholeNumber
-from scloud.verbs.inputs import VerbInput
+from scloud.verbs.inputs import Reference, VerbInput
 
 # Longer than what is allowed, so that the action refuses with its own code and remedy.
 GENEROUS = 300
@@ -26,3 +26,21 @@ class TemplateCopyInput(VerbInput):
 
     name = serializers.CharField(max_length=GENEROUS)
     remark = serializers.CharField(max_length=GENEROUS, allow_blank=True, required=False)
+
+
+class TemplateGroupInput(VerbInput):
+    """The notification group of an alarm template from now on; null for none."""
+
+    group = Reference("alarms.groups", what="notification group", allow_null=True)
+
+
+class CodeInput(VerbInput):
+    """The code that was sent to an address."""
+
+    code = serializers.CharField(max_length=GENEROUS)
+
+
+class ContactEditInput(VerbInput):
+    """What a contact is called."""
+
+    name = serializers.CharField(max_length=GENEROUS)

@@ -41,6 +41,19 @@ TEMPLATES = Catalogue(
             ),
         ),
         Verb(
+            "set_alarm_template_group",
+            _("Choose notification group"),
+            icon="bell-ringing",
+            input=inputs.TemplateGroupInput,
+            route=Route(
+                "Have another group notified of the alarms of a template, or nobody.",
+                path="set-group",
+                answer=Answer.ROW,
+                example=("A group", {"group": "group-0q8zt5mva"}),
+            ),
+            dialog=Dialog(path="set-group", icon="", press=_("Save"), done=_("Saved.")),
+        ),
+        Verb(
             "copy_alarm_template",
             _("Copy"),
             icon="copy",

@@ -10,11 +10,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from alarms.catalogue import Subject
+from alarms.queries.alarms import unread_alarms
 from alarms.queries.templates import template_of
 from alarms.views import alarms, templates
 from compute.models import VM
 from compute.views.vms import detail
-from scloud.web import nav, ui, verbs
+from scloud.web import nav, topbar, ui, verbs
 from scloud.web.http import ConsoleRequest
 
 
@@ -23,6 +24,7 @@ def register() -> None:
     # Imported for their dialogs, before the URLs of VMs and external IPs are made.
     assert alarms
     assert templates
+    topbar.register("alarms", _bell, order=20)
     detail.register_fact("alarm_template", _template_fact)
     detail.register_event_words(
         {
@@ -37,6 +39,21 @@ def register() -> None:
             "monitoring", gettext_lazy("Alarms"), "alarm-list", "bell", "alarms.view_alarm", 10
         )
     )
+    for label, url_name, icon, right, order in (
+        (
+            gettext_lazy("Notification groups"),
+            "notification-group-list",
+            "bell-ringing",
+            "group",
+            30,
+        ),
+        (gettext_lazy("Contacts"), "contact-list", "mail", "contact", 40),
+        (gettext_lazy("Silences"), "silence-list", "bell-off", "silence", 50),
+        (gettext_lazy("Deliveries"), "delivery-list", "send", "delivery", 60),
+    ):
+        nav.register(
+            nav.NavItem("monitoring", label, url_name, icon, f"alarms.view_{right}", order)
+        )
     nav.register(
         nav.NavItem(
             "monitoring",
@@ -46,6 +63,20 @@ def register() -> None:
             "alarms.view_template",
             20,
         )
+    )
+
+
+def _bell(request: ConsoleRequest) -> topbar.TopbarChip | None:
+    """How many open alarms nobody has taken care of yet; one that is acknowledged is read."""
+    if not request.actor.allows("alarms.view_alarm"):
+        return None
+    unread = unread_alarms().count()
+    return topbar.TopbarChip(
+        "bell-ringing" if unread else "bell",
+        _("Open alarms"),
+        f"{unread}" if unread else "",
+        f"{reverse('alarm-list')}?state=open",
+        "warn" if unread else "",
     )
 
 

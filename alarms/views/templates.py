@@ -14,8 +14,9 @@ from django.utils.translation import gettext_lazy, ngettext
 from alarms.actions import templates as actions
 from alarms.actions.templates import fill_rule
 from alarms.catalogue import METRICS, Subject
-from alarms.models import AlarmRule, AlarmTemplate
+from alarms.models import AlarmRule, AlarmTemplate, NotificationGroup
 from alarms.models.templates import RULES_PER_TEMPLATE, SUBJECTS
+from alarms.queries import notices as notice_queries
 from alarms.queries import preview as preview_queries
 from alarms.queries import resources
 from alarms.queries import templates as queries
@@ -154,6 +155,7 @@ class TemplateDetail(VerbList, DetailListView):
                 (_("Rules"), f"{count} / {RULES_PER_TEMPLATE}"),
                 (_("Used by"), used),
                 (_("Alarm without data"), _NO_DATA.get(template.no_data_s)),
+                (_("Notification group"), template.group.name if template.group else None),
                 (_("Remark"), template.remark),
                 (_("Created"), ui.moment(template.created_at)),
             ],
@@ -208,6 +210,35 @@ class TemplateEdit(VerbDialog):
     def get_form_kwargs(self, obj: AlarmTemplate) -> dict[str, Any]:
         """Begin with what it says now."""
         return {"initial": {"name": obj.name, "remark": obj.remark, "no_data_s": obj.no_data_s}}
+
+
+class GroupForm(forms.Form):
+    """Who is notified of a template's alarms."""
+
+    group = forms.ChoiceField(label=gettext_lazy("Notification group"), required=False)
+
+    def __init__(self, *args: Any, groups: list[NotificationGroup], **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.fields["group"].choices = [  # type: ignore[attr-defined]  # ChoiceField
+            ("", _("None")),
+            *((one.pk, f"{one.name} ({one.pk})") for one in groups),
+        ]
+
+
+@dialog("alarm_template", "set_alarm_template_group")
+class TemplateGroup(VerbDialog):
+    form_class = GroupForm
+
+    def get_form_kwargs(self, obj: AlarmTemplate) -> dict[str, Any]:
+        """The tenant's groups, with the present one chosen."""
+        return {"groups": list(notice_queries.groups()), "initial": {"group": obj.group_id}}
+
+    def values(self, obj: AlarmTemplate, data: dict[str, Any]) -> dict[str, Any]:
+        """The chosen group; None for none."""
+        if not data["group"]:
+            return {"group": None}
+        rows = notice_queries.groups()
+        return {"group": pick(rows, data["group"], field="group", what="notification group")}
 
 
 @dialog("alarm_template", "copy_alarm_template")

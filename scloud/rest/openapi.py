@@ -29,6 +29,8 @@ NAMES: Final[Mapping[str, str]] = {
     "POST alarm-templates/rules": "create_alarm_rule",
     "GET alarm-templates/rules": "list_alarm_rules",
     "POST alarm-templates/rule-preview": "preview_alarm_rule",
+    "POST notification-groups/webhooks": "create_webhook",
+    "GET notification-groups/webhooks": "list_group_webhooks",
     "GET security-groups/rules.csv": "export_security_group_rules",
     "POST api-keys/set-networks": "set_api_key_networks",
     "GET orders/charges": "explain_charge",
@@ -130,7 +132,7 @@ def operation_id(method: str, path: str, *, many: bool) -> str:
     if found is not None:
         return found
     plural = collection.replace("-", "_")
-    one = plural.removesuffix("s")
+    one = f"{plural[:-3]}y" if plural.endswith("ies") else plural.removesuffix("s")
     words = "_".join(tail).replace("-", "_")
     if not rest:
         if method == "POST":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tests.bench import (
+    alarms,
     create,
     download,
     fairness,
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "download": download.run,
     "screen": screen.run,
     "metrics": metrics.run,
+    "alarms": alarms.run,
 }
 
 INTRODUCTION = """\
@@ -83,6 +85,8 @@ HOW = """\
   and the store's; the memory is the peak of the whole process. Then the same samples into both
   engines in turns, on this machine beside the benchmark. Charts by Django's test client in process,
   on PostgreSQL.
+- **alarms**: samples as for metrics, written into PostgreSQL; then one call of the sweep, with the
+  question to the store, the comparison and the writing of what opens.
 - **screen**: the same flood of bytes through the proxy and through websockify in turns.
 """.splitlines()
 

@@ -390,4 +390,4 @@ def test_the_words_and_colours_of_every_state_are_there(box: Box) -> None:
         assert rule.icon
         # More time is bought, for every kind by the one action of billing.
         paid = rule.permission == "billing.renew_resource" and rule.name.startswith("renew_")
-        assert paid or rule.permission.split(".")[0] in ("compute", "network", "platform")
+        assert paid or rule.permission.split(".")[0] in ("alarms", "compute", "network", "platform")

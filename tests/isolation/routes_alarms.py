@@ -27,7 +27,99 @@ def _template(verb: str, body: dict[str, Any] | None = None, sample: str = "temp
     return own(sample, f"alarms.{verb}", body)
 
 
+_SILENCE = {
+    "reason": "planned",
+    "starts_at": "2035-01-01T00:00:00Z",
+    "ends_at": "2035-01-01T06:00:00Z",
+    "resource_id": "{vm}",
+    "template": "{template}",
+}
+_SILENCE_FORM = {**_SILENCE, "starts_at": "2035-01-01T00:00", "ends_at": "2035-01-01T06:00"}
+_GROUP = {"name": "new", "contacts": ["{contact}"], "time_zone": "UTC"}
+_HOOK = {"name": "hook", "url": "https://example.org/hook", "format": "scloud"}
+_HOOK_FORM = {"name": "hook", "url": "https://example.org/hook", "webhook_format": "scloud"}
+
+
+def _contact(verb: str, body: dict[str, Any] | None = None, sample: str = "contact") -> Known:
+    return own(sample, f"alarms.{verb}", body)
+
+
+NOTICE_API: dict[str, Known] = {
+    "api-alarm-template-set-group": _template(
+        "set_alarm_template_group", {"group": "{notification_group}"}
+    ),
+    "api-contact-list": Known(
+        writes={"post": Write("alarms.create_contact", {"name": "new", "email": "new@example.org"})}
+    ),
+    "api-contact-detail": Known(
+        {"pk": "contact"},
+        {
+            "patch": Write("alarms.edit_contact", {"name": "renamed"}),
+            "delete": Write("alarms.delete_contact"),
+        },
+    ),
+    "api-contact-verify": _contact("verify_contact", {"code": "ABCD-EFGH"}, "verified_contact"),
+    "api-contact-send-code": _contact("send_contact_code", {}),
+    "api-contact-test": _contact("test_contact", {}, "verified_contact"),
+    "api-notification-group-list": Known(
+        writes={"post": Write("alarms.create_notification_group", _GROUP)}
+    ),
+    "api-notification-group-detail": Known(
+        {"pk": "unused_group"},
+        {
+            "put": Write("alarms.edit_notification_group", _GROUP),
+            "delete": Write("alarms.delete_notification_group"),
+        },
+    ),
+    "api-notification-group-webhooks": own("notification_group", "alarms.add_webhook", _HOOK),
+    "api-webhook-list": Known(),
+    "api-webhook-detail": Known(
+        {"pk": "webhook"},
+        {
+            "put": Write("alarms.edit_webhook", _HOOK),
+            "delete": Write("alarms.remove_webhook"),
+        },
+    ),
+    "api-webhook-test": own("webhook", "alarms.test_webhook", {}),
+    "api-silence-list": Known(writes={"post": Write("alarms.create_silence", _SILENCE)}),
+    "api-silence-detail": Known({"pk": "silence"}),
+    "api-silence-end": own("silence", "alarms.end_silence", {}),
+    "api-delivery-list": Known(),
+    "api-delivery-detail": Known({"pk": "delivery"}),
+}
+
+NOTICE_CONSOLE: dict[str, Known] = {
+    "alarm-template-set-group": _template(
+        "set_alarm_template_group", {"group": "{notification_group}"}
+    ),
+    "contact-list": Known(),
+    "contact-create": Known(
+        writes={"post": Write("alarms.create_contact", {"name": "new", "email": "new@example.org"})}
+    ),
+    "contact-verify": _contact("verify_contact", {"code": "ABCD-EFGH"}, "verified_contact"),
+    "contact-send-code": _contact("send_contact_code"),
+    "contact-test": _contact("test_contact", {}, "verified_contact"),
+    "contact-edit": _contact("edit_contact", {"name": "renamed"}),
+    "contact-delete": _contact("delete_contact"),
+    "notification-group-list": Known(),
+    "notification-group-create": Known(
+        writes={"post": Write("alarms.create_notification_group", _GROUP)}
+    ),
+    "notification-group-detail": Known({"pk": "notification_group"}),
+    "notification-group-add-webhook": own("notification_group", "alarms.add_webhook", _HOOK_FORM),
+    "notification-group-edit": own("notification_group", "alarms.edit_notification_group", _GROUP),
+    "notification-group-delete": own("unused_group", "alarms.delete_notification_group"),
+    "webhook-test": own("webhook", "alarms.test_webhook"),
+    "webhook-edit": own("webhook", "alarms.edit_webhook", {**_HOOK_FORM, "enabled": "on"}),
+    "webhook-remove": own("webhook", "alarms.remove_webhook"),
+    "silence-list": Known(),
+    "silence-create": Known(writes={"post": Write("alarms.create_silence", _SILENCE_FORM)}),
+    "silence-end": own("silence", "alarms.end_silence"),
+    "delivery-list": Known(),
+}
+
 ALARM_API: dict[str, Known] = {
+    **NOTICE_API,
     "api-alarm-list": Known(),
     "api-alarm-detail": Known({"pk": "alarm"}),
     "api-alarm-acknowledge": own("alarm", "alarms.acknowledge_alarm", {}),
@@ -59,6 +151,7 @@ ALARM_API: dict[str, Known] = {
 }
 
 ALARM_CONSOLE: dict[str, Known] = {
+    **NOTICE_CONSOLE,
     "alarm-list": Known(),
     "alarm-acknowledge": own("alarm", "alarms.acknowledge_alarm"),
     "alarm-batch-acknowledge": Known(

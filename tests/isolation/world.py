@@ -43,7 +43,7 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
 from tests.compute.factories import Platform, give_network, make_order, make_vm
 from tests.fixtures import PASSWORD
-from tests.isolation.alarms import RULE, furnish_alarms, open_alarm
+from tests.isolation.alarms import RULE, furnish_alarms, furnish_notices, open_alarm
 from tests.isolation.known import Known
 from tests.isolation.routes import KNOWN, Route
 from tests.outside import buy_ips
@@ -384,6 +384,7 @@ def furnish_more(platform: Platform, owner: User, mark: str) -> None:
             furnish_external_ips(platform, actor, vm, f"{mark}-{number}")
             template = create_alarm_template(actor=actor, name=f"{mark}-{number}", rules=[RULE] * 2)
             open_alarm(vm, template)
+            furnish_notices(actor, f"{mark}-{number}")
             binned = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-binned-{number}")
             services.set_in_bin(binned.pk, True)
             VM.objects.filter(pk=binned.pk).update(

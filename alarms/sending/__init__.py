@@ -1,0 +1,1 @@
+"""Sending one message: by e-mail, or to a webhook. Neither knows of jobs."""

@@ -1,0 +1,100 @@
+"""Writes down who shall be told what, in the transaction in which it happens.
+
+Nothing is sent here: a sweep looks for what waits, and jobs send it. What happens in a silence is
+told to nobody, what happens in quiet hours waits until they are over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from django.db.models import Q
+
+from alarms.models import (
+    Alarm,
+    AlarmTemplate,
+    Contact,
+    Notice,
+    NotificationGroup,
+    Silence,
+    Webhook,
+)
+from alarms.rules.quiet import quiet_until
+from alarms.states.alarms import Severity
+from alarms.transitions.alarms import News
+
+_AT_ONCE: Final = 1000
+
+
+def write_down(news: Sequence[News]) -> None:
+    """Write a notice for each contact and webhook of the group of each alarm's template."""
+    groups = _groups_of({one.alarm.template for one in news})
+    if not groups:
+        return
+    silences = _silences(news)
+    told = [one for one in news if one.alarm.template in groups and not _is_silent(one, silences)]
+    targets = _targets_of({groups[one.alarm.template].pk for one in told})
+    notices = []
+    for one in told:
+        group = groups[one.alarm.template]
+        not_before = due_at(group, one.alarm, one.at)
+        for contact, webhook in targets.get(group.pk, ()):
+            notices.append(
+                Notice(
+                    tenant_id=one.alarm.tenant_id,
+                    contact_id=contact,
+                    webhook_id=webhook,
+                    alarm=one.alarm,
+                    what=one.what,
+                    value=one.alarm.last_value,
+                    at=one.at,
+                    not_before=not_before,
+                )
+            )
+    Notice.objects.bulk_create(notices, batch_size=_AT_ONCE)
+
+
+def due_at(group: NotificationGroup, alarm: Alarm, at: datetime) -> datetime:
+    """Return when a group may be told of an alarm."""
+    if group.quiet_from is None or group.quiet_until is None:
+        return at
+    if alarm.severity == Severity.CRITICAL and not group.quiet_critical:
+        return at
+    return quiet_until(at, group.quiet_from, group.quiet_until, group.time_zone) or at
+
+
+def _groups_of(template_ids: Iterable[str]) -> Mapping[str, NotificationGroup]:
+    rows = AlarmTemplate.objects.filter(pk__in=list(template_ids), group__isnull=False)
+    return {row.pk: row.group for row in rows.select_related("group") if row.group is not None}
+
+
+def _targets_of(group_ids: Iterable[str]) -> dict[str, list[tuple[str | None, str | None]]]:
+    found: dict[str, list[tuple[str | None, str | None]]] = {}
+    ids = list(group_ids)
+    contacts = Contact.objects.filter(groups__in=ids, verified_at__isnull=False)
+    for group_id, contact in contacts.order_by("pk").values_list("groups", "pk"):
+        if group_id in ids:
+            found.setdefault(group_id, []).append((contact, None))
+    webhooks = Webhook.objects.filter(group__in=ids, enabled=True).order_by("pk")
+    for group_id, webhook in webhooks.values_list("group_id", "pk"):
+        found.setdefault(group_id, []).append((None, webhook))
+    return found
+
+
+def _silences(news: Sequence[News]) -> list[Silence]:
+    first, last = min(one.at for one in news), max(one.at for one in news)
+    tenants = {one.alarm.tenant_id for one in news}
+    rows = Silence.objects.filter(Q(starts_at__lte=last) & Q(ends_at__gt=first), tenant__in=tenants)
+    return list(rows)
+
+
+def _is_silent(one: News, silences: Sequence[Silence]) -> bool:
+    return any(
+        silence.tenant_id == one.alarm.tenant_id
+        and silence.starts_at <= one.at < silence.ends_at
+        and silence.resource_id in ("", one.alarm.resource_id)
+        and silence.template_id in (None, one.alarm.template)
+        for silence in silences
+    )
