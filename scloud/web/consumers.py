@@ -25,6 +25,8 @@ POLICY: Final = 1008
 CHECK_S = 30.0
 # Pages that one person may have open at once, in one console process.
 MAX_PER_USER: Final = 20
+# The first page of a process waits so long for the database's notifications.
+HEARD_WITHIN_S: Final = 3.0
 # Pages send nothing; a few messages are forgiven.
 MAX_MESSAGES: Final = 10
 
@@ -84,8 +86,10 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
                     del _open[self.counted]
 
     async def connect(self) -> None:
-        """Join the tenant's group, or say that nobody is signed in."""
-        await self.accept()
+        """Join the tenant's group, or say that nobody is signed in.
+
+        Only then the page is told that it is live: what happens from now on reaches it.
+        """
         # Channels keeps anything there: a user, an anonymous one, nothing.
         user: Any = self.scope.get("user")
         session_key = getattr(self.scope.get("session"), "session_key", None)
@@ -94,10 +98,10 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
             or user.tenant_id is None
             or not await database_sync_to_async(still_valid)(user.pk, user.tenant_id, session_key)
         ):
-            await self.close(code=SIGNED_OUT)
+            await self._refuse(SIGNED_OUT)
             return
         if _open[user.pk] >= MAX_PER_USER:
-            await self.close(code=TOO_MANY)
+            await self._refuse(TOO_MANY)
             return
         self.counted = user.pk
         _open[user.pk] += 1
@@ -105,7 +109,14 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):
         self.groups_joined = (listener.group_of(user.tenant_id), listener.EVERYBODY)
         for group in self.groups_joined:
             await self.channel_layer.group_add(group, self.channel_name)
+        await listener.heard(HEARD_WITHIN_S)
+        await self.accept()
         self.watch = asyncio.create_task(self._watch_session(user.pk, user.tenant_id, session_key))
+
+    async def _refuse(self, code: int) -> None:
+        # Only an open websocket can be told why it is closed.
+        await self.accept()
+        await self.close(code=code)
 
     async def disconnect(self, code: int) -> None:
         if self.watch is not None:

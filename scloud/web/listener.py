@@ -1,6 +1,7 @@
 """One task per web process that hears PostgreSQL's notifications and passes them to the pages."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import weakref
@@ -20,6 +21,9 @@ FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 15.0
 said = Said(log)
 
+_heard: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Event]" = (
+    weakref.WeakKeyDictionary()
+)
 _tasks: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]]" = (
     weakref.WeakKeyDictionary()
 )
@@ -81,6 +85,7 @@ async def listen() -> None:
             )
             async with connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
+                _hearing().set()
                 backoff.worked()
                 said.over(CHANNEL, "The database's notifications are back")
                 if not first:
@@ -90,10 +95,25 @@ async def listen() -> None:
                     await pass_on(notification.payload)
         except (psycopg.Error, OSError) as error:
             first = False
+            _hearing().clear()
             said.say(
                 CHANNEL, "lost", logging.WARNING, "Lost the database's notifications: %s", error
             )
         await asyncio.sleep(backoff.failed())
+
+
+def _hearing() -> asyncio.Event:
+    """Return what is set while this process's event loop hears the notifications."""
+    return _heard.setdefault(asyncio.get_running_loop(), asyncio.Event())
+
+
+async def heard(limit_s: float) -> None:
+    """Wait until notifications are heard, so that a page misses none of those that come later.
+
+    After ``limit_s`` seconds without any it goes on: the pages resync when they are heard again.
+    """
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_hearing().wait(), limit_s)
 
 
 def ensure_listening() -> "asyncio.Task[None]":

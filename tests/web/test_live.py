@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import channel_layers
@@ -103,6 +104,28 @@ def test_an_event_reaches_the_pages_of_its_tenant_and_no_others(
         assert await foreign.receive_nothing(timeout=0.3)
         for page in (mine, foreign):
             await page.disconnect()
+
+    in_loop(test)
+
+
+def test_a_page_that_is_open_misses_nothing(
+    user: User, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = page_of(user)
+    connect_at_once = psycopg.AsyncConnection.connect
+
+    async def slowly(*given: Any, **named: Any) -> Any:
+        await asyncio.sleep(0.5)
+        return await connect_at_once(*given, **named)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", slowly)
+
+    async def test() -> None:
+        connected, _ = await page.connect(timeout=10)
+        assert connected
+        await sync_to_async(emit)(tenant)
+        assert (await page.receive_json_from(timeout=5))["kind"] == "vm.started"
+        await page.disconnect()
 
     in_loop(test)
 
