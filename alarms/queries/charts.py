@@ -486,6 +486,8 @@ _TOLD: Final[Mapping[str, tuple[Text, Tone]]] = {
     "vm.reinstalled": (gettext_lazy("Reinstalled"), "busy"),
     "vm.migrated": (gettext_lazy("Migrated"), "busy"),
     "vm.failed_over": (gettext_lazy("Failed over"), "warn"),
+    "alarm.opened": (gettext_lazy("Alarm"), "warn"),
+    "alarm.ended": (gettext_lazy("Alarm ended"), "ok"),
 }
 
 MarkSource = Callable[[VM, Period], Iterable[Mark]]
