@@ -105,6 +105,8 @@ def missing_migrations() -> list[str]:
 
 
 def forget_old_beats() -> int:
-    """Delete beats of lanes that are no more; return how many."""
-    deleted, _ = Heartbeat.objects.filter(seen_at__lt=Now() - timedelta(days=7)).delete()
-    return int(deleted)
+    """Delete what lanes and machines said that are no more; return how many rows."""
+    limit = Now() - timedelta(days=7)
+    lanes, _ = Heartbeat.objects.filter(seen_at__lt=limit).delete()
+    machines, _ = WorkerHost.objects.filter(seen_at__lt=limit).delete()
+    return int(lanes + machines)

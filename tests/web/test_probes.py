@@ -27,6 +27,7 @@ from scloud.tenancy.scoping import scopes_disabled
 from scloud.web import probes
 from tests.browser import free_port
 
+WEEK = timedelta(days=7, seconds=1)
 GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -108,6 +109,12 @@ def test_ready_when_all_that_stands_behind_was_seen(client: Client, called: list
     assert checks(503)["sweeper"] == "ok"
     Heartbeat.objects.update(seen_at=long_ago())
     assert checks(503)["sweeper"] == "not seen lately"
+
+    # Machines and lanes that are no more are forgotten.
+    Heartbeat.objects.filter(name="sweeper/books").update(seen_at=timezone.now() - WEEK)
+    WorkerHost.objects.update(seen_at=timezone.now() - WEEK)
+    assert health.forget_old_beats() == 2
+    assert Heartbeat.objects.count() == 2
 
     # A release that is newer than the tables; what it lacks is not told to everybody.
     MigrationRecorder(connection).record_unapplied("jobs", "0005_trace_and_heartbeat")
