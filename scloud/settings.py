@@ -283,7 +283,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"MetricUnitEnum": "alarms.api.metrics.UNITS"},
+    # Names stay when another field gets the name of theirs.
+    "ENUM_NAME_OVERRIDES": {
+        "MetricUnitEnum": "alarms.api.metrics.UNITS",
+        "StateEnum": "scloud.rest.jobs.STEP_STATES",
+    },
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

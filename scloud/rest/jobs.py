@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import (
@@ -17,12 +17,15 @@ from scloud.jobs.models import Job
 from scloud.rest.shown import ShownSerializer
 from scloud.rest.views import ResourceViewSet
 
+#: Known to the schema by the name that the settings give.
+STEP_STATES: Final = ["waiting", "running", "done", "failed"]
+
 
 class StepShape(serializers.Serializer[Any]):
     """A step of a job."""
 
     name = serializers.CharField()
-    state = serializers.ChoiceField(choices=["waiting", "running", "done", "failed"])
+    state = serializers.ChoiceField(choices=STEP_STATES)
     at = serializers.DateTimeField(required=False, help_text="Since when; not while it waits.")
 
     def get_fields(self) -> dict[str, Any]:
