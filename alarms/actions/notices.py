@@ -183,15 +183,17 @@ def _refuse_verified(contact: Contact) -> None:
 
 def _checked_email(text: str) -> str:
     cleaned = canonical_email(text)
-    try:
-        if len(cleaned) > LONGEST_EMAIL or "\x00" in cleaned:
-            raise ValidationError("too long")
-        validate_email(cleaned)
-    except ValidationError as error:
-        raise InvalidInput(
-            _("This is not an e-mail address."), code="email_invalid", field="email"
-        ) from error
+    if not _is_email(cleaned):
+        raise InvalidInput(_("This is not an e-mail address."), code="email_invalid", field="email")
     return cleaned
+
+
+def _is_email(text: str) -> bool:
+    try:
+        validate_email(text)
+    except ValidationError:
+        return False
+    return len(text) <= LONGEST_EMAIL and "\x00" not in text
 
 
 # -- groups ------------------------------------------------------------------------------------

@@ -62,7 +62,9 @@ class Contact(models.Model):
     name = models.CharField(_("name"), max_length=30, validators=[name_validator])
     email = models.EmailField(_("e-mail"))
     verified_at = models.DateTimeField(_("verified"), null=True, editable=False)
-    code_digest = models.CharField(max_length=64, blank=True, editable=False)
+    code_digest = models.CharField(
+        _("digest of the code"), max_length=64, blank=True, editable=False
+    )
     code_sent_at = models.DateTimeField(_("code sent"), null=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
@@ -135,12 +137,12 @@ class Webhook(models.Model):
     )
     name = models.CharField(_("name"), max_length=30, validators=[name_validator])
     # The URLs of chat services are secrets themselves, and only their host is shown.
-    sealed_url = models.TextField(editable=False)
+    sealed_url = models.TextField(_("sealed URL"), editable=False)
     host = models.CharField(_("host"), max_length=255)
     format = models.CharField(
         _("format"), max_length=10, choices=WebhookFormat.choices, default=WebhookFormat.SCLOUD
     )
-    sealed_secret = models.TextField(blank=True, default="", editable=False)
+    sealed_secret = models.TextField(_("sealed secret"), blank=True, default="", editable=False)
     enabled = models.BooleanField(_("enabled"), default=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 

@@ -24,7 +24,18 @@ from tests.isolation.test_numbers import below
 
 TWO_EACH = "ab\r\n"
 # Texts of one line with a high limit: their limit is that of a name or remark, which has no lines.
-ONE_LINE = {"name", "names", "remark", "password", "region", "cidr", "vpc", "dns_servers", "url"}
+ONE_LINE = {
+    "name",
+    "names",
+    "remark",
+    "password",
+    "region",
+    "cidr",
+    "vpc",
+    "dns_servers",
+    "url",
+    "metrics",
+}
 
 
 def test_every_text_area_of_a_form_counts_the_end_of_a_line_once() -> None:
