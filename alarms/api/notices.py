@@ -234,7 +234,22 @@ class NotificationGroupViewSet(VerbViewSet):
         """Return the tenant's groups."""
         return queries.groups()
 
-    @extend_schema(request=NotificationGroupInput, responses={201: NotificationGroupSerializer})
+    @extend_schema(
+        request=NotificationGroupInput,
+        responses={201: NotificationGroupSerializer},
+        examples=[
+            OpenApiExample(
+                "Not at night",
+                value={
+                    "name": "operations",
+                    "contacts": ["contact-4k2p09xqa"],
+                    "quiet_from": "22:00",
+                    "quiet_until": "07:00",
+                },
+                request_only=True,
+            )
+        ],
+    )
     def create(self, request: Request) -> Response:
         """Create a notification group; alarm templates name it."""
         data = valid(NotificationGroupInput, request)
@@ -252,7 +267,22 @@ class NotificationGroupViewSet(VerbViewSet):
         return Response(self.shown(self.kind, group.pk))
 
     @extend_schema(methods=["GET"], responses=WebhookSerializer(many=True))
-    @extend_schema(methods=["POST"], request=WebhookInput, responses={201: WebhookSerializer})
+    @extend_schema(
+        methods=["POST"],
+        request=WebhookInput,
+        responses={201: WebhookSerializer},
+        examples=[
+            OpenApiExample(
+                "Slack",
+                value={
+                    "name": "chat",
+                    "format": "slack",
+                    "url": "https://hooks.example.org/services/T0/B0/x",
+                },
+                request_only=True,
+            )
+        ],
+    )
     @action(detail=True, methods=["get", "post"], pagination_class=None, filter_backends=[])
     def webhooks(self, request: Request, pk: str) -> Response:
         """List the webhooks of a group, or add one."""
@@ -299,7 +329,21 @@ class SilenceViewSet(VerbViewSet):
         """Return the tenant's silences."""
         return queries.silences()
 
-    @extend_schema(request=SilenceInput, responses={201: SilenceSerializer})
+    @extend_schema(
+        request=SilenceInput,
+        responses={201: SilenceSerializer},
+        examples=[
+            OpenApiExample(
+                "Planned work",
+                value={
+                    "reason": "New release",
+                    "starts_at": "2027-03-01T22:00:00Z",
+                    "ends_at": "2027-03-02T02:00:00Z",
+                },
+                request_only=True,
+            )
+        ],
+    )
     def create(self, request: Request) -> Response:
         """Notify nobody during a time of planned work; alarms are recorded all the same."""
         data = valid(SilenceInput, request)

@@ -44,9 +44,9 @@ class AlarmList(VerbList):
     text = gettext_lazy("Alarms of your VMs and external IPs, from opening to end.")
     permission = "alarms.view_alarm"
     columns = (
+        Column("what", gettext_lazy("Alarm"), value="what", sort=("metric", "kind"), main=True),
         Column("severity", gettext_lazy("Severity"), value=lambda one: severity_view(one.severity),
                sort=("level", "-opened_at"), export="get_severity_display"),
-        Column("what", gettext_lazy("Alarm"), value="what", sort=("metric", "kind"), main=True),
         Column("resource", gettext_lazy("Resource"), value=resource_link, sort="resource_name",
                export=lambda one: f"{one.resource_name} ({one.resource_id})"),
         Column("device", gettext_lazy("Device"), sort="device"),
