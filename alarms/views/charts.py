@@ -68,15 +68,14 @@ class Scale:
         return round(scaled, _DIGITS - 1 - math.floor(math.log10(abs(scaled))))
 
     def text(self, value: float | None) -> str:
-        """Return a number with its unit as people read it; a dash where there is none."""
+        """Return a number in the unit as people read it; a dash where there is none."""
         if value is None:
             return "—"
         scaled = value / self.divisor
         places = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
         rounded = round(scaled, places)
         plain = int(rounded) if rounded == int(rounded) else rounded
-        digits = number_format(plain, use_l10n=True, force_grouping=True)
-        return f"{digits} {self.unit}" if self.unit else digits
+        return number_format(plain, use_l10n=True, force_grouping=True)
 
 
 def scale_of(chart: Chart, lines: Iterable[Series]) -> Scale:
@@ -93,23 +92,19 @@ def scale_of(chart: Chart, lines: Iterable[Series]) -> Scale:
         length, name = byte_unit(top)
         return Scale(length, f"{name}/s")
     if unit is Unit.PER_SECOND:
-        power = _thousands(top / 10, 2)
+        # Four digits are read at a glance.
+        power = 2 if top >= 1e6 else 1 if top >= 1e4 else 0
         return Scale(1000**power, ("/s", "k/s", "M/s")[power])
     return Scale(1, "")
 
 
 def _bits(top: float) -> Scale:
     """Bandwidth is sold in Mb/s: bits, and thousands of them."""
-    power = _thousands(top * 8, 3)
-    return Scale(1000**power / 8, ("b/s", "kb/s", "Mb/s", "Gb/s")[power])
-
-
-def _thousands(value: float, most: int) -> int:
-    """Return how often a number can be divided by 1000 and is still at least 1."""
+    names = ("b/s", "kb/s", "Mb/s", "Gb/s")
     power = 0
-    while power < most and value >= 1000 ** (power + 1):
+    while power < len(names) - 1 and top * 8 >= 1000 ** (power + 1):
         power += 1
-    return power
+    return Scale(1000**power / 8, names[power])
 
 
 # -- what is asked -------------------------------------------------------------------------------

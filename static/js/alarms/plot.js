@@ -54,10 +54,12 @@ export class Plot {
     this.shape = "";
     this.plot = null;
     this.marks = [];
-    this.number = new Intl.NumberFormat(document.documentElement.lang, {
-      maximumSignificantDigits: 4,
-      notation: "compact",
-    });
+    const [plain, short] = ["standard", "compact"].map(
+      (notation) =>
+        new Intl.NumberFormat(document.documentElement.lang, { maximumSignificantDigits: 4, notation }),
+    );
+    // What is wider than the axis is written short.
+    this.figure = (value) => (value < 100_000 ? plain : short).format(value);
     new ResizeObserver(() => this.fit()).observe(place);
   }
 
@@ -90,7 +92,7 @@ export class Plot {
       {
         width: this.place.clientWidth || 400,
         height: HEIGHT,
-        padding: [8, 4, 0, 0],
+        padding: [8, 18, 0, 0],
         tzDate: (moment) => uPlot.tzDate(new Date(moment * 1000), this.zone),
         legend: { show: false },
         cursor: {
@@ -105,7 +107,7 @@ export class Plot {
         },
         axes: [
           { ...axis, size: 24, space: 64, values: (_plot, splits) => this.moments(splits) },
-          { ...axis, size: 52, space: 32, values: (_plot, splits) => splits.map((one) => this.number.format(one)) },
+          { ...axis, size: 52, space: 32, values: (_plot, splits) => splits.map((one) => this.figure(one)) },
         ],
         series: [
           {},

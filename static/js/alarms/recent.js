@@ -22,7 +22,8 @@ async function fill(places) {
   const found = new Map($$("[data-recent-of]", part).map((one) => [one.dataset.recentOf, one]));
   for (const place of places) {
     const lines = found.get(place.dataset.recent);
-    place.replaceChildren(...(lines ? [...lines.cloneNode(true).children].map((one) => document.adoptNode(one)) : []));
+    const shown = lines ? [...document.importNode(lines, true).children] : ["—"];
+    place.replaceChildren(...shown);
     place.dataset.filled = "";
   }
 }
