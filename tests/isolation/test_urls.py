@@ -233,7 +233,12 @@ def _private(caller: Caller) -> dict[str, str]:
         "operation",
         "uuid",
     )
-    return {name: value for name, value in caller.samples.items() if name not in shared}
+    # A plain number stands in other places for something else.
+    return {
+        name: value
+        for name, value in caller.samples.items()
+        if name not in shared and not value.isdigit()
+    }
 
 
 @pytest.mark.unmeasured

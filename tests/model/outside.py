@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from alarms.actions.binding import change_external_ip_template
+from alarms.models import AlarmTemplate
 from compute.models import VM
 from compute.rules.refusals import vm_refusal
 from network.actions import enis, external_ips
@@ -30,6 +32,7 @@ EXTERNAL_IP_VERBS: Final = [
     "resize_external_ip",
     "resize_external_ip",
     "rename_external_ip",
+    "change_alarm_template",
     "renew_external_ip",
     "delete_external_ip",
     "restore_external_ip",
@@ -122,6 +125,12 @@ def _external_ip_verb(
         name = machine.world.name("eip")
         return f" {name}", partial(
             external_ips.rename_external_ip, actor=actor, external_ip=row, name=name
+        )
+    if verb == "change_alarm_template":
+        found = [one for one in machine.rows(AlarmTemplate, tenant) if one.subject == "external_ip"]
+        template = [*found, None][number % (len(found) + 1)]
+        return f" to {template and template.name}", partial(
+            change_external_ip_template, actor=actor, external_ip=row, template=template
         )
     plain: dict[str, Callable[..., object]] = {
         "unbind_external_ip": external_ips.unbind_external_ip,
