@@ -81,7 +81,9 @@ def test_charts_are_drawn_and_followed_by_mouse_keyboard_and_clock(
     expect(charts).to_have_attribute("data-points", "121")
     drawn_in(page, LINE["light"])
     expect(charts.locator("[data-chart-marks]")).to_contain_text("Migrated")
-    expect(charts.locator("[data-chart=cpu] tbody td").last).to_have_text(re.compile(r"^7\d"))
+    expect(charts.locator("[data-chart=cpu] tbody td").last).to_have_text(
+        re.compile(r"^\d+(\.\d+)?$")
+    )
 
     # One crosshair: what the mouse points at in one chart is told in all.
     cpu, load = (charts.locator(f"[data-chart={name}]") for name in ("cpu", "load"))
