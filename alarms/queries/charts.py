@@ -6,7 +6,7 @@ A step without a measurement has no value, nor has anything that is made of it: 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -490,31 +490,11 @@ _TOLD: Final[Mapping[str, tuple[Text, Tone]]] = {
     "alarm.ended": (gettext_lazy("Alarm ended"), "ok"),
 }
 
-MarkSource = Callable[[VM, Period], Iterable[Mark]]
-_sources: dict[str, MarkSource] = {}
-
-
-def register_marks(key: str, source: MarkSource) -> None:
-    """Add what is shown at the time axis of a VM's charts; the same key replaces the old source.
-
-    ``source`` is called within the VM's scope and returns what happened in the period, of more than
-    `MAX_MARKS` the newest.
-    """
-    _sources[key] = source
-
 
 def marks_of(vm: VM, period: Period) -> list[Mark]:
     """Return what happened to a VM in a period, the oldest first; of too much the newest."""
-    found = [mark for source in _sources.values() for mark in source(vm, period)]
-    return sorted(found, key=lambda mark: mark.at)[-MAX_MARKS:]
-
-
-def _events(vm: VM, period: Period) -> Iterator[Mark]:
     rows = Event.objects.filter(
         resource_id=vm.pk, kind__in=_TOLD, at__gte=period.start, at__lt=period.end
     )
-    for kind, at in rows.order_by("-at").values_list("kind", "at")[:MAX_MARKS]:
-        yield Mark(at, *_TOLD[kind])
-
-
-register_marks("events", _events)
+    newest = rows.order_by("-at").values_list("kind", "at")[:MAX_MARKS]
+    return [Mark(at, *_TOLD[kind]) for kind, at in reversed(newest)]

@@ -139,7 +139,7 @@ def test_charts_are_of_the_chosen_disk_nic_or_external_ip(
             shown(**chosen)
 
 
-def test_what_happened_is_shown_at_its_time(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_happened_is_shown_at_its_time(vm: VM) -> None:
     Event.objects.all().delete()
 
     def event(kind: str, at: datetime, **changes: Any) -> None:
@@ -151,12 +151,10 @@ def test_what_happened_is_shown_at_its_time(vm: VM, monkeypatch: pytest.MonkeyPa
     event("vm.starting", ago(minutes=31))
     event("vm.started", ago(hours=3))
     event("vm.started", ago(minutes=5), resource_id="vm-other")
-    period = charts.last("1h")
-    assert [str(mark.label) for mark in charts.marks_of(vm, period)] == ["Started", "Migrated"]
-    # Alarms, and whatever else explains a line, are told by who knows them.
-    alarm = charts.Mark(ago(minutes=20), "CPU usage above 90 %", "error")
-    monkeypatch.setitem(charts._sources, "alarms", lambda vm, period: [alarm])
-    assert charts.marks_of(vm, period)[1] == alarm
+    event("alarm.opened", ago(minutes=20))
+    found = charts.marks_of(vm, charts.last("1h"))
+    assert [str(mark.label) for mark in found] == ["Started", "Alarm", "Migrated"]
+    assert [mark.at for mark in found] == sorted(mark.at for mark in found)
 
 
 def test_a_store_that_does_not_answer_is_said(vm: VM, store: FakeStore) -> None:

@@ -96,8 +96,8 @@ def test_a_merge_is_begun_once_and_done_when_the_chain_says_so() -> None:
 
 def test_a_merge_is_ended_for_what_libvirt_does_not_do_beside_it() -> None:
     busy = Domain({"type": libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT})
-    overlays.stop_merges(busy, ["vda"])  # type: ignore[arg-type]
+    overlays.stop_merges(busy, ["vda"])  # type: ignore[arg-type]  # a stand-in
     assert busy.asked == [("blockJobAbort", "vda", 0)]
     idle = Domain()
-    overlays.stop_merges(idle, ["vda"])  # type: ignore[arg-type]
+    overlays.stop_merges(idle, ["vda"])  # type: ignore[arg-type]  # a stand-in
     assert idle.asked == []

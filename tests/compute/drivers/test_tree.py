@@ -114,7 +114,9 @@ def test_whatever_is_done_in_whatever_order_every_name_keeps_its_content() -> No
                 tree = kept(tree, f"s{turn}")
             elif what == "back" and truth:
                 name = chance.choice(sorted(truth))
-                if len(tree.chain(tree.snapshot(name).file)) < MAX_DEPTH:  # type: ignore[union-attr]
+                saved = tree.snapshot(name)
+                assert saved is not None
+                if len(tree.chain(saved.file)) < MAX_DEPTH:
                     tree, before = tree.rolled_back(name), truth[name]
             elif what == "forget" and truth:
                 name = chance.choice(sorted(truth))
