@@ -1,10 +1,13 @@
 """Tenants, users and actors for tests."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from scloud.tenancy import ratelimit
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
@@ -52,3 +55,14 @@ def console(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client
+
+
+@pytest.fixture
+def one_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All requests of the test are counted in the same window.
+
+    Windows begin with the minute of the clock; a test that counts to a limit would else pass or
+    fail by the second in which it begins.
+    """
+    moment = timezone.now().replace(second=30)
+    monkeypatch.setattr(ratelimit, "timezone", SimpleNamespace(now=lambda: moment))

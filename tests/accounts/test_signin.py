@@ -138,6 +138,7 @@ def test_guessing_the_present_password_is_counted_and_logged(
     assert operations()[-1] == ("tenancy.change_password", who.email, "")
 
 
+@pytest.mark.usefixtures("one_window")
 def test_attempts_are_limited_per_source(user: User, settings: Any) -> None:
     settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = 3
     for number in range(3):

@@ -287,6 +287,7 @@ def test_an_account_is_a_user_or_an_address_in_one_spelling(user: User) -> None:
 # --- rate limits
 
 
+@pytest.mark.usefixtures("one_window")
 def test_the_limit_holds_within_its_window_and_by_key(db: None) -> None:
     for _ in range(3):
         ratelimit.hit("a", limit=3, window_s=3600)
