@@ -13,6 +13,7 @@ from compute.queries.common import with_billing
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import COUNTED
 from scloud.lib.errors import NotFound
+from scloud.lib.pages import PagedRows
 from scloud.resources.models import Region
 
 
@@ -34,8 +35,10 @@ def disks(region: Region | None = None, *, binned: bool = False) -> QuerySet[Dis
         .annotate(n=Count("pk"))
         .values("n")
     )
-    counted = rows.select_related("vm", "vm__cluster", "disk_type", "region", "tenant").annotate(
-        snapshot_count=Coalesce(Subquery(kept), 0)
+    counted = (
+        PagedRows.of(rows)
+        .select_related("vm", "vm__cluster", "disk_type", "region", "tenant")
+        .annotate(snapshot_count=Coalesce(Subquery(kept), 0))
     )
     return with_billing(counted)
 

@@ -1,8 +1,7 @@
 """Scoped reads with all that lists and pages show, in a number of queries that rows do not raise.
 
 What a row shows of other tables comes as columns of the same query (JSON where there are several
-rows). A page is cut out first, by ids alone, and only its rows get those columns: ten rows cost
-ten look-ups by index, however many VMs the tenant has and however far back the page is.
+rows). A page is cut out first, by ids alone, and only its rows get those columns.
 """
 
 from __future__ import annotations
@@ -28,25 +27,13 @@ from compute.states.vms import PAUSED, VmStatus
 from network.models import ExternalIp, Nic, PrivateAddress, SecurityGroup, Vpc, cidr
 from network.queries.nics import nics_with_ipv6
 from scloud.lib.errors import NotFound
+from scloud.lib.pages import PagedRows
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 
 # A VM in one of these is not on the list: it is in the recycle bin, or is gone.
 UNLISTED = (VmStatus.BINNED, VmStatus.DESTROYED)
 _ADDRESS_LIKE = re.compile(r"\A[0-9a-fA-F:.]{2,39}\Z")
-
-
-class VmRows(QuerySet[VM]):
-    """VMs with what a row shows; a slice of them is chosen by id before anything is added."""
-
-    def __getitem__(self, key: Any) -> Any:
-        if not isinstance(key, slice) or self._result_cache is not None or self.query.is_sliced:
-            return super().__getitem__(key)
-        page = super().__getitem__(slice(key.start, key.stop))
-        # Without the columns of a row this query reads no more than it sorts by.
-        chosen = with_row(VM.objects.filter(pk__in=page.select_related(None).values("pk")))
-        names = self.query.order_by or ("-created_at", "id")
-        return chosen.order_by(*names)
 
 
 def vms(region: Region | None = None) -> QuerySet[VM]:
@@ -65,35 +52,40 @@ def vms(region: Region | None = None) -> QuerySet[VM]:
 
 def with_row(rows: QuerySet[VM]) -> QuerySet[VM]:
     """Add what a row shows to any VMs; see :func:`vms`."""
-    rows = VmRows(model=VM, query=rows.query, using=rows.db)
-    return rows.select_related("cluster", "image").annotate(
-        disk_rows=ArraySubquery(
-            Disk.objects.filter(vm=OuterRef("pk"))
-            .order_by("target")
-            .values(json=JSONObject(system=F("is_system"), gib=F("size_gib")))
-        ),
-        nic_rows=ArraySubquery(
-            Nic.objects.filter(vm_id=OuterRef("pk"))
-            .order_by("index", "addresses__address")
-            .values(
-                json=JSONObject(
-                    address=F("addresses__address"),
-                    mac=F("mac"),
-                    ipv6_cidr=F("subnet__ipv6_cidr"),
-                    network=F("network"),
-                    subnet=F("subnet__name"),
-                    subnet_id=F("subnet_id"),
-                    vpc=F("subnet__vpc__name"),
-                    vpc_id=F("subnet__vpc_id"),
+    return (
+        PagedRows.of(rows)
+        .select_related("cluster", "image")
+        .annotate(
+            disk_rows=ArraySubquery(
+                Disk.objects.filter(vm=OuterRef("pk"))
+                .order_by("target")
+                .values(json=JSONObject(system=F("is_system"), gib=F("size_gib")))
+            ),
+            nic_rows=ArraySubquery(
+                Nic.objects.filter(vm_id=OuterRef("pk"))
+                .order_by("index", "addresses__address")
+                .values(
+                    json=JSONObject(
+                        address=F("addresses__address"),
+                        mac=F("mac"),
+                        ipv6_cidr=F("subnet__ipv6_cidr"),
+                        network=F("network"),
+                        subnet=F("subnet__name"),
+                        subnet_id=F("subnet_id"),
+                        vpc=F("subnet__vpc__name"),
+                        vpc_id=F("subnet__vpc_id"),
+                    )
                 )
-            )
-        ),
-        external_rows=ArraySubquery(
-            ExternalIp.objects.filter(target_kind=VM.KIND, target_id=OuterRef("pk"))
-            .order_by("bound_at", "id")
-            .values(json=JSONObject(address=F("address"), id=F("id"), egress=F("egress")))
-        ),
-        **billing_columns(),
+            ),
+            external_rows=ArraySubquery(
+                ExternalIp.objects.filter(target_kind=VM.KIND, target_id=OuterRef("pk"))
+                # Said for the index, which has those that are bound only.
+                .exclude(target_id="")
+                .order_by("bound_at", "id")
+                .values(json=JSONObject(address=F("address"), id=F("id"), egress=F("egress")))
+            ),
+            **billing_columns(),
+        )
     )
 
 

@@ -11,6 +11,7 @@ from billing.models import Subscription
 from network.models import Eni
 from network.states.enis import EniStatus
 from scloud.lib.errors import NotFound
+from scloud.lib.pages import PagedRows
 from scloud.resources.models import Region
 
 
@@ -23,16 +24,20 @@ def enis(region: Region | None = None) -> QuerySet[Eni]:
     if region is not None:
         rows = rows.filter(region=region)
     paid = Subscription.objects.filter(resource_id=OuterRef("pk"))
-    annotated: QuerySet[Eni] = rows.select_related(
-        "nic__subnet__vpc",
-        "nic__security_group",
-        "nic__external_address__segment",
-        "region",
-        "tenant",
-    ).annotate(
-        billing_method=Subquery(paid.values("method")[:1]),
-        paid_until=Subquery(paid.values("paid_until")[:1]),
-        auto_renew=Subquery(paid.values("auto_renew")[:1]),
+    annotated: QuerySet[Eni] = (
+        PagedRows.of(rows)
+        .select_related(
+            "nic__subnet__vpc",
+            "nic__security_group",
+            "nic__external_address__segment",
+            "region",
+            "tenant",
+        )
+        .annotate(
+            billing_method=Subquery(paid.values("method")[:1]),
+            paid_until=Subquery(paid.values("paid_until")[:1]),
+            auto_renew=Subquery(paid.values("auto_renew")[:1]),
+        )
     )
     return annotated.order_by("-created_at", "id")
 

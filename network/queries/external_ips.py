@@ -11,6 +11,7 @@ from billing.models import Subscription
 from network.models import ExternalIp
 from network.states.external_ips import ExternalIpStatus
 from scloud.lib.errors import NotFound
+from scloud.lib.pages import PagedRows
 from scloud.resources.models import Region
 
 
@@ -26,12 +27,14 @@ def external_ips(region: Region | None = None, *, binned: bool = False) -> Query
     if region is not None:
         rows = rows.filter(region=region)
     paid = Subscription.objects.filter(resource_id=OuterRef("pk"))
-    annotated: QuerySet[ExternalIp] = rows.select_related(
-        "segment", "nic", "region", "tenant"
-    ).annotate(
-        billing_method=Subquery(paid.values("method")[:1]),
-        paid_until=Subquery(paid.values("paid_until")[:1]),
-        auto_renew=Subquery(paid.values("auto_renew")[:1]),
+    annotated: QuerySet[ExternalIp] = (
+        PagedRows.of(rows)
+        .select_related("segment", "nic", "region", "tenant")
+        .annotate(
+            billing_method=Subquery(paid.values("method")[:1]),
+            paid_until=Subquery(paid.values("paid_until")[:1]),
+            auto_renew=Subquery(paid.values("auto_renew")[:1]),
+        )
     )
     return annotated.order_by("-created_at", "id")
 

@@ -369,14 +369,24 @@ class ListView(ConsoleView):
         """The id of the list's element, which HTMX replaces."""
         return self.dom_id or f"list-{self.kind}"
 
+    def choices_of(self, item: Filter) -> Choices:
+        """Return the choices of a filter, asked once per request."""
+        if item.key not in self._choices:
+            self._choices[item.key] = item.choices_for(self.request)
+        return self._choices[item.key]
+
+    @cached_property
+    def _choices(self) -> dict[str, Choices]:
+        return {}
+
     def state(self) -> State:
         """Read the URL; what makes no sense falls back to the default."""
         params = self.request.GET
         filters = {}
         for item in self.filters:
             values = list(dict.fromkeys(value for value in params.getlist(item.key) if value))
-            if item.kind == "choice":
-                known = {str(value) for value, _label in item.choices_for(self.request)}
+            if values and item.kind == "choice":
+                known = {str(value) for value, _label in self.choices_of(item)}
                 values = [value for value in values if value in known]
             elif item.kind == "date":
                 values = [value for value in values if _is_date(value)]
@@ -545,7 +555,7 @@ class ListView(ConsoleView):
             values = state.filters.get(item.key, [])
             labels = {}
             if values and item.kind == "choice":
-                labels = {str(v): label for v, label in item.choices_for(self.request)}
+                labels = {str(v): label for v, label in self.choices_of(item)}
             for value in values:
                 rest = {
                     k: [v for v in vs if (k, v) != (item.key, value)]
@@ -560,7 +570,7 @@ class ListView(ConsoleView):
         controls = []
         for item in self.filters:
             values = state.filters.get(item.key, [])
-            choices = item.choices_for(self.request) if item.kind == "choice" else ()
+            choices = self.choices_of(item) if item.kind == "choice" else ()
             controls.append(
                 {
                     "filter": item,

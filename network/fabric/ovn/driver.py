@@ -311,7 +311,7 @@ class OvnFabric:
             if spec.dhcp and has_ipv6
             else None
         )
-        port, _ = rows.ensure(
+        port, created = rows.ensure(
             "Logical_Switch_Port",
             spec.name,
             self._marks.ids(Kind.PORT, spec.name, **more),
@@ -324,20 +324,26 @@ class OvnFabric:
             dhcpv4_options=[] if options is None else [options],
             dhcpv6_options=[] if v6_options is None else [v6_options],
         )
-        for earlier in rows.holding("Logical_Switch", "ports", port):
-            if earlier.uuid != switch.uuid:
-                self._put_meters(rows, earlier, spec.name, ())
-        rows.link_only("Logical_Switch", switch, "ports", port, label=spec.switch_id)
-        self._put_group(rows, port, spec)
+        if created:
+            # Nothing refers to a new row: all sets of all switches need not be read for it.
+            rows.link(switch, "ports", port, label=spec.switch_id)
+        else:
+            for earlier in rows.holding("Logical_Switch", "ports", port):
+                if earlier.uuid != switch.uuid:
+                    self._put_meters(rows, earlier, spec.name, ())
+            rows.link_only("Logical_Switch", switch, "ports", port, label=spec.switch_id)
+        self._put_group(rows, port, spec, created=created)
         self._put_meters(rows, switch, spec.name, spec.qos)
 
-    def _put_group(self, rows: Editor, port: Any, spec: PortSpec) -> None:
+    def _put_group(self, rows: Editor, port: Any, spec: PortSpec, *, created: bool) -> None:
         wanted = None
         if spec.security_group_id is not None:
             wanted = rows.find("Port_Group", spec.security_group_id)
             if wanted is None:
                 raise FabricMissing(f"{spec.security_group_id} of {spec.nic_id} is not there")
             rows.link(wanted, "ports", port, label=spec.security_group_id)
+        if created:
+            return
         for group in rows.holding("Port_Group", "ports", port):
             if wanted is None or group.uuid != wanted.uuid:
                 rows.unlink(group, "ports", port, label=group.name)

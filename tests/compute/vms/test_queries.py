@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from compute.queries import vms as vm_queries
@@ -43,6 +44,15 @@ def test_rows_do_not_raise_the_number_of_queries(
             assert row.cluster.alias
             assert row.image.name
             assert vm_queries.private_ips(row)
+
+
+def test_external_ips_of_a_row_are_found_by_an_index(platform: Platform, actor: Actor) -> None:
+    with scope(tenant=actor.tenant), transaction.atomic(), connection.cursor() as cursor:
+        # A table of a few rows is read whole else, whatever indexes it has.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        sql, parameters = vm_queries.vms(platform.region)[:10].query.sql_with_params()
+        cursor.execute(f"EXPLAIN {sql}", parameters)
+        assert "eip_bound_to" in "\n".join(row[0] for row in cursor.fetchall())
 
 
 @pytest.mark.parametrize("word", ["web", "shop", "10.0.0.2", "VM-", "Prod", "env=p", "blue"])
