@@ -10,7 +10,7 @@ from billing import hooks
 from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
-from compute.models import GuestLogin, Host, VncLease
+from compute.models import FenceDevice, GuestLogin, Host, VncLease
 from compute.queries import verbs as verb_queries
 from compute.queries import vms as vm_queries
 from compute.rules import storage
@@ -30,7 +30,7 @@ from compute.sweeps import limits as limit_sweeps
 from compute.sweeps import overlays as overlay_sweeps
 from compute.sweeps import snapshots as snapshot_sweeps
 from compute.sweeps import vms as vm_sweeps
-from compute.tasks import disks, external_target, images, limits, overlays, snapshots
+from compute.tasks import disks, external_target, fencing, images, limits, overlays, snapshots
 from compute.tasks.vms import changes, lifecycle, migrate
 from compute.views import shell as console
 from compute.vnc import leases, tickets
@@ -61,7 +61,7 @@ def _own_images(rows: QuerySet[Any]) -> QuerySet[Any]:
 
 def register_all() -> None:
     """Called once when Django is ready."""
-    for tasks in (lifecycle, changes, migrate, disks, snapshots, overlays, images, limits):
+    for tasks in (lifecycle, changes, migrate, disks, snapshots, overlays, images, limits, fencing):
         tasks.register_all()
     actions.load("compute.actions")
     assert verb_queries
@@ -72,6 +72,7 @@ def register_all() -> None:
     console.register()
     sealed.register(GuestLogin, "sealed_hash", "sealed_pending")
     sealed.register(VncLease, "password_box")
+    sealed.register(FenceDevice, "sealed_password")
     kinds.register(
         kinds.Kind(
             kind="vm",

@@ -34,6 +34,7 @@ QUERIES: dict[str, int] = {
     "admin: compute_disk": 7,
     "admin: compute_disktype": 6,
     "admin: compute_drift": 6,
+    "admin: compute_fencedevice": 6,
     "admin: compute_host": 11,
     "admin: compute_image": 7,
     "admin: compute_snapshot": 6,

@@ -2,6 +2,7 @@
 
 from compute.models.disk import Disk
 from compute.models.drift import Drift
+from compute.models.fencing import FenceDevice
 from compute.models.gpu import GpuDevice
 from compute.models.guest import GuestNetwork
 from compute.models.image import Image
@@ -16,6 +17,7 @@ __all__ = [
     "Disk",
     "DiskType",
     "Drift",
+    "FenceDevice",
     "GpuDevice",
     "GuestLogin",
     "GuestNetwork",

@@ -14,7 +14,7 @@ APPS = ("alarms", "compute", "network", "billing", "scloud")
 # what runs the VNC ends, and what is told to who starts the processes.
 ELSEWHERE = re.compile(
     r"/migrations/|/management/|^scloud/lab/|^scloud/settings|^compute/hypervisor/"
-    r"|^compute/storage/|^network/fabric/|^compute/vnc/|^scloud/tenancy/clientip\.py"
+    r"|^compute/storage/|^compute/fencing/|^network/fabric/|^compute/vnc/|^scloud/tenancy/clientip\.py"
     r"|^alarms/store/"
     r"|^(compute|network)/sweeps/(drift|hosts|pools|reconcile)\.py|^alarms/collecting/rounds\.py"
     # Drivers use it as well, and they know nothing of Django.

@@ -1,0 +1,1 @@
+"""Switching a host off and on from outside, and making sure that it is so."""
