@@ -109,6 +109,12 @@ class Job(models.Model):
                 condition=Q(status__in=["queued", "running"]),
                 name="job_due",
             ),
+            # What ended lately, for figures, and long ago, to be forgotten.
+            models.Index(
+                fields=["finished_at"],
+                condition=Q(finished_at__isnull=False),
+                name="job_finished",
+            ),
         ]
 
     def __str__(self) -> str:
