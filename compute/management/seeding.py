@@ -6,6 +6,7 @@ been seeded before; what an administrator changed since stays.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,7 +20,9 @@ from django.utils import timezone
 from billing import ledger, money, pricelists
 from billing.models import PriceList, TransactionKind
 from billing.pricing import Method
-from compute.models import Cluster, DiskType, Host, Image, Spec, StoragePool
+from compute.actions.fencing import save_fence_device
+from compute.models import Cluster, DiskType, FenceDevice, Host, Image, Spec, StoragePool
+from compute.models.fencing import FenceAgent
 from compute.states.images import ImageStatus
 from compute.tasks.images import store_base_image
 from network.actions.defaults import ensure_tenant_defaults
@@ -138,6 +141,39 @@ def seed_platform(
         pricelists.publish(pricelists.draft(region, prices, note="Shipped prices"))
     sell_segments(region, segments)
     return Platform(region, cluster, pool, [ssd, hdd])
+
+
+def seed_fence_devices(facts: Mapping[str, Any]) -> int:
+    """Make a fence device for each host that has a controller and none yet; return how many.
+
+    A host's ``controller``: ``{"address", "port", "system", "credentials", "certificate"}``, the
+    last two as files of this machine. One whose files are not there is left out.
+    """
+    made = 0
+    for given in facts["hosts"]:
+        host, controller = Host.objects.get(uri=given["uri"]), given.get("controller")
+        if controller is None or FenceDevice.objects.filter(host=host).exists():
+            continue
+        try:
+            login = json.loads(Path(controller["credentials"]).read_text())
+            certificate = Path(controller["certificate"]).read_text()
+        except FileNotFoundError:
+            continue
+        save_fence_device(
+            actor=Actor.system(None),
+            device=FenceDevice(
+                host=host,
+                agent=FenceAgent.REDFISH,
+                address=controller["address"],
+                port=controller["port"],
+                user=login["user"],
+                system=controller["system"],
+                certificate=certificate,
+            ),
+            password=login["password"],
+        )
+        made += 1
+    return made
 
 
 def seed_segments(region: Region, external: Mapping[str, Any] | None) -> list[ExternalSegment]:

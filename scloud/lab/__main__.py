@@ -25,6 +25,10 @@ def _parser() -> argparse.ArgumentParser:
     status = verbs.add_parser("status", parents=[which], help="tell what is there")
     status.add_argument("--json", action="store_true", help="as JSON")
 
+    power = verbs.add_parser("power", parents=[which], help="switch a host off or on")
+    power.add_argument("power_verb", choices=["off", "on", "status"])
+    power.add_argument("host", help="host, such as h1")
+
     probe_verbs = verbs.add_parser("probe", help="stand on a logical switch").add_subparsers(
         dest="probe_verb", required=True
     )
@@ -95,6 +99,15 @@ def _probe(options: argparse.Namespace) -> None:
     print(f"ip netns exec {added.netns} sh")
 
 
+def _power(lab: Lab, host_name: str, verb: str) -> None:
+    host = lab.host(host_name)
+    if verb == "off":
+        region.power_off(host)
+    elif verb == "on":
+        region.power_on(host)
+    print("on" if region.is_on(host) else "off")
+
+
 def main(words: list[str] | None = None) -> int:
     """Run one verb; 0 when it worked, 1 with the reason on standard error when not."""
     options = _parser().parse_args(words)
@@ -115,6 +128,8 @@ def main(words: list[str] | None = None) -> int:
             region.up(lab, fresh=options.fresh)
         elif options.verb == "down":
             region.down(lab, wipe=options.wipe)
+        elif options.verb == "power":
+            _power(lab, options.host, options.power_verb)
         elif options.json:
             print(json.dumps(region.status(lab), indent=2))
         else:

@@ -86,6 +86,21 @@ class HostPlan:
         return f"10.98.{self.lab.index}.{10 + self.number}"
 
     @property
+    def controller_address(self) -> str:
+        """Where the host's Redfish service listens, on the outer machine: it outlives the host."""
+        return f"10.99.{self.lab.index}.{110 + self.number}"
+
+    @property
+    def controller(self) -> Path:
+        """Directory with the service's certificate, key, and ``credentials.json``."""
+        return self.state / "controller"
+
+    @property
+    def switched_off(self) -> Path:
+        """The file that is there while the host is off by its power button."""
+        return self.state / "switched-off"
+
+    @property
     def uri(self) -> str:
         return f"qemu+tcp://{self.address}/system"
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from scloud.lab import images, kvm, links
+from scloud.lab import controllers, images, kvm, links
 from scloud.lab.plan import (
     PHYSICAL_NETWORK,
     HostPlan,
@@ -145,10 +145,11 @@ def central_is_up(lab: Lab) -> bool:
 
 
 def is_up(lab: Lab) -> bool:
+    """Whether everything is there that is switched on."""
     return (
         links.exists(lab.external_bridge)
         and central_is_up(lab)
-        and all(host_is_up(host) for host in lab.hosts)
+        and all(host.switched_off.exists() or host_is_up(host) for host in lab.hosts)
     )
 
 
@@ -162,6 +163,7 @@ def status(lab: Lab) -> dict[str, Any]:
             "address": host.address,
             "netns": host.netns,
             "up": host_is_up(host),
+            "controller": controllers.facts(host),
         }
         for host in lab.hosts
     ]
@@ -359,8 +361,9 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
     started = time.monotonic()
     with locked(lab):
         if is_up(lab) and _saved_host_count(lab) == lab.host_count:
-            # One that an earlier release brought up may lack a range.
+            # One that an earlier release brought up may lack a range, and the controllers.
             _ensure_external(lab)
+            _ensure_controllers(lab)
             say(f"lab {lab.name} is up")
             return
         say(f"lab {lab.name}: {lab.host_count} hosts, state in {lab.state}")
@@ -376,17 +379,25 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
                 host.hostname, check=False)  # fmt: skip
         (lab.state / "lab.env").write_text(f"index={lab.index}\nhosts={lab.host_count}\n")
         links.ensure_bridge(lab.management_bridge, [f"{lab.management_address}/24"])
+        _ensure_controllers(lab)
         links.ensure_bridge(lab.tunnel_bridge, [], mtu_bytes=links.WIDE_MTU_BYTES)
         _ensure_external(lab)
         links.offload_off(lab.tunnel_bridge)
         with ThreadPoolExecutor(max_workers=lab.host_count + 1) as pool:
             central = pool.submit(_up_central, lab)
-            hosts = {host: pool.submit(_up_host, host, with_kvm) for host in lab.hosts}
+            hosts = {
+                host: pool.submit(_up_host, host, with_kvm)
+                for host in lab.hosts
+                if not host.switched_off.exists()
+            }
             central.result()
             say(f"  OVN central {lab.nb}")
             for host, started_host in hosts.items():
                 started_host.result()
                 say(f"  host {host.name} {host.uri}")
+        for host in lab.hosts:
+            if host.switched_off.exists():
+                say(f"  host {host.name} is switched off")
         _await_chassis(lab)
     say(f"lab {lab.name} is up after {time.monotonic() - started:.1f} s")
 
@@ -398,13 +409,21 @@ def _ensure_external(lab: Lab) -> None:
     links.offload_off(lab.external_bridge)
 
 
+def _ensure_controllers(lab: Lab) -> None:
+    """The hosts' Redfish services, on addresses of the management network."""
+    # Without the network's prefix length: nothing else shall leave by these addresses.
+    addresses = [f"{host.controller_address}/32" for host in lab.hosts]
+    links.ensure_bridge(lab.management_bridge, [f"{lab.management_address}/24", *addresses])
+    controllers.ensure(lab)
+
+
 def _await_chassis(lab: Lab) -> None:
     def all_there() -> bool:
         there = run(
             "ovn-sbctl", f"--db=unix:{lab.run}/central/sb.sock", "--bare", "--columns=name",
             "list", "chassis",
         ).split()  # fmt: skip
-        return all(host.hostname in there for host in lab.hosts)
+        return all(host.hostname in there for host in lab.hosts if not host.switched_off.exists())
 
     wait_for("every host to register with OVN", all_there, timeout_s=20, every_s=0.2)
 
@@ -459,6 +478,7 @@ def down(lab: Lab, *, wipe: bool = False) -> None:
     """
     require_root()
     with locked(lab):
+        controllers.stop(lab)
         with ThreadPoolExecutor(max_workers=8) as pool:
             everything = [*lab.hosts, *_surplus_hosts(lab)]
             list(pool.map(_stop_host, everything))
@@ -483,6 +503,64 @@ def _remove_namespaces(lab: Lab) -> None:
                 links.delete_netns(path.name)
 
 
+# ---------------------------------------------------------------- the power button
+
+
+def is_on(host: HostPlan) -> bool:
+    """Whether anything of a host is left."""
+    return _box_pid(host.run) is not None or bool(marked_processes(f"SCLOUD_BOX={host.run}"))
+
+
+def power_off(host: HostPlan) -> None:
+    """Cut a host's power: all its processes are killed, guests included, and its links are gone.
+
+    Returns when nothing of it is left; it stays off, also over ``down`` and ``up``, until
+    ``power_on``. LabError when a process does not end.
+    """
+    require_root()
+    with locked(host.lab):
+        host.state.mkdir(parents=True, exist_ok=True)
+        host.switched_off.touch()
+        namespace = process_namespace(host)
+        _stop_host(host)
+        kill_all(marked_processes(f"SCLOUD_BOX={host.run}"))
+        if namespace is not None:
+            wait_for(
+                f"the end of every process of host {host.name}",
+                lambda: not processes_in(namespace),
+                timeout_s=15,
+            )
+
+
+def power_on(host: HostPlan) -> None:
+    """Switch a host on and wait until its libvirt answers. LabError when the lab is down."""
+    require_root()
+    with locked(host.lab):
+        host.switched_off.unlink(missing_ok=True)
+        if not links.exists(host.lab.management_bridge):
+            raise LabError(f"lab {host.lab.name} is down: host {host.name} starts with it")
+        _up_host(host, kvm.works())
+        _await_chassis(host.lab)
+
+
+def process_namespace(host: HostPlan) -> Path | None:
+    try:
+        return Path(f"/proc/{inner_pid(host)}/ns/pid").readlink()
+    except (LabError, OSError):
+        return None
+
+
+def processes_in(namespace: Path) -> list[int]:
+    """Pids, on the outer machine, of the processes of a PID namespace."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if (entry / "ns" / "pid").readlink() == namespace:
+                    found.append(int(entry.name))
+    return found
+
+
 # ---------------------------------------------------------------- faults, for tests
 
 
@@ -493,15 +571,11 @@ def _libvirtd_pid(host: HostPlan) -> int | None:
 def _read_inner_pid(host: HostPlan, name: str) -> int | None:
     """Pid on the outer machine of the daemon ``name`` inside a host."""
     namespace = Path(f"/proc/{inner_pid(host)}/ns/pid").readlink()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    for pid in processes_in(namespace):
         with suppress(OSError):
-            if (entry / "ns" / "pid").readlink() != namespace:
-                continue
-            words = (entry / "cmdline").read_bytes().split(b"\0")
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if Path(words[0].decode(errors="replace")).name == name:
-                return int(entry.name)
+                return pid
     return None
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from billing.models import Price
 from compute.management import seeding
+from compute.models import FenceDevice
 from network.models import ExternalSegment
 from scloud.lab.plan import PHYSICAL_NETWORK, Lab
+from scloud.lab.redfish import make_certificate
 from scloud.lab.region import status
+from scloud.lib import keys
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +52,23 @@ def test_the_region_in_a_box_has_three_segments_that_can_be_bought(facts: dict[s
     assert ExternalSegment.objects.count() == 3
     assert ExternalSegment.objects.get(name="office").bandwidth_max_mbps == 77
     assert Price.objects.count() == before
+
+
+def test_hosts_get_the_fence_devices_of_their_controllers_once(
+    facts: dict[str, Any], tmp_path: Path
+) -> None:
+    seeding.seed_platform(facts)
+    assert seeding.seed_fence_devices(facts) == 0, "it is not up, so there is no password"
+    controller = facts["hosts"][0]["controller"]
+    certificate, _key = make_certificate(tmp_path, controller["address"])
+    credentials = tmp_path / "credentials.json"
+    credentials.write_text('{"user": "operator", "password": "of the box"}')
+    controller.update(credentials=str(credentials), certificate=str(certificate))
+    assert seeding.seed_fence_devices(facts) == 1
+    assert seeding.seed_fence_devices(facts) == 0
+    device = FenceDevice.objects.get()
+    assert (device.address, device.system) == (controller["address"], controller["system"])
+    assert keys.box().decrypt(device.sealed_password.encode()) == b"of the box"
 
 
 def test_an_installation_of_an_earlier_release_gets_segments_and_their_prices(

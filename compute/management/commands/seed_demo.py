@@ -36,6 +36,8 @@ class Command(BaseCommand):
             facts, region_name="Region in a box", extra_specs_mib=[(1, 256), (1, 512)]
         )
         self.stdout.write(f"region {platform.region.pk}: {len(facts['hosts'])} hosts")
+        if made := seeding.seed_fence_devices(facts):
+            self.stdout.write(f"fence devices: {made}")
         files = [
             seeding.ImageFile(key, *IMAGES[key][:1], Path(path), *IMAGES[key][1:])
             for key, path in facts["images"].items()

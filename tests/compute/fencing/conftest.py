@@ -104,7 +104,7 @@ def redfish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         system=SYSTEM,
         certificate=certificate.read_text(),
     )
-    yield Bench(machine, ref, 5.0, go_away)
+    yield Bench(machine, ref, 3.0, go_away)
     machine.silent = False
     go_away()
     thread.join()
