@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -62,10 +61,8 @@ def test_a_host_loses_its_power_stays_off_and_comes_back(spare: Lab) -> None:
     )  # fmt: skip
     assert len(region.processes_in(inside)) > 4
 
-    began = time.monotonic()
     done = fence(first).off()
     assert (done.power, done.already) == (Power.OFF, False)
-    assert time.monotonic() - began < 30
     assert region.processes_in(inside) == []
     assert not region.answers(first.address, region.LIBVIRT_PORT)
     assert not links.netns_exists(first.netns), "its kernel would still answer"

@@ -64,7 +64,7 @@ def test_a_child_is_ended_with_all_that_it_started_and_what_it_says_is_bounded()
     # One that has a session of its own, as the ssh of an agent has.
     script = "setsid sleep 77 & echo $! >&2; exec yes"
     ended = child.run(
-        ["sh", "-c", script], "", limit_s=0.5, environment={"PATH": os.environ["PATH"]}
+        ["sh", "-c", script], "", limit_s=2.0, environment={"PATH": os.environ["PATH"]}
     )
     assert ended.code is None
     assert len(ended.output) == child.OUTPUT_BYTES
