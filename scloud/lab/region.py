@@ -336,7 +336,8 @@ def _is_init_of_box(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return words[0] in (b"unshare", b"tini")
+    # nsenter becomes unshare: of a run that was killed it may not have come so far.
+    return words[0] in (b"nsenter", b"unshare", b"tini")
 
 
 def _descends_from(pid: int, ancestors: set[int]) -> bool:

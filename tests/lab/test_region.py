@@ -166,6 +166,17 @@ def test_a_run_killed_half_way_can_be_repeated(spare: Lab) -> None:
     assert region.is_up(spare)
 
 
+@pytest.mark.parametrize("program", ["nsenter", "unshare", "tini"])
+def test_a_box_that_a_killed_run_had_just_begun_is_ended(spare: Lab, program: str) -> None:
+    name, _, value = spare.marker.partition("=")
+    child = subprocess.Popen(
+        [program, "30"], executable="/bin/sleep", env={name: value}, start_new_session=True
+    )
+    wait_for("its start", lambda: child.pid in marked_processes(spare.marker), timeout_s=5)
+    region._remove_leftovers(spare)
+    assert child.wait(timeout=5) == -signal.SIGKILL
+
+
 def test_fewer_hosts_are_wanted(spare: Lab) -> None:
     region.up(spare)
     region.up(Lab("spare", 61, 1))
