@@ -9,7 +9,7 @@ from django.db.models import DateField, OuterRef, Prefetch, Q, QuerySet, Subquer
 from django.db.models.functions import Coalesce, TruncDate, TruncMonth
 from django.utils import timezone
 
-from billing import catalog, ledger, money, pricing
+from billing import catalog, hooks, ledger, money, pricing
 from billing.models import (
     Account,
     Charge,
@@ -261,7 +261,7 @@ def binned_at(subscription: Subscription) -> datetime | None:
 @dataclass(frozen=True)
 class Upcoming:
     """What will happen to a resource by itself. ``kind`` is ``renewal``, ``reminder``, ``expiry``,
-    ``bin`` or ``destruction``."""
+    ``unbinding`` (from what it is bound to then), ``bin`` or ``destruction``."""
 
     kind: str
     at: datetime
@@ -288,6 +288,8 @@ def upcoming(
                 if ends - timedelta(days=days) > max(now, subscription.period_start)
             ]
         found.append(Upcoming("expiry", ends))
+        if hooks.of(subscription.resource_kind).unbinds:
+            found.append(Upcoming("unbinding", ends))
     else:
         ends = subscription.expired_at or ends
     binned = ends + timedelta(days=settings.expired_grace_days)

@@ -200,9 +200,14 @@ class SubscriptionLineShape(serializers.Serializer[Any]):
 
 
 class UpcomingShape(serializers.Serializer[Any]):
-    """What will happen to a resource by itself, and when."""
+    """What will happen to a resource by itself, and when.
 
-    kind = serializers.ChoiceField(choices=["renewal", "reminder", "expiry", "bin", "destruction"])
+    ``unbinding`` is that a disk, an external IP or an ENI is taken off the VM that it is bound to.
+    """
+
+    kind = serializers.ChoiceField(
+        choices=["renewal", "reminder", "expiry", "unbinding", "bin", "destruction"]
+    )
     at = serializers.DateTimeField()
 
 
