@@ -294,11 +294,25 @@ class AccountAdmin(BooksAdmin):
     list_display = ("tenant", "cash", "gift", "recharge_link")
     search_fields = ("tenant__name", "tenant__id")
     list_select_related = ("tenant",)
-    fields = ("tenant", "cash", "gift", "auto_renew", "created_at", "recharge_link")
+    fields = (
+        "tenant",
+        "cash",
+        "gift",
+        "auto_renew",
+        "low_balance",
+        "low_since",
+        "created_at",
+        "recharge_link",
+    )
     readonly_fields = fields
     inlines = (GiftInline, TransactionInline)
     cash = _amount("cash_minor", _("cash"))
     gift = _amount("gift_minor", _("gift"))
+
+    @admin.display(description=_("warn below"))
+    def low_balance(self, account: Account) -> str:
+        chosen = account.low_balance_minor
+        return str(_("Default of the platform")) if chosen is None else money.show(chosen)
 
     @admin.display(description=_("top up"))
     def recharge_link(self, account: Account) -> str:

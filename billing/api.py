@@ -58,6 +58,27 @@ class AccountAutoRenewView(ActorMixin, APIView):
 
 
 @extend_schema(tags=["Billing"])
+class AccountLowBalanceView(ActorMixin, APIView):
+    """Below what balance people are warned."""
+
+    @extend_schema(
+        request=shapes.LowBalanceInput,
+        responses=shapes.AccountSerializer,
+        examples=[OpenApiExample("Below 500", value={"below": "500.00"}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Say below what balance the tenant is warned."""
+        data = valid(shapes.LowBalanceInput, request)
+        below = data["below"]
+        account = actions.set_low_balance(
+            # Trailing zeros are no decimals: 10.000000 is an amount in whole units.
+            actor=self.actor,
+            below=None if below is None else Decimal(below).normalize(),
+        )
+        return Response(shapes.AccountSerializer(account).data)
+
+
+@extend_schema(tags=["Billing"])
 class RechargeView(ActorMixin, APIView):
     """Recharging on a demonstration installation."""
 

@@ -18,6 +18,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
         api.AccountAutoRenewView.as_view(),
         name="api-account-set-auto-renew",
     ),
+    path(
+        "billing/account/set-low-balance",
+        api.AccountLowBalanceView.as_view(),
+        name="api-account-set-low-balance",
+    ),
     path("billing/account/recharge", api.RechargeView.as_view(), name="api-recharge"),
     path("billing/prices", api.PricesView.as_view(), name="api-prices"),
     path("quotas", api.QuotasView.as_view(), name="api-quotas"),

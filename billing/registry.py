@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from billing import ledger, money, nightly, queries, reminding, sweep
+from billing import ledger, low_balance, money, nightly, queries, reminding, sweep
 from billing.views import trends
 from scloud.adminsite import panels
 from scloud.jobs import periodic
@@ -16,6 +16,7 @@ from scloud.web.http import ConsoleRequest
 SWEEP_EVERY_S = 20
 REPLAY_EVERY_S = 60
 REMIND_EVERY_S = 300
+LOW_BALANCE_EVERY_S = 60
 
 
 def _balance(request: ConsoleRequest) -> topbar.TopbarChip | None:
@@ -107,5 +108,6 @@ def register_all() -> None:
     )
     periodic.register("billing.sweep", SWEEP_EVERY_S, sweep.run)
     periodic.register("billing.reminders", REMIND_EVERY_S, reminding.run)
+    periodic.register("billing.low_balance", LOW_BALANCE_EVERY_S, low_balance.run)
     # Beside the renewals, which must not wait for a month of a large tenant.
     periodic.register("billing.replay", REPLAY_EVERY_S, nightly.run, periodic.Lane.REPLAY)

@@ -1,6 +1,6 @@
 """The shapes of billing in the API. Money is text in whole currency units, such as "12.30"."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -21,6 +21,8 @@ from billing.models import (
 from scloud.rest.fields import Lines, PlainDecimal, PlainQuantity, WholeNumber
 from scloud.rest.shown import ShownSerializer
 from scloud.tenancy.models import PlatformSettings
+
+_AMOUNT_OR_NULL: Final = {"type": "string", "format": "decimal", "nullable": True}
 
 
 @extend_schema_field({"type": "string", "format": "decimal"})
@@ -47,7 +49,11 @@ class AccountSerializer(ShownSerializer[Account]):
 
     ``auto_renew`` is the tenant's choice, null where it leaves that to the platform;
     ``renews_by_default`` is what comes of it. ``gifts`` are the parts of the gift balance that
-    expire, the next first.
+    expire, the next first. ``lasts_until`` is the first automatic renewal that the balance does not
+    cover at today's prices, null where that is more than a year away or nothing renews.
+    ``low_balance_below`` is the tenant's choice below what balance it is warned, null where it
+    leaves that to the platform; ``warns_below`` is what comes of it, null for never. ``low_since``
+    is since when it is below.
     """
 
     currency = serializers.SerializerMethodField()
@@ -56,6 +62,9 @@ class AccountSerializer(ShownSerializer[Account]):
     balance = MinorUnitsField(source="balance_minor")
     renews_by_default = serializers.BooleanField()
     gifts = serializers.SerializerMethodField()
+    lasts_until = serializers.SerializerMethodField()
+    low_balance_below = serializers.SerializerMethodField()
+    warns_below = serializers.SerializerMethodField()
 
     class Meta:
         model = Account
@@ -67,7 +76,35 @@ class AccountSerializer(ShownSerializer[Account]):
             "gifts",
             "auto_renew",
             "renews_by_default",
+            "lasts_until",
+            "low_balance_below",
+            "warns_below",
+            "low_since",
         )
+
+    @cached_property
+    def _outlook(self) -> queries.Outlook:
+        """Computed once for the fields that are of it."""
+        assert isinstance(self.instance, Account)
+        return queries.outlook(self.instance, timezone.now())
+
+    @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
+    def get_lasts_until(self, account: Account) -> str | None:
+        """The first renewal that the balance does not cover."""
+        found = self._outlook.lasts_until
+        return None if found is None else serializers.DateTimeField().to_representation(found)
+
+    @extend_schema_field(_AMOUNT_OR_NULL)
+    def get_low_balance_below(self, account: Account) -> str | None:
+        """The tenant's choice."""
+        chosen = account.low_balance_minor
+        return None if chosen is None else money.show(chosen)
+
+    @extend_schema_field(_AMOUNT_OR_NULL)
+    def get_warns_below(self, account: Account) -> str | None:
+        """The choice, or the platform's."""
+        below = self._outlook.warns_below
+        return None if below is None else str(below)
 
     @extend_schema_field(GiftShape(many=True))
     def get_gifts(self, account: Account) -> Any:
@@ -309,6 +346,12 @@ class DefaultAutoRenewInput(serializers.Serializer[Any]):
     """On, off, or null for the platform's default."""
 
     auto_renew = serializers.BooleanField(allow_null=True)
+
+
+class LowBalanceInput(serializers.Serializer[Any]):
+    """An amount in whole currency units, 0 for never, or null for the platform's default."""
+
+    below = PlainDecimal(max_digits=20, decimal_places=6, allow_null=True)
 
 
 class AutoRenewInput(serializers.Serializer[Any]):

@@ -8,6 +8,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("billing/", views.OverviewView.as_view(), name="billing"),
     path("billing/recharge/", views.RechargeView.as_view(), name="billing-recharge"),
     path("billing/auto-renew/", views.DefaultAutoRenewView.as_view(), name="billing-default-renew"),
+    path("billing/low-balance/", views.LowBalanceView.as_view(), name="billing-low-balance"),
     path("billing/renew/", views.RenewTogetherView.as_view(), name="billing-renew-together"),
     path(
         "billing/resources/<str:resource_id>/renew/",

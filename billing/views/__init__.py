@@ -5,6 +5,7 @@ from billing.views.orders import ChargeView, OrderDetailView, OrdersView, Transa
 from billing.views.paying import (
     AutoRenewView,
     DefaultAutoRenewView,
+    LowBalanceView,
     RechargeView,
     RenewTogetherView,
     RenewView,
@@ -15,6 +16,7 @@ __all__ = [
     "AutoRenewView",
     "ChargeView",
     "DefaultAutoRenewView",
+    "LowBalanceView",
     "OrderDetailView",
     "OrdersView",
     "OverviewView",

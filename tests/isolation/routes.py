@@ -272,6 +272,9 @@ _CONSOLE: dict[str, Known] = {
     "billing-default-renew": Known(
         writes={"post": Write("billing.set_default_auto_renew", {"auto_renew": "off"})}
     ),
+    "billing-low-balance": Known(
+        writes={"post": Write("billing.set_low_balance", {"below": "50"})}
+    ),
     "billing-auto-renew": Known(
         {"resource_id": "vm", "wanted": "=off"}, {"post": Write("billing.set_auto_renew")}
     ),
@@ -303,6 +306,9 @@ _API: dict[str, Known] = {
     "api-recharge": Known(writes={"post": Write("billing.recharge", {"amount": "10.00"})}),
     "api-account-set-auto-renew": Known(
         writes={"post": Write("billing.set_default_auto_renew", {"auto_renew": False})}
+    ),
+    "api-account-set-low-balance": Known(
+        writes={"post": Write("billing.set_low_balance", {"below": "50.00"})}
     ),
     "api-prices": Known(),
     "api-quotas": Known(),
