@@ -21,6 +21,7 @@ from billing import actions, money, pricelock, topping_up
 from billing.models import (
     Account,
     BillingSettings,
+    Budget,
     Charge,
     Discount,
     GiftLot,
@@ -454,6 +455,31 @@ class BillingSettingsAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+# --- budgets
+
+
+@admin.register(Budget)
+class BudgetAdmin(BooksAdmin):
+    """Budgets of all tenants; their own people change them."""
+
+    list_display = (
+        "id",
+        "name",
+        "tenant",
+        "tag",
+        "amount",
+        "warn_percents",
+        "block_percent",
+        "time_zone",
+    )
+    list_filter = ("tenant",)
+    list_select_related = ("tenant",)
+    search_fields = ("id", "name", "tag", "tenant__name")
+    fields = (*list_display, "created_at")
+    readonly_fields = fields
+    amount = _amount("amount_minor", _("amount"))
 
 
 # --- the books

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
@@ -33,17 +33,18 @@ from scloud.tenancy.models import PlatformSettings, Tenant
 
 @dataclass(frozen=True)
 class Month:
-    """A calendar month of the billing time zone."""
+    """A calendar month, by default of the billing time zone."""
 
     begin: datetime
     end: datetime
 
 
-def month_of(at: datetime) -> Month:
-    """The billing month that ``at`` lies in."""
-    local = at.astimezone(money.zone())
-    begin = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return Month(begin, period_end(begin, Method.MONTH, 1, zone=money.zone()))
+def month_of(at: datetime, zone: tzinfo | None = None) -> Month:
+    """The month that ``at`` lies in, of the calendar of ``zone``; by default that of billing."""
+    counted = zone or money.zone()
+    local = at.astimezone(counted)
+    begin = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0)
+    return Month(begin, period_end(begin, Method.MONTH, 1, zone=counted))
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def overview(tenant: Tenant, *, with_tags: bool = True) -> Overview:
         account=account,
         month=month,
         spent=spent,
-        forecast=spent + _due(renewing, month.end),
+        forecast=spent + due_of(renewing, month.end),
         outlook=_outlook(account, renewing, lots, now),
         by_tag=cost_by_tag(tenant, month) if with_tags else [],
         gifts=_gifts(lots, now),
@@ -248,10 +249,11 @@ def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
 
     Subscriptions of a region without prices count as nothing: there is no figure to give.
     """
-    return _due(renewals(tenant, horizon, now), horizon)
+    return due_of(renewals(tenant, horizon, now), horizon)
 
 
-def _due(renewing: Iterable[Renewal], horizon: datetime) -> Decimal:
+def due_of(renewing: Iterable[Renewal], horizon: datetime) -> Decimal:
+    """What these renewals will cost until ``horizon``."""
     return sum(
         (
             one.price * _times(one.subscription, horizon) + one.begun
@@ -324,29 +326,41 @@ def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
 
     A resource counts under each of its tags, so the parts may add up to more than the whole.
     """
-    costs: dict[str, dict[str, int]] = {}
     rows = (
         Charge.objects.filter(tenant=tenant, created_at__gte=month.begin, created_at__lt=month.end)
         .order_by()
         .values_list("resource_kind", "resource_id")
         .annotate(Sum("amount_minor"))
     )
-    for kind, resource_id, amount in rows:
-        costs.setdefault(kind, {})[resource_id] = amount
+    costs = {(kind, resource_id): amount for kind, resource_id, amount in rows}
+    tags = tags_of(costs)
     tagged: dict[str, int] = {}
-    for kind, amounts in costs.items():
+    for (_kind, resource_id), amount in costs.items():
+        for tag in tags.get(resource_id, ()):
+            tagged[tag] = tagged.get(tag, 0) + amount
+    descending = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [(tag, money.from_minor(amount)) for tag, amount in descending]
+
+
+def tags_of(resources: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    """The tags that resources, (kind, id), have now; without those that have none.
+
+    One query for each kind. What is gone has those that it had last.
+    """
+    ids: dict[str, list[str]] = {}
+    for kind, resource_id in resources:
+        ids.setdefault(kind, []).append(resource_id)
+    out: dict[str, frozenset[str]] = {}
+    for kind, wanted in ids.items():
         try:
             model = kinds.get(kind).model_class()
         except KeyError:
             continue
         if not any(f.name == "tags" for f in model._meta.concrete_fields):
             continue
-        found = model._default_manager.filter(pk__in=amounts.keys()).exclude(tags=[])
-        for pk, tags in found.values_list("pk", "tags"):
-            for tag in tags:
-                tagged[tag] = tagged.get(tag, 0) + amounts[pk]
-    descending = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
-    return [(tag, money.from_minor(amount)) for tag, amount in descending]
+        found = model._default_manager.filter(pk__in=wanted).exclude(tags=[])
+        out.update((str(pk), frozenset(tags)) for pk, tags in found.values_list("pk", "tags"))
+    return out
 
 
 def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:

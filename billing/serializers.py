@@ -7,9 +7,12 @@ from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing import money, queries
+from billing import budgets, money, queries
 from billing.models import (
+    MOST_PERCENT,
+    STEPS_PER_BUDGET,
     Account,
+    Budget,
     Charge,
     LedgerTransaction,
     Order,
@@ -20,12 +23,14 @@ from billing.models import (
 )
 from scloud.rest.fields import Lines, PlainDecimal, PlainQuantity, WholeNumber
 from scloud.rest.shown import ShownSerializer
-from scloud.tenancy.models import PlatformSettings
+from scloud.tenancy.models import PlatformSettings, Tenant
+from scloud.verbs import refusals
 
-_AMOUNT_OR_NULL: Final = {"type": "string", "format": "decimal", "nullable": True}
+_AMOUNT: Final = {"type": "string", "format": "decimal"}
+_AMOUNT_OR_NULL: Final = {**_AMOUNT, "nullable": True}
 
 
-@extend_schema_field({"type": "string", "format": "decimal"})
+@extend_schema_field(_AMOUNT)
 class MinorUnitsField(serializers.Field[int, str, str, Any]):
     """Whole minor units, shown as money."""
 
@@ -352,6 +357,81 @@ class LowBalanceInput(serializers.Serializer[Any]):
     """An amount in whole currency units, 0 for never, or null for the platform's default."""
 
     below = PlainDecimal(max_digits=20, decimal_places=6, allow_null=True)
+
+
+class BudgetSerializer(ShownSerializer[Budget]):
+    """A budget and what is spent of it in the month of its time zone.
+
+    ``tag`` is empty for one of all resources. ``percent`` is how much of ``amount`` is spent,
+    ``forecast`` what the month will have cost with the renewals that are still due.
+    ``block_percent`` is from where on it stops purchases and larger sizes, null for never.
+    """
+
+    tag = serializers.CharField()
+    amount = MinorUnitsField(source="amount_minor")
+    spent = serializers.SerializerMethodField()
+    forecast = serializers.SerializerMethodField()
+    percent = serializers.SerializerMethodField()
+    allowed_actions = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Budget
+        fields = (
+            "id",
+            "name",
+            "tag",
+            "amount",
+            "time_zone",
+            "warn_percents",
+            "block_percent",
+            "spent",
+            "forecast",
+            "percent",
+            "created_at",
+            "allowed_actions",
+        )
+
+    @cached_property
+    def _standings(self) -> dict[str, budgets.Standing]:
+        """Read once for all rows of a list."""
+        tenant: Tenant = self.context["view"].tenant
+        rows = list(Budget.objects.filter(tenant=tenant))
+        return {one.budget.pk: one for one in budgets.standings(tenant, rows, timezone.now())}
+
+    @extend_schema_field(_AMOUNT)
+    def get_spent(self, row: Budget) -> str:
+        """What was charged, refunds taken off."""
+        return str(self._standings[row.pk].spent)
+
+    @extend_schema_field(_AMOUNT)
+    def get_forecast(self, row: Budget) -> str:
+        """The same with what still renews."""
+        return str(self._standings[row.pk].forecast)
+
+    def get_percent(self, row: Budget) -> int:
+        """How much is spent."""
+        return self._standings[row.pk].percent
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_allowed_actions(self, row: Budget) -> list[str]:
+        """The verbs that nothing is known against."""
+        found = refusals.allowed_actions(self.context["view"].actor, Budget.KIND, row)
+        return [verb for verb, reason in found if not reason]
+
+
+class BudgetInput(serializers.Serializer[Any]):
+    """A budget as a whole; ``amount`` is for a month, in whole currency units."""
+
+    name = serializers.CharField(max_length=60)
+    amount = PlainDecimal(max_digits=20, decimal_places=6)
+    tag = serializers.CharField(max_length=120, allow_blank=True, default="")
+    warn_percents = serializers.ListField(
+        child=WholeNumber(min_value=1, max_value=MOST_PERCENT),
+        max_length=STEPS_PER_BUDGET,
+        default=[80, 100],
+    )
+    block_percent = WholeNumber(min_value=1, max_value=MOST_PERCENT, allow_null=True, default=None)
+    time_zone = serializers.CharField(max_length=60, allow_blank=True, default="")
 
 
 class AutoRenewInput(serializers.Serializer[Any]):

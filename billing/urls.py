@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 
 from billing import views
+from scloud.web import verbs
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("billing/", views.OverviewView.as_view(), name="billing"),
@@ -20,6 +21,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
         views.AutoRenewView.as_view(),
         name="billing-auto-renew",
     ),
+    path("budgets/", views.BudgetList.as_view(), name="budget-list"),
+    path("budgets/create/", views.BudgetCreate.as_view(), name="budget-create"),
+    *verbs.url_patterns("budget"),
     path("billing/orders/", views.OrdersView.as_view(), name="orders"),
     path("billing/orders/<str:order_id>/", views.OrderDetailView.as_view(), name="order-detail"),
     path(

@@ -1,5 +1,6 @@
 """The console's billing pages. They parse, call an action or a query, and render."""
 
+from billing.views.budgets import BudgetCreate, BudgetList
 from billing.views.costs import OverviewView
 from billing.views.orders import ChargeView, OrderDetailView, OrdersView, TransactionsView
 from billing.views.paying import (
@@ -14,6 +15,8 @@ from billing.views.quotas import QuotaRequestView, QuotasView
 
 __all__ = [
     "AutoRenewView",
+    "BudgetCreate",
+    "BudgetList",
     "ChargeView",
     "DefaultAutoRenewView",
     "LowBalanceView",
