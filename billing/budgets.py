@@ -148,7 +148,7 @@ def _exceeded(standing: Standing, added: int) -> Conflict:
         remedy=_("Raise the budget, or wait until its next month begins."),
         numbers={
             "budget": budget.pk,
-            "tag": budget.tag,
+            "tag": budget.tag or None,
             **figures,
             "next_month": standing.month.end.isoformat(),
         },

@@ -5,7 +5,7 @@ itself. One statement finds all accounts; how long a balance lasts is computed f
 """
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
@@ -47,14 +47,13 @@ def run(now: datetime | None = None) -> list[str]:
     return told
 
 
-def _accounts(settings: BillingSettings) -> QuerySet[Account]:
+def _accounts(settings: BillingSettings) -> QuerySet[Any]:
     """All accounts with their ``balance`` and what it should not be ``below``."""
     default = queries.warns_below(Account(), settings)
-    found: QuerySet[Account] = Account.objects.annotate(
+    return Account.objects.annotate(
         below=Coalesce("low_balance_minor", Value(default)),
         balance=F("cash_minor") + F("gift_minor"),
     )
-    return found
 
 
 def _renews(at: datetime) -> Q:

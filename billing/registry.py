@@ -72,7 +72,7 @@ def register_all() -> None:
             "billing",
             _("Budgets"),
             "budget-list",
-            icon="target",
+            icon="wallet",
             permission="billing.view",
             order=15,
         ),

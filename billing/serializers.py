@@ -362,12 +362,11 @@ class LowBalanceInput(serializers.Serializer[Any]):
 class BudgetSerializer(ShownSerializer[Budget]):
     """A budget and what is spent of it in the month of its time zone.
 
-    ``tag`` is empty for one of all resources. ``percent`` is how much of ``amount`` is spent,
+    ``tag`` is null for one of all resources. ``percent`` is how much of ``amount`` is spent,
     ``forecast`` what the month will have cost with the renewals that are still due.
     ``block_percent`` is from where on it stops purchases and larger sizes, null for never.
     """
 
-    tag = serializers.CharField()
     amount = MinorUnitsField(source="amount_minor")
     spent = serializers.SerializerMethodField()
     forecast = serializers.SerializerMethodField()

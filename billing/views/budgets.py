@@ -136,7 +136,7 @@ class BudgetList(VerbList):
     empty = EmptyState(
         gettext_lazy("No budget yet"),
         gettext_lazy("A budget warns before a month costs more than it is meant to."),
-        icon="target",
+        icon="wallet",
         action_label=gettext_lazy("Create budget"),
         action_url_name="budget-create",
         action_permission="billing.create_budget",

@@ -128,7 +128,7 @@ def test_purchases_stop_at_the_exact_amount_and_renewals_go_on(
     token = services.quote_renewal(tenant=tenant, resource_id="vm-a", periods=1).token
     services.renew(actor=actor, resource_id="vm-a", periods=1, quote_token=token)
     # One cent less than the next purchase needs, then exactly that.
-    wide = {"tag": "", "warn_percents": [], "block_percent": 100, "time_zone": ""}
+    wide: dict[str, Any] = {"tag": "", "warn_percents": [], "block_percent": 100, "time_zone": ""}
     edit_budget(actor=actor, budget=budget, name="all", amount=Decimal("119.99"), **wide)
     with pytest.raises(Conflict):
         purchase(actor, region, "vm-c", three)
@@ -299,7 +299,7 @@ def test_console_and_api_make_show_and_change_them(
     api = "/api/v1/billing/budgets"
     (told,) = console.get(api).json()["results"]
     assert (told["spent"], told["forecast"][:3], told["percent"]) == ("120.00", "120", 80)
-    assert (told["amount"], told["block_percent"]) == ("150.00", 80)
+    assert (told["amount"], told["block_percent"], told["tag"]) == ("150.00", 80, None)
     assert told["allowed_actions"] == ["edit_budget", "delete_budget"]
     body = {"name": "web", "amount": "20.000000", "tag": "web"}
     made = console.post(api, body, content_type="application/json")
