@@ -144,6 +144,29 @@ def set_default_auto_renew(*, actor: Actor, auto_renew: bool | None) -> Account:
     return account
 
 
+@action("billing.set_low_balance")
+def set_low_balance(*, actor: Actor, below: Decimal | None) -> Account:
+    """Say below what balance, in whole currency units, the tenant is warned; 0 for never.
+
+    None leaves it to the platform. Raises InvalidInput.
+    """
+    if actor.tenant is None:
+        raise InvalidInput(_("Specify a tenant."), code="tenant_missing", field="tenant")
+    minor: int | None = None
+    if below is not None:
+        minor = money.checked_minor(below, MAX_RECHARGE, field="below") if below else 0
+    account = ledger.lock_account(actor.tenant)
+    before = account.low_balance_minor
+    Account.objects.filter(pk=account.pk).update(low_balance_minor=minor)
+    note(
+        account,
+        before={"low_balance": None if before is None else money.show(before)},
+        after={"low_balance": None if minor is None else money.show(minor)},
+    )
+    account.low_balance_minor = minor
+    return account
+
+
 @action("billing.set_auto_renew")
 def set_auto_renew(*, actor: Actor, resource_id: str, auto_renew: bool) -> Subscription:
     """Switch automatic renewal of one resource on or off. Raises NotFound, Conflict."""

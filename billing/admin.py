@@ -21,6 +21,7 @@ from billing import actions, money, pricelock, topping_up
 from billing.models import (
     Account,
     BillingSettings,
+    Budget,
     Charge,
     Discount,
     GiftLot,
@@ -294,11 +295,25 @@ class AccountAdmin(BooksAdmin):
     list_display = ("tenant", "cash", "gift", "recharge_link")
     search_fields = ("tenant__name", "tenant__id")
     list_select_related = ("tenant",)
-    fields = ("tenant", "cash", "gift", "auto_renew", "created_at", "recharge_link")
+    fields = (
+        "tenant",
+        "cash",
+        "gift",
+        "auto_renew",
+        "low_balance",
+        "low_since",
+        "created_at",
+        "recharge_link",
+    )
     readonly_fields = fields
     inlines = (GiftInline, TransactionInline)
     cash = _amount("cash_minor", _("cash"))
     gift = _amount("gift_minor", _("gift"))
+
+    @admin.display(description=_("warn below"))
+    def low_balance(self, account: Account) -> str:
+        chosen = account.low_balance_minor
+        return str(_("Default of the platform")) if chosen is None else money.show(chosen)
 
     @admin.display(description=_("top up"))
     def recharge_link(self, account: Account) -> str:
@@ -440,6 +455,31 @@ class BillingSettingsAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+# --- budgets
+
+
+@admin.register(Budget)
+class BudgetAdmin(BooksAdmin):
+    """Budgets of all tenants; their own people change them."""
+
+    list_display = (
+        "id",
+        "name",
+        "tenant",
+        "tag",
+        "amount",
+        "warn_percents",
+        "block_percent",
+        "time_zone",
+    )
+    list_filter = ("tenant",)
+    list_select_related = ("tenant",)
+    search_fields = ("id", "name", "tag", "tenant__name")
+    fields = (*list_display, "created_at")
+    readonly_fields = fields
+    amount = _amount("amount_minor", _("amount"))
 
 
 # --- the books

@@ -12,9 +12,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing import actions, catalog, explain, ledger, money, queries, quotas, services
+from billing import (
+    actions,
+    budgeting,
+    catalog,
+    explain,
+    ledger,
+    money,
+    queries,
+    quotas,
+    services,
+)
 from billing import serializers as shapes
 from billing.models import (
+    Budget,
     LedgerTransaction,
     Order,
     OrderKind,
@@ -24,6 +35,7 @@ from billing.models import (
 )
 from scloud.lib.errors import NotFound
 from scloud.rest.inputs import region_named, valid
+from scloud.rest.verbs import VerbViewSet, show
 from scloud.rest.views import ActorMixin, ResourceViewSet
 
 REGION = OpenApiParameter("region", str, required=True, description="The region's id.")
@@ -54,6 +66,27 @@ class AccountAutoRenewView(ActorMixin, APIView):
         """Say whether what is bought from now on renews by itself."""
         data = valid(shapes.DefaultAutoRenewInput, request)
         account = actions.set_default_auto_renew(actor=self.actor, **data)
+        return Response(shapes.AccountSerializer(account).data)
+
+
+@extend_schema(tags=["Billing"])
+class AccountLowBalanceView(ActorMixin, APIView):
+    """Below what balance people are warned."""
+
+    @extend_schema(
+        request=shapes.LowBalanceInput,
+        responses=shapes.AccountSerializer,
+        examples=[OpenApiExample("Below 500", value={"below": "500.00"}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Say below what balance the tenant is warned."""
+        data = valid(shapes.LowBalanceInput, request)
+        below = data["below"]
+        account = actions.set_low_balance(
+            # Trailing zeros are no decimals: 10.000000 is an amount in whole units.
+            actor=self.actor,
+            below=None if below is None else Decimal(below).normalize(),
+        )
         return Response(shapes.AccountSerializer(account).data)
 
 
@@ -317,6 +350,58 @@ class SubscriptionViewSet(ResourceViewSet):
         data = valid(shapes.AutoRenewInput, request)
         actions.set_auto_renew(actor=self.actor, resource_id=resource_id, **data)
         return Response(self.get_serializer(self.get_object()).data)
+
+
+class BudgetViewSet(VerbViewSet):
+    """Budgets."""
+
+    kind = "budget"
+    tag = "Billing"
+    serializer_class = shapes.BudgetSerializer
+    view_permission = "billing.view"
+
+    def get_queryset(self) -> QuerySet[Budget]:
+        """Return the tenant's budgets."""
+        return Budget.objects.filter(tenant=self.tenant)
+
+    @extend_schema(
+        request=shapes.BudgetInput,
+        responses={201: shapes.BudgetSerializer},
+        examples=[
+            OpenApiExample(
+                "Of a tag",
+                value={
+                    "name": "web",
+                    "tag": "env=production",
+                    "amount": "5000.00",
+                    "warn_percents": [50, 80, 100],
+                    "block_percent": 120,
+                    "time_zone": "Europe/Berlin",
+                },
+                request_only=True,
+            )
+        ],
+    )
+    def create(self, request: Request) -> Response:
+        """Create a budget for each month, of all resources or of a tag's."""
+        made = budgeting.create_budget(actor=self.actor, **_budget(request))
+        return Response(self.shown(self.kind, made.pk), status=201)
+
+    @extend_schema(request=shapes.BudgetInput, responses=shapes.BudgetSerializer)
+    def update(self, request: Request, pk: str) -> Response:
+        """Change a budget as a whole."""
+        budget = self.get_object()
+        budgeting.edit_budget(actor=self.actor, budget=budget, **_budget(request))
+        return Response(self.shown(self.kind, budget.pk))
+
+
+def _budget(request: Request) -> dict[str, Any]:
+    data = valid(shapes.BudgetInput, request)
+    # Trailing zeros are no decimals: 10.000000 is an amount in whole units.
+    return {**data, "amount": Decimal(data["amount"]).normalize()}
+
+
+show("budget", shapes.BudgetSerializer, lambda actor, pk: Budget.objects.get(pk=pk))
 
 
 @extend_schema(tags=["Quotas"])

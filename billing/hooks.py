@@ -25,12 +25,14 @@ class SubscriptionHooks:
     """What a kind does.
 
     ``expired``: paid time ran out and was not renewed. ``renewed``: an expired one is paid again.
-    ``overdue``: it stayed expired past the grace period and goes to the recycle bin.
+    ``overdue``: it stayed expired past the grace period and goes to the recycle bin. ``unbinds``
+    says that what has expired is taken off what it is bound to.
     """
 
     expired: Hook = _nothing
     renewed: Hook = _nothing
     overdue: Hook = _nothing
+    unbinds: bool = False
 
 
 _hooks: dict[str, SubscriptionHooks] = {}

@@ -42,7 +42,7 @@ def show(minor: int) -> str:
     return str(from_minor(minor))
 
 
-def checked_minor(amount: Decimal, most: Decimal) -> int:
+def checked_minor(amount: Decimal, most: Decimal, *, field: str = "amount") -> int:
     """An amount that somebody typed, in minor units.
 
     Raises InvalidInput where it is not above 0, above ``most``, or has too many decimals.
@@ -51,7 +51,7 @@ def checked_minor(amount: Decimal, most: Decimal) -> int:
         raise InvalidInput(
             _("The amount must be greater than 0 and at most %(limit)s.") % {"limit": most},
             code="amount_out_of_range",
-            field="amount",
+            field=field,
             numbers={"max": str(most)},
         )
     try:
@@ -60,6 +60,6 @@ def checked_minor(amount: Decimal, most: Decimal) -> int:
         raise InvalidInput(
             _("The amount can have at most %(decimals)s decimals.") % {"decimals": decimals()},
             code="amount_too_exact",
-            field="amount",
+            field=field,
             numbers={"decimals": decimals()},
         ) from None

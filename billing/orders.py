@@ -25,12 +25,16 @@ from scloud.resources.models import Region
 
 @dataclass(frozen=True)
 class ResourceRef:
-    """An opaque resource that pays: its kind, id and name, and its part of a bundle."""
+    """An opaque resource that pays: its kind, id and name, and its part of a bundle.
+
+    ``tags`` are those that it will have; budgets look at them.
+    """
 
     kind: str
     id: str
     name: str = ""
     part: str = "main"
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Reads for pages and the API: what this month cost, what it will cost, per resource and tag."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
@@ -9,9 +10,10 @@ from django.db.models import DateField, OuterRef, Prefetch, Q, QuerySet, Subquer
 from django.db.models.functions import Coalesce, TruncDate, TruncMonth
 from django.utils import timezone
 
-from billing import catalog, ledger, money, pricing
+from billing import catalog, hooks, ledger, money, pricing, runway
 from billing.models import (
     Account,
+    BillingSettings,
     Charge,
     GiftLot,
     HeldHour,
@@ -31,17 +33,18 @@ from scloud.tenancy.models import PlatformSettings, Tenant
 
 @dataclass(frozen=True)
 class Month:
-    """A calendar month of the billing time zone."""
+    """A calendar month, by default of the billing time zone."""
 
     begin: datetime
     end: datetime
 
 
-def month_of(at: datetime) -> Month:
-    """The billing month that ``at`` lies in."""
-    local = at.astimezone(money.zone())
-    begin = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return Month(begin, period_end(begin, Method.MONTH, 1, zone=money.zone()))
+def month_of(at: datetime, zone: tzinfo | None = None) -> Month:
+    """The month that ``at`` lies in, of the calendar of ``zone``; by default that of billing."""
+    counted = zone or money.zone()
+    local = at.astimezone(counted)
+    begin = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0)
+    return Month(begin, period_end(begin, Method.MONTH, 1, zone=counted))
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Overview:
     month: Month
     spent: Decimal
     forecast: Decimal
+    outlook: "Outlook"
     by_tag: list[tuple[str, Decimal]] = field(default_factory=list)
     gifts: list[tuple[Decimal, datetime]] = field(default_factory=list)
 
@@ -79,20 +83,110 @@ def overview(tenant: Tenant, *, with_tags: bool = True) -> Overview:
     now = timezone.now()
     month = month_of(now)
     spent = spent_in(tenant, month)
+    account = ledger.account_of(tenant)
+    renewing = renewals(tenant, now + LOOKS_AHEAD, now)
+    lots = _gift_lots(tenant.pk)
     return Overview(
-        account=ledger.account_of(tenant),
+        account=account,
         month=month,
         spent=spent,
-        forecast=spent + due_until(tenant, month.end, now),
+        forecast=spent + due_of(renewing, month.end),
+        outlook=_outlook(account, renewing, lots, now),
         by_tag=cost_by_tag(tenant, month) if with_tags else [],
-        gifts=gifts(tenant.pk, now),
+        gifts=_gifts(lots, now),
     )
+
+
+def _gift_lots(tenant_id: str) -> list[GiftLot]:
+    """Gifts with a last day that are not spent; what has expired may still be among them."""
+    return list(GiftLot.objects.filter(tenant=tenant_id, left_minor__gt=0))
 
 
 def gifts(tenant_id: str, now: datetime) -> list[tuple[Decimal, datetime]]:
     """What is left of gifts that expire, and when they do, the next first."""
-    lots = GiftLot.objects.filter(tenant=tenant_id, left_minor__gt=0, expires_at__gt=now)
-    return [(money.from_minor(lot.left_minor), lot.expires_at) for lot in lots]
+    return _gifts(_gift_lots(tenant_id), now)
+
+
+def _gifts(lots: Sequence[GiftLot], now: datetime) -> list[tuple[Decimal, datetime]]:
+    return [
+        (money.from_minor(lot.left_minor), lot.expires_at) for lot in lots if lot.expires_at > now
+    ]
+
+
+# How far it is computed until when the balance lasts.
+LOOKS_AHEAD: Final = timedelta(days=366)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """How long the balance covers what renews by itself, at today's prices and sizes.
+
+    ``lasts_until`` is the first renewal that it does not cover; None where that is more than a
+    year away or nothing renews. ``warns_below`` is the balance, in whole currency units, below
+    which people are warned; None for never. ``is_low`` is True where it is below, and something
+    renews.
+    """
+
+    lasts_until: datetime | None
+    warns_below: Decimal | None
+    is_low: bool
+
+
+def outlook(account: Account, now: datetime) -> Outlook:
+    """How long an account lasts."""
+    renewing = renewals(account.tenant, now + LOOKS_AHEAD, now)
+    return _outlook(account, renewing, _gift_lots(account.tenant_id), now)
+
+
+def _outlook(
+    account: Account, renewing: Sequence["Renewal"], lots: Sequence[GiftLot], now: datetime
+) -> Outlook:
+    horizon = now + LOOKS_AHEAD
+    payments: list[runway.Payment] = []
+    hourly: list[runway.Payment] = []
+    for one in renewing:
+        row = one.subscription
+        if one.begun:
+            payments.append(runway.Payment(row.paid_until, money.to_minor(one.begun)))
+        price = money.to_minor(one.price)
+        if row.method == Method.HOUR.value:
+            hourly.append(runway.Payment(row.paid_until, price))
+            continue
+        payments += [
+            runway.Payment(
+                period_end(
+                    row.paid_until,
+                    Method(row.method),
+                    number,
+                    anchor_day=row.anchor_day,
+                    zone=money.zone(),
+                ),
+                price,
+            )
+            for number in range(_times(row, horizon))
+        ]
+    dated = sum(lot.left_minor for lot in lots)
+    below = warns_below(account, BillingSettings.load())
+    return Outlook(
+        lasts_until=runway.lasts_until(
+            now=now,
+            horizon=horizon,
+            lasting=max(account.balance_minor - dated, 0),
+            gifts=[runway.Gift(lot.left_minor, lot.expires_at) for lot in lots],
+            payments=payments,
+            hourly=hourly,
+        ),
+        warns_below=money.from_minor(below) if below else None,
+        is_low=bool(renewing) and account.balance_minor < below,
+    )
+
+
+def warns_below(account: Account, settings: BillingSettings) -> int:
+    """Below what balance the people of an account are warned, minor units; 0 for never."""
+    if account.low_balance_minor is not None:
+        return account.low_balance_minor
+    below = settings.low_balance_below or Decimal(0)
+    return money.to_minor(pricing.round_money(below, money.decimals()))
 
 
 def spent_in(tenant: Tenant, month: Month) -> Decimal:
@@ -138,13 +232,51 @@ def _spent(
     return [(day, money.from_minor(found.get(day, 0))) for day in wanted]
 
 
+@dataclass(frozen=True)
+class Renewal:
+    """What renews by itself: ``price`` of a period at today's prices, in whole currency units.
+
+    ``begun`` is for hours held at a larger size, which are charged with the next one.
+    """
+
+    subscription: Subscription
+    price: Decimal
+    begun: Decimal
+
+
 def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
     """What automatic renewals will cost until ``horizon`` at today's prices.
 
     Subscriptions of a region without prices count as nothing: there is no figure to give.
     """
+    return due_of(renewals(tenant, horizon, now), horizon)
+
+
+def due_of(renewing: Iterable[Renewal], horizon: datetime) -> Decimal:
+    """What these renewals will cost until ``horizon``."""
+    return sum(
+        (
+            one.price * _times(one.subscription, horizon) + one.begun
+            for one in renewing
+            if one.subscription.paid_until < horizon
+        ),
+        Decimal(0),
+    )
+
+
+def _times(row: Subscription, horizon: datetime) -> int:
+    return pricing.renewals_until(
+        row.paid_until,
+        horizon,
+        Method(row.method),
+        anchor_day=row.anchor_day,
+        zone=money.zone(),
+    )
+
+
+def renewals(tenant: Tenant, horizon: datetime, now: datetime) -> list[Renewal]:
+    """What renews by itself before ``horizon``, each with its price; those without are left out."""
     books: dict[str, PriceBook | None] = {}
-    total = Decimal(0)
     renewing = Subscription.objects.select_related("region").filter(
         tenant=tenant,
         status=SubscriptionStatus.ACTIVE,
@@ -158,6 +290,7 @@ def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
         held.setdefault(kept.subscription_id, []).append(Held(kept.sku, kept.above, kept.upto))
         skus.add(kept.sku)
     discounts = catalog.discounts_at(tenant, skus, now)
+    found: list[Renewal] = []
     for row in renewing:
         if row.region_id not in books:
             try:
@@ -173,22 +306,19 @@ def due_until(tenant: Tenant, horizon: datetime, now: datetime) -> Decimal:
             one = pricing.total(pricing.price_lines(book, items, method, 1, discounts))
         except ScloudError:
             continue
-        times = pricing.renewals_until(
-            row.paid_until, horizon, method, anchor_day=row.anchor_day, zone=money.zone()
-        )
-        total += one * times
-        # Hours held at a larger size are charged with the next one.
+        begun = Decimal(0)
         for entry in held.get(row.pk, ()):
             due, _rest = pricing.due_with_next(entry, items)
             if due is not None and (due.sku, method) in book.prices:
-                total += pricing.price_line(
+                begun += pricing.price_line(
                     book,
                     pricing.Item(due.sku, due.quantity),
                     method,
                     Decimal(1),
                     discounts.get(due.sku, Decimal(0)),
                 ).amount
-    return total
+        found.append(Renewal(row, one, begun))
+    return found
 
 
 def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
@@ -196,29 +326,41 @@ def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
 
     A resource counts under each of its tags, so the parts may add up to more than the whole.
     """
-    costs: dict[str, dict[str, int]] = {}
     rows = (
         Charge.objects.filter(tenant=tenant, created_at__gte=month.begin, created_at__lt=month.end)
         .order_by()
         .values_list("resource_kind", "resource_id")
         .annotate(Sum("amount_minor"))
     )
-    for kind, resource_id, amount in rows:
-        costs.setdefault(kind, {})[resource_id] = amount
+    costs = {(kind, resource_id): amount for kind, resource_id, amount in rows}
+    tags = tags_of(costs)
     tagged: dict[str, int] = {}
-    for kind, amounts in costs.items():
+    for (_kind, resource_id), amount in costs.items():
+        for tag in tags.get(resource_id, ()):
+            tagged[tag] = tagged.get(tag, 0) + amount
+    descending = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [(tag, money.from_minor(amount)) for tag, amount in descending]
+
+
+def tags_of(resources: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    """The tags that resources, (kind, id), have now; without those that have none.
+
+    One query for each kind. What is gone has those that it had last.
+    """
+    ids: dict[str, list[str]] = {}
+    for kind, resource_id in resources:
+        ids.setdefault(kind, []).append(resource_id)
+    out: dict[str, frozenset[str]] = {}
+    for kind, wanted in ids.items():
         try:
             model = kinds.get(kind).model_class()
         except KeyError:
             continue
         if not any(f.name == "tags" for f in model._meta.concrete_fields):
             continue
-        found = model._default_manager.filter(pk__in=amounts.keys()).exclude(tags=[])
-        for pk, tags in found.values_list("pk", "tags"):
-            for tag in tags:
-                tagged[tag] = tagged.get(tag, 0) + amounts[pk]
-    descending = sorted(tagged.items(), key=lambda entry: (-entry[1], entry[0]))
-    return [(tag, money.from_minor(amount)) for tag, amount in descending]
+        found = model._default_manager.filter(pk__in=wanted).exclude(tags=[])
+        out.update((str(pk), frozenset(tags)) for pk, tags in found.values_list("pk", "tags"))
+    return out
 
 
 def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:
@@ -261,7 +403,7 @@ def binned_at(subscription: Subscription) -> datetime | None:
 @dataclass(frozen=True)
 class Upcoming:
     """What will happen to a resource by itself. ``kind`` is ``renewal``, ``reminder``, ``expiry``,
-    ``bin`` or ``destruction``."""
+    ``unbinding`` (from what it is bound to then), ``bin`` or ``destruction``."""
 
     kind: str
     at: datetime
@@ -288,6 +430,8 @@ def upcoming(
                 if ends - timedelta(days=days) > max(now, subscription.period_start)
             ]
         found.append(Upcoming("expiry", ends))
+        if hooks.of(subscription.resource_kind).unbinds:
+            found.append(Upcoming("unbinding", ends))
     else:
         ends = subscription.expired_at or ends
     binned = ends + timedelta(days=settings.expired_grace_days)

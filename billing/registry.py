@@ -5,17 +5,32 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from billing import ledger, money, nightly, queries, reminding, sweep
+from billing import (
+    budgeting,
+    ledger,
+    low_balance,
+    money,
+    nightly,
+    queries,
+    reminding,
+    spending,
+    sweep,
+    verbs,
+)
+from billing.models import Budget
 from billing.views import trends
 from scloud.adminsite import panels
 from scloud.jobs import periodic
 from scloud.resources import kinds
+from scloud.verbs import refusals
 from scloud.web import dashboard, nav, topbar, ui
 from scloud.web.http import ConsoleRequest
 
 SWEEP_EVERY_S = 20
 REPLAY_EVERY_S = 60
 REMIND_EVERY_S = 300
+LOW_BALANCE_EVERY_S = 60
+BUDGETS_EVERY_S = 300
 
 
 def _balance(request: ConsoleRequest) -> topbar.TopbarChip | None:
@@ -45,9 +60,21 @@ def _card(request: ConsoleRequest) -> dict[str, Any] | None:
 
 def register_all() -> None:
     """Called once when Django is ready."""
+    # Imported for what they declare.
+    assert budgeting
+    assert verbs
+    refusals.register(Budget.KIND, lambda row, verb: "")
     for item in (
         nav.NavItem(
             "billing", _("Costs"), "billing", icon="chart-pie", permission="billing.view", order=10
+        ),
+        nav.NavItem(
+            "billing",
+            _("Budgets"),
+            "budget-list",
+            icon="wallet",
+            permission="billing.view",
+            order=15,
         ),
         nav.NavItem(
             "billing",
@@ -107,5 +134,7 @@ def register_all() -> None:
     )
     periodic.register("billing.sweep", SWEEP_EVERY_S, sweep.run)
     periodic.register("billing.reminders", REMIND_EVERY_S, reminding.run)
+    periodic.register("billing.low_balance", LOW_BALANCE_EVERY_S, low_balance.run)
+    periodic.register("billing.budgets", BUDGETS_EVERY_S, spending.run)
     # Beside the renewals, which must not wait for a month of a large tenant.
     periodic.register("billing.replay", REPLAY_EVERY_S, nightly.run, periodic.Lane.REPLAY)

@@ -1,15 +1,18 @@
 """The shapes of billing in the API. Money is text in whole currency units, such as "12.30"."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing import money, queries
+from billing import budgets, money, queries
 from billing.models import (
+    MOST_PERCENT,
+    STEPS_PER_BUDGET,
     Account,
+    Budget,
     Charge,
     LedgerTransaction,
     Order,
@@ -20,10 +23,14 @@ from billing.models import (
 )
 from scloud.rest.fields import Lines, PlainDecimal, PlainQuantity, WholeNumber
 from scloud.rest.shown import ShownSerializer
-from scloud.tenancy.models import PlatformSettings
+from scloud.tenancy.models import PlatformSettings, Tenant
+from scloud.verbs import refusals
+
+_AMOUNT: Final = {"type": "string", "format": "decimal"}
+_AMOUNT_OR_NULL: Final = {**_AMOUNT, "nullable": True}
 
 
-@extend_schema_field({"type": "string", "format": "decimal"})
+@extend_schema_field(_AMOUNT)
 class MinorUnitsField(serializers.Field[int, str, str, Any]):
     """Whole minor units, shown as money."""
 
@@ -47,7 +54,11 @@ class AccountSerializer(ShownSerializer[Account]):
 
     ``auto_renew`` is the tenant's choice, null where it leaves that to the platform;
     ``renews_by_default`` is what comes of it. ``gifts`` are the parts of the gift balance that
-    expire, the next first.
+    expire, the next first. ``lasts_until`` is the first automatic renewal that the balance does not
+    cover at today's prices, null where that is more than a year away or nothing renews.
+    ``low_balance_below`` is the tenant's choice below what balance it is warned, null where it
+    leaves that to the platform; ``warns_below`` is what comes of it, null for never. ``low_since``
+    is since when it is below.
     """
 
     currency = serializers.SerializerMethodField()
@@ -56,6 +67,9 @@ class AccountSerializer(ShownSerializer[Account]):
     balance = MinorUnitsField(source="balance_minor")
     renews_by_default = serializers.BooleanField()
     gifts = serializers.SerializerMethodField()
+    lasts_until = serializers.SerializerMethodField()
+    low_balance_below = serializers.SerializerMethodField()
+    warns_below = serializers.SerializerMethodField()
 
     class Meta:
         model = Account
@@ -67,7 +81,35 @@ class AccountSerializer(ShownSerializer[Account]):
             "gifts",
             "auto_renew",
             "renews_by_default",
+            "lasts_until",
+            "low_balance_below",
+            "warns_below",
+            "low_since",
         )
+
+    @cached_property
+    def _outlook(self) -> queries.Outlook:
+        """Computed once for the fields that are of it."""
+        assert isinstance(self.instance, Account)
+        return queries.outlook(self.instance, timezone.now())
+
+    @extend_schema_field({"type": "string", "format": "date-time", "nullable": True})
+    def get_lasts_until(self, account: Account) -> str | None:
+        """The first renewal that the balance does not cover."""
+        found = self._outlook.lasts_until
+        return None if found is None else serializers.DateTimeField().to_representation(found)
+
+    @extend_schema_field(_AMOUNT_OR_NULL)
+    def get_low_balance_below(self, account: Account) -> str | None:
+        """The tenant's choice."""
+        chosen = account.low_balance_minor
+        return None if chosen is None else money.show(chosen)
+
+    @extend_schema_field(_AMOUNT_OR_NULL)
+    def get_warns_below(self, account: Account) -> str | None:
+        """The choice, or the platform's."""
+        below = self._outlook.warns_below
+        return None if below is None else str(below)
 
     @extend_schema_field(GiftShape(many=True))
     def get_gifts(self, account: Account) -> Any:
@@ -200,9 +242,14 @@ class SubscriptionLineShape(serializers.Serializer[Any]):
 
 
 class UpcomingShape(serializers.Serializer[Any]):
-    """What will happen to a resource by itself, and when."""
+    """What will happen to a resource by itself, and when.
 
-    kind = serializers.ChoiceField(choices=["renewal", "reminder", "expiry", "bin", "destruction"])
+    ``unbinding`` is that a disk, an external IP or an ENI is taken off the VM that it is bound to.
+    """
+
+    kind = serializers.ChoiceField(
+        choices=["renewal", "reminder", "expiry", "unbinding", "bin", "destruction"]
+    )
     at = serializers.DateTimeField()
 
 
@@ -304,6 +351,86 @@ class DefaultAutoRenewInput(serializers.Serializer[Any]):
     """On, off, or null for the platform's default."""
 
     auto_renew = serializers.BooleanField(allow_null=True)
+
+
+class LowBalanceInput(serializers.Serializer[Any]):
+    """An amount in whole currency units, 0 for never, or null for the platform's default."""
+
+    below = PlainDecimal(max_digits=20, decimal_places=6, allow_null=True)
+
+
+class BudgetSerializer(ShownSerializer[Budget]):
+    """A budget and what is spent of it in the month of its time zone.
+
+    ``tag`` is null for one of all resources. ``percent`` is how much of ``amount`` is spent,
+    ``forecast`` what the month will have cost with the renewals that are still due.
+    ``block_percent`` is from where on it stops purchases and larger sizes, null for never.
+    """
+
+    amount = MinorUnitsField(source="amount_minor")
+    spent = serializers.SerializerMethodField()
+    forecast = serializers.SerializerMethodField()
+    percent = serializers.SerializerMethodField()
+    allowed_actions = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Budget
+        fields = (
+            "id",
+            "name",
+            "tag",
+            "amount",
+            "time_zone",
+            "warn_percents",
+            "block_percent",
+            "spent",
+            "forecast",
+            "percent",
+            "created_at",
+            "allowed_actions",
+        )
+
+    @cached_property
+    def _standings(self) -> dict[str, budgets.Standing]:
+        """Read once for all rows of a list."""
+        tenant: Tenant = self.context["view"].tenant
+        rows = list(Budget.objects.filter(tenant=tenant))
+        return {one.budget.pk: one for one in budgets.standings(tenant, rows, timezone.now())}
+
+    @extend_schema_field(_AMOUNT)
+    def get_spent(self, row: Budget) -> str:
+        """What was charged, refunds taken off."""
+        return str(self._standings[row.pk].spent)
+
+    @extend_schema_field(_AMOUNT)
+    def get_forecast(self, row: Budget) -> str:
+        """The same with what still renews."""
+        return str(self._standings[row.pk].forecast)
+
+    def get_percent(self, row: Budget) -> int:
+        """How much is spent."""
+        return self._standings[row.pk].percent
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_allowed_actions(self, row: Budget) -> list[str]:
+        """The verbs that nothing is known against."""
+        found = refusals.allowed_actions(self.context["view"].actor, Budget.KIND, row)
+        return [verb for verb, reason in found if not reason]
+
+
+class BudgetInput(serializers.Serializer[Any]):
+    """A budget as a whole; ``amount`` is for a month, in whole currency units."""
+
+    name = serializers.CharField(max_length=60)
+    amount = PlainDecimal(max_digits=20, decimal_places=6)
+    tag = serializers.CharField(max_length=120, allow_blank=True, default="")
+    warn_percents = serializers.ListField(
+        child=WholeNumber(min_value=1, max_value=MOST_PERCENT),
+        max_length=STEPS_PER_BUDGET,
+        default=[80, 100],
+    )
+    block_percent = WholeNumber(min_value=1, max_value=MOST_PERCENT, allow_null=True, default=None)
+    time_zone = serializers.CharField(max_length=60, allow_blank=True, default="")
 
 
 class AutoRenewInput(serializers.Serializer[Any]):

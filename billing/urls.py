@@ -3,11 +3,13 @@
 from django.urls import URLPattern, URLResolver, path
 
 from billing import views
+from scloud.web import verbs
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("billing/", views.OverviewView.as_view(), name="billing"),
     path("billing/recharge/", views.RechargeView.as_view(), name="billing-recharge"),
     path("billing/auto-renew/", views.DefaultAutoRenewView.as_view(), name="billing-default-renew"),
+    path("billing/low-balance/", views.LowBalanceView.as_view(), name="billing-low-balance"),
     path("billing/renew/", views.RenewTogetherView.as_view(), name="billing-renew-together"),
     path(
         "billing/resources/<str:resource_id>/renew/",
@@ -19,6 +21,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
         views.AutoRenewView.as_view(),
         name="billing-auto-renew",
     ),
+    path("budgets/", views.BudgetList.as_view(), name="budget-list"),
+    path("budgets/create/", views.BudgetCreate.as_view(), name="budget-create"),
+    *verbs.url_patterns("budget"),
     path("billing/orders/", views.OrdersView.as_view(), name="orders"),
     path("billing/orders/<str:order_id>/", views.OrderDetailView.as_view(), name="order-detail"),
     path(

@@ -138,6 +138,7 @@ def register_all() -> None:
             expired=disk_sweeps.disk_expired,
             renewed=disk_sweeps.disk_renewed,
             overdue=disk_sweeps.disk_overdue,
+            unbinds=True,
         ),
     )
     hooks.register(
@@ -168,6 +169,7 @@ def register_all() -> None:
     periodic.register("compute.staging", 600, image_sweeps.sweep_staging, Lane.POOLS)
     periodic.register("compute.stuck_disks", 10, disk_sweeps.land_stuck_disks, Lane.DEADLINES)
     periodic.register("compute.stuck_images", 60, image_sweeps.land_stuck_images, Lane.DEADLINES)
+    periodic.register("compute.unbind_expired", 20, disk_sweeps.unbind_expired)
     periodic.register("compute.overdue", 30, subscriptions.catch_up_overdue)
     periodic.register("compute.expired", 30, subscriptions.catch_up_expired)
     periodic.register("compute.vnc_leases", 60, leases.sweep)

@@ -64,7 +64,10 @@ def register_all() -> None:
     hooks.register(
         "eni",
         hooks.SubscriptionHooks(
-            expired=eni_sweeps.expired, renewed=eni_sweeps.renewed, overdue=eni_sweeps.overdue
+            expired=eni_sweeps.expired,
+            renewed=eni_sweeps.renewed,
+            overdue=eni_sweeps.overdue,
+            unbinds=True,
         ),
     )
     hooks.register(
@@ -73,6 +76,7 @@ def register_all() -> None:
             expired=external_ip_sweeps.expired,
             renewed=external_ip_sweeps.renewed,
             overdue=external_ip_sweeps.overdue,
+            unbinds=True,
         ),
     )
     jobs.register_handlers()
@@ -84,6 +88,8 @@ def register_all() -> None:
     periodic.register(
         "network.stuck_external_ips", 10, external_ip_sweeps.land_stuck, Lane.DEADLINES
     )
+    periodic.register("network.unbind_expired", 20, external_ip_sweeps.unbind_expired)
+    periodic.register("network.unbind_expired_enis", 20, eni_sweeps.unbind_expired)
     periodic.register("network.let_go", 60, external_ip_sweeps.let_go_of_the_gone)
     periodic.register("network.let_go_enis", 60, eni_sweeps.let_go_of_the_gone)
     periodic.register("network.stuck_enis", 10, eni_sweeps.land_stuck, Lane.DEADLINES)

@@ -1,5 +1,12 @@
 """Tables of billing: prices, the ledger, orders and subscriptions, quotas, replays."""
 
+from billing.models.budgets import (
+    BUDGETS_PER_TENANT,
+    MOST_PERCENT,
+    STEPS_PER_BUDGET,
+    Budget,
+    BudgetMark,
+)
 from billing.models.ledger import (
     Account,
     GiftLot,
@@ -33,9 +40,14 @@ from billing.models.replays import ReplayDifference, ReplayRun
 from billing.models.topups import BillingSettings, TopUp, TopUpStatus
 
 __all__ = [
+    "BUDGETS_PER_TENANT",
     "DEFAULT_LIMITS",
+    "MOST_PERCENT",
+    "STEPS_PER_BUDGET",
     "Account",
     "BillingSettings",
+    "Budget",
+    "BudgetMark",
     "Charge",
     "Discount",
     "GiftLot",

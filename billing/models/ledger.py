@@ -34,6 +34,12 @@ class Account(models.Model):
     gift_minor = models.BigIntegerField(_("gift"), default=0, editable=False)
     # Whether what is bought from now on renews by itself; empty for the platform's default.
     auto_renew = models.BooleanField(_("auto-renew by default"), null=True, blank=True)
+    # Below what balance people are warned; empty for the platform's default, 0 for never.
+    low_balance_minor = models.BigIntegerField(
+        _("warn below (minor units)"), null=True, blank=True, editable=False
+    )
+    # Since when the balance is low. Set when people are told, empty again once it is not.
+    low_since = models.DateTimeField(_("low since"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects: ClassVar[models.Manager["Account"]] = TenantManager()
@@ -45,6 +51,9 @@ class Account(models.Model):
         constraints = [
             models.CheckConstraint(condition=models.Q(cash_minor__gte=0), name="cash_not_negative"),
             models.CheckConstraint(condition=models.Q(gift_minor__gte=0), name="gift_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(low_balance_minor__gte=0), name="low_balance_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:

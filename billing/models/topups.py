@@ -34,6 +34,16 @@ class BillingSettings(models.Model):
         validators=[MinValueValidator(0)],
         help_text=_("Gifts count as well. 0 means every top-up, empty means none."),
     )
+    low_balance_below = models.DecimalField(
+        _("warn tenants whose balance is below"),
+        max_digits=18,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        default=Decimal(100),
+        validators=[MinValueValidator(0)],
+        help_text=_("Each tenant can choose another amount. 0 or empty means never."),
+    )
 
     class Meta:
         verbose_name = _("billing settings")

@@ -5,8 +5,8 @@ addresses, then the resource. Everything here locks the account only; call it fi
 """
 
 from billing.orders import ResourceRef
-from billing.quotes import QuoteItem, quote
-from billing.services.buying import purchase
+from billing.quotes import QuoteItem
+from billing.services.buying import purchase, quote
 from billing.services.changing import ChangeQuote, cancel_upgrade, quote_upgrade, upgrade
 from billing.services.common import subscription_of
 from billing.services.holding import collect

@@ -1,13 +1,13 @@
 """Buying: exactly what was quoted is charged, and the subscriptions begin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing import ledger, money, pricing, quotes
+from billing import budgets, ledger, money, pricing, quotes
 from billing.models import (
     Order,
     OrderKind,
@@ -15,7 +15,7 @@ from billing.models import (
 )
 from billing.orders import ChargeDraft, OrderDraft, ResourceRef, charge
 from billing.pricing import Method
-from billing.quotes import QuoteItem
+from billing.quotes import Quote, QuoteItem
 from billing.services.common import (
     payer_of,
     refuse_used,
@@ -24,7 +24,39 @@ from billing.services.common import (
 from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
+
+
+def quote(
+    *,
+    tenant: Tenant,
+    region: Region,
+    items: Sequence[QuoteItem],
+    method: Method | str,
+    periods: int,
+    count: int = 1,
+    tags: Mapping[str, Sequence[str]] | None = None,
+) -> Quote:
+    """Price a purchase as :func:`billing.quotes.quote`; takes no locks, writes nothing.
+
+    ``tags`` are those of what is bought, by its part of the bundle. Raises Conflict
+    ``budget_exceeded`` too, as the purchase would now.
+    """
+    found = quotes.quote(
+        tenant=tenant, region=region, items=items, method=method, periods=periods, count=count
+    )
+    of_parts = tags or {}
+    with scope(tenant=tenant):
+        budgets.require(
+            tenant,
+            [
+                budgets.Wanted(money.to_minor(line.total), of_parts.get(line.item.part, ()))
+                for line in found.lines
+            ],
+            found.priced_at,
+        )
+    return found
 
 
 @transaction.atomic
@@ -47,8 +79,8 @@ def purchase(
     the transaction that makes the rows: it locks the tenant's account.
 
     Raises StaleQuote (``quote_stale``; ``numbers.total`` is the new price), InsufficientBalance
-    (``numbers`` needed, balance, missing), Conflict ``quote_used``, InvalidInput. Nothing has been
-    written then.
+    (``numbers`` needed, balance, missing), Conflict ``quote_used`` or ``budget_exceeded`` (with its
+    figures), InvalidInput. Nothing has been written then.
     """
     tenant = payer_of(actor)
     wanted = quotes.parse_method(method)
@@ -69,6 +101,26 @@ def purchase(
         refuse_used(token.nonce)
         anchor = pricing.anchor_day_of(now, money.zone())
         end = pricing.period_end(now, wanted, periods, anchor_day=anchor, zone=money.zone())
+        drafts = [
+            ChargeDraft(
+                resource=resource,
+                begin=now,
+                end=end,
+                anchor_day=anchor,
+                periods=Decimal(periods),
+                lines=[
+                    (item.label, line)
+                    for item, line in zip(items, lines, strict=True)
+                    if item.part == resource.part
+                ],
+            )
+            for resource in resources
+        ]
+        budgets.require(
+            tenant,
+            [budgets.Wanted(draft.amount_minor, draft.resource.tags) for draft in drafts],
+            now,
+        )
         order = charge(
             account,
             OrderDraft(
@@ -79,21 +131,7 @@ def purchase(
                 priced_at=now,
                 actor=actor.label,
                 nonce=token.nonce,
-                charges=[
-                    ChargeDraft(
-                        resource=resource,
-                        begin=now,
-                        end=end,
-                        anchor_day=anchor,
-                        periods=Decimal(periods),
-                        lines=[
-                            (item.label, line)
-                            for item, line in zip(items, lines, strict=True)
-                            if item.part == resource.part
-                        ],
-                    )
-                    for resource in resources
-                ],
+                charges=drafts,
             ),
             now=now,
         )

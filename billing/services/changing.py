@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing import ledger, money, pricing, quotes
+from billing import budgets, ledger, money, pricing, queries, quotes
 from billing.models import (
     Account,
     Charge,
@@ -131,7 +131,8 @@ def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem
     Monthly and yearly upgrades pay the difference for the rest of the paid time, hourly ones from
     the next hour on, and leave the difference for the hour that has begun open; what is not above
     zero costs nothing and counts from the next period. Raises Conflict ``resource_expired``,
-    ``subscription_ended`` or, where an hour that has begun is not paid yet, ``renewal_due``.
+    ``subscription_ended``, ``budget_exceeded`` or, where an hour that has begun is not paid yet,
+    ``renewal_due``.
     """
     subscription = subscription_of(tenant, resource_id)
     require_active(subscription)
@@ -150,6 +151,7 @@ def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem
         found_before = quotes.basis(tenant, subscription.region, [i.sku for i in before], now)
         per_period_before = pricing.total(quotes.price_items(found_before, before, method, 1))
         balance = money.from_minor(ledger.account_of(tenant).balance_minor)
+        _require_budget(subscription, change.total, begun_hour, now)
     charged = change.total > 0
     return ChangeQuote(
         currency=money.currency(),
@@ -167,6 +169,20 @@ def quote_upgrade(*, tenant: Tenant, resource_id: str, items: Sequence[QuoteItem
         expires_at=now + quotes.QUOTE_LIFETIME,
         token=quotes.sign(tenant, _change_content(subscription, items), change.found, change.total),
     )
+
+
+def _require_budget(
+    subscription: Subscription, total: Decimal, begun_hour: Decimal, now: datetime
+) -> None:
+    """Raise Conflict ``budget_exceeded`` if a budget stops what a larger size costs.
+
+    What it leaves open for the hour that has begun counts as well.
+    """
+    costs = money.to_minor(max(total, Decimal(0)) + begun_hour)
+    if costs > 0:
+        tags = queries.tags_of([(subscription.resource_kind, subscription.resource_id)])
+        wanted = budgets.Wanted(costs, tags.get(subscription.resource_id, ()))
+        budgets.require(subscription.tenant, [wanted], now)
 
 
 @transaction.atomic
@@ -205,6 +221,7 @@ def upgrade(
         hour = holding.begun_hour(subscription, now)
         held = holding.beyond(subscription, change.paid_then, items, hour)
         later = holding.price(change.found, held)
+        _require_budget(subscription, change.total, later, now)
         if later:
             later += holding.owed(tenant, token.at)
         ledger.require(

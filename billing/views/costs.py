@@ -127,6 +127,7 @@ class OverviewView(ListView):
             "expiring": queries.expiring_soon(tenant_of(self)),
             "may_recharge": may_recharge_self(self),
             "trends": (trends.by_month(tenant_of(self)), trends.by_day(tenant_of(self))),
+            "may_set_low": self.actor.allows("billing.set_low_balance"),
             "may_set_default": self.actor.allows("billing.set_default_auto_renew"),
         }
 

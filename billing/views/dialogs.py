@@ -58,6 +58,19 @@ def expiry(row: Any) -> SafeString:
     )
 
 
+def expiry_of_bound(row: Any, bound: bool) -> SafeString:
+    """The same for what is unbound when it expires, with a word of that."""
+    if not bound or row.paid_until is None:
+        return expiry(row)
+    if row.paid_until <= timezone.now():
+        words = _("is being unbound")
+    elif row.auto_renew:
+        return expiry(row)
+    else:
+        words = _("is unbound then")
+    return format_html('{} <span class="small muted">{}</span>', expiry(row), words)
+
+
 def money_at_end(tenant: Tenant, resource_id: str, at: datetime | None = None) -> str:
     """Return in words what an end at ``at``, else now, gives back and charges; empty if nothing
     was ever paid."""

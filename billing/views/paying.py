@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from billing import actions, ledger, services
+from billing import actions, ledger, money, services
 from billing.models import (
     Account,
     LedgerTransaction,
@@ -265,6 +265,37 @@ class DefaultAutoRenewView(ActionView):
     def perform(self, obj: Any, data: dict[str, Any]) -> Account:
         wanted = {"": None, "on": True, "off": False}[data["auto_renew"]]
         return actions.set_default_auto_renew(actor=self.actor, auto_renew=wanted)
+
+    def success_url(self, obj: Any) -> str:
+        return "billing"
+
+
+class LowBalanceForm(forms.Form):
+    """An amount, or nothing for what the platform says."""
+
+    below = PlainDecimalField(
+        label=gettext_lazy("Warn below"),
+        required=False,
+        help_text=gettext_lazy("0 means never. Leave it empty for the default of the platform."),
+    )
+
+
+class LowBalanceView(ActionView):
+    """The dialog that says below what balance people are warned."""
+
+    title = gettext_lazy("Low balance")
+    text = gettext_lazy("You are told once when the balance falls below the amount.")
+    verb = gettext_lazy("Save")
+    permission = "billing.set_low_balance"
+    form_class = LowBalanceForm
+    success_text = gettext_lazy("Saved.")
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        chosen = ledger.account_of(tenant_of(self)).low_balance_minor
+        return {"initial": {"below": None if chosen is None else money.from_minor(chosen)}}
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> Account:
+        return actions.set_low_balance(actor=self.actor, below=data["below"])
 
     def success_url(self, obj: Any) -> str:
         return "billing"

@@ -80,7 +80,7 @@ def quote_disk(*, actor: Actor, order: DiskOrder, source: Disk | Snapshot | None
     actor.require("billing.quote")
     tenant = _tenant(actor)
     with in_scope_of(tenant):
-        check_order(tenant, order, source)
+        checked = check_order(tenant, order, source)
         quotas.check_wanted(tenant, order.region, sizes.disk_quota(order.size_gib))
     return services.quote(
         tenant=tenant,
@@ -89,6 +89,7 @@ def quote_disk(*, actor: Actor, order: DiskOrder, source: Disk | Snapshot | None
         method=order.method,
         periods=order.periods,
         count=1,
+        tags={rules_catalogue.MAIN: checked.tags},
     )
 
 
@@ -106,7 +107,7 @@ def _buy(
         items=order.items,
         method=order.method,
         periods=order.periods,
-        resources=[ResourceRef("disk", new, order.name, rules_catalogue.MAIN)],
+        resources=[ResourceRef("disk", new, order.name, rules_catalogue.MAIN, tuple(order.tags))],
         auto_renew=order.auto_renew,
     )
     quotas.take(tenant, order.region, sizes.disk_quota(order.size_gib), new)

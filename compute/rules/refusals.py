@@ -45,8 +45,10 @@ def disk_refusal(disk: Disk, verb: str) -> str | None:
         return _("A system disk cannot be detached from its VM.")
     reason = DISKS.standing(verb, disk.status, disk.task)
     vm = disk.vm
-    if reason is not None or vm is None:
+    if reason is not None:
         return reason
+    if vm is None:
+        return _("It is not attached.") if verb == "unbind_expired_disk" else None
     if not rule.vm_from:
         return _("Detach it from %(vm)s first.") % {"vm": vm.name}
     if vm.task and rule.needs_idle and rule.vm_idle:

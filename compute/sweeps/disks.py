@@ -14,6 +14,7 @@ from compute.states.disks import DiskStatus
 from compute.sweeps.stuck import gave_up
 from compute.transitions.disks import DISKS
 from compute.transitions.snapshots import land_snapshots
+from scloud.jobs import service as jobs
 from scloud.jobs.handlers import knows
 from scloud.jobs.models import Job
 from scloud.jobs.rows import Rota, each
@@ -26,12 +27,13 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 
 log = logging.getLogger(__name__)
 said = Said(log)
+_expired = Rota("created_at", 100)
 _disks_to_destroy = Rota("destroy_at", 100)
 _stuck_disks = Rota("task_deadline", 50)
 
 
 def disk_expired(tenant: Tenant, disk_id: str) -> None:
-    """Mark a disk as expired; it stays where it is until its grace is over."""
+    """Mark a disk as expired; the sweep takes it off its VM (:func:`unbind_expired`)."""
     with scope(tenant=tenant):
         whole = [DiskStatus.BOUND, DiskStatus.UNBOUND]
         for disk in Disk.objects.filter(pk=disk_id, status__in=whole, task=""):
@@ -52,6 +54,48 @@ def _move(disk: Disk, verb: str, status: str) -> None:
     except ScloudError as error:
         # Changed since it was read: what changed it decides where it lands.
         log.info("%s: no %s: %s", disk.pk, verb, error.for_operators())
+
+
+def unbind_expired() -> int:
+    """Detach data disks that have expired from their VMs; return how many were begun.
+
+    Nothing is forced: what cannot be detached now, because its VM is busy, its guest uses it or its
+    host is silent, stays where it is and is tried again, more and more rarely.
+    """
+    if freezing.is_frozen():
+        return 0
+    with scopes_disabled():
+        rows = _expired.take(
+            Disk.objects.select_related("tenant").filter(
+                status=DiskStatus.EXPIRED, task="", is_system=False, vm__isnull=False
+            )
+        )
+    begun: list[str] = []
+    each(rows, partial(_unbind, begun=begun), "detaching an expired disk")
+    return len(begun)
+
+
+def _unbind(disk: Disk, begun: list[str]) -> None:
+    with scope(tenant=disk.tenant):
+        # Jobs of a disk are exclusive on its VM.
+        tries = Job.objects.filter(
+            kind="disk.unbind_expired", target_id=disk.vm_id, payload__disk=disk.pk
+        )
+        if not jobs.is_due_again(tries):
+            return
+        try:
+            DISKS.begin(disk, "unbind_expired_disk", actor=Actor.system(disk.tenant))
+        except ScloudError as error:
+            said.say(
+                (disk.pk, "is not detached yet"),
+                error.code,
+                logging.INFO,
+                "%s is not detached yet: %s",
+                disk.pk,
+                error.for_operators(),
+            )
+            return
+    begun.append(disk.pk)
 
 
 def disk_overdue(tenant: Tenant, disk_id: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
@@ -23,6 +22,7 @@ from compute.tasks.vms.lifecycle import (
     take_apart,
 )
 from compute.transitions.vms import VMS
+from scloud.jobs import service as jobs
 from scloud.jobs.handlers import Context, handler_for, knows
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.jobs.rows import Rota, each
@@ -229,8 +229,4 @@ def _due_again(vm: VM) -> bool:
     tries = Job.objects.filter(kind="vm.resume", target_id=vm.pk)
     if vm.paused_at is not None:
         tries = tries.filter(created_at__gte=vm.paused_at)
-    times = list(tries.order_by("-created_at").values_list("created_at", flat=True)[:20])
-    if not times:
-        return True
-    wait_s = min(RESUME_CEILING_S, RESUME_AGAIN_S * 2.0 ** (len(times) - 1))
-    return timezone.now() - times[0] >= timedelta(seconds=wait_s)
+    return jobs.is_due_again(tries, first_s=RESUME_AGAIN_S, ceiling_s=RESUME_CEILING_S)

@@ -8,8 +8,10 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing import quotas, services
+from billing.models import SubscriptionStatus
 from compute.hypervisor.base import AgentUnavailable, DomainNotFound, HypervisorError
 from compute.models import VM, Disk, Snapshot
 from compute.models.image import OsFamily
@@ -151,6 +153,8 @@ class DetachDisk(DiskHandler):
     """Unmount in the guest, then pull it."""
 
     verb = "detach_disk"
+    # What helps where the guest agent is silent.
+    remedy = gettext_lazy("Unmount it in the guest, then detach it by force.")
 
     def disk_steps(self) -> Sequence[Step]:
         return (
@@ -179,7 +183,7 @@ class DetachDisk(DiskHandler):
                 )
                 % {"name": vm.name, "disk": disk.name},
                 code="agent_unavailable",
-                remedy=_("Unmount it in the guest, then detach it by force."),
+                remedy=str(self.remedy),
             ) from error
         for fs in sorted(mounted, key=lambda fs: len(fs.mount_point), reverse=True):
             with translated_errors():
@@ -206,12 +210,17 @@ class DetachDisk(DiskHandler):
                 return
 
     def land(self, context: Context) -> None:
-        """Write down that it hangs nowhere."""
+        """Write down that it hangs nowhere; it is unbound, or still expired."""
+        disk = disk_of(context)
+        expired = (
+            disk.status == DiskStatus.EXPIRED
+            and services.status_for_landing(disk.tenant, disk.pk) != SubscriptionStatus.ACTIVE
+        )
         DISKS.complete(
-            context.payload["disk"],
+            disk.pk,
             context.job,
             self.verb,
-            DiskStatus.UNBOUND,
+            DiskStatus.EXPIRED if expired else DiskStatus.UNBOUND,
             vm=None,
             target="",
             format_at_boot=False,
@@ -229,6 +238,26 @@ class DetachDisk(DiskHandler):
             self.land(context)
         else:
             super().on_failure(context, error)
+
+
+class UnbindExpiredDisk(DetachDisk):
+    """Detach a disk that has expired; one that was renewed meanwhile stays where it is."""
+
+    verb = "unbind_expired_disk"
+    remedy = gettext_lazy("Unmount it in the guest, or shut the VM down.")
+
+    def disk_steps(self) -> Sequence[Step]:
+        paid = Step("paid", _("Checking the subscription"), self.ensure_unpaid)
+        return (paid, *super().disk_steps())
+
+    def ensure_unpaid(self, context: Context) -> None:
+        """Raise ScloudError (``renewed_meanwhile``) if it is paid by now."""
+        disk = disk_of(context)
+        if services.subscription_of(disk.tenant, disk.pk).status == SubscriptionStatus.ACTIVE:
+            raise ScloudError(
+                _("%(name)s was renewed before it was detached.") % {"name": disk.name},
+                code="renewed_meanwhile",
+            )
 
 
 class ExpandDisk(DiskHandler):
@@ -360,6 +389,7 @@ def register_all() -> None:
         ("disk.create", CreateDisk()),
         ("disk.attach", AttachDisk()),
         ("disk.detach", DetachDisk()),
+        ("disk.unbind_expired", UnbindExpiredDisk()),
         ("disk.expand", ExpandDisk()),
         ("disk.delete", DeleteDisk()),
         ("disk.retire", RetireDisk()),

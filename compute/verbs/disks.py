@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from django.utils.translation import gettext_lazy as _
 
 from compute.states.disks import DiskStatus, DiskTask
-from compute.states.vms import ANY, LIVING, ON, SETTLED, STOPPED
+from compute.states.vms import ANY, LIVING, ON, SETTLED, STOPPED, VmStatus
 from compute.verbs import inputs, snapshots
 from scloud.verbs.catalogue import Answer, Batch, Catalogue, Dialog, Field, Quote, Route, Verb
 
@@ -310,6 +310,16 @@ _INTERNAL = (
         300,
         "disk.deleted",
         vm_from=ANY,
+    ),
+    # One that has expired is taken off its VM as people detach it, and stays expired.
+    DiskVerb(
+        "unbind_expired_disk",
+        _("Detach"),
+        frozenset({D.EXPIRED}),
+        K.DETACHING,
+        600,
+        "disk.detached",
+        vm_from=SETTLED | {VmStatus.EXPIRED},
     ),
     # Its paid time ran out, or it was paid again after that.
     DiskVerb("expire_disk", _("Expire"), _WHOLE, event="disk.expired", vm_from=ANY, vm_idle=False),

@@ -105,6 +105,7 @@ def quote_eni(*, actor: Actor, order: EniOrder) -> Quote | None:
         method=order.method,
         periods=order.periods,
         count=1,
+        tags={"main": order.tags},
     )
 
 
@@ -131,7 +132,7 @@ def create_eni(*, actor: Actor, order: EniOrder, quote_token: str = "") -> Eni:
             items=order.items,
             method=order.method,
             periods=order.periods,
-            resources=[ResourceRef(Eni.KIND, pk, order.name, "main")],
+            resources=[ResourceRef(Eni.KIND, pk, order.name, "main", tuple(order.tags))],
             auto_renew=order.auto_renew,
         )
     quotas.take(tenant, order.region, order.quota, pk)

@@ -78,7 +78,7 @@ def quote_external_ips(*, actor: Actor, order: ExternalIpOrder) -> Quote:
     actor.require("billing.quote")
     tenant = tenant_of(actor)
     with in_scope_of(tenant):
-        check_order(tenant, order)
+        checked = check_order(tenant, order)
         quotas.check_wanted(tenant, order.region, order.whole_quota)
     return services.quote(
         tenant=tenant,
@@ -87,6 +87,7 @@ def quote_external_ips(*, actor: Actor, order: ExternalIpOrder) -> Quote:
         method=order.method,
         periods=order.periods,
         count=order.count,
+        tags={"main": checked.tags},
     )
 
 
@@ -111,7 +112,7 @@ def create_external_ips(
         method=order.method,
         periods=order.periods,
         resources=[
-            ResourceRef(ExternalIp.KIND, one, name, "main")
+            ResourceRef(ExternalIp.KIND, one, name, "main", tuple(order.tags))
             for one, name in zip(ids, names, strict=True)
         ],
         auto_renew=order.auto_renew,

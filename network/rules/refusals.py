@@ -73,7 +73,7 @@ def external_ip_refusal(row: ExternalIp, verb: str) -> str | None:
         return reason
     if verb == "delete_external_ip" and row.nic_id is not None:
         return _("Unbind it first.")
-    if verb == "unbind_external_ip" and row.nic_id is None:
+    if verb in ("unbind_external_ip", "unbind_expired_external_ip") and row.nic_id is None:
         return _("It is not bound.")
     if verb == "set_default_egress":
         if row.segment is None or not row.segment.gives_default_route:
@@ -93,7 +93,7 @@ def eni_refusal(row: Eni, verb: str) -> str | None:
         return _("An internal ENI costs nothing and has no bandwidth of its own.")
     if verb == "delete_eni" and row.vm_id:
         return _("Unbind it first.")
-    if verb == "unbind_eni" and not row.vm_id:
+    if verb in ("unbind_eni", "unbind_expired_eni") and not row.vm_id:
         return _("It is not bound.")
     if verb == "set_eni_egress":
         held = getattr(row.nic, "external_address", None) if row.nic is not None else None

@@ -17,6 +17,7 @@ from network.states.enis import EniStatus, EniTask
 from network.tasks.enis import follow_up
 from network.transitions import egress
 from network.transitions.enis import ENIS, LOOSE, unplug
+from scloud.jobs import service as jobs
 from scloud.jobs.handlers import knows
 from scloud.jobs.models import Job
 from scloud.jobs.rows import Rota, each
@@ -29,13 +30,14 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 
 log = logging.getLogger(__name__)
 said = Said(log)
+_expired = Rota("created_at", 100)
 _stuck = Rota("task_deadline", 50)
 _bound = Rota("created_at", 200)
 _USABLE = (EniStatus.FREE, EniStatus.BOUND)
 
 
 def expired(tenant: Tenant, pk: str) -> None:
-    """Cut an external ENI off that is not paid: it keeps its place, and nothing passes."""
+    """Cut an external ENI off that is not paid; the sweep unbinds it (:func:`unbind_expired`)."""
     with scope(tenant=tenant):
         for row in Eni.objects.filter(pk=pk, status__in=_USABLE, task=""):
             _move(row, "expire_eni", EniStatus.EXPIRED)
@@ -61,6 +63,45 @@ def _move(row: Eni, verb: str, status: str) -> None:
     except ScloudError as error:
         # Changed since it was read: what changed it decides where it lands.
         log.info("%s: no %s: %s", row.pk, verb, error.for_operators())
+
+
+def unbind_expired() -> int:
+    """Unbind ENIs that have expired from their VMs; return how many were begun.
+
+    One that cannot be unbound now, because its VM is busy or its host is silent, stays in the VM,
+    with nothing passing, and is tried again, more and more rarely.
+    """
+    if freezing.is_frozen():
+        return 0
+    with scopes_disabled():
+        rows = _expired.take(
+            Eni.objects.select_related("tenant")
+            .filter(status=EniStatus.EXPIRED, task="")
+            .exclude(vm_id="")
+        )
+    begun: list[str] = []
+    each(rows, partial(_unbind, begun=begun), "unbinding an expired ENI")
+    return len(begun)
+
+
+def _unbind(row: Eni, begun: list[str]) -> None:
+    with scope(tenant=row.tenant):
+        tries = Job.objects.filter(kind="eni.unbind_expired", target_id=row.pk)
+        if not jobs.is_due_again(tries):
+            return
+        try:
+            ENIS.begin(row, "unbind_expired_eni", actor=Actor.system(row.tenant))
+        except ScloudError as error:
+            said.say(
+                (row.pk, "is not unbound yet"),
+                error.code,
+                logging.INFO,
+                "%s is not unbound yet: %s",
+                row.pk,
+                error.for_operators(),
+            )
+            return
+    begun.append(row.pk)
 
 
 def overdue(tenant: Tenant, pk: str) -> None:

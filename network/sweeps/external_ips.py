@@ -19,6 +19,7 @@ from network.states.external_ips import ExternalIpStatus, ExternalIpTask
 from network.tasks.external_ips import follow_up
 from network.transitions import egress
 from network.transitions.external_ips import EXTERNAL_IPS, HELD, LOOSE, give_address_back
+from scloud.jobs import service as jobs
 from scloud.jobs.handlers import knows
 from scloud.jobs.models import Job
 from scloud.jobs.rows import Rota, each
@@ -31,6 +32,7 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 
 log = logging.getLogger(__name__)
 said = Said(log)
+_expired = Rota("created_at", 100)
 _to_destroy = Rota("destroy_at", 100)
 _stuck = Rota("task_deadline", 50)
 _bound = Rota("bound_at", 200)
@@ -38,7 +40,7 @@ _USABLE = (ExternalIpStatus.FREE, ExternalIpStatus.BOUND)
 
 
 def expired(tenant: Tenant, pk: str) -> None:
-    """Cut an external IP off that is not paid: it keeps its place, and nothing passes."""
+    """Cut an external IP off that is not paid; the sweep unbinds it (:func:`unbind_expired`)."""
     with scope(tenant=tenant):
         for row in ExternalIp.objects.filter(pk=pk, status__in=_USABLE, task=""):
             _move(row, "expire_external_ip", ExternalIpStatus.EXPIRED, egress=False)
@@ -63,6 +65,40 @@ def _move(row: ExternalIp, verb: str, status: str, **columns: Any) -> None:
     except ScloudError as error:
         # Changed since it was read: what changed it decides where it lands.
         log.info("%s: no %s: %s", row.pk, verb, error.for_operators())
+
+
+def unbind_expired() -> int:
+    """Unbind external IPs that have expired; return how many were begun.
+
+    One that cannot be unbound now stays bound, with nothing passing, and is tried again, more and
+    more rarely.
+    """
+    if freezing.is_frozen():
+        return 0
+    with scopes_disabled():
+        rows = _expired.take(
+            ExternalIp.objects.select_related("tenant").filter(
+                status=ExternalIpStatus.EXPIRED, task="", nic__isnull=False
+            )
+        )
+    begun: list[str] = []
+    each(rows, partial(_unbind, begun=begun), "unbinding an expired external IP")
+    return len(begun)
+
+
+def _unbind(row: ExternalIp, begun: list[str]) -> None:
+    with scope(tenant=row.tenant):
+        tries = Job.objects.filter(kind="external_ip.unbind_expired", target_id=row.pk)
+        if not jobs.is_due_again(tries):
+            return
+        try:
+            EXTERNAL_IPS.begin(
+                row, "unbind_expired_external_ip", actor=Actor.system(row.tenant), egress=False
+            )
+        except ScloudError as error:
+            _complain(row, "is not unbound yet", error, logging.INFO)
+            return
+    begun.append(row.pk)
 
 
 def overdue(tenant: Tenant, pk: str) -> None:
@@ -188,8 +224,8 @@ def _land(row: ExternalIp, landed: list[str]) -> None:
             landed.append(row.pk)
 
 
-def _complain(row: ExternalIp, what: str, error: ScloudError) -> None:
+def _complain(row: ExternalIp, what: str, error: ScloudError, level: int = logging.WARNING) -> None:
     said.say(
-        (row.pk, what), error.code, logging.WARNING, "%s %s: %s", row.pk, what,
+        (row.pk, what), error.code, level, "%s %s: %s", row.pk, what,
         error.for_operators(),
     )  # fmt: skip

@@ -17,7 +17,7 @@ from network.rules import targets
 from network.rules.external_orders import take_back
 from network.states.enis import EniStatus
 from network.tasks import plumbing, sync
-from network.tasks.external_ips import apply_inside
+from network.tasks.external_ips import apply_inside, refuse_if_paid
 from network.transitions import egress
 from network.transitions.enis import ENIS, LOOSE, forget, unplug
 from scloud.jobs.handlers import Context, Handler, Step, register
@@ -158,6 +158,21 @@ class Unbind(EniHandler):
             egress.settle("vm", row.vm_id)
 
 
+class UnbindExpired(Unbind):
+    """``eni.unbind_expired``: its paid time is over. It ends expired and unbound."""
+
+    verb = "unbind_expired_eni"
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        """As it is unbound by people, unless it is paid by now."""
+        paid = Step("paid", _("Checking the subscription"), self.ensure_unpaid)
+        return (paid, *super().steps(job))
+
+    def ensure_unpaid(self, context: Context) -> None:
+        """Raise ScloudError (``renewed_meanwhile``) if it is paid by now."""
+        refuse_if_paid(row_of(context))
+
+
 class LetGo(EniHandler):
     """``eni.let_go``: its VM is deleted. It ends free, or is no more where that was asked for."""
 
@@ -284,6 +299,7 @@ def register_handlers() -> None:
     """Make the handlers known to the workers."""
     register("eni.bind", Bind())
     register("eni.unbind", Unbind())
+    register("eni.unbind_expired", UnbindExpired())
     register("eni.let_go", LetGo())
     register("eni.delete", Delete())
     register("eni.retire", Retire())

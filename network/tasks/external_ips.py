@@ -153,6 +153,30 @@ class Unbind(ExternalIpHandler):
             egress.settle(row.target_kind, row.target_id)
 
 
+class UnbindExpired(Unbind):
+    """``external_ip.unbind_expired``: its paid time is over. It ends expired and unbound."""
+
+    verb = "unbind_expired_external_ip"
+
+    def steps(self, job: Job) -> Sequence[Step]:
+        """As it is unbound by people, unless it is paid by now."""
+        paid = Step("paid", _("Checking the subscription"), self.ensure_unpaid)
+        return (paid, *super().steps(job))
+
+    def ensure_unpaid(self, context: Context) -> None:
+        """Raise ScloudError (``renewed_meanwhile``) if it is paid by now."""
+        refuse_if_paid(row_of(context))
+
+
+def refuse_if_paid(row: ExternalIp | Eni) -> None:
+    """Raise ScloudError (``renewed_meanwhile``) for one that was to be unbound unpaid, and is."""
+    if services.subscription_of(row.tenant, row.pk).status == SubscriptionStatus.ACTIVE:
+        raise ScloudError(
+            _("%(name)s was renewed before it was unbound.") % {"name": row.name},
+            code="renewed_meanwhile",
+        )
+
+
 class LetGo(Unbind):
     """``external_ip.let_go``: its target is deleted. It ends free, or in the bin."""
 
@@ -280,6 +304,7 @@ def register_handlers() -> None:
     """Make the handlers known to the workers."""
     register("external_ip.bind", Bind())
     register("external_ip.unbind", Unbind())
+    register("external_ip.unbind_expired", UnbindExpired())
     register("external_ip.let_go", LetGo())
     register("external_ip.retire", Retire())
     register("external_ip.resize", Resize())

@@ -189,6 +189,15 @@ _INTERNAL = (
         "eni.unbound",
         preempts=frozenset({T.BINDING, T.UNBINDING, T.RESIZING}),
     ),
+    # One that has expired is unbound as people do it, and stays expired.
+    Verb(
+        "unbind_expired_eni",
+        _("Unbind"),
+        frozenset({S.EXPIRED}),
+        T.UNBINDING,
+        600,
+        "eni.unbound",
+    ),
     # The end of the grace of an external one that was not paid: off its VM, and gone.
     Verb(
         "retire_eni",

@@ -226,6 +226,15 @@ _INTERNAL = (
         "external_ip.unbound",
         preempts=frozenset({T.BINDING, T.UNBINDING, T.RESIZING}),
     ),
+    # One that has expired is unbound as people do it, and stays expired.
+    Verb(
+        "unbind_expired_external_ip",
+        _("Unbind"),
+        frozenset({S.EXPIRED}),
+        T.UNBINDING,
+        600,
+        "external_ip.unbound",
+    ),
     # The end of the grace of one that was not paid.
     Verb(
         "retire_external_ip",

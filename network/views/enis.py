@@ -17,6 +17,7 @@ from billing.views.dialogs import (
     RenewView,
     all_durations,
     expiry,
+    expiry_of_bound,
     method_label,
     money_at_end,
 )
@@ -246,7 +247,7 @@ class EniDetail(VerbList, DetailListView):
             (_("Bound since"), ui.moment(nic.bound_at) if nic and nic.bound_at else None),
             (_("Default egress"), ui.boolean(nic.egress) if nic else None),
             (_("Billing"), method_label(row.billing_method)),
-            (_("Expires"), expiry(row)),
+            (_("Expires"), expiry_of_bound(row, bound=bool(row.vm_id))),
             (_("Tags"), ui.tags(row.tags)),
             (_("Remark"), row.remark),
             (_("Region"), row.region.name),

@@ -18,6 +18,7 @@ from billing.views.dialogs import (
     RenewView,
     all_durations,
     expiry,
+    expiry_of_bound,
     method_label,
 )
 from network.actions.external_addresses import free_counts
@@ -281,7 +282,7 @@ class ExternalIpDetail(VerbList, DetailListView):
             (_("Bound since"), bound_since(row)),
             (_("Default egress"), ui.boolean(row.egress)),
             (_("Billing"), method_label(row.billing_method)),
-            (_("Expires"), expiry(row)),
+            (_("Expires"), expiry_of_bound(row, bound=row.nic_id is not None)),
             (_("Tags"), ui.tags(row.tags)),
             (_("Remark"), row.remark),
             (_("Region"), row.region.name),

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -100,6 +100,18 @@ def enqueue(
     wake_up(job.id)
     tell(job)
     return job
+
+
+def is_due_again(tries: QuerySet[Job], *, first_s: float = 30, ceiling_s: float = 900) -> bool:
+    """Tell whether what the jobs ``tries`` have tried may be tried once more.
+
+    The wait after the last of them doubles with each, from ``first_s`` to ``ceiling_s`` seconds.
+    """
+    times = list(tries.order_by("-created_at").values_list("created_at", flat=True)[:20])
+    if not times:
+        return True
+    wait_s = min(ceiling_s, first_s * 2.0 ** (len(times) - 1))
+    return timezone.now() - times[0] >= timedelta(seconds=wait_s)
 
 
 def supersede(job_id: str, reason: str) -> bool:

@@ -35,6 +35,7 @@ NAMES: Final[Mapping[str, str]] = {
     "POST api-keys/set-networks": "set_api_key_networks",
     "GET orders/charges": "explain_charge",
     "POST account/set-auto-renew": "set_account_auto_renew",
+    "POST account/set-low-balance": "set_account_low_balance",
     "POST subscriptions/renewal-quotes": "quote_renewals",
     "POST subscriptions/renewals": "renew_subscriptions",
     "POST subscriptions/renewal-quote": "quote_subscription_renewal",

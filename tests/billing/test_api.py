@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from billing import services
-from billing.models import Discount, Order, PriceList
+from billing import money, services
+from billing.models import Discount, Order, PriceList, Subscription
+from billing.pricing import Method, period_end
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope
@@ -38,8 +40,18 @@ def post(client: Client, path: str, body: Any, status: int, **headers: str) -> A
     return response.json()
 
 
-def test_the_account_is_shown_in_currency_units(console: Client, bought: Order) -> None:
-    assert get(console, "/billing/account") == {
+def test_the_account_is_shown_in_currency_units(
+    console: Client, bought: Order, tenant: Tenant
+) -> None:
+    with scope(tenant=tenant):
+        row = Subscription.objects.get()
+    # Seven months more are covered, the eighth is not.
+    eighth = period_end(
+        row.paid_until, Method.MONTH, 7, anchor_day=row.anchor_day, zone=money.zone()
+    )
+    found = get(console, "/billing/account")
+    assert datetime.fromisoformat(found.pop("lasts_until")) == eighth
+    assert found == {
         "currency": "CNY",
         "cash": "880.00",
         "gift": "0.00",
@@ -47,6 +59,9 @@ def test_the_account_is_shown_in_currency_units(console: Client, bought: Order) 
         "gifts": [],
         "auto_renew": None,
         "renews_by_default": True,
+        "low_balance_below": None,
+        "warns_below": "100.00",
+        "low_since": None,
     }
 
 

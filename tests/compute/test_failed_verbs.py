@@ -178,6 +178,13 @@ def _retire_disk(box: Box) -> Begin:
     return lambda: disk_sweeps.disk_overdue(disk.tenant, disk.pk)
 
 
+def _unbind_disk(box: Box) -> Begin:
+    disk = attached(box, box.vm())
+    Subscription.objects.filter(resource_id=disk.pk).update(status="expired")
+    disk_sweeps.disk_expired(disk.tenant, disk.pk)
+    return disk_sweeps.unbind_expired
+
+
 def _destroy_disk(box: Box) -> Begin:
     disk = ready(box, method="month")
     disks.delete_disk(actor=box.actor, disk=disk)
@@ -285,6 +292,7 @@ CASES = [
     ),
     Case("disk.attach", _attach),
     Case("disk.detach", _detach),
+    Case("disk.unbind_expired", _unbind_disk),
     Case("disk.expand", _disk(lambda box, disk: expand(box, disk, 20))),
     Case("disk.delete", _delete_disk),
     Case("disk.retire", _retire_disk),

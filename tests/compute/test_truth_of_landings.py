@@ -13,6 +13,7 @@ from compute.actions import disks, snapshots
 from compute.actions.vms import lifecycle
 from compute.models import VM, Disk, Snapshot
 from compute.sweeps import subscriptions
+from network.models import Eni, ExternalIp
 from scloud.jobs import faults
 from scloud.jobs.models import Job
 from scloud.tenancy.models import PlatformSettings
@@ -20,19 +21,21 @@ from tests.compute.box import Box
 from tests.compute.disks.test_tasks import attached, ready
 from tests.compute.snapshots.test_tasks import take
 
+Paid = VM | Disk | ExternalIp | Eni
 
-def expire(box: Box, resource: VM | Disk) -> None:
+
+def expire(box: Box, resource: Paid) -> None:
     """Let the paid time of a resource be over, as the sweep of the books does."""
     row = Subscription.objects.get(resource_id=resource.pk)
     assert services.expire_due(tenant=resource.tenant, resource_id=resource.pk, now=row.paid_until)
 
 
-def renew(box: Box, resource: VM | Disk) -> None:
+def renew(box: Box, resource: Paid) -> None:
     quote = services.quote_renewal(tenant=resource.tenant, resource_id=resource.pk, periods=1)
     services.renew(actor=box.actor, resource_id=resource.pk, periods=1, quote_token=quote.token)
 
 
-def renewed_at(box: Box, resource: VM | Disk, point: str) -> None:
+def renewed_at(box: Box, resource: Paid, point: str) -> None:
     """Run the jobs; the resource is renewed while one of them passes the point."""
     passed: list[str] = []
 

@@ -67,6 +67,8 @@ def all_routes() -> list[Route]:
 
 
 _NAME = {"name": "renamed", "remark": "changed"}
+_BUDGET = {"name": "new", "amount": "500.00", "warn_percents": [80], "time_zone": "UTC"}
+_BUDGET_FORM = {"name": "new", "amount": "500", "warn_percents": "80", "time_zone": "UTC"}
 _RULE = {"direction": "in", "protocol": "tcp", "ports": "22", "cidr": "192.0.2.0/24"}
 _RULE_FORM = {
     "direction": "in",
@@ -272,9 +274,16 @@ _CONSOLE: dict[str, Known] = {
     "billing-default-renew": Known(
         writes={"post": Write("billing.set_default_auto_renew", {"auto_renew": "off"})}
     ),
+    "billing-low-balance": Known(
+        writes={"post": Write("billing.set_low_balance", {"below": "50"})}
+    ),
     "billing-auto-renew": Known(
         {"resource_id": "vm", "wanted": "=off"}, {"post": Write("billing.set_auto_renew")}
     ),
+    "budget-list": Known(),
+    "budget-create": Known(writes={"post": Write("billing.create_budget", _BUDGET_FORM)}),
+    "budget-edit": own("budget", "billing.edit_budget", _BUDGET_FORM),
+    "budget-delete": own("budget", "billing.delete_budget"),
     "orders": Known(),
     "order-detail": Known({"order_id": "order"}),
     "order-charge": Known({"order_id": "order", "number": "=1"}),
@@ -303,6 +312,17 @@ _API: dict[str, Known] = {
     "api-recharge": Known(writes={"post": Write("billing.recharge", {"amount": "10.00"})}),
     "api-account-set-auto-renew": Known(
         writes={"post": Write("billing.set_default_auto_renew", {"auto_renew": False})}
+    ),
+    "api-account-set-low-balance": Known(
+        writes={"post": Write("billing.set_low_balance", {"below": "50.00"})}
+    ),
+    "api-budget-list": Known(writes={"post": Write("billing.create_budget", _BUDGET)}),
+    "api-budget-detail": Known(
+        {"pk": "budget"},
+        {
+            "put": Write("billing.edit_budget", _BUDGET),
+            "delete": Write("billing.delete_budget"),
+        },
     ),
     "api-prices": Known(),
     "api-quotas": Known(),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from http.cookies import SimpleCookie
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,7 @@ from django.utils import timezone
 from alarms.actions.templates import create_alarm_template
 from billing import services
 from billing.actions import request_quota
+from billing.budgeting import create_budget
 from billing.models import LedgerTransaction, Order, Subscription
 from compute.actions.disks import create_disk, quote_disk
 from compute.actions.snapshots import set_snapshot_schedule
@@ -313,7 +315,11 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             limit_wanted=5000,
             reason=f"{mark}-reason",
         )
+        budget = create_budget(
+            actor=actor, name=f"{mark}-budget", amount=Decimal(1_000_000), tag=f"{mark}-tag"
+        )
         return {
+            "budget": budget.pk,
             "vm": vm.pk,
             "stopped_vm": stopped.pk,
             "paused_vm": paused.pk,
@@ -385,6 +391,7 @@ def furnish_more(platform: Platform, owner: User, mark: str) -> None:
             template = create_alarm_template(actor=actor, name=f"{mark}-{number}", rules=[RULE] * 2)
             open_alarm(vm, template)
             furnish_notices(actor, f"{mark}-{number}")
+            create_budget(actor=actor, name=f"{mark}-{number}", amount=Decimal(10**6), tag=mark)
             binned = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-binned-{number}")
             services.set_in_bin(binned.pk, True)
             VM.objects.filter(pk=binned.pk).update(

@@ -52,7 +52,7 @@ def quote_vms(*, actor: Actor, order: VmOrder) -> Quote:
     actor.require("billing.quote")
     tenant = _tenant(actor)
     with in_scope_of(tenant):
-        check_order(tenant, order, complete=False)
+        checked = check_order(tenant, order, complete=False)
         quotas.check_wanted(tenant, order.region, order.whole_quota)
     return services.quote(
         tenant=tenant,
@@ -61,6 +61,7 @@ def quote_vms(*, actor: Actor, order: VmOrder) -> Quote:
         method=order.method,
         periods=order.periods,
         count=order.count,
+        tags={rules_catalogue.MAIN: checked.tags},
     )
 
 
@@ -243,7 +244,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
     system_ids = [disk_id() for _one in names]
     data_ids = [disk_id() for _one in names] if order.data_disk_type is not None else []
     resources = [
-        ResourceRef("vm", one, name, rules_catalogue.MAIN)
+        ResourceRef("vm", one, name, rules_catalogue.MAIN, tuple(order.tags))
         for one, name in zip(ids, names, strict=True)
     ] + [
         ResourceRef("disk", one, f"{name}-data", rules_catalogue.DATA_DISK)

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.views.dialogs import expiry, method_label
+from billing.views.dialogs import expiry_of_bound, method_label
 from compute.models import Snapshot, SnapshotSchedule
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
@@ -78,7 +78,7 @@ class DiskDetail(DetailListView, SnapshotList):
                 _("Billing"),
                 _("With the VM") if disk.is_system else method_label(disk.billing_method),
             ),
-            (_("Expires"), expiry(disk)),
+            (_("Expires"), expiry_of_bound(disk, bound=vm is not None and not disk.is_system)),
             (_("Tags"), ui.tags(disk.tags)),
             (_("Remark"), disk.remark),
             (_("Region"), disk.region.name),

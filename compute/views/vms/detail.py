@@ -513,6 +513,15 @@ _EVENT_WORDS: dict[str, Text] = {
     "vm.destroyed": gettext_lazy("Destroyed"),
     "vm.expired": gettext_lazy("Expired"),
     "vm.migrated": gettext_lazy("Migrated"),
+    "disk.attached": gettext_lazy("Disk attached"),
+    "disk.detached": gettext_lazy("Disk detached"),
+    "disk.expired": gettext_lazy("Disk expired"),
+    "external_ip.bound": gettext_lazy("External IP bound"),
+    "external_ip.unbound": gettext_lazy("External IP unbound"),
+    "external_ip.expired": gettext_lazy("External IP expired"),
+    "eni.bound": gettext_lazy("ENI bound"),
+    "eni.unbound": gettext_lazy("ENI unbound"),
+    "eni.expired": gettext_lazy("ENI expired"),
     "billing.expired": gettext_lazy("Paid period ended"),
     "billing.expiring": gettext_lazy("Reminded that it expires soon"),
 }
@@ -549,13 +558,16 @@ def _events(vm: VM) -> list[Moment]:
         failed = event.kind.endswith("_failed")
         known = _EVENT_WORDS.get(event.kind)
         words = event.kind.split(".", 1)[-1].replace("_", " ").capitalize()
+        data = event.data
+        # Of what hangs on it: which one it was.
+        which = data.get("address") or data.get("disk")
         out.append(
             Moment(
                 at=event.at,
                 icon="alert-circle" if failed else "point",
                 css="failed" if failed else "done",
                 title=str(known) if known else words,
-                detail=str(event.data.get("message") or event.data.get("reason") or ""),
+                detail=str(data.get("message") or data.get("reason") or which or ""),
             )
         )
     return out
