@@ -10,6 +10,7 @@ from alarms.models.notices import (
     Silence,
     Webhook,
 )
+from alarms.models.operators import OperatorContact, OperatorWebhook, PlatformAlarm
 from alarms.models.settings import MetricSettings
 from alarms.models.templates import AlarmBinding, AlarmRule, AlarmTemplate
 
@@ -26,6 +27,9 @@ __all__ = [
     "MetricSettings",
     "Notice",
     "NotificationGroup",
+    "OperatorContact",
+    "OperatorWebhook",
+    "PlatformAlarm",
     "RuleState",
     "Silence",
     "Webhook",
