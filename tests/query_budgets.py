@@ -153,6 +153,7 @@ QUERIES: dict[str, int] = {
     "api-vpc-list": 3,
     "api-webhook-detail": 2,
     "api-webhook-list": 3,
+    "bell": 9,
     "billing": 25,
     "billing-default-renew": 7,
     "billing-recharge": 6,

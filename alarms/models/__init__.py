@@ -1,6 +1,7 @@
 """Rows of the alarms app. What is measured is in the metrics store, not in models."""
 
 from alarms.models.alarms import Alarm, EvaluationMark, RuleState
+from alarms.models.bell import BellMark
 from alarms.models.collecting import Collector, HostCollection
 from alarms.models.notices import (
     Contact,
@@ -19,6 +20,7 @@ __all__ = [
     "AlarmBinding",
     "AlarmRule",
     "AlarmTemplate",
+    "BellMark",
     "Collector",
     "Contact",
     "Delivery",
