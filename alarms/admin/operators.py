@@ -48,10 +48,7 @@ class PlatformAlarmAdmin(ReadOnlyAdmin, ButtonAdmin):
     list_display = (
         "severity",
         "text",
-        "condition",
         "opened_at",
-        "last_seen_at",
-        "acknowledged_at",
         "acknowledged_by",
         "recovered_at",
     )
