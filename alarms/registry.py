@@ -15,12 +15,14 @@ from alarms.queries import verbs as verb_queries
 from alarms.queries.engine import metrics_store
 from alarms.rules import refusals as reasons
 from alarms.rules.operators import Thresholds
-from alarms.sweeps import binding, evaluating, keeping, notifying, presence, settling
+from alarms.sweeps import binding, evaluating, keeping, notifying, operators, presence, settling
 from alarms.tasks import notify
+from alarms.transitions import books
 from alarms.transitions.alarms import listen
 from alarms.transitions.notices import write_down
 from alarms.verbs import alarms, notices, templates
 from alarms.views import charts, exposition, recent, shell
+from billing import hooks
 from compute.views.vms.detail import Section, register_section
 from compute.views.vms.list import register_column
 from scloud.adminsite import panels
@@ -57,6 +59,7 @@ def register_all() -> None:
     refusals.register("silence", reasons.silence_refusal)
     notify.register_handlers()
     listen(write_down)
+    hooks.listen(books.bring)
     sealed.register(Webhook, "sealed_url", "sealed_secret")
     shell.register()
     kinds.register(
@@ -118,6 +121,8 @@ def register_all() -> None:
     periodic.register("alarms.forget", 3600, settling.forget_old, Lane.ALARMS)
     periodic.register("alarms.notify", 10, notifying.notify, Lane.ALARMS)
     periodic.register("alarms.forget_notices", 3600, notifying.forget_old, Lane.ALARMS)
+    periodic.register("alarms.operators", 30, operators.look, Lane.ALARMS)
+    periodic.register("alarms.forget_platform", 3600, operators.forget_old, Lane.ALARMS)
 
 
 def check_operator_alarms(**_given: Any) -> list[checks.CheckMessage]:

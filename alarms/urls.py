@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, path
 
-from alarms.views import alarms, charts, notices, recent, templates
+from alarms.views import alarms, bell, charts, notices, recent, templates
 from scloud.web import verbs
 
 urlpatterns: list[URLPattern] = [
@@ -12,6 +12,8 @@ urlpatterns: list[URLPattern] = [
     path("monitoring/busiest/", recent.BusiestVms.as_view(), name="busiest-vms"),
     path("alarms/", alarms.AlarmList.as_view(), name="alarm-list"),
     *verbs.url_patterns("alarm"),
+    path("notifications/", bell.Bell.as_view(), name="bell"),
+    path("notifications/read/", bell.BellRead.as_view(), name="bell-read"),
     path("alarm-templates/", templates.TemplateList.as_view(), name="alarm-template-list"),
     path(
         "alarm-templates/create/",

@@ -68,8 +68,8 @@ def create_contact(*, actor: Actor, name: str, email: str) -> Contact:
 def make_contact(actor: Actor, *, name: str, email: str) -> Contact:
     """Add an address within the caller's action. Raises as :func:`create_contact`."""
     tenant = tenant_of(actor)
-    _check_number(Contact.objects.count(), CONTACTS_PER_TENANT, "too_many_contacts")
-    address = _checked_email(email)
+    check_number(Contact.objects.count(), CONTACTS_PER_TENANT, "too_many_contacts")
+    address = checked_email(email)
     if Contact.objects.filter(email=address).exists():
         raise Conflict(
             _("There is a contact with this address."), code="contact_exists", field="email"
@@ -77,7 +77,7 @@ def make_contact(actor: Actor, *, name: str, email: str) -> Contact:
     contact = Contact(tenant=tenant, name=checked_name(name), email=address)
     contact.save(force_insert=True)
     audit.note(contact, after={"name": contact.name, "email": contact.email})
-    _tell(contact, "created")
+    tell(contact, "created")
     return contact
 
 
@@ -89,7 +89,7 @@ def edit_contact(*, actor: Actor, contact: Contact, name: str) -> Contact:
     fresh.name = checked_name(name)
     fresh.save(update_fields=["name"])
     audit.note(after={"name": fresh.name})
-    _tell(fresh, "changed")
+    tell(fresh, "changed")
     return fresh
 
 
@@ -150,7 +150,7 @@ def verify_contact(*, actor: Actor, contact: Contact, code: str) -> Contact:
     fresh.verified_at, fresh.code_digest = clock.now(), ""
     fresh.save(update_fields=["verified_at", "code_digest"])
     audit.note(after={"email": fresh.email, "verified": True})
-    _tell(fresh, "verified")
+    tell(fresh, "verified")
     return fresh
 
 
@@ -171,7 +171,7 @@ def delete_contact(*, actor: Actor, contact: Contact) -> None:
     """Delete a contact; groups go on without it. Raises NotFound."""
     fresh: Contact = locked(contact)
     audit.note(before={"name": fresh.name, "email": fresh.email})
-    _tell(fresh, "deleted")
+    tell(fresh, "deleted")
     _give_up(Delivery.objects.filter(contact=fresh))
     fresh.delete()
 
@@ -181,7 +181,8 @@ def _refuse_verified(contact: Contact) -> None:
         raise Conflict(_("The address is verified already."), code="contact_verified")
 
 
-def _checked_email(text: str) -> str:
+def checked_email(text: str) -> str:
+    """Return an address as it is kept. Raises InvalidInput (``email_invalid``)."""
     cleaned = canonical_email(text)
     if not _is_email(cleaned):
         raise InvalidInput(_("This is not an e-mail address."), code="email_invalid", field="email")
@@ -217,15 +218,15 @@ def create_notification_group(
     (``too_many_groups``).
     """
     tenant = tenant_of(actor)
-    _check_number(NotificationGroup.objects.count(), GROUPS_PER_TENANT, "too_many_groups")
+    check_number(NotificationGroup.objects.count(), GROUPS_PER_TENANT, "too_many_groups")
     group = NotificationGroup(
         tenant=tenant, name=checked_name(name), remark=checked_text(remark, field="remark")
     )
     _set_quiet(group, quiet_from, quiet_until, quiet_critical, time_zone or default_zone())
     group.save(force_insert=True)
     group.contacts.set(contacts)
-    audit.note(group, after=_seen(group))
-    _tell(group, "created")
+    audit.note(group, after=seen(group))
+    tell(group, "created")
     return group
 
 
@@ -244,13 +245,13 @@ def edit_notification_group(
 ) -> NotificationGroup:
     """Change a group as a whole. Raises as :func:`create_notification_group`, NotFound."""
     fresh: NotificationGroup = locked(group)
-    audit.note(before=_seen(fresh))
+    audit.note(before=seen(fresh))
     fresh.name, fresh.remark = checked_name(name), checked_text(remark, field="remark")
     _set_quiet(fresh, quiet_from, quiet_until, quiet_critical, time_zone)
     fresh.save()
     fresh.contacts.set(contacts)
-    audit.note(after=_seen(fresh))
-    _tell(fresh, "changed")
+    audit.note(after=seen(fresh))
+    tell(fresh, "changed")
     return fresh
 
 
@@ -270,8 +271,8 @@ def delete_notification_group(*, actor: Actor, group: NotificationGroup) -> None
             remedy=_("Give them another group, or none."),
             numbers={"templates": used},
         )
-    audit.note(before=_seen(fresh))
-    _tell(fresh, "deleted")
+    audit.note(before=seen(fresh))
+    tell(fresh, "deleted")
     _give_up(Delivery.objects.filter(webhook__group=fresh))
     fresh.delete()
 
@@ -321,12 +322,12 @@ def add_webhook(
     each time that something is sent.
     """
     fresh: NotificationGroup = locked(group)
-    _check_number(fresh.webhooks.count(), WEBHOOKS_PER_GROUP, "too_many_webhooks")
+    check_number(fresh.webhooks.count(), WEBHOOKS_PER_GROUP, "too_many_webhooks")
     webhook = Webhook(tenant=fresh.tenant, group=fresh)
-    _fill(webhook, name, url, webhook_format, secret)
+    fill_webhook(webhook, name, url, webhook_format, secret)
     webhook.save(force_insert=True)
-    audit.note(webhook, after=_seen(webhook))
-    _tell(webhook, "created")
+    audit.note(webhook, after=seen(webhook))
+    tell(webhook, "created")
     return webhook
 
 
@@ -343,12 +344,12 @@ def edit_webhook(
 ) -> Webhook:
     """Change a webhook; an empty URL or secret stays as it is. Raises as :func:`add_webhook`."""
     fresh: Webhook = locked(webhook)
-    audit.note(before=_seen(fresh))
-    _fill(fresh, name, url, webhook_format, secret)
+    audit.note(before=seen(fresh))
+    fill_webhook(fresh, name, url, webhook_format, secret)
     fresh.enabled = enabled
     fresh.save()
-    audit.note(after=_seen(fresh))
-    _tell(fresh, "changed")
+    audit.note(after=seen(fresh))
+    tell(fresh, "changed")
     return fresh
 
 
@@ -362,13 +363,14 @@ def test_webhook(*, actor: Actor, webhook: Webhook) -> Job:
 def remove_webhook(*, actor: Actor, webhook: Webhook) -> None:
     """Remove a webhook. Raises NotFound."""
     fresh: Webhook = locked(webhook)
-    audit.note(before=_seen(fresh))
-    _tell(fresh, "deleted")
+    audit.note(before=seen(fresh))
+    tell(fresh, "deleted")
     _give_up(Delivery.objects.filter(webhook=fresh))
     fresh.delete()
 
 
-def _fill(webhook: Webhook, name: str, url: str, form: str, secret: str) -> None:
+def fill_webhook(webhook: Webhook, name: str, url: str, form: str, secret: str) -> None:
+    """Check what a webhook is given, and seal what is secret. Raises as :func:`add_webhook`."""
     webhook.name = checked_name(name)
     if form not in WebhookFormat.values:
         raise InvalidInput(
@@ -458,8 +460,8 @@ def create_silence(
         created_by=actor.label,
     )
     silence.save(force_insert=True)
-    audit.note(silence, after=_seen(silence))
-    _tell(silence, "created")
+    audit.note(silence, after=seen(silence))
+    tell(silence, "created")
     return silence
 
 
@@ -470,16 +472,16 @@ def end_silence(*, actor: Actor, silence: Silence) -> Silence:
     now = clock.now()
     if fresh.ends_at <= now:
         raise Conflict(_("The silence is over."), code="silence_over")
-    audit.note(before=_seen(fresh))
+    audit.note(before=seen(fresh))
     if fresh.starts_at >= now:
         fresh.ends_at = now
-        _tell(fresh, "deleted")
+        tell(fresh, "deleted")
         fresh.delete()
         return silence
     fresh.ends_at = now
     fresh.save(update_fields=["ends_at"])
-    audit.note(after=_seen(fresh))
-    _tell(fresh, "changed")
+    audit.note(after=seen(fresh))
+    tell(fresh, "changed")
     return fresh
 
 
@@ -505,7 +507,8 @@ def set_alarm_template_group(
     return fresh
 
 
-def _check_number(used: int, limit: int, code: str) -> None:
+def check_number(used: int, limit: int, code: str) -> None:
+    """Raise Conflict where there are as many as there may be."""
     if used >= limit:
         raise Conflict(
             _("There are at most %(limit)s of them.") % {"limit": limit},
@@ -515,7 +518,7 @@ def _check_number(used: int, limit: int, code: str) -> None:
         )
 
 
-def _seen(row: Told) -> dict[str, object]:
+def seen(row: Told) -> dict[str, object]:
     """What the operation log keeps of a row: never a URL, a secret or a code."""
     if isinstance(row, Webhook):
         return {"name": row.name, "host": row.host, "format": row.format, "enabled": row.enabled}
@@ -537,7 +540,8 @@ def _seen(row: Told) -> dict[str, object]:
     return {"name": row.name}
 
 
-def _tell(row: Told, verb: str) -> None:
+def tell(row: Told, verb: str) -> None:
+    """Write the event of a change."""
     events.emit(
         tenant_id=row.tenant_id,
         kind=f"{row.KIND}.{verb}",

@@ -1,5 +1,5 @@
 """Monitoring in Django admin."""
 
-from alarms.admin import alarms, collecting, notices, settings
+from alarms.admin import alarms, collecting, notices, operators, settings
 
-__all__ = ["alarms", "collecting", "notices", "settings"]
+__all__ = ["alarms", "collecting", "notices", "operators", "settings"]

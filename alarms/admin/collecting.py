@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from alarms.admin import overview
+from alarms.admin import guests, overview
 from alarms.models import Collector, HostCollection
 from scloud.tenancy.admintools import ReadOnlyAdmin
 
@@ -41,9 +41,12 @@ class HostCollectionAdmin(ReadOnlyAdmin):
     change_list_template = "alarms/admin/collections.html"
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page of the platform."""
-        own = path("platform/", self.admin_site.admin_view(overview.page), name="alarms_overview")
-        return [own, *super().get_urls()]
+        """Add the pages of the platform and of the VMs in use."""
+        own = [
+            path("platform/", self.admin_site.admin_view(overview.page), name="alarms_overview"),
+            path("vms/", self.admin_site.admin_view(guests.page), name="alarms_guests"),
+        ]
+        return [*own, *super().get_urls()]
 
     @admin.display(description=gettext_lazy("Lag"), ordering="stored_at")
     def lag(self, row: HostCollection) -> str:

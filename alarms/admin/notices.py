@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from alarms.models import Contact, Delivery, NotificationGroup, Silence, Webhook
 from scloud.tenancy.admintools import ReadOnlyAdmin
 
 
+class TenantsAdmin(ReadOnlyAdmin):
+    """Rows of tenants; those of operators have pages of their own."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.filter(tenant__isnull=False)
+
+
 @admin.register(Contact)
-class ContactAdmin(ReadOnlyAdmin):
+class ContactAdmin(TenantsAdmin):
     list_display = ("id", "name", "email", "tenant", "verified_at", "created_at")
     list_select_related = ("tenant",)
     search_fields = ("id", "name", "email", "tenant__name")
@@ -23,7 +35,7 @@ class NotificationGroupAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Webhook)
-class WebhookAdmin(ReadOnlyAdmin):
+class WebhookAdmin(TenantsAdmin):
     """Of a URL only the host is shown."""
 
     list_display = ("id", "name", "host", "format", "enabled", "group", "tenant")
@@ -40,7 +52,7 @@ class SilenceAdmin(ReadOnlyAdmin):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    """Messages of all tenants, with what became of them."""
+    """Messages of all tenants and of the platform, with what became of them."""
 
     list_display = ("id", "to", "subject", "tenant", "state", "tries", "error", "created_at")
     list_filter = ("state", "is_test", "tenant")

@@ -91,6 +91,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "drift": platform.open_drift(),
         "tenants": platform.top_tenants(),
         "processes": _processes(now),
+        "is_somebody_told": platform.is_somebody_told(),
     }
     limits = Thresholds(**settings.SCLOUD_OPERATOR_ALARMS)
     try:

@@ -109,6 +109,8 @@ class WebhookSerializer(AllowedActionsMixin, ShownSerializer[Webhook]):
             "allowed_actions",
         )
         read_only_fields = fields
+        # Only those of operators, which the API does not show, have none.
+        extra_kwargs = {"group": {"allow_null": False}}
 
     def get_signed(self, webhook: Webhook) -> bool:
         """Return whether it has a secret."""

@@ -1,6 +1,7 @@
 """Rows of the alarms app. What is measured is in the metrics store, not in models."""
 
 from alarms.models.alarms import Alarm, EvaluationMark, RuleState
+from alarms.models.bell import BellMark
 from alarms.models.collecting import Collector, HostCollection
 from alarms.models.notices import (
     Contact,
@@ -10,6 +11,7 @@ from alarms.models.notices import (
     Silence,
     Webhook,
 )
+from alarms.models.operators import OperatorContact, OperatorWebhook, PlatformAlarm
 from alarms.models.settings import MetricSettings
 from alarms.models.templates import AlarmBinding, AlarmRule, AlarmTemplate
 
@@ -18,6 +20,7 @@ __all__ = [
     "AlarmBinding",
     "AlarmRule",
     "AlarmTemplate",
+    "BellMark",
     "Collector",
     "Contact",
     "Delivery",
@@ -26,6 +29,9 @@ __all__ = [
     "MetricSettings",
     "Notice",
     "NotificationGroup",
+    "OperatorContact",
+    "OperatorWebhook",
+    "PlatformAlarm",
     "RuleState",
     "Silence",
     "Webhook",

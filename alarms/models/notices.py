@@ -1,4 +1,7 @@
-"""Who is notified of alarms, by what, and what was sent."""
+"""Who is notified of alarms, by what, and what was sent.
+
+Rows without a tenant are the platform's: its operators are notified by the same means.
+"""
 
 from __future__ import annotations
 
@@ -51,14 +54,19 @@ def default_zone() -> str:
 
 
 class Contact(models.Model):
-    """An e-mail address. Nothing is sent to it, apart from the code, before it is verified."""
+    """An e-mail address. Nothing is sent to it, apart from the code, before it is verified.
+
+    Those of operators count as verified: administrators alone enter them.
+    """
 
     KIND: ClassVar[str] = "contact"
 
     id = models.CharField(
         _("ID"), primary_key=True, max_length=20, default=contact_id, editable=False
     )
-    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=_("tenant"), null=True, blank=True, related_name="+"
+    )
     name = models.CharField(_("name"), max_length=30, validators=[name_validator])
     email = models.EmailField(_("e-mail"))
     verified_at = models.DateTimeField(_("verified"), null=True, editable=False)
@@ -75,7 +83,12 @@ class Contact(models.Model):
         verbose_name_plural = _("contacts")
         ordering = ["name", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "email"], name="one_contact_of_an_email")
+            models.UniqueConstraint(fields=["tenant", "email"], name="one_contact_of_an_email"),
+            models.UniqueConstraint(
+                fields=["email"],
+                condition=Q(tenant__isnull=True),
+                name="one_operator_contact_of_an_email",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -124,16 +137,26 @@ class NotificationGroup(models.Model):
 
 
 class Webhook(models.Model):
-    """A URL that a group's messages are posted to. The secret signs them, and is kept sealed."""
+    """A URL that a group's messages are posted to. The secret signs them, and is kept sealed.
+
+    Those of operators belong to no group.
+    """
 
     KIND: ClassVar[str] = "webhook"
 
     id = models.CharField(
         _("ID"), primary_key=True, max_length=20, default=webhook_id, editable=False
     )
-    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=_("tenant"), null=True, blank=True, related_name="+"
+    )
     group = models.ForeignKey(
-        NotificationGroup, models.CASCADE, verbose_name=_("group"), related_name="webhooks"
+        NotificationGroup,
+        models.CASCADE,
+        verbose_name=_("group"),
+        null=True,
+        blank=True,
+        related_name="webhooks",
     )
     name = models.CharField(_("name"), max_length=30, validators=[name_validator])
     # The URLs of chat services are secrets themselves, and only their host is shown.
@@ -152,6 +175,13 @@ class Webhook(models.Model):
         verbose_name = _("webhook")
         verbose_name_plural = _("webhooks")
         ordering = ["created_at", "id"]
+        constraints = [
+            models.CheckConstraint(
+                name="a_tenants_webhook_has_a_group",
+                condition=Q(tenant__isnull=False, group__isnull=False)
+                | Q(tenant__isnull=True, group__isnull=True),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.host})"
@@ -219,7 +249,9 @@ class Delivery(models.Model):
     id = models.CharField(
         _("ID"), primary_key=True, max_length=20, default=delivery_id, editable=False
     )
-    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    tenant = models.ForeignKey(
+        Tenant, models.PROTECT, verbose_name=_("tenant"), null=True, blank=True, related_name="+"
+    )
     contact = models.ForeignKey(
         Contact, models.SET_NULL, verbose_name=_("contact"), null=True, related_name="+"
     )
@@ -260,13 +292,15 @@ class Delivery(models.Model):
 class Notice(models.Model):
     """Something that one contact or webhook shall be told; written with what happened.
 
-    ``text`` and what else it tells are of that moment: the alarm may have ended since.
+    What it tells is of that moment: the alarm may have ended since. What is no alarm of a tenant is
+    in ``about``, the fields of a :class:`~alarms.rules.messages.Fact`.
     """
 
-    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="+")
+    tenant = models.ForeignKey(Tenant, models.CASCADE, null=True, related_name="+")
     contact = models.ForeignKey(Contact, models.CASCADE, null=True, related_name="+")
     webhook = models.ForeignKey(Webhook, models.CASCADE, null=True, related_name="+")
-    alarm = models.ForeignKey(Alarm, models.CASCADE, related_name="+")
+    alarm = models.ForeignKey(Alarm, models.CASCADE, null=True, related_name="+")
+    about = models.JSONField(null=True)
     what = models.CharField(max_length=10)
     value = models.FloatField(null=True)
     at = models.DateTimeField()
@@ -290,8 +324,13 @@ class Notice(models.Model):
                 name="a_notice_has_one_target",
                 condition=Q(contact__isnull=False, webhook__isnull=True)
                 | Q(contact__isnull=True, webhook__isnull=False),
-            )
+            ),
+            models.CheckConstraint(
+                name="a_notice_is_about_one_thing",
+                condition=Q(alarm__isnull=False, about__isnull=True)
+                | Q(alarm__isnull=True, about__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.what} {self.alarm}"
+        return f"{self.what} {self.alarm_id or self.about}"

@@ -21,7 +21,7 @@ from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from alarms.models import Collector, HostCollection
+from alarms.models import Collector, Contact, HostCollection, Webhook
 from alarms.queries.capacity import Outlook
 from alarms.queries.engine import metrics_store
 from alarms.queries.metrics import FRESH
@@ -327,6 +327,15 @@ def figures(now: datetime, outlooks: Sequence[Outlook]) -> Figures:
         unknown_jobs=[(one.kind, one.jobs) for one in workers.unknown()],
         dates=dates(),
     )
+
+
+def is_somebody_told() -> bool:
+    """Tell whether operators are told of what is wrong, by e-mail or by a webhook."""
+    with scopes_disabled():
+        return (
+            Contact.objects.filter(tenant__isnull=True, verified_at__isnull=False).exists()
+            or Webhook.objects.filter(tenant__isnull=True, enabled=True).exists()
+        )
 
 
 def dates() -> list[tuple[str, datetime]]:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -22,11 +22,16 @@ NAMED: Final = 20
 #: Characters of a message: DingTalk and WeCom take no more than some thousand bytes.
 MOST_TEXT: Final = 1800
 MOST_SUBJECT: Final = 150
+#: The page of the console with a tenant's alarms.
+ALARMS_PATH: Final = "/alarms/"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that happened to one alarm, in words."""
+    """One thing that happened to one alarm, in words.
+
+    ``is_sentence`` says that ``text`` names the resource itself.
+    """
 
     alarm: str
     what: str
@@ -41,6 +46,24 @@ class Item:
     value_text: str
     at: datetime
     url: str
+    is_sentence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What people are told of that is no alarm of a tenant; it is kept with its notices.
+
+    ``path`` is that of the page where there is more of it, the resource's own where it is empty.
+    """
+
+    id: str
+    severity: str
+    text: str
+    path: str = ""
+    resource_kind: str = ""
+    resource_id: str = ""
+    resource_name: str = ""
+    is_sentence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +76,36 @@ class Message:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def message(identity: str, items: Sequence[Item], *, console_url: str) -> Message:
-    """Return one message that tells all items: a digest where there are several."""
-    words = {"opened": _("Opened"), "persisted": _("Still open"), "ended": _("Ended")}
+def message(
+    identity: str, items: Sequence[Item], *, console_url: str, list_path: str = ALARMS_PATH
+) -> Message:
+    """Return one message that tells all items: a digest where there are several.
+
+    ``list_path`` is that of the page with all of them.
+    """
+    words = {
+        "opened": _("Opened"),
+        "persisted": _("Still open"),
+        "ended": _("Ended"),
+        "notice": _("Notice"),
+    }
     if len(items) == 1:
         (one,) = items
-        subject = f"[{one.severity_word}] {words[one.what]}: {one.resource_name}: {one.text}"
+        subject = f"[{one.severity_word}] {words[one.what]}: {_named(one, one.text)}"
     else:
-        counts = {what: sum(item.what == what for item in items) for what in words}
-        parts = ", ".join(f"{n} {words[what].lower()}" for what, n in counts.items() if n)
-        subject = ngettext("%(n)d alarm: %(parts)s", "%(n)d alarms: %(parts)s", len(items)) % {
-            "n": len(items),
-            "parts": parts,
-        }
+        subject = _digest(items, words)
     lines = []
     for item in items[:NAMED]:
         about = f"{item.text}{f' ({item.device})' if item.device else ''}"
         value = f", {item.value_text}" if item.value is not None else ""
         lines.append(
-            f"[{item.severity_word}] {words[item.what]}: {item.resource_name}: {about}{value}, "
-            f"{item.at:%Y-%m-%d %H:%M:%S} UTC\n{item.url}"
+            f"[{item.severity_word}] {words[item.what]}: {_named(item, about)}{value}"
+            f"{'' if item.is_sentence else ','} {item.at:%Y-%m-%d %H:%M:%S} UTC\n{item.url}"
         )
     more = len(items) - NAMED
     if more > 0:
         rest = ngettext("%(n)d more alarm", "%(n)d more alarms", more) % {"n": more}
-        lines.append(f"{rest}: {console_url}/alarms/")
+        lines.append(f"{rest}: {console_url}{list_path}")
     return Message(
         identity,
         one_line(subject)[:MOST_SUBJECT],
@@ -86,17 +114,36 @@ def message(identity: str, items: Sequence[Item], *, console_url: str) -> Messag
             "id": identity,
             "alarms": [_shown(item) for item in items[:NAMED]],
             "total": len(items),
-            "url": f"{console_url}/alarms/",
+            "url": f"{console_url}{list_path}",
         },
     )
 
 
-def test_message(identity: str, *, console_url: str) -> Message:
+def _digest(items: Sequence[Item], words: Mapping[str, str]) -> str:
+    """Return how many of what a message tells."""
+    counts = {what: sum(item.what == what for item in items) for what in words}
+    told = counts.pop("notice")
+    notices = ngettext("%(n)d notice", "%(n)d notices", told) % {"n": told}
+    alarms = len(items) - told
+    if not alarms:
+        return notices
+    parts = ", ".join(f"{n} {words[what].lower()}" for what, n in counts.items() if n)
+    digest = ngettext("%(n)d alarm: %(parts)s", "%(n)d alarms: %(parts)s", alarms)
+    said = digest % {"n": alarms, "parts": parts}
+    return f"{said}; {notices}" if told else said
+
+
+def test_message(identity: str, *, console_url: str, list_path: str) -> Message:
     """Return the message of the test button."""
     subject = _("Test message from SCloud")
     text = _("This is how you are notified of alarms.")
-    data = {"id": identity, "test": True, "alarms": [], "total": 0, "url": f"{console_url}/alarms/"}
+    url = f"{console_url}{list_path}"
+    data = {"id": identity, "test": True, "alarms": [], "total": 0, "url": url}
     return Message(identity, subject, text, data)
+
+
+def _named(item: Item, text: str) -> str:
+    return text if item.is_sentence else f"{item.resource_name}: {text}"
 
 
 def one_line(text: str) -> str:

@@ -59,6 +59,81 @@ WORDS: Final[Mapping[Condition, str | Promise]] = {
 }
 _ENDED: Final = _("%(name)s ended on %(date)s.")
 
+#: What lists call a condition.
+TITLES: Final[Mapping[Condition, str | Promise]] = {
+    Condition.HOST_SILENT: _("Host silent"),
+    Condition.HOST_NOT_MEASURED: _("Host not measured"),
+    Condition.PROCESS_SILENT: _("Process silent"),
+    Condition.POOL_NEARLY_FULL: _("Storage pool nearly full"),
+    Condition.CAPACITY_ENDS_SOON: _("Capacity ends soon"),
+    Condition.JOBS_BACKLOG: _("Jobs wait for a worker"),
+    Condition.JOBS_FAILED: _("Many failed jobs"),
+    Condition.JOBS_UNKNOWN: _("Jobs that no worker supports"),
+    Condition.LEDGER_DIFFERS: _("Ledger differs"),
+    Condition.DATE_ENDS_SOON: _("Date ends soon"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Damping:
+    """How long a condition has to hold before it opens, and not to hold before it has recovered.
+
+    Seconds. What is looked at by its age, such as a silent host, needs no wait to open.
+    """
+
+    open_s: float = 0
+    recover_s: float = 300
+
+
+_DAMPING: Final[Mapping[Condition, Damping]] = {
+    # A pool goes up and down by the writes of its VMs, and a forecast by the hour.
+    Condition.POOL_NEARLY_FULL: Damping(300, 900),
+    Condition.CAPACITY_ENDS_SOON: Damping(3600, 6 * 3600),
+    # A batch of many short jobs is no backlog.
+    Condition.JOBS_BACKLOG: Damping(120, 300),
+    # While workers are replaced, those of the earlier release remain for a moment.
+    Condition.JOBS_UNKNOWN: Damping(120, 300),
+    Condition.JOBS_FAILED: Damping(0, 900),
+    # A certificate whose file is replaced at this moment cannot be read.
+    Condition.DATE_ENDS_SOON: Damping(0, 3600),
+}
+
+
+def damping_of(condition: Condition) -> Damping:
+    """Return how a condition is damped."""
+    return _DAMPING.get(condition, Damping())
+
+
+class Course(StrEnum):
+    """What becomes of a condition that was found before."""
+
+    STAYS = "stays"
+    OPENS = "opens"
+    RECOVERS = "recovers"
+    FORGOTTEN = "forgotten"
+
+
+def course(
+    damping: Damping,
+    now: datetime,
+    *,
+    holds: bool,
+    first_seen: datetime,
+    last_seen: datetime,
+    is_open: bool,
+) -> Course:
+    """Return what becomes of a condition, by when it was found first and last.
+
+    One that does not hold any more before it has opened begins anew.
+    """
+    if holds:
+        waited = (now - first_seen).total_seconds() >= damping.open_s
+        return Course.OPENS if waited and not is_open else Course.STAYS
+    if not is_open:
+        return Course.FORGOTTEN
+    calm = (now - last_seen).total_seconds() >= damping.recover_s
+    return Course.RECOVERS if calm else Course.STAYS
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:

@@ -15,7 +15,7 @@ from alarms.tasks.notify import DEADLINE_S, NOTIFY
 from scloud.jobs import service as jobs
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import each
-from scloud.tenancy.scoping import scope, scopes_disabled
+from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 #: Deliveries, and notices that were told, are kept so long.
 KEEP: Final = timedelta(days=90)
@@ -39,7 +39,7 @@ def notify() -> int:
 
 
 def _queue(target: Contact | Webhook) -> None:
-    with scope(tenant=target.tenant):
+    with in_scope_of(target.tenant):
         jobs.enqueue(
             kind=NOTIFY,
             tenant=target.tenant,

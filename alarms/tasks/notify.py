@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from alarms.models import Contact, Delivery, Notice, Webhook
 from alarms.queries import clock
 from alarms.rules import messages
-from alarms.rules.messages import Item, Message
+from alarms.rules.messages import Fact, Item, Message
 from alarms.rules.values import value_text
 from alarms.sending import email, webhook
 from alarms.sending.base import NotSent
@@ -127,7 +127,10 @@ def _notify(context: Context) -> None:
         Notice.objects.filter(delivery=delivery).select_related("alarm").order_by("at", "pk")
     )
     said = messages.message(
-        delivery.pk, [item_of(one) for one in notices], console_url=settings.SCLOUD_CONSOLE_URL
+        delivery.pk,
+        [item_of(one) for one in notices],
+        console_url=settings.SCLOUD_CONSOLE_URL,
+        list_path=_list_path(target),
     )
     delivery.subject, delivery.notices = said.subject[:200], len(notices)
     delivery.tries += 1
@@ -215,7 +218,9 @@ def _test(context: Context) -> None:
     target = None if delivery is None else delivery.contact or delivery.webhook
     if delivery is None or target is None:
         return
-    said = messages.test_message(delivery.pk, console_url=settings.SCLOUD_CONSOLE_URL)
+    said = messages.test_message(
+        delivery.pk, console_url=settings.SCLOUD_CONSOLE_URL, list_path=_list_path(target)
+    )
     delivery.subject, delivery.tries = said.subject, delivery.tries + 1
     delivery.save(update_fields=["subject", "tries"])
     context.guard()
@@ -254,9 +259,19 @@ def _send_code(context: Context) -> None:
         raise ScloudError(error.message, code="notification_failed") from error
 
 
+def _list_path(target: Target) -> str:
+    """Return the page with all that a receiver is told of."""
+    if target.tenant_id is None:
+        return reverse("admin:alarms_platformalarm_changelist")
+    return messages.ALARMS_PATH
+
+
 def item_of(notice: Notice) -> Item:
     """Return what a message tells of a notice."""
     alarm = notice.alarm
+    if alarm is None:
+        assert notice.about is not None, "a constraint says so"
+        return _item_of_fact(Fact(**notice.about), notice)
     return Item(
         alarm=alarm.pk,
         what=notice.what,
@@ -271,6 +286,27 @@ def item_of(notice: Notice) -> Item:
         value_text=value_text(alarm.metric, notice.value),
         at=notice.at,
         url=link_to(alarm.subject, alarm.resource_id),
+    )
+
+
+def _item_of_fact(fact: Fact, notice: Notice) -> Item:
+    return Item(
+        alarm=fact.id,
+        what=notice.what,
+        severity=fact.severity,
+        severity_word=str(Severity(fact.severity).label),
+        resource_kind=fact.resource_kind,
+        resource_id=fact.resource_id,
+        resource_name=fact.resource_name,
+        text=fact.text,
+        device="",
+        value=None,
+        value_text="",
+        at=notice.at,
+        url=f"{settings.SCLOUD_CONSOLE_URL}{fact.path}"
+        if fact.path
+        else link_to(fact.resource_kind, fact.resource_id),
+        is_sentence=fact.is_sentence,
     )
 
 

@@ -24,11 +24,12 @@ _AT_ONCE: Final = 1000
 
 
 class Happening(StrEnum):
-    """What people are told of an alarm."""
+    """What people are told: of an alarm, or (``NOTICE``) of what neither opens nor ends."""
 
     OPENED = "opened"
     PERSISTED = "persisted"
     ENDED = "ended"
+    NOTICE = "notice"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ told to nobody, what happens in quiet hours waits until they are over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
 from django.db.models import Q
 
 from alarms.models import (
-    Alarm,
     AlarmTemplate,
     Contact,
     Notice,
@@ -21,9 +21,12 @@ from alarms.models import (
     Silence,
     Webhook,
 )
+from alarms.rules.messages import Fact
 from alarms.rules.quiet import quiet_until
 from alarms.states.alarms import Severity
-from alarms.transitions.alarms import News
+from alarms.transitions.alarms import Happening, News
+from scloud.tenancy.models import Tenant
+from scloud.tenancy.scoping import scope, scopes_disabled
 
 _AT_ONCE: Final = 1000
 
@@ -39,7 +42,7 @@ def write_down(news: Sequence[News]) -> None:
     notices = []
     for one in told:
         group = groups[one.alarm.template]
-        not_before = due_at(group, one.alarm, one.at)
+        not_before = due_at(group, one.alarm.severity, one.at)
         for contact, webhook in targets.get(group.pk, ()):
             notices.append(
                 Notice(
@@ -56,11 +59,69 @@ def write_down(news: Sequence[News]) -> None:
     Notice.objects.bulk_create(notices, batch_size=_AT_ONCE)
 
 
-def due_at(group: NotificationGroup, alarm: Alarm, at: datetime) -> datetime:
-    """Return when a group may be told of an alarm."""
+def tell_operators(facts: Sequence[Fact], what: Happening, at: datetime) -> None:
+    """Write a notice of each fact for each address and webhook of the platform's operators."""
+    if not facts:
+        return
+    with scopes_disabled():
+        contacts = Contact.objects.filter(tenant__isnull=True, verified_at__isnull=False)
+        webhooks = Webhook.objects.filter(tenant__isnull=True, enabled=True)
+        targets: list[tuple[str | None, str | None]] = [
+            *((pk, None) for pk in contacts.order_by("pk").values_list("pk", flat=True)),
+            *((None, pk) for pk in webhooks.order_by("pk").values_list("pk", flat=True)),
+        ]
+        Notice.objects.bulk_create(
+            [
+                Notice(
+                    contact_id=contact,
+                    webhook_id=webhook,
+                    about=asdict(fact),
+                    what=what,
+                    at=at,
+                    not_before=at,
+                )
+                for fact in facts
+                for contact, webhook in targets
+            ],
+            batch_size=_AT_ONCE,
+        )
+
+
+def tell_groups(tenant: Tenant, fact: Fact, at: datetime) -> None:
+    """Write a notice of a fact for each contact and webhook of all groups of a tenant, each once.
+
+    Whoever is in several groups is told as soon as one of them may be.
+    """
+    with scope(tenant=tenant):
+        groups = list(NotificationGroup.objects.order_by("pk"))
+        targets = _targets_of({group.pk for group in groups})
+        due: dict[tuple[str | None, str | None], datetime] = {}
+        for group in groups:
+            moment = due_at(group, fact.severity, at)
+            for target in targets.get(group.pk, ()):
+                due[target] = min(due.get(target, moment), moment)
+        Notice.objects.bulk_create(
+            [
+                Notice(
+                    tenant=tenant,
+                    contact_id=contact,
+                    webhook_id=webhook,
+                    about=asdict(fact),
+                    what=Happening.NOTICE,
+                    at=at,
+                    not_before=not_before,
+                )
+                for (contact, webhook), not_before in due.items()
+            ],
+            batch_size=_AT_ONCE,
+        )
+
+
+def due_at(group: NotificationGroup, severity: str, at: datetime) -> datetime:
+    """Return when a group may be told of what has a severity."""
     if group.quiet_from is None or group.quiet_until is None:
         return at
-    if alarm.severity == Severity.CRITICAL and not group.quiet_critical:
+    if severity == Severity.CRITICAL and not group.quiet_critical:
         return at
     return quiet_until(at, group.quiet_from, group.quiet_until, group.time_zone) or at
 

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from alarms.catalogue import Subject
-from alarms.queries.alarms import unread_alarms
+from alarms.queries import bell
 from alarms.queries.templates import template_of
 from alarms.views import alarms, templates
 from compute.models import VM
@@ -67,15 +67,15 @@ def register() -> None:
 
 
 def _bell(request: ConsoleRequest) -> topbar.TopbarChip | None:
-    """How many open alarms nobody has taken care of yet; one that is acknowledged is read."""
-    if not request.actor.allows("alarms.view_alarm"):
+    """What the user has not read of what nobody has taken care of."""
+    if not request.actor.allows(bell.ALARMS):
         return None
-    unread = unread_alarms().count()
+    unread = bell.unread(request.actor, request.user)
     return topbar.TopbarChip(
         "bell-ringing" if unread else "bell",
-        _("Open alarms"),
+        _("Notifications"),
         f"{unread}" if unread else "",
-        f"{reverse('alarm-list')}?state=open",
+        reverse("bell"),
         "warn" if unread else "",
     )
 

@@ -20,9 +20,10 @@ from alarms.queries import notices as notice_queries
 from alarms.queries import preview as preview_queries
 from alarms.queries import resources
 from alarms.queries import templates as queries
-from alarms.rules.values import condition_text
+from alarms.rules.values import value_text
 from alarms.states.alarms import NO_DATA, PERIODS, Convergence, Severity
 from alarms.store.base import StoreError
+from alarms.views import preview as drawing
 from alarms.views.forms import (
     ChosenTemplateForm,
     NameForm,
@@ -340,6 +341,8 @@ class RulePreview(ConsoleView):
             return self._said(_("Measurements are not available now."))
         if not rows:
             return self._said(_("No resource uses this template yet."))
+        names = {row.pk: row.name for row in rows}
+        charts = drawing.drawings(shown, rule, names)
         times = ngettext(
             "Would have opened %(n)s alarm in the last 24 hours.",
             "Would have opened %(n)s alarms in the last 24 hours.",
@@ -349,9 +352,14 @@ class RulePreview(ConsoleView):
             "alarms/preview.html",
             {
                 "said": times,
-                "what": condition_text(rule.metric, rule.comparison, rule.threshold),
-                "lines": preview_queries.fired(shown, {row.pk: row.name for row in rows}),
+                "metric": rule.metric_name,
+                "threshold": value_text(rule.metric, rule.threshold),
+                "lines": preview_queries.fired(shown, names),
                 "measured": bool(shown.lines),
+                "charts": charts,
+                "undrawn": len(shown.lines) - len(charts),
+                "width": drawing.WIDTH,
+                "height": drawing.HEIGHT,
             },
         )
 

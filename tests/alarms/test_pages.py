@@ -129,6 +129,10 @@ def test_what_a_rule_would_have_done(
     page = console.get(url, typed, **HTMX).content.decode()
     assert "Would have opened 6 alarms in the last 24 hours." in page
     assert page.count("Still open") == 2
+    assert (page.count("<polyline"), page.count('class="preview-open"')) == (2, 6)
+    assert "Threshold 90 %" in page
+    assert 'd="M0 9.6H480"' in page
+    assert " style=" not in page
     sent = {"metric": CPU, "threshold": 90, "period_s": 60, "count": 2}
     answer = program.post(f"/alarm-templates/{template.pk}/rule-preview", sent)
     assert (answer.status, answer.body["times"], answer.body["threshold"]) == (200, 6, 0.9)

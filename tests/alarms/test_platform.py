@@ -21,13 +21,13 @@ from alarms import registry
 from alarms.collecting.leases import take_share
 from alarms.exposition import platform as families
 from alarms.models import HostCollection
-from alarms.queries import capacity, metrics
+from alarms.queries import capacity, guests, metrics
 from alarms.queries import platform as figures
 from alarms.store.base import PLATFORM, Sample, SeriesKey, StoreUnavailable
 from alarms.store.fake import FakeStore
 from alarms.sweeps import keeping
 from alarms.views import exposition
-from compute.models import Drift, StoragePool
+from compute.models import VM, Drift, StoragePool
 from scloud.jobs.models import Heartbeat, Job
 from scloud.lib.exposition import document
 from scloud.tenancy.actor import Actor
@@ -270,3 +270,41 @@ def test_a_store_that_is_away_hides_only_what_it_has(store: FakeStore, db: None)
     with pytest.raises(StoreUnavailable):
         capacity._history(["pool.fast"], NOW)
     assert figures.host_samples([]) == {}
+
+
+def test_the_busiest_vms_and_silent_agents(
+    operator: Client, platform: Platform, actor: Actor, store: FakeStore
+) -> None:
+    web, idle, deaf = (make_vm(platform, actor, name=name) for name in ("web", "idle", "deaf"))
+    now = timezone.now()
+
+    def say(vm: VM, hours: float, **values: float) -> None:
+        kept = {
+            SeriesKey(*name.split("__")): value  # the part after it is the device
+            for name, value in values.items()
+        }
+        store.write([Sample(vm.tenant_id, vm.pk, now - timedelta(hours=hours), kept)])
+
+    say(web, 0, cpu_usage_ratio=0.9, guest_agent_up=1, disk_read_bytes_per_second__a=1024.0)
+    say(idle, 0, cpu_usage_ratio=0.1, guest_agent_up=0, disk_read_bytes_per_second__a=512.0,
+        disk_written_bytes_per_second__b=1024.0)  # fmt: skip
+    say(deaf, 0, guest_agent_up=0)
+    say(idle, 20, guest_agent_up=1)
+    found = guests.guests(now)
+    assert [one.vm for one in found.busiest["cpu"]] == [web, idle]
+    assert [(one.vm, one.value) for one in found.busiest["disk"]] == [(idle, 1536), (web, 1024)]
+    assert (found.vms, found.is_all, found.busiest["network"]) == (3, True, [])
+    text = operator.get(reverse("admin:alarms_guests")).content.decode()
+    assert text.index("90 %") < text.index("10 %")
+    assert "1.5 KB/s" in text
+    assert "2 running VMs whose guest agents do not answer." in text
+    # The one that has been silent for longest comes first.
+    silent = text[text.index("Silent for") :]
+    assert silent.index(">deaf<") < silent.index(">idle<")
+    assert "More than 30 d" in silent
+    assert "6 h to 1 d" in silent
+    assert " style=" not in text
+    store.faults.away = True
+    text = operator.get(reverse("admin:alarms_guests")).content.decode()
+    assert "The metrics store did not answer" in text
+    assert Client().get(reverse("admin:alarms_guests")).status_code == 302

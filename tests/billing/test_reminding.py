@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from alarms.models import Contact, NotificationGroup
+from alarms.models import Notice as NoticeOfAlarms
 from billing import hooks, queries, reminding, services
 from billing.models import Order, Reminder, Subscription
 from billing.pricing import Method
@@ -111,3 +113,22 @@ def test_what_will_happen_is_said_beforehand(
     assert said() == binned[:1]
     row.in_bin = True
     assert said() == []
+
+
+def test_a_reminder_reaches_the_tenants_groups(
+    buy: Callable[..., Order], at: Callable[[datetime], None], tenant: Tenant
+) -> None:
+    at(BOUGHT)
+    buy("vm-a")
+    Subscription.objects.update(auto_renew=False)
+    contact = Contact.objects.create(
+        tenant=tenant, name="own", email="own@example.org", verified_at=BOUGHT
+    )
+    NotificationGroup.objects.create(tenant=tenant, name="days").contacts.add(contact)
+    for hours in (24, 23):
+        reminding.run(END - timedelta(hours=hours))
+    notice = NoticeOfAlarms.objects.get()
+    assert (notice.contact, notice.what, notice.at) == (contact, "notice", END - timedelta(days=1))
+    assert notice.about is not None
+    assert notice.about["text"] == "Expires at 2026-06-01 12:00 UTC: auto-renew is off."
+    assert notice.about["resource_id"] == "vm-a"

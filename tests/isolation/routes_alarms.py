@@ -153,6 +153,10 @@ ALARM_API: dict[str, Known] = {
 ALARM_CONSOLE: dict[str, Known] = {
     **NOTICE_CONSOLE,
     "alarm-list": Known(),
+    "bell": Known(),
+    "bell-read": Known(
+        writes={"post": Write("alarms.view_alarm", {"until": "2026-01-01T00:00:00Z"})}
+    ),
     "alarm-acknowledge": own("alarm", "alarms.acknowledge_alarm"),
     "alarm-batch-acknowledge": Known(
         writes={"post": Write("alarms.acknowledge_alarm", {"ids": ["{alarm}"]})}

@@ -8,13 +8,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from alarms.rules.operators import (
+    TITLES,
     WORDS,
     CapacityFigures,
     Condition,
+    Course,
+    Damping,
     Figures,
     HostFigures,
     Severity,
     Thresholds,
+    course,
     findings,
 )
 
@@ -99,7 +103,7 @@ CASES = {
 
 
 def test_every_condition_has_words_and_a_case() -> None:
-    assert set(CASES) == set(Condition) == set(WORDS)
+    assert set(CASES) == set(Condition) == set(WORDS) == set(TITLES)
 
 
 @pytest.mark.parametrize("condition", Condition)
@@ -121,6 +125,31 @@ def test_worse_is_critical_and_comes_first() -> None:
     assert [one.severity for one in found] == [Severity.CRITICAL] * 3 + [Severity.WARNING]
     assert found[2].words == "Old licence ended on 2026-05-04."
     assert found[3].condition is Condition.JOBS_BACKLOG
+
+
+@pytest.mark.parametrize(
+    ("holds", "first_s", "last_s", "is_open", "expected"),
+    [
+        (True, 59, 30, False, Course.STAYS),
+        (True, 60, 30, False, Course.OPENS),
+        (True, 9999, 30, True, Course.STAYS),
+        (False, 59, 30, False, Course.FORGOTTEN),
+        (False, 9999, 299, True, Course.STAYS),
+        (False, 9999, 300, True, Course.RECOVERS),
+    ],
+)
+def test_what_becomes_of_a_condition(
+    holds: bool, first_s: float, last_s: float, is_open: bool, expected: Course
+) -> None:
+    found = course(
+        Damping(60, 300),
+        NOW,
+        holds=holds,
+        first_seen=ago(first_s),
+        last_seen=ago(last_s),
+        is_open=is_open,
+    )
+    assert found is expected
 
 
 def test_a_host_that_was_taken_out_is_nobodys_alarm() -> None:

@@ -1,0 +1,74 @@
+"""Brings what the books have to tell to people: to a tenant's groups, or to operators."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Final
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from alarms.rules.messages import Fact
+from alarms.states.alarms import Severity
+from alarms.transitions.alarms import Happening
+from alarms.transitions.notices import tell_groups, tell_operators
+from billing.hooks import Notice
+
+log = logging.getLogger(__name__)
+
+EXPIRING: Final = "billing.expiring"
+REPLAY_DIFFERS: Final = "billing.replay_differs"
+TOP_UP_WAITS: Final = "billing.top_up_waits"
+
+
+def bring(notice: Notice) -> None:
+    """Write down who shall be told of a notice of billing, in the transaction of the change."""
+    fact = _fact(notice)
+    if fact is None:
+        log.warning("nobody is told of %s: its kind is not known", notice.kind)
+    elif notice.tenant is None:
+        tell_operators([fact], Happening.NOTICE, notice.at)
+    else:
+        tell_groups(notice.tenant, fact, notice.at)
+
+
+def _fact(notice: Notice) -> Fact | None:
+    if notice.kind == EXPIRING:
+        return Fact(
+            id=notice.kind,
+            severity=Severity.WARNING.value,
+            text=_expiring(notice),
+            resource_kind=notice.resource_kind,
+            resource_id=notice.resource_id,
+            resource_name=notice.resource_name,
+        )
+    if notice.kind == REPLAY_DIFFERS:
+        words = _(
+            "Charges that differ when they are computed again: %(differences)d of %(charges)d."
+        )
+        return _of_operators(notice, Severity.CRITICAL, words % notice.data, "replayrun")
+    if notice.kind == TOP_UP_WAITS:
+        words = _("A top-up of %(amount)s %(currency)s waits for a second administrator.")
+        return _of_operators(notice, Severity.WARNING, words % notice.data, "topup")
+    return None
+
+
+def _expiring(notice: Notice) -> str:
+    until = datetime.fromisoformat(notice.data["paid_until"]).astimezone(UTC)
+    words = {"date": f"{until:%Y-%m-%d %H:%M} UTC"}
+    if notice.data["reason"] == "balance":
+        return _("Expires at %(date)s: the balance does not cover its renewal.") % words
+    return _("Expires at %(date)s: auto-renew is off.") % words
+
+
+def _of_operators(notice: Notice, severity: Severity, text: str, model: str) -> Fact:
+    return Fact(
+        id=notice.kind,
+        severity=severity.value,
+        text=text,
+        path=reverse(f"admin:billing_{model}_change", args=[notice.resource_id]),
+        resource_kind=notice.resource_kind,
+        resource_id=notice.resource_id,
+        is_sentence=True,
+    )
