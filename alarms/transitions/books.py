@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 EXPIRING: Final = "billing.expiring"
 REPLAY_DIFFERS: Final = "billing.replay_differs"
 TOP_UP_WAITS: Final = "billing.top_up_waits"
+LOW_BALANCE: Final = "billing.low_balance"
+BUDGET: Final = "billing.budget"
 
 
 def bring(notice: Notice) -> None:
@@ -43,6 +45,10 @@ def _fact(notice: Notice) -> Fact | None:
             resource_id=notice.resource_id,
             resource_name=notice.resource_name,
         )
+    if notice.kind == LOW_BALANCE:
+        return _sentence(notice, _low_balance(notice), reverse("billing"))
+    if notice.kind == BUDGET:
+        return _sentence(notice, _budget(notice), reverse("budget-list"))
     if notice.kind == REPLAY_DIFFERS:
         words = _(
             "Charges that differ when they are computed again: %(differences)d of %(charges)d."
@@ -54,12 +60,49 @@ def _fact(notice: Notice) -> Fact | None:
     return None
 
 
+def _moment(text: str) -> str:
+    """Return an instant of ISO 8601 as people read it."""
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _low_balance(notice: Notice) -> str:
+    words = _("The balance of %(balance)s %(currency)s is below %(below)s %(currency)s.")
+    said = words % notice.data
+    if notice.data["lasts_until"] is None:
+        return said
+    lasts = _("It covers automatic renewals until %(date)s.")
+    return f"{said} {lasts % {'date': _moment(notice.data['lasts_until'])}}"
+
+
+def _budget(notice: Notice) -> str:
+    words = _(
+        "Budget %(name)s: %(percent)d %% of %(month)s is spent, %(spent)s of %(amount)s "
+        "%(currency)s."
+    )
+    said = words % notice.data
+    if not notice.data["stops_purchases"]:
+        return said
+    return f"{said} {_('Nothing more can be bought on it this month.')}"
+
+
 def _expiring(notice: Notice) -> str:
-    until = datetime.fromisoformat(notice.data["paid_until"]).astimezone(UTC)
-    words = {"date": f"{until:%Y-%m-%d %H:%M} UTC"}
+    words = {"date": _moment(notice.data["paid_until"])}
     if notice.data["reason"] == "balance":
         return _("Expires at %(date)s: the balance does not cover its renewal.") % words
     return _("Expires at %(date)s: auto-renew is off.") % words
+
+
+def _sentence(notice: Notice, text: str, path: str) -> Fact:
+    return Fact(
+        id=notice.kind,
+        severity=Severity.WARNING.value,
+        text=text,
+        path=path,
+        resource_kind=notice.resource_kind,
+        resource_id=notice.resource_id,
+        resource_name=notice.resource_name,
+        is_sentence=True,
+    )
 
 
 def _of_operators(notice: Notice, severity: Severity, text: str, model: str) -> Fact:

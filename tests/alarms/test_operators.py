@@ -268,6 +268,71 @@ def test_the_books_tell_tenants_and_operators(
         assert Notice.objects.filter(state="sent").count() == 3
 
 
+LOW = {
+    "balance": "40.00",
+    "below": "100.00",
+    "currency": "CNY",
+    "lasts_until": (START + timedelta(days=2)).isoformat(),
+}
+SPENT = {
+    "name": "web",
+    "tag": "env=prod",
+    "percent": 100,
+    "month": "2026-03",
+    "amount": "500.00",
+    "spent": "501.20",
+    "forecast": "700.00",
+    "currency": "CNY",
+    "stops_purchases": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource", "data", "subject", "page"),
+    [
+        (
+            "billing.low_balance", "account", LOW,
+            ("[Warning] Notice: The balance of 40.00 CNY is below 100.00 CNY. It covers automatic "
+            "renewals until 2026-03-03 12:00 UTC."),
+            "/billing/",
+        ),
+        (
+            "billing.low_balance", "account", {**LOW, "lasts_until": None},
+            "[Warning] Notice: The balance of 40.00 CNY is below 100.00 CNY.",
+            "/billing/",
+        ),
+        (
+            "billing.budget", "budget", SPENT,
+            ("[Warning] Notice: Budget web: 100 % of 2026-03 is spent, 501.20 of 500.00 CNY. "
+            "Nothing more can be bought on it this month."),
+            "/budgets/",
+        ),
+        (
+            "billing.budget", "budget", {**SPENT, "percent": 80, "stops_purchases": False},
+            "[Warning] Notice: Budget web: 80 % of 2026-03 is spent, 501.20 of 500.00 CNY.",
+            "/budgets/",
+        ),
+    ],
+)  # fmt: skip
+def test_tenants_are_told_of_their_money(
+    passing: Time,
+    actor: Actor,
+    make_verified: Callable[..., Contact],
+    kind: str,
+    resource: str,
+    data: dict[str, Any],
+    subject: str,
+    page: str,
+) -> None:
+    contact = make_verified("own@example.org")
+    notices.create_notification_group(actor=actor, name="days", contacts=[contact])
+    hooks.tell(hooks.Notice(kind, START, actor.tenant, resource, "id-1", "name", data))
+    tell()
+    [letter] = mail.outbox
+    assert letter.subject == subject
+    assert f"http://localhost:8000{page}" in letter.body
+
+
 @pytest.fixture
 def make_verified(actor: Actor) -> Callable[..., Contact]:
     """A function that makes a verified contact of the tenant."""
