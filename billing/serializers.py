@@ -397,19 +397,24 @@ class BudgetSerializer(ShownSerializer[Budget]):
         rows = list(Budget.objects.filter(tenant=tenant))
         return {one.budget.pk: one for one in budgets.standings(tenant, rows, timezone.now())}
 
+    def _standing(self, row: Budget) -> budgets.Standing:
+        """That of a row; one that was deleted since the list was read is read by itself."""
+        found = self._standings.get(row.pk)
+        return found or budgets.standings(row.tenant, [row], timezone.now())[0]
+
     @extend_schema_field(_AMOUNT)
     def get_spent(self, row: Budget) -> str:
         """What was charged, refunds taken off."""
-        return str(self._standings[row.pk].spent)
+        return str(self._standing(row).spent)
 
     @extend_schema_field(_AMOUNT)
     def get_forecast(self, row: Budget) -> str:
         """The same with what still renews."""
-        return str(self._standings[row.pk].forecast)
+        return str(self._standing(row).forecast)
 
     def get_percent(self, row: Budget) -> int:
         """How much is spent."""
-        return self._standings[row.pk].percent
+        return self._standing(row).percent
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_allowed_actions(self, row: Budget) -> list[str]:

@@ -154,8 +154,11 @@ class BudgetList(VerbList):
         return {one.budget.pk: one for one in found}
 
     def make_row(self, obj: Model, columns: Sequence[Column]) -> Row:
-        """Give the columns where the budget stands."""
-        obj.standing = self.standings[obj.pk]  # type: ignore[attr-defined]  # for the columns alone
+        """Give the columns where the budget stands; one deleted meanwhile is read by itself."""
+        assert isinstance(obj, Budget)
+        found = self.standings.get(obj.pk)
+        standing = found or budgets.standings(tenant_of(self), [obj], timezone.now())[0]
+        obj.standing = standing  # type: ignore[attr-defined]  # for the columns alone
         return super().make_row(obj, columns)
 
 
