@@ -143,6 +143,8 @@ def value_text(name: str, value: float | None) -> str:
 
 
 def _plain(value: float) -> str:
+    # A share times 100 misses the whole number that was typed by the last digit of a float.
+    value = round(value, 9)
     if value == int(value):
         return number_format(int(value), force_grouping=True)
     digits = 1 if abs(value) >= 1 else 3

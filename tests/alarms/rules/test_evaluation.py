@@ -179,7 +179,11 @@ def test_thresholds_have_the_units_of_people() -> None:
 
 
 def test_words() -> None:
-    assert condition_text("cpu_usage_ratio", "gt", 0.9) == "CPU usage > 90 %"
+    for number in range(101):
+        # 0.55 times 100 is more than 55.
+        threshold = checked_threshold(CPU_USAGE, number)
+        assert condition_text("cpu_usage_ratio", "gt", threshold) == f"CPU usage > {number} %"
+    assert value_text("cpu_usage_ratio", 0.9534) == "95.3 %"
     assert value_text("nic_receive_bytes_per_second", 1536.0) == "1.5 KB/s"
     assert value_text("load1", 0.123456) == "0.123"
     assert value_text("load1", None) == "—"
