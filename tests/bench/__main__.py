@@ -1,7 +1,9 @@
-"""``python -m tests.bench [--quick] [--only NAME]``: measure everything, in one run.
+"""``python -m tests.bench [--quick] [--only NAME] [--again]``: measure everything, in one run.
 
-A whole run writes docs/benchmarks.md; ``--quick`` and ``--only`` only print. The exit code is 0
-when all goals are met, 1 when some are missed, 2 when something could not be measured.
+A whole run writes docs/benchmarks.md; ``--quick`` and ``--only`` only print. ``--only NAME
+--again`` puts the new figures of NAME into the report of the last whole run, which says so. The
+exit code is 0 when all goals are met, 1 when some are missed, 2 when something could not be
+measured.
 """
 
 from __future__ import annotations
@@ -156,11 +158,42 @@ def report(outcomes: list[Outcome], emulation: str) -> str:
     return "\n".join(lines)
 
 
+def renewed(text: str, outcomes: list[Outcome]) -> str:
+    """Return a report with the figures of some benchmarks replaced.
+
+    Raises ValueError where the report does not have a row, so that no old figure is left beside
+    new ones.
+    """
+    lines = text.splitlines()
+
+    def replace(start: str, line: str) -> None:
+        [place] = [number for number, old in enumerate(lines) if old.startswith(start)] or [None]
+        if place is None:
+            raise ValueError(f"the report has no row {start!r}: run all benchmarks")
+        lines[place] = line
+
+    for one in outcomes:
+        for row in one.rows:
+            replace(
+                f"| {row.what} |", f"| {row.what} | {row.goal} | {row.measured} | {row.verdict} |"
+            )
+        replace(
+            f"| {one.name} |",
+            f"| {one.name} | {one.took_s:.0f} s | {one.load_before} | {one.load_after} |",
+        )
+    names = ", ".join(one.name for one in outcomes)
+    said = f"Measured again at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, on this machine: {names}."
+    run = next(number for number, line in enumerate(lines) if line.startswith("Run of "))
+    lines[run + 1 : run + 1] = ["", said]
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work at all?")
     parser.add_argument("--only", action="append", choices=list(BENCHMARKS), metavar="NAME")
+    parser.add_argument("--again", action="store_true", help="with --only: into the last report")
     chosen = parser.parse_args()
     try:
         names = [name for name in BENCHMARKS if not chosen.only or name in chosen.only]
@@ -169,7 +202,9 @@ def main() -> int:
     finally:
         print("==> cleaning up", flush=True)
         installation.take_away()
-    if not chosen.quick and not chosen.only:
+    if chosen.only and chosen.again and not chosen.quick:
+        text = renewed(REPORT.read_text(), outcomes)
+    if not chosen.quick and (chosen.again or not chosen.only):
         REPORT.write_text(text)
         print(f"==> wrote {REPORT.relative_to(installation.ROOT)}")
     if any(outcome.failed for outcome in outcomes):

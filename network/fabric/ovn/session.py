@@ -17,8 +17,11 @@ from ovsdbapp.backend.ovs_idl import command, connection, transaction
 from ovsdbapp.schema.ovn_northbound import impl_idl
 
 from network.fabric.base import FabricRefused, FabricUnreachable
+from network.fabric.ovn import parsing
 from scloud.lib import lease
 from scloud.lib.backoff import Backoff
+
+parsing.use()
 
 Result = TypeVar("Result")
 Columns = dict[str, Sequence[str]]
