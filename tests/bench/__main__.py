@@ -167,10 +167,10 @@ def renewed(text: str, outcomes: list[Outcome]) -> str:
     lines = text.splitlines()
 
     def replace(start: str, line: str) -> None:
-        [place] = [number for number, old in enumerate(lines) if old.startswith(start)] or [None]
-        if place is None:
-            raise ValueError(f"the report has no row {start!r}: run all benchmarks")
-        lines[place] = line
+        places = [number for number, old in enumerate(lines) if old.startswith(start)]
+        if len(places) != 1:
+            raise ValueError(f"the report has no one row {start!r}: run all benchmarks")
+        lines[places[0]] = line
 
     for one in outcomes:
         for row in one.rows:
