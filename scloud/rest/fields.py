@@ -20,7 +20,14 @@ class WholeNumber(serializers.IntegerField):
 
 
 class PlainDecimal(serializers.DecimalField):
-    """An amount in plain digits; Python would take exponents and the digits of every script."""
+    """An amount in plain digits; Python would take exponents and the digits of every script.
+
+    Nothing is null, where that is allowed; DRF would take an empty text for it.
+    """
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        """Tell whether the value is settled already, and return it."""
+        return serializers.Field.validate_empty_values(self, data)
 
     def to_internal_value(self, data: Any) -> Decimal:
         """Return the number. Raises DRF's ValidationError."""

@@ -219,3 +219,15 @@ def test_console_and_api_show_and_set_it(
         assert (answer.status_code, answer.json()["warns_below"]) == (200, shown)
     refused = console.post(path, {"below": "0.001"}, content_type="application/json")
     assert (refused.status_code, refused.json()["field"]) == (400, "below")
+
+
+@pytest.mark.parametrize(("below", "status"), [(None, 200), ("0.50", 200), ("", 400), (" ", 400)])
+def test_an_empty_text_is_not_nothing(
+    console: Client, tenant: Tenant, below: str | None, status: int
+) -> None:
+    answer = console.post(
+        "/api/v1/billing/account/set-low-balance",
+        {"below": below},
+        content_type="application/json",
+    )
+    assert answer.status_code == status

@@ -257,12 +257,13 @@ def test_the_comparison_notices_a_kind_whose_surplus_stays(
     with undone():
         estate = Estate(region, [tenant, other_tenant], random.Random(3))
         estate.build()
-        estate._vpc(tenant)
-        estate._group(tenant)
-        estate._subnet(estate._vpc(tenant))
         # Whosever VM is dropped, it is not the last one.
         estate._vm(tenant)
         estate._vm(other_tenant)
+        # After the VMs, which would take them: they are empty and can be dropped.
+        estate._vpc(tenant)
+        estate._group(tenant)
+        estate._subnet(estate._vpc(tenant))
         estate.apply(fabrics.fabric_of(region))
         yesterday = site.keep()
         estate._drop_vm()
