@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,18 +122,23 @@ def test_each_agent_gets_its_options_and_no_others(
 
 @pytest.mark.parametrize("place", ["address", "user", "password", "system"])
 def test_a_line_break_begins_no_option_of_its_own(place: str) -> None:
-    values = {"address": "192.0.2.7", "user": "op", "password": "s", "system": "/x"}
+    values: dict[str, Any] = {"address": "192.0.2.7", "user": "op", "password": "s", "system": "/x"}
     with pytest.raises(ValueError, match="control characters"):
-        DeviceRef(AgentKind.REDFISH, **{**values, place: "x\naction=on"})  # type: ignore[arg-type]
+        DeviceRef(AgentKind.REDFISH, **{**values, place: "x\naction=on"})
 
 
 @pytest.mark.parametrize("place", ["user", "system"])
 def test_nothing_reaches_a_command_line_of_ssh_or_of_a_shell(place: str) -> None:
-    values = {"address": "192.0.2.7", "user": "op", "password": "s", "system": "node-1"}
-    DeviceRef(AgentKind.VIRSH, **values)  # type: ignore[arg-type]
+    values: dict[str, Any] = {
+        "address": "192.0.2.7",
+        "user": "op",
+        "password": "s",
+        "system": "node-1",
+    }
+    DeviceRef(AgentKind.VIRSH, **values)
     for wrong in ("-oProxyCommand=x", "a b", "a;b", "$(b)", ""):
         with pytest.raises(ValueError, match="plain names"):
-            DeviceRef(AgentKind.VIRSH, **{**values, place: wrong})  # type: ignore[arg-type]
+            DeviceRef(AgentKind.VIRSH, **{**values, place: wrong})
 
 
 @pytest.mark.parametrize(
