@@ -6,6 +6,7 @@ is written any more, its lease runs out, and another worker takes the job.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,11 +74,13 @@ class Box:
         ]
 
     def vm(self, *, stopped: bool = False, **changes: Any) -> VM:
-        """Buy a VM and run its jobs; it runs, or is stopped."""
+        """Buy a VM and run its jobs; it runs and its guest has booted, or it is stopped."""
         (vm,) = buy_vms(self.platform, self.actor, **changes)
         self.run()
         vm.refresh_from_db()
         assert vm.status == "running", vm.failure
+        # Its agent answers from then on.
+        time.sleep(max(0.0, self.domain(vm).agent_at - time.monotonic()))
         if stopped:
             from compute.actions.vms.lifecycle import power_off_vm
 
