@@ -8,6 +8,8 @@ from uuid import uuid4
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -41,6 +43,7 @@ from billing.models import (
     TopUp,
     TopUpStatus,
 )
+from billing.price_effects import effect_of
 from billing.pricelists import next_version
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainDecimalField
@@ -124,7 +127,7 @@ class PriceInline(TabularInline):
 
 @admin.register(PriceList)
 class PriceListAdmin(ModelAdmin):
-    """Draft, copy, publish. A published list is frozen; a correction is a new version."""
+    """Draft, copy, preview, publish. A published list is frozen; a correction is a new version."""
 
     list_display = ("__str__", "region", "version", "effective_from", "published_at", "note")
     list_filter = ("region", ("published_at", admin.EmptyFieldListFilter))
@@ -134,6 +137,7 @@ class PriceListAdmin(ModelAdmin):
     inlines = (PriceInline,)
     actions = ("publish", "copy")
     change_form_template = "billing/admin/price_list.html"
+    tenants_per_page = 100
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"effective_from": timezone.now()}
@@ -174,10 +178,40 @@ class PriceListAdmin(ModelAdmin):
             self.message_user(request, text % {"list": done, "moment": moment})
 
     def response_change(self, request: HttpRequest, obj: PriceList) -> HttpResponse:
+        if "_preview" in request.POST:
+            return HttpResponseRedirect(reverse("admin:billing_pricelist_preview", args=[obj.pk]))
         if "_publish" not in request.POST:
             return super().response_change(request, obj)
         self._publish(request, obj)
         return HttpResponseRedirect(reverse("admin:billing_pricelist_change", args=[obj.pk]))
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.preview_view)
+        own = path("<path:object_id>/preview/", view, name="billing_pricelist_preview")
+        return [own, *super().get_urls()]
+
+    def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What a draft would change for what exists now; nothing is written."""
+        row = get_object_or_404(PriceList.objects.select_related("region"), pk=object_id)
+        if not self.has_view_or_change_permission(request, row):
+            raise PermissionDenied
+        if row.published_at is not None:
+            self.message_user(
+                request, _("%(list)s is already published.") % {"list": row}, messages.WARNING
+            )
+            return HttpResponseRedirect(reverse("admin:billing_pricelist_change", args=[row.pk]))
+        effect = effect_of(row)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Effect of price list %(list)s") % {"list": row},
+            "opts": self.model._meta,
+            "original": row,
+            "effect": effect,
+            "page": Paginator(effect.tenants, self.tenants_per_page).get_page(
+                request.GET.get("page")
+            ),
+        }
+        return TemplateResponse(request, "billing/admin/price_effect.html", context)
 
 
 @admin.register(Discount)
