@@ -77,8 +77,8 @@ def _settings_of_tests() -> Iterator[None]:
     hashers = ["MD5PasswordHasher", "Argon2PasswordHasher"]
     with override_settings(
         PASSWORD_HASHERS=[f"django.contrib.auth.hashers.{name}" for name in hashers],
-        # The thread that renews leases does not see a job in a test's transaction, and would take
-        # it for lost when a busy machine makes the test slow.
-        SCLOUD_JOB_LEASE_S=600.0,
+        # The thread that renews leases does not see a job in a test's transaction and takes it for
+        # lost. It looks after a third of this, which no run of these tests lasts.
+        SCLOUD_JOB_LEASE_S=36_000.0,
     ):
         yield
