@@ -1,6 +1,7 @@
 """The verbs of billing that people invoke. Console, API and admin call these."""
 
 from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import uuid4
@@ -10,12 +11,13 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing import ledger, money, pricelists, quotas, services
+from billing import hooks, ledger, money, pricelists, quotas, services
 from billing.models import (
     Account,
     LedgerTransaction,
     Order,
     PriceList,
+    QuotaApprovalLimit,
     QuotaItem,
     QuotaLimit,
     QuotaRequest,
@@ -34,6 +36,7 @@ from scloud.tenancy.actor import Actor
 MAX_RECHARGE: Final = Decimal(10_000_000)
 MAX_QUOTA: Final = 10**9
 MAX_REASON: Final = 1000
+LONGEST_RAISE: Final = timedelta(days=3660)
 
 
 @action("billing.recharge")
@@ -189,14 +192,17 @@ def set_auto_renew(*, actor: Actor, resource_id: str, auto_renew: bool) -> Subsc
 def request_quota(
     *, actor: Actor, region: Region, item: str, limit_wanted: int, reason: str = ""
 ) -> QuotaRequest:
-    """Ask for a higher limit. Raises InvalidInput, and Conflict while one is pending."""
+    """Ask for a higher limit than the one that lasts; a raise that expires does not count.
+
+    Raises InvalidInput, and Conflict while a request is pending.
+    """
     if actor.tenant is None:
         raise InvalidInput(_("Specify a tenant."), code="tenant_missing", field="tenant")
     if item not in QuotaItem.values:
         raise InvalidInput(
             _("There is no quota %(item)s.") % {"item": item}, code="quota_unknown", field="item"
         )
-    current = quotas.limits(actor.tenant, region)[item]
+    current = quotas.limits_of(actor.tenant, region)[item].lasting
     if not current < limit_wanted <= MAX_QUOTA:
         raise InvalidInput(
             _("The requested limit must be higher than the current limit of %(current)s.")
@@ -240,36 +246,126 @@ def _reason(text: str) -> str:
 
 @action("platform.decide_quota_request")
 def decide_quota_request(
-    *, actor: Actor, quota_request: QuotaRequest, approve: bool, answer: str = ""
+    *,
+    actor: Actor,
+    quota_request: QuotaRequest,
+    approve: bool,
+    answer: str = "",
+    last_day: date | None = None,
 ) -> QuotaRequest:
-    """Approve (and raise the limit) or reject a request. Raises Conflict if it was decided."""
-    decided = QuotaRequest.objects.filter(
-        pk=quota_request.pk, status=QuotaRequestStatus.PENDING
-    ).update(
-        status=QuotaRequestStatus.APPROVED if approve else QuotaRequestStatus.REJECTED,
-        answer=answer[:300],
-        decided_by=actor.user,
-        decided_at=timezone.now(),
+    """Approve or reject a request.
+
+    An approval raises the limit for good, or until the end of ``last_day`` in the billing time
+    zone. Above the approval limit of the item it takes two administrators: the first approval is
+    noted, with its last day, and the request stays pending. One is enough to reject.
+
+    Raises Conflict if it was decided, InvalidInput for a last day that cannot be, and Forbidden
+    ``second_administrator_needed`` for the one who approved first.
+    """
+    current = (
+        QuotaRequest.objects.select_for_update(no_key=True)
+        .select_related("tenant", "region")
+        .get(pk=quota_request.pk)
     )
-    if not decided:
+    if current.status != QuotaRequestStatus.PENDING:
         raise Conflict(_("This request has already been decided."), code="quota_request_decided")
-    if approve:
-        QuotaLimit.objects.update_or_create(
-            tenant_id=quota_request.tenant_id,
-            region_id=quota_request.region_id,
-            item=quota_request.item,
-            defaults={"limit": quota_request.limit_wanted},
+    now = timezone.now()
+    if approve and _takes_two(current):
+        if current.first_approved_at is None:
+            _approve_first(current, actor, last_day, now)
+            quota_request.refresh_from_db()
+            return quota_request
+        if actor.user is None or actor.user.pk == current.first_approved_by_id:
+            raise Forbidden(
+                _("Another administrator than the one who approved first must decide."),
+                code="second_administrator_needed",
+            )
+    if approve and current.first_approved_at is None:
+        current.expires_at = _end_of(last_day, now)
+    if approve and current.expires_at is not None and current.expires_at <= now:
+        raise Conflict(
+            _("The last day that was approved first is over."),
+            code="last_day_over",
+            remedy=_("Reject the request."),
         )
-    note(after={"approved": approve, "item": quota_request.item, "answer": answer})
+    current.status = QuotaRequestStatus.APPROVED if approve else QuotaRequestStatus.REJECTED
+    current.answer = answer[:300]
+    current.decided_by = actor.user
+    current.decided_at = now
+    if not approve:
+        current.expires_at = None
+    current.save(update_fields=["status", "answer", "decided_by", "decided_at", "expires_at"])
+    if approve and current.expires_at is None:
+        QuotaLimit.objects.update_or_create(
+            tenant=current.tenant,
+            region=current.region,
+            item=current.item,
+            defaults={"limit": current.limit_wanted},
+        )
+    until = current.expires_at.isoformat() if current.expires_at else None
+    note(after={"approved": approve, "item": current.item, "answer": answer, "until": until})
     emit(
-        tenant_id=quota_request.tenant_id,
+        tenant_id=current.tenant_id,
         kind="billing.quota_decided",
         resource_kind="quota_request",
-        resource_id=quota_request.pk,
-        data={"approved": approve, "item": quota_request.item},
+        resource_id=current.pk,
+        data={"approved": approve, "item": current.item, "until": until},
     )
     quota_request.refresh_from_db()
     return quota_request
+
+
+def _takes_two(request: QuotaRequest) -> bool:
+    return QuotaApprovalLimit.objects.filter(
+        item=request.item, above__lt=request.limit_wanted
+    ).exists()
+
+
+def _approve_first(
+    request: QuotaRequest, actor: Actor, last_day: date | None, now: datetime
+) -> None:
+    """Note the first of two approvals, and tell the administrators that one more is needed."""
+    if actor.user is None:
+        raise Forbidden(_("Only an administrator can approve this request."))
+    request.first_approved_by = actor.user
+    request.first_approved_at = now
+    request.expires_at = _end_of(last_day, now)
+    request.save(update_fields=["first_approved_by", "first_approved_at", "expires_at"])
+    until = request.expires_at.isoformat() if request.expires_at else None
+    note(request, after={"first_approval": True, "item": request.item, "until": until})
+    told = hooks.Notice(
+        kind="billing.quota_request_waits",
+        at=now,
+        resource_kind="quotarequest",
+        resource_id=request.pk,
+        data={
+            "item": str(request.get_item_display()),
+            "limit": request.limit_wanted,
+            "tenant": request.tenant.name,
+        },
+    )
+    emit(
+        tenant_id=None,
+        kind=told.kind,
+        resource_kind=told.resource_kind,
+        resource_id=told.resource_id,
+        data=told.data,
+    )
+    hooks.tell(told)
+
+
+def _end_of(last_day: date | None, now: datetime) -> datetime | None:
+    """The instant after the last day of a raise; None for one that lasts."""
+    if last_day is None:
+        return None
+    today = now.astimezone(money.zone()).date()
+    if not today <= last_day <= today + LONGEST_RAISE:
+        raise InvalidInput(
+            _("The last day must be today or later, and within ten years."),
+            code="date_out_of_range",
+            field="last_day",
+        )
+    return money.end_of(last_day)
 
 
 @action("platform.publish_price_list")

@@ -3,6 +3,7 @@
 Buttons call the same actions as everybody else; nothing here writes money.
 """
 
+from datetime import date
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -34,8 +35,10 @@ from billing.models import (
     OrderLine,
     Price,
     PriceList,
+    QuotaApprovalLimit,
     QuotaLimit,
     QuotaRequest,
+    QuotaRequestStatus,
     Reminder,
     ReplayDifference,
     ReplayRun,
@@ -664,6 +667,30 @@ class QuotaLimitAdmin(ModelAdmin):
     search_fields = ("tenant__name", "item")
 
 
+@admin.register(QuotaApprovalLimit)
+class QuotaApprovalLimitAdmin(ModelAdmin):
+    """Above which limits a request takes two administrators."""
+
+    list_display = ("item", "above")
+    list_editable = ("above",)
+    search_fields = ("item",)
+
+
+class QuotaDecisionForm(forms.Form):
+    """The answer to a request, and how long what is granted holds."""
+
+    answer = forms.CharField(label=_("Answer"), max_length=300, required=False)
+    last_day = forms.DateField(
+        label=_("Last day"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        input_formats=["%Y-%m-%d"],
+        help_text=_(
+            "The limit is raised until the end of this day; what exists stays. Empty: for ever."
+        ),
+    )
+
+
 @admin.register(QuotaRequest)
 class QuotaRequestAdmin(ReadOnly, ModelAdmin):
     """Requests for more, with approve and reject."""
@@ -676,11 +703,13 @@ class QuotaRequestAdmin(ReadOnly, ModelAdmin):
         "limit_before",
         "limit_wanted",
         "status",
+        "first_approved_by",
+        "expires_at",
         "requested_by",
         "created_at",
     )
     list_filter = ("status", "item", "region", "tenant")
-    list_select_related = ("tenant", "region")
+    list_select_related = ("tenant", "region", "first_approved_by")
     search_fields = ("id", "tenant__name", "reason")
     change_form_template = "billing/admin/quota_request.html"
     actions = ("approve", "reject")
@@ -696,19 +725,30 @@ class QuotaRequestAdmin(ReadOnly, ModelAdmin):
             self._decide(request, row, approve=False)
 
     def _decide(
-        self, request: HttpRequest, row: QuotaRequest, *, approve: bool, answer: str = ""
+        self,
+        request: HttpRequest,
+        row: QuotaRequest,
+        *,
+        approve: bool,
+        answer: str = "",
+        last_day: date | None = None,
     ) -> None:
         try:
-            actions.decide_quota_request(
+            decided = actions.decide_quota_request(
                 actor=administrator(request, row.tenant),
                 quota_request=row,
                 approve=approve,
                 answer=answer,
+                last_day=last_day,
             )
         except ScloudError as error:
             self.message_user(request, f"{row.pk}: {error.message}", messages.ERROR)
+            return
+        if decided.status == QuotaRequestStatus.PENDING:
+            text = _("%(id)s awaits a second administrator.") % {"id": row.pk}
+            self.message_user(request, text, messages.WARNING)
         else:
-            self.message_user(request, f"{row.pk}: {row.get_status_display()}")
+            self.message_user(request, f"{row.pk}: {decided.get_status_display()}")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.decide_view)
@@ -719,10 +759,21 @@ class QuotaRequestAdmin(ReadOnly, ModelAdmin):
         """Approve or reject one request with an answer."""
         row = get_object_or_404(QuotaRequest.objects.select_related("tenant"), pk=object_id)
         if request.method == "POST" and ({"approve", "reject"} & request.POST.keys()):
-            self._decide(
-                request,
-                row,
-                approve="approve" in request.POST,
-                answer=request.POST.get("answer", "")[:300],
-            )
+            form = QuotaDecisionForm(request.POST)
+            if form.is_valid():
+                approve = "approve" in request.POST
+                self._decide(request, row, approve=approve, **form.cleaned_data)
+            for name, errors in form.errors.items():
+                label = form.fields[name].label
+                self.message_user(request, f"{label}: {' '.join(map(str, errors))}", messages.ERROR)
         return HttpResponseRedirect(reverse("admin:billing_quotarequest_change", args=[row.pk]))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        context = {"decision": QuotaDecisionForm(), **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)

@@ -1,6 +1,6 @@
 """The currency: its decimals, its minor units, and the zone whose calendar counts."""
 
-from datetime import tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -40,6 +40,12 @@ def from_minor(minor: int) -> Decimal:
 def show(minor: int) -> str:
     """Minor units as plain text for error numbers and logs, such as ``12.30``."""
     return str(from_minor(minor))
+
+
+def end_of(day: date) -> datetime:
+    """The instant after a day, in the zone whose calendar counts."""
+    following = day + timedelta(days=1)
+    return datetime(following.year, following.month, following.day, tzinfo=zone())
 
 
 def checked_minor(amount: Decimal, most: Decimal, *, field: str = "amount") -> int:

@@ -11,13 +11,24 @@ first in the same transaction.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
-from django.db.models import F, Q, Sum
+from django.db.models import Case, DateTimeField, F, Q, Sum, Value, When
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext as _
 
-from billing.models import DEFAULT_LIMITS, QuotaAnchor, QuotaClaim, QuotaItem, QuotaLimit
+from billing.models import (
+    DEFAULT_LIMITS,
+    QuotaAnchor,
+    QuotaClaim,
+    QuotaItem,
+    QuotaLimit,
+    QuotaRequest,
+    QuotaRequestStatus,
+)
 from scloud.lib.errors import InvalidInput, QuotaExceeded
 from scloud.resources.models import Region
 from scloud.tenancy.models import PlatformSettings, Tenant
@@ -37,10 +48,15 @@ def register_meter(item: str, meter: Meter) -> None:
 
 @dataclass(frozen=True)
 class Usage:
+    """What is used of an item. ``expires_at`` is the end of a raise that is in force, and
+    ``limit_afterwards`` the limit from then on."""
+
     item: str
     label: str
     used: int
     limit: int
+    limit_afterwards: int
+    expires_at: datetime | None
 
     @property
     def left(self) -> int:
@@ -55,23 +71,91 @@ class Usage:
         return min(100 * self.used // self.limit, 100)
 
 
-def limits(tenant: Tenant, region: Region) -> dict[str, int]:
-    """The limit of every item: the most exact row counts."""
-    found = dict(DEFAULT_LIMITS)
-    rows = QuotaLimit.objects.filter(
-        Q(tenant=tenant) | Q(tenant__isnull=True), Q(region=region) | Q(region__isnull=True)
+@dataclass(frozen=True)
+class Limit:
+    """What holds for an item now.
+
+    ``lasting`` is the limit without raises that expire. While one is in force, ``expires_at`` is
+    its end and ``afterwards`` what the limit is then; else it is the same as ``now``.
+    """
+
+    now: int
+    lasting: int
+    afterwards: int
+    expires_at: datetime | None
+
+
+# How exact a row of limits is; the most exact one counts.
+_EXACTNESS: Final = Case(
+    When(tenant=None, region=None, then=Value(0)),
+    When(tenant=None, then=Value(1)),
+    When(region=None, then=Value(2)),
+    default=Value(3),
+)
+_RAISE: Final = 4
+
+
+def limits_of(tenant: Tenant, region: Region) -> dict[str, Limit]:
+    """The limit of every item, with the raises that are in force; one query."""
+    rows = (
+        QuotaLimit.objects.filter(
+            Q(tenant=tenant) | Q(tenant__isnull=True), Q(region=region) | Q(region__isnull=True)
+        )
+        .order_by()
+        .values_list(
+            "item", "limit", _EXACTNESS, Value(None, output_field=DateTimeField(null=True))
+        )
     )
-    for row in sorted(rows, key=lambda r: (r.tenant_id is not None, r.region_id is not None)):
-        found[row.item] = row.limit
-    return {str(item): limit for item, limit in found.items()}
+    with scopes_disabled():
+        raises = (
+            QuotaRequest.objects.filter(
+                tenant=tenant,
+                region=region,
+                status=QuotaRequestStatus.APPROVED,
+                expires_at__gt=timezone.now(),
+            )
+            .order_by()
+            .values_list("item", "limit_wanted", Value(_RAISE), "expires_at")
+        )
+        found = sorted(rows.union(raises, all=True), key=lambda row: row[2])
+    lasting = {str(item): limit for item, limit in DEFAULT_LIMITS.items()}
+    raised: dict[str, list[tuple[int, datetime]]] = {}
+    for item, limit, exactness, expires_at in found:
+        if exactness == _RAISE:
+            raised.setdefault(item, []).append((limit, expires_at))
+        else:
+            lasting[item] = limit
+    return {item: _limit(limit, raised.get(item, ())) for item, limit in lasting.items()}
+
+
+def _limit(lasting: int, raised: Iterable[tuple[int, datetime]]) -> Limit:
+    """The largest raise counts, as long as it is more than what holds without it."""
+    more = [one for one in raised if one[0] > lasting]
+    if not more:
+        return Limit(lasting, lasting, lasting, None)
+    now, ends = max(more)
+    afterwards = max((limit for limit, end in more if end > ends), default=lasting)
+    return Limit(now, lasting, afterwards, ends)
+
+
+def limits(tenant: Tenant, region: Region) -> dict[str, int]:
+    """The limit of every item now."""
+    return {item: limit.now for item, limit in limits_of(tenant, region).items()}
 
 
 def usage(tenant: Tenant, region: Region) -> dict[str, Usage]:
     """Used and limit of every item, in the order in which people read them."""
     used = _used(tenant, region, QuotaItem.values)
-    allowed = limits(tenant, region)
+    allowed = limits_of(tenant, region)
     return {
-        item.value: Usage(item.value, str(item.label), used.get(item.value, 0), allowed[item.value])
+        item.value: Usage(
+            item.value,
+            str(item.label),
+            used.get(item.value, 0),
+            allowed[item.value].now,
+            allowed[item.value].afterwards,
+            allowed[item.value].expires_at,
+        )
         for item in QuotaItem
     }
 

@@ -1,4 +1,4 @@
-"""Reminders before a resource runs out: 7, 3 and 1 days before, each told once.
+"""Reminders before a resource runs out, or a raised quota: 7, 3 and 1 days before, each told once.
 
 Only what will expire is spoken of: what does not renew by itself, and what does although the
 balance does not cover it. Nobody is reminded of hours, which are bought for a day at most, and
@@ -11,11 +11,17 @@ from functools import partial
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from billing import hooks, ledger, money, queries
-from billing.models import Reminder, Subscription, SubscriptionStatus
+from billing import hooks, ledger, money, queries, quotas
+from billing.models import (
+    QuotaRequest,
+    QuotaRequestStatus,
+    Reminder,
+    Subscription,
+    SubscriptionStatus,
+)
 from billing.pricing import Method
 from scloud.audit.events import emit
 from scloud.jobs.rows import Rota, each
@@ -32,6 +38,7 @@ class _Window:
     days: int
     after: int
     rota: Rota
+    raises: Rota
 
     def rows(self, at: datetime) -> QuerySet[Subscription]:
         """Those of which nobody was told yet that it is so near."""
@@ -54,7 +61,7 @@ class _Window:
 
 
 _windows: Final = tuple(
-    _Window(days, after, Rota("paid_until", BATCH))
+    _Window(days, after, Rota("paid_until", BATCH), Rota("expires_at", BATCH))
     for days, after in zip(queries.REMINDED_DAYS, (*queries.REMINDED_DAYS[1:], 0), strict=True)
 )
 
@@ -74,7 +81,75 @@ def run(now: datetime | None = None) -> list[str]:
                 told.append(subscription.resource_id)
 
         each(rows, partial(remind, days=window.days), "a reminder")
+    return told + _of_raises(at)
+
+
+def _of_raises(at: datetime) -> list[str]:
+    """Tell of quotas that were raised until a day; return the ids of their requests."""
+    told: list[str] = []
+    for window in _windows:
+        with scopes_disabled():
+            rows = window.raises.take(
+                QuotaRequest.objects.select_related("tenant", "region").filter(
+                    _not_told(window.days),
+                    status=QuotaRequestStatus.APPROVED,
+                    expires_at__gt=at + timedelta(days=window.after),
+                    expires_at__lte=at + timedelta(days=window.days),
+                    # What was granted for less has begun with fewer days left.
+                    decided_at__lt=F("expires_at") - timedelta(days=window.days),
+                )
+            )
+
+        def remind(request: QuotaRequest, days: int) -> None:
+            if _tell_of_raise(request, days, at):
+                told.append(request.pk)
+
+        each(rows, partial(remind, days=window.days), "a reminder of a quota")
     return told
+
+
+def _not_told(days: int) -> Q:
+    return Q(told_days__isnull=True) | Q(told_days__gt=days)
+
+
+@transaction.atomic
+def _tell_of_raise(request: QuotaRequest, days: int, at: datetime) -> bool:
+    tenant = request.tenant
+    with scope(tenant=tenant):
+        # Of several sweepers one writes the mark, and tells.
+        if not QuotaRequest.objects.filter(_not_told(days), pk=request.pk).update(told_days=days):
+            return False
+        limit = quotas.limits_of(tenant, request.region)[request.item]
+        if limit.expires_at != request.expires_at:
+            # A larger limit came since then; nothing becomes smaller with this one.
+            return False
+        used = quotas.usage(tenant, request.region)[request.item].used
+        assert request.expires_at is not None, "only those that expire are looked at"
+        notice = hooks.Notice(
+            kind="billing.quota_expiring",
+            at=at,
+            tenant=tenant,
+            resource_kind="quota_request",
+            resource_id=request.pk,
+            data={
+                "item": request.item,
+                "region": request.region_id,
+                "expires_at": request.expires_at.isoformat(),
+                "days": days,
+                "limit": limit.now,
+                "limit_afterwards": limit.afterwards,
+                "used": used,
+            },
+        )
+        emit(
+            tenant_id=tenant.pk,
+            kind=notice.kind,
+            resource_kind=notice.resource_kind,
+            resource_id=notice.resource_id,
+            data=notice.data,
+        )
+        hooks.tell(notice)
+    return True
 
 
 @transaction.atomic

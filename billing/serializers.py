@@ -501,6 +501,12 @@ class QuotaShape(serializers.Serializer[Any]):
     used = serializers.IntegerField()
     limit = serializers.IntegerField()
     left = serializers.IntegerField()
+    limit_afterwards = serializers.IntegerField(
+        help_text="The limit after `expires_at`; the same as `limit` where nothing expires."
+    )
+    expires_at = serializers.DateTimeField(
+        allow_null=True, help_text="Until when a raise is in force, if one is."
+    )
 
 
 class QuotaRequestSerializer(ShownSerializer[QuotaRequest]):
@@ -518,6 +524,7 @@ class QuotaRequestSerializer(ShownSerializer[QuotaRequest]):
             "status",
             "answer",
             "decided_at",
+            "expires_at",
             "created_at",
         )
 

@@ -140,8 +140,7 @@ def _end_of(day: date | None, gift: bool, now: datetime) -> datetime | None:
             code="date_out_of_range",
             field="valid_until",
         )
-    following = day + timedelta(days=1)
-    return datetime(following.year, following.month, following.day, tzinfo=money.zone())
+    return money.end_of(day)
 
 
 def _ask(top_up: TopUp, now: datetime) -> None:

@@ -29,6 +29,7 @@ QUERIES: dict[str, int] = {
     "admin: billing_ledgertransaction": 7,
     "admin: billing_order": 8,
     "admin: billing_pricelist": 6,
+    "admin: billing_quotaapprovallimit": 5,
     "admin: billing_quotalimit": 7,
     "admin: billing_quotarequest": 7,
     "admin: billing_replayrun": 6,

@@ -14,6 +14,7 @@ from alarms.states.alarms import Severity
 from alarms.transitions.alarms import Happening
 from alarms.transitions.notices import tell_groups, tell_operators
 from billing.hooks import Notice
+from billing.models import QuotaItem
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ REPLAY_DIFFERS: Final = "billing.replay_differs"
 TOP_UP_WAITS: Final = "billing.top_up_waits"
 LOW_BALANCE: Final = "billing.low_balance"
 BUDGET: Final = "billing.budget"
+QUOTA_EXPIRING: Final = "billing.quota_expiring"
+QUOTA_WAITS: Final = "billing.quota_request_waits"
 
 
 def bring(notice: Notice) -> None:
@@ -49,6 +52,8 @@ def _fact(notice: Notice) -> Fact | None:
         return _sentence(notice, _low_balance(notice), reverse("billing"))
     if notice.kind == BUDGET:
         return _sentence(notice, _budget(notice), reverse("budget-list"))
+    if notice.kind == QUOTA_EXPIRING:
+        return _sentence(notice, _quota(notice), reverse("quotas"))
     if notice.kind == REPLAY_DIFFERS:
         words = _(
             "Charges that differ when they are computed again: %(differences)d of %(charges)d."
@@ -57,6 +62,11 @@ def _fact(notice: Notice) -> Fact | None:
     if notice.kind == TOP_UP_WAITS:
         words = _("A top-up of %(amount)s %(currency)s waits for a second administrator.")
         return _of_operators(notice, Severity.WARNING, words % notice.data, "topup")
+    if notice.kind == QUOTA_WAITS:
+        words = _(
+            "%(tenant)s: raising the quota %(item)s to %(limit)d waits for a second administrator."
+        )
+        return _of_operators(notice, Severity.WARNING, words % notice.data, "quotarequest")
     return None
 
 
@@ -83,6 +93,21 @@ def _budget(notice: Notice) -> str:
     if not notice.data["stops_purchases"]:
         return said
     return f"{said} {_('Nothing more can be bought on it this month.')}"
+
+
+def _quota(notice: Notice) -> str:
+    words = _(
+        "The quota %(item)s in %(region)s is %(limit)d until %(date)s, then %(afterwards)d. "
+        "%(used)d are used; what exists stays."
+    )
+    return words % {
+        "item": QuotaItem(notice.data["item"]).label,
+        "region": notice.data["region"],
+        "limit": notice.data["limit"],
+        "date": _moment(notice.data["expires_at"]),
+        "afterwards": notice.data["limit_afterwards"],
+        "used": notice.data["used"],
+    }
 
 
 def _expiring(notice: Notice) -> str:

@@ -30,6 +30,7 @@ from billing.models.prices import Discount, MethodChoice, Price, PriceList
 from billing.models.quotas import (
     DEFAULT_LIMITS,
     QuotaAnchor,
+    QuotaApprovalLimit,
     QuotaClaim,
     QuotaItem,
     QuotaLimit,
@@ -63,6 +64,7 @@ __all__ = [
     "Price",
     "PriceList",
     "QuotaAnchor",
+    "QuotaApprovalLimit",
     "QuotaClaim",
     "QuotaItem",
     "QuotaLimit",

@@ -143,6 +143,30 @@ class QuotaClaim(models.Model):
         return f"{self.resource_id}: {self.amount} {self.item}"
 
 
+class QuotaApprovalLimit(models.Model):
+    """Up to what limit one administrator alone may approve a request; one row for an item."""
+
+    item = models.CharField(_("quota"), max_length=20, choices=QuotaItem.choices, unique=True)
+    above = models.BigIntegerField(
+        _("second administrator above"),
+        validators=[MinValueValidator(0)],
+        help_text=_("A request for more than this needs the approval of two administrators."),
+    )
+
+    class Meta:
+        verbose_name = _("approval limit of quotas")
+        verbose_name_plural = _("approval limits of quotas")
+        ordering = ["item"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(above__gte=0), name="quota_approval_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.item}: {self.above}"
+
+
 class QuotaRequestStatus(models.TextChoices):
     PENDING = "pending", _("Pending")
     APPROVED = "approved", _("Approved")
@@ -150,7 +174,13 @@ class QuotaRequestStatus(models.TextChoices):
 
 
 class QuotaRequest(models.Model):
-    """A tenant's request for a higher limit, decided by an administrator."""
+    """A tenant's request for a higher limit, decided by an administrator, or by two.
+
+    ``first_approved_by`` is the first of two; the request is still pending then. An approved one
+    with ``expires_at`` raises the limit until that instant, and no row of limits is written:
+    afterwards the limit is what it is without it. ``told_days`` is how many days before it the
+    tenant was told last.
+    """
 
     id = models.CharField(
         _("ID"), primary_key=True, max_length=20, default=quota_request_id, editable=False
@@ -179,6 +209,16 @@ class QuotaRequest(models.Model):
         related_name="+",
     )
     decided_at = models.DateTimeField(_("decided"), null=True)
+    first_approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        verbose_name=_("first approved by"),
+        null=True,
+        related_name="+",
+    )
+    first_approved_at = models.DateTimeField(_("first approved"), null=True)
+    expires_at = models.DateTimeField(_("holds until"), null=True)
+    told_days = models.PositiveSmallIntegerField(_("told days before"), null=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     objects: ClassVar[models.Manager["QuotaRequest"]] = TenantManager()
@@ -192,6 +232,13 @@ class QuotaRequest(models.Model):
                 fields=["tenant", "region", "item"],
                 condition=models.Q(status="pending"),
                 name="quota_request_one_pending",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["tenant", "region", "expires_at"],
+                condition=models.Q(status="approved", expires_at__isnull=False),
+                name="quota_raise",
             )
         ]
 

@@ -60,6 +60,7 @@ class QuotasView(ListView):
         ),
         Column("reason", gettext_lazy("Reason")),
         Column("answer", gettext_lazy("Answer")),
+        Column("expires", gettext_lazy("Holds until"), value="expires_at", sort="expires_at"),
         Column("created", gettext_lazy("Requested"), value="created_at", sort="created_at"),
     )
     filters = (Filter("status", gettext_lazy("Status"), choices=QuotaRequestStatus.choices),)

@@ -249,6 +249,16 @@ def test_the_books_tell_tenants_and_operators(
             "billing.top_up_waits", START, resource_kind="topup", resource_id="9", data=waits
         )
     )
+    raising = {"tenant": "Acme", "item": "VMs", "limit": 900}
+    hooks.tell(
+        hooks.Notice(
+            "billing.quota_request_waits",
+            START,
+            resource_kind="quotarequest",
+            resource_id="quota-1",
+            data=raising,
+        )
+    )
     tell()
     tell()
     by_reader = {letter.to[0]: letter for letter in mail.outbox}
@@ -260,12 +270,14 @@ def test_the_books_tell_tenants_and_operators(
     )
     assert "http://localhost:8000/vms/vm-123456789/" in own.body
     theirs = by_reader["on-call <on-call@example.org>"]
-    assert theirs.subject == "2 notices"
+    assert theirs.subject == "3 notices"
+    assert "Acme: raising the quota VMs to 900 waits for a second administrator." in theirs.body
+    assert "/admin/billing/quotarequest/quota-1/change/" in theirs.body
     assert "computed again: 2 of 900." in theirs.body
     assert "A top-up of 5000.00 CNY waits for a second administrator." in theirs.body
     assert "/admin/billing/topup/9/change/" in theirs.body
     with scopes_disabled():
-        assert Notice.objects.filter(state="sent").count() == 3
+        assert Notice.objects.filter(state="sent").count() == 4
 
 
 LOW = {
@@ -273,6 +285,15 @@ LOW = {
     "below": "100.00",
     "currency": "CNY",
     "lasts_until": (START + timedelta(days=2)).isoformat(),
+}
+RAISED = {
+    "item": "vms",
+    "region": "box",
+    "expires_at": (START + timedelta(days=3)).isoformat(),
+    "days": 3,
+    "limit": 80,
+    "limit_afterwards": 50,
+    "used": 60,
 }
 SPENT = {
     "name": "web",
@@ -311,6 +332,12 @@ SPENT = {
             "billing.budget", "budget", {**SPENT, "percent": 80, "stops_purchases": False},
             "[Warning] Notice: Budget web: 80 % of 2026-03 is spent, 501.20 of 500.00 CNY.",
             "/budgets/",
+        ),
+        (
+            "billing.quota_expiring", "quota_request", RAISED,
+            ("[Warning] Notice: The quota VMs in box is 80 until 2026-03-04 12:00 UTC, then 50. "
+            "60 are used; what exists stays."),
+            "/quotas/",
         ),
     ],
 )  # fmt: skip
