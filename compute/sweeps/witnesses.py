@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,10 +18,18 @@ from compute.hosts.witnesses import FRESH, Sighting, Verdict, Word, verdict
 from compute.models import Host, HostSighting, HostTransition
 from compute.states.hosts import MOVES, HostMove, HostState, Witness
 from compute.transitions.hosts import move
+from network.tasks.fabrics import fabric_of
+from network.tasks.fabrics import translated_errors as network_errors
 from scloud.jobs.rows import each
-from scloud.lib.errors import Conflict
+from scloud.lib.backoff import Said
+from scloud.lib.errors import Conflict, HostError
+from scloud.resources.models import Region
 
 log = logging.getLogger(__name__)
+said = Said(log)
+
+#: A chassis answers within moments; so long it has at least.
+ANSWER_S: Final = 3.0
 
 KEEP_TRANSITIONS: Final = timedelta(days=365)
 KEEP_SIGHTINGS: Final = timedelta(days=1)
@@ -59,6 +70,64 @@ def note(witness: Witness, alive: Mapping[str, bool], now: datetime | None = Non
         unique_fields=["host", "witness", "observer"],
         update_fields=["watching_since", "asked_at", "alive_at"],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The last question to a region's chassis, and what they had answered until then."""
+
+    number: int
+    at: float
+    answers: Mapping[str, int]
+
+
+_asked: dict[str, _Asked] = {}
+
+
+def ask_chassis() -> None:
+    """Note whose chassis has answered the last question, and ask the next one, in every region."""
+
+    def ask(region: Region) -> None:
+        try:
+            hear_chassis(region)
+        except HostError as error:
+            # Nothing was learned, so nothing is noted: it is as if nobody had asked.
+            _asked.pop(region.pk, None)
+            said.say(region.pk, error.code, logging.WARNING, "%s: %s", region.pk, error.detail)
+        else:
+            said.over(region.pk)
+
+    regions = list(Region.objects.exclude(ovn_nb="").exclude(ovn_sb=""))
+    each(regions, ask, "asking the chassis of a region")
+
+
+def hear_chassis(region: Region) -> None:
+    """Do so in one region. Raises HostError when its fabric does not answer."""
+    fabric = fabric_of(region, chassis=True)
+    with network_errors():
+        answers = fabric.chassis_answers()
+        names = Counter(answer.hostname for answer in answers)
+        numbers = {one.hostname: one.number for one in answers if names[one.hostname] == 1}
+        last = _asked.get(region.pk)
+        _asked[region.pk] = _Asked(fabric.ask_chassis(), time.monotonic(), numbers)
+    if last is None or time.monotonic() - last.at < ANSWER_S:
+        # Nobody had the time to answer.
+        return
+    ids: dict[str, list[str]] = {}
+    hosts = Host.objects.filter(cluster__region=region).values_list("pk", "hostname")
+    for host_id, hostname in hosts:
+        ids.setdefault(hostname, []).append(host_id)
+    # A name that two hosts or two chassis have tells of neither. Who is slow is alive as well.
+    alive = {
+        ids[name][0]: number >= last.number or number > last.answers.get(name, number)
+        for name, number in numbers.items()
+        if name and len(ids.get(name, ())) == 1
+    }
+    note(Witness.CHASSIS, alive)
+    # What has no chassis any more has no such witness.
+    HostSighting.objects.filter(
+        witness=Witness.CHASSIS, observer=observer(), host__cluster__region=region
+    ).exclude(host__in=list(alive)).delete()
 
 
 def judge_hosts(now: datetime | None = None) -> None:

@@ -18,7 +18,10 @@ from compute.models import Host, HostSighting, HostTransition
 from compute.states.hosts import HostMove, HostState, Witness
 from compute.sweeps import reconcile, witnesses
 from compute.transitions.hosts import move
+from network.fabric.base import FabricUnreachable
+from network.fabric.fake import World
 from scloud.lib.errors import Conflict, NoCapacity
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
 from tests.compute.box import Box
@@ -84,6 +87,46 @@ def test_a_host_is_suspect_until_it_gives_a_sign_of_life(
         ("locked", "suspect", "SCloud"),
         ("suspect", "locked", "SCloud"),
     ]
+
+
+def test_what_chassis_answer_is_noted_of_hosts_by_their_names(
+    box: Box, fabric: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, other = box.platform.hosts
+    Region.objects.filter(pk=host.cluster.region_id).update(ovn_sb="tcp:192.0.2.1:6642")
+    reconcile.reconcile_hosts()  # by libvirt a host's own name is known
+    monkeypatch.setattr(witnesses, "ANSWER_S", 0)
+    witnesses._asked.clear()
+    fabric.chassis = {host.name: 0, other.name: 0, "a stranger": 0}
+    fabric.deaf = {other.name}
+
+    def seen() -> dict[str, bool]:
+        rows = HostSighting.objects.filter(witness=Witness.CHASSIS)
+        return {row.host_id: row.alive_at == row.asked_at for row in rows}
+
+    witnesses.ask_chassis()
+    assert seen() == {}  # nobody had the time to answer
+    witnesses.ask_chassis()
+    assert seen() == {host.pk: True, other.pk: False}
+    # One that is late with its answer is alive.
+    fabric.deaf.add(host.name)
+    fabric.chassis[other.name] = 1
+    witnesses.ask_chassis()
+    assert seen() == {host.pk: True, other.pk: True}
+    witnesses.ask_chassis()
+    assert seen() == {host.pk: False, other.pk: False}
+    # A fabric that does not answer says nothing, and the next answer needs a new question.
+    fabric.failure = FabricUnreachable("away")
+    before = list(HostSighting.objects.order_by("pk").values())
+    witnesses.ask_chassis()
+    fabric.failure = None
+    fabric.deaf.clear()
+    witnesses.ask_chassis()
+    assert list(HostSighting.objects.order_by("pk").values()) == before
+    # What is deregistered is no witness any more.
+    del fabric.chassis[other.name]
+    witnesses.ask_chassis()
+    assert seen() == {host.pk: True}
 
 
 def test_maintenance_a_recent_start_and_a_pause_lead_nowhere(
