@@ -64,11 +64,12 @@ _WRITTEN: Final[Columns] = {
     "Port_Group": ("name", "ports", "acls", "external_ids"),
     "ACL": ("direction", "priority", "match", "action", "external_ids"),
     "QoS": ("direction", "priority", "match", "bandwidth", "external_ids"),
+    "NB_Global": ("nb_cfg",),
 }
 NB_COLUMNS: Final[Columns] = {
     table: (*columns, *(one for one in PLAIN.get(table, ()) if one not in columns))
     for table, columns in _WRITTEN.items()
-} | {"NB_Global": ("nb_cfg",)}
+}
 SB_COLUMNS: Final[Columns] = {
     "Port_Binding": ("logical_port", "chassis"),
     "Chassis": ("name", "hostname"),
