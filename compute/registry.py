@@ -161,6 +161,7 @@ def register_all() -> None:
     freezing.on_release(bin_sweeps.give_the_bin_time)
     periodic.register("compute.hosts", 5, reconcile.reconcile_hosts, Lane.HOSTS)
     periodic.register("compute.chassis", 5, witnesses.ask_chassis, Lane.WITNESSES)
+    periodic.register("compute.heartbeats", 10, witnesses.look_at_heartbeats, Lane.WITNESSES)
     periodic.register("compute.pools", 60, pools.reconcile_pools, Lane.POOLS)
     periodic.register("compute.forget", 3600, drift.forget_repaired)
     periodic.register("compute.forget_hosts", 3600, witnesses.forget_old)

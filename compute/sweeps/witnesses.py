@@ -15,8 +15,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from compute.hosts.witnesses import FRESH, Sighting, Verdict, Word, verdict
-from compute.models import Host, HostSighting, HostTransition
+from compute.models import Host, HostSighting, HostTransition, StoragePool
 from compute.states.hosts import MOVES, HostMove, HostState, Witness
+from compute.storage.base import StorageError
+from compute.tasks.drivers import storage_of
 from compute.transitions.hosts import move
 from network.tasks.fabrics import fabric_of
 from network.tasks.fabrics import translated_errors as network_errors
@@ -128,6 +130,49 @@ def hear_chassis(region: Region) -> None:
     HostSighting.objects.filter(
         witness=Witness.CHASSIS, observer=observer(), host__cluster__region=region
     ).exclude(host__in=list(alive)).delete()
+
+
+# Of each pool: what every host had written at the last look.
+_beats: dict[str, dict[str, str]] = {}
+
+
+def look_at_heartbeats() -> None:
+    """Note which hosts go on writing their heartbeat to a pool of their region."""
+    fresh: dict[str, bool] = {}
+    known: set[str] = set()
+    silent: set[str] = set()
+
+    def look(pool: StoragePool) -> None:
+        try:
+            beats = dict(storage_of(pool).heartbeats())
+        except StorageError as error:
+            _beats.pop(pool.pk, None)
+            silent.add(pool.region_id)
+            said.say(pool.pk, error.code, logging.WARNING, "heartbeats of %s: %s", pool.pk, error)
+            return
+        said.over(pool.pk)
+        before = _beats.get(pool.pk)
+        _beats[pool.pk] = beats
+        hosts = Host.objects.filter(cluster__region=pool.region_id, hostname__in=list(beats))
+        ids: dict[str, list[str]] = {}
+        for host_id, hostname in hosts.values_list("pk", "hostname"):
+            ids.setdefault(hostname, []).append(host_id)
+        for hostname, (host_id, *others) in ids.items():
+            if others:
+                continue
+            known.add(host_id)
+            if before is not None and hostname in before:
+                changed = before[hostname] != beats[hostname]
+                # In one of the pools is enough.
+                fresh[host_id] = changed or fresh.get(host_id, False)
+
+    each(list(StoragePool.objects.all()), look, "looking at heartbeats")
+    note(Witness.HEARTBEAT, fresh)
+    # A host that has no heartbeat has no such witness: that is no death. Not known while a pool of
+    # its region does not answer.
+    HostSighting.objects.filter(witness=Witness.HEARTBEAT, observer=observer()).exclude(
+        host__in=list(known)
+    ).exclude(host__cluster__region__in=list(silent)).delete()
 
 
 def judge_hosts(now: datetime | None = None) -> None:

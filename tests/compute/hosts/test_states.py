@@ -129,6 +129,39 @@ def test_what_chassis_answer_is_noted_of_hosts_by_their_names(
     assert seen() == {host.pk: True}
 
 
+def test_heartbeats_that_change_are_signs_of_life(box: Box) -> None:
+    host, other = box.platform.hosts
+    reconcile.reconcile_hosts()
+    witnesses._beats.clear()
+    beats = box.storage.beats
+
+    def seen() -> dict[str, bool]:
+        rows = HostSighting.objects.filter(witness=Witness.HEARTBEAT)
+        return {row.host_id: row.alive_at == row.asked_at for row in rows}
+
+    beats |= {host.name: "1", "a stranger": "1"}
+    witnesses.look_at_heartbeats()
+    assert seen() == {}  # what stands there may be old
+    beats[host.name] = "2"
+    witnesses.look_at_heartbeats()
+    assert seen() == {host.pk: True}
+    beats[other.name] = "1"
+    witnesses.look_at_heartbeats()
+    assert seen() == {host.pk: False}
+    # A pool that does not answer says nothing, and what follows is compared with nothing.
+    box.storage.faults.unavailable = True
+    witnesses.look_at_heartbeats()
+    box.storage.faults.unavailable = False
+    beats[other.name] = "2"
+    witnesses.look_at_heartbeats()
+    assert seen() == {host.pk: False}
+    # One that is taken away is no witness any more, and no death.
+    del beats[host.name]
+    beats[other.name] = "3"
+    witnesses.look_at_heartbeats()
+    assert seen() == {other.pk: True}
+
+
 def test_maintenance_a_recent_start_and_a_pause_lead_nowhere(
     make_box: Callable[..., Box],
 ) -> None:
