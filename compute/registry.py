@@ -23,7 +23,16 @@ from compute.rules.refusals import (
 )
 from compute.sweeps import bin as bin_sweeps
 from compute.sweeps import disks as disk_sweeps
-from compute.sweeps import drift, guest_networks, guests, pools, reconcile, schedules, subscriptions
+from compute.sweeps import (
+    drift,
+    guest_networks,
+    guests,
+    pools,
+    reconcile,
+    schedules,
+    subscriptions,
+    witnesses,
+)
 from compute.sweeps import hosts as host_sweeps
 from compute.sweeps import images as image_sweeps
 from compute.sweeps import limits as limit_sweeps
@@ -151,8 +160,11 @@ def register_all() -> None:
     freezing.expect_report("pools")
     freezing.on_release(bin_sweeps.give_the_bin_time)
     periodic.register("compute.hosts", 5, reconcile.reconcile_hosts, Lane.HOSTS)
+    periodic.register("compute.chassis", 5, witnesses.ask_chassis, Lane.WITNESSES)
+    periodic.register("compute.heartbeats", 10, witnesses.look_at_heartbeats, Lane.WITNESSES)
     periodic.register("compute.pools", 60, pools.reconcile_pools, Lane.POOLS)
     periodic.register("compute.forget", 3600, drift.forget_repaired)
+    periodic.register("compute.forget_hosts", 3600, witnesses.forget_old)
     periodic.register("compute.stuck", 5, vm_sweeps.land_stuck, Lane.DEADLINES)
     periodic.register("compute.paused", 10, vm_sweeps.resume_paused, Lane.POOLS)
     periodic.register("compute.bin", 30, vm_sweeps.empty_bin)

@@ -16,7 +16,7 @@ from alarms.queries.platform import Times
 from alarms.store.base import Latest, milliseconds
 from compute.hosts import capacity
 from compute.models import StoragePool
-from compute.models.platform import HostState
+from compute.states.hosts import HostState
 from scloud.lib.exposition import Family
 
 _MIB = 1024 * 1024

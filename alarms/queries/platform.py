@@ -28,8 +28,8 @@ from alarms.queries.metrics import FRESH
 from alarms.rules.operators import CapacityFigures, Figures, HostFigures
 from alarms.store.base import PLATFORM, Latest, StoreError
 from compute.models import VM, Disk, Drift, Host
-from compute.models.platform import HostState
 from compute.states.disks import DiskStatus
+from compute.states.hosts import HostState
 from compute.states.vms import VmStatus
 from network.models import NetworkDrift
 from scloud.jobs import health, workers
@@ -311,6 +311,8 @@ def figures(now: datetime, outlooks: Sequence[Outlook]) -> Figures:
                 host.state != HostState.MAINTENANCE,
                 host.unreachable_since,
                 collected.get(host.pk),
+                host.state_since if host.state == HostState.SUSPECT else None,
+                host.state_reason,
             )
             for host in Host.objects.order_by("name")
         ],

@@ -27,6 +27,7 @@ class Severity(StrEnum):
 class Condition(StrEnum):
     """Names that stay: messages, mutes and webhooks go by them."""
 
+    HOST_SUSPECT = "host_suspect"
     HOST_SILENT = "host_silent"
     HOST_NOT_MEASURED = "host_not_measured"
     PROCESS_SILENT = "process_silent"
@@ -40,6 +41,9 @@ class Condition(StrEnum):
 
 
 WORDS: Final[Mapping[Condition, str | Promise]] = {
+    Condition.HOST_SUSPECT: _(
+        "Host %(name)s has given no sign of life for %(minutes)d min. %(reason)s"
+    ),
     Condition.HOST_SILENT: _("Host %(name)s has not answered for %(minutes)d min."),
     Condition.HOST_NOT_MEASURED: _(
         "The newest measurement of host %(name)s is %(minutes)d min old."
@@ -61,6 +65,7 @@ _ENDED: Final = _("%(name)s ended on %(date)s.")
 
 #: What lists call a condition.
 TITLES: Final[Mapping[Condition, str | Promise]] = {
+    Condition.HOST_SUSPECT: _("Host suspect"),
     Condition.HOST_SILENT: _("Host silent"),
     Condition.HOST_NOT_MEASURED: _("Host not measured"),
     Condition.PROCESS_SILENT: _("Process silent"),
@@ -160,12 +165,17 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class HostFigures:
-    """``in_service`` is False for a host that operators have taken out."""
+    """``in_service`` is False for a host that operators have taken out.
+
+    ``suspect_since`` is None for a host that is not suspect, ``reason`` why it is.
+    """
 
     name: str
     in_service: bool
     unreachable_since: datetime | None
     measured_at: datetime | None
+    suspect_since: datetime | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +241,17 @@ def _finding(condition: Condition, severity: Severity, subject: str = "", **valu
 def _hosts(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
     for host in figures.hosts:
         if not host.in_service:
+            continue
+        suspect_s = _age_s(figures.now, host.suspect_since)
+        if suspect_s is not None:
+            # The state is damped already. That it is silent is the same trouble.
+            yield _finding(
+                Condition.HOST_SUSPECT,
+                Severity.CRITICAL,
+                host.name,
+                minutes=suspect_s // 60,
+                reason=host.reason,
+            )
             continue
         silent_s = _age_s(figures.now, host.unreachable_since)
         if silent_s is not None and silent_s >= limits.host_silent_s:

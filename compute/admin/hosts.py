@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,10 +22,12 @@ from compute.models import (
     Cluster,
     Drift,
     Host,
+    HostSighting,
+    HostTransition,
     Spec,
     StoragePool,
 )
-from compute.models.platform import HostState
+from compute.states.hosts import HostState
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import (
     Button,
@@ -35,6 +37,7 @@ from scloud.tenancy.admintools import (
 )
 
 Text = str | Promise
+SHOWN_TRANSITIONS = 10
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -91,6 +94,7 @@ class HostAdmin(ButtonAdmin):
         "name",
         "cluster",
         "state",
+        "state_since",
         "vms",
         "vcpus_used",
         "memory_used",
@@ -103,6 +107,11 @@ class HostAdmin(ButtonAdmin):
     readonly_fields = (
         "id",
         "state",
+        "state_since",
+        "state_reason",
+        "seen",
+        "history",
+        "hostname",
         "vcpus",
         "memory_mib",
         "accelerated",
@@ -171,12 +180,54 @@ class HostAdmin(ButtonAdmin):
         usage = self._usage[host.pk]
         return f"{usage.memory_taken_mib / 1024:g} / {usage.memory_total_mib / 1024:g}"
 
+    @admin.display(description=gettext_lazy("Witnesses"))
+    def seen(self, host: Host) -> SafeString:
+        """Who asked by which witness, and when it answered last."""
+        rows = host.sightings.order_by("witness", "observer")
+        return format_html_join("", "{}<br>", ((_sighting(row),) for row in rows))
+
+    @admin.display(description=gettext_lazy("History"))
+    def history(self, host: Host) -> SafeString:
+        """The last changes of the state, and the way to all of them."""
+        lines = format_html_join(
+            "",
+            "{} {} ({}) {}<br>",
+            (
+                (f"{row.at:%Y-%m-%d %H:%M:%S}", row.get_new_display(), row.by, row.reason)
+                for row in host.transitions.all()[:SHOWN_TRANSITIONS]
+            ),
+        )
+        url = reverse("admin:compute_hosttransition_changelist")
+        return format_html(
+            '{}<a href="{}?host__id__exact={}">{}</a>', lines, url, host.pk, _("All changes")
+        )
+
     @admin.display(description=gettext_lazy("Problem"))
     def trouble(self, host: Host) -> str:
         """Since when it does not answer."""
         if host.unreachable_since is None:
             return ""
         return f"{host.unreachable_since:%Y-%m-%d %H:%M} {host.last_error}"
+
+
+def _sighting(row: HostSighting) -> str:
+    answered = _("never") if row.alive_at is None else f"{row.alive_at:%Y-%m-%d %H:%M:%S}"
+    return _("%(witness)s: asked by %(observer)s at %(asked)s, last answer %(answered)s") % {
+        "witness": row.get_witness_display(),
+        "observer": row.observer,
+        "asked": f"{row.asked_at:%Y-%m-%d %H:%M:%S}",
+        "answered": answered,
+    }
+
+
+@admin.register(HostTransition)
+class HostTransitionAdmin(ReadOnlyAdmin):
+    """What became of hosts, when and why."""
+
+    list_display = ("at", "host", "old", "new", "by", "reason")
+    list_filter = ("new", ("host", admin.RelatedOnlyFieldListFilter))
+    list_select_related = ("host",)
+    search_fields = ("host__name", "reason", "by")
 
 
 @admin.register(StoragePool)

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from compute.models import VM, Cluster, GpuDevice, Host
-from compute.models.platform import HostState
+from compute.states.hosts import HostState
 from scloud.lib.errors import NoCapacity
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled

@@ -5,6 +5,7 @@ from compute.models.drift import Drift
 from compute.models.fencing import FenceDevice
 from compute.models.gpu import GpuDevice
 from compute.models.guest import GuestNetwork
+from compute.models.hosts import HostSighting, HostTransition
 from compute.models.image import Image
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
 from compute.models.snapshot import Snapshot, SnapshotSchedule
@@ -22,6 +23,8 @@ __all__ = [
     "GuestLogin",
     "GuestNetwork",
     "Host",
+    "HostSighting",
+    "HostTransition",
     "Image",
     "Snapshot",
     "SnapshotSchedule",

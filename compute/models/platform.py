@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from compute.states.hosts import HostState
 from scloud.lib import libvirt_uris as uris
 from scloud.lib.ids import new_id
 from scloud.resources.models import Region, slug_validator
@@ -30,14 +31,6 @@ class GpuType(models.TextChoices):
     RTX2080TI = "2080Ti", "NVIDIA 2080Ti"
     T4 = "T4", "NVIDIA T4"
     ATLAS300 = "Atlas300", "Huawei Atlas300"
-
-
-class HostState(models.TextChoices):
-    AVAILABLE = "available", _("Available")
-    LOCKED = "locked", _("Locked (no new VMs)")
-    ENTERING_MAINTENANCE = "entering_maintenance", _("Entering maintenance")
-    MAINTENANCE = "maintenance", _("Maintenance")
-    DOWN = "down", _("Down")
 
 
 class Medium(models.TextChoices):
@@ -91,6 +84,16 @@ class Cluster(models.Model):
     applied_cpu_quota_percent = models.PositiveSmallIntegerField(
         _("applied CPU limit per vCPU (%)"), null=True, editable=False
     )
+    suspect_after_s = models.PositiveIntegerField(
+        _("seconds without a sign of life"),
+        default=60,
+        db_default=60,
+        validators=[MinValueValidator(15), MaxValueValidator(3600)],
+        help_text=_(
+            "A host that no witness has seen alive for so long is suspect: it takes no VMs, and "
+            "operators are told."
+        ),
+    )
     tenants = models.ManyToManyField(
         Tenant,
         verbose_name=_("tenants"),
@@ -136,7 +139,15 @@ class Host(models.Model):
     state = models.CharField(
         _("state"), max_length=20, choices=HostState.choices, default=HostState.AVAILABLE
     )
+    # Of the last change of the state; compute.transitions.hosts alone writes the three.
+    state_reason = models.CharField(
+        _("reason of the state"), max_length=300, blank=True, db_default="", editable=False
+    )
+    state_since = models.DateTimeField(_("in this state since"), null=True, editable=False)
     # Read from libvirt by the reconciler.
+    hostname = models.CharField(
+        _("host name"), max_length=253, blank=True, db_default="", editable=False
+    )
     vcpus = models.PositiveIntegerField(_("virtual CPUs"), default=0, editable=False)
     memory_mib = models.PositiveIntegerField(_("memory (MB)"), default=0, editable=False)
     reserved_memory_mib = models.PositiveIntegerField(

@@ -466,6 +466,18 @@ class Storage(Protocol):
         """Remove the seed; may be missing."""
         ...
 
+    # -- hosts ---------------------------------------------------------------------------------
+
+    def heartbeats(self) -> Mapping[str, str]:
+        """What each host has written last as its heartbeat, by the host's own name.
+
+        A host that is alive writes another text every few seconds, so one that stays the same
+        between two looks tells of a host that writes no more: no clock but the reader's is needed.
+        At most 100 characters of each; a host without a heartbeat is not among them. What is no
+        heartbeat is passed over. Raises `StorageUnavailable` if the pool is not there.
+        """
+        ...
+
     # -- housekeeping ----------------------------------------------------------------------------
 
     def sweep_temporary(self, *, older_than_s: float = 3600.0) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -61,6 +62,12 @@ from scloud.lib.lease import publishes
 
 _SEED_FILE = re.compile(r"[a-z-]{1,32}")
 _CHUNK_BYTES = 4 * 1024**2
+
+HEARTBEATS = "heartbeats"
+"""The folder into which hosts write, each a file of its own name, put there by renaming."""
+# What begins with a dot is being written.
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+_BEAT_BYTES = 100
 
 
 class DirectoryStorage:
@@ -563,6 +570,25 @@ class DirectoryStorage:
         self._ready()
         self._seed(vm_id).unlink(missing_ok=True)
         self._forget_workspaces(f"seed-{vm_id}")
+
+    # -- hosts ---------------------------------------------------------------------------------
+
+    def heartbeats(self) -> Mapping[str, str]:
+        self._ready()
+        found: dict[str, str] = {}
+        folder = self._root / HEARTBEATS
+        # The folder is made by the first host that writes; a file may be replaced meanwhile.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for path in sorted(folder.iterdir()):
+                if not _HOST_NAME.fullmatch(path.name):
+                    continue
+                with contextlib.suppress(OSError, UnicodeDecodeError):
+                    # Hosts write here: no link is followed, and nothing but a file is read.
+                    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
+                        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                            found[path.name] = file.read(_BEAT_BYTES).decode()
+        return found
 
     # -- housekeeping ----------------------------------------------------------------------------
 

@@ -115,6 +115,7 @@ class FakeStorage:
         self.volumes: dict[str, FakeVolume] = {}
         self.images: dict[str, _Image] = {}
         self.seeds: dict[str, dict[str, str]] = {}
+        self.beats: dict[str, str] = {}
         self._total_bytes = total_gib * GIB
         self._folder: Path | None = None
         self._lock = threading.RLock()
@@ -425,6 +426,12 @@ class FakeStorage:
     def delete_seed(self, vm_id: str) -> None:
         with self._call("delete_seed"):
             self.seeds.pop(vm_id, None)
+
+    # -- hosts ---------------------------------------------------------------------------------
+
+    def heartbeats(self) -> Mapping[str, str]:
+        with self._call("heartbeats"):
+            return dict(self.beats)
 
     # -- housekeeping ----------------------------------------------------------------------------
 

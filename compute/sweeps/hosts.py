@@ -79,6 +79,7 @@ def record_host(answer: HostAnswer) -> None:
         return
     capacity = answer.capacity
     row.update(
+        hostname=capacity.hostname[:253],
         vcpus=capacity.vcpus,
         memory_mib=capacity.memory_mib,
         accelerated=capacity.accelerated,

@@ -19,8 +19,10 @@ from compute.hypervisor.base import STARTING, DomainObservation, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, Host
 from compute.states.disks import DiskStatus, DiskTask
+from compute.states.hosts import Witness
 from compute.states.vms import VmStatus
 from compute.storage.base import StorageError
+from compute.sweeps import witnesses
 from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
 from compute.sweeps.hosts import HostAnswer, ask_in_thread, record_host
 from compute.sweeps.leftovers import GONE, let_go
@@ -81,6 +83,10 @@ def reconcile_hosts(rounds: Rounds | None = None) -> None:
         for answer in answers:
             record_host(answer)
         heard = [answer for answer in answers if answer.capacity is not None]
+        alive = {answer.host.pk for answer in heard}
+        # Who does not answer in time says as little as who answers with an error.
+        witnesses.note(Witness.LIBVIRT, {host.pk: host.pk in alive for host in hosts})
+        witnesses.judge_hosts()
         reconcile_domains(heard)
     # Of a host that answered with an error nothing is known.
     if len(heard) == len(hosts):

@@ -314,6 +314,17 @@ class PortObservation:
 
 
 @dataclass(frozen=True, slots=True)
+class ChassisAnswer:
+    """The newest question that a chassis has answered; ``hostname`` is what its host calls itself.
+
+    See :meth:`Fabric.ask_chassis`.
+    """
+
+    hostname: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwnedRow:
     """Something in the fabric that carries this owner's mark."""
 
@@ -413,6 +424,22 @@ class Fabric(Protocol):
         """What is known of the port; a port that is not there is no error."""
         ...
 
+    def ask_chassis(self) -> int:
+        """Ask every chassis whether it is there, and return the number of the question.
+
+        Numbers grow, whoever asks. A chassis answers within moments, or not at all; nothing waits
+        for it. Raises :class:`FabricMissing` while nobody would carry the question on.
+        """
+        ...
+
+    def chassis_answers(self) -> tuple[ChassisAnswer, ...]:
+        """What every registered chassis has answered last, of whichever owner.
+
+        A host that never had one, or whose chassis was deregistered, is not among them. Raises
+        :class:`FabricMissing` where the southbound database is not known.
+        """
+        ...
+
     def list_owned(self) -> Inventory:
         """Everything that carries the owner's mark, and what does not, from one moment."""
         ...
@@ -430,7 +457,7 @@ class Connect(Protocol):
     ) -> Fabric:
         """``nb`` and ``sb`` are OVSDB addresses, ``owner`` the mark of this installation's rows.
 
-        ``sb`` is only read, to learn on which chassis a port is.
+        ``sb`` is only read, to learn on which chassis a port is and what chassis answer.
         """
         ...
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from network.fabric.base import (
     Changes,
+    ChassisAnswer,
     Fabric,
     FabricError,
     FabricInUse,
@@ -34,12 +35,19 @@ Spec = VpcSpec | SubnetSpec | SegmentSpec | SecurityGroupSpec | PortSpec
 
 @dataclass
 class World:
-    """What a northbound database would hold, by owner; ``foreign`` maps (kind, id) to a table."""
+    """What a northbound database would hold, by owner; ``foreign`` maps (kind, id) to a table.
+
+    ``chassis`` has the number that each has answered last, by the host's name; those that are
+    ``deaf`` answer no more.
+    """
 
     things: dict[tuple[str, Kind, str], Spec] = field(default_factory=dict)
     foreign: dict[tuple[Kind, str], str] = field(default_factory=dict)
     plugged: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    question: int = 0
+    chassis: dict[str, int] = field(default_factory=dict)
+    deaf: set[str] = field(default_factory=set)
     #: Raised instead of doing the call, when set: a controller that is away.
     failure: FabricError | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -187,6 +195,22 @@ class FakeFabric:
                 return PortObservation(exists=False)
             host = self.world.plugged.get(name)
             return PortObservation(exists=True, up=host is not None, chassis=host)
+
+    @publishes
+    def ask_chassis(self) -> int:
+        """All that hear it answer at once."""
+        with self.world.lock:
+            self._begin("ask_chassis")
+            self.world.question += 1
+            for name in self.world.chassis.keys() - self.world.deaf:
+                self.world.chassis[name] = self.world.question
+            return self.world.question
+
+    def chassis_answers(self) -> tuple[ChassisAnswer, ...]:
+        """What the world says."""
+        with self.world.lock:
+            self._begin("chassis_answers")
+            return tuple(ChassisAnswer(*one) for one in sorted(self.world.chassis.items()))
 
     def list_owned(self) -> Inventory:
         """Everything of this owner, and the rest as foreign."""

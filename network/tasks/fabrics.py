@@ -24,13 +24,15 @@ connect: Connect = ovn.connect
 trace: Trace = tracing.trace
 
 _lock = threading.Lock()
-_open: dict[tuple[str, str], Fabric] = {}
+_open: dict[tuple[str, str, str], Fabric] = {}
 
 
-def fabric_of(region: Region) -> Fabric:
+def fabric_of(region: Region, *, chassis: bool = False) -> Fabric:
     """The region's fabric. Raises HostError where none is configured; opens nothing yet.
 
-    The region's id is the mark of its rows, so two regions may even share a database.
+    The region's id is the mark of its rows, so two regions may even share a database. With
+    ``chassis`` it knows the southbound database too, which is mirrored then: for the one process
+    that asks what chassis answer.
     """
     if not region.ovn_nb:
         raise HostError(
@@ -39,12 +41,16 @@ def fabric_of(region: Region) -> Fabric:
             remedy=_("If the problem persists, contact support."),
             detail=f"Set the address of the OVN northbound database of region {region.pk}.",
         )
-    key = (region.pk, region.ovn_nb)
+    sb = region.ovn_sb if chassis else ""
+    key = (region.pk, region.ovn_nb, sb)
     with _lock:
         if key not in _open:
-            _open[key] = connect(region.ovn_nb, owner=region.pk, timeout_s=TIMEOUT_S)
+            _open[key] = connect(region.ovn_nb, owner=region.pk, sb=sb or None, timeout_s=TIMEOUT_S)
         found = _open[key]
-        moved = [one for one in _open if one[0] == region.pk and one != key]
+        # Of the same region, of the same use, with another address.
+        moved = [
+            one for one in _open if one[0] == region.pk and bool(one[2]) == bool(sb) and one != key
+        ]
         left = [_open.pop(one) for one in moved]
     # The region's database is elsewhere now: nobody asks the former one again.
     for fabric in left:

@@ -32,6 +32,7 @@ class Lane(StrEnum):
     GUESTS = "guests"  # for guests, any of which may hang
     POOLS = "pools"  # for storage
     NETWORK = "network"  # for the fabric
+    WITNESSES = "witnesses"  # for the fabric and storage, to learn which hosts are alive
     ALARMS = "alarms"  # for the metrics store, to find what is wrong now
     METRICS = "metrics"  # for the metrics store, of which a backlog may take a while
 

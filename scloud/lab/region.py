@@ -27,6 +27,7 @@ from scloud.lab.shell import alive, daemon, kill_all, marked_processes, run, say
 FILES = Path(__file__).parent / "files"
 # What belongs on every host, in a lab or elsewhere.
 FORGET_UNSTARTED = project_root() / "compute/hypervisor/libvirt/forget-unstarted.sh"
+HEARTBEAT = project_root() / "compute/storage/heartbeat.sh"
 LIBVIRT_PORT = 16509
 # Where cgroups are: one directory per controller, or (version 2) one for all.
 CGROUP_DIRECTORIES = (
@@ -301,6 +302,8 @@ def _up_host(host: HostPlan, with_kvm: bool) -> None:
             "WITH_KVM": "1" if with_kvm else "0",
             "LAB_GROUP": host.netns,
             "FORGET_UNSTARTED": str(FORGET_UNSTARTED),
+            "HEARTBEAT": str(HEARTBEAT),
+            "SHARED_STORAGE": str(lab.storage),
             "SCLOUD_LAB": lab.name,
         },
     )

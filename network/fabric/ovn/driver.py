@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from network.fabric.base import (
     Changes,
+    ChassisAnswer,
     FabricInUse,
     FabricMissing,
     ForeignRow,
@@ -63,6 +64,7 @@ _WRITTEN: Final[Columns] = {
     "Port_Group": ("name", "ports", "acls", "external_ids"),
     "ACL": ("direction", "priority", "match", "action", "external_ids"),
     "QoS": ("direction", "priority", "match", "bandwidth", "external_ids"),
+    "NB_Global": ("nb_cfg",),
 }
 NB_COLUMNS: Final[Columns] = {
     table: (*columns, *(one for one in PLAIN.get(table, ()) if one not in columns))
@@ -71,6 +73,7 @@ NB_COLUMNS: Final[Columns] = {
 SB_COLUMNS: Final[Columns] = {
     "Port_Binding": ("logical_port", "chassis"),
     "Chassis": ("name", "hostname"),
+    "Chassis_Private": ("name", "chassis", "nb_cfg"),
 }
 #: What is looked at for foreign rows: the tables whose rows stand by themselves.
 _ROOT_TABLES: Final = ("Logical_Router", "Logical_Switch", "Port_Group", "DHCP_Options")
@@ -412,6 +415,34 @@ class OvnFabric:
                 if binding.chassis:
                     return str(binding.chassis[0].hostname or binding.chassis[0].name)
         return None
+
+    # Chassis ------------------------------------------------------------------------------------
+
+    @publishes
+    def ask_chassis(self) -> int:
+        """Raise ``nb_cfg``: each ovn-controller writes it into its own row once it has seen it."""
+
+        def work(_txn: Any) -> int:
+            for row in self._nb.tables["NB_Global"].rows.values():
+                # Somebody else may raise it too: no number is given twice.
+                row.verify("nb_cfg")
+                number = int(row.nb_cfg) + 1
+                row.nb_cfg = number
+                return number
+            raise FabricMissing("the northbound database has not been set up by northd yet")
+
+        return self._nb.transact(work)
+
+    def chassis_answers(self) -> tuple[ChassisAnswer, ...]:
+        """What ovn-controllers have written; a row without its chassis is of one that left."""
+        if self._sb is None:
+            raise FabricMissing("no address of the southbound database is known")
+        with self._sb.reading() as tables:
+            return tuple(
+                ChassisAnswer(str(row.chassis[0].hostname or row.name), int(row.nb_cfg))
+                for row in tables["Chassis_Private"].rows.values()
+                if row.chassis
+            )
 
     # Everything ---------------------------------------------------------------------------------
 

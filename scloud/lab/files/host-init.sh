@@ -3,6 +3,7 @@
 # private directories, a private /dev, then the daemons, each restarted when it dies.
 # Expects: HOST_STATE HOST_RUN HOST_NAME HOST_ADDRESS TUNNEL_ADDRESS OVN_SB WITH_KVM
 # LAB_GROUP PHYSICAL_NETWORK FORGET_UNSTARTED (a command to run before libvirtd)
+# HEARTBEAT (a command to run beside it) SHARED_STORAGE (its directory)
 set -eu
 
 mount --make-rprivate /
@@ -124,6 +125,7 @@ libvirt() {
     libvirtd --listen --timeout 0
 }
 supervise libvirtd libvirt &
+supervise heartbeat "$HEARTBEAT" "$SHARED_STORAGE" &
 
 rm -f "/etc/openvswitch/conf.db" /etc/openvswitch/.conf.db.~lock~
 ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema

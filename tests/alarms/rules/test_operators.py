@@ -39,6 +39,17 @@ POOL = CapacityFigures("fast", True, 0.5, None)
 
 # Of each condition: figures that meet it exactly, the same a little below, words, severity.
 CASES = {
+    Condition.HOST_SUSPECT: (
+        Figures(
+            NOW,
+            hosts=[
+                replace(HOST, unreachable_since=ago(900), suspect_since=ago(130), reason="No sign.")
+            ],
+        ),
+        Figures(NOW, hosts=[HOST]),
+        "Host h1 has given no sign of life for 2 min. No sign.",
+        Severity.CRITICAL,
+    ),
     Condition.HOST_SILENT: (
         Figures(NOW, hosts=[replace(HOST, unreachable_since=ago(120), measured_at=ago(900))]),
         Figures(NOW, hosts=[replace(HOST, unreachable_since=ago(119))]),

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -479,3 +480,26 @@ def test_a_full_medium_is_named_and_nothing_half_made_stays(
     (small_root / "filler").unlink()
     pool.create_volume("disk-1", size_gib=1, image_id="image-1")
     assert [one.volume_id for one in pool.list_volumes()] == ["disk-1"]
+
+
+def test_the_hosts_script_writes_what_is_read_and_nothing_else_is(
+    pool: DirectoryStorage, root: Path
+) -> None:
+    script = Path(helper.__file__).with_name("heartbeat.sh")
+    with subprocess.Popen([script, root], start_new_session=True) as writer:
+        try:
+            end = time.monotonic() + 10
+            while not (seen := pool.heartbeats()):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        finally:
+            os.killpg(writer.pid, signal.SIGKILL)
+    assert list(seen) == [socket.gethostname()]
+    folder = root / "heartbeats"
+    (folder / "long").write_text("x" * 500)
+    (folder / ".half").write_text("1")
+    (folder / "link").symlink_to("/etc/hostname")
+    (folder / "folder").mkdir()
+    (folder / "binary").write_bytes(b"\xff")
+    os.mkfifo(folder / "pipe")
+    assert pool.heartbeats() == {**seen, "long": "x" * 100}

@@ -33,6 +33,7 @@ class Pool:
     write: Callable[[str, int], None]
     holds: Callable[[str, int], bool]
     sources: Path
+    beat: Callable[[str, str], None]
 
     def image(self, image_id: str, byte: int, *, size_mib: int = 4) -> None:
         """An image whose first MiB is made of that byte."""
@@ -63,11 +64,18 @@ def _directory_pool(tmp_path: Path, *options: tuple[str, str]) -> Pool:
     def holds(volume_id: str, byte: int) -> bool:
         return "verification failed" not in qemu_io(volume_id, f"read -P {byte} 0 1M")
 
+    def beat(host: str, text: str) -> None:
+        folder = root / "heartbeats"
+        folder.mkdir(exist_ok=True)
+        (folder / f".{host}").write_text(text)
+        (folder / f".{host}").rename(folder / host)
+
     return Pool(
         storage,
         write=write,
         holds=holds,
         sources=tmp_path,
+        beat=beat,
     )
 
 
@@ -82,6 +90,7 @@ def _fake_pool(tmp_path: Path) -> Pool:
         write=lambda volume_id, byte: storage.write_content(volume_id, bytes([byte])),
         holds=holds,
         sources=tmp_path,
+        beat=storage.beats.__setitem__,
     )
 
 
@@ -309,3 +318,14 @@ def test_a_quiet_pool_has_nothing_to_sweep(pool: Pool) -> None:
     capacity = pool.storage.capacity()
     assert 0 < capacity.available_bytes <= capacity.total_bytes
     assert capacity.used_bytes >= 0
+
+
+# -- hosts -------------------------------------------------------------------------------------
+
+
+def test_hosts_leave_heartbeats(pool: Pool) -> None:
+    assert pool.storage.heartbeats() == {}
+    pool.beat("h1", "1")
+    pool.beat("h2.example", "1")
+    pool.beat("h1", "2")
+    assert pool.storage.heartbeats() == {"h1": "2", "h2.example": "1"}

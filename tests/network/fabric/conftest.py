@@ -177,6 +177,43 @@ def open_fabric(request: pytest.FixtureRequest) -> Iterator[Opener]:
         fabric.close()
 
 
+#: Registers a chassis by its host name, and lets it answer a number.
+Answer = Callable[[str, int], None]
+
+
+@pytest.fixture
+def answer(request: pytest.FixtureRequest, open_fabric: Opener) -> Answer:
+    """What a host's ovn-controller would write; the host of a new name is registered first."""
+    fabric = open_fabric("anybody")
+    if isinstance(fabric, fake.FakeFabric):
+        world = fabric.world
+
+        def in_memory(hostname: str, number: int) -> None:
+            world.deaf.add(hostname)
+            world.chassis[hostname] = number
+
+        return in_memory
+    servers: Databases = request.getfixturevalue("databases")
+    rows: dict[str, str] = {}
+
+    def sbctl(*args: str) -> str:
+        command = ["ovn-sbctl", f"--db={servers.sb}", *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def in_ovn(hostname: str, number: int) -> None:
+        if hostname not in rows:
+            name = f"id-of-{hostname}"
+            sbctl("chassis-add", name, "geneve", f"127.0.1.{len(rows) + 1}")
+            sbctl("set", "Chassis", name, f"hostname={hostname}")
+            chassis = sbctl("--bare", "--columns=_uuid", "find", "Chassis", f"name={name}")
+            rows[hostname] = sbctl(
+                "create", "Chassis_Private", f"name={name}", f"chassis={chassis}"
+            )
+        sbctl("set", "Chassis_Private", rows[hostname], f"nb_cfg={number}")
+
+    return in_ovn
+
+
 @pytest.fixture(scope="module")
 def fabric(lab: Lab) -> Iterator[Fabric]:
     facts = region.status(lab)["ovn"]

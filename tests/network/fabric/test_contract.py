@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -30,7 +31,7 @@ from network.fabric.base import (
     VpcSpec,
 )
 from scloud.lib.ids import new_id
-from tests.network.fabric.conftest import Opener
+from tests.network.fabric.conftest import Answer, Opener
 
 
 class Things:
@@ -337,6 +338,25 @@ def test_a_port_that_is_not_there_is_observed_as_such(fabric: Fabric, things: Th
     assert seen.exists
     assert not seen.up
     assert seen.chassis is None
+
+
+def test_chassis_answer_numbered_questions(fabric: Fabric, answer: Answer) -> None:
+    h1, h2 = new_id("h"), new_id("h")
+    answer(h1, 0)
+    answer(h2, 0)
+    first = fabric.ask_chassis()
+    second = fabric.ask_chassis()
+    assert second > first > 0
+    answer(h1, second)
+    answer(h2, first)
+
+    def answered() -> dict[str, int]:
+        return {one.hostname: one.number for one in fabric.chassis_answers()}
+
+    end = time.monotonic() + 5
+    while (seen := answered()).get(h1) != second or seen.get(h2) != first:
+        assert time.monotonic() < end, seen
+        time.sleep(0.02)
 
 
 def test_a_segment_carries_ports_too(fabric: Fabric, things: Things) -> None:

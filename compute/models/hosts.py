@@ -1,0 +1,59 @@
+"""What became of hosts, and what was seen of them."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from compute.models.platform import Host
+from compute.states.hosts import HostState, Witness
+
+LONGEST_REASON = 300
+
+
+class HostTransition(models.Model):
+    """One change of a host's state, with its reason."""
+
+    host = models.ForeignKey(
+        Host, models.CASCADE, verbose_name=_("host"), related_name="transitions"
+    )
+    old = models.CharField(_("from"), max_length=20, choices=HostState.choices)
+    new = models.CharField(_("to"), max_length=20, choices=HostState.choices)
+    reason = models.CharField(_("reason"), max_length=LONGEST_REASON, blank=True)
+    by = models.CharField(_("by"), max_length=320)
+    at = models.DateTimeField(_("at"))
+
+    class Meta:
+        verbose_name = _("change of a host's state")
+        verbose_name_plural = _("changes of hosts' states")
+        ordering = ["-at", "-id"]
+        indexes = [models.Index(fields=["host", "-at"], name="host_transition_host")]
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.get_old_display()} → {self.get_new_display()}"
+
+
+class HostSighting(models.Model):
+    """What one observer knows of a host by one witness.
+
+    An observer is a machine whose sweeper asks. ``watching_since`` is when it began to ask without
+    a break: what it did not hear before that tells nothing.
+    """
+
+    host = models.ForeignKey(Host, models.CASCADE, verbose_name=_("host"), related_name="sightings")
+    witness = models.CharField(_("witness"), max_length=10, choices=Witness.choices)
+    observer = models.CharField(_("observer"), max_length=100)
+    watching_since = models.DateTimeField(_("watching since"))
+    asked_at = models.DateTimeField(_("last asked"))
+    alive_at = models.DateTimeField(_("last answer"), null=True)
+
+    class Meta:
+        verbose_name = _("sighting of a host")
+        verbose_name_plural = _("sightings of hosts")
+        ordering = ["host", "witness", "observer"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["host", "witness", "observer"], name="one_sighting_per_observer"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.get_witness_display()} ({self.observer})"
