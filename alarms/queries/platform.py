@@ -25,11 +25,12 @@ from alarms.models import Collector, Contact, HostCollection, Webhook
 from alarms.queries.capacity import Outlook
 from alarms.queries.engine import metrics_store
 from alarms.queries.metrics import FRESH
-from alarms.rules.operators import CapacityFigures, Figures, HostFigures
+from alarms.rules.operators import CapacityFigures, Figures, HostFigures, PoolFigures
 from alarms.store.base import PLATFORM, Latest, StoreError
-from compute.models import VM, Disk, Drift, Host
+from compute.models import VM, Disk, Drift, Host, StoragePool
 from compute.states.disks import DiskStatus
 from compute.states.hosts import HostState
+from compute.states.pools import PoolState
 from compute.states.vms import VmStatus
 from network.models import NetworkDrift
 from scloud.jobs import health, workers
@@ -40,6 +41,8 @@ from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 
 said = Said(logging.getLogger(__name__))
+
+_USABLE: Final = (PoolState.UNKNOWN, PoolState.AVAILABLE)
 
 RECENTLY: Final = timedelta(hours=1)
 #: A host is measured late when so many rounds are missing.
@@ -315,6 +318,14 @@ def figures(now: datetime, outlooks: Sequence[Outlook]) -> Figures:
                 host.state_reason,
             )
             for host in Host.objects.order_by("name")
+        ],
+        pools=[
+            PoolFigures(
+                pool.pk,
+                None if pool.state in _USABLE else pool.state_since,
+                pool.last_error,
+            )
+            for pool in StoragePool.objects.order_by("pk")
         ],
         capacities=[
             CapacityFigures(

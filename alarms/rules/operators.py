@@ -31,6 +31,7 @@ class Condition(StrEnum):
     HOST_SILENT = "host_silent"
     HOST_NOT_MEASURED = "host_not_measured"
     PROCESS_SILENT = "process_silent"
+    POOL_UNUSABLE = "pool_unusable"
     POOL_NEARLY_FULL = "pool_nearly_full"
     CAPACITY_ENDS_SOON = "capacity_ends_soon"
     JOBS_BACKLOG = "jobs_backlog"
@@ -49,6 +50,9 @@ WORDS: Final[Mapping[Condition, str | Promise]] = {
         "The newest measurement of host %(name)s is %(minutes)d min old."
     ),
     Condition.PROCESS_SILENT: _("The %(name)s was last seen %(minutes)d min ago."),
+    Condition.POOL_UNUSABLE: _(
+        "Storage pool %(name)s has not been usable for %(minutes)d min: %(reason)s"
+    ),
     Condition.POOL_NEARLY_FULL: _("Storage pool %(name)s is %(percent)d %% full."),
     Condition.CAPACITY_ENDS_SOON: _("%(name)s will be full on %(date)s if it grows as before."),
     Condition.JOBS_BACKLOG: _(
@@ -69,6 +73,7 @@ TITLES: Final[Mapping[Condition, str | Promise]] = {
     Condition.HOST_SILENT: _("Host silent"),
     Condition.HOST_NOT_MEASURED: _("Host not measured"),
     Condition.PROCESS_SILENT: _("Process silent"),
+    Condition.POOL_UNUSABLE: _("Storage pool not usable"),
     Condition.POOL_NEARLY_FULL: _("Storage pool nearly full"),
     Condition.CAPACITY_ENDS_SOON: _("Capacity ends soon"),
     Condition.JOBS_BACKLOG: _("Jobs wait for a worker"),
@@ -179,6 +184,15 @@ class HostFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolFigures:
+    """``unusable_since`` is None for a pool that can be read and written."""
+
+    name: str
+    unusable_since: datetime | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CapacityFigures:
     """A pool, or the vCPUs or memory of a cluster; ``name`` says which, for people."""
 
@@ -194,6 +208,7 @@ class Figures:
 
     now: datetime
     hosts: Sequence[HostFigures] = ()
+    pools: Sequence[PoolFigures] = ()
     capacities: Sequence[CapacityFigures] = ()
     processes: Sequence[tuple[str, datetime | None]] = ()
     jobs_due: int = 0
@@ -225,6 +240,7 @@ def findings(figures: Figures, thresholds: Thresholds) -> list[Finding]:
     found = [
         *_hosts(figures, thresholds),
         *_processes(figures, thresholds),
+        *_pools(figures),
         *_capacities(figures, thresholds),
         *_jobs(figures, thresholds),
         *_books(figures),
@@ -272,6 +288,20 @@ def _processes(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
         if silent_s is not None and silent_s >= limits.process_silent_s:
             yield _finding(
                 Condition.PROCESS_SILENT, Severity.CRITICAL, name, minutes=silent_s // 60
+            )
+
+
+def _pools(figures: Figures) -> Iterator[Finding]:
+    # Seen once a minute, so that it has lasted when it is seen again: no threshold.
+    for pool in figures.pools:
+        since_s = _age_s(figures.now, pool.unusable_since)
+        if since_s is not None:
+            yield _finding(
+                Condition.POOL_UNUSABLE,
+                Severity.CRITICAL,
+                pool.name,
+                minutes=since_s // 60,
+                reason=pool.reason,
             )
 
 

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from compute.actions import hosts as platform
+from compute.actions import pools
 from compute.hosts import capacity
 from compute.models import (
     Cluster,
@@ -28,6 +29,7 @@ from compute.models import (
     StoragePool,
 )
 from compute.states.hosts import HostState
+from compute.states.pools import PoolState
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import (
     Button,
@@ -230,8 +232,21 @@ class HostTransitionAdmin(ReadOnlyAdmin):
     search_fields = ("host__name", "reason", "by")
 
 
+def _adopt(actor: Actor, pool: StoragePool) -> str:
+    pools.adopt_pool(actor=actor, pool=pool)
+    return _("%(name)s is marked when it is used next, within a minute.") % {"name": pool.pk}
+
+
+def _needs_adoption(pool: StoragePool) -> str:
+    if pool.state in (PoolState.GONE, PoolState.WRONG):
+        return ""
+    return _("Only possible while the pool is: %(states)s.") % {
+        "states": f"{PoolState.GONE.label}, {PoolState.WRONG.label}"
+    }
+
+
 @admin.register(StoragePool)
-class StoragePoolAdmin(ModelAdmin):
+class StoragePoolAdmin(ButtonAdmin):
     """Where volumes and images lie."""
 
     list_display = (
@@ -240,14 +255,43 @@ class StoragePoolAdmin(ModelAdmin):
         "kind",
         "location",
         "snapshots",
+        "state",
         "used",
         "observed_at",
-        "last_error",
+        "trouble",
     )
-    list_filter = ("region", "kind")
+    list_filter = ("region", "kind", "state")
     list_select_related = ("region",)
     search_fields = ("id", "location")
-    readonly_fields = ("total_bytes", "available_bytes", "observed_at", "last_error")
+    readonly_fields = (
+        "state",
+        "state_since",
+        "last_error",
+        "total_bytes",
+        "available_bytes",
+        "observed_at",
+        "adopting",
+    )
+    buttons = (
+        Button(
+            "adopt",
+            gettext_lazy("Mark anew"),
+            _adopt,
+            _needs_adoption,
+            confirm=gettext_lazy(
+                "What lies at the location is taken for this pool from now on. Make sure that the "
+                "right storage is mounted there on all workers and hosts: volumes that are not "
+                "there are reported as missing."
+            ),
+        ),
+    )
+
+    @admin.display(description=gettext_lazy("Problem"))
+    def trouble(self, pool: StoragePool) -> str:
+        """Since when it cannot be used, and why."""
+        if pool.state_since is None or not pool.last_error:
+            return pool.last_error
+        return f"{pool.state_since:%Y-%m-%d %H:%M} {pool.last_error}"
 
     @admin.display(description=gettext_lazy("Used"))
     def used(self, pool: StoragePool) -> SafeString | str:

@@ -104,9 +104,12 @@ def seed_platform(
                 "offloads": False,
             },
         )
+    place = {"region": region, "kind": pool_kind, "location": facts["storage"]["path"]}
     pool, _ = StoragePool.objects.update_or_create(
         id="main",
-        defaults={"region": region, "kind": pool_kind, "location": facts["storage"]["path"]},
+        defaults=place,
+        # The directory may have been an earlier installation's.
+        create_defaults={**place, "adopting": True},
     )
     ssd, _ = DiskType.objects.get_or_create(
         id="ssd",

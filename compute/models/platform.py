@@ -9,6 +9,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from compute.states.hosts import HostState
+from compute.states.pools import PoolState
 from scloud.lib import libvirt_uris as uris
 from scloud.lib.ids import new_id
 from scloud.resources.models import Region, slug_validator
@@ -224,6 +225,28 @@ class StoragePool(models.Model):
         db_default="inside",
         help_text=_("Choose overlays only when no worker of an earlier release runs any more."),
     )
+    # Of the token in the file that says which pool a directory is; empty until it is first used.
+    marker = models.CharField(
+        _("digest of its marker"),
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+    )
+    # An administrator has said that what lies there is this pool: it is marked anew.
+    adopting = models.BooleanField(
+        _("to be marked anew"), default=False, db_default=False, editable=False
+    )
+    state = models.CharField(
+        _("state"),
+        max_length=12,
+        choices=PoolState.choices,
+        default=PoolState.UNKNOWN,
+        db_default=PoolState.UNKNOWN,
+        editable=False,
+    )
+    state_since = models.DateTimeField(_("in this state since"), null=True, editable=False)
     total_bytes = models.BigIntegerField(_("size (bytes)"), default=0, editable=False)
     available_bytes = models.BigIntegerField(_("available (bytes)"), default=0, editable=False)
     observed_at = models.DateTimeField(_("last observed"), null=True, editable=False)

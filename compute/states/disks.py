@@ -16,6 +16,10 @@ class DiskStatus(models.TextChoices):
     DESTROYED = "destroyed", _("Destroyed")
 
 
+#: A disk in one of these has a volume.
+KEPT = (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
+
+
 class DiskTask(models.TextChoices):
     CREATING = "creating", _("Creating")
     ATTACHING = "attaching", _("Attaching")

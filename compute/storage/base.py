@@ -7,6 +7,10 @@ Contract of every method of `Storage`:
   Deleting what does not exist succeeds. Ids are chosen by the caller and never reused.
 * **Nothing half-done is visible.** A volume or image exists completely or not at all: a killed
   call leaves at most a temporary object that no list shows and that `sweep_temporary` removes.
+* **The right pool or none.** A pool has a marker: a file with a random token, whose digest is in
+  `StorageRef.marker`. Without it a directory is somebody else's, or not mounted: no method reads
+  that as "empty" or writes there (`StorageUnavailable`, `StorageForeign`). The pool is looked at
+  before each call, and again where something was not found.
 * **Bounded in time.** A call that exceeds its bound raises `StorageTimeout`; its helper process
   is dead by then.
 * **Errors** are `StorageError`s with a stable `code`, a `message` for operators and
@@ -50,11 +54,43 @@ class StorageUnavailable(StorageError):
     retryable = True
 
 
+class StorageForeign(StorageUnavailable):
+    """What lies at the pool's location is another pool, or says so of itself."""
+
+    code = "storage_foreign"
+
+
+class StorageStale(StorageUnavailable):
+    """The pool's server does not know its files any more (ESTALE): it has to be mounted anew."""
+
+    code = "storage_stale"
+
+
+class StorageReadOnly(StorageError):
+    """The pool can be read and not written."""
+
+    code = "storage_read_only"
+    retryable = True
+
+
+class StorageFaulty(StorageError):
+    """The medium of the pool could not read or write (EIO)."""
+
+    code = "storage_io_error"
+    retryable = True
+
+
 class StorageTimeout(StorageError):
     """The call exceeded its time bound and was stopped."""
 
     code = "storage_timeout"
     retryable = True
+
+
+class StorageHanging(StorageTimeout):
+    """The pool's file system does not answer at all."""
+
+    code = "storage_hanging"
 
 
 class StorageFull(StorageError):
@@ -167,6 +203,7 @@ class PoolCapacity:
 
     total_bytes: int
     available_bytes: int
+    read_only: bool = False
 
     @property
     def used_bytes(self) -> int:
@@ -228,12 +265,16 @@ class StorageRef:
 
     `dir`: a directory path that every host sees under the same name. `fake`: any word.
     `options` are backend settings (never secrets in clear): ``("snapshots", "overlays")`` for a
-    `dir` whose new snapshots are overlays.
+    `dir` whose new snapshots are overlays. `pool_id` is the platform's name of the pool. `marker`
+    is the SHA-256 digest of the token in its marker, in hex; empty while none was written, and
+    nothing is compared then.
     """
 
     kind: Literal["dir", "fake"]
     location: str
     options: tuple[tuple[str, str], ...] = ()
+    pool_id: str = ""
+    marker: str = ""
 
 
 @runtime_checkable
@@ -260,6 +301,23 @@ class Storage(Protocol):
 
     def capacity(self) -> PoolCapacity:
         """Total and free space of the pool. Raises `StorageUnavailable` if it is not there."""
+        ...
+
+    def mark(self, token: str, *, replace: bool = False) -> None:
+        """Lay ready a marker with the token, for a pool that has none yet.
+
+        It holds from the first call on whose `StorageRef.marker` is the token's digest; until then
+        nothing has changed. With `replace` it takes the place of another one, else that is
+        `StorageForeign`.
+        """
+        ...
+
+    def try_write(self) -> None:
+        """Write a little, bring it to the medium and remove it.
+
+        Raises what keeps the pool from being written: `StorageReadOnly`, `StorageFull`,
+        `StorageFaulty`.
+        """
         ...
 
     # -- images ------------------------------------------------------------------------------

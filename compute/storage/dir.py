@@ -5,6 +5,7 @@
     overlays/<volume>/      the other files of one with snapshots; see `compute.storage.overlays`
     seeds/<vm>.iso          NoCloud seed
     work/<call>/            what a running call is making; locked by it
+    pool.json               which pool it is; see `compute.storage.marker`
 
 Whatever is made is made in `work/` and renamed when it is complete and on the medium. A call's
 folder holds a lock that ends with its process, so the sweep knows what nobody works on any more.
@@ -15,6 +16,7 @@ before, QEMU keeps them inside the volume's first file.
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -23,11 +25,12 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
-from compute.storage import helper, probe
+from compute.storage import helper, marker, probe
 from compute.storage.base import (
     GIB,
     DiskSource,
@@ -42,7 +45,6 @@ from compute.storage.base import (
     ShrinkRefused,
     SnapshotInfo,
     SnapshotMissing,
-    StorageUnavailable,
     VolumeDamaged,
     VolumeInfo,
     VolumeMissing,
@@ -51,10 +53,12 @@ from compute.storage.files import (
     checked,
     header_of,
     locked,
+    named_errors,
     publish,
-    space,
+    sync_file,
     sync_folder,
 )
+from compute.storage.lookout import lookout
 from compute.storage.overlays import VolumeFiles, names_of
 from compute.storage.sandbox import Seen
 from scloud.lib import lease
@@ -69,14 +73,43 @@ HEARTBEATS = "heartbeats"
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _BEAT_BYTES = 100
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _looked(
+    method: Callable[Concatenate["DirectoryStorage", P], R],
+) -> Callable[Concatenate["DirectoryStorage", P], R]:
+    """Make a call of the port one that is never made on another directory than the pool's.
+
+    What its medium says has a name. What was not found is not missing when the pool itself is gone
+    by now.
+    """
+
+    @functools.wraps(method)
+    def called(self: "DirectoryStorage", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self._ready()
+        try:
+            with named_errors():
+                return method(self, *args, **kwargs)
+        except (FileNotFoundError, ImageMissing, SnapshotMissing, VolumeDamaged, VolumeMissing):
+            self._look()
+            raise
+
+    return called
+
 
 class DirectoryStorage:
     """See the module's docstring."""
 
     snapshots_need_hypervisor = True
 
-    def __init__(self, root: Path, *, overlays: bool = False) -> None:
+    def __init__(
+        self, root: Path, *, overlays: bool = False, pool_id: str = "", marker: str = ""
+    ) -> None:
         self._overlays = overlays
+        self._pool_id = pool_id
+        self._marker = marker
         self._root = root
         self._images = root / "images"
         self._volumes = root / "volumes"
@@ -85,13 +118,19 @@ class DirectoryStorage:
 
     # -- paths and helpers -------------------------------------------------------------------
 
-    def _ready(self) -> None:
-        """Make the folders; the pool's own directory must be there (it may be a mount)."""
-        if not self._root.is_dir():
-            raise StorageUnavailable("The storage directory is not there.")
-        with space():
+    def _look(self) -> marker.Look:
+        """Look at the pool, in a process that may hang where it is one of the platform's."""
+        if self._pool_id:
+            return lookout(self._root).look(self._marker)
+        return marker.look(self._root, self._marker)
+
+    def _ready(self) -> marker.Look:
+        """Look at the pool and make the folders; its own directory must be there already."""
+        seen = self._look()
+        with named_errors():
             for folder in (self._images, self._volumes, self._seeds, self._work):
                 folder.mkdir(mode=0o755, exist_ok=True)
+        return seen
 
     def _image(self, image_id: str) -> Path:
         return self._images / f"{checked(image_id)}.qcow2"
@@ -116,7 +155,7 @@ class DirectoryStorage:
     def _workspace(self, what: str) -> Iterator[Path]:
         """A folder for one call, locked while the call lives, gone when it ends."""
         self._ready()
-        with space():
+        with named_errors():
             folder = Path(tempfile.mkdtemp(prefix=f"{what}.", dir=self._work))
         try:
             with (folder / "lock").open("wb") as lock:
@@ -139,12 +178,24 @@ class DirectoryStorage:
             yield
 
     def capacity(self) -> PoolCapacity:
-        self._ready()
-        facts = os.statvfs(self._root)
+        seen = self._ready()
         return PoolCapacity(
-            total_bytes=facts.f_blocks * facts.f_frsize,
-            available_bytes=facts.f_bavail * facts.f_frsize,
+            total_bytes=seen.total_bytes,
+            available_bytes=seen.available_bytes,
+            read_only=seen.read_only,
         )
+
+    @publishes
+    def mark(self, token: str, *, replace: bool = False) -> None:
+        self._look()
+        marker.lay_ready(self._root, self._pool_id, token, replace=replace)
+
+    @_looked
+    def try_write(self) -> None:
+        with self._workspace("try") as folder:
+            written = folder / "written"
+            written.write_bytes(os.urandom(_CHUNK_BYTES // 1024))
+            sync_file(written)
 
     # -- images ------------------------------------------------------------------------------
 
@@ -152,6 +203,7 @@ class DirectoryStorage:
         return probe.probe(path, max_virtual_gib=max_virtual_gib)
 
     @publishes
+    @_looked
     def import_image(
         self,
         image_id: str,
@@ -172,6 +224,7 @@ class DirectoryStorage:
             return self._publish_image(image_id, made, folder)
 
     @publishes
+    @_looked
     def image_from_volume(
         self, image_id: str, volume_id: str, *, snapshot: str | None = None
     ) -> ImageInfo:
@@ -197,35 +250,40 @@ class DirectoryStorage:
             sha256=_sha256(made),
         )
         facts = folder / "image.json"
-        with space():
+        with named_errors():
             facts.write_text(json.dumps(asdict(info)))
         made.chmod(0o444)
         publish(facts, self._image_facts(image_id))
         publish(made, self._image(image_id))
         return info
 
+    @_looked
     def image_info(self, image_id: str) -> ImageInfo:
-        self._ready()
+        return self._image_info(image_id)
+
+    def _image_info(self, image_id: str) -> ImageInfo:
         if not self._image(image_id).exists():
             raise ImageMissing(f"The storage has no image {image_id}.")
         return ImageInfo(**json.loads(self._image_facts(image_id).read_text()))
 
+    @_looked
     def list_images(self) -> tuple[ImageInfo, ...]:
-        self._ready()
         names = sorted(path.stem for path in self._images.glob("*.qcow2"))
         found = []
         for name in names:
             with contextlib.suppress(ImageMissing, FileNotFoundError):  # deleted meanwhile
-                found.append(self.image_info(name))
+                found.append(self._image_info(name))
+        self._look()
         return tuple(found)
 
+    @_looked
     def export_image(self, image_id: str) -> Path:
         self.image_info(image_id)
         return self._image(image_id)
 
     @publishes
+    @_looked
     def delete_image(self, image_id: str) -> None:
-        self._ready()
         with self._image_lock(exclusive=True):
             users = sum(image_id in self._images_under(one) for one in names_of(self._root))
             if users:
@@ -244,8 +302,8 @@ class DirectoryStorage:
     # -- volumes -----------------------------------------------------------------------------
 
     @publishes
+    @_looked
     def create_volume(self, volume_id: str, *, size_gib: int, image_id: str | None = None) -> None:
-        self._ready()
         if self._files(volume_id).exists():
             if self.volume_info(volume_id).size_bytes < size_gib * GIB:
                 self.resize_volume(volume_id, size_gib=size_gib)
@@ -253,8 +311,8 @@ class DirectoryStorage:
         self._make_volume(volume_id, size_gib=size_gib, image_id=image_id)
 
     @publishes
+    @_looked
     def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
-        self._ready()
         volume = self._files(volume_id)
         with contextlib.suppress(VolumeMissing):
             volume.require_idle(volume.branched())
@@ -283,10 +341,12 @@ class DirectoryStorage:
                 volume.trust()
 
     @publishes
+    @_looked
     def clone_volume(self, volume_id: str, *, source_volume_id: str) -> None:
         self._copy_to_new_volume(volume_id, source_volume_id, snapshot=None)
 
     @publishes
+    @_looked
     def volume_from_snapshot(self, volume_id: str, *, source_volume_id: str, snapshot: str) -> None:
         self._copy_to_new_volume(volume_id, source_volume_id, snapshot=snapshot)
 
@@ -337,7 +397,7 @@ class DirectoryStorage:
         options = [] if snapshot is None else ["-U", "-l", f"snapshot.name={snapshot}"]
         argv = ["qemu-img", "convert", "-q", "-f", source_format, "-O", "qcow2", *options]
         # The helper may fill the file but not make one.
-        with space():
+        with named_errors():
             target.touch(mode=0o600)
         made = Seen(target, "/made", writable=True)
         helper.run(
@@ -351,6 +411,7 @@ class DirectoryStorage:
         )
 
     @publishes
+    @_looked
     def resize_volume(self, volume_id: str, *, size_gib: int) -> None:
         info = self.volume_info(volume_id)
         wanted = size_gib * GIB
@@ -363,14 +424,17 @@ class DirectoryStorage:
             volume.resize(volume.tree(), wanted)
 
     @publishes
+    @_looked
     def delete_volume(self, volume_id: str) -> None:
-        self._ready()
         self._files(volume_id).delete()
         self._volume_size(volume_id).unlink(missing_ok=True)
         self._forget_workspaces(f"volume-{volume_id}")
 
+    @_looked
     def volume_info(self, volume_id: str) -> VolumeInfo:
-        self._ready()
+        return self._volume_info(volume_id)
+
+    def _volume_info(self, volume_id: str) -> VolumeInfo:
         tree, size_bytes, stored_bytes = self._files(volume_id).facts()
         return VolumeInfo(
             volume_id=volume_id,
@@ -379,18 +443,21 @@ class DirectoryStorage:
             image_id=tree.image_of(tree.active),
         )
 
+    @_looked
     def list_volumes(self) -> tuple[VolumeInfo, ...]:
-        self._ready()
         found = []
         for name in sorted(names_of(self._root)):
             try:
-                found.append(self.volume_info(name))
+                found.append(self._volume_info(name))
             except VolumeDamaged:
                 found.append(VolumeInfo(name, size_bytes=0, stored_bytes=0, image_id=None))
             except VolumeMissing:
                 continue  # deleted since the folder was read
+        # Nothing is there any more either when the medium was taken away meanwhile.
+        self._look()
         return tuple(found)
 
+    @_looked
     def disk_source(self, volume_id: str) -> DiskSource:
         volume = self._files(volume_id)
         try:
@@ -401,22 +468,24 @@ class DirectoryStorage:
         return FileSource(path=str(path), format="qcow2")
 
     @publishes
+    @_looked
     def prepare_volume(self, volume_id: str) -> None:
-        self._ready()
         volume = self._files(volume_id)
         volume.facts()
         volume.prepare()
 
     @publishes
+    @_looked
     def tidy_volume(self, volume_id: str) -> bool:
-        self._ready()
         volume = self._files(volume_id)
         volume.facts()
         return volume.tidy()
 
+    @_looked
     def is_tidy(self, volume_id: str) -> bool:
         return self._files(volume_id).is_tidy()
 
+    @_looked
     def next_merge(self, volume_id: str) -> Merging | None:
         volume = self._files(volume_id)
         step = volume.mergeable()
@@ -426,6 +495,7 @@ class DirectoryStorage:
         return Merging(child=child, into=into)
 
     @publishes
+    @_looked
     def end_merge(self, volume_id: str, merging: Merging) -> None:
         volume = self._files(volume_id)
         step = volume.mergeable()
@@ -441,12 +511,14 @@ class DirectoryStorage:
 
     # -- snapshots of volumes ------------------------------------------------------------------
 
+    @_looked
     def uses_overlays(self, volume_id: str) -> bool:
         with contextlib.suppress(VolumeMissing):
             return self._overlays or self._files(volume_id).branched() is not None
         return self._overlays
 
     @publishes
+    @_looked
     def create_snapshot(self, volume_id: str, name: str) -> None:
         self._require_idle(volume_id)
         if self.uses_overlays(volume_id):
@@ -455,12 +527,13 @@ class DirectoryStorage:
             self._snapshot("-c", volume_id, name)
 
     @publishes
+    @_looked
     def stage_snapshot(self, volume_id: str, name: str) -> DiskSource:
-        self._ready()
         self._files(volume_id).snapshot(checked(name), live=True)
         return self.disk_source(volume_id)
 
     @publishes
+    @_looked
     def delete_snapshot(self, volume_id: str, name: str) -> None:
         with contextlib.suppress(VolumeMissing):
             if self.uses_overlays(volume_id):
@@ -471,6 +544,7 @@ class DirectoryStorage:
                 self._snapshot("-d", volume_id, name)
 
     @publishes
+    @_looked
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
         self._require_idle(volume_id)
         self._require_snapshot(volume_id, name)
@@ -516,8 +590,8 @@ class DirectoryStorage:
             volume.resize(volume.tree(), wanted)
         size.unlink(missing_ok=True)
 
+    @_looked
     def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:
-        self._ready()
         kept = sorted(self._files(volume_id).tree().snapshots, key=lambda one: one.created_at)
         return tuple(SnapshotInfo(one.name, one.size_bytes, one.created_at) for one in kept)
 
@@ -535,6 +609,7 @@ class DirectoryStorage:
     # -- seeds ---------------------------------------------------------------------------------
 
     @publishes
+    @_looked
     def write_seed(self, vm_id: str, files: Mapping[str, str]) -> DiskSource:
         for name in files:
             if not _SEED_FILE.fullmatch(name):
@@ -542,7 +617,7 @@ class DirectoryStorage:
         place = self._seed(vm_id)
         with self._workspace(f"seed-{vm_id}") as folder:
             content, made = folder / "content", folder / "seed.iso"
-            with space():
+            with named_errors():
                 content.mkdir(mode=0o700)
                 for name, text in files.items():
                     (content / name).write_text(text)
@@ -566,15 +641,15 @@ class DirectoryStorage:
         return FileSource(path=str(place), format="raw")
 
     @publishes
+    @_looked
     def delete_seed(self, vm_id: str) -> None:
-        self._ready()
         self._seed(vm_id).unlink(missing_ok=True)
         self._forget_workspaces(f"seed-{vm_id}")
 
     # -- hosts ---------------------------------------------------------------------------------
 
+    @_looked
     def heartbeats(self) -> Mapping[str, str]:
-        self._ready()
         found: dict[str, str] = {}
         folder = self._root / HEARTBEATS
         # The folder is made by the first host that writes; a file may be replaced meanwhile.
@@ -592,8 +667,8 @@ class DirectoryStorage:
 
     # -- housekeeping ----------------------------------------------------------------------------
 
+    @_looked
     def sweep_temporary(self, *, older_than_s: float = 3600.0) -> tuple[str, ...]:
-        self._ready()
         removed = []
         for folder in sorted(self._work.iterdir()):
             if _abandoned(folder, older_than_s):

@@ -31,13 +31,17 @@ from compute.storage.base import (
     ShrinkRefused,
     SnapshotInfo,
     SnapshotMissing,
+    StorageForeign,
     StorageFull,
+    StorageHanging,
+    StorageReadOnly,
     StorageRef,
     StorageUnavailable,
     VolumeBusy,
     VolumeInfo,
     VolumeMissing,
 )
+from compute.storage.marker import digest_of
 from scloud.lib.lease import publishes
 
 _PREFIX = "/fake-storage"
@@ -51,6 +55,8 @@ class StorageFaults:
 
     unavailable: bool = False
     full: bool = False
+    read_only: bool = False
+    hanging: bool = False
     slow_s: float = 0.0
     fail_next: dict[str, Exception] = field(default_factory=dict)
 
@@ -116,6 +122,10 @@ class FakeStorage:
         self.images: dict[str, _Image] = {}
         self.seeds: dict[str, dict[str, str]] = {}
         self.beats: dict[str, str] = {}
+        # Digests: of the marker that is there, of those laid ready, of the one that is asked for.
+        self.marker = ""
+        self.ready: set[str] = set()
+        self.expected = ""
         self._total_bytes = total_gib * GIB
         self._folder: Path | None = None
         self._lock = threading.RLock()
@@ -125,20 +135,47 @@ class FakeStorage:
         """One call of the port: faults first, then alone."""
         if self.faults.slow_s:
             time.sleep(self.faults.slow_s)
+        if self.faults.hanging:
+            raise StorageHanging("The storage's file system does not answer.")
         if self.faults.unavailable:
             raise StorageUnavailable("The storage directory is not there.")
+        self._require_marker()
         if (error := self.faults.fail_next.pop(name, None)) is not None:
             raise error
         if writes and self.faults.full:
             raise StorageFull("The storage pool is full.")
+        if writes and self.faults.read_only:
+            raise StorageReadOnly("The storage pool is read-only.")
         with self._lock:
             yield
+
+    def _require_marker(self) -> None:
+        if not self.expected:
+            return
+        if self.expected in self.ready:
+            self.marker = self.expected
+            self.ready.clear()
+        if not self.marker:
+            raise StorageUnavailable("The storage directory has no marker: is it mounted?")
+        if self.marker != self.expected:
+            raise StorageForeign("The storage directory is another pool.")
 
     def capacity(self) -> PoolCapacity:
         with self._call("capacity"):
             used = sum(len(volume.content) for volume in self.volumes.values())
             free = 0 if self.faults.full else self._total_bytes - used
-            return PoolCapacity(total_bytes=self._total_bytes, available_bytes=free)
+            return PoolCapacity(self._total_bytes, free, read_only=self.faults.read_only)
+
+    @publishes
+    def mark(self, token: str, *, replace: bool = False) -> None:
+        with self._call("mark"):
+            if self.marker and not replace:
+                raise StorageForeign("The directory is marked already.")
+            self.ready.add(digest_of(token))
+
+    def try_write(self) -> None:
+        with self._call("try_write", writes=True):
+            return
 
     # -- for tests ---------------------------------------------------------------------------
 
@@ -450,6 +487,7 @@ def open_fake_storage(ref: StorageRef) -> FakeStorage:
         overlays = ("snapshots", "overlays") in ref.options
         pool = _pools.setdefault(ref.location, FakeStorage(ref.location))
         pool.overlays = pool.overlays or overlays
+        pool.expected = ref.marker
         return pool
 
 

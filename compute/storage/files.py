@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compute.storage import qcow2
-from compute.storage.base import StorageFull, StorageTimeout
+from compute.storage.base import (
+    StorageError,
+    StorageFaulty,
+    StorageFull,
+    StorageReadOnly,
+    StorageStale,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from scloud.lib import lease
 
 LOCK_TIMEOUT_S = 30.0
@@ -55,7 +63,7 @@ def publish(made: Path, place: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Bring a file's content to the medium."""
-    with space(), path.open("rb") as file:
+    with named_errors(), path.open("rb") as file:
         os.fsync(file.fileno())
 
 
@@ -68,15 +76,29 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+_NAMES: dict[int, tuple[type[StorageError], str]] = {
+    errno.ENOSPC: (StorageFull, "The storage pool is full."),
+    errno.EDQUOT: (StorageFull, "The storage pool is full."),
+    errno.EROFS: (StorageReadOnly, "The storage pool is read-only."),
+    errno.EIO: (StorageFaulty, "The storage pool's medium reports an error."),
+    errno.ESTALE: (StorageStale, "The storage pool has to be mounted anew (stale file handle)."),
+    # A server that went away: NFS mounted "soft", file systems in user space.
+    errno.ETIMEDOUT: (StorageUnavailable, "The storage pool's server does not answer."),
+    errno.EHOSTDOWN: (StorageUnavailable, "The storage pool's server does not answer."),
+    errno.ENOTCONN: (StorageUnavailable, "The storage pool's server is not connected."),
+}
+
+
 @contextlib.contextmanager
-def space() -> Iterator[None]:
-    """A full medium has a name of its own."""
+def named_errors() -> Iterator[None]:
+    """What a medium says has names of its own: full, read-only, stale, out of order, away."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The storage pool is full.") from error
-        raise
+        if error.errno not in _NAMES:
+            raise
+        kind, words = _NAMES[error.errno]
+        raise kind(words) from error
 
 
 # -- locks ---------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from compute.storage.base import (
     ImageRefused,
     StorageError,
     StorageFull,
+    StorageReadOnly,
+    StorageStale,
     StorageTimeout,
     VolumeBusy,
 )
@@ -67,7 +69,8 @@ def run(
 
     With ``files`` it is shut in (see :mod:`compute.storage.sandbox`) and sees nothing else; so must
     run whatever opens what a tenant made. ``accept`` are the exit codes of a success. Raises
-    SandboxMissing, StorageTimeout, StorageFull, VolumeBusy, HelperFailed.
+    SandboxMissing, StorageTimeout, StorageFull, StorageReadOnly, StorageStale, VolumeBusy,
+    HelperFailed.
 
     The death signal matters: a helper that outlives a killed worker would write into files that
     another worker believes to own. For the same reason one that is ended here has ended, with all
@@ -114,6 +117,10 @@ def run(
         raise sandbox.SandboxMissing(text.removeprefix("bwrap: ")[:200])
     if "No space left on device" in text or "Disk quota exceeded" in text:
         raise StorageFull("The storage pool is full.")
+    if "Read-only file system" in text:
+        raise StorageReadOnly("The storage pool is read-only.")
+    if "Stale file handle" in text:
+        raise StorageStale("The storage pool has to be mounted anew (stale file handle).")
     if "lock" in text and "Failed to get" in text:
         raise VolumeBusy("The volume is in use by a running VM.")
     raise HelperFailed(f"{Path(argv[0]).name} failed ({process.returncode}): {text[-500:]}")

@@ -13,4 +13,9 @@ def open_storage(ref: StorageRef) -> Storage:
         return open_fake_storage(ref)
     from compute.storage.dir import DirectoryStorage
 
-    return DirectoryStorage(Path(ref.location), overlays=("snapshots", "overlays") in ref.options)
+    return DirectoryStorage(
+        Path(ref.location),
+        overlays=("snapshots", "overlays") in ref.options,
+        pool_id=ref.pool_id,
+        marker=ref.marker,
+    )

@@ -164,7 +164,7 @@ class VolumeFiles:
 
     def _publish(self, text: str) -> None:
         made = self._folder / "manifest.new"
-        with files.space():
+        with files.named_errors():
             made.write_text(text)
         files.publish(made, self._manifest)
 
@@ -189,7 +189,7 @@ class VolumeFiles:
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Change the tree, beside a merge if there is one. Raises StorageTimeout."""
-        with files.space():
+        with files.named_errors():
             self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         with files.locked(self._folder / "changing", exclusive=True, what="The volume"):
             yield
@@ -261,7 +261,7 @@ class VolumeFiles:
         A note is made before and removed after; what finds it (`settle`) has QEMU check the file.
         """
         note = self._folder / "doubt"
-        with files.space():
+        with files.named_errors():
             self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             note.write_text(str(number))
         files.sync_file(note)

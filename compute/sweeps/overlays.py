@@ -7,7 +7,7 @@ import logging
 from django.utils.translation import gettext as _
 
 from compute.models import Disk
-from compute.states.disks import DiskStatus
+from compute.states.disks import KEPT
 from compute.storage.base import StorageError
 from compute.tasks.base import pool_of
 from compute.tasks.overlays import KIND, disk_to_tidy
@@ -21,7 +21,6 @@ from scloud.tenancy.scoping import scopes_disabled
 log = logging.getLogger(__name__)
 said = Said(log)
 DEADLINE_S = 3600.0
-_THERE = (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
 _disks = Rota("created_at", 200)
 
 
@@ -33,7 +32,7 @@ def tidy_volumes() -> int:
     with scopes_disabled():
         rows = _disks.take(
             Disk.objects.select_related("pool").filter(
-                pool__snapshots="overlays", status__in=_THERE, task=""
+                pool__snapshots="overlays", status__in=KEPT, task=""
             )
         )
 

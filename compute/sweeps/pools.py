@@ -8,11 +8,12 @@ from typing import Any
 from django.utils import timezone
 
 from compute.models import Disk, Drift, Image, StoragePool
-from compute.states.disks import DiskStatus
+from compute.states.disks import KEPT, DiskStatus
 from compute.states.images import ImageStatus
-from compute.storage.base import StorageError
+from compute.states.pools import PoolState, state_of_error
+from compute.storage.base import Storage, StorageError, StorageFull, StorageReadOnly
 from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
-from compute.tasks.drivers import storage_of
+from compute.tasks.drivers import claim, needs_marker, storage_of
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
 from scloud.recovery import freezing
@@ -30,7 +31,7 @@ def reconcile_pools() -> None:
         try:
             reconcile_pool(pool)
         except StorageError as error:
-            StoragePool.objects.filter(pk=pool.pk).update(last_error=error.message[:300])
+            saw(pool, state_of_error(error.code), error.message)
         else:
             compared.add(pool.pk)
 
@@ -41,17 +42,37 @@ def reconcile_pools() -> None:
         freezing.reported("pools")
 
 
+def saw(pool: StoragePool, state: PoolState, reason: str = "") -> None:
+    """Write down in which state a pool is, and why; since when, only where that is new."""
+    rows = StoragePool.objects.filter(pk=pool.pk)
+    rows.exclude(state=state).update(state=state, state_since=timezone.now())
+    rows.exclude(last_error=reason[:300]).update(last_error=reason[:300])
+
+
+def _can_write(pool: StoragePool, storage: Storage) -> bool:
+    """Write down whether the pool, which can be read, can be written."""
+    try:
+        storage.try_write()
+    except (StorageFull, StorageReadOnly) as error:
+        saw(pool, state_of_error(error.code), error.message)
+        return False
+    saw(pool, PoolState.AVAILABLE)
+    return True
+
+
 def reconcile_pool(pool: StoragePool) -> None:
     """Bring one pool in line with the rows; raises StorageError when it is not there."""
+    if needs_marker(pool):
+        claim(pool)
     storage = storage_of(pool)
     capacity = storage.capacity()
     StoragePool.objects.filter(pk=pool.pk).update(
         total_bytes=capacity.total_bytes,
         available_bytes=capacity.available_bytes,
         observed_at=timezone.now(),
-        last_error="",
     )
-    storage.sweep_temporary()
+    if _can_write(pool, storage):
+        storage.sweep_temporary()
     open_drift: list[tuple[str, str, str]] = []
     frozen = freezing.is_frozen()
     volumes = {info.volume_id for info in storage.list_volumes()}
@@ -85,11 +106,10 @@ def reconcile_pool(pool: StoragePool) -> None:
                     volume_id,
                     error.message,
                 )
-    kept = (DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.BINNED, DiskStatus.EXPIRED)
     open_drift += [
         drift("missing_volume", pool.pk, disk.pk, "the disk's volume is not in the pool")
         for disk in disks.values()
-        if disk.pk not in volumes and not disk.task and disk.status in kept
+        if disk.pk not in volumes and not disk.task and disk.status in KEPT
     ]
     images = {info.image_id for info in storage.list_images()}
     rows = {image.pk: image for image in Image.objects.filter(pool=pool)}

@@ -14,7 +14,16 @@ from compute.hypervisor.cloudinit import digest_of, files
 from compute.models import VM, Disk
 from compute.rules.targets import DATA_TARGETS
 from compute.states.vms import VmStatus
-from compute.storage.base import DiskSource, Storage, VolumeBusy
+from compute.storage.base import (
+    DiskSource,
+    Storage,
+    StorageForeign,
+    StorageHanging,
+    StorageReadOnly,
+    StorageStale,
+    StorageUnavailable,
+    VolumeBusy,
+)
 from compute.tasks.build import domain_spec, seed_spec
 from compute.tasks.drivers import hypervisor_of, storage_of, translated_errors
 from compute.transitions.vms import VMS
@@ -183,6 +192,17 @@ def remember(context: Context, key: str, value: object) -> None:
 STALL_S = 1800.0
 # What storage says while somebody else has a volume open, a copy or a running VM.
 BUSY = frozenset({VolumeBusy.code})
+# What it says while its pool cannot be used at all.
+AWAY = frozenset(
+    kind.code
+    for kind in (
+        StorageForeign,
+        StorageHanging,
+        StorageReadOnly,
+        StorageStale,
+        StorageUnavailable,
+    )
+)
 
 
 def paid_status(vm: VM, status: str) -> str:
@@ -222,7 +242,7 @@ class VmHandler(Handler):
     verb = ""
     lands_in: str = VmStatus.RUNNING
     repeatable = False
-    waits_for = BUSY
+    waits_for = BUSY | AWAY
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         raise AssertionError(f"{type(self).__name__} defines no steps")

@@ -1,5 +1,7 @@
 """From rows to drivers. Only tasks, reconcile and the VNC processes import this."""
 
+import logging
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,10 +11,23 @@ from django.utils.translation import gettext_lazy as _
 
 from compute.hypervisor.base import HostRef, Hypervisor, HypervisorError
 from compute.hypervisor.opening import open_hypervisor
-from compute.models import Host, StoragePool
-from compute.storage.base import ImageRefused, Storage, StorageError, StorageRef
+from compute.models import Disk, Host, Image, StoragePool
+from compute.states.disks import KEPT
+from compute.states.images import ImageStatus
+from compute.storage import marker
+from compute.storage.base import (
+    ImageRefused,
+    Storage,
+    StorageError,
+    StorageRef,
+)
 from compute.storage.opening import open_storage
+from scloud.lib.backoff import Said
 from scloud.lib.errors import HostError, ScloudError
+from scloud.tenancy.scoping import scopes_disabled
+
+log = logging.getLogger(__name__)
+said = Said(log)
 
 # What tenants are shown of an error of a host or a pool, by its stable code. What the driver itself
 # says may name paths, URIs and hosts, so it is kept for operators.
@@ -29,6 +44,11 @@ MESSAGES: dict[str, Promise] = {
     "shrink_refused": _("Disks and running VMs can only grow."),
     "host_full": _("There is not enough capacity to start the VM right now."),
     "storage_unavailable": _("The storage is not available right now."),
+    "storage_foreign": _("The storage is not available right now."),
+    "storage_stale": _("The storage is not available right now."),
+    "storage_read_only": _("The storage cannot be written right now."),
+    "storage_io_error": _("The storage reports an error of its medium."),
+    "storage_hanging": _("The storage does not answer right now."),
     "storage_timeout": _("The storage did not finish in time."),
     "storage_full": _("The storage is full."),
     "volume_missing": _("The disk's data is missing."),
@@ -40,6 +60,8 @@ MESSAGES: dict[str, Promise] = {
     "image_busy": _("Disks still depend on the image."),
     "image_refused": _("The file is not an acceptable disk image."),
 }
+# A digest that no marker has.
+_NOBODYS = "0" * 64
 FAILED = _("The operation failed on the platform.")
 
 # What tenants are shown of a file that is no image that is taken, by the reason.
@@ -88,13 +110,66 @@ def ref_of(host: Host) -> HostRef:
 
 
 def storage_of(pool: StoragePool) -> Storage:
+    """Return the driver of a pool; one that is used for the first time is marked.
+
+    Where it cannot be marked every call of the driver raises StorageError.
+    """
+    if not needs_marker(pool):
+        return _open(pool, pool.marker)
+    try:
+        claim(pool)
+    except StorageError as error:
+        said.say(pool.pk, error.code, logging.WARNING, "pool %s: %s", pool.pk, error.message)
+    return _open(pool, pool.marker or _NOBODYS)
+
+
+def needs_marker(pool: StoragePool) -> bool:
+    """Tell whether a pool has to be marked before it is used."""
+    return pool.kind == "dir" and not pool.marker
+
+
+def _open(pool: StoragePool, digest: str) -> Storage:
     return open_storage(
         StorageRef(
             kind="fake" if pool.kind == "fake" else "dir",
             location=pool.location,
             options=(("snapshots", pool.snapshots),),
+            pool_id=pool.pk,
+            marker=digest,
         )
     )
+
+
+def claim(pool: StoragePool) -> None:
+    """Mark a pool that is used for the first time, or that an administrator wants marked anew.
+
+    Whoever does the same meanwhile ends with the same marker. Raises StorageError: a directory
+    that shows none of what the rows say of it is not mounted.
+    """
+    pool.refresh_from_db(fields=["marker", "adopting"])
+    if pool.marker:
+        return
+    storage, token = _open(pool, ""), secrets.token_hex(32)
+    if not pool.adopting:
+        _require_content(pool, storage)
+    storage.mark(token, replace=pool.adopting)
+    rows = StoragePool.objects.filter(pk=pool.pk, marker="")
+    rows.update(marker=marker.digest_of(token), adopting=False)
+    pool.refresh_from_db(fields=["marker", "adopting"])
+
+
+def _require_content(pool: StoragePool, storage: Storage) -> None:
+    with scopes_disabled():
+        disks = Disk.objects.filter(pool=pool, status__in=KEPT, task="").values_list(
+            "pk", flat=True
+        )
+        images = Image.objects.filter(pool=pool, status=ImageStatus.AVAILABLE)
+        expected = {*disks, *images.values_list("pk", flat=True)}
+    if not expected:
+        return
+    there = {info.volume_id for info in storage.list_volumes()}
+    there |= {info.image_id for info in storage.list_images()}
+    marker.require_any(expected, there)
 
 
 def translated(error: HypervisorError | StorageError) -> ScloudError:

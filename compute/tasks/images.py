@@ -17,6 +17,7 @@ from compute.rules.storage import GIB, reserve_image, whole_gib
 from compute.states.images import ImageStatus
 from compute.storage.base import ImageInfo, ImageMissing
 from compute.tasks.base import (
+    AWAY,
     STALL_S,
 )
 from compute.tasks.drivers import best_effort, storage_of, translated_errors
@@ -70,6 +71,7 @@ class ImportImage(Handler):
 
     max_attempts = 4
     repeatable = False
+    waits_for = AWAY
     lane = Lane.LONG
     stall_s = STALL_S
 
@@ -167,6 +169,7 @@ class ImportImage(Handler):
 class ExportImage(Handler):
     """Lay a readable file ready: a second name of the pool's own file where that is possible."""
 
+    waits_for = AWAY
     lane = Lane.LONG
     stall_s = STALL_S
 
@@ -202,6 +205,7 @@ class DestroyImage(Handler):
 
     max_attempts = 20
     repeatable = False
+    waits_for = AWAY
 
     def steps(self, job: Job) -> Sequence[Step]:
         return (Step("delete", _("Removing the image"), self.ensure_gone),)

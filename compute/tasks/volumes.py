@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
-from compute.tasks.base import BUSY, host_of, pool_of
+from compute.tasks.base import AWAY, BUSY, host_of, pool_of
 from compute.tasks.drivers import translated_errors
 from compute.transitions.disks import DISKS
 from scloud.jobs.handlers import Context, Handler, Step
@@ -85,7 +85,7 @@ class DiskHandler(Handler):
 
     verb = ""
     repeatable = False
-    waits_for = BUSY
+    waits_for = BUSY | AWAY
 
     def disk_steps(self) -> Sequence[Step]:
         raise AssertionError(f"{type(self).__name__} defines no steps")

@@ -143,8 +143,8 @@ class Handler:
     # For what copies: the deadline is never nearer than this many seconds after the last sign of
     # progress, however long the whole takes. None: the deadline is what it was.
     stall_s: float | None = None
-    # Errors that mean "somebody else has it open": waited for until the deadline, without a slot
-    # and without using up attempts.
+    # Errors that mean "somebody else has it open" or "it is away": waited for until the deadline,
+    # without a slot and without using up attempts.
     waits_for: frozenset[str] = frozenset()
 
     def lane_of(self, payload: dict[str, Any]) -> str:

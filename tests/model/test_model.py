@@ -140,7 +140,7 @@ def test_money_that_is_not_given_back_is_named(
     machine: CloudMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "refund_failed", lambda resource_id, reason: None)
-    machine.world.pool(0).faults.unavailable = True
+    machine.world.pool(0).faults.full = True
     machine._buy_vms("Acme", 1)
     machine.world.work_on(1)
     for _attempt in range(5):

@@ -16,6 +16,7 @@ from alarms.rules.operators import (
     Damping,
     Figures,
     HostFigures,
+    PoolFigures,
     Severity,
     Thresholds,
     course,
@@ -66,6 +67,12 @@ CASES = {
         Figures(NOW, processes=[("sweeper", ago(90))]),
         Figures(NOW, processes=[("sweeper", ago(89)), ("worker", None)]),
         "The sweeper was last seen 1 min ago.",
+        Severity.CRITICAL,
+    ),
+    Condition.POOL_UNUSABLE: (
+        Figures(NOW, pools=[PoolFigures("fast", ago(60), "The storage directory is not there.")]),
+        Figures(NOW, pools=[PoolFigures("fast", None)]),
+        "Storage pool fast has not been usable for 1 min: The storage directory is not there.",
         Severity.CRITICAL,
     ),
     Condition.POOL_NEARLY_FULL: (
