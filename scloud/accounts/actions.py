@@ -11,12 +11,13 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from scloud.accounts.confirming import confirm_password
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
 from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError, Unauthenticated
 from scloud.lib.text import time_zones
-from scloud.tenancy import apikeys, lockout, sessions
+from scloud.tenancy import apikeys, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
 from scloud.tenancy.permissions import GRANTS, SPEND, role_allows
@@ -81,25 +82,12 @@ def update_profile(*, actor: Actor, values: dict[str, str]) -> User:
 def change_password(*, actor: Actor, current: str, new: str, keep_session: str | None) -> User:
     """Set a new password, end the caller's other sessions, and return the caller.
 
-    The present password is a password that can be guessed, so guesses are counted as those of a
-    sign-in are, and logged. Raises InvalidInput (``wrong_password``, ``weak_password``) and
-    TooManyRequests (``account_locked``).
+    Wrong guesses of the present password are counted and logged. Raises InvalidInput
+    (``wrong_password``, ``weak_password``) and TooManyRequests (``account_locked``).
     """
     user = _me(actor)
     try:
-        attempt = lockout.begin(
-            account=f"password:{user.pk}",
-            email=user.email,
-            ip=actor.ip,
-            source="signed in",
-            # Whoever asks is signed in already; strangers cannot delay them.
-            known_browser=True,
-        )
-        if not user.check_password(current):
-            raise InvalidInput(
-                _("This is not your current password."), code="wrong_password", field="current"
-            )
-        lockout.succeeded(attempt)
+        confirm_password(user, current, ip=actor.ip, field="current")
         try:
             password_validation.validate_password(new, user)
         except ValidationError as error:

@@ -52,6 +52,16 @@ def register() -> None:
             order=30,
         )
     )
+    nav.register(
+        nav.NavItem(
+            "account",
+            _("Users"),
+            "users",
+            icon="users",
+            permission="tenancy.manage_users",
+            order=25,
+        )
+    )
     dashboard.register(
         dashboard.Card(
             key="tasks",

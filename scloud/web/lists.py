@@ -291,6 +291,10 @@ class ListView(ConsoleView):
         """Return the rows of the open scope, with everything that the columns read prefetched."""
         raise NotImplementedError
 
+    def row_name(self, obj: Any) -> str:
+        """Return what the buttons of the row call it; must not query."""
+        return str(getattr(obj, "name", obj.pk))
+
     def row_actions(self, obj: Any) -> list[RowAction]:
         """Return the row's actions, disabled ones with the reason."""
         return []
@@ -441,7 +445,7 @@ class ListView(ConsoleView):
     def make_row(self, obj: Model, columns: Sequence[Column]) -> Row:
         return Row(
             id=str(obj.pk),
-            name=str(getattr(obj, "name", obj.pk)),
+            name=self.row_name(obj),
             live=f"{self.kind}:{obj.pk}",
             cells=[Cell(column, column.html(obj, self.request)) for column in columns],
             inline=self.inline_actions(obj),

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from scloud.web import activity, auth, pages, profile, search
+from scloud.web import activity, auth, pages, profile, search, users
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.HomeView.as_view(), name="home"),
@@ -33,6 +33,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(
         "api-keys/<str:key_id>/revoke/", profile.ApiKeyRevokeView.as_view(), name="api-key-revoke"
     ),
+    path("users/", users.UsersView.as_view(), name="users"),
+    path("users/<int:user_id>/role/", users.ChangeRoleView.as_view(), name="user-change-role"),
+    path(
+        "users/<int:user_id>/deactivate/",
+        users.DeactivateUserView.as_view(),
+        name="user-deactivate",
+    ),
+    path("users/<int:user_id>/activate/", users.ActivateUserView.as_view(), name="user-activate"),
+    path("users/<int:user_id>/hand-over/", users.HandOverView.as_view(), name="user-hand-over"),
     path("styleguide/", pages.StyleguideView.as_view(), name="styleguide"),
     path("styleguide/dialog/", pages.ExampleDialogView.as_view(), name="styleguide-dialog"),
 ]

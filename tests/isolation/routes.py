@@ -148,6 +148,16 @@ _CONSOLE: dict[str, Known] = {
         "key", "tenancy.manage_api_keys", {"networks": "192.0.2.0/24"}, "key_id"
     ),
     "api-key-revoke": own("key", "tenancy.manage_api_keys", {}, "key_id"),
+    "users": Known(),
+    "user-change-role": own("colleague", "tenancy.manage_users", {"role": "readonly"}, "user_id"),
+    "user-deactivate": own("colleague", "tenancy.manage_users", {}, "user_id"),
+    "user-activate": own("former_colleague", "tenancy.manage_users", {}, "user_id"),
+    "user-hand-over": own(
+        "colleague",
+        "tenancy.manage_users",
+        {"own_role": "administrator", "password": "{password}"},
+        "user_id",
+    ),
     "styleguide": Known(unlisted=True),
     "styleguide-dialog": Known(
         writes={"post": Write(OPEN, {"name": "a", "size_gib": "40", "kind": "ssd"})}, unlisted=True

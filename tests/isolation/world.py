@@ -41,6 +41,7 @@ from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User, UserSession
+from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
 from tests.compute.factories import Platform, give_network, make_order, make_vm
@@ -247,7 +248,20 @@ def make_caller(user: User, samples: dict[str, str], mark: str) -> Caller:
         session_key=uuid4().hex, user=user, ip="192.0.2.9", user_agent=f"{mark}-browser"
     )
     mine = {**samples, "key": key.pk, "session": session_handle(session), "password": PASSWORD}
+    mine |= {
+        "colleague": _colleague(user.tenant, mark, True),
+        "former_colleague": _colleague(user.tenant, mark, False),
+    }
     return Caller(user=user, samples=mine, secret=secret, console=client)
+
+
+def _colleague(tenant: Tenant, mark: str, active: bool) -> str:
+    """Return the id of one more user of a tenant, the same one for all its callers."""
+    user, _made = User.objects.get_or_create(
+        email=f"{mark}-{'works' if active else 'left'}@{mark}.test",
+        defaults={"tenant": tenant, "role": Role.OPERATOR, "is_active": active},
+    )
+    return str(user.pk)
 
 
 def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[str, str]:

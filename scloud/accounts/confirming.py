@@ -1,0 +1,29 @@
+"""Asking somebody who is signed in for the password once more."""
+
+from django.utils.translation import gettext as _
+
+from scloud.lib.errors import InvalidInput
+from scloud.tenancy import lockout
+from scloud.tenancy.models import User
+
+
+def confirm_password(user: User, password: str, *, ip: str | None, field: str) -> None:
+    """Return if it is the user's present password.
+
+    It can be guessed here as at a sign-in, so guesses are counted as those are. The count must
+    outlast the refusal: call it outside the transaction of what is confirmed. Raises InvalidInput
+    (``wrong_password``) and TooManyRequests (``account_locked``).
+    """
+    attempt = lockout.begin(
+        account=f"password:{user.pk}",
+        email=user.email,
+        ip=ip,
+        source="signed in",
+        # Whoever asks is signed in already; strangers cannot delay them.
+        known_browser=True,
+    )
+    if not user.check_password(password):
+        raise InvalidInput(
+            _("This is not your current password."), code="wrong_password", field=field
+        )
+    lockout.succeeded(attempt)

@@ -1,0 +1,222 @@
+"""The users of a tenant, for its owners."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_post_parameters
+
+from scloud.accounts import users
+from scloud.lib.errors import NotFound
+from scloud.tenancy.models import User
+from scloud.tenancy.permissions import Role
+from scloud.web import http, ui
+from scloud.web.lists import Column, EmptyState, Filter, ListView, RowAction
+from scloud.web.status import StatusView
+from scloud.web.views import ActionView
+
+
+def _status(user: User) -> StatusView:
+    if user.is_active:
+        return StatusView(_("Active"), "ok")
+    return StatusView(_("Deactivated"), "off")
+
+
+def _signed_in(user: User) -> Any:
+    return ui.reltime(user.last_login) if user.last_login else _("never")
+
+
+class UsersView(ListView):
+    """Who can sign in to the account, and as what."""
+
+    kind = "user"
+    permission = users.MANAGE
+    title = gettext_lazy("Users")
+    text = gettext_lazy("Who can sign in to this account. The role decides what they can do.")
+    search_fields = ("email", "full_name")
+    search_placeholder = gettext_lazy("Search by e-mail or name")
+    default_sort = "email"
+    has_row_menu = True
+    columns = (
+        Column("email", gettext_lazy("E-mail"), sort="email", main=True),
+        Column("full_name", gettext_lazy("Name"), sort="full_name"),
+        Column("role", gettext_lazy("Role"), value="get_role_display", sort="role"),
+        Column("status", gettext_lazy("Status"), value=_status, sort="is_active"),
+        Column(
+            "last_login",
+            gettext_lazy("Last sign-in"),
+            value=_signed_in,
+            sort="last_login",
+            export="last_login",
+        ),
+        Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
+    )
+    filters = (
+        Filter("role", gettext_lazy("Role"), choices=Role.choices),
+        Filter(
+            "status",
+            gettext_lazy("Status"),
+            choices=(("active", gettext_lazy("Active")), ("off", gettext_lazy("Deactivated"))),
+            apply=lambda rows, values: rows.filter(is_active__in=[v == "active" for v in values]),
+        ),
+    )
+    empty = EmptyState(gettext_lazy("No users"), icon="users")
+
+    def get_queryset(self) -> QuerySet[User]:
+        return User.objects.filter(tenant=self.actor.tenant)
+
+    def row_name(self, obj: User) -> str:
+        return obj.email
+
+    def row_actions(self, obj: User) -> list[RowAction]:
+        def offer(verb: str, label: str, icon: str, *, danger: bool = False) -> RowAction:
+            refused = users.refusal(verb, me=self.request.user, user=obj)
+            return RowAction(
+                label,
+                reverse(f"user-{verb.replace('_', '-')}", args=[obj.pk]),
+                icon=icon,
+                danger=danger,
+                reason=refused.message if refused is not None else "",
+            )
+
+        last = (
+            offer("deactivate", _("Deactivate"), "user-off", danger=True)
+            if obj.is_active
+            else offer("activate", _("Activate"), "user-check")
+        )
+        return [
+            offer("change_role", _("Change role"), "user-cog"),
+            offer("hand_over", _("Hand over ownership"), "crown"),
+            last,
+        ]
+
+
+class UserActionView(ActionView):
+    """A dialog about a user of the caller's tenant."""
+
+    permission = users.MANAGE
+    live_kind = "user"
+
+    def get_object(self) -> User:
+        user = User.objects.filter(tenant=self.actor.tenant, pk=self.kwargs["user_id"]).first()
+        if user is None:
+            raise NotFound(_("There is no user %(id)s.") % {"id": self.kwargs["user_id"]})
+        return user
+
+    def get_dialog_context(self, obj: User) -> dict[str, Any]:
+        return {
+            "lines": [
+                (_("E-mail"), obj.email),
+                (_("Name"), obj.full_name),
+                (_("Role"), obj.get_role_display()),
+            ]
+        }
+
+    def success_url(self, obj: User) -> str | None:
+        # The list is where a browser without scripts came from.
+        return None if self.request.htmx else "users"
+
+
+class RoleForm(forms.Form):
+    """Which role."""
+
+    role = forms.ChoiceField(
+        label=gettext_lazy("Role"),
+        choices=[(str(role), role.label) for role in users.GIVEN],
+        help_text=gettext_lazy(
+            "Administrators do everything but manage users. Operators buy and run resources. "
+            "Finance sees everything and pays. Read-only changes nothing."
+        ),
+    )
+
+
+class ChangeRoleView(UserActionView):
+    """Gives a user another role."""
+
+    title = gettext_lazy("Change role")
+    text = gettext_lazy("Holds from the next request on, also for the user's API keys.")
+    verb = gettext_lazy("Change role")
+    form_class = RoleForm
+    success_text = gettext_lazy("Role changed.")
+
+    def get_form_kwargs(self, obj: User) -> dict[str, Any]:
+        return {"initial": {"role": obj.role if obj.role in users.GIVEN else Role.ADMINISTRATOR}}
+
+    def perform(self, obj: User, data: dict[str, Any]) -> None:
+        users.change_role(actor=self.actor, user=obj, role=data["role"])
+
+
+class DeactivateUserView(UserActionView):
+    """Keeps a user out."""
+
+    title = gettext_lazy("Deactivate user")
+    text = gettext_lazy(
+        "Signed out at once and cannot sign in. The user's API keys are revoked for good. "
+        "Resources stay."
+    )
+    verb = gettext_lazy("Deactivate")
+    danger = True
+    success_text = gettext_lazy("User deactivated.")
+
+    def perform(self, obj: User, data: dict[str, Any]) -> None:
+        users.deactivate_user(actor=self.actor, user=obj)
+
+
+class ActivateUserView(UserActionView):
+    """Lets a user in again."""
+
+    title = gettext_lazy("Activate user")
+    text = gettext_lazy("Can sign in again with the same password. Revoked API keys stay revoked.")
+    verb = gettext_lazy("Activate")
+    success_text = gettext_lazy("User activated.")
+
+    def perform(self, obj: User, data: dict[str, Any]) -> None:
+        users.activate_user(actor=self.actor, user=obj)
+
+
+class HandOverForm(forms.Form):
+    """What the caller is afterwards, and their password."""
+
+    own_role = forms.ChoiceField(
+        label=gettext_lazy("Your role afterwards"),
+        choices=Role.choices,
+        initial=Role.ADMINISTRATOR,
+        help_text=gettext_lazy("Only owners can manage users."),
+    )
+    password = forms.CharField(
+        label=gettext_lazy("Your current password"),
+        max_length=200,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+class HandOverView(UserActionView):
+    """Makes a user an owner, after the caller's password."""
+
+    title = gettext_lazy("Hand over ownership")
+    text = gettext_lazy(
+        "The user becomes an owner and can do everything, including managing users."
+    )
+    verb = gettext_lazy("Hand over")
+    danger = True
+    form_class: ClassVar[type[forms.Form] | None] = HandOverForm
+    success_text = gettext_lazy("Ownership handed over.")
+
+    def perform(self, obj: User, data: dict[str, Any]) -> str:
+        users.hand_over(
+            actor=self.actor, user=obj, password=data["password"], own_role=data["own_role"]
+        )
+        return str(data["own_role"])
+
+    def succeeded(self, obj: User, result: str) -> HttpResponse:
+        if result == Role.OWNER:
+            return super().succeeded(obj, result)
+        # The list is no longer the caller's to see, and menus change with the role.
+        return http.done(self.request, self.success_text, to="home")

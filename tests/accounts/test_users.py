@@ -1,0 +1,154 @@
+"""What owners do about the users of their account."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from scloud.accounts import users
+from scloud.audit.models import Operation
+from scloud.lib.errors import ScloudError, Unauthenticated
+from scloud.tenancy import apikeys
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant, User
+from scloud.tenancy.permissions import Role
+from scloud.tenancy.scoping import scope
+from tests.fixtures import PASSWORD, new_user
+
+
+def as_actor(user: User) -> Actor:
+    return Actor(tenant=user.tenant, user=user, role=user.role, via="console", ip="192.0.2.7")
+
+
+def role_of(user: User) -> str:
+    return User.objects.get(pk=user.pk).role
+
+
+def log(tenant: Tenant) -> list[tuple[str, bool, str]]:
+    with scope(tenant=tenant):
+        rows = Operation.objects.filter(verb=users.MANAGE).order_by("pk")
+        return [(row.actor, row.succeeded, row.error_code) for row in rows]
+
+
+def test_an_owner_manages_the_users_of_the_account(
+    console: Client, user: User, tenant: Tenant, make_user: Callable[..., User]
+) -> None:
+    clerk = make_user(tenant, Role.OPERATOR, "clerk@acme.test")
+    stranger = new_user(Tenant.objects.create(name="Rival"))
+    with scope(tenant=tenant):
+        key, _secret = apikeys.issue(user=clerk, name="robot")
+    browser = Client()
+    browser.post("/login/", {"email": clerk.email, "password": PASSWORD})
+    assert browser.get("/users/").status_code == 403
+    assert browser.post(f"/users/{clerk.pk}/role/", {"role": "owner"}).status_code == 403
+
+    page = console.get("/users/").content.decode()
+    assert f"Actions of {clerk.email}" in page
+    assert stranger.email not in page
+    for what in ("role", "deactivate", "activate", "hand-over"):
+        assert console.post(f"/users/{stranger.pk}/{what}/").status_code == 404
+    menu = console.get(f"/users/?menu={user.pk}").content.decode()
+    assert "You cannot change your own role or access." in menu
+    assert f"/users/{clerk.pk}/role/" in console.get(f"/users/?menu={clerk.pk}").content.decode()
+
+    answer = console.post(f"/users/{clerk.pk}/role/", {"role": "finance"})
+    assert answer["Location"] == "/users/"
+    assert role_of(clerk) == Role.FINANCE
+    # Ownership is handed over, never given by the way.
+    assert console.post(f"/users/{clerk.pk}/role/", {"role": "owner"}).status_code == 422
+    assert console.post(f"/users/{user.pk}/role/", {"role": "readonly"}).status_code == 422
+    assert console.post(f"/users/{user.pk}/deactivate/").status_code == 422
+
+    assert browser.get("/").status_code == 200
+    assert console.post(f"/users/{clerk.pk}/deactivate/").status_code == 302
+    assert browser.get("/").status_code == 302
+    key.refresh_from_db()
+    assert not key.is_usable
+    data = {"email": clerk.email, "password": PASSWORD}
+    assert browser.post("/login/", data).status_code == 422
+    assert console.post(f"/users/{clerk.pk}/role/", {"role": "operator"}).status_code == 422
+    assert clerk.email not in console.get("/users/?status=active").content.decode()
+
+    assert console.post(f"/users/{clerk.pk}/activate/").status_code == 302
+    assert browser.post("/login/", data).status_code == 302
+    key.refresh_from_db()
+    assert not key.is_usable
+    codes = [code for _actor, _succeeded, code in log(tenant)]
+    assert codes == ["", "own_account", "own_account", "", "user_not_active", ""]
+
+
+def test_ownership_is_handed_over_with_the_password_only(
+    console: Client, user: User, tenant: Tenant, make_user: Callable[..., User]
+) -> None:
+    heir = make_user(tenant, Role.READONLY, "heir@acme.test")
+    where = f"/users/{heir.pk}/hand-over/"
+    wrong = console.post(where, {"own_role": "finance", "password": "guess"})
+    assert wrong.status_code == 422
+    assert "This is not your current password." in wrong.content.decode()
+    assert role_of(heir) == Role.READONLY
+    answer = console.post(where, {"own_role": "finance", "password": PASSWORD})
+    assert answer["Location"] == "/"
+    assert (role_of(user), role_of(heir)) == (Role.FINANCE, Role.OWNER)
+    assert console.get("/users/").status_code == 403
+    # An owner may also stay one.
+    heirs = Client()
+    heirs.force_login(heir)
+    back = {"own_role": "owner", "password": PASSWORD}
+    assert heirs.post(f"/users/{user.pk}/hand-over/", back)["Location"] == "/users/"
+    assert (role_of(user), role_of(heir)) == (Role.OWNER, Role.OWNER)
+    assert [line[1:] for line in log(tenant)] == [
+        (False, "wrong_password"),
+        (True, ""),
+        (True, ""),
+    ]
+    # Guesses of the password here count like those of a sign-in.
+    for _ in range(5):
+        console.post(where, {"own_role": "finance", "password": "guess"})
+    assert "this account is locked for your address" in (
+        console.post(where, {"own_role": "finance", "password": PASSWORD}).content.decode()
+    )
+
+
+def test_a_key_manages_no_users(tenant: Tenant, user: User) -> None:
+    clerk = new_user(tenant, Role.OPERATOR)
+    with scope(tenant=tenant):
+        key, _secret = apikeys.issue(user=user, name="leaked")
+    actor = Actor(tenant=tenant, user=user, api_key=key, role=user.role, via="api")
+    with pytest.raises(Unauthenticated):
+        users.deactivate_user(actor=actor, user=clerk)
+    with pytest.raises(Unauthenticated):
+        users.hand_over(actor=actor, user=clerk, password=PASSWORD, own_role="owner")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_owners_who_act_on_each_other_leave_one(tenant: Tenant, user: User) -> None:
+    other = new_user(tenant, email="other@acme.test")
+    start = threading.Barrier(2)
+    said: list[str] = []
+
+    def act(me: User, them: User, verb: Callable[..., User], **values: str) -> None:
+        try:
+            start.wait()
+            verb(actor=as_actor(me), user=them, **values)
+            said.append("done")
+        except ScloudError as error:
+            said.append(error.code)
+        finally:
+            connection.close()
+
+    pairs = [
+        threading.Thread(target=act, args=(user, other, users.deactivate_user)),
+        threading.Thread(
+            target=act, args=(other, user, users.change_role), kwargs={"role": Role.READONLY}
+        ),
+    ]
+    for thread in pairs:
+        thread.start()
+    for thread in pairs:
+        thread.join()
+    assert sorted(said) == ["done", "owner_no_longer"]
+    assert User.objects.filter(tenant=tenant, role=Role.OWNER, is_active=True).count() == 1
