@@ -56,16 +56,30 @@ def line_of(row: OrderLine) -> Line:
 
 def discounts_at(tenant: Tenant, skus: Iterable[str], at: datetime) -> dict[str, Decimal]:
     """The discount of each SKU that has one for ``tenant`` at ``at``."""
-    rows = [
+    rows = Discount.objects.filter(tenant=tenant, effective_from__lte=at)
+    return discounts_among(rows.order_by("effective_from", "pk"), skus, at)
+
+
+def discounts_of(tenants: Iterable[str]) -> dict[str, list[Discount]]:
+    """All discounts of tenants, by tenant id, as :func:`discounts_among` takes them."""
+    found: dict[str, list[Discount]] = {}
+    for row in Discount.objects.filter(tenant__in=tenants).order_by("effective_from", "pk"):
+        found.setdefault(row.tenant_id, []).append(row)
+    return found
+
+
+def discounts_among(
+    rows: Iterable[Discount], skus: Iterable[str], at: datetime
+) -> dict[str, Decimal]:
+    """The discount that each SKU has at ``at`` by ``rows`` of one tenant, the oldest first."""
+    holding = [
         row
-        for row in Discount.objects.filter(tenant=tenant, effective_from__lte=at).order_by(
-            "effective_from", "pk"
-        )
-        if row.effective_until is None or row.effective_until > at
+        for row in rows
+        if row.effective_from <= at and (row.effective_until is None or row.effective_until > at)
     ]
     found: dict[str, Decimal] = {}
-    for sku in set(skus):
-        matching = [row for row in rows if sku.startswith(row.sku_prefix)]
+    for sku in set(skus) if holding else ():
+        matching = [row for row in holding if sku.startswith(row.sku_prefix)]
         if matching:
             # max() keeps the first of equals; reversed, so that of equal prefixes the newest wins.
             best = max(reversed(matching), key=lambda row: len(row.sku_prefix))
