@@ -1,14 +1,13 @@
 """Which prices and discounts hold for whom at an instant. Reads only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from billing import money
-from billing.models import Discount, OrderLine, PriceList, Subscription
+from billing.models import Discount, OrderLine, PriceList
 from billing.pricing import Line, Method, PriceBook
 from scloud.lib.errors import Conflict
 from scloud.resources.models import Region
@@ -57,32 +56,30 @@ def line_of(row: OrderLine) -> Line:
 
 def discounts_at(tenant: Tenant, skus: Iterable[str], at: datetime) -> dict[str, Decimal]:
     """The discount of each SKU that has one for ``tenant`` at ``at``."""
-    return discounts_among(list(_in_force(at).filter(tenant=tenant)), skus)
+    rows = Discount.objects.filter(tenant=tenant, effective_from__lte=at)
+    return discounts_among(rows.order_by("effective_from", "pk"), skus, at)
 
 
-def discounts_of_all(region: Region, at: datetime) -> dict[str, list[Discount]]:
-    """The discounts in force at ``at`` by tenant, of all who have something in ``region``.
-
-    One query; for :func:`discounts_among`. Call it where scopes are disabled.
-    """
+def discounts_of(tenants: Iterable[str]) -> dict[str, list[Discount]]:
+    """All discounts of tenants, by tenant id, as :func:`discounts_among` takes them."""
     found: dict[str, list[Discount]] = {}
-    here = Subscription.objects.filter(region=region).order_by().values("tenant")
-    for row in _in_force(at).filter(tenant__in=here):
+    for row in Discount.objects.filter(tenant__in=tenants).order_by("effective_from", "pk"):
         found.setdefault(row.tenant_id, []).append(row)
     return found
 
 
-def _in_force(at: datetime) -> QuerySet[Discount]:
-    return Discount.objects.filter(
-        Q(effective_until__isnull=True) | Q(effective_until__gt=at), effective_from__lte=at
-    ).order_by("effective_from", "pk")
-
-
-def discounts_among(rows: Sequence[Discount], skus: Iterable[str]) -> dict[str, Decimal]:
-    """The discount of each SKU that has one among ``rows``, a tenant's, the oldest first."""
+def discounts_among(
+    rows: Iterable[Discount], skus: Iterable[str], at: datetime
+) -> dict[str, Decimal]:
+    """The discount that each SKU has at ``at`` by ``rows`` of one tenant, the oldest first."""
+    holding = [
+        row
+        for row in rows
+        if row.effective_from <= at and (row.effective_until is None or row.effective_until > at)
+    ]
     found: dict[str, Decimal] = {}
-    for sku in set(skus):
-        matching = [row for row in rows if sku.startswith(row.sku_prefix)]
+    for sku in set(skus) if holding else ():
+        matching = [row for row in holding if sku.startswith(row.sku_prefix)]
         if matching:
             # max() keeps the first of equals; reversed, so that of equal prefixes the newest wins.
             best = max(reversed(matching), key=lambda row: len(row.sku_prefix))

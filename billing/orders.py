@@ -74,77 +74,32 @@ class OrderDraft:
     note: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def total_minor(self) -> int:
+        """What the order costs."""
+        return sum(entry.amount_minor for entry in self.charges)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An order whose money has been found in a locked account, by :func:`pricing.split_gift`."""
+
+    account: Account
+    draft: OrderDraft
+    gift_minor: int
+    cash_minor: int
+
 
 def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
     """Take the money of ``draft`` from a locked account and write everything down.
 
     Raises InsufficientBalance before anything is written.
     """
-    amounts = [entry.amount_minor for entry in draft.charges]
-    total = sum(amounts)
     if account.gift_minor:
         # Nobody pays with a gift that the sweep has not taken back yet.
         ledger.expire_gifts(account, now)
-    gift, cash = ledger.take(account, total)
-    order: Order = Order.objects.create(
-        tenant_id=account.tenant_id,
-        region=draft.region,
-        kind=draft.kind,
-        method=draft.method.value,
-        total_minor=total,
-        gift_minor=gift,
-        currency=money.currency(),
-        quote_nonce=draft.nonce,
-        actor=draft.actor,
-        note=draft.note,
-        details={Order.REFUND_RULE: RefundRule.LESS_USED.value, **draft.details},
-        created_at=now,
-    )
-    charges = Charge.objects.bulk_create(
-        [
-            Charge(
-                order=order,
-                tenant_id=account.tenant_id,
-                price_list=entry.price_list or draft.price_list,
-                resource_kind=entry.resource.kind,
-                resource_id=entry.resource.id,
-                resource_name=entry.resource.name,
-                method=draft.method.value,
-                anchor_day=entry.anchor_day,
-                begin=entry.begin,
-                end=entry.end,
-                periods=entry.periods,
-                amount_minor=amount,
-                gift_minor=part,
-                priced_at=entry.priced_at or draft.priced_at,
-                created_at=now,
-            )
-            for entry, amount, part in zip(
-                draft.charges, amounts, share(gift, amounts), strict=True
-            )
-        ]
-    )
-    OrderLine.objects.bulk_create(
-        [
-            OrderLine(
-                order=order,
-                charge=row,
-                tenant_id=account.tenant_id,
-                label=label,
-                sku=line.sku,
-                quantity=line.quantity,
-                unit_price=line.unit_price,
-                periods=line.periods,
-                discount=line.discount,
-                amount_minor=money.to_minor(line.amount),
-            )
-            for row, entry in zip(charges, draft.charges, strict=True)
-            for label, line in entry.lines
-        ]
-    )
-    for row, entry in zip(charges, draft.charges, strict=True):
-        if entry.held:
-            HeldHour.objects.filter(pk__in=[held.pk for held in entry.held]).update(charge=row)
+    gift, cash = ledger.take(account, draft.total_minor)
+    [order] = _write([Taken(account, draft, gift, cash)], now)
     ledger.post(
         account,
         TransactionKind.DEDUCTION,
@@ -156,6 +111,108 @@ def charge(account: Account, draft: OrderDraft, *, now: datetime) -> Order:
         note=draft.note,
     )
     return order
+
+
+def charge_all(taken: Sequence[Taken], *, now: datetime) -> list[Order]:
+    """Take the money of many orders from locked accounts and write everything down, in turn.
+
+    The rows are those that :func:`charge` writes for each; the number of statements does not grow
+    with them. Gifts that have expired at ``now`` are the caller's to take back first.
+    """
+    orders = _write(taken, now)
+    ledger.post_deductions(
+        [
+            ledger.Deduction(
+                account=entry.account,
+                order=order,
+                cash_minor=entry.cash_minor,
+                gift_minor=entry.gift_minor,
+                actor=entry.draft.actor,
+                note=entry.draft.note,
+            )
+            for entry, order in zip(taken, orders, strict=True)
+        ]
+    )
+    return orders
+
+
+def _write(taken: Sequence[Taken], now: datetime) -> list[Order]:
+    """Write orders with their charges and lines."""
+    orders = Order.objects.bulk_create(
+        [
+            Order(
+                tenant_id=entry.account.tenant_id,
+                region=entry.draft.region,
+                kind=entry.draft.kind,
+                method=entry.draft.method.value,
+                total_minor=entry.draft.total_minor,
+                gift_minor=entry.gift_minor,
+                currency=money.currency(),
+                quote_nonce=entry.draft.nonce,
+                actor=entry.draft.actor,
+                note=entry.draft.note,
+                details={
+                    Order.REFUND_RULE: RefundRule.LESS_USED.value,
+                    **entry.draft.details,
+                },
+                created_at=now,
+            )
+            for entry in taken
+        ]
+    )
+    pairs = [
+        (order, entry.draft, draft, part)
+        for order, entry in zip(orders, taken, strict=True)
+        for draft, part in zip(
+            entry.draft.charges,
+            share(entry.gift_minor, [draft.amount_minor for draft in entry.draft.charges]),
+            strict=True,
+        )
+    ]
+    charges = Charge.objects.bulk_create(
+        [
+            Charge(
+                order=order,
+                tenant_id=order.tenant_id,
+                price_list=draft.price_list or whole.price_list,
+                resource_kind=draft.resource.kind,
+                resource_id=draft.resource.id,
+                resource_name=draft.resource.name,
+                method=whole.method.value,
+                anchor_day=draft.anchor_day,
+                begin=draft.begin,
+                end=draft.end,
+                periods=draft.periods,
+                amount_minor=draft.amount_minor,
+                gift_minor=part,
+                priced_at=draft.priced_at or whole.priced_at,
+                created_at=now,
+            )
+            for order, whole, draft, part in pairs
+        ]
+    )
+    OrderLine.objects.bulk_create(
+        [
+            OrderLine(
+                order=order,
+                charge=row,
+                tenant_id=order.tenant_id,
+                label=label,
+                sku=line.sku,
+                quantity=line.quantity,
+                unit_price=line.unit_price,
+                periods=line.periods,
+                discount=line.discount,
+                amount_minor=money.to_minor(line.amount),
+            )
+            for row, (order, _whole, draft, _part) in zip(charges, pairs, strict=True)
+            for label, line in draft.lines
+        ]
+    )
+    for row, (_order, _whole, draft, _part) in zip(charges, pairs, strict=True):
+        if draft.held:
+            HeldHour.objects.filter(pk__in=[held.pk for held in draft.held]).update(charge=row)
+    return orders
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ def effect_of(price_list: PriceList) -> Effect:
     now = timezone.now()
     at = max(price_list.effective_from, now)
     with scopes_disabled():
+        here = Subscription.objects.filter(region=price_list.region).order_by()
         try:
             current: PriceList | None = catalog.price_list_at(price_list.region, at)
         except Conflict:
@@ -140,9 +141,9 @@ def effect_of(price_list: PriceList) -> Effect:
         found = _Comparison(
             catalog.book_of(current) if current else PriceBook("", {}, money.decimals()),
             catalog.book_of(price_list),
-            catalog.discounts_of_all(price_list.region, at),
+            catalog.discounts_of(here.values_list("tenant_id", flat=True)),
+            at,
         )
-        here = Subscription.objects.filter(region=price_list.region).order_by()
         paying = Q(status=SubscriptionStatus.ACTIVE, in_bin=False)
         groups = (
             here.filter(paying)
@@ -185,9 +186,10 @@ class _Comparison:
         before: PriceBook,
         after: PriceBook,
         discounts: Mapping[str, Sequence[Discount]],
+        at: datetime,
     ) -> None:
         self.before, self.after = before, after
-        self.discounts = discounts
+        self.discounts, self.at = discounts, at
         self.tenants: dict[str, TenantEffect] = {}
         self.total = TenantEffect("", "")
         self._gaps = {
@@ -219,7 +221,7 @@ class _Comparison:
     def _prices(self, tenant_id: str, method: Method, items: Sequence[Item]) -> tuple[int, int]:
         """What one period costs by both lists, in minor units."""
         held = self.discounts.get(tenant_id, ())
-        discounts = catalog.discounts_among(held, [item.sku for item in items])
+        discounts = catalog.discounts_among(held, [item.sku for item in items], self.at)
         key = (method, *items, *sorted(discounts.items()))
         if key not in self._priced:
             before, after = (

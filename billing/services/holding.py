@@ -6,7 +6,7 @@ far as they are smaller than what was held, and when the resource ends. So an ho
 in the end what the largest configuration held in it costs, whatever the order of verbs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -33,6 +33,8 @@ from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
+
+FindBasis = Callable[[Tenant, Region, Sequence[str], datetime], quotes.Basis]
 
 
 def require_hour_paid(subscription: Subscription, now: datetime) -> None:
@@ -63,6 +65,15 @@ def open_rows(subscription: Subscription) -> list[HeldHour]:
     if Method(subscription.method) is not Method.HOUR:
         return []
     return list(HeldHour.objects.filter(subscription=subscription, charge=None).order_by("pk"))
+
+
+def open_rows_of(subscriptions: Iterable[Subscription]) -> dict[int, list[HeldHour]]:
+    """What many subscriptions hold open, by their keys, as :func:`open_rows` says for one."""
+    hourly = [row.pk for row in subscriptions if Method(row.method) is Method.HOUR]
+    found: dict[int, list[HeldHour]] = {}
+    for row in HeldHour.objects.filter(subscription__in=hourly, charge=None).order_by("pk"):
+        found.setdefault(row.subscription_id, []).append(row)
+    return found
 
 
 def held_of(row: HeldHour) -> Held:
@@ -183,11 +194,21 @@ class Due:
         return (words % {"size": self.row.label or self.row.sku, "time": time})[:120]
 
 
-def due(subscription: Subscription, following: Sequence[QuoteItem] = ()) -> list[Due]:
-    """What is charged with a next hour of ``following``; without it, all that is open."""
+def due(
+    subscription: Subscription,
+    following: Sequence[QuoteItem] = (),
+    *,
+    rows: Sequence[HeldHour] | None = None,
+    basis: FindBasis = quotes.basis,
+) -> list[Due]:
+    """What is charged with a next hour of ``following``; without it, all that is open.
+
+    ``rows`` are those of :func:`open_rows` where they have been read already.
+    """
     items = [item.priced() for item in following]
     bases: dict[datetime, quotes.Basis] = {}
-    rows = open_rows(subscription)
+    if rows is None:
+        rows = open_rows(subscription)
     skus = sorted({row.sku for row in rows})
     result = []
     for row in rows:
@@ -195,7 +216,7 @@ def due(subscription: Subscription, following: Sequence[QuoteItem] = ()) -> list
         if held is None:
             continue
         if row.priced_at not in bases:
-            bases[row.priced_at] = quotes.basis(
+            bases[row.priced_at] = basis(
                 subscription.tenant, subscription.region, skus, row.priced_at
             )
         found = bases[row.priced_at]

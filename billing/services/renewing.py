@@ -1,9 +1,10 @@
 """Renewing by hand and by the platform, expiry, and the recycle bin."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -11,6 +12,7 @@ from django.utils import timezone
 from billing import hooks, ledger, money, pricing, quotes
 from billing.models import (
     Account,
+    HeldHour,
     Order,
     OrderKind,
     Subscription,
@@ -32,6 +34,9 @@ from scloud.audit.events import emit
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope, scopes_disabled
+
+# What orders of renewals by the platform say.
+AUTOMATIC: Final = "Automatic renewal"
 
 
 def quote_renewal(*, tenant: Tenant, resource_id: str, periods: int) -> Quote:
@@ -118,7 +123,7 @@ def renew_due(*, tenant: Tenant, resource_id: str, now: datetime) -> Order | Non
         ):
             return None
         renewal = draft(subscription, 1, Actor.system(tenant).label, now)
-        return carry_out(account, subscription, renewal, nonce=None, note="Automatic renewal")
+        return carry_out(account, subscription, renewal, nonce=None, note=AUTOMATIC)
 
 
 @transaction.atomic
@@ -205,13 +210,24 @@ class Renewal:
     held: list[holding.Due]
 
 
-def draft(subscription: Subscription, periods: int, actor: str, now: datetime) -> Renewal:
-    """A renewal for ``periods`` after the paid time, or from now on where it has expired."""
+def draft(
+    subscription: Subscription,
+    periods: int,
+    actor: str,
+    now: datetime,
+    *,
+    rows: Sequence[HeldHour] | None = None,
+    basis: holding.FindBasis = quotes.basis,
+) -> Renewal:
+    """A renewal for ``periods`` after the paid time, or from now on where it has expired.
+
+    ``rows`` are what the subscription holds open where that has been read already.
+    """
     items = items_of(subscription.lines)
     method = Method(subscription.method)
-    found = quotes.basis(subscription.tenant, subscription.region, [i.sku for i in items], now)
+    found = basis(subscription.tenant, subscription.region, [i.sku for i in items], now)
     lines = quotes.price_items(found, items, method, periods)
-    held = holding.due(subscription, items)
+    held = holding.due(subscription, items, rows=rows, basis=basis)
     begin = begin_of(subscription, now)
     # The calendar of what has expired starts anew.
     expired = subscription.status == SubscriptionStatus.EXPIRED
@@ -245,31 +261,8 @@ def carry_out(
 ) -> Order:
     """Charge a renewal to a locked account and let the resource go on."""
     holding.split(renewal.held)
-    order = charge(
-        account,
-        OrderDraft(
-            kind=OrderKind.RENEWAL,
-            region=subscription.region,
-            method=Method(subscription.method),
-            price_list=renewal.found.price_list,
-            priced_at=renewal.now,
-            actor=renewal.actor,
-            nonce=nonce,
-            note=note,
-            charges=[
-                ChargeDraft(
-                    resource=ref_of(subscription),
-                    begin=renewal.begin,
-                    end=renewal.end,
-                    anchor_day=renewal.anchor_day,
-                    periods=renewal.periods,
-                    lines=renewal.lines,
-                ),
-                *holding.drafts(subscription, renewal.held),
-            ],
-        ),
-        now=renewal.now,
-    )
+    drafted = order_of(subscription, renewal, nonce=nonce, note=note)
+    order = charge(account, drafted, now=renewal.now)
     was_expired = subscription.status == SubscriptionStatus.EXPIRED
     Subscription.objects.filter(pk=subscription.pk).update(
         status=SubscriptionStatus.ACTIVE,
@@ -283,6 +276,33 @@ def carry_out(
         hooks.of(subscription.resource_kind).renewed(subscription.tenant, subscription.resource_id)
     tell(subscription.tenant, "billing.renewed", order)
     return order
+
+
+def order_of(
+    subscription: Subscription, renewal: Renewal, *, nonce: str | None, note: str
+) -> OrderDraft:
+    """The order of a renewal: the period, then hours held before at a larger size."""
+    return OrderDraft(
+        kind=OrderKind.RENEWAL,
+        region=subscription.region,
+        method=Method(subscription.method),
+        price_list=renewal.found.price_list,
+        priced_at=renewal.now,
+        actor=renewal.actor,
+        nonce=nonce,
+        note=note,
+        charges=[
+            ChargeDraft(
+                resource=ref_of(subscription),
+                begin=renewal.begin,
+                end=renewal.end,
+                anchor_day=renewal.anchor_day,
+                periods=renewal.periods,
+                lines=renewal.lines,
+            ),
+            *holding.drafts(subscription, renewal.held),
+        ],
+    )
 
 
 def content_of(subscription: Subscription, periods: int, held: list[holding.Due]) -> dict[str, Any]:

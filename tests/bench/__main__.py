@@ -29,6 +29,7 @@ from tests.bench import (
     northbound,
     outside,
     overlays,
+    renewals,
     screen,
     snapshots,
 )
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "screen": screen.run,
     "metrics": metrics.run,
     "alarms": alarms.run,
+    "renewals": renewals.run,
 }
 
 INTRODUCTION = """\
@@ -89,6 +91,9 @@ HOW = """\
   on PostgreSQL.
 - **alarms**: samples as for metrics, written into PostgreSQL; then one call of the sweep, with the
   question to the store, the comparison and the writing of what opens.
+- **renewals**: as many subscriptions of 2 lines, 250 to a tenant, each with one hour due; two
+  processes that call the product's sweep without its pauses. One is killed when a third is done
+  and started again at once. Starting them is included. Then the books are counted and added up.
 - **screen**: the same flood of bytes through the proxy and through websockify in turns.
 """.splitlines()
 
