@@ -165,7 +165,10 @@ AUTH_PASSWORD_VALIDATORS = [
         "OPTIONS": {"min_length": 10},
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "scloud.accounts.breached.BreachedPasswordValidator"},
 ]
+_BREACHED = env.str("SCLOUD_BREACHED_PASSWORDS", default="")
+SCLOUD_BREACHED_PASSWORDS = Path(_BREACHED) if _BREACHED else None
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "login"

@@ -6,3 +6,11 @@ from django.apps import AppConfig
 class AccountsConfig(AppConfig):
     name = "scloud.accounts"
     label = "accounts"
+
+    def ready(self) -> None:
+        """Make the check of the list of breached passwords known."""
+        from django.core import checks
+
+        from scloud.accounts.checks import check_list
+
+        checks.register(check_list)

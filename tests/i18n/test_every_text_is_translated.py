@@ -20,7 +20,7 @@ ELSEWHERE = re.compile(
     # Drivers use it as well, and they know nothing of Django.
     r"|^scloud/lib/libvirt_uris\.py"
     # What is wrong with a declaration, told when a process starts.
-    r"|^scloud/verbs/actions\.py|^scloud/rest/checks\.py|^alarms/registry\.py"
+    r"|^scloud/verbs/actions\.py|^scloud/(rest|accounts)/checks\.py|^alarms/registry\.py"
     # What Prometheus is told.
     r"|^alarms/exposition/|^alarms/views/exposition\.py"
     # The style guide shows the components with made-up words; only developers open it.
