@@ -11,7 +11,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -39,6 +39,9 @@ from billing.models import (
     QuotaLimit,
     QuotaRequest,
     QuotaRequestStatus,
+    QuotaTemplate,
+    QuotaTemplateLimit,
+    QuotaTemplateUse,
     Reminder,
     ReplayDifference,
     ReplayRun,
@@ -51,6 +54,7 @@ from billing.pricelists import next_version
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainDecimalField
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.admin import TENANT_INLINES
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
 
@@ -665,6 +669,45 @@ class QuotaLimitAdmin(ModelAdmin):
     list_filter = ("item", "region", "tenant")
     list_select_related = ("tenant", "region")
     search_fields = ("tenant__name", "item")
+
+
+class QuotaTemplateLimitInline(TabularInline):
+    """The limits of a template."""
+
+    model = QuotaTemplateLimit
+    extra = 1
+    fields = ("item", "limit", "region")
+
+
+class QuotaTemplateUseInline(TabularInline):
+    """The tenants that a template is applied to, or the template of a tenant."""
+
+    model = QuotaTemplateUse
+    extra = 1
+    fields = ("tenant", "template", "applied_at")
+    readonly_fields = ("applied_at",)
+
+
+TENANT_INLINES.append(QuotaTemplateUseInline)
+
+
+@admin.register(QuotaTemplate)
+class QuotaTemplateAdmin(ModelAdmin):
+    """Named sets of limits. A limit of a tenant's own counts before that of its template."""
+
+    list_display = ("name", "note", "tenants")
+    search_fields = ("name", "note", "uses__tenant__name")
+    inlines = (QuotaTemplateLimitInline, QuotaTemplateUseInline)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = (
+            super().get_queryset(request).annotate(used=Count("uses", distinct=True))
+        )
+        return rows
+
+    @admin.display(description=_("tenants"), ordering="used")
+    def tenants(self, template: Any) -> int:
+        return int(template.used)
 
 
 @admin.register(QuotaApprovalLimit)

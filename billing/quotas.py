@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from django.db import models
 from django.db.models import Case, DateTimeField, F, Q, Sum, Value, When
+from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext as _
 
 from billing.models import (
@@ -28,6 +30,7 @@ from billing.models import (
     QuotaLimit,
     QuotaRequest,
     QuotaRequestStatus,
+    QuotaTemplateLimit,
 )
 from scloud.lib.errors import InvalidInput, QuotaExceeded
 from scloud.resources.models import Region
@@ -57,6 +60,7 @@ class Usage:
     limit: int
     limit_afterwards: int
     expires_at: datetime | None
+    source: str
 
     @property
     def left(self) -> int:
@@ -71,40 +75,63 @@ class Usage:
         return min(100 * self.used // self.limit, 100)
 
 
+class Source(models.TextChoices):
+    """Where a limit comes from."""
+
+    PLATFORM = "platform", gettext_lazy("Platform")
+    TEMPLATE = "template", gettext_lazy("Template")
+    TENANT = "tenant", gettext_lazy("Tenant")
+    RAISE = "raise", gettext_lazy("Raised until a day")
+
+
 @dataclass(frozen=True)
 class Limit:
     """What holds for an item now.
 
     ``lasting`` is the limit without raises that expire. While one is in force, ``expires_at`` is
-    its end and ``afterwards`` what the limit is then; else it is the same as ``now``.
+    its end and ``afterwards`` what the limit is then; else it is the same as ``now``. ``source``
+    says where ``now`` comes from.
     """
 
     now: int
     lasting: int
     afterwards: int
     expires_at: datetime | None
+    source: Source
 
 
-# How exact a row of limits is; the most exact one counts.
-_EXACTNESS: Final = Case(
-    When(tenant=None, region=None, then=Value(0)),
-    When(tenant=None, then=Value(1)),
-    When(region=None, then=Value(2)),
-    default=Value(3),
-)
-_RAISE: Final = 4
+# The most exact row counts; among those of a source the one of the region.
+_OF_ALL: Final = 0
+_OF_TEMPLATE: Final = 2
+_OF_TENANT: Final = 4
+_RAISE: Final = 6
+_IN_REGION: Final = 1
+_SOURCES: Final = {
+    _OF_ALL: Source.PLATFORM,
+    _OF_TEMPLATE: Source.TEMPLATE,
+    _OF_TENANT: Source.TENANT,
+}
+# Typed, because the database matches the types of a union in pairs.
+_NEVER: Final = Cast(Value(None), DateTimeField(null=True))
+
+
+def _exactness(source: int) -> Case:
+    return Case(When(region=None, then=Value(source)), default=Value(source + _IN_REGION))
 
 
 def limits_of(tenant: Tenant, region: Region) -> dict[str, Limit]:
     """The limit of every item, with the raises that are in force; one query."""
-    rows = (
-        QuotaLimit.objects.filter(
-            Q(tenant=tenant) | Q(tenant__isnull=True), Q(region=region) | Q(region__isnull=True)
-        )
+    here = Q(region=region) | Q(region__isnull=True)
+    of_all, of_tenant = (
+        QuotaLimit.objects.filter(here, tenant=owner)
         .order_by()
-        .values_list(
-            "item", "limit", _EXACTNESS, Value(None, output_field=DateTimeField(null=True))
-        )
+        .values_list("item", "limit", _exactness(source), _NEVER)
+        for owner, source in ((None, _OF_ALL), (tenant, _OF_TENANT))
+    )
+    of_template = (
+        QuotaTemplateLimit.objects.filter(here, template__uses__tenant=tenant)
+        .order_by()
+        .values_list("item", "limit", _exactness(_OF_TEMPLATE), _NEVER)
     )
     with scopes_disabled():
         raises = (
@@ -117,25 +144,29 @@ def limits_of(tenant: Tenant, region: Region) -> dict[str, Limit]:
             .order_by()
             .values_list("item", "limit_wanted", Value(_RAISE), "expires_at")
         )
-        found = sorted(rows.union(raises, all=True), key=lambda row: row[2])
-    lasting = {str(item): limit for item, limit in DEFAULT_LIMITS.items()}
+        rows = of_all.union(of_template, of_tenant, raises, all=True)
+        found = sorted(rows, key=lambda row: row[2])
+    lasting = {str(item): (limit, Source.PLATFORM) for item, limit in DEFAULT_LIMITS.items()}
     raised: dict[str, list[tuple[int, datetime]]] = {}
     for item, limit, exactness, expires_at in found:
         if exactness == _RAISE:
             raised.setdefault(item, []).append((limit, expires_at))
         else:
-            lasting[item] = limit
-    return {item: _limit(limit, raised.get(item, ())) for item, limit in lasting.items()}
+            lasting[item] = limit, _SOURCES[exactness - exactness % 2]
+    return {
+        item: _limit(limit, source, raised.get(item, ()))
+        for item, (limit, source) in lasting.items()
+    }
 
 
-def _limit(lasting: int, raised: Iterable[tuple[int, datetime]]) -> Limit:
+def _limit(lasting: int, source: Source, raised: Iterable[tuple[int, datetime]]) -> Limit:
     """The largest raise counts, as long as it is more than what holds without it."""
     more = [one for one in raised if one[0] > lasting]
     if not more:
-        return Limit(lasting, lasting, lasting, None)
+        return Limit(lasting, lasting, lasting, None, source)
     now, ends = max(more)
     afterwards = max((limit for limit, end in more if end > ends), default=lasting)
-    return Limit(now, lasting, afterwards, ends)
+    return Limit(now, lasting, afterwards, ends, Source.RAISE)
 
 
 def limits(tenant: Tenant, region: Region) -> dict[str, int]:
@@ -155,6 +186,7 @@ def usage(tenant: Tenant, region: Region) -> dict[str, Usage]:
             allowed[item.value].now,
             allowed[item.value].afterwards,
             allowed[item.value].expires_at,
+            allowed[item.value].source,
         )
         for item in QuotaItem
     }

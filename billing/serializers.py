@@ -7,7 +7,7 @@ from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing import budgets, money, queries
+from billing import budgets, money, queries, quotas
 from billing.models import (
     MOST_PERCENT,
     STEPS_PER_BUDGET,
@@ -506,6 +506,9 @@ class QuotaShape(serializers.Serializer[Any]):
     )
     expires_at = serializers.DateTimeField(
         allow_null=True, help_text="Until when a raise is in force, if one is."
+    )
+    limit_source = serializers.ChoiceField(
+        choices=quotas.Source.choices, source="source", help_text="Where the limit comes from."
     )
 
 

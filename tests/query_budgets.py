@@ -32,6 +32,7 @@ QUERIES: dict[str, int] = {
     "admin: billing_quotaapprovallimit": 5,
     "admin: billing_quotalimit": 7,
     "admin: billing_quotarequest": 7,
+    "admin: billing_quotatemplate": 5,
     "admin: billing_replayrun": 6,
     "admin: billing_subscription": 9,
     "admin: billing_topup": 7,

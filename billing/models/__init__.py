@@ -36,6 +36,9 @@ from billing.models.quotas import (
     QuotaLimit,
     QuotaRequest,
     QuotaRequestStatus,
+    QuotaTemplate,
+    QuotaTemplateLimit,
+    QuotaTemplateUse,
 )
 from billing.models.replays import ReplayDifference, ReplayRun
 from billing.models.topups import BillingSettings, TopUp, TopUpStatus
@@ -70,6 +73,9 @@ __all__ = [
     "QuotaLimit",
     "QuotaRequest",
     "QuotaRequestStatus",
+    "QuotaTemplate",
+    "QuotaTemplateLimit",
+    "QuotaTemplateUse",
     "Reminder",
     "ReplayDifference",
     "ReplayRun",

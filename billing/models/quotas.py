@@ -61,7 +61,8 @@ DEFAULT_LIMITS: dict[str, int] = {
 class QuotaLimit(models.Model):
     """A limit. Without a tenant it is the platform's default; without a region it holds in all.
 
-    The most exact one counts: tenant and region, tenant, region, default, then the shipped figure.
+    The most exact one counts: tenant and region, tenant, the tenant's template, region, default,
+    then the shipped figure.
     """
 
     tenant = models.ForeignKey(
@@ -98,6 +99,75 @@ class QuotaLimit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.item}: {self.limit}"
+
+
+class QuotaTemplate(models.Model):
+    """A named set of limits for tenants of a kind; a change counts for all who use it."""
+
+    name = models.CharField(_("name"), max_length=60, unique=True)
+    note = models.CharField(_("note"), max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("quota template")
+        verbose_name_plural = _("quota templates")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class QuotaTemplateLimit(models.Model):
+    """A limit of a template; without a region it holds in all."""
+
+    template = models.ForeignKey(
+        QuotaTemplate, models.CASCADE, verbose_name=_("template"), related_name="limits"
+    )
+    region = models.ForeignKey(
+        Region, models.CASCADE, verbose_name=_("region"), null=True, blank=True, related_name="+"
+    )
+    item = models.CharField(_("quota"), max_length=20, choices=QuotaItem.choices)
+    limit = models.BigIntegerField(_("limit"), validators=[MinValueValidator(0)])
+
+    class Meta:
+        verbose_name = _("limit of a template")
+        verbose_name_plural = _("limits of a template")
+        ordering = ["region", "item"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["template", "region", "item"],
+                name="quota_template_limit_once",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(limit__gte=0), name="quota_template_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.item}: {self.limit}"
+
+
+class QuotaTemplateUse(models.Model):
+    """Which template's limits a tenant has where no limit of its own says otherwise."""
+
+    tenant = models.OneToOneField(
+        Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="quota_template_use"
+    )
+    template = models.ForeignKey(
+        QuotaTemplate, models.PROTECT, verbose_name=_("quota template"), related_name="uses"
+    )
+    applied_at = models.DateTimeField(_("applied"), default=timezone.now, editable=False)
+
+    # Not scoped: administrators alone apply templates.
+    objects: ClassVar[models.Manager["QuotaTemplateUse"]] = models.Manager()
+
+    class Meta:
+        verbose_name = _("use of a quota template")
+        verbose_name_plural = _("uses of quota templates")
+        ordering = ["tenant"]
+
+    def __str__(self) -> str:
+        return f"{self.template_id} for {self.tenant_id}"
 
 
 class QuotaAnchor(models.Model):

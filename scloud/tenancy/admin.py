@@ -1,8 +1,9 @@
 """Tenants, sign-ins and the platform's switches in Django admin."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import InlineModelAdmin
 from django.contrib.auth.models import Group
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -12,6 +13,9 @@ from scloud.lib.errors import ScloudError
 from scloud.tenancy import welcome
 from scloud.tenancy.admintools import ModelAdmin, ReadOnlyAdmin
 from scloud.tenancy.models import LoginAttempt, PlatformSettings, Tenant, UserSession
+
+# What apps above keep of a tenant, shown on its page; they add theirs when they are loaded.
+TENANT_INLINES: Final[list[type[InlineModelAdmin[Any, Any]]]] = []
 
 if admin.site.is_registered(Group):
     admin.site.unregister(Group)
@@ -34,6 +38,12 @@ class TenantAdmin(ModelAdmin):
     list_filter = ("is_active",)
     search_fields = ("name", "id")
     readonly_fields = ("id", "created_at")
+
+    def get_inlines(
+        self, request: HttpRequest, obj: Tenant | None
+    ) -> list[type[InlineModelAdmin[Any, Any]]]:
+        """A new tenant has nothing yet."""
+        return [] if obj is None else TENANT_INLINES
 
     def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
         """A new tenant gets what every tenant starts with."""

@@ -53,7 +53,7 @@ Buy = Callable[..., Order]
     ],
 )
 def test_how_full_a_quota_is(used: int, limit: int, percent: int, left: int) -> None:
-    found = Usage("vms", "VMs", used, limit, limit, None)
+    found = Usage("vms", "VMs", used, limit, limit, None, "platform")
     assert (found.percent, found.left) == (percent, left)
 
 

@@ -1,4 +1,4 @@
-"""Quotas that are raised until a day, and requests that take two administrators."""
+"""Quotas that are raised until a day, requests that take two administrators, and templates."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -9,7 +9,13 @@ from django.urls import reverse
 
 from billing import hooks, quotas, reminding
 from billing.actions import decide_quota_request, request_quota
-from billing.models import QuotaApprovalLimit, QuotaLimit, QuotaRequest
+from billing.models import (
+    QuotaApprovalLimit,
+    QuotaLimit,
+    QuotaRequest,
+    QuotaTemplate,
+    QuotaTemplateUse,
+)
 from scloud.audit.models import Event
 from scloud.lib.errors import Conflict, Forbidden, InvalidInput, QuotaExceeded
 from scloud.resources.models import Region
@@ -24,6 +30,7 @@ START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LAST_DAY = date(2026, 6, 1)
 # The end of that day in Shanghai.
 END = datetime(2026, 6, 1, 16, tzinfo=UTC)
+RAISE, TENANT = quotas.Source.RAISE, quotas.Source.TENANT
 
 
 def administrator(name: str) -> Actor:
@@ -51,7 +58,7 @@ def test_a_raise_holds_until_its_last_day_and_is_told_before(
         assert refused.value.field == "last_day"
     decide_quota_request(actor=root, quota_request=asked, approve=True, last_day=LAST_DAY)
     assert (asked.status, asked.expires_at) == ("approved", END)
-    assert quotas.limits_of(tenant, region)["vms"] == quotas.Limit(5, 3, 3, END)
+    assert quotas.limits_of(tenant, region)["vms"] == quotas.Limit(5, 3, 3, END, RAISE)
     assert QuotaLimit.objects.get().limit == 3
     quotas.take(tenant, region, {"vms": 5}, "vm-1")
     # Of two raises the larger counts, and the other one afterwards if it lasts longer.
@@ -59,7 +66,7 @@ def test_a_raise_holds_until_its_last_day_and_is_told_before(
     decide_quota_request(
         actor=root, quota_request=longer, approve=True, last_day=LAST_DAY + timedelta(days=30)
     )
-    assert quotas.limits_of(tenant, region)["vms"] == quotas.Limit(5, 3, 4, END)
+    assert quotas.limits_of(tenant, region)["vms"] == quotas.Limit(5, 3, 4, END, RAISE)
 
     told = [reminding.run(END - timedelta(days=days, hours=-1)) for days in (8, 7, 7, 3, 1, 1)]
     assert told == [[], [asked.pk], [], [asked.pk], [asked.pk], []]
@@ -82,7 +89,7 @@ def test_a_raise_holds_until_its_last_day_and_is_told_before(
     with pytest.raises(QuotaExceeded):
         quotas.take(tenant, region, {"vms": 1}, "vm-2")
     at(END + timedelta(days=30))
-    assert quotas.limits_of(tenant, region)["vms"] == quotas.Limit(3, 3, 3, None)
+    assert quotas.limits_of(tenant, region)["vms"] == quotas.Limit(3, 3, 3, None, TENANT)
 
 
 def test_a_raise_below_what_lasts_is_nothing_and_not_told(
@@ -96,7 +103,7 @@ def test_a_raise_below_what_lasts_is_nothing_and_not_told(
     again = request_quota(actor=actor, region=region, item="vms", limit_wanted=80)
     assert again.limit_before == 50
     decide_quota_request(actor=root, quota_request=again, approve=True)
-    assert quotas.limits_of(tenant, region)["vms"] == quotas.Limit(80, 80, 80, None)
+    assert quotas.limits_of(tenant, region)["vms"] == quotas.Limit(80, 80, 80, None, TENANT)
     assert reminding.run(END - timedelta(hours=1)) == []
     assert heard == []
 
@@ -167,3 +174,60 @@ def test_the_pages_show_the_last_day_and_the_first_approval(
     assert "Raised until" in text
     assert "(afterwards 50)" in text
     assert QuotaRequest.objects.get(pk=asked.pk).expires_at == END
+
+
+def test_a_template_counts_for_all_who_use_it_and_limits_of_ones_own_before_it(
+    tenant: Tenant, region: Region
+) -> None:
+    with scopes_disabled():
+        root = Client()
+        root.force_login(User.objects.create_superuser("root@platform.test", "x"))
+        other = Tenant.objects.create(name="Other")
+        sent = {
+            "name": "Small",
+            "limits-TOTAL_FORMS": "2",
+            "limits-INITIAL_FORMS": "0",
+            "limits-0-item": "vms",
+            "limits-0-limit": "4",
+            "limits-1-item": "vcpu",
+            "limits-1-limit": "8",
+            "limits-1-region": region.pk,
+            "uses-TOTAL_FORMS": "1",
+            "uses-INITIAL_FORMS": "0",
+            "uses-0-tenant": other.pk,
+        }
+        assert root.post(reverse("admin:billing_quotatemplate_add"), sent).status_code == 302
+        template = QuotaTemplate.objects.get()
+        # The page of a tenant shows its template, and applies one.
+        page = reverse("admin:tenancy_tenant_change", args=[other.pk])
+        assert "Small" in root.get(page).content.decode()
+        applied = {
+            "name": tenant.name,
+            "is_active": "on",
+            "quota_template_use-TOTAL_FORMS": "1",
+            "quota_template_use-INITIAL_FORMS": "0",
+            "quota_template_use-0-template": str(template.pk),
+        }
+        url = reverse("admin:tenancy_tenant_change", args=[tenant.pk])
+        assert root.post(url, applied).status_code == 302
+    QuotaLimit.objects.create(item="vms", region=region, limit=1)
+    template.limits.create(item="disks", limit=9)
+
+    def found(of: Tenant) -> list[tuple[int, str]]:
+        limits = quotas.limits_of(of, region)
+        return [
+            (limits[item].now, limits[item].source) for item in ("vms", "vcpu", "disks", "gpus")
+        ]
+
+    given = [(4, "template"), (8, "template"), (9, "template"), (8, "platform")]
+    assert found(tenant) == found(other) == given
+    QuotaLimit.objects.create(tenant=tenant, item="vms", limit=2)
+    template.limits.filter(item="vcpu").update(limit=16)
+    assert found(tenant) == [(2, "tenant"), (16, "template"), (9, "template"), (8, "platform")]
+    assert found(other)[0] == (4, "template")
+    with scopes_disabled():
+        sure = reverse("admin:billing_quotatemplate_delete", args=[template.pk])
+        root.post(sure, {"post": "yes"})
+        assert QuotaTemplate.objects.exists()
+    QuotaTemplateUse.objects.get(tenant=other).delete()
+    assert found(other)[:2] == [(1, "platform"), (200, "platform")]
