@@ -22,6 +22,7 @@ from billing.models import (
     TransactionKind,
 )
 from billing.pricing import split_gift
+from scloud.lib.copying import copy_rows
 from scloud.lib.errors import InsufficientBalance
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -194,7 +195,7 @@ def post_deductions(deductions: Sequence[Deduction]) -> None:
     moving = [one for one in deductions if one.amount_minor]
     changes: dict[str, tuple[int, int]] = {}
     transactions: list[LedgerTransaction] = []
-    entries: list[LedgerEntry] = []
+    entries: list[tuple[str, str, str, int]] = []
     for one in moving:
         account = one.account
         account.cash_minor -= one.cash_minor
@@ -220,9 +221,7 @@ def post_deductions(deductions: Sequence[Deduction]) -> None:
             Pocket.REVENUE: one.amount_minor,
         }
         entries += [
-            LedgerEntry(
-                transaction=moved, tenant_id=account.tenant_id, pocket=pocket, amount_minor=amount
-            )
+            (moved.pk, account.tenant_id, pocket.value, amount)
             for pocket, amount in sides.items()
             if amount
         ]
@@ -240,7 +239,7 @@ def post_deductions(deductions: Sequence[Deduction]) -> None:
             ],
         )
     LedgerTransaction.objects.bulk_create(transactions)
-    LedgerEntry.objects.bulk_create(entries)
+    copy_rows(LedgerEntry, ("transaction_id", "tenant_id", "pocket", "amount_minor"), entries)
     _spend_lots(
         [(one, moved) for one, moved in zip(moving, transactions, strict=True) if one.gift_minor]
     )

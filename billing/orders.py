@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from django.utils.translation import gettext
 
@@ -20,7 +20,21 @@ from billing.models import (
     TransactionKind,
 )
 from billing.pricing import Line, Method, RefundRule
+from scloud.lib.copying import copy_rows
 from scloud.resources.models import Region
+
+_LINE: Final = (
+    "order_id",
+    "charge_id",
+    "tenant_id",
+    "label",
+    "sku",
+    "quantity",
+    "unit_price",
+    "periods",
+    "discount",
+    "amount_minor",
+)
 
 
 @dataclass(frozen=True)
@@ -191,23 +205,25 @@ def _write(taken: Sequence[Taken], now: datetime) -> list[Order]:
             for order, whole, draft, part in pairs
         ]
     )
-    OrderLine.objects.bulk_create(
-        [
-            OrderLine(
-                order=order,
-                charge=row,
-                tenant_id=order.tenant_id,
-                label=label,
-                sku=line.sku,
-                quantity=line.quantity,
-                unit_price=line.unit_price,
-                periods=line.periods,
-                discount=line.discount,
-                amount_minor=money.to_minor(line.amount),
+    copy_rows(
+        OrderLine,
+        _LINE,
+        (
+            (
+                order.pk,
+                row.pk,
+                order.tenant_id,
+                label,
+                line.sku,
+                line.quantity,
+                line.unit_price,
+                line.periods,
+                line.discount,
+                money.to_minor(line.amount),
             )
             for row, (order, _whole, draft, _part) in zip(charges, pairs, strict=True)
             for label, line in draft.lines
-        ]
+        ),
     )
     for row, (_order, _whole, draft, _part) in zip(charges, pairs, strict=True):
         if draft.held:
