@@ -45,6 +45,9 @@ from billing.models import (
     Reminder,
     ReplayDifference,
     ReplayRun,
+    Statement,
+    StatementLine,
+    StatementMove,
     Subscription,
     TopUp,
     TopUpStatus,
@@ -655,6 +658,91 @@ class ReplayRunAdmin(BooksAdmin):
     fields = list_display
     readonly_fields = fields
     inlines = (DifferenceInline,)
+
+
+# --- statements
+
+
+class StatementMoveInline(ReadOnlyInline):
+    """What movements of each kind changed."""
+
+    model = StatementMove
+    fields = ("kind", "cash", "gift")
+    readonly_fields = fields
+    cash = _amount("cash_minor", _("cash"))
+    gift = _amount("gift_minor", _("gift"))
+
+
+@admin.register(Statement)
+class StatementAdmin(BooksAdmin):
+    """Closed months of all tenants."""
+
+    list_display = (
+        "shown_number",
+        "tenant",
+        "month",
+        "opening_cash",
+        "opening_gift",
+        "charged",
+        "tax",
+        "closing_cash",
+        "closing_gift",
+        "created_at",
+    )
+    list_filter = ("tenant",)
+    list_select_related = ("tenant",)
+    search_fields = ("id", "tenant__name", "buyer")
+    date_hierarchy = "month"
+    fields = (
+        "id",
+        *list_display,
+        "begin",
+        "end",
+        "currency",
+        "tax_name",
+        "tax_percent",
+        "tax_included",
+        "buyer",
+        "buyer_tax_id",
+        "seller",
+        "seller_tax_id",
+    )
+    readonly_fields = fields
+    inlines = (StatementMoveInline,)
+    opening_cash = _amount("opening_cash_minor", _("opening cash"))
+    opening_gift = _amount("opening_gift_minor", _("opening gift"))
+    charged = _amount("charged_minor", _("charged"))
+    tax = _amount("tax_minor", _("tax"))
+    closing_cash = _amount("closing_cash_minor", _("closing cash"))
+    closing_gift = _amount("closing_gift_minor", _("closing gift"))
+
+    @admin.display(description=_("number"), ordering="month")
+    def shown_number(self, row: Statement) -> str:
+        return row.number
+
+
+@admin.register(StatementLine)
+class StatementLineAdmin(BooksAdmin):
+    """The lines of all statements."""
+
+    list_display = (
+        "statement",
+        "resource_kind",
+        "resource_id",
+        "resource_name",
+        "order_kind",
+        "count",
+        "unit",
+        "amount",
+    )
+    list_filter = ("order_kind", "resource_kind", "tenant")
+    list_select_related = ("statement",)
+    search_fields = ("resource_id", "resource_name", "order__id")
+    fields = (*list_display, "tenant", "order", "method", "begin", "end", "gift", "tags")
+    readonly_fields = fields
+    unit = _amount("unit_minor", _("each"))
+    amount = _amount("amount_minor", _("amount"))
+    gift = _amount("gift_minor", _("from gift"))
 
 
 # --- quotas

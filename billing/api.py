@@ -22,6 +22,7 @@ from billing import (
     queries,
     quotas,
     services,
+    statements,
 )
 from billing import serializers as shapes
 from billing.models import (
@@ -30,6 +31,7 @@ from billing.models import (
     Order,
     OrderKind,
     QuotaRequest,
+    Statement,
     Subscription,
     SubscriptionStatus,
 )
@@ -207,6 +209,42 @@ class TransactionViewSet(ResourceViewSet):
     def get_queryset(self) -> QuerySet[LedgerTransaction]:
         """Return the tenant's transactions, newest first."""
         return LedgerTransaction.objects.filter(tenant=self.tenant)
+
+
+@extend_schema(tags=["Billing"])
+class StatementViewSet(ResourceViewSet):
+    """Statements; the id in the URL is the month."""
+
+    serializer_class = shapes.StatementSerializer
+    view_permission = "billing.view"
+    lookup_url_kwarg = "month"
+    lookup_value_regex = "[0-9]{4}-[0-9]{2}"
+
+    def get_queryset(self) -> QuerySet[Statement]:
+        """Return the statements of the tenant's closed months, newest first."""
+        return Statement.objects.filter(tenant=self.tenant)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("month", str, OpenApiParameter.PATH, description="Such as `2026-10`.")
+        ],
+        responses=shapes.StatementPaperShape,
+    )
+    def retrieve(self, request: Request, month: str) -> Response:
+        """Show the statement of a month with its lines; one that goes on, so far."""
+        paper = statements.find(self.tenant, month, timezone.now())
+        shown = {
+            "statement": paper.statement,
+            "moves": paper.moves,
+            "by_kind": _sums(paper.by_kind()),
+            "by_tag": _sums(paper.by_tag()),
+            "lines": paper.lines,
+        }
+        return Response(shapes.StatementPaperShape(shown).data)
+
+
+def _sums(rows: list[tuple[str, int]]) -> list[dict[str, str]]:
+    return [{"name": name, "amount": money.show(amount)} for name, amount in rows]
 
 
 @extend_schema(tags=["Billing"])

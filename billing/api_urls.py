@@ -9,6 +9,7 @@ from scloud.rest.verbs import routed
 router = SimpleRouter(trailing_slash=False)
 router.register("billing/orders", api.OrderViewSet, basename="api-order")
 router.register("billing/transactions", api.TransactionViewSet, basename="api-transaction")
+router.register("billing/statements", api.StatementViewSet, basename="api-statement")
 router.register("billing/subscriptions", api.SubscriptionViewSet, basename="api-subscription")
 router.register("billing/budgets", routed(api.BudgetViewSet), basename="api-budget")
 router.register("quota-requests", api.QuotaRequestViewSet, basename="api-quota-request")

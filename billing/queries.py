@@ -363,6 +363,14 @@ def tags_of(resources: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
     return out
 
 
+def kind_label(kind: str) -> str:
+    """What people call a kind of resource."""
+    try:
+        return str(kinds.get(kind).label)
+    except KeyError:
+        return kind.capitalize()
+
+
 def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:
     """A tenant's subscriptions with ``month_minor``, what each cost this month.
 

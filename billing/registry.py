@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from billing import (
     budgeting,
+    closing,
     ledger,
     low_balance,
     money,
@@ -28,6 +29,7 @@ from scloud.web.http import ConsoleRequest
 
 SWEEP_EVERY_S = 20
 REPLAY_EVERY_S = 60
+CLOSE_EVERY_S = 300
 REMIND_EVERY_S = 300
 LOW_BALANCE_EVERY_S = 60
 BUDGETS_EVERY_S = 300
@@ -94,6 +96,14 @@ def register_all() -> None:
         ),
         nav.NavItem(
             "billing",
+            _("Statements"),
+            "statements",
+            icon="receipt",
+            permission="billing.view",
+            order=35,
+        ),
+        nav.NavItem(
+            "billing",
             _("Quotas"),
             "quotas",
             icon="gauge",
@@ -138,3 +148,4 @@ def register_all() -> None:
     periodic.register("billing.budgets", BUDGETS_EVERY_S, spending.run)
     # Beside the renewals, which must not wait for a month of a large tenant.
     periodic.register("billing.replay", REPLAY_EVERY_S, nightly.run, periodic.Lane.REPLAY)
+    periodic.register("billing.statements", CLOSE_EVERY_S, closing.run, periodic.Lane.REPLAY)

@@ -32,6 +32,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="order-charge",
     ),
     path("billing/transactions/", views.TransactionsView.as_view(), name="transactions"),
+    path("billing/statements/", views.StatementsView.as_view(), name="statements"),
+    path("billing/statements/<str:month>/", views.StatementView.as_view(), name="statement-detail"),
+    path(
+        "billing/statements/<str:month>/charges/",
+        views.StatementChargesView.as_view(),
+        name="statement-charges",
+    ),
     path("quotas/", views.QuotasView.as_view(), name="quotas"),
     path("quotas/request/", views.QuotaRequestView.as_view(), name="quota-request"),
 ]

@@ -288,6 +288,8 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     # Names stay when another field gets the name of theirs.
     "ENUM_NAME_OVERRIDES": {
+        "OrderKindEnum": "billing.models.OrderKind",
+        "TransactionKindEnum": "billing.models.TransactionKind",
         "MetricUnitEnum": "alarms.api.metrics.UNITS",
         "StateEnum": "scloud.rest.jobs.STEP_STATES",
     },

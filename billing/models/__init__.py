@@ -1,4 +1,4 @@
-"""Tables of billing: prices, the ledger, orders and subscriptions, quotas, replays."""
+"""Tables of billing: prices, ledger, orders and subscriptions, quotas, replays, statements."""
 
 from billing.models.budgets import (
     BUDGETS_PER_TENANT,
@@ -41,6 +41,7 @@ from billing.models.quotas import (
     QuotaTemplateUse,
 )
 from billing.models.replays import ReplayDifference, ReplayRun
+from billing.models.statements import Statement, StatementLine, StatementMove, month_text
 from billing.models.topups import BillingSettings, TopUp, TopUpStatus
 
 __all__ = [
@@ -79,9 +80,13 @@ __all__ = [
     "Reminder",
     "ReplayDifference",
     "ReplayRun",
+    "Statement",
+    "StatementLine",
+    "StatementMove",
     "Subscription",
     "SubscriptionStatus",
     "TopUp",
     "TopUpStatus",
     "TransactionKind",
+    "month_text",
 ]

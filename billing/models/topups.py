@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -44,6 +44,41 @@ class BillingSettings(models.Model):
         validators=[MinValueValidator(0)],
         help_text=_("Each tenant can choose another amount. 0 or empty means never."),
     )
+    seller = models.TextField(
+        _("name and address on statements"),
+        max_length=500,
+        blank=True,
+        db_default="",
+        help_text=_("As many lines as it has."),
+    )
+    seller_tax_id = models.CharField(
+        _("tax number on statements"), max_length=40, blank=True, db_default=""
+    )
+    tax_name = models.CharField(
+        _("name of the tax"),
+        max_length=30,
+        blank=True,
+        db_default="",
+        help_text=_("Such as VAT."),
+    )
+    tax_percent = models.DecimalField(
+        _("tax rate in percent"),
+        max_digits=6,
+        decimal_places=3,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text=_("Statements that are closed from now on show it. Empty: no tax is shown."),
+    )
+    prices_include_tax = models.BooleanField(
+        _("prices include tax"),
+        default=True,
+        db_default=True,
+        help_text=_(
+            "On: statements show the tax that is in what was charged. Off: no tax is charged, and "
+            "they say so."
+        ),
+    )
 
     class Meta:
         verbose_name = _("billing settings")
@@ -58,7 +93,9 @@ class BillingSettings(models.Model):
     @classmethod
     def load(cls) -> "BillingSettings":
         """Return the one row, or the defaults while it does not exist."""
-        return cls.objects.filter(pk=1).first() or cls()
+        # Defaults that the database gives are not there before a row is saved.
+        blank = {"seller": "", "seller_tax_id": "", "tax_name": ""}
+        return cls.objects.filter(pk=1).first() or cls(**blank)
 
 
 class TopUpStatus(models.TextChoices):

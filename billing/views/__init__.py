@@ -12,6 +12,7 @@ from billing.views.paying import (
     RenewView,
 )
 from billing.views.quotas import QuotaRequestView, QuotasView
+from billing.views.statements import StatementChargesView, StatementsView, StatementView
 
 __all__ = [
     "AutoRenewView",
@@ -28,5 +29,8 @@ __all__ = [
     "RechargeView",
     "RenewTogetherView",
     "RenewView",
+    "StatementChargesView",
+    "StatementView",
+    "StatementsView",
     "TransactionsView",
 ]

@@ -8,7 +8,6 @@ from billing.models import (
     Subscription,
     SubscriptionStatus,
 )
-from scloud.resources import kinds
 from scloud.tenancy.models import Tenant
 from scloud.web import ui
 from scloud.web.status import StatusView, Tone
@@ -42,14 +41,6 @@ def subscription_status(row: Subscription) -> StatusView:
     """How a subscription's status is shown."""
     detail = _("Renew it to use the resource again.") if row.status == "expired" else ""
     return StatusView(row.get_status_display(), _SUBSCRIPTION_TONES[row.status], detail)
-
-
-def kind_label(kind: str) -> str:
-    """What people call a kind of resource."""
-    try:
-        return str(kinds.get(kind).label)
-    except KeyError:
-        return kind.capitalize()
 
 
 def may_recharge_self(view: ConsoleView) -> bool:

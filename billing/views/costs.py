@@ -16,7 +16,6 @@ from billing.models import (
 from billing.views import trends
 from billing.views.common import (
     amount,
-    kind_label,
     may_recharge_self,
     subscription_status,
     tenant_of,
@@ -67,7 +66,7 @@ class OverviewView(ListView):
         Column(
             "type",
             gettext_lazy("Type"),
-            value=lambda s: kind_label(s.resource_kind),
+            value=lambda s: queries.kind_label(s.resource_kind),
             sort="resource_kind",
         ),
         Column(

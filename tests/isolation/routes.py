@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
+from billing.models import month_text
+from billing.statements import this_month
 from tests.isolation.known import OPEN, Known, Write, asked, own
 from tests.isolation.routes_alarms import ALARM_API, ALARM_CONSOLE
 from tests.isolation.routes_outside import OUTSIDE_API, OUTSIDE_CONSOLE
@@ -66,6 +69,8 @@ def all_routes() -> list[Route]:
     ]
 
 
+# Every tenant has the present month, so it is nobody's.
+_MONTH = f"={month_text(this_month(timezone.now()))}"
 _NAME = {"name": "renamed", "remark": "changed"}
 _BUDGET = {"name": "new", "amount": "500.00", "warn_percents": [80], "time_zone": "UTC"}
 _BUDGET_FORM = {"name": "new", "amount": "500", "warn_percents": "80", "time_zone": "UTC"}
@@ -298,6 +303,9 @@ _CONSOLE: dict[str, Known] = {
     "order-detail": Known({"order_id": "order"}),
     "order-charge": Known({"order_id": "order", "number": "=1"}),
     "transactions": Known(),
+    "statements": Known(),
+    "statement-detail": Known({"month": _MONTH}),
+    "statement-charges": Known({"month": _MONTH}),
     "quotas": Known(),
     "quota-request": Known(
         writes={"post": Write("billing.request_quota", {"item": "vms", "limit_wanted": "999"})}
@@ -339,6 +347,8 @@ _API: dict[str, Known] = {
     "api-order-list": Known(),
     "api-order-detail": Known({"pk": "order"}),
     "api-order-charges": Known({"pk": "order", "number": "=1"}),
+    "api-statement-list": Known(),
+    "api-statement-detail": Known({"month": _MONTH}),
     "api-transaction-list": Known(),
     "api-transaction-detail": Known({"pk": "transaction"}),
     "api-subscription-list": Known(),

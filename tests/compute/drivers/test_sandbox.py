@@ -253,6 +253,8 @@ def test_whatever_opens_a_file_of_a_tenant_is_shut_in(
     staged = ("stage_snapshot", lambda: pool.stage_snapshot("one", "snap-3"))
     verbs: list[tuple[str, Callable[[], object]]] = [
         ("capacity", pool.capacity),
+        ("mark", lambda: pool.mark("token")),
+        ("try_write", pool.try_write),
         ("probe_image", lambda: pool.probe_image(source)),
         ("import_image", lambda: pool.import_image("image-1", source)),
         ("image_info", lambda: pool.image_info("image-1")),

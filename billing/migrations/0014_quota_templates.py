@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0015_quota_steps'),
+        ('billing', '0013_quota_steps'),
         ('resources', '0004_underlay_mtu'),
         ('tenancy', '0007_refund_pro_rata'),
     ]
