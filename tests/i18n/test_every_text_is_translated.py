@@ -40,6 +40,8 @@ NAMES = {
     "ssh-ed25519 AAAA… you@laptop",
     "web, env=production",
     "#cloud-config",
+    # Stays in the books as it was written.
+    "Automatic renewal",
     # Tags of the API.
     "Security groups",
     "External IPs",

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.db import connection, transaction
+from django.db import connection, reset_queries, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -44,6 +44,8 @@ class Page:
     def queries(self) -> list[str]:
         """Ask; what the request did is taken back."""
         mark = transaction.savepoint()
+        # Django keeps the last 9,000 of a test, and warns when there are more.
+        reset_queries()
         with CaptureQueriesContext(connection) as seen:
             answer = self.client.get(self.url, **self.extra)
             if answer.streaming:
