@@ -33,8 +33,8 @@ LOOKS = {
     "thaw read_file measure growth_headroom migration_progress vnc_endpoint guest_disks runs_as",
     Storage: "snapshots_need_hypervisor capacity probe_image image_info list_images export_image "
     "volume_info list_volumes disk_source list_snapshots sweep_temporary uses_overlays is_tidy "
-    "next_merge",
-    Fabric: "port_observation list_owned close",
+    "next_merge heartbeats try_write",
+    Fabric: "port_observation list_owned chassis_answers close",
 }  # fmt: skip
 
 

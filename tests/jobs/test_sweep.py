@@ -275,6 +275,8 @@ def test_chores_run_when_they_are_due_and_failures_are_their_own(
     assert chores == ["often", "often"]
     assert closed == [True]
     assert "chore broken failed" in caplog.text
+    # What a chore did not foresee is told with its traceback.
+    assert "RuntimeError: defect" in caplog.text
 
 
 def test_chores_that_fail_wait_longer_each_time_and_are_told_once(

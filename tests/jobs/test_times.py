@@ -173,6 +173,25 @@ def test_the_sweep_holds_what_it_ends_for_two_leases(
     assert not sweep.end_now(job, ScloudError("again"))
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_long_clean_up_of_the_sweep_holds_the_job_for_two_more_leases(
+    enqueue: Enqueue, script: Script, settings: Settings
+) -> None:
+    settings.SCLOUD_JOB_LEASE_S = 100.0
+    job = enqueue()
+    held: list[Job] = []
+
+    def clean(context: Context) -> None:
+        change(job, lease_until=ago(-1))
+        context.check()
+        held.append(fresh(job))
+
+    script.works["clean up"] = clean
+    assert sweep.end_now(job, ScloudError("It took too long.", code="late"))
+    (row,) = held
+    assert about(row.lease_until, timezone.now() + timedelta(seconds=200))
+
+
 # --- while it runs
 
 
@@ -233,6 +252,28 @@ def test_a_wait_gives_slot_and_attempt_back_and_tells_nobody(
     assert runner.run(job.id) == "succeeded"
     assert script.calls == ["second", "success"]
     assert len(told) == 1
+
+
+def test_the_begin_of_every_step_is_told(
+    enqueue: Enqueue, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    seen: list[int] = []
+
+    def work(context: Context) -> None:
+        seen.append(len(told))
+        told.clear()
+        if len(seen) == 1:
+            context.park(40)
+
+    script.works = {"first": work, "second": work}
+    job = enqueue()
+    monkeypatch.setattr(runner, "tell", lambda one: told.append(one.id))
+    assert runner.run(job.id) == "waiting"
+    change(job, not_before=ago(0.1))
+    assert runner.run(job.id) == "succeeded"
+    # The first at its begin, not again after its wait, then the second.
+    assert seen == [1, 0, 1]
 
 
 def test_what_is_busy_is_tried_again_after_five_seconds_and_costs_no_attempt(

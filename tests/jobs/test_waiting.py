@@ -264,6 +264,17 @@ def test_long_work_never_has_all_slots(
     assert [job.pk for job in take_all()] == [quick.pk]
 
 
+def test_of_two_long_slots_a_tenant_has_one(
+    queue: Callable[..., list[Job]], copy: Script, other_tenant: Tenant, settings: Any
+) -> None:
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "workers": 10}
+    settings.SCLOUD_LONG_SLOTS, settings.SCLOUD_TENANT_SLOTS = 2, 10
+    queue(5, "image", kind="test.copy")
+    assert len(take_all()) == 1
+    (other,) = queue(1, "other", kind="test.copy", tenant=other_tenant)
+    assert [job.pk for job in take_all()] == [other.pk]
+
+
 def test_a_dead_worker_holds_nobody_up(queue: Callable[..., list[Job]], settings: Any) -> None:
     settings.Q_CLUSTER = {**settings.Q_CLUSTER, "workers": 2}
     settings.SCLOUD_TENANT_SLOTS = 1
