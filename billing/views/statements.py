@@ -32,7 +32,7 @@ class StatementsView(ListView):
     text = gettext_lazy("Balances, charges and tax of each month. A closed month never changes.")
     page_template = "billing/statements.html"
     search_fields = ("month",)
-    search_placeholder = gettext_lazy("Search by month, such as 2026-10")
+    search_placeholder = gettext_lazy("Search by month")
     default_sort = "-month"
     columns = (
         Column("number", gettext_lazy("Number"), value=_link, export="number", main=True),
