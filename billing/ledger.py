@@ -1,5 +1,6 @@
 """Moving money. Everything here runs inside the caller's transaction, on a locked account."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -253,18 +254,15 @@ def _spend_lots(spent: Sequence[tuple[Deduction, LedgerTransaction]]) -> None:
     accounts = {one.account.tenant_id for one, _moved in spent}
     for lot in GiftLot.objects.filter(account__in=accounts, left_minor__gt=0):
         lots.setdefault(lot.account_id, []).append(lot)
-    moves: list[GiftMove] = []
-    used: dict[int, int] = {}
+    parts: list[GiftMove] = []
     for one, moved in spent:
         need = one.gift_minor
         for lot in lots.get(one.account.tenant_id, ()):
+            # Nothing of a lot that an order before this one has emptied.
             part = min(need, lot.left_minor)
-            if not part:
-                continue
             lot.left_minor -= part
             need -= part
-            used[lot.pk] = used.get(lot.pk, 0) + part
-            moves.append(
+            parts.append(
                 GiftMove(
                     lot=lot,
                     tenant_id=one.account.tenant_id,
@@ -273,6 +271,10 @@ def _spend_lots(spent: Sequence[tuple[Deduction, LedgerTransaction]]) -> None:
                     amount_minor=-part,
                 )
             )
+    moves = [move for move in parts if move.amount_minor]
+    used: Counter[int] = Counter()
+    for move in moves:
+        used[move.lot_id] -= move.amount_minor
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE billing_giftlot AS lot SET left_minor = lot.left_minor - used.amount"
