@@ -660,6 +660,7 @@ class DirectoryStorage:
                 with contextlib.suppress(OSError, UnicodeDecodeError):
                     # Hosts write here: no link is followed, and nothing but a file is read.
                     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                    # Path.open takes no flags and no descriptor.
                     with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
                         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                             found[path.name] = file.read(_BEAT_BYTES).decode()

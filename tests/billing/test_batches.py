@@ -342,6 +342,7 @@ def test_an_account_in_use_and_a_connection_that_breaks(
 
         def dies() -> None:
             """Another sweeper: it has renewed a tenant's batch and is killed before the commit."""
+            # Which of the statements finds its connection gone is the server's to say.
             with pytest.raises(Exception, match=r"terminat|closed|lost"), scopes_disabled():  # noqa: PT012
                 keys = [key for key, of in batches.due(NOON + HOUR) if of == tenant.pk]
                 with transaction.atomic():

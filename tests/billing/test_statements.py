@@ -265,6 +265,7 @@ def test_a_month_from_its_last_hour_to_the_sheet(
     assert "first 1 of 2 lines" in sheet
     assert "¥0.48" in sheet
     file = console.get(reverse("statement-charges", args=["2024-03"]) + "?export=xlsx")
+    # The test client's type knows no answers that stream.
     book = openpyxl.load_workbook(BytesIO(b"".join(file.streaming_content)))  # type: ignore[attr-defined]
     rows = list(book.worksheets[0].values)
     assert [row[rows[0].index("Amount")] for row in rows[1:]] == [0.24, 0.24]
