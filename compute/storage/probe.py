@@ -42,17 +42,19 @@ _FOREIGN = (
     (0, b"LUKS\xba\xbe", "LUKS"),
     (0, b"WithoutFreeSpace", "Parallels"),
     (0, b"WithouFreSpacExt", "Parallels"),
-    (0, b"\x1f\x8b", "gzip"),
+    (0, b"\x1f\x8b\x08", "gzip"),
     (0, b"\xfd7zXZ\0", "xz"),
     (0, b"BZh", "bzip2"),
     (0, b"\x28\xb5\x2f\xfd", "zstd"),
     (0, b"PK\x03\x04", "zip"),
     (0, b"7z\xbc\xaf\x27\x1c", "7z"),
     (257, b"ustar", "tar"),
-    (0, b"<", "HTML or XML"),
     (0, b"\x7fELF", "ELF program"),
     (0, b"%PDF", "PDF"),
 )
+# A first byte alone would refuse one in 256 disks that begin with any data.
+_MARKUP = (b"<!doctype", b"<!--", b"<?xml", b"<html", b"<head", b"<body", b"<svg")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def probe(path: Path, *, max_virtual_gib: int) -> ImageProbe:
@@ -120,22 +122,25 @@ def _check_qcow2(header: qcow2.Qcow2Header, file_bytes: int, max_virtual_gib: in
 def _check_raw(head: bytes, tail: bytes, file_bytes: int) -> None:
     if file_bytes == 0:
         raise ImageRefused("The file is empty.", reason="corrupt")
-    for offset, magic, name in _FOREIGN:
-        if head[offset : offset + len(magic)] == magic:
-            raise ImageRefused(
-                f"This is {name}, not a QCOW2 or raw disk image.",
-                reason="unknown_format",
-                found=name,
-            )
-    if tail.startswith(b"conectix"):
-        # One of a fixed size says what it is in its last sector only.
+    if name := _foreign(head, tail):
         raise ImageRefused(
-            "This is VHD, not a QCOW2 or raw disk image.", reason="unknown_format", found="VHD"
+            f"This is {name}, not a QCOW2 or raw disk image.", reason="unknown_format", found=name
         )
     if file_bytes % 512:
         raise ImageRefused(
             "Not a disk image: the size is not a multiple of 512 bytes.", reason="unknown_format"
         )
+
+
+def _foreign(head: bytes, tail: bytes) -> str:
+    """Return what a file is that is no disk image; empty if it may be one."""
+    for offset, magic, name in _FOREIGN:
+        if head[offset : offset + len(magic)] == magic:
+            return name
+    if head.removeprefix(_BYTE_ORDER_MARK).lstrip().lower().startswith(_MARKUP):
+        return "HTML or XML"
+    # One of a fixed size says what it is in its last sector only.
+    return "VHD" if tail.startswith(b"conectix") else ""
 
 
 def _check_expansion(seen: Seen, file_bytes: int, virtual_bytes: int) -> None:

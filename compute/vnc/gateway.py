@@ -178,7 +178,8 @@ class Gateway:
                     log.exception("could not read the leases")
                     self._expire()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), POLL_INTERVAL_S)
+                    async with asyncio.timeout(POLL_INTERVAL_S):
+                        await self.wake.wait()
         finally:
             await self._drop_all()
 
@@ -384,7 +385,8 @@ class Gateway:
                 if left <= 0:
                     return _End("Nobody typed or moved the pointer for too long.", may_return=False)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(door.recheck.wait(), min(left, CHECK_INTERVAL_S))
+                    async with asyncio.timeout(min(left, CHECK_INTERVAL_S)):
+                        await door.recheck.wait()
                 door.recheck.clear()
                 try:
                     if refused := await self._book.ending(door.lease_id):

@@ -236,7 +236,8 @@ class VncProxy:
         failures = 0
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(session.recheck.wait(), self._recheck_interval_s)
+                async with asyncio.timeout(self._recheck_interval_s):
+                    await session.recheck.wait()
             session.recheck.clear()
             since = session.sending_since
             if since is not None and time.monotonic() - since > self._stall_timeout_s:

@@ -186,7 +186,8 @@ class ScreenOpener:
     async def _open_alone(self, vm_id: str) -> TcpEnd:
         for attempt in range(ATTEMPTS):
             try:
-                endpoint = await asyncio.wait_for(self._prepare(vm_id), PREPARE_TIMEOUT_S)
+                async with asyncio.timeout(PREPARE_TIMEOUT_S):
+                    endpoint = await self._prepare(vm_id)
             except TimeoutError:
                 raise ScreenUnavailable("The host did not answer in time.") from None
             try:

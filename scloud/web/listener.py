@@ -113,7 +113,8 @@ async def heard(limit_s: float) -> None:
     After ``limit_s`` seconds without any it goes on: the pages resync when they are heard again.
     """
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(_hearing().wait(), limit_s)
+        async with asyncio.timeout(limit_s):
+            await _hearing().wait()
 
 
 def ensure_listening() -> "asyncio.Task[None]":

@@ -56,13 +56,13 @@ async def connected(
 
 async def log_in_and_touch(information: dict[str, Any]) -> None:
     """Look at the screen, log in on it and make a file."""
-    async with connected(information) as client:
+    async with asyncio.timeout(90), connected(information) as client:
         await _use(client)
 
 
 async def watch_restart(api: Api, information: dict[str, Any]) -> None:
     """Restart the VM and go on looking: each screenshot is asked of the screen anew."""
-    async with connected(information) as client:
+    async with asyncio.timeout(300), connected(information) as client:
         pictures = {(await client.screenshot()).tobytes()}
         api.post(f"/vms/{information['vm_id']}/restart")
         while (await asyncio.to_thread(api.get, f"/vms/{information['vm_id']}"))["task"]:
@@ -174,11 +174,11 @@ def test_another_client_types_on_the_screen(api: Api, facts: dict[str, Any]) -> 
     while FILE not in outside.guest_run(facts, vm_id, "/bin/sh", "-c", "echo /tmp/*"):
         assert time.monotonic() < end, "what was typed did not reach the guest"
         information = api.post(f"/vms/{vm_id}/vnc-information", {}, expect=200)
-        asyncio.run(asyncio.wait_for(log_in_and_touch(information), 90))
+        asyncio.run(log_in_and_touch(information))
 
     # The same connection shows the boot when the VM restarts.
     information = api.post(f"/vms/{vm_id}/vnc-information", {}, expect=200)
-    asyncio.run(asyncio.wait_for(watch_restart(api, information), 300))
+    asyncio.run(watch_restart(api, information))
     outside.await_agent(facts, vm_id)
     assert FILE not in outside.guest_run(facts, vm_id, "/bin/sh", "-c", "echo /tmp/*")
     api.destroy(vm_id)

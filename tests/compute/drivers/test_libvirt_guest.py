@@ -373,11 +373,14 @@ _VNC_CLIENT = """
 import asyncio, sys, asyncvnc
 async def main():
     try:
-        async with asyncvnc.connect(sys.argv[1], int(sys.argv[2]), password=sys.argv[3]) as client:
+        async with (
+            asyncio.timeout(20),
+            asyncvnc.connect(sys.argv[1], int(sys.argv[2]), password=sys.argv[3]) as client,
+        ):
             print("in" if client.video.width else "empty")
     except PermissionError:
         print("refused")
-asyncio.run(asyncio.wait_for(main(), timeout=20))
+asyncio.run(main())
 """
 
 

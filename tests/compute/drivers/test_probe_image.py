@@ -424,6 +424,33 @@ def test_the_boot_sector_of_a_file_system_is_no_partition_table(
     assert pool.probe_image(path).format == "raw"
 
 
+@pytest.mark.parametrize("first", [b"<", b"<H\xe3\x18", b"\x1f\x8b", b"BZ", b"PK"])
+def test_data_that_happens_to_begin_like_another_format_is_a_raw_disk(
+    pool: DirectoryStorage, tmp_path: Path, first: bytes
+) -> None:
+    path = tmp_path / "x.raw"
+    path.write_bytes(first + b"\xf4" * (MIB - len(first)))
+    assert pool.probe_image(path).format == "raw"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<!DOCTYPE html><title>Not found</title>",
+        b"\xef\xbb\xbf\n  <HTML><body>",
+        b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>',
+        b"<!-- a comment first -->\n<html>",
+    ],
+)
+def test_a_page_of_a_server_that_was_downloaded_instead_is_refused(
+    pool: DirectoryStorage, tmp_path: Path, page: bytes
+) -> None:
+    path = tmp_path / "x.qcow2"
+    path.write_bytes(page.ljust(MIB, b" "))
+    with pytest.raises(ImageRefused, match="This is HTML or XML"):
+        pool.probe_image(path)
+
+
 def test_an_l1_table_may_end_with_the_file_but_not_a_byte_later(tmp_path: Path) -> None:
     with create(tmp_path / "x.qcow2").open("rb") as file:
         header = qcow2.read_header(file)

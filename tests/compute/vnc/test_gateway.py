@@ -778,6 +778,30 @@ def test_a_port_that_is_taken_on_the_machine_ends_the_lease_with_the_reason(
     play(story)
 
 
+@pytest.mark.parametrize("ticks", range(6))
+def test_a_gateway_that_is_stopped_while_news_arrive_stops(ticks: int) -> None:
+    """Whatever the event loop does first."""
+
+    class EmptyBook(LeaseBook):
+        async def waiting(self) -> list[VncLease]:
+            return []
+
+    async def story() -> None:
+        async with running_screen() as screen:
+            gateway = Gateway(EmptyBook(), ScreenOpener(screen.prepare))
+            task = asyncio.create_task(gateway.run())
+            await asyncio.sleep(0.05)
+            gateway.wake.set()
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=1)
+            task.cancel()
+            assert done == {task}
+
+    play(story)
+
+
 def test_a_newer_lease_of_the_vm_shuts_the_port_of_the_older(
     information: VncInformation, vm: VM, actor: Actor
 ) -> None:
