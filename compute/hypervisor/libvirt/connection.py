@@ -1,4 +1,4 @@
-"""Connections to libvirt: one per host and process, with hard time bounds.
+"""Connections to libvirt, by host and process, with hard time bounds.
 
 A libvirt call is a C call: it ignores signals and can wait for ever on a silent host. So every
 call runs in a thread of its own; when its bound passes, the caller gets an error, the connection
@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -57,12 +58,21 @@ _inherited: list[Connection] = []
 
 
 class Connection:
-    """A connection to one libvirt daemon, opened at first use and again after it broke."""
+    """The connections to one libvirt daemon, opened when needed and again after they broke.
+
+    Each serves one call at a time. Where several calls wait on one and the daemon falls silent,
+    the end of the keep-alive ends the process: libvirt's client before 10.4 lets a call read what
+    another one had on its stack (CVE-2024-4418).
+    """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
+        # Guards the two below.
         self._lock = threading.Lock()
-        self._opened: _Opened | None = None
+        self._idle: list[_Opened] = []
+        self._generation = 0
+        # Held by who dials, and guards the three below.
+        self._dialling = threading.Lock()
         self._failed_at = float("-inf")
         self._backoff = Backoff(first_s=FIRST_RETRY_S, ceiling_s=LAST_RETRY_S)
         self._again_at = float("-inf")
@@ -74,49 +84,47 @@ class Connection:
         timeout_s: float,
         giving_up_breaks: bool = True,
     ) -> T:
-        """Run `function` with the open connection; at most about `timeout_s` seconds.
+        """Run `function` with an open connection; at most about `timeout_s` seconds.
 
-        Raises the port's errors. With `giving_up_breaks` the connection is dropped at a timeout,
-        since nothing is known about its state; without, the call may go on in the background.
+        Raises the port's errors. With `giving_up_breaks` a timeout drops the connections that are
+        open, since nothing is known about the host; without, the call may go on in the background.
         """
-        opened = self._open()
+        opened = self._take()
 
         def work() -> T:
             try:
                 return function(opened.conn)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() in _BROKEN and not _is_alive(opened.conn):
+                    self._distrust()
+                    raise HostUnreachable(f"The connection to the host broke: {error}") from error
+                raise translate(error) from error
             finally:
-                opened.release()
+                self._give_back(opened)
 
         try:
             return bounded(work, timeout_s=timeout_s)
-        except OperationTimeout:
+        except _GivenUp:
             if giving_up_breaks:
-                self._drop(opened)
+                self._distrust()
             raise
-        except libvirt.libvirtError as error:
-            if self._is_broken(opened.conn, error):
-                self._drop(opened)
-                raise HostUnreachable(f"The connection to the host broke: {error}") from error
-            raise translate(error) from error
 
-    def _is_broken(self, conn: libvirt.virConnect, error: libvirt.libvirtError) -> bool:
-        return error.get_error_code() in _BROKEN and not _is_alive(conn)
-
-    def _open(self) -> _Opened:
-        """The open connection, held for a call that releases it."""
+    def _take(self) -> _Opened:
+        """A connection that nobody else has; :meth:`_give_back` takes it again."""
         asked_at = time.monotonic()
-        with self._lock:
-            if self._opened is not None:
-                if _is_alive(self._opened.conn):
-                    return self._opened.hold()
-                self._opened.close_when_idle()
-                self._opened = None
+        if (found := self._idle_one()) is not None:
+            return found
+        with self._dialling:
+            if (found := self._idle_one()) is not None:
+                return found
             if self._failed_at > asked_at:
                 # Somebody tried while we waited: do not let a queue of threads try one by one.
                 raise HostUnreachable("The host does not answer.")
             if asked_at < self._again_at:
                 # It failed a moment ago: what asks all the time must not connect all the time.
                 raise HostUnreachable("The host does not answer.")
+            with self._lock:
+                generation = self._generation
             ensure_event_loop()
             try:
                 _reach(self._uri)
@@ -126,59 +134,60 @@ class Connection:
                 self._again_at = self._failed_at + self._backoff.failed()
                 raise HostUnreachable(f"The host does not answer: {error}") from error
             self._backoff.worked()
-            self._opened = _Opened(conn)
-            return self._opened.hold()
+            return _Opened(conn, generation)
 
-    def _drop(self, opened: _Opened) -> None:
+    def _idle_one(self) -> _Opened | None:
+        """The connection that was used last, of those that are alive and trusted."""
         with self._lock:
-            if self._opened is opened:
-                self._opened = None
-        opened.close_when_idle()
+            while self._idle:
+                found = self._idle.pop()
+                if _is_alive(found.conn):
+                    return found
+                _close(found.conn)
+        return None
 
-
-class _Opened:
-    """A connection of libvirt that is closed once no call is under way on it.
-
-    Closing frees what a call in another thread still uses: the process dies of it. A call that was
-    given up goes on in its thread until the host answers or the keep-alive ends the connection.
-    """
-
-    def __init__(self, conn: libvirt.virConnect) -> None:
-        self.conn = conn
-        self._lock = threading.Lock()
-        self._calls = 0
-        self._doomed = False
-        self._closed = False
-
-    def hold(self) -> _Opened:
-        """Count a call that is about to begin."""
+    def _give_back(self, opened: _Opened) -> None:
+        """Keep a connection for the next call, or close it where the host was distrusted since."""
         with self._lock:
-            self._calls += 1
-        return self
-
-    def release(self) -> None:
-        """Count a call that has ended; the last one closes a connection that was dropped."""
-        with self._lock:
-            self._calls -= 1
-        self._close_if_over()
-
-    def close_when_idle(self) -> None:
-        """Close it now, or when the last call has ended. Does not wait."""
-        with self._lock:
-            self._doomed = True
-        self._close_if_over()
-
-    def _close_if_over(self) -> None:
-        with self._lock:
-            if not self._doomed or self._calls or self._closed:
+            if opened.generation == self._generation:
+                self._idle.append(opened)
                 return
-            self._closed = True
+        _close(opened.conn)
 
-        def close() -> None:
-            with contextlib.suppress(libvirt.libvirtError):
-                self.conn.close()
+    def _distrust(self) -> None:
+        """Use none of the connections again that are open now.
 
-        threading.Thread(target=close, name="libvirt-close", daemon=True).start()
+        Those on which a call is under way are closed when it ends: closing frees what it still
+        uses. A call that was given up goes on in its thread until the host answers or the
+        keep-alive ends the connection.
+        """
+        with self._lock:
+            self._generation += 1
+            idle, self._idle = self._idle, []
+        for one in idle:
+            _close(one.conn)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A connection of libvirt, and which generation of a host's connections it is of."""
+
+    conn: libvirt.virConnect
+    generation: int
+
+
+class _GivenUp(OperationTimeout):
+    """A call did not end within its bound. It may end later."""
+
+
+def _close(conn: libvirt.virConnect) -> None:
+    """Close a connection on which no call is under way. Does not wait."""
+
+    def close() -> None:
+        with contextlib.suppress(libvirt.libvirtError):
+            conn.close()
+
+    threading.Thread(target=close, name="libvirt-close", daemon=True).start()
 
 
 def _is_alive(conn: libvirt.virConnect) -> bool:
@@ -190,7 +199,7 @@ def _is_alive(conn: libvirt.virConnect) -> bool:
 
 
 def bounded(function: Callable[[], T], *, timeout_s: float) -> T:
-    """Run `function` in a thread; raise `OperationTimeout` if it does not end in time."""
+    """Run `function` in a thread. Raises OperationTimeout if it does not end in time."""
     results: list[T] = []
     errors: list[BaseException] = []
     done = threading.Event()
@@ -205,7 +214,7 @@ def bounded(function: Callable[[], T], *, timeout_s: float) -> T:
 
     threading.Thread(target=work, name="libvirt-call", daemon=True).start()
     if not done.wait(timeout_s):
-        raise OperationTimeout(f"The host did not finish within {timeout_s:g} seconds.")
+        raise _GivenUp(f"The host did not finish within {timeout_s:g} seconds.")
     if errors:
         raise errors[0]
     return results[0]
@@ -241,7 +250,7 @@ _event_loop_pid: int | None = None
 
 
 def connection_to(uri: str) -> Connection:
-    """This process's connection to the daemon at `uri`."""
+    """This process's connections to the daemon at `uri`."""
     with _registry_lock:
         if uri not in _connections:
             _connections[uri] = Connection(uri)

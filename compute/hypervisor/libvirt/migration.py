@@ -28,6 +28,7 @@ _POLL_S = 0.25
 MAX_MIGRATION_S = 7 * 86_400.0
 _REPORT_S = 1.0
 _ABORT_TIMEOUT_S = 30.0
+_ABORT_AGAIN_S = 0.5
 
 # The daemons talk to each other (peer to peer), so that a client that dies does not take the
 # migration along. UNSAFE: libvirt only knows network file systems as shared; whether the pool is
@@ -132,14 +133,24 @@ def _wait(
                     if on_progress is not None:
                         on_progress(state)
         if now > deadline:
-            with contextlib.suppress(HypervisorError):
-                abort(host, uuid)
-            done.wait(_ABORT_TIMEOUT_S)
+            _end(host, uuid, done)
             if errors or not done.is_set():
                 raise OperationTimeout(f"The migration made no progress for {timeout_s:g} seconds.")
             return
     if errors:
         raise errors[0]
+
+
+def _end(host: Host, uuid: str, done: threading.Event) -> None:
+    """Abort the migration until its call returns.
+
+    Again and again: the call may not have reached libvirt yet, and then an abort ends nothing.
+    """
+    until = time.monotonic() + _ABORT_TIMEOUT_S
+    while not done.is_set() and time.monotonic() < until:
+        with contextlib.suppress(HypervisorError):
+            abort(host, uuid)
+        done.wait(_ABORT_AGAIN_S)
 
 
 def _move(domain: libvirt.virDomain, destination: HostRef) -> None:

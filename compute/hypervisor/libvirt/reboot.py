@@ -4,6 +4,7 @@ import string
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import libvirt
 
@@ -25,7 +26,7 @@ class Reboots:
         self._host = host
         self._lock = threading.Lock()
         self._wanted: dict[str, Callable[[], None]] = {}
-        self._heard_on: libvirt.virConnect | None = None
+        self._heard_on: WeakSet[libvirt.virConnect] = WeakSet()
 
     def tell(self, uuid: str, noted: Callable[[], None]) -> None:
         """Have `noted` called once, in a thread of its own, when the domain is reset."""
@@ -33,13 +34,13 @@ class Reboots:
         def work(conn: libvirt.virConnect) -> None:
             with self._lock:
                 self._wanted[uuid] = noted
-                if self._heard_on is not conn:
+                if conn not in self._heard_on:
                     # Also what is reset because its guest has shut down: libvirt tells nowhere
                     # else of it, and no state or counter that can be asked changes.
                     conn.domainEventRegisterAny(
                         None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._happened, None
                     )
-                    self._heard_on = conn
+                    self._heard_on.add(conn)
 
         self._host.call(work)
 

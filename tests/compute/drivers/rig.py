@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import libvirt
+import pytest
 
 from compute.hypervisor.base import (
     DiskAttachment,
@@ -32,11 +33,18 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{_RUN}{next(_numbers):03d}"
 
 
-def eventually(condition: Callable[[], bool], *, timeout_s: float, poll_s: float) -> None:
-    """Wait until the condition holds; fails when it does not in time."""
+def eventually(
+    condition: Callable[[], bool],
+    *,
+    timeout_s: float,
+    poll_s: float,
+    seen: Callable[[], object] = lambda: "",
+) -> None:
+    """Wait until the condition holds; fails when it does not in time, with what is `seen` then."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not become true in time"
+        if time.monotonic() >= deadline:
+            pytest.fail(f"it did not become true in time {seen()}")
         time.sleep(poll_s)
 
 

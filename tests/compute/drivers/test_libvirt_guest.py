@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import libvirt
@@ -36,7 +37,7 @@ from compute.hypervisor.base import (
     Refused,
     StartUnfinished,
 )
-from compute.hypervisor.libvirt import connection
+from compute.hypervisor.libvirt import connection, migration
 from compute.hypervisor.libvirt.parse import DomainXml, alias_of
 from compute.hypervisor.opening import open_hypervisor
 from compute.storage.base import FileSource
@@ -54,10 +55,22 @@ def shell(hypervisor: Hypervisor, spec: DomainSpec, command: str, timeout_s: flo
     return result.stdout.decode().strip()
 
 
-def device_of(hypervisor: Hypervisor, spec: DomainSpec, disk_id: str) -> str:
-    """The guest's name for the disk with that serial."""
+def seen_as(hypervisor: Hypervisor, spec: DomainSpec, disk_id: str) -> str:
+    """The guest's name for the disk with that serial; empty when it sees none."""
     look = f"for d in /sys/block/vd*; do grep -qx {disk_id} $d/serial && basename $d; done; true"
     return shell(hypervisor, spec, look)
+
+
+def device_of(hypervisor: Hypervisor, spec: DomainSpec, disk_id: str) -> str:
+    """The guest's name for the disk with that serial, which a guest takes a while to find."""
+    found: list[str] = []
+
+    def is_found() -> bool:
+        found[:] = [seen_as(hypervisor, spec, disk_id)]
+        return found != [""]
+
+    eventually(is_found, timeout_s=30, poll_s=0.2)
+    return found[0]
 
 
 def crypt_hash(password: str, salt: str) -> str:
@@ -90,7 +103,7 @@ def test_a_hot_disk_holds_data_grows_and_comes_back_with_it(lab_rig: Rig) -> Non
     h.resize_disk(spec.uuid, disk.id, size_gib=2)
     assert shell(h, spec, f"cat /sys/block/{name}/size") == str(2 * 1024**3 // 512)
     h.detach_disk(spec.uuid, disk.id)
-    assert device_of(h, spec, disk.id) == ""
+    assert seen_as(h, spec, disk.id) == ""
     h.attach_disk(spec.uuid, disk)
     name = device_of(h, spec, disk.id)
     assert shell(h, spec, f"head -c 8388608 /dev/{name} | md5sum") == content
@@ -599,6 +612,32 @@ def test_a_host_that_freezes_is_given_up_and_found_again(lab_rig: Rig, lab: Lab)
     eventually(lambda: _answers(h), timeout_s=20, poll_s=0.5)
 
 
+def test_a_host_that_freezes_under_many_calls_ends_no_process(lab: Lab) -> None:
+    host = lab.hosts[0]
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "tests.compute.drivers.silence", host.uri, "6"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert asking.stdout is not None
+    try:
+        assert asking.stdout.readline() == "asking\n"
+        pid = region.in_host(host, "pidof", "libvirtd").strip()
+        region.in_host(host, "kill", "-STOP", pid)
+        try:
+            # The keep-alive ends them; where two calls share a connection it ends the process.
+            failed = [asking.stdout.readline() for _call in range(6)]
+            time.sleep(1)
+        finally:
+            region.in_host(host, "kill", "-CONT", pid)
+        time.sleep(2)
+        assert failed == ["failed: HostUnreachable\n"] * 6
+        assert asking.poll() is None
+    finally:
+        asking.kill()
+        asking.communicate()
+
+
 def _answers(hypervisor: Hypervisor) -> bool:
     try:
         hypervisor.observe_all()
@@ -656,5 +695,26 @@ def test_a_move_that_takes_too_long_ends_on_one_host(lab_rig: Rig) -> None:
         rig.hypervisor.migrate(spec.uuid, rig.there, timeout_s=0)
     states = [driver.observe(spec.uuid).power_state for driver in (rig.hypervisor, rig.other)]
     assert states.count(PowerState.RUNNING) == 1
+    rig.hypervisor.migrate(spec.uuid, rig.there)
+    rig.other.undefine(spec.uuid)
+
+
+def test_a_move_that_is_given_up_before_it_began_is_ended(
+    lab_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = lab_rig
+    spec = rig.started()
+    begin = migration._move
+
+    def late(*given: Any) -> None:
+        time.sleep(2)
+        begin(*given)
+
+    monkeypatch.setattr(migration, "_move", late)
+    with pytest.raises(OperationTimeout):
+        rig.hypervisor.migrate(spec.uuid, rig.there, timeout_s=0)
+    assert rig.hypervisor.observe(spec.uuid).power_state == PowerState.RUNNING
+    assert rig.other.observe(spec.uuid).power_state == PowerState.ABSENT
+    monkeypatch.undo()
     rig.hypervisor.migrate(spec.uuid, rig.there)
     rig.other.undefine(spec.uuid)

@@ -6,12 +6,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from compute.hypervisor.base import HostUnreachable, OperationTimeout
 from compute.hypervisor.libvirt import connection
 from compute.hypervisor.libvirt.connection import LAST_RETRY_S, Connection
+from tests.compute.drivers.rig import eventually
 
 
 @pytest.fixture
@@ -120,3 +122,92 @@ def test_a_connection_is_not_closed_under_a_call_that_was_given_up(
     answers.set()
     assert closed.wait(5)
     assert happened == ["answered", "closed"]
+
+
+class Numbered:
+    """What the library returns, as far as this needs it."""
+
+    def __init__(self, closed: list[Numbered]) -> None:
+        self._closed = closed
+
+    def isAlive(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        self._closed.append(self)
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[Numbered]:
+    """Connections to a host that answers at once; this has those that were closed."""
+    found: list[Numbered] = []
+    monkeypatch.setattr(connection, "_reach", lambda uri: None)
+    monkeypatch.setattr(connection, "_connect", lambda uri: Numbered(found))
+    return found
+
+
+def at_once(host: Connection, count: int) -> list[Any]:
+    """The connections of so many calls that wait for each other."""
+    meeting = threading.Barrier(count)
+    used: list[Any] = []
+
+    def work(conn: Any) -> None:
+        meeting.wait(10)
+        used.append(conn)
+
+    threads = [
+        threading.Thread(target=host.call, args=(work,), kwargs={"timeout_s": 20.0})
+        for _number in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return used
+
+
+def test_calls_at_the_same_time_have_connections_of_their_own(closed: list[Numbered]) -> None:
+    host = Connection("qemu+tcp://192.0.2.9/system")
+    used = at_once(host, 3)
+    assert len(set(map(id, used))) == 3
+    # One after the other they take one of those that are there.
+    again = [host.call(lambda conn: conn, timeout_s=5.0) for _number in range(4)]
+    assert len(set(map(id, again))) == 1
+    assert again[0] in used
+    assert closed == []
+
+
+def test_a_timeout_drops_what_is_open_but_not_under_a_call(closed: list[Numbered]) -> None:
+    host = Connection("qemu+tcp://192.0.2.9/system")
+    used = at_once(host, 2)
+    go_on = threading.Event()
+    under: list[Any] = []
+
+    def hang(conn: Any) -> None:
+        under.append(conn)
+        go_on.wait(10)
+
+    with pytest.raises(OperationTimeout):
+        host.call(hang, timeout_s=0.05)
+    eventually(lambda: len(closed) == 1, timeout_s=10, poll_s=0.01)
+    assert closed == [one for one in used if one is not under[0]]
+    new = host.call(lambda conn: conn, timeout_s=5.0)
+    assert new not in used
+    # The call that was given up ends: nobody uses its connection again.
+    go_on.set()
+    eventually(lambda: len(closed) == 2, timeout_s=10, poll_s=0.01)
+    assert closed[1] is under[0]
+    assert host.call(lambda conn: conn, timeout_s=5.0) is new
+
+
+def test_a_call_that_may_go_on_leaves_the_others_alone(closed: list[Numbered]) -> None:
+    host = Connection("qemu+tcp://192.0.2.9/system")
+    used = at_once(host, 2)
+    go_on = threading.Event()
+    with pytest.raises(OperationTimeout):
+        host.call(lambda conn: go_on.wait(10), timeout_s=0.05, giving_up_breaks=False)
+    other = host.call(lambda conn: conn, timeout_s=5.0)
+    assert other in used
+    go_on.set()
+    eventually(lambda: len(set(map(id, at_once(host, 2)))) == 2, timeout_s=10, poll_s=0.01)
+    assert closed == []
