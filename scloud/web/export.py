@@ -2,7 +2,8 @@
 
 The rows come from a server-side cursor and go to the file as they come, so memory does not depend
 on their number. The worker thread has a database connection of its own and at most two of them
-run in a process; a user may have two downloads at a time.
+run in a process; a user may have two downloads at a time. The workbook of a long list is written by
+a child process: that is half of the work, and this process has pages to answer.
 
 With ``progress`` the response is a stream of lines, each a JSON object: ``{"rows", "total"}``
 while rows are written, at last ``{"file", "bytes"}``, after which that many bytes of the file
@@ -14,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
-import re
+import os
+import pickle
+import subprocess
+import sys
 import tempfile
 import threading
 import weakref
-import zipfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
+from types import NoneType
 from typing import IO, Any
 
 from asgiref.sync import sync_to_async
@@ -38,23 +42,20 @@ from django.utils import timezone, translation
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from openpyxl import Workbook
-from openpyxl.cell import WriteOnlyCell
-from openpyxl.cell.rich_text import CellRichText
-from openpyxl.styles import Font
-from openpyxl.utils import get_column_letter
-from openpyxl.writer.excel import ExcelWriter
 
 from scloud.lib.errors import InternalError, ScloudError, TooManyRequests
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import in_scope_of
+from scloud.web import workbook
 
 logger = logging.getLogger(__name__)
 
 CHUNK_ROWS = 1000
-MAX_ROWS = 1_048_575  # of a sheet, less the heading
-MAX_CELL_CHARACTERS = 32_767
-MAX_TITLE_CHARACTERS = 31
+# Shorter lists are written in this process.
+ROWS_HERE = 3000
+# A child that was told to end has so long to clear away.
+END_S = 10.0
+KEPT_BYTES = 2000
 MAX_PER_USER = 2
 PIECE_BYTES = 256 * 1024
 IN_MEMORY_BYTES = 1024 * 1024
@@ -62,11 +63,8 @@ REPORT_EVERY_S = 0.3
 CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PROGRESS_TYPE = "application/vnd.scloud.download"
 
-# Characters that XML 1.0 cannot hold at all.
-_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# "_x0041_" is how the format writes a character by its number: readers would show "A".
-_ESCAPE = re.compile("(?<=_)(?=x[0-9A-Fa-f]{4}_)")
+_PROGRAM = Path(workbook.__file__)
+_PLAIN = frozenset({str, bool, int, float, Decimal, NoneType})
 
 # Writing is work for the processor: more threads would only slow the pages down.
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="download")
@@ -94,37 +92,15 @@ class Cancelled(Exception):
     """Nobody waits for the workbook any more."""
 
 
-def _text(sheet: Any, text: str) -> Any:
-    clean = _ILLEGAL.sub("", text)[:MAX_CELL_CHARACTERS]
-    guarded = clean.startswith(_FORMULA_STARTS)
-    if not guarded and clean[:1] != "#" and "_x" not in clean:
-        # By far the most frequent, and the cheapest.
-        return clean or None
-    parts = _ESCAPE.split(clean)
-    # In pieces of rich text no piece looks like an escape, and every reader joins them again.
-    content: Any = CellRichText(*parts) if len(parts) > 1 else clean
-    cell = WriteOnlyCell(sheet, content)
-    # Never a formula or an error value, whatever it looks like.
-    cell.data_type = "s"
-    if guarded:
-        # The quote prefix keeps it text even after somebody edits the cell or saves the sheet in
-        # another format.
-        cell.number_format = "@"
-        cell.quotePrefix = True
-    return cell
-
-
-def cell(sheet: Any, value: Any) -> Any:
-    """Return what openpyxl appends to a row. Numbers, dates and truth values keep their type."""
-    if type(value) is str:
-        return _text(sheet, value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int | float | Decimal):
-        # NaN and infinities have no number in the format; integers lose digits above 2**53.
-        if not math.isfinite(value) or abs(float(value)) > 2**53:
-            return _text(sheet, str(value))
-        return value
+def plain(value: Any) -> workbook.Plain:
+    """Return a value as a cell holds it: times in the current zone, lists and HTML as text."""
+    if type(value) in _PLAIN:
+        known: workbook.Plain = value
+        return known
+    for number in (int, float, Decimal):
+        if isinstance(value, number):
+            # An enumeration's member: the program that writes does not know its class.
+            return number(value)
     if isinstance(value, datetime):
         return timezone.localtime(value).replace(tzinfo=None) if value.tzinfo else value
     if isinstance(value, date):
@@ -132,27 +108,10 @@ def cell(sheet: Any, value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, list | tuple | set | frozenset):
-        return _text(sheet, ", ".join(str(part) for part in value if part not in (None, "")))
+        return ", ".join(str(part) for part in value if part not in (None, ""))
     if isinstance(value, SafeString):
-        return _text(sheet, strip_tags(value))
-    return _text(sheet, str(value))
-
-
-def _new_sheet(book: Workbook, columns: Sequence[ExportColumn], name: str, number: int) -> Any:
-    suffix = f" ({number})" if number > 1 else ""
-    title = "".join(c for c in name if c not in "[]:*?/\\'")[: MAX_TITLE_CHARACTERS - len(suffix)]
-    sheet: Any = book.create_sheet((title or "Sheet") + suffix)
-    sheet.freeze_panes = "A2"
-    heading = []
-    for position, column in enumerate(columns, 1):
-        width = max(12, min(40, len(column.label) + 8))
-        sheet.column_dimensions[get_column_letter(position)].width = width
-        head = WriteOnlyCell(sheet, _ILLEGAL.sub("", column.label))
-        head.data_type = "s"
-        head.font = Font(bold=True)
-        heading.append(head)
-    sheet.append(heading)
-    return sheet
+        return str(strip_tags(value))
+    return str(value)
 
 
 def write_workbook(
@@ -162,47 +121,99 @@ def write_workbook(
     target: IO[bytes],
     report: Callable[[int], None] = lambda written: None,
 ) -> None:
-    """Write a workbook into ``target``; more rows than a sheet holds go to further sheets.
+    """Write rows into ``target`` as a workbook, in this process.
 
     ``report`` gets the number of rows written, every CHUNK_ROWS. What it raises ends the writing.
     """
-    book = Workbook(write_only=True)
-    getters = [column.value for column in columns]
+    workbook.write(_headings(columns), sheet_name, _chunks(rows, columns), target, report)
+
+
+def write_by_child(
+    rows: Iterator[Any],
+    columns: Sequence[ExportColumn],
+    sheet_name: str,
+    target: IO[bytes],
+    report: Callable[[int], None] = lambda written: None,
+) -> None:
+    """The same by a child process; ``target`` has a file descriptor.
+
+    ``report`` is also called, with all rows, while the file is closed. Raises InternalError where
+    the child fails.
+    """
+    # Without the environment of this process, which holds its secrets.
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+    if directory := os.environ.get("TMPDIR"):
+        environment["TMPDIR"] = directory
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            [sys.executable, "-I", str(_PROGRAM), str(target.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            pass_fds=[target.fileno()],
+            env=environment,
+            cwd="/",
+        )
+        assert child.stdin is not None
+        written = 0
+        try:
+            with suppress(BrokenPipeError):
+                pickle.dump((_headings(columns), sheet_name), child.stdin)
+                for chunk in _chunks(rows, columns):
+                    pickle.dump(chunk, child.stdin)
+                    written += len(chunk)
+                    report(written)
+                pickle.dump(None, child.stdin)
+                child.stdin.close()
+            while _still_runs(child, REPORT_EVERY_S):
+                report(written)
+        finally:
+            # It ends at the end of its input, and takes its temporary files with it.
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+            if _still_runs(child, END_S):
+                child.kill()
+                child.wait()
+        if child.returncode:
+            said.seek(0)
+            words = said.read(KEPT_BYTES).decode(errors="replace")
+            logger.error("a workbook could not be written, code %d: %s", child.returncode, words)
+            raise _failed()
+
+
+def _still_runs(child: subprocess.Popen[bytes], wait_s: float) -> bool:
     try:
-        written, left, sheet = 0, 0, None
-        while chunk := list(islice(rows, CHUNK_ROWS)):
-            for obj in chunk:
-                if not left:
-                    sheet = _new_sheet(book, columns, sheet_name, len(book.worksheets) + 1)
-                    left = MAX_ROWS
-                assert sheet is not None
-                sheet.append([cell(sheet, get(obj)) for get in getters])
-                left -= 1
-            written += len(chunk)
-            report(written)
-        if sheet is None:
-            _new_sheet(book, columns, sheet_name, 1)
-        # Level 1: a sheet is repetitive enough; more costs twice the time for a tenth of the size.
-        archive = zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
-        ExcelWriter(book, archive).save()
-    except BaseException:
-        _discard(book)
-        raise
+        child.wait(wait_s)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
-def _discard(book: Workbook) -> None:
-    """Remove the temporary files of the sheets, which openpyxl only does when it saves."""
-    for sheet in book.worksheets:
-        sheet_writer: Any = sheet
-        with suppress(Exception):
-            if not sheet_writer.closed:
-                sheet_writer.close()
-        with suppress(OSError, ValueError):
-            sheet_writer._writer.cleanup()
+def _headings(columns: Sequence[ExportColumn]) -> list[str]:
+    return [column.label for column in columns]
+
+
+def _chunks(rows: Iterator[Any], columns: Sequence[ExportColumn]) -> Iterator[workbook.Chunk]:
+    getters = [column.value for column in columns]
+    while chunk := list(islice(rows, CHUNK_ROWS)):
+        yield [[plain(get(obj)) for get in getters] for obj in chunk]
 
 
 def _objects(queryset: QuerySet[Any]) -> Iterator[Any]:
+    # Thousands of rows name the same few models and images: a join would send and build each of
+    # them anew with every row.
+    joined = queryset.query.select_related
+    if isinstance(joined, dict):
+        queryset = queryset.select_related(None).prefetch_related(*_paths(joined))
     yield from queryset.iterator(chunk_size=CHUNK_ROWS)
+
+
+def _paths(joined: dict[str, Any]) -> list[str]:
+    """Return what select_related was given, such as ``nic`` and ``nic__subnet``."""
+    found = []
+    for name, further in joined.items():
+        found += [name, *(f"{name}__{path}" for path in _paths(further))]
+    return found
 
 
 class _Download:
@@ -235,9 +246,9 @@ class _Download:
                 transaction.atomic(),
             ):
                 self.progress.total = self._queryset.count()
-                write_workbook(
-                    _objects(self._queryset), self._columns, self._name, file, self._report
-                )
+                # What starting a child costs is paid back by a few thousand rows.
+                write = write_workbook if self.progress.total <= ROWS_HERE else write_by_child
+                write(_objects(self._queryset), self._columns, self._name, file, self._report)
             file.seek(0)
         except BaseException:
             file.close()
@@ -260,6 +271,13 @@ class _Download:
             raise Cancelled
 
 
+def _failed() -> InternalError:
+    return InternalError(
+        _("The file could not be created."),
+        remedy=_("Try again. If it fails again, contact support."),
+    )
+
+
 def _line(**values: Any) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
@@ -268,10 +286,7 @@ def _told(error: Exception) -> bytes:
     """Return the line that tells an error after the headers have gone out."""
     if not isinstance(error, ScloudError):
         logger.error("A list could not be written as a workbook.", exc_info=error)
-        error = InternalError(
-            _("The file could not be created."),
-            remedy=_("Try again. If it fails again, contact support."),
-        )
+        error = _failed()
     return _line(error=error.as_dict())
 
 

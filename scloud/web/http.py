@@ -30,6 +30,7 @@ class ConsoleRequest(HttpRequest):
 
     actor: Actor
     htmx: HtmxDetails
+    # Looked up when it is needed. Ask whether it is true: what it stands for may be None.
     region: Region | None
     user: User
 

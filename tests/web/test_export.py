@@ -6,6 +6,7 @@ import gc
 import io
 import json
 import re
+import subprocess
 import tempfile
 import threading
 import time
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ import pytest
 from django.test import Client
 
 from scloud.jobs.models import Job
+from scloud.lib.errors import InternalError
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
-from scloud.web import export, lists
+from scloud.web import export, lists, workbook
 from scloud.web.activity import TasksView
-from scloud.web.export import ExportColumn, write_workbook
+from scloud.web.export import ExportColumn, write_by_child, write_workbook
 
 
 def read(content: bytes) -> list[tuple[Any, ...]]:
@@ -142,7 +145,7 @@ def test_a_workbook_without_rows_has_its_heading() -> None:
 
 
 def test_more_rows_than_a_sheet_holds_go_to_further_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "MAX_ROWS", 3)
+    monkeypatch.setattr(workbook, "MAX_ROWS", 3)
     book = openpyxl.load_workbook(io.BytesIO(made(range(7))))
     assert book.sheetnames == ["test", "test (2)", "test (3)"]
     found = [[cell.value for cell in sheet["A"]] for sheet in book.worksheets]
@@ -161,6 +164,87 @@ def test_a_writing_that_is_given_up_leaves_no_file(
     with pytest.raises(export.Cancelled):
         write_workbook(iter(range(5)), [ExportColumn("V", str)], "t", io.BytesIO(), give_up)
     assert list(tmp_path.iterdir()) == []
+
+
+class Size(IntEnum):
+    """A class that the child does not know."""
+
+    LARGE = 8
+
+
+VALUES = [
+    7, Size.LARGE, 1.5, Decimal("12.50"), True, None, "名字", "=1+1", "#N/A", "_x0041_", "a\x00b",
+    ["a", "b"], 2**60,
+    datetime(2026, 11, 22, 9, 30, 15, tzinfo=UTC), date(2026, 1, 2), timedelta(minutes=2),
+]  # fmt: skip
+
+
+def test_a_child_writes_the_same_workbook() -> None:
+    here = made(VALUES * 3)
+    with tempfile.TemporaryFile() as file:
+        columns = [ExportColumn("Value", lambda value: value)]
+        counts: list[int] = []
+        write_by_child(iter(VALUES * 3), columns, "test", file, counts.append)
+        file.seek(0)
+        there = file.read()
+    assert sheet_xml(there) == sheet_xml(here)
+    assert counts[-1] == len(VALUES) * 3
+
+
+def test_a_child_whose_work_is_given_up_ends_and_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(export, "CHUNK_ROWS", 1)
+
+    children: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def noted(*given: Any, **settings: Any) -> subprocess.Popen[bytes]:
+        children.append(start(*given, **settings))
+        return children[-1]
+
+    def give_up(rows: int) -> None:
+        if rows == 3:
+            raise export.Cancelled
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    with tempfile.TemporaryFile() as file, pytest.raises(export.Cancelled):
+        write_by_child(iter(range(5)), [ExportColumn("V", str)], "t", file, give_up)
+    assert list(tmp_path.iterdir()) == []
+    assert [child.returncode is not None for child in children] == [True]
+
+
+def test_a_child_that_dies_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit('no room on the disk')")
+    monkeypatch.setattr(export, "_PROGRAM", broken)
+    with tempfile.TemporaryFile() as file, pytest.raises(InternalError):
+        # More than the pipe holds.
+        write_by_child(iter(["x" * 1000] * 3000), [ExportColumn("V", str)], "t", file)
+    assert "no room on the disk" in caplog.text
+
+
+def test_a_long_list_is_written_by_a_child(
+    console: Client, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        make_job(title=f"Job {number}")
+    used: list[str] = []
+
+    def noted(*given: Any) -> None:
+        used.append("child")
+        write_by_child(*given)
+
+    monkeypatch.setattr(export, "write_by_child", noted)
+    assert len(read(b"".join(console.get("/tasks/?export=xlsx")))) == 5
+    assert used == []
+    monkeypatch.setattr(export, "ROWS_HERE", 3)
+    assert len(read(b"".join(console.get("/tasks/?export=xlsx")))) == 5
+    assert used == ["child"]
 
 
 def framed(content: bytes) -> tuple[list[dict[str, Any]], bytes]:
