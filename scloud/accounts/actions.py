@@ -3,27 +3,37 @@
 Every role may, because the account is one's own; only API keys need a right.
 """
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from scloud.accounts.addresses import checked_email
+from scloud.accounts.codes import address_of
 from scloud.accounts.confirming import confirm_password
+from scloud.accounts.mailing import ADDRESS, What
+from scloud.accounts.telling import tell
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
+from scloud.jobs import service as jobs
 from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError, Unauthenticated
 from scloud.lib.text import time_zones
-from scloud.tenancy import apikeys, sessions
+from scloud.tenancy import apikeys, ratelimit, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
 from scloud.tenancy.permissions import GRANTS, SPEND, role_allows
 
 MAX_KEYS = 20
 MAX_KEY_DAYS = 3650
+# Codes in an hour that a user sends to new addresses, and that are sent to one.
+ADDRESS_CODES = 3
 
 
 def _log(
@@ -101,7 +111,90 @@ def change_password(*, actor: Actor, current: str, new: str, keep_session: str |
     user.save(update_fields=["password"])
     sessions.end_all(user, keep=keep_session)
     _log(actor, "tenancy.change_password", {}, {})
+    tell(user, What.CREDENTIALS, ip=actor.ip)
     return user
+
+
+def ask_for_address(*, actor: Actor, email: str, password: str) -> None:
+    """Send a code to the address that the caller wants to have; nothing changes before it is used.
+
+    An address that somebody else has is answered in the same way: the mail says it. Raises
+    InvalidInput (``email_invalid``, ``email_same``, ``wrong_password``), Conflict
+    (``email_not_set_up``) and TooManyRequests.
+    """
+    user = _me(actor)
+    try:
+        confirm_password(user, password, ip=actor.ip, field="password")
+        _require_mail()
+        address = checked_email(email)
+        if address == user.email:
+            raise InvalidInput(_("This is your address already."), code="email_same", field="email")
+        mark = hashlib.sha256(address.encode()).hexdigest()
+        ratelimit.hit(f"address-of:{user.pk}", limit=ADDRESS_CODES, window_s=3600)
+        ratelimit.hit(f"address-to:{mark}", limit=ADDRESS_CODES, window_s=3600)
+    except ScloudError as refusal:
+        _log(actor, "tenancy.ask_for_address", {}, {}, refusal)
+        raise
+    jobs.enqueue(
+        kind=ADDRESS,
+        tenant=None,
+        title=_("Send a code to a new address"),
+        target_kind="user",
+        target_id=str(user.pk),
+        payload={"email": address},
+        deadline_s=1800.0,
+        exclusive=False,
+    )
+    _log(actor, "tenancy.ask_for_address", {"email": user.email}, {"email": address})
+
+
+def change_address(*, actor: Actor, code: str) -> User:
+    """Give the caller the address that a code was sent to. The address before is told.
+
+    Raises InvalidInput (``code_wrong``), Conflict (``address_taken``) and TooManyRequests.
+    """
+    user = _me(actor)
+    ratelimit.hit(f"address-code:{user.pk}", limit=20)
+    address = address_of(code.strip(), user)
+    try:
+        if address is None:
+            raise InvalidInput(
+                _("This code is no longer valid."),
+                code="code_wrong",
+                field="code",
+                remedy=_("Ask for a new one."),
+            )
+        before = user.email
+        with transaction.atomic():
+            _take_address(user, address)
+            _log(actor, "tenancy.change_address", {"email": before}, {"email": address})
+            tell(user, What.ADDRESS, ip=actor.ip, to=before, email=address)
+    except ScloudError as refusal:
+        _log(actor, "tenancy.change_address", {}, {}, refusal)
+        raise
+    return user
+
+
+def _take_address(user: User, address: str) -> None:
+    taken = Conflict(_("There is an account with this address."), code="address_taken")
+    if User.objects.by_email(address) is not None:
+        raise taken
+    try:
+        with transaction.atomic():
+            User.objects.filter(pk=user.pk).update(email=address)
+    except IntegrityError as error:
+        # Somebody else took it at the same moment.
+        raise taken from error
+    user.email = address
+
+
+def _require_mail() -> None:
+    if not settings.SCLOUD_EMAIL_READY:
+        raise Conflict(
+            _("E-mail is not set up on this platform."),
+            code="email_not_set_up",
+            remedy=_("The administrator of the platform can change your address."),
+        )
 
 
 def revoke_session(*, actor: Actor, session_key: str) -> None:
@@ -187,6 +280,7 @@ def create_api_key(
             "networks": key.networks,
         },
     )
+    tell(user, What.API_KEY, ip=actor.ip, name=key.name)
     return key, secret
 
 

@@ -8,9 +8,11 @@ class AccountsConfig(AppConfig):
     label = "accounts"
 
     def ready(self) -> None:
-        """Make the check of the list of breached passwords known."""
+        """Make the check of the list of breached passwords and the jobs known."""
         from django.core import checks
 
+        from scloud.accounts import mailing
         from scloud.accounts.checks import check_list
 
         checks.register(check_list)
+        mailing.register_handlers()

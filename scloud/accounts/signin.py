@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from scloud.accounts import actions, devices
+from scloud.accounts.mailing import What
+from scloud.accounts.telling import tell
 from scloud.audit.models import Operation
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.tenancy import lockout, ratelimit, sessions
@@ -62,10 +64,18 @@ def sign_in(request: HttpRequest, *, email: str, password: str) -> User:
             _write(claimed, ip, "tenancy.sign_in", refusal)
         raise refusal
     lockout.succeeded(attempt)
+    is_first = user.last_login is None
+    enter(request, user, ip)
+    if browser is None and not is_first:
+        tell(user, What.SIGNED_IN, ip=ip, browser=request.headers.get("User-Agent", ""))
+    return user
+
+
+def enter(request: HttpRequest, user: User, ip: str | None) -> None:
+    """Begin the session of somebody who has proven who they are."""
     login(request, user)
     sessions.begin(request, user, ip)
     _write(user, ip, "tenancy.sign_in")
-    return user
 
 
 def sign_out(request: HttpRequest) -> None:

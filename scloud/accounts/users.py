@@ -105,7 +105,7 @@ def hand_over(*, actor: Actor, user: User, password: str, own_role: str) -> User
     (``wrong_password``, ``role_unknown``), TooManyRequests (``account_locked``) and Conflict
     (``own_account``, ``user_not_active``, ``user_is_owner``).
     """
-    me = _person(actor)
+    me = person_of(actor)
     try:
         confirm_password(me, password, ip=actor.ip, field="password")
     except ScloudError as error:
@@ -130,7 +130,7 @@ def _hand_over(*, actor: Actor, user: User, own_role: str) -> User:
     return fresh
 
 
-def _person(actor: Actor) -> User:
+def person_of(actor: Actor) -> User:
     """Return the person; a key that has leaked must not be able to let others in."""
     if actor.user is None or actor.tenant is None or actor.api_key is not None:
         raise Unauthenticated(
@@ -141,26 +141,33 @@ def _person(actor: Actor) -> User:
     return actor.user
 
 
-def _lock(actor: Actor, user: User, verb: str) -> tuple[User, User]:
-    """Return the caller and the other user as they are now, until the transaction ends.
+def lock_users(actor: Actor) -> User:
+    """Let nobody else change the users of the tenant until the transaction ends.
 
-    The caller may have lost the right since the request began: another owner was first.
+    Return the caller, who may have lost the right since the request began: another owner was first.
     """
-    person = _person(actor)
+    person = person_of(actor)
     assert actor.tenant is not None
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(%s)", [advisory_key(f"users of {actor.tenant.pk}")]
         )
-    rows = User.objects.filter(tenant=actor.tenant, pk__in=[person.pk, user.pk])
-    found = {row.pk: row for row in rows.order_by("pk").select_for_update(no_key=True)}
-    me, other = found.get(person.pk), found.get(user.pk)
+    rows = User.objects.filter(tenant=actor.tenant, pk=person.pk)
+    me = rows.select_for_update(no_key=True).first()
     if me is None or not me.is_active or me.role != Role.OWNER:
         raise Conflict(
             _("You are no longer an owner of this account."),
             code="owner_no_longer",
             remedy=_("Ask another owner."),
         )
+    return me
+
+
+def _lock(actor: Actor, user: User, verb: str) -> tuple[User, User]:
+    """Return the caller and the other user as they are now, until the transaction ends."""
+    me = lock_users(actor)
+    rows = User.objects.filter(tenant=actor.tenant, pk=user.pk)
+    other = rows.select_for_update(no_key=True).first()
     if other is None:
         raise NotFound(_("There is no user %(id)s.") % {"id": user.pk})
     error = refusal(verb, me=me, user=other)

@@ -12,7 +12,7 @@ from django.urls import reverse
 from scloud.lib.errors import ScloudError
 from scloud.tenancy import welcome
 from scloud.tenancy.admintools import ModelAdmin, ReadOnlyAdmin
-from scloud.tenancy.models import LoginAttempt, PlatformSettings, Tenant, UserSession
+from scloud.tenancy.models import Invitation, LoginAttempt, PlatformSettings, Tenant, UserSession
 
 # What apps above keep of a tenant, shown on its page; they add theirs when they are loaded.
 TENANT_INLINES: Final[list[type[InlineModelAdmin[Any, Any]]]] = []
@@ -80,6 +80,24 @@ class UserSessionAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     search_fields = ("user__email", "ip")
     exclude = ("session_key",)
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    """Who was invited to which account."""
+
+    list_display = (
+        "email", "tenant", "role", "invited_by", "sent_at", "expires_at", "accepted_at",
+        "withdrawn_at",
+    )  # fmt: skip
+    list_filter = (
+        ("accepted_at", admin.EmptyFieldListFilter),
+        ("withdrawn_at", admin.EmptyFieldListFilter),
+        "tenant",
+    )
+    list_select_related = ("tenant", "invited_by")
+    search_fields = ("email", "id")
+    exclude = ("digest",)
 
 
 @admin.register(LoginAttempt)

@@ -8,14 +8,17 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from scloud.tenancy.models import LoginAttempt, SignInWait, UserSession
+from scloud.tenancy.models import Invitation, LoginAttempt, SignInWait, UserSession
+from scloud.tenancy.scoping import scopes_disabled
 
 KEEP_ATTEMPTS: Final = timedelta(days=183)
 KEEP_WAITS: Final = timedelta(hours=1)
 
 
 def forget_sign_ins() -> int:
-    """Delete sessions that ran out, with what people see of them, and sign-ins of half a year ago.
+    """Delete sessions that ran out, with what people see of them, and what is half a year old.
+
+    That is sign-ins, and invitations that were valid then.
 
     Returns how many sessions and sign-ins people no longer see.
     """
@@ -24,5 +27,7 @@ def forget_sign_ins() -> int:
         session_key__in=Session.objects.values("session_key")
     ).delete()
     attempts, _ = LoginAttempt.objects.filter(at__lt=timezone.now() - KEEP_ATTEMPTS).delete()
+    with scopes_disabled():
+        Invitation.objects.filter(expires_at__lt=timezone.now() - KEEP_ATTEMPTS).delete()
     SignInWait.objects.filter(since__lt=timezone.now() - KEEP_WAITS).delete()
     return int(sessions + attempts)

@@ -99,6 +99,17 @@ def succeeded(attempt: LoginAttempt) -> None:
     LoginAttempt.objects.filter(pk=attempt.pk).update(succeeded=True)
 
 
+def proven(user: User, *, ip: str | None) -> None:
+    """Count a success of another kind: somebody has shown what only the user is sent."""
+    LoginAttempt.objects.create(
+        email=user.email,
+        ip=ip,
+        succeeded=True,
+        account=account_of(user.email, user),
+        source=source_of(ip),
+    )
+
+
 def _refusal(account: str, source: str, known_browser: bool) -> TooManyRequests | None:
     now = timezone.now()
     recent = LoginAttempt.objects.filter(account=account, at__gt=now - LOCK)

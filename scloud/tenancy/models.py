@@ -25,6 +25,10 @@ def api_key_id() -> str:
     return new_id("key")
 
 
+def invitation_id() -> str:
+    return new_id("invite")
+
+
 class Tenant(models.Model):
     """A customer account with one or more users."""
 
@@ -121,6 +125,56 @@ class User(AbstractBaseUser, PermissionsMixin):
         ordering = ["email"]
 
     def __str__(self) -> str:
+        return self.email
+
+
+class Invitation(models.Model):
+    """An address that was invited to become a user. Only a digest of its code is kept."""
+
+    KIND: ClassVar[str] = "invitation"
+
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=invitation_id, editable=False
+    )
+    tenant = models.ForeignKey(Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="+")
+    email = models.EmailField(_("e-mail"))
+    role = models.CharField(_("role"), max_length=20, choices=Role.choices)
+    invited_by = models.ForeignKey(
+        User, models.SET_NULL, verbose_name=_("invited by"), null=True, related_name="+"
+    )
+    # Empty until the mail is written, and again when nobody may use the invitation any more.
+    digest = models.CharField(
+        _("digest"), max_length=64, blank=True, db_default="", default="", editable=False
+    )
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires"))
+    accepted_at = models.DateTimeField(_("accepted"), null=True, blank=True)
+    withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "email"],
+                condition=models.Q(accepted_at__isnull=True, withdrawn_at__isnull=True),
+                name="invitation_open_once",
+            ),
+            models.UniqueConstraint(
+                fields=["digest"], condition=~models.Q(digest=""), name="invitation_digest"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} ({self.tenant_id})"
+
+    @property
+    def name(self) -> str:
+        """What dialogs and the operation log call it."""
         return self.email
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.utils.decorators import method_decorator
@@ -79,7 +80,11 @@ class LoginView(View):
         return safe_next(request, home)
 
     def show(self, request: HttpRequest, form: LoginForm, *, status: int = 200) -> HttpResponse:
-        context: dict[str, Any] = {"form": form, "next": safe_next(request, "")}
+        context: dict[str, Any] = {
+            "form": form,
+            "next": safe_next(request, ""),
+            "has_mail": settings.SCLOUD_EMAIL_READY,
+        }
         return render(request, "registration/login.html", context, status=status)
 
 

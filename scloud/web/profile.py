@@ -10,9 +10,11 @@ from django.shortcuts import resolve_url
 from django.urls import reverse
 from django.utils import translation
 from django.utils.crypto import salted_hmac
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import View
+from django.views.decorators.debug import sensitive_post_parameters
 
 from scloud.accounts import actions as account
 from scloud.accounts import devices, signin
@@ -83,7 +85,7 @@ class ProfileView(ConsoleView):
             }
             for session in UserSession.objects.filter(user=self.request.user)
         ]
-        context = {"form": form, "sessions": sessions}
+        context = {"form": form, "sessions": sessions, "has_mail": settings.SCLOUD_EMAIL_READY}
         return self.render("web/profile/page.html", context, status=status)
 
 
@@ -121,6 +123,70 @@ class PasswordView(ActionView):
         # The browser was known by the old password.
         devices.remember(self.request, response, self.request.user)
         return response
+
+
+class AddressForm(forms.Form):
+    """The new address, and the password."""
+
+    email = forms.EmailField(label=gettext_lazy("New address"), max_length=254)
+    password = forms.CharField(
+        label=gettext_lazy("Current password"),
+        max_length=200,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+class AddressView(ActionView):
+    """The dialog that asks for another address."""
+
+    title = gettext_lazy("Change address")
+    text = gettext_lazy(
+        "A link is sent to the new address. Nothing changes before you open it, signed in."
+    )
+    verb = gettext_lazy("Send link")
+    form_class = AddressForm
+    success_text = gettext_lazy("Check the mailbox of the new address.")
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> None:
+        account.ask_for_address(actor=self.actor, email=data["email"], password=data["password"])
+
+    def success_url(self, obj: Any) -> str | None:
+        return None if self.request.htmx else "profile"
+
+
+class CodeForm(forms.Form):
+    """The code that was sent to the new address."""
+
+    code = forms.CharField(
+        label=gettext_lazy("Code"),
+        max_length=600,
+        help_text=gettext_lazy("From the mail to the new address."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
+@method_decorator(sensitive_post_parameters("code"), name="dispatch")
+class VerifyAddressView(ConsoleView):
+    """Where the link of the mail leads: changes the address of who is signed in."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self.show(CodeForm())
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        form = CodeForm(request.POST)
+        if not form.is_valid():
+            return self.show(form, status=422)
+        try:
+            account.change_address(actor=self.actor, code=form.cleaned_data["code"])
+        except ScloudError as error:
+            add_error(form, error)
+            return self.show(form, status=429 if error.http_status == 429 else 422)
+        return http.done(request, _("Address changed."), to="profile")
+
+    def show(self, form: CodeForm, *, status: int = 200) -> HttpResponse:
+        return self.render("web/profile/verify.html", {"form": form}, status=status)
 
 
 class RevokeSessionView(ActionView):

@@ -1,8 +1,10 @@
 """The users of a tenant, for its owners."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django import forms
+from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.urls import reverse
@@ -16,7 +18,7 @@ from scloud.lib.errors import NotFound
 from scloud.tenancy.models import User
 from scloud.tenancy.permissions import Role
 from scloud.web import http, ui
-from scloud.web.lists import Column, EmptyState, Filter, ListView, RowAction
+from scloud.web.lists import Column, EmptyState, Filter, ListView, PageAction, RowAction
 from scloud.web.status import StatusView
 from scloud.web.views import ActionView
 
@@ -65,10 +67,18 @@ class UsersView(ListView):
             apply=lambda rows, values: rows.filter(is_active__in=[v == "active" for v in values]),
         ),
     )
+    page_actions = (
+        PageAction(gettext_lazy("Invitations"), "invitations", icon="mail", primary=False),
+        PageAction(gettext_lazy("Invite user"), "user-invite", icon="user-plus", dialog=True),
+    )
     empty = EmptyState(gettext_lazy("No users"), icon="users")
 
     def get_queryset(self) -> QuerySet[User]:
         return User.objects.filter(tenant=self.actor.tenant)
+
+    def get_page_actions(self) -> Sequence[PageAction]:
+        # Nobody is invited where no mail can be sent.
+        return self.page_actions if settings.SCLOUD_EMAIL_READY else ()
 
     def row_name(self, obj: User) -> str:
         return obj.email
