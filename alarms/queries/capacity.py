@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from alarms.queries.engine import metrics_store
 from alarms.rules.trend import Forecast, forecast
 from alarms.store.base import HOUR_S, PLATFORM, Aggregate, RangeQuery, Sample, SeriesKey
-from compute.hosts import capacity
+from compute.hosts import capacity, pools
 from compute.models import StoragePool
 
 USED: Final = SeriesKey("capacity_used")
@@ -30,7 +30,10 @@ _MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What is used of what there is, now: bytes, or virtual CPUs."""
+    """What is used of what there is, now: bytes, or virtual CPUs.
+
+    ``is_promised``: the sizes of a pool's disks and images, of what it may promise.
+    """
 
     key: str
     name: str
@@ -40,12 +43,15 @@ class Amount:
     used: float
     total: float
     observed_at: datetime | None = None
+    is_promised: bool = False
 
     @property
     def label(self) -> str:
         """What it is, for people."""
         if self.is_pool:
             return self.name
+        if self.is_promised:
+            return gettext("Promised space of %(name)s") % {"name": self.name}
         if self.in_bytes:
             return gettext("Memory of %(name)s") % {"name": self.name}
         return gettext("vCPU of %(name)s") % {"name": self.name}
@@ -66,7 +72,9 @@ class Outlook:
 
 
 def amounts() -> list[Amount]:
-    """Return pools that were observed, then vCPUs and memory of each cluster."""
+    """Return pools that were observed, what they promised, then vCPUs and memory of clusters."""
+    observed = list(StoragePool.objects.select_related("region").filter(observed_at__isnull=False))
+    bounded = [pool for pool in observed if pool.overprovisioning is not None]
     found = [
         Amount(
             f"pool.{pool.pk}",
@@ -78,7 +86,22 @@ def amounts() -> list[Amount]:
             total=pool.total_bytes,
             observed_at=pool.observed_at,
         )
-        for pool in StoragePool.objects.select_related("region").filter(observed_at__isnull=False)
+        for pool in observed
+    ]
+    found += [
+        Amount(
+            f"promised.{room.pool.pk}",
+            room.pool.pk,
+            str(room.pool.region),
+            is_pool=False,
+            in_bytes=True,
+            used=room.promised,
+            total=room.limit,
+            observed_at=room.pool.observed_at,
+            is_promised=True,
+        )
+        for room in pools.rooms(bounded).values()
+        if room.limit is not None
     ]
     for row in capacity.clusters():
         cluster = row["cluster"]

@@ -12,6 +12,7 @@ from billing import quotas, services
 from billing.quotes import Quote
 from billing.services import ChangeQuote, QuoteItem, ResourceRef
 from compute.actions.naming import rename
+from compute.hosts import pools
 from compute.models import VM, Disk, Snapshot
 from compute.models.disk import disk_id
 from compute.queries import catalogue
@@ -111,6 +112,10 @@ def _buy(
         auto_renew=order.auto_renew,
     )
     quotas.take(tenant, order.region, sizes.disk_quota(order.size_gib), new)
+    original = source.disk if isinstance(source, Snapshot) else source
+    copied = 0 if original is None else pools.copy_bytes(original)
+    pool = order.disk_type.pool
+    pools.require_room([pools.Wanted(pool, order.size_gib * pools.GIB, copied)])
     disk = Disk(
         id=new,
         tenant=tenant,
@@ -119,8 +124,9 @@ def _buy(
         remark=order.remark,
         tags=list(order.tags),
         disk_type=order.disk_type,
-        pool=order.disk_type.pool,
+        pool=pool,
         size_gib=order.size_gib,
+        stored_bytes=copied,
     )
     disk.save(force_insert=True)
     audit.note(disk, after={"size_gib": order.size_gib, "disk_type": order.disk_type.pk})
@@ -131,7 +137,7 @@ def _buy(
 def create_disk(*, actor: Actor, order: DiskOrder, quote_token: str) -> Disk:
     """Buy an empty data disk at exactly the quoted price and begin to make it.
 
-    Raises InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded.
+    Raises InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity.
     """
     disk = _buy(actor, order, quote_token)
     DISKS.begin(disk, "create_disk", actor=actor)
@@ -270,7 +276,7 @@ def expand_disk(*, actor: Actor, disk: Disk, size_gib: int, quote_token: str) ->
     """Grow a disk, live where its VM runs; its file system is the guest's business.
 
     Raises Conflict (``disk_state``), InvalidInput (``shrink_refused``, ``disk_size_out_of_range``),
-    StaleQuote, InsufficientBalance, QuotaExceeded.
+    StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity.
     """
     disk = DISKS.fresh(disk)
     DISKS.guard(disk, "expand_disk")
@@ -281,6 +287,8 @@ def expand_disk(*, actor: Actor, disk: Disk, size_gib: int, quote_token: str) ->
         actor=actor, resource_id=payer.pk, items=items, quote_token=quote_token
     )
     quotas.resize(disk.tenant, disk.region, {"disk_gib": size_gib}, payer.pk)
+    grown = (size_gib - disk.size_gib) * pools.GIB
+    pools.require_room([pools.Wanted(disk.pool, grown)], field="size_gib", words=pools.GROWTH)
     audit.note(disk, before={"size_gib": disk.size_gib}, after={"size_gib": size_gib})
     return DISKS.begin(
         disk,

@@ -10,10 +10,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from billing import quotas
+from billing import quotas, usage
 from billing.models import QuotaItem
 from compute.actions.naming import rename
 from compute.actions.vms.changes import check_image_name
+from compute.hosts import pools
 from compute.models import Disk, Image, StoragePool
 from compute.models.image import OsFamily, image_id
 from compute.models.platform import Architecture
@@ -132,9 +133,13 @@ def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
 
 def _begin_import(actor: Actor, image: Image) -> Image:
     if image.tenant is not None:
+        usage.require_paid(image.tenant)
         storage_gib = {QuotaItem.IMAGE_GIB.value: whole_gib(image.size_bytes)}
         quotas.require(image.tenant, image.region, storage_gib)
         quotas.take(image.tenant, image.region, {"images": 1}, image.pk)
+    # An upload is as large as its file; of a URL the size is not known before it is fetched.
+    size = image.size_bytes
+    pools.require_room([pools.Wanted(image.pool, size, size)], field=None, words=pools.IMAGE)
     audit.note(image, after={"name": image.name})
     IMAGES.create(image, "import_image", actor=actor)
     return image
@@ -147,7 +152,8 @@ def import_image_file(
     """Begin to import an upload that :func:`compute.transfer.staging.stage` wrote.
 
     Return the image. With ``sha256`` the file must have that checksum. An administrator who acts
-    for no tenant makes a base image. Raises InvalidInput, QuotaExceeded.
+    for no tenant makes a base image. Raises InvalidInput, QuotaExceeded, NoCapacity,
+    InsufficientBalance (``usage_unpaid``).
     """
     image = _new_image(actor, facts, sha256)
     staged = staging.check_staged(path)
@@ -161,8 +167,9 @@ def import_image_url(
 ) -> Image:
     """Begin to download and import an image; return it (*Importing*).
 
-    Raises InvalidInput (``url_invalid``, ``url_port``), QuotaExceeded. The job fails with
-    ``address_refused`` for an address inside the platform.
+    Raises InvalidInput (``url_invalid``, ``url_port``), QuotaExceeded, NoCapacity,
+    InsufficientBalance (``usage_unpaid``). The job fails with ``address_refused`` for an address
+    inside the platform.
     """
     image = _new_image(actor, facts, sha256)
     image.import_source = destinations.configured().check_url(url)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing import quotas
+from billing import quotas, usage
 from compute.actions.naming import rename
 from compute.models import Disk, Snapshot, SnapshotSchedule
 from compute.models.snapshot import snapshot_id
@@ -40,8 +40,12 @@ def _check_limit(disk: Disk) -> None:
 
 
 def check_room(disk: Disk) -> None:
-    """Raise Conflict (``too_many_snapshots``) or QuotaExceeded if one more would exceed a limit."""
+    """Raise Conflict (``too_many_snapshots``) or QuotaExceeded if one more would exceed a limit.
+
+    Raises InsufficientBalance (``usage_unpaid``) while usage of past days is not paid.
+    """
     _check_limit(disk)
+    usage.require_paid(disk.tenant)
     quotas.check_wanted(disk.tenant, disk.region, {"snapshots": 1})
 
 
@@ -56,11 +60,13 @@ def create_snapshot(
 ) -> Snapshot:
     """Begin to keep a disk's present content; its VM goes on running. Return the snapshot.
 
-    Raises Conflict (``disk_state``, ``too_many_snapshots``), InvalidInput, QuotaExceeded.
+    Raises Conflict (``disk_state``, ``too_many_snapshots``), InvalidInput, QuotaExceeded,
+    InsufficientBalance (``usage_unpaid``).
     """
     disk = DISKS.fresh(disk)
     DISKS.guard(disk, "create_snapshot")
     _check_limit(disk)
+    usage.require_paid(disk.tenant)
     new = snapshot_id()
     quotas.take(disk.tenant, disk.region, {"snapshots": 1}, new)
     snapshot = Snapshot(

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Count, Q, Sum
 
+from compute.hosts import pools
 from compute.models import VM, Cluster, Drift, Host, StoragePool
 from scloud.jobs import workers
 from scloud.jobs.models import ACTIVE, Job, JobStatus
@@ -74,7 +75,7 @@ def overview() -> dict[str, Any]:
     return {
         "clusters": clusters(),
         "hosts": hosts(),
-        "pools": list(StoragePool.objects.select_related("region")),
+        "pools": list(pools.rooms(list(StoragePool.objects.select_related("region"))).values()),
     }
 
 

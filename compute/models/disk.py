@@ -45,6 +45,8 @@ class Disk(Resource, Binnable):
     guest_device = models.CharField(
         _("device in the guest"), max_length=60, blank=True, db_default="", editable=False
     )
+    # What its volume was seen to take in the pool; while a copy is made, what that may take.
+    stored_bytes = models.BigIntegerField(_("stored (bytes)"), null=True, editable=False)
     # Formatted and mounted at /data by the guest's first boot.
     format_at_boot = models.BooleanField(_("format at first boot"), default=False)
     status = models.CharField(

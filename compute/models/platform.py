@@ -225,6 +225,25 @@ class StoragePool(models.Model):
         db_default="inside",
         help_text=_("Choose overlays only when no worker of an earlier release runs any more."),
     )
+    overprovisioning = models.DecimalField(
+        _("overprovisioning"),
+        max_digits=4,
+        decimal_places=1,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal("0.1"))],
+        help_text=_(
+            "How many times its size the pool may promise to disks and images together. "
+            "Leave empty for no limit."
+        ),
+    )
+    reserve_percent = models.PositiveSmallIntegerField(
+        _("reserve (%)"),
+        default=5,
+        db_default=5,
+        validators=[MaxValueValidator(90)],
+        help_text=_("Kept free for the disks that are there: below it nothing new is made."),
+    )
     # Of the token in the file that says which pool a directory is; empty until it is first used.
     marker = models.CharField(
         _("digest of its marker"),

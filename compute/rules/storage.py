@@ -1,21 +1,28 @@
-"""Storage of a tenant's images and recycle bin, in GB; each thing counts as one at least."""
+"""Storage of a tenant's snapshots, images and recycle bin, in GB: for quotas, and for what is
+charged afterwards. Each thing counts as one at least."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import F, QuerySet, Sum, Value
 from django.db.models.functions import Greatest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from billing import quotas
+from billing import hooks, quotas
+from billing.hooks import Held
 from billing.models import QuotaItem
-from compute.models import VM, Disk, Image
+from compute.models import VM, Disk, Image, Snapshot
 from compute.states.disks import DiskStatus, DiskTask
 from compute.states.images import ImageStatus
+from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import VmStatus, VmTask
 from scloud.jobs.models import Job
+from scloud.lib import sizes
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -24,6 +31,13 @@ GIB = 1024**3
 # What takes storage of the images' quota, and what that of the bin.
 KEPT = (ImageStatus.IMPORTING, ImageStatus.MAKING, ImageStatus.AVAILABLE)
 BINNED = (ImageStatus.BINNED, ImageStatus.DELETING)
+# Snapshots that are there. What is still being made is free, as it may fail.
+TAKEN = (SnapshotStatus.AVAILABLE, SnapshotStatus.ROLLING_BACK, SnapshotStatus.DELETING)
+
+# What is charged afterwards, by the GB and hour.
+SNAPSHOT_SKU: Final = "snapshot_gib"
+IMAGE_SKU: Final = "image_gib"
+BIN_SKU: Final = "bin_gib"
 
 
 def whole_gib(size_bytes: int) -> int:
@@ -95,7 +109,71 @@ def reserve_image(image: Image, size_bytes: int) -> None:
     image.size_bytes = size_bytes
 
 
+# --- what is charged afterwards
+
+
+def _snapshots() -> Iterator[Held]:
+    """All snapshots, each with the size that its disk had when it was taken."""
+    rows = Snapshot.objects.filter(status__in=TAKEN).values_list(
+        "tenant_id", "region_id", "pk", "name", "size_gib"
+    )
+    for tenant, region, pk, name, size_gib in rows:
+        yield Held(tenant, region, Snapshot.KIND, pk, name, Decimal(size_gib))
+
+
+def _images(statuses: Iterable[str] = (ImageStatus.AVAILABLE,)) -> Iterator[Held]:
+    """All images of tenants, each with the size of its file."""
+    rows = Image.objects.filter(tenant__isnull=False, status__in=statuses).values_list(
+        "tenant_id", "region_id", "pk", "name", "size_bytes"
+    )
+    for tenant, region, pk, name, size_bytes in rows:
+        yield Held(tenant, region, Image.KIND, pk, name, Decimal(whole_gib(size_bytes)))
+
+
+def _binned() -> Iterator[Held]:
+    """All that is in recycle bins: VMs with their system disk, data disks, images."""
+    yield from _images(BINNED)
+    disks = Disk.objects.filter(is_system=False, status=DiskStatus.BINNED)
+    for tenant, region, pk, name, size_gib in disks.values_list(
+        "tenant_id", "region_id", "pk", "name", "size_gib"
+    ):
+        yield Held(tenant, region, Disk.KIND, pk, name, Decimal(size_gib))
+    systems = Disk.objects.filter(is_system=True, vm__status=VmStatus.BINNED)
+    for tenant, region, pk, name, size_gib in systems.values_list(
+        "tenant_id", "region_id", "vm_id", "vm__name", "size_gib"
+    ):
+        yield Held(tenant, region, VM.KIND, pk, name, Decimal(size_gib))
+
+
+def _sized(words: str, quantity: Decimal) -> str:
+    return words % {"size": sizes.size_gib(int(quantity))}
+
+
 def register() -> None:
     """Make the meters known."""
     quotas.register_meter(QuotaItem.IMAGE_GIB.value, image_gib)
     quotas.register_meter(QuotaItem.BIN_GIB.value, bin_gib)
+    hooks.register_meter(
+        hooks.Meter(
+            SNAPSHOT_SKU,
+            gettext_lazy("Snapshots"),
+            lambda quantity: _sized(_("%(size)s snapshot"), quantity),
+            _snapshots,
+        )
+    )
+    hooks.register_meter(
+        hooks.Meter(
+            IMAGE_SKU,
+            gettext_lazy("Images"),
+            lambda quantity: _sized(_("%(size)s image"), quantity),
+            _images,
+        )
+    )
+    hooks.register_meter(
+        hooks.Meter(
+            BIN_SKU,
+            gettext_lazy("Recycle bin"),
+            lambda quantity: _sized(_("%(size)s in the recycle bin"), quantity),
+            _binned,
+        )
+    )

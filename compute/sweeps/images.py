@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from billing import quotas
@@ -17,6 +18,7 @@ from compute.sweeps.stuck import gave_up
 from compute.transfer import staging
 from compute.transfer.staging import file_of
 from compute.transitions.images import IMAGES
+from scloud.jobs.handlers import UNKNOWN_KIND
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import Rota, each
 from scloud.lib.backoff import Said
@@ -78,7 +80,9 @@ _IMAGES_IN_FLIGHT = {
 
 def _land_image(image: Image, landed: list[str]) -> None:
     with scopes_disabled():
-        if Job.objects.filter(status__in=ACTIVE, payload__image=image.pk).exists():
+        jobs = Job.objects.filter(payload__image=image.pk)
+        # One that an older release failed because it does not know the kind is run yet.
+        if jobs.filter(Q(status__in=ACTIVE) | Q(error_code=UNKNOWN_KIND)).exists():
             return
     back = _IMAGES_IN_FLIGHT[ImageStatus(image.status)]
     with transaction.atomic():

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.utils import timezone
 
 from compute.models import Disk, Drift, Image, StoragePool
-from compute.states.disks import KEPT, DiskStatus
+from compute.states.disks import KEPT, DiskStatus, DiskTask
 from compute.states.images import ImageStatus
 from compute.states.pools import PoolState, state_of_error
-from compute.storage.base import Storage, StorageError, StorageFull, StorageReadOnly
+from compute.storage.base import (
+    Storage,
+    StorageError,
+    StorageFull,
+    StorageReadOnly,
+    VolumeInfo,
+)
 from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
 from compute.tasks.drivers import claim, needs_marker, storage_of
 from scloud.jobs.rows import each
@@ -21,6 +28,8 @@ from scloud.tenancy.scoping import scopes_disabled
 
 log = logging.getLogger(__name__)
 said = Said(log)
+NOTED_BYTES = 64 * 1024**2
+"""A change of what a volume takes that is written down, or a fiftieth of it."""
 
 
 def reconcile_pools() -> None:
@@ -60,6 +69,20 @@ def _can_write(pool: StoragePool, storage: Storage) -> bool:
     return True
 
 
+def _note_sizes(disks: Mapping[str, Disk], infos: Iterable[VolumeInfo]) -> None:
+    """Keep what volumes take. Small changes are no reason to write thousands of rows a minute."""
+    changed = []
+    for info in infos:
+        disk = disks.get(info.volume_id)
+        if disk is None or disk.task == DiskTask.CREATING:
+            continue
+        known = disk.stored_bytes
+        if known is None or abs(info.stored_bytes - known) >= max(known // 50, NOTED_BYTES):
+            disk.stored_bytes = info.stored_bytes
+            changed.append(disk)
+    Disk.objects.bulk_update(changed, ["stored_bytes"], batch_size=500)
+
+
 def reconcile_pool(pool: StoragePool) -> None:
     """Bring one pool in line with the rows; raises StorageError when it is not there."""
     if needs_marker(pool):
@@ -75,11 +98,15 @@ def reconcile_pool(pool: StoragePool) -> None:
         storage.sweep_temporary()
     open_drift: list[tuple[str, str, str]] = []
     frozen = freezing.is_frozen()
-    volumes = {info.volume_id for info in storage.list_volumes()}
+    infos = storage.list_volumes()
+    volumes = {info.volume_id for info in infos}
     disks: dict[str, Any] = {
         disk.pk: disk
-        for disk in Disk.objects.filter(pool=pool).only("id", "status", "created_at", "task", "vm")
+        for disk in Disk.objects.filter(pool=pool).only(
+            "id", "status", "created_at", "task", "vm", "stored_bytes"
+        )
     }
+    _note_sizes(disks, infos)
     for volume_id in volumes:
         disk = disks.get(volume_id)
         if disk is None:

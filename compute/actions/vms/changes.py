@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 
-from billing import quotas, services
+from billing import quotas, services, usage
 from billing.models import QuotaItem
 from billing.services import ChangeQuote
-from compute.hosts import placement
+from compute.hosts import placement, pools
 from compute.models import VM, Host, Image, Spec
 from compute.models.image import OsFamily, image_id
 from compute.queries import catalogue
@@ -309,7 +309,8 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
     """Begin to make an image from a stopped VM's system disk; return it (*Making*).
 
     It is the VM's tenant's own; with ``base``, for administrators, one of the platform's that all
-    tenants see. Raises Forbidden, Conflict (``vm_state``), InvalidInput, QuotaExceeded.
+    tenants see. Raises Forbidden, Conflict (``vm_state``), InvalidInput, QuotaExceeded,
+    NoCapacity, InsufficientBalance (``usage_unpaid``).
     """
     VMS.guard(vm, "make_image")
     if base and not actor.is_platform:
@@ -334,8 +335,11 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
         base_image=vm.image if vm.image.is_base else vm.image.base_image,
     )
     if not base:
+        usage.require_paid(vm.tenant)
         quotas.require(vm.tenant, vm.region, {QuotaItem.IMAGE_GIB.value: 1})
         quotas.take(vm.tenant, vm.region, {"images": 1}, image.pk)
+    written = pools.copy_bytes(disk)
+    pools.require_room([pools.Wanted(disk.pool, written, written)], field=None, words=pools.IMAGE)
     audit.note(image)
     audit.note(vm)
     job = VMS.begin(vm, "make_image", actor=actor, payload={"image": image.pk})

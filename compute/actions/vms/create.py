@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from billing import quotas, services
 from billing.quotes import Quote
 from billing.services import ResourceRef
-from compute.hosts import gpu, placement
+from compute.hosts import gpu, placement, pools
 from compute.models import VM, Disk
 from compute.models.disk import disk_id
 from compute.models.vm import vm_id
@@ -233,9 +233,9 @@ def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
 def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
     """Buy and begin to create ``order.count`` VMs at exactly the quoted price.
 
-    Locks are taken in the documented order: account, quota, addresses, hosts. Raises InvalidInput,
-    StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity, Conflict (``subnet_exhausted``,
-    ``segment_exhausted``, ``address_taken``); nothing has changed then.
+    Locks are taken in the documented order: account, quota, addresses, hosts, pools. Raises
+    InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity, Conflict
+    (``subnet_exhausted``, ``segment_exhausted``, ``address_taken``); nothing has changed then.
     """
     tenant = _tenant(actor)
     order = check_order(tenant, order)
@@ -301,6 +301,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
         gpus=order.gpu_count,
         count=order.count,
     )
+    _require_room(order)
     max_vcpus, max_memory_mib = sizes.headroom(
         order.image, order.cluster, order.spec.vcpus, order.spec.memory_mib
     )
@@ -349,6 +350,15 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
         }
     )
     return vms
+
+
+def _require_room(order: VmOrder) -> None:
+    """Raise NoCapacity unless the pools have room for the disks of all VMs of an order."""
+    each = order.count * pools.GIB
+    wanted = [pools.Wanted(order.system_disk_type.pool, order.system_disk_gib * each)]
+    if order.data_disk_type is not None:
+        wanted.append(pools.Wanted(order.data_disk_type.pool, order.data_disk_gib * each))
+    pools.require_room(wanted, field="system_disk_type")
 
 
 def _add_disks(vm: VM, order: VmOrder, system_id: str, data_id: str | None) -> None:

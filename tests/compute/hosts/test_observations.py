@@ -233,6 +233,7 @@ def undone(box: Box) -> Iterator[None]:
     box.storage.volumes.clear()
 
 
+@pytest.mark.unmeasured
 def test_no_order_of_questions_answers_and_verbs_shows_what_is_not_so(box: Box) -> None:
     steps = st.lists(
         st.sampled_from(["ask", "ask", "hear", "hear", "start", "stop", "move", "guest off"]),
