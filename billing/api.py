@@ -4,8 +4,10 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -14,11 +16,15 @@ from rest_framework.views import APIView
 
 from billing import (
     actions,
+    addressing,
     budgeting,
     catalog,
     explain,
     ledger,
     money,
+    paying,
+    pdf,
+    printing,
     queries,
     quotas,
     services,
@@ -30,6 +36,7 @@ from billing.models import (
     LedgerTransaction,
     Order,
     OrderKind,
+    Payment,
     QuotaRequest,
     Statement,
     Subscription,
@@ -37,9 +44,11 @@ from billing.models import (
 )
 from scloud.lib.errors import NotFound
 from scloud.rest.inputs import region_named, valid
+from scloud.rest.negotiation import WhateverIsAccepted
 from scloud.rest.verbs import VerbViewSet, show
 from scloud.rest.views import ActorMixin, ResourceViewSet
 
+_MONTH = OpenApiParameter("month", str, OpenApiParameter.PATH, description="Such as `2026-10`.")
 REGION = OpenApiParameter("region", str, required=True, description="The region's id.")
 
 
@@ -93,6 +102,40 @@ class AccountLowBalanceView(ActorMixin, APIView):
 
 
 @extend_schema(tags=["Billing"])
+class AddressView(ActorMixin, APIView):
+    """Whom statements are for."""
+
+    view_permission = "billing.view"
+
+    @extend_schema(responses=shapes.AddressSerializer)
+    def get(self, request: Request) -> Response:
+        """Show the billing address; the tenant's name where it has said none."""
+        return Response(shapes.AddressSerializer(addressing.address_of(self.tenant)).data)
+
+    @extend_schema(
+        request=shapes.AddressInput,
+        responses=shapes.AddressSerializer,
+        examples=[
+            OpenApiExample(
+                "A company",
+                value={
+                    "name": "Acme Ltd.",
+                    "lines": ["1 Cloud Street", "Springfield 12345"],
+                    "country": "United Kingdom",
+                    "tax_number": "GB123456789",
+                },
+                request_only=True,
+            )
+        ],
+    )
+    def put(self, request: Request) -> Response:
+        """Say whom statements are for from now on; closed ones stay as they are."""
+        data = valid(shapes.AddressInput, request)
+        address = addressing.set_address(actor=self.actor, **data)
+        return Response(shapes.AddressSerializer(address).data)
+
+
+@extend_schema(tags=["Billing"])
 class RechargeView(ActorMixin, APIView):
     """Recharging on a demonstration installation."""
 
@@ -134,6 +177,7 @@ class PricesView(ActorMixin, APIView):
                 {
                     "sku": row.sku,
                     "method": row.method,
+                    "above": row.above,
                     "unit_price": row.unit_price,
                     "discount": discounts.get(row.sku, Decimal(0)),
                 }
@@ -225,9 +269,7 @@ class StatementViewSet(ResourceViewSet):
         return Statement.objects.filter(tenant=self.tenant)
 
     @extend_schema(
-        parameters=[
-            OpenApiParameter("month", str, OpenApiParameter.PATH, description="Such as `2026-10`.")
-        ],
+        parameters=[_MONTH],
         responses=shapes.StatementPaperShape,
     )
     def retrieve(self, request: Request, month: str) -> Response:
@@ -238,13 +280,62 @@ class StatementViewSet(ResourceViewSet):
             "moves": paper.moves,
             "by_kind": _sums(paper.by_kind()),
             "by_tag": _sums(paper.by_tag()),
+            "by_project": [
+                {"name": name or None, "amount": money.show(amount)}
+                for name, amount in paper.by_project()
+            ],
+            "by_resource": paper.by_resource()[: printing.RESOURCES_SHOWN],
             "lines": paper.lines,
         }
         return Response(shapes.StatementPaperShape(shown).data)
 
+    @extend_schema(parameters=[_MONTH], responses={(200, pdf.CONTENT_TYPE): OpenApiTypes.BINARY})
+    @action(
+        detail=True,
+        url_path="pdf",
+        url_name="pdf",
+        content_negotiation_class=WhateverIsAccepted,
+        pagination_class=None,
+        filter_backends=[],
+    )
+    def as_pdf(self, request: Request, month: str) -> HttpResponse:
+        """Return the statement of a month as PDF, with the first 200 lines and all sums."""
+        paper = statements.find(self.tenant, month, timezone.now())
+        response = HttpResponse(pdf.drawn(paper), content_type=pdf.CONTENT_TYPE)
+        response["Content-Disposition"] = f'attachment; filename="{pdf.file_name(paper)}"'
+        return response
+
 
 def _sums(rows: list[tuple[str, int]]) -> list[dict[str, str]]:
     return [{"name": name, "amount": money.show(amount)} for name, amount in rows]
+
+
+@extend_schema(tags=["Billing"])
+class PaymentViewSet(ResourceViewSet):
+    """Payments through the provider."""
+
+    serializer_class = shapes.PaymentSerializer
+    view_permission = "billing.view"
+
+    def get_queryset(self) -> QuerySet[Payment]:
+        """Return the tenant's payments, newest first."""
+        return Payment.objects.filter(tenant=self.tenant)
+
+    @extend_schema(
+        request=shapes.PaymentInput,
+        responses={201: shapes.PaymentSerializer},
+        examples=[OpenApiExample("A top-up", value={"amount": "500.00"}, request_only=True)],
+    )
+    def create(self, request: Request) -> Response:
+        """Start a payment; somebody makes it on the page at `page_url`."""
+        data = valid(shapes.PaymentInput, request)
+        started = paying.start_payment(
+            # Trailing zeros are no decimals: 10.000000 is an amount in whole units.
+            actor=self.actor,
+            amount=Decimal(data["amount"]).normalize(),
+        )
+        opened = paying.open_page(started)
+        return Response(self.get_serializer(opened).data, status=201)
 
 
 @extend_schema(tags=["Billing"])

@@ -10,6 +10,7 @@ router = SimpleRouter(trailing_slash=False)
 router.register("billing/orders", api.OrderViewSet, basename="api-order")
 router.register("billing/transactions", api.TransactionViewSet, basename="api-transaction")
 router.register("billing/statements", api.StatementViewSet, basename="api-statement")
+router.register("billing/payments", api.PaymentViewSet, basename="api-payment")
 router.register("billing/subscriptions", api.SubscriptionViewSet, basename="api-subscription")
 router.register("billing/budgets", routed(api.BudgetViewSet), basename="api-budget")
 router.register("quota-requests", api.QuotaRequestViewSet, basename="api-quota-request")
@@ -26,6 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         api.AccountLowBalanceView.as_view(),
         name="api-account-set-low-balance",
     ),
+    path("billing/address", api.AddressView.as_view(), name="api-billing-address"),
     path("billing/account/recharge", api.RechargeView.as_view(), name="api-recharge"),
     path("billing/prices", api.PricesView.as_view(), name="api-prices"),
     path("quotas", api.QuotasView.as_view(), name="api-quotas"),

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from django.db.models import Sum
 from django.utils.translation import gettext as _
 
-from billing import money, queries
-from billing.models import Budget, Charge
+from billing import money, queries, usage
+from billing.models import Budget
 from billing.queries import Month
 from scloud.lib.errors import Conflict
 from scloud.tenancy.models import Tenant
@@ -21,7 +20,10 @@ from scloud.tenancy.models import Tenant
 
 @dataclass(frozen=True)
 class Standing:
-    """A budget in the month of an instant; ``forecast_minor`` with what still renews in it."""
+    """A budget in the month of an instant; ``forecast_minor`` with what will be charged in it.
+
+    That is what still renews and, unless the budget is for a tag, what is charged afterwards.
+    """
 
     budget: Budget
     month: Month
@@ -64,10 +66,13 @@ def standings(
     """
     months = {row.time_zone: queries.month_of(now, row.zone) for row in budgets}
     # Zones that agree on the month are read once.
-    spent = {month: _spent_by_resource(tenant, month) for month in set(months.values())}
+    spent = {month: queries.spent_by_resource(tenant, month) for month in set(months.values())}
     renewing: list[queries.Renewal] = []
     if forecast and months:
         renewing = queries.renewals(tenant, max(month.end for month in months.values()), now)
+    used = usage.Standing(0)
+    if forecast and any(not row.tag for row in budgets):
+        used = usage.standing(tenant, now)
     tags: dict[str, frozenset[str]] = {}
     if any(row.tag for row in budgets):
         seen = {key for found in spent.values() for key in found}
@@ -84,18 +89,10 @@ def standings(
         due = queries.due_of(
             (one for one in renewing if counts(budget, one.subscription.resource_id)), month.end
         )
+        if not budget.tag:
+            due += used.due_before(month.end, now)
         out.append(Standing(budget, month, paid, paid + money.to_minor(due)))
     return out
-
-
-def _spent_by_resource(tenant: Tenant, month: Month) -> dict[tuple[str, str], int]:
-    rows = (
-        Charge.objects.filter(tenant=tenant, created_at__gte=month.begin, created_at__lt=month.end)
-        .order_by()
-        .values_list("resource_kind", "resource_id")
-        .annotate(Sum("amount_minor"))
-    )
-    return {(kind, resource_id): amount for kind, resource_id, amount in rows}
 
 
 @dataclass(frozen=True)

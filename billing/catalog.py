@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from billing import money
 from billing.models import Discount, OrderLine, PriceList
-from billing.pricing import Line, Method, PriceBook
+from billing.pricing import Line, Method, PriceBook, Tier
 from scloud.lib.errors import Conflict
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
@@ -19,11 +19,7 @@ def price_list_at(region: Region, at: datetime) -> PriceList:
 
     Raises Conflict ``no_price_list`` while the region has none.
     """
-    found = (
-        PriceList.objects.filter(region=region, published_at__isnull=False, effective_from__lte=at)
-        .order_by("-effective_from")
-        .first()
-    )
+    found = price_list_of(region.pk, at)
     if found is None:
         raise Conflict(
             _("Region %(name)s has no prices yet.") % {"name": region.name},
@@ -34,12 +30,35 @@ def price_list_at(region: Region, at: datetime) -> PriceList:
     return found
 
 
+def price_list_of(region_id: str, at: datetime) -> PriceList | None:
+    """The same by the id of the region; None while it has none."""
+    rows = PriceList.objects.filter(
+        region=region_id, published_at__isnull=False, effective_from__lte=at
+    )
+    return rows.order_by("-effective_from").first()
+
+
 def book_of(price_list: PriceList) -> PriceBook:
     """The price list frozen for the pure functions."""
-    prices = {
-        (price.sku, Method(price.method)): price.unit_price for price in price_list.prices.all()
-    }
-    return PriceBook(price_list.pk, prices, money.decimals())
+    prices: dict[tuple[str, Method], Decimal] = {}
+    tiers: dict[tuple[str, Method], list[Tier]] = {}
+    # They are ordered, the lowest tier first.
+    for row in price_list.prices.all():
+        key = row.sku, Method(row.method)
+        if row.above:
+            tiers.setdefault(key, []).append(Tier(Decimal(row.above), row.unit_price))
+        else:
+            prices[key] = row.unit_price
+    return PriceBook(price_list.pk, prices, money.decimals(), tiers)
+
+
+def books_of(price_lists: Iterable[str]) -> dict[str, PriceBook]:
+    """Price lists by their ids, frozen."""
+    wanted = set(price_lists)
+    if not wanted:
+        return {}
+    rows = PriceList.objects.filter(pk__in=wanted).prefetch_related("prices")
+    return {row.pk: book_of(row) for row in rows}
 
 
 def line_of(row: OrderLine) -> Line:
@@ -51,6 +70,7 @@ def line_of(row: OrderLine) -> Line:
         row.periods,
         row.discount,
         money.from_minor(row.amount_minor),
+        row.above,
     )
 
 

@@ -12,8 +12,9 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from billing import ledger, statements
+from billing import hooks, ledger, money, statements
 from billing.models import LedgerTransaction, Statement, StatementLine, StatementMove
+from scloud.audit.events import emit
 from scloud.jobs.rows import Rota, each
 from scloud.recovery import freezing
 from scloud.tenancy.models import Tenant
@@ -21,6 +22,8 @@ from scloud.tenancy.scoping import scope, scopes_disabled
 
 # What was moved before midnight has been committed by then, whatever clock it went by.
 SETTLED: Final = timedelta(minutes=10)
+# Of months that ended longer ago nobody is told: they are closed together when statements begin.
+NEWS: Final = timedelta(days=7)
 BATCH: Final = 200
 # How long a call goes on closing months; the longest of one tenant comes on top.
 TURN_S: Final = 10.0
@@ -74,4 +77,37 @@ def close_next(tenant: Tenant, at: datetime) -> Statement | None:
     StatementMove.objects.bulk_create(paper.moves)
     StatementLine.objects.bulk_create(paper.lines, batch_size=1000)
     statement.save(force_insert=True)
+    if at < statement.end + NEWS and any(
+        move.cash_minor or move.gift_minor for move in paper.moves
+    ):
+        _tell(statement, at)
     return statement
+
+
+def _tell(statement: Statement, at: datetime) -> None:
+    """Say that a statement is there, in the transaction that makes it."""
+    data = {
+        "month": statement.month_text,
+        "number": statement.number,
+        "charged": money.show(statement.charged_minor),
+        "closing": money.show(statement.closing_minor),
+        "currency": statement.currency,
+    }
+    emit(
+        tenant_id=statement.tenant_id,
+        kind="billing.statement",
+        resource_kind="statement",
+        resource_id=statement.pk,
+        data=data,
+    )
+    hooks.tell(
+        hooks.Notice(
+            kind="billing.statement",
+            at=at,
+            tenant=statement.tenant,
+            resource_kind="statement",
+            resource_id=statement.pk,
+            resource_name=statement.number,
+            data=data,
+        )
+    )

@@ -8,9 +8,9 @@ from decimal import Decimal
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from billing import money, replay
+from billing import catalog, money, pricing, replay, tiers
 from billing.models import Charge, LedgerTransaction, OrderKind, OrderLine
-from billing.pricing import Method, RefundRule
+from billing.pricing import Method, Part, PriceBook, RefundRule
 from billing.replay import Difference
 from scloud.lib.decimals import plain
 from scloud.lib.errors import NotFound
@@ -20,8 +20,8 @@ from scloud.web import ui
 
 @dataclass(frozen=True)
 class Step:
-    """One sentence. ``key`` says what of: ``order``, ``period``, ``prices``, ``line``, ``total``,
-    ``payment``, ``check``."""
+    """One sentence. ``key`` says what of: ``order``, ``period``, ``prices``, ``tier``, ``line``,
+    ``total``, ``payment``, ``check``."""
 
     key: str
     title: str
@@ -68,12 +68,13 @@ def explain(tenant: Tenant, order_id: str, number: int) -> Explanation:
         .get(pk=keys[number - 1])
     )
     moved = LedgerTransaction.objects.filter(tenant=tenant, order=charge.order_id).first()
-    differences = tuple(replay.of_charge(charge))
+    books: dict[str, PriceBook] = {}
+    differences = tuple(replay.of_charge(charge, books))
     steps = [
         Step("order", _("Order"), _order(charge)),
         Step("period", _("Period"), _period(charge)),
         *_prices(charge),
-        *(Step("line", _label(line), _line(line, charge)) for line in charge.lines.all()),
+        *(step for line in charge.lines.all() for step in _steps(line, charge, books)),
         Step("total", _("Total"), _total(charge)),
         Step("payment", _("Payment"), _payment(charge, moved)),
         Step("check", _("Check"), _check(differences)),
@@ -87,6 +88,11 @@ def _order(charge: Charge) -> str:
         words = _(
             "%(resource)s was larger for a part of an hour than what the hour was paid at. The "
             "difference was charged on %(at)s with order %(order)s, by %(actor)s."
+        )
+    elif order.kind == OrderKind.USAGE:
+        words = _(
+            "What %(resource)s held was measured every hour and charged once the day was over, on "
+            "%(at)s with order %(order)s, by %(actor)s."
         )
     elif order.kind == OrderKind.NEW:
         words = _("%(resource)s was bought on %(at)s with order %(order)s, by %(actor)s.")
@@ -130,6 +136,17 @@ def _prices(charge: Charge) -> Iterator[Step]:
         "at": _moment(charge.priced_at),
     }
     title = _("Prices")
+    if charge.order.kind == OrderKind.USAGE:
+        yield Step(
+            "prices",
+            title,
+            _(
+                "Prices are those of list %(version)s of region %(region)s, in effect since "
+                "%(since)s and on %(at)s, when these hours began."
+            )
+            % listed,
+        )
+        return
     if charge.refunds is None:
         yield Step(
             "prices",
@@ -163,7 +180,20 @@ def _label(line: OrderLine) -> str:
     return line.label or line.sku
 
 
-def _line(line: OrderLine, charge: Charge) -> str:
+def _steps(line: OrderLine, charge: Charge, books: dict[str, PriceBook]) -> Iterator[Step]:
+    """A line, after the tiers in which it lies where its price has any."""
+    parts: tuple[Part, ...] = ()
+    method = Method(charge.method)
+    # Of a refund they are those of another method: its lines say their average.
+    book = None if charge.refunds is not None else books[charge.price_list_id]
+    if book is not None and (line.sku, method) in book.tiers:
+        parts = pricing.parts_of(book, pricing.item_of(catalog.line_of(line)), method)
+    for part in parts:
+        yield Step("tier", _label(line), tiers.say(part))
+    yield Step("line", _label(line), _line(line, charge, parts))
+
+
+def _line(line: OrderLine, charge: Charge, parts: Sequence[Part]) -> str:
     words = {
         "quantity": plain(line.quantity),
         "price": ui.price(line.unit_price),
@@ -171,7 +201,12 @@ def _line(line: OrderLine, charge: Charge) -> str:
         "discount": plain(line.discount * 100),
         "amount": _amount(line.amount_minor),
     }
-    if line.sku == "refund":
+    if parts:
+        cost = pricing.cost_of(parts)
+        words["price"] = ui.price(cost if line.quantity > 0 else -cost)
+        if line.discount:
+            return _("%(price)s × %(span)s, less %(discount)s %% discount = %(amount)s.") % words
+    if parts or line.sku == "refund":
         return _("%(price)s × %(span)s = %(amount)s.") % words
     if charge.refunds is not None:
         # Its own method is another one, hours or months, which the label does not tell apart.

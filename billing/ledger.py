@@ -1,5 +1,6 @@
 """Moving money. Everything here runs inside the caller's transaction, on a locked account."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from django.db import connection
-from django.db.models import BigIntegerField, Count, F, OuterRef, Q, Subquery, Sum
+from django.db.models import BigIntegerField, Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing import money, pricelock
@@ -20,16 +22,35 @@ from billing.models import (
     LedgerTransaction,
     Order,
     Pocket,
+    PrunedMonth,
+    Statement,
     TransactionKind,
 )
+from billing.models.ledger import transaction_id
 from billing.pricing import split_gift
 from scloud.lib.copying import copy_rows
-from scloud.lib.errors import InsufficientBalance
+from scloud.lib.errors import Conflict, InsufficientBalance, Unavailable
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 
 # Who does what nobody asked for, as in the log.
 PLATFORM: Final = Actor.system(None).label
+
+_TRANSACTION: Final = (
+    "id",
+    "account_id",
+    "tenant_id",
+    "kind",
+    "amount_minor",
+    "cash_after_minor",
+    "gift_after_minor",
+    "order_id",
+    "note",
+    "actor",
+    "idempotency_key",
+    "created_at",
+)
+_ENTRY: Final = ("transaction_id", "tenant_id", "pocket", "amount_minor")
 
 _COUNTERPART = {
     TransactionKind.RECHARGE: Pocket.FUNDING,
@@ -37,6 +58,7 @@ _COUNTERPART = {
     TransactionKind.DEDUCTION: Pocket.REVENUE,
     TransactionKind.REFUND: Pocket.REVENUE,
     TransactionKind.EXPIRY: Pocket.PROMOTION,
+    TransactionKind.PAYOUT: Pocket.FUNDING,
 }
 
 
@@ -52,7 +74,7 @@ def lock_account(tenant: Tenant) -> Account:
     """
     pricelock.for_charging()
     Account.objects.bulk_create([Account(tenant=tenant)], ignore_conflicts=True)
-    account: Account = Account.objects.select_for_update(no_key=True).get(tenant=tenant)
+    account: Account = _with_closed().select_for_update(no_key=True).get(tenant=tenant)
     return account
 
 
@@ -63,8 +85,61 @@ def lock_accounts(tenants: Iterable[str]) -> dict[str, Account]:
     many locks must wait for none.
     """
     pricelock.for_charging()
-    rows = Account.objects.filter(tenant__in=tenants).order_by("tenant")
+    rows = _with_closed().filter(tenant__in=tenants).order_by("tenant")
     return {row.tenant_id: row for row in rows.select_for_update(no_key=True, skip_locked=True)}
+
+
+def _with_closed() -> QuerySet[Account]:
+    """Accounts, each with the end of the last month that is closed."""
+    closed = Statement.objects.filter(tenant=OuterRef("tenant")).order_by("-month")
+    end = Subquery(closed.values("end")[:1])
+    # The annotation fills the attribute that the model declares for it.
+    return Account.objects.annotate(closed_until=end)  # type: ignore[no-redef]
+
+
+def is_behind(account: Account, now: datetime) -> bool:
+    """True while a locked account's last closed month is not over at ``now``.
+
+    The clock was set back since, and nothing can be booked until it has caught up.
+    """
+    return account.closed_until is not None and now < account.closed_until
+
+
+def _require_open_month(account: Account, now: datetime) -> None:
+    if is_behind(account, now):
+        assert account.closed_until is not None, "says is_behind"
+        missing_s = math.ceil((account.closed_until - now).total_seconds())
+        raise Unavailable(
+            _("The month until %(time)s is closed, and it is not over by the server's clock.")
+            % {"time": f"{account.closed_until.astimezone(money.zone()):%Y-%m-%d %H:%M}"},
+            code="clock_behind",
+            remedy=_("Try again later. If it stays so, tell the administrator."),
+            numbers={
+                "closed_until": account.closed_until.isoformat(),
+                "retry_after_s": missing_s,
+            },
+        )
+
+
+def require_room(account: Account, amount_minor: int) -> None:
+    """Raise Conflict ``balance_too_large`` if the amount would make the balance too large."""
+    most = money.most_minor()
+    if amount_minor > 0 and account.balance_minor + amount_minor > most:
+        raise Conflict(
+            _("The balance would be %(balance)s %(currency)s, but it can be at most %(most)s.")
+            % {
+                "balance": money.show(account.balance_minor + amount_minor),
+                "currency": money.currency(),
+                "most": money.show(most),
+            },
+            code="balance_too_large",
+            numbers={
+                "amount": money.show(amount_minor),
+                "balance": money.show(account.balance_minor),
+                "max": money.show(most),
+                "currency": money.currency(),
+            },
+        )
 
 
 def require(account: Account, amount_minor: int, *, later_minor: int = 0) -> None:
@@ -132,9 +207,14 @@ def post(
     A gift may have an instant at which it ``expires_at``. Of gifts the one that expires next is
     spent first. ``returns`` says which orders' gift money comes back, so that it does to the gifts
     it came from; ``lapsed`` is the gift that is taken back.
+
+    Raises Conflict ``balance_too_large``, and Unavailable ``clock_behind`` where the month of the
+    present instant is closed already. Nothing has moved then.
     """
     if cash_minor == 0 and gift_minor == 0:
         return None
+    require_room(account, cash_minor + gift_minor)
+    _require_open_month(account, timezone.now())
     Account.objects.filter(pk=account.pk).update(
         cash_minor=F("cash_minor") + cash_minor, gift_minor=F("gift_minor") + gift_minor
     )
@@ -192,37 +272,50 @@ def post_deductions(deductions: Sequence[Deduction]) -> None:
 
     The rows are those that :func:`post` writes for each order; the number of statements does not
     grow with them. Deductions of one account must share its object.
+
+    Raises Unavailable ``clock_behind`` as :func:`post` does.
     """
     moving = [one for one in deductions if one.amount_minor]
+    now = timezone.now()
+    for one in moving:
+        _require_open_month(one.account, now)
     changes: dict[str, tuple[int, int]] = {}
-    transactions: list[LedgerTransaction] = []
+    transactions: list[tuple[object, ...]] = []
     entries: list[tuple[str, str, str, int]] = []
+    spent: list[tuple[Deduction, str]] = []
     for one in moving:
         account = one.account
         account.cash_minor -= one.cash_minor
         account.gift_minor -= one.gift_minor
         cash, gift = changes.get(account.tenant_id, (0, 0))
         changes[account.tenant_id] = (cash - one.cash_minor, gift - one.gift_minor)
-        moved = LedgerTransaction(
-            account=account,
-            tenant_id=account.tenant_id,
-            kind=TransactionKind.DEDUCTION,
-            amount_minor=-one.amount_minor,
-            cash_after_minor=account.cash_minor,
-            gift_after_minor=account.gift_minor,
-            order=one.order,
-            note=one.note,
-            actor=one.actor,
-            idempotency_key=f"order:{one.order.pk}",
+        moved = transaction_id()
+        transactions.append(
+            (
+                moved,
+                account.tenant_id,
+                account.tenant_id,
+                TransactionKind.DEDUCTION.value,
+                -one.amount_minor,
+                account.cash_minor,
+                account.gift_minor,
+                one.order.pk,
+                one.note,
+                one.actor,
+                f"order:{one.order.pk}",
+                # Each its own instant: by it they are shown in the order in which they were paid.
+                timezone.now(),
+            )
         )
-        transactions.append(moved)
+        if one.gift_minor:
+            spent.append((one, moved))
         sides = {
             Pocket.CASH: -one.cash_minor,
             Pocket.GIFT: -one.gift_minor,
             Pocket.REVENUE: one.amount_minor,
         }
         entries += [
-            (moved.pk, account.tenant_id, pocket.value, amount)
+            (moved, account.tenant_id, pocket.value, amount)
             for pocket, amount in sides.items()
             if amount
         ]
@@ -239,15 +332,16 @@ def post_deductions(deductions: Sequence[Deduction]) -> None:
                 [gift for _cash, gift in changes.values()],
             ],
         )
-    LedgerTransaction.objects.bulk_create(transactions)
-    copy_rows(LedgerEntry, ("transaction_id", "tenant_id", "pocket", "amount_minor"), entries)
-    _spend_lots(
-        [(one, moved) for one, moved in zip(moving, transactions, strict=True) if one.gift_minor]
-    )
+    copy_rows(LedgerTransaction, _TRANSACTION, transactions)
+    copy_rows(LedgerEntry, _ENTRY, entries)
+    _spend_lots(spent)
 
 
-def _spend_lots(spent: Sequence[tuple[Deduction, LedgerTransaction]]) -> None:
-    """Write down what deductions take from gifts with expiry, the next to expire first."""
+def _spend_lots(spent: Sequence[tuple[Deduction, str]]) -> None:
+    """Write down what deductions take from gifts with expiry, the next to expire first.
+
+    With each is the id of its transaction.
+    """
     if not spent:
         return
     lots: dict[str, list[GiftLot]] = {}
@@ -266,7 +360,7 @@ def _spend_lots(spent: Sequence[tuple[Deduction, LedgerTransaction]]) -> None:
                 GiftMove(
                     lot=lot,
                     tenant_id=one.account.tenant_id,
-                    transaction=moved,
+                    transaction_id=moved,
                     order=one.order,
                     amount_minor=-part,
                 )
@@ -350,13 +444,15 @@ def expire_gifts(account: Account, at: datetime) -> int:
     """
     total = 0
     lots = GiftLot.objects.filter(account=account, left_minor__gt=0, expires_at__lte=at)
-    for lot in lots.annotate(number=Count("moves")):
+    # How often it has expired before: these moves are never deleted.
+    expired = Count("moves", filter=Q(moves__transaction__kind=TransactionKind.EXPIRY))
+    for lot in lots.annotate(number=expired):
         post(
             account,
             TransactionKind.EXPIRY,
             cash_minor=0,
             gift_minor=-lot.left_minor,
-            key=f"gift:{lot.pk}:{lot.number}",
+            key=f"gift:{lot.pk}:expired:{lot.number}",
             actor=PLATFORM,
             lapsed=lot,
         )
@@ -377,13 +473,22 @@ class Imbalance:
 def imbalances(tenant: Tenant) -> list[Imbalance]:
     """Compare a tenant's cached balances with the sum of the entries.
 
-    All are read by one statement, so that a movement in between cannot look like a difference.
+    What the entries of months without details had added up to counts, too. All are read by one
+    statement, so that a movement in between cannot look like a difference.
     """
     entries = LedgerEntry.objects.filter(tenant=OuterRef("pk")).order_by()
 
     def total(**pocket: str) -> Coalesce:
         found = entries.filter(**pocket).values("tenant").annotate(total=Sum("amount_minor"))
         return Coalesce(Subquery(found.values("total")), 0, output_field=BigIntegerField())
+
+    def pruned(column: str) -> Coalesce:
+        months = PrunedMonth.objects.filter(tenant=OuterRef("pk")).order_by().values("tenant")
+        return Coalesce(
+            Subquery(months.annotate(total=Sum(column)).values("total")),
+            0,
+            output_field=BigIntegerField(),
+        )
 
     lots = (
         GiftLot.objects.filter(tenant=OuterRef("pk"))
@@ -394,8 +499,8 @@ def imbalances(tenant: Tenant) -> list[Imbalance]:
     row = (
         Account.objects.filter(tenant=tenant)
         .annotate(
-            cash=total(pocket=Pocket.CASH),
-            gift=total(pocket=Pocket.GIFT),
+            cash=total(pocket=Pocket.CASH) + pruned("cash_minor"),
+            gift=total(pocket=Pocket.GIFT) + pruned("gift_minor"),
             all=total(),
             lots=Coalesce(Subquery(lots.values("total")), 0, output_field=BigIntegerField()),
         )

@@ -1,7 +1,8 @@
 """Telling people that their balance is low: once, and again only after it was not.
 
 It is low where it is below the tenant's amount, or else the platform's, and something renews by
-itself. One statement finds all accounts; how long a balance lasts is computed for those alone.
+itself or is charged afterwards. One statement finds all accounts; how long a balance lasts is
+computed for those alone.
 """
 
 from datetime import datetime
@@ -12,8 +13,8 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from billing import hooks, ledger, money, queries
-from billing.models import Account, BillingSettings, Subscription, SubscriptionStatus
+from billing import hooks, ledger, money, queries, usage
+from billing.models import Account, BillingSettings, Subscription, SubscriptionStatus, Usage
 from scloud.audit.events import emit
 from scloud.jobs.rows import Rota, each
 from scloud.recovery import freezing
@@ -35,7 +36,7 @@ def run(now: datetime | None = None) -> list[str]:
         rows.filter(low_since__isnull=False, balance__gte=F("below")).update(low_since=None)
         low = _low.take(
             rows.select_related("tenant").filter(
-                _renews(at), low_since__isnull=True, balance__lt=F("below")
+                _will_pay(at), low_since__isnull=True, balance__lt=F("below")
             )
         )
 
@@ -56,8 +57,8 @@ def _accounts(settings: BillingSettings) -> QuerySet[Any]:
     )
 
 
-def _renews(at: datetime) -> Q:
-    return Q(
+def _will_pay(at: datetime) -> Q:
+    return Q(Exists(Usage.objects.filter(tenant=OuterRef("tenant"), charge=None))) | Q(
         Exists(
             Subscription.objects.filter(
                 tenant=OuterRef("tenant"),
@@ -85,6 +86,7 @@ def _tell(found: Account, settings: BillingSettings, at: datetime) -> bool:
             "below": money.show(below),
             "currency": money.currency(),
             "lasts_until": lasts.isoformat() if lasts else None,
+            "owed": money.show(usage.standing(tenant, at).owed_minor),
         }
         emit(
             tenant_id=tenant.pk,

@@ -33,6 +33,11 @@ def to_minor(amount: Decimal) -> int:
     return pricing.to_minor(amount, decimals())
 
 
+def most_minor() -> int:
+    """The largest balance, in minor units; see :data:`pricing.LARGEST`."""
+    return min(int(pricing.LARGEST.scaleb(decimals())), 2**63) - 1
+
+
 def from_minor(minor: int) -> Decimal:
     return pricing.from_minor(minor, decimals())
 

@@ -1,9 +1,11 @@
 """Writing an order with its charges, lines and ledger transaction. The only place that does."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final
 
 from django.utils.translation import gettext
@@ -20,9 +22,42 @@ from billing.models import (
     TransactionKind,
 )
 from billing.pricing import Line, Method, RefundRule
-from scloud.lib.copying import copy_rows
+from scloud.lib.copying import copy_rows, new_keys
 from scloud.resources.models import Region
 
+_ORDER: Final = (
+    "id",
+    "tenant_id",
+    "region_id",
+    "kind",
+    "method",
+    "total_minor",
+    "gift_minor",
+    "currency",
+    "quote_nonce",
+    "actor",
+    "note",
+    "details",
+    "created_at",
+)
+_CHARGE: Final = (
+    "id",
+    "order_id",
+    "tenant_id",
+    "price_list_id",
+    "resource_kind",
+    "resource_id",
+    "resource_name",
+    "method",
+    "anchor_day",
+    "begin",
+    "end",
+    "periods",
+    "amount_minor",
+    "gift_minor",
+    "priced_at",
+    "created_at",
+)
 _LINE: Final = (
     "order_id",
     "charge_id",
@@ -30,6 +65,7 @@ _LINE: Final = (
     "label",
     "sku",
     "quantity",
+    "above",
     "unit_price",
     "periods",
     "discount",
@@ -69,7 +105,7 @@ class ChargeDraft:
     priced_at: datetime | None = None
     held: Sequence[HeldHour] = ()
 
-    @property
+    @cached_property
     def amount_minor(self) -> int:
         """The sum of the rounded lines."""
         return sum(money.to_minor(line.amount) for _, line in self.lines)
@@ -88,7 +124,7 @@ class OrderDraft:
     note: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def total_minor(self) -> int:
         """What the order costs."""
         return sum(entry.amount_minor for entry in self.charges)
@@ -152,27 +188,48 @@ def charge_all(taken: Sequence[Taken], *, now: datetime) -> list[Order]:
 
 def _write(taken: Sequence[Taken], now: datetime) -> list[Order]:
     """Write orders with their charges and lines."""
-    orders = Order.objects.bulk_create(
-        [
-            Order(
-                tenant_id=entry.account.tenant_id,
-                region=entry.draft.region,
-                kind=entry.draft.kind,
-                method=entry.draft.method.value,
-                total_minor=entry.draft.total_minor,
-                gift_minor=entry.gift_minor,
-                currency=money.currency(),
-                quote_nonce=entry.draft.nonce,
-                actor=entry.draft.actor,
-                note=entry.draft.note,
-                details={
-                    Order.REFUND_RULE: RefundRule.LESS_USED.value,
-                    **entry.draft.details,
-                },
-                created_at=now,
+    currency = money.currency()
+    orders = [
+        Order(
+            tenant_id=entry.account.tenant_id,
+            region=entry.draft.region,
+            kind=entry.draft.kind,
+            method=entry.draft.method.value,
+            total_minor=entry.draft.total_minor,
+            gift_minor=entry.gift_minor,
+            currency=currency,
+            quote_nonce=entry.draft.nonce,
+            actor=entry.draft.actor,
+            note=entry.draft.note,
+            details={
+                Order.REFUND_RULE: RefundRule.LESS_USED.value,
+                **entry.draft.details,
+            },
+            created_at=now,
+        )
+        for entry in taken
+    ]
+    copy_rows(
+        Order,
+        _ORDER,
+        (
+            (
+                order.pk,
+                order.tenant_id,
+                order.region_id,
+                entry.draft.kind.value,
+                order.method,
+                order.total_minor,
+                order.gift_minor,
+                currency,
+                order.quote_nonce,
+                order.actor,
+                order.note,
+                json.dumps(order.details),
+                now,
             )
-            for entry in taken
-        ]
+            for order, entry in zip(orders, taken, strict=True)
+        ),
     )
     pairs = [
         (order, entry.draft, draft, part)
@@ -183,27 +240,31 @@ def _write(taken: Sequence[Taken], now: datetime) -> list[Order]:
             strict=True,
         )
     ]
-    charges = Charge.objects.bulk_create(
-        [
-            Charge(
-                order=order,
-                tenant_id=order.tenant_id,
-                price_list=draft.price_list or whole.price_list,
-                resource_kind=draft.resource.kind,
-                resource_id=draft.resource.id,
-                resource_name=draft.resource.name,
-                method=whole.method.value,
-                anchor_day=draft.anchor_day,
-                begin=draft.begin,
-                end=draft.end,
-                periods=draft.periods,
-                amount_minor=draft.amount_minor,
-                gift_minor=part,
-                priced_at=draft.priced_at or whole.priced_at,
-                created_at=now,
+    keys = new_keys(Charge, len(pairs))
+    copy_rows(
+        Charge,
+        _CHARGE,
+        (
+            (
+                key,
+                order.pk,
+                order.tenant_id,
+                (draft.price_list or whole.price_list).pk,
+                draft.resource.kind,
+                draft.resource.id,
+                draft.resource.name,
+                whole.method.value,
+                draft.anchor_day,
+                draft.begin,
+                draft.end,
+                draft.periods,
+                draft.amount_minor,
+                part,
+                draft.priced_at or whole.priced_at,
+                now,
             )
-            for order, whole, draft, part in pairs
-        ]
+            for key, (order, whole, draft, part) in zip(keys, pairs, strict=True)
+        ),
     )
     copy_rows(
         OrderLine,
@@ -211,23 +272,24 @@ def _write(taken: Sequence[Taken], now: datetime) -> list[Order]:
         (
             (
                 order.pk,
-                row.pk,
+                key,
                 order.tenant_id,
                 label,
                 line.sku,
                 line.quantity,
+                line.above,
                 line.unit_price,
                 line.periods,
                 line.discount,
                 money.to_minor(line.amount),
             )
-            for row, (order, _whole, draft, _part) in zip(charges, pairs, strict=True)
+            for key, (order, _whole, draft, _part) in zip(keys, pairs, strict=True)
             for label, line in draft.lines
         ),
     )
-    for row, (_order, _whole, draft, _part) in zip(charges, pairs, strict=True):
+    for key, (_order, _whole, draft, _part) in zip(keys, pairs, strict=True):
         if draft.held:
-            HeldHour.objects.filter(pk__in=[held.pk for held in draft.held]).update(charge=row)
+            HeldHour.objects.filter(pk__in=[held.pk for held in draft.held]).update(charge=key)
     return orders
 
 
@@ -339,6 +401,7 @@ def give_back(
                 label=gettext("Time used"),
                 sku=line.sku,
                 quantity=line.quantity,
+                above=line.above,
                 unit_price=line.unit_price,
                 periods=line.periods,
                 discount=line.discount,

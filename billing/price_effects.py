@@ -4,7 +4,7 @@ computed by :mod:`billing.pricing`, as for a renewal."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Final
 
 from django.db.models import Count, Q
@@ -21,11 +21,15 @@ PERIODS_A_YEAR: Final[Mapping[Method, int]] = {Method.HOUR: 8760, Method.MONTH: 
 """How often a period is paid in 365 days. A month of the comparison is a twelfth of that."""
 
 _MONTHS: Final = 12
+_EXACT_DIGITS: Final = 80
 
 
 def _monthly(year_minor: int) -> Decimal:
     """A twelfth of minor units for a year, in whole currency units."""
-    return pricing.round_money(money.from_minor(year_minor) / _MONTHS, money.decimals())
+    # Sums over all tenants may have more digits than numbers have otherwise.
+    with localcontext() as exact:
+        exact.prec = _EXACT_DIGITS
+        return pricing.round_money(money.from_minor(year_minor) / _MONTHS, money.decimals())
 
 
 @dataclass

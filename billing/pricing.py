@@ -7,7 +7,12 @@ The rules, in words:
 
 * A price belongs to one SKU and one billing method and is for **one unit and one period**. The
   monthly price is its own figure, not 720 times the hourly one.
-* A line costs ``unit price x quantity x periods x (1 - discount)``. It is computed exactly and
+* A price may have **tiers**: the units of a resource above a number of them cost another price
+  each, those below keep theirs. A free allowance is a first tier that costs nothing. A line names
+  how many units of its resource lie below it (``above``), so that what is bought bit by bit costs
+  what it costs at once.
+* A line costs ``unit price x quantity x periods x (1 - discount)``; over several tiers, the sum of
+  their units at their prices takes the place of unit price x quantity. It is computed exactly and
   rounded **once**, half away from zero, to the decimals of the currency. Totals are sums of
   rounded lines; nothing is rounded again.
 * Fractions of a period are fixed at six decimals (the internal precision), half up, so that the
@@ -33,7 +38,7 @@ The rules, in words:
 import re
 from calendar import monthrange
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal, localcontext
 from enum import StrEnum
@@ -50,7 +55,12 @@ INTERNAL_STEP: Final = Decimal(1).scaleb(-INTERNAL_DECIMALS)
 
 # Wide enough that a product of a price, a quantity, periods and a discount is exact.
 _EXACT_DIGITS: Final = 80
+LARGEST: Final = Decimal(10) ** 12
+"""Amounts and balances are below this, in whole currency units: a unit price has twelve digits
+before its point, and the sums of a tenant fit into the columns for minor units."""
 _HOUR: Final = timedelta(hours=1)
+# No zone moves its clocks by more (Antarctica/Troll).
+_SHIFT: Final = timedelta(hours=2)
 _SKU_PATTERN: Final = re.compile(r"[a-z][a-z0-9_]{0,31}(:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 
 
@@ -83,10 +93,38 @@ _MONTHS: Final[Mapping[Method, int]] = {Method.MONTH: 1, Method.YEAR: 12}
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A quantity of one SKU, per resource."""
+    """A quantity of one SKU, per resource: the units above the first ``above`` of them.
+
+    A negative quantity is of the units below ``above``, which are given back.
+    """
 
     sku: str
     quantity: Decimal
+    above: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The price of each unit of a resource above the first ``above``."""
+
+    above: Decimal
+    unit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Units of a line that lie in one tier: ``quantity`` of them above the first ``above``."""
+
+    above: Decimal
+    quantity: Decimal
+    unit_price: Decimal
+
+    @property
+    def cost(self) -> Decimal:
+        """What they cost for one period, exactly."""
+        with localcontext() as exact:
+            exact.prec = _EXACT_DIGITS
+            return self.quantity * self.unit_price
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +132,22 @@ class PriceBook:
     """A published price list, frozen.
 
     ``prices`` maps (SKU, method) to the price of one unit for one period, in whole currency
-    units with up to six decimals. ``decimals`` is the number of decimals that money has.
+    units with up to six decimals. ``decimals`` is the number of decimals that money has. ``tiers``
+    are those after the first, from the lowest to the highest, where a price has any.
     """
 
     version: str
     prices: Mapping[tuple[str, Method], Decimal]
     decimals: int = 2
+    tiers: Mapping[tuple[str, Method], Sequence[Tier]] = field(default_factory=dict)
+
+    def tiers_of(self, sku: str, method: Method) -> tuple[Tier, ...]:
+        """All tiers of a price, the first one included. Raises as :meth:`unit_price` does."""
+        first = Tier(Decimal(0), self.unit_price(sku, method))
+        return (first, *self.tiers.get((sku, method), ()))
 
     def unit_price(self, sku: str, method: Method) -> Decimal:
-        """The price of one unit of ``sku`` for one period.
+        """The price of the first unit of ``sku`` for one period.
 
         Raises InvalidInput ``price_missing`` if the list does not sell it that way.
         """
@@ -121,7 +166,12 @@ class PriceBook:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One priced order line of one resource. ``amount`` is rounded; the rest explains it."""
+    """One priced order line of one resource. ``amount`` is rounded; the rest explains it.
+
+    ``above`` is how many units of the resource lie below it, which other lines pay for. Where the
+    price has tiers, ``parts`` are those that the line lies in, and ``unit_price`` is the average
+    of its units, with six decimals.
+    """
 
     sku: str
     quantity: Decimal
@@ -129,6 +179,8 @@ class Line:
     periods: Decimal
     discount: Decimal
     amount: Decimal
+    above: Decimal = Decimal(0)
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +212,11 @@ class Held:
     def quantity(self) -> Decimal:
         """How many units these are."""
         return self.upto - self.above
+
+    @property
+    def item(self) -> Item:
+        """The units as they are priced."""
+        return Item(self.sku, self.quantity, self.above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +334,45 @@ def line_amount(
     """
     with localcontext() as exact:
         exact.prec = _EXACT_DIGITS
-        return round_money(unit_price * quantity * periods * (1 - discount), decimals)
+        # Adding 0 leaves no -0.00 of units that are given back and cost nothing.
+        return round_money(unit_price * quantity * periods * (1 - discount), decimals) + 0
+
+
+def parts_of(book: PriceBook, item: Item, method: Method) -> tuple[Part, ...]:
+    """The tiers in which the units of ``item`` lie, and how many in each; none if there are none.
+
+    Quantities are positive for units that are given back, too. Raises InvalidInput
+    ``price_missing``.
+
+    >>> book = PriceBook("1", {("mbps", Method.HOUR): Decimal(0)}, tiers={
+    ...     ("mbps", Method.HOUR): [Tier(Decimal(5), Decimal("0.04"))]})
+    >>> [(int(part.quantity), str(part.unit_price))
+    ...  for part in parts_of(book, Item("mbps", Decimal(8)), Method.HOUR)]
+    [(5, '0'), (3, '0.04')]
+    """
+    tiers = book.tiers_of(item.sku, method)
+    low, high = sorted((item.above, item.above + item.quantity))
+    ends = (*(tier.above for tier in tiers[1:]), max(high, tiers[-1].above))
+    return tuple(
+        Part(begin, end - begin, price)
+        for begin, end, price in (
+            (max(low, tier.above), min(high, end), tier.unit_price)
+            for tier, end in zip(tiers, ends, strict=True)
+        )
+        if begin < end
+    )
+
+
+def cost_of(parts: Iterable[Part]) -> Decimal:
+    """What units in several tiers cost for one period, exactly.
+
+    >>> free, paid = (Part(Decimal(above), Decimal(5), Decimal(above)) for above in (0, 5))
+    >>> cost_of([free, paid])
+    Decimal('25')
+    """
+    with localcontext() as exact:
+        exact.prec = _EXACT_DIGITS
+        return sum((part.cost for part in parts), Decimal(0))
 
 
 def price_line(
@@ -290,15 +385,22 @@ def price_line(
     Decimal('183.00')
     """
     check_discount(discount)
-    unit_price = book.unit_price(item.sku, method)
+    unit_price = cost = book.unit_price(item.sku, method)
+    times = item.quantity
+    parts: tuple[Part, ...] = ()
+    if (item.sku, method) in book.tiers:
+        parts = parts_of(book, item, method)
+        cost, times = cost_of(parts), Decimal(1).copy_sign(item.quantity)
+        # Only shown: the amount follows from the tiers.
+        unit_price = _each(cost, abs(item.quantity))
     amount = line_amount(
-        unit_price=unit_price,
-        quantity=item.quantity,
+        unit_price=cost,
+        quantity=times,
         periods=periods,
         discount=discount,
         decimals=book.decimals,
     )
-    return Line(item.sku, item.quantity, unit_price, periods, discount, amount)
+    return Line(item.sku, item.quantity, unit_price, periods, discount, amount, item.above, parts)
 
 
 def price_lines(
@@ -337,6 +439,32 @@ def price_lines(
         price_line(book, item, method, Decimal(periods), found.get(item.sku, Decimal(0)))
         for item in items
     )
+
+
+def item_of(line: Line) -> Item:
+    """What a line was priced for."""
+    return Item(line.sku, line.quantity, line.above)
+
+
+def check_amounts(lines: Iterable[Line]) -> None:
+    """Refuse lines that cost more, or cost more per period, than an amount can be.
+
+    Raises InvalidInput ``amount_too_large``.
+
+    >>> book = PriceBook("1", {("vcpu", Method.HOUR): Decimal(10) ** 11})
+    >>> check_amounts([price_line(book, Item("vcpu", Decimal(9)), Method.HOUR, Decimal(1))])
+    """
+    sums = [Decimal(0), Decimal(0)]
+    for line in lines:
+        sums[0] += abs(line.amount)
+        sums[1] += abs(line.unit_price * line.quantity)
+    if max(sums) >= LARGEST:
+        raise InvalidInput(
+            _("An amount must be less than %(limit)s.") % {"limit": LARGEST},
+            code="amount_too_large",
+            remedy=_("Choose a smaller size, a shorter duration or a smaller count."),
+            numbers={"limit": str(LARGEST)},
+        )
 
 
 def total(lines: Iterable[Line]) -> Decimal:
@@ -442,6 +570,12 @@ def periods_between(
     while edge(whole) < begin:
         whole -= 1
     upper, lower = edge(whole), edge(whole + 1)
+    for count, found in ((whole, upper), (whole + 1, lower)):
+        # What begins or ends in an hour that summer time skips or repeats is a whole period too.
+        if abs(found - begin) <= _SHIFT and end == period_end(
+            begin, method, count, anchor_day=anchor_day, zone=zone
+        ):
+            return Decimal(count).quantize(INTERNAL_STEP)
     with localcontext() as exact:
         exact.prec = _EXACT_DIGITS
         part = Decimal(_microseconds(upper - begin)) / Decimal(_microseconds(upper - lower))
@@ -502,11 +636,16 @@ def per_period(amount: Decimal, periods: Decimal) -> Decimal:
     >>> per_period(Decimal("100.00"), Decimal(3))
     Decimal('33.333333')
     """
-    if periods == 0:
+    return _each(amount, periods)
+
+
+def _each(amount: Decimal, count: Decimal) -> Decimal:
+    """The average of ``count``, with six decimals; of none, the amount."""
+    if count == 0:
         return amount
     with localcontext() as exact:
         exact.prec = _EXACT_DIGITS
-        return (amount / periods).quantize(INTERNAL_STEP, rounding=ROUND_HALF_UP)
+        return (amount / count).quantize(INTERNAL_STEP, rounding=ROUND_HALF_UP)
 
 
 def refund_less_used(
@@ -614,7 +753,7 @@ def _cheapest_use(
         if any((line.sku, method) not in book.prices for method, _n in bought for line in lines):
             continue
         priced = tuple(
-            price_line(book, Item(line.sku, line.quantity), method, Decimal(n), line.discount)
+            price_line(book, item_of(line), method, Decimal(n), line.discount)
             for method, n in bought
             for line in lines
         )
@@ -759,7 +898,8 @@ def upgrade_lines(
             added = target.get(sku, Decimal(0)) - held
             if added == 0:
                 continue
-            line = price_line(book, Item(sku, added), method, periods, found.get(sku, Decimal(0)))
+            item = Item(sku, added, held)
+            line = price_line(book, item, method, periods, found.get(sku, Decimal(0)))
             result.append(DifferenceLine(line, begin, end))
     return tuple(result)
 

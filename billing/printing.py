@@ -11,12 +11,13 @@ from django.utils.translation import gettext as _
 
 from billing import money, queries
 from billing.models import StatementLine, StatementMove
-from billing.statements import Paper
+from billing.statements import PROJECT_KEY, Paper, ResourceSum
 from scloud.lib.decimals import plain
 from scloud.web import ui
 
-# More would make the page slow to open; the workbook has all charges.
+# More would make the page slow to open and the PDF slow to draw; the workbook has all charges.
 LINES_SHOWN: Final = 200
+RESOURCES_SHOWN: Final = 200
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,15 @@ class Amounts:
     cash: str
     gift: str
     both: str
+
+
+@dataclass(frozen=True)
+class ResourceText:
+    """What a resource cost, as it is read."""
+
+    name: str
+    about: str
+    amount: str
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,13 @@ def shown(paper: Paper) -> dict[str, Any]:
     """The variables of ``billing/statement_body.html``."""
     statement = paper.statement
     lines = paper.lines[:LINES_SHOWN]
+    resources = paper.by_resource()
+    others = resources[RESOURCES_SHOWN:]
+    projects = paper.by_project()
     return {
         "statement": statement,
         "is_closed": paper.is_closed,
+        "is_pruned": statement.is_pruned,
         "zone": str(money.zone()),
         "begin": _moment(statement.begin),
         "end": _moment(statement.end),
@@ -74,6 +88,14 @@ def shown(paper: Paper) -> dict[str, Any]:
         "tax_percent": "" if statement.tax_percent is None else plain(statement.tax_percent),
         "kinds": [(queries.kind_label(kind), _amount(cost)) for kind, cost in paper.by_kind()],
         "tags": [(tag, _amount(cost)) for tag, cost in paper.by_tag()],
+        # One that only says that nothing has a project says nothing.
+        "projects": [(name or _("No project"), _amount(cost)) for name, cost in projects]
+        if any(name for name, _cost in projects)
+        else [],
+        "project_key": PROJECT_KEY,
+        "resources": [_resource(row) for row in resources[:RESOURCES_SHOWN]],
+        "resources_left": len(others),
+        "resources_left_amount": _amount(sum(row.amount_minor for row in others)),
         "lines": [_line(line) for line in lines],
         "lines_total": len(paper.lines),
         "lines_left": len(paper.lines) - len(lines),
@@ -88,11 +110,20 @@ def _title(move: StatementMove) -> str:
         "refund": _("Refunds"),
         "expiry": _("Gifts that expired"),
     }
-    return titles[move.kind]
+    return titles.get(move.kind) or move.get_kind_display()
 
 
 def _balance(title: str, cash: int, gift: int) -> Amounts:
     return Amounts(title, _amount(cash), _amount(gift), _amount(cash + gift))
+
+
+def _resource(row: ResourceSum) -> ResourceText:
+    kind = queries.kind_label(row.kind)
+    return ResourceText(
+        name=row.name or row.id,
+        about=f"{kind} {row.id}" if row.name else kind,
+        amount=_amount(row.amount_minor),
+    )
 
 
 def _line(line: StatementLine) -> LineText:

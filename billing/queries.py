@@ -2,22 +2,26 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db.models import DateField, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce, TruncDate, TruncMonth
+from django.db.models import F, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
-from billing import catalog, hooks, ledger, money, pricing, runway
+from billing import catalog, hooks, ledger, money, pricing, runway, usage
 from billing.models import (
     Account,
     BillingSettings,
     Charge,
+    DayCost,
     GiftLot,
     HeldHour,
+    MonthCost,
     Order,
+    PaymentRefund,
+    PaymentRefundStatus,
     ReplayRun,
     Subscription,
     SubscriptionStatus,
@@ -49,13 +53,17 @@ def month_of(at: datetime, zone: tzinfo | None = None) -> Month:
 
 @dataclass(frozen=True)
 class Overview:
-    """The figures at the top of the billing page, in whole currency units."""
+    """The figures at the top of the billing page, in whole currency units.
+
+    ``usage`` is what is measured and charged afterwards.
+    """
 
     account: Account
     month: Month
     spent: Decimal
     forecast: Decimal
     outlook: "Outlook"
+    usage: usage.Standing
     by_tag: list[tuple[str, Decimal]] = field(default_factory=list)
     gifts: list[tuple[Decimal, datetime]] = field(default_factory=list)
 
@@ -85,13 +93,15 @@ def overview(tenant: Tenant, *, with_tags: bool = True) -> Overview:
     spent = spent_in(tenant, month)
     account = ledger.account_of(tenant)
     renewing = renewals(tenant, now + LOOKS_AHEAD, now)
+    used = usage.standing(tenant, now)
     lots = _gift_lots(tenant.pk)
     return Overview(
         account=account,
         month=month,
         spent=spent,
-        forecast=spent + due_of(renewing, month.end),
-        outlook=_outlook(account, renewing, lots, now),
+        forecast=spent + due_of(renewing, month.end) + used.due_before(month.end, now),
+        outlook=_outlook(account, renewing, used, lots, now),
+        usage=used,
         by_tag=cost_by_tag(tenant, month) if with_tags else [],
         gifts=_gifts(lots, now),
     )
@@ -119,31 +129,41 @@ LOOKS_AHEAD: Final = timedelta(days=366)
 
 @dataclass(frozen=True)
 class Outlook:
-    """How long the balance covers what renews by itself, at today's prices and sizes.
+    """How long the balance covers what renews by itself and what is charged afterwards, at today's
+    prices and sizes.
 
-    ``lasts_until`` is the first renewal that it does not cover; None where that is more than a
-    year away or nothing renews. ``warns_below`` is the balance, in whole currency units, below
+    ``lasts_until`` is the first of them that it does not cover; None where that is more than a
+    year away or there is none. ``warns_below`` is the balance, in whole currency units, below
     which people are warned; None for never. ``is_low`` is True where it is below, and something
-    renews.
+    will be charged. ``owed`` is for usage of days that are over.
     """
 
     lasts_until: datetime | None
     warns_below: Decimal | None
     is_low: bool
+    owed: Decimal
 
 
 def outlook(account: Account, now: datetime) -> Outlook:
     """How long an account lasts."""
     renewing = renewals(account.tenant, now + LOOKS_AHEAD, now)
-    return _outlook(account, renewing, _gift_lots(account.tenant_id), now)
+    used = usage.standing(account.tenant, now)
+    return _outlook(account, renewing, used, _gift_lots(account.tenant_id), now)
 
 
 def _outlook(
-    account: Account, renewing: Sequence["Renewal"], lots: Sequence[GiftLot], now: datetime
+    account: Account,
+    renewing: Sequence["Renewal"],
+    used: usage.Standing,
+    lots: Sequence[GiftLot],
+    now: datetime,
 ) -> Outlook:
     horizon = now + LOOKS_AHEAD
-    payments: list[runway.Payment] = []
+    payments = used.payments(now, horizon)
+    will_pay = bool(renewing or payments)
     hourly: list[runway.Payment] = []
+    # What was bought together falls due together.
+    ends: dict[tuple[datetime, str, int], list[datetime]] = {}
     for one in renewing:
         row = one.subscription
         if one.begun:
@@ -152,19 +172,10 @@ def _outlook(
         if row.method == Method.HOUR.value:
             hourly.append(runway.Payment(row.paid_until, price))
             continue
-        payments += [
-            runway.Payment(
-                period_end(
-                    row.paid_until,
-                    Method(row.method),
-                    number,
-                    anchor_day=row.anchor_day,
-                    zone=money.zone(),
-                ),
-                price,
-            )
-            for number in range(_times(row, horizon))
-        ]
+        key = row.paid_until, row.method, row.anchor_day
+        if key not in ends:
+            ends[key] = _ends(row, horizon)
+        payments += [runway.Payment(end, price) for end in ends[key]]
     dated = sum(lot.left_minor for lot in lots)
     below = warns_below(account, BillingSettings.load())
     return Outlook(
@@ -177,7 +188,8 @@ def _outlook(
             hourly=hourly,
         ),
         warns_below=money.from_minor(below) if below else None,
-        is_low=bool(renewing) and account.balance_minor < below,
+        is_low=will_pay and account.balance_minor < below,
+        owed=used.owed,
     )
 
 
@@ -190,18 +202,52 @@ def warns_below(account: Account, settings: BillingSettings) -> int:
 
 
 def spent_in(tenant: Tenant, month: Month) -> Decimal:
-    """What was charged in a month, refunds taken off."""
-    rows = Charge.objects.filter(
-        tenant=tenant, created_at__gte=month.begin, created_at__lt=month.end
-    )
+    """What was charged in a month of the billing time zone, refunds taken off."""
+    first, after = (at.astimezone(money.zone()).date() for at in (month.begin, month.end))
+    rows = DayCost.objects.filter(tenant=tenant, day__gte=first, day__lt=after)
     return money.from_minor(rows.aggregate(total=Sum("amount_minor"))["total"] or 0)
+
+
+def spent_by_resource(tenant: Tenant, month: Month) -> dict[tuple[str, str], int]:
+    """What each resource, (kind, id), was charged in a month of any zone, minor units.
+
+    Sums are kept for months of the billing time zone. At most the charges of a day are read beside
+    them, where a month of another zone begins and ends.
+    """
+    near = month_of(month.begin + (month.end - month.begin) / 2)
+    found: dict[tuple[str, str], int] = {}
+
+    def add(rows: QuerySet[Any], sign: int) -> None:
+        summed = rows.order_by().values_list("resource_kind", "resource_id")
+        for kind, resource_id, amount in summed.annotate(Sum("amount_minor")):
+            key = (kind, resource_id)
+            found[key] = found.get(key, 0) + sign * amount
+
+    def charged(begin: datetime, end: datetime) -> QuerySet[Charge]:
+        return Charge.objects.filter(tenant=tenant, created_at__gte=begin, created_at__lt=end)
+
+    add(MonthCost.objects.filter(tenant=tenant, month=_first_day(near)), 1)
+    for earlier, later, sign in (
+        (month.begin, near.begin, 1),
+        (near.begin, month.begin, -1),
+        (near.end, month.end, 1),
+        (month.end, near.end, -1),
+    ):
+        if earlier < later:
+            add(charged(earlier, later), sign)
+    return found
+
+
+def _first_day(month: Month) -> date:
+    """The first day of a month of the billing time zone."""
+    return month.begin.astimezone(money.zone()).date()
 
 
 def spent_by_day(tenant: Tenant, days: int) -> list[tuple[date, Decimal]]:
     """What was charged on each of the last days, refunds taken off; the last one is today."""
     last = timezone.now().astimezone(money.zone()).date()
     wanted = [last - timedelta(days=number) for number in reversed(range(days))]
-    return _spent(tenant, wanted, TruncDate("created_at", tzinfo=money.zone()))
+    return _spent(tenant, wanted, F("day"))
 
 
 def spent_by_month(tenant: Tenant, months: int) -> list[tuple[date, Decimal]]:
@@ -210,19 +256,12 @@ def spent_by_month(tenant: Tenant, months: int) -> list[tuple[date, Decimal]]:
     wanted = [first]
     while len(wanted) < months:
         wanted.append((wanted[-1] - timedelta(days=1)).replace(day=1))
-    return _spent(
-        tenant,
-        wanted[::-1],
-        TruncMonth("created_at", tzinfo=money.zone(), output_field=DateField()),
-    )
+    return _spent(tenant, wanted[::-1], TruncMonth("day"))
 
 
-def _spent(
-    tenant: Tenant, wanted: list[date], part: TruncDate | TruncMonth
-) -> list[tuple[date, Decimal]]:
-    begin = datetime.combine(wanted[0], time(), money.zone())
+def _spent(tenant: Tenant, wanted: list[date], part: F | TruncMonth) -> list[tuple[date, Decimal]]:
     rows = (
-        Charge.objects.filter(tenant=tenant, created_at__gte=begin)
+        DayCost.objects.filter(tenant=tenant, day__gte=wanted[0])
         .order_by()
         .annotate(part=part)
         .values_list("part")
@@ -264,6 +303,22 @@ def due_of(renewing: Iterable[Renewal], horizon: datetime) -> Decimal:
     )
 
 
+def _ends(row: Subscription, horizon: datetime) -> list[datetime]:
+    """When a subscription that is not hourly falls due before ``horizon``."""
+    found: list[datetime] = []
+    due = row.paid_until
+    while due < horizon:
+        found.append(due)
+        due = period_end(
+            row.paid_until,
+            Method(row.method),
+            len(found),
+            anchor_day=row.anchor_day,
+            zone=money.zone(),
+        )
+    return found
+
+
 def _times(row: Subscription, horizon: datetime) -> int:
     return pricing.renewals_until(
         row.paid_until,
@@ -277,7 +332,7 @@ def _times(row: Subscription, horizon: datetime) -> int:
 def renewals(tenant: Tenant, horizon: datetime, now: datetime) -> list[Renewal]:
     """What renews by itself before ``horizon``, each with its price; those without are left out."""
     books: dict[str, PriceBook | None] = {}
-    renewing = Subscription.objects.select_related("region").filter(
+    renewing = Subscription.objects.filter(
         tenant=tenant,
         status=SubscriptionStatus.ACTIVE,
         auto_renew=True,
@@ -290,29 +345,32 @@ def renewals(tenant: Tenant, horizon: datetime, now: datetime) -> list[Renewal]:
         held.setdefault(kept.subscription_id, []).append(Held(kept.sku, kept.above, kept.upto))
         skus.add(kept.sku)
     discounts = catalog.discounts_at(tenant, skus, now)
+    # Many have the same size: each size is priced once.
+    prices: dict[tuple[object, ...], Decimal | None] = {}
     found: list[Renewal] = []
     for row in renewing:
         if row.region_id not in books:
-            try:
-                books[row.region_id] = catalog.book_of(catalog.price_list_at(row.region, now))
-            except ScloudError:
-                books[row.region_id] = None
+            listed = catalog.price_list_of(row.region_id, now)
+            books[row.region_id] = None if listed is None else catalog.book_of(listed)
         book = books[row.region_id]
         if book is None:
             continue
         method = Method(row.method)
-        items = [item.priced() for item in items_of(row.lines)]
-        try:
-            one = pricing.total(pricing.price_lines(book, items, method, 1, discounts))
-        except ScloudError:
+        size = tuple((line["sku"], line["quantity"]) for line in row.lines)
+        key = row.region_id, method, size
+        if key not in prices:
+            prices[key] = _price(book, row, discounts)
+        one = prices[key]
+        if one is None:
             continue
         begun = Decimal(0)
         for entry in held.get(row.pk, ()):
+            items = [item.priced() for item in items_of(row.lines)]
             due, _rest = pricing.due_with_next(entry, items)
             if due is not None and (due.sku, method) in book.prices:
                 begun += pricing.price_line(
                     book,
-                    pricing.Item(due.sku, due.quantity),
+                    due.item,
                     method,
                     Decimal(1),
                     discounts.get(due.sku, Decimal(0)),
@@ -321,18 +379,21 @@ def renewals(tenant: Tenant, horizon: datetime, now: datetime) -> list[Renewal]:
     return found
 
 
+def _price(book: PriceBook, row: Subscription, discounts: dict[str, Decimal]) -> Decimal | None:
+    """What the next period costs; None where the list does not sell it."""
+    items = [item.priced() for item in items_of(row.lines)]
+    try:
+        return pricing.total(pricing.price_lines(book, items, Method(row.method), 1, discounts))
+    except ScloudError:
+        return None
+
+
 def cost_by_tag(tenant: Tenant, month: Month) -> list[tuple[str, Decimal]]:
     """What each tag's resources cost in a month, most expensive first.
 
     A resource counts under each of its tags, so the parts may add up to more than the whole.
     """
-    rows = (
-        Charge.objects.filter(tenant=tenant, created_at__gte=month.begin, created_at__lt=month.end)
-        .order_by()
-        .values_list("resource_kind", "resource_id")
-        .annotate(Sum("amount_minor"))
-    )
-    costs = {(kind, resource_id): amount for kind, resource_id, amount in rows}
+    costs = spent_by_resource(tenant, month)
     tags = tags_of(costs)
     tagged: dict[str, int] = {}
     for (_kind, resource_id), amount in costs.items():
@@ -378,8 +439,8 @@ def subscriptions(tenant: Tenant) -> QuerySet[Subscription]:
     """
     month = month_of(timezone.now())
     cost = (
-        Charge.objects.filter(
-            tenant=tenant, resource_id=OuterRef("resource_id"), created_at__gte=month.begin
+        MonthCost.objects.filter(
+            tenant=tenant, month=_first_day(month), resource_id=OuterRef("resource_id")
         )
         .order_by()
         .values("resource_id")
@@ -428,6 +489,7 @@ def upcoming(
         return []
     if subscription.status == SubscriptionStatus.ACTIVE and subscription.auto_renew:
         return [Upcoming("renewal", subscription.paid_until)]
+    kind = hooks.of(subscription.resource_kind)
     found = []
     ends = subscription.paid_until
     if subscription.status == SubscriptionStatus.ACTIVE:
@@ -438,14 +500,16 @@ def upcoming(
                 if ends - timedelta(days=days) > max(now, subscription.period_start)
             ]
         found.append(Upcoming("expiry", ends))
-        if hooks.of(subscription.resource_kind).unbinds:
+        if kind.unbinds:
             found.append(Upcoming("unbinding", ends))
     else:
         ends = subscription.expired_at or ends
-    binned = ends + timedelta(days=settings.expired_grace_days)
-    found.append(Upcoming("bin", binned))
+    ends += timedelta(days=settings.expired_grace_days)
+    if not kind.binnable:
+        return [*found, Upcoming("destruction", ends)]
+    found.append(Upcoming("bin", ends))
     if settings.auto_destroy:
-        found.append(Upcoming("destruction", binned + settings.bin_retention))
+        found.append(Upcoming("destruction", ends + settings.bin_retention))
     return found
 
 
@@ -470,13 +534,15 @@ REPLAY_LATE: Final = timedelta(hours=26)
 
 
 def books() -> dict[str, Any]:
-    """The last replay that was finished, and top-ups that wait, for the operators' front page.
+    """The last replay that was finished, and what waits for a second administrator, for the
+    operators' front page.
 
     ``late`` is True where the night before has not been replayed, although it should have been.
     """
     last = ReplayRun.objects.filter(finished_at__isnull=False).order_by("-end").first()
     return {
         "waiting": TopUp.objects.filter(status=TopUpStatus.PENDING).count(),
+        "refunds": PaymentRefund.objects.filter(status=PaymentRefundStatus.PENDING).count(),
         "last": last,
         "late": last is not None and timezone.now() - last.end > REPLAY_LATE,
     }

@@ -17,7 +17,7 @@ from django.core import signing
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing import catalog, ledger, money, pricing
+from billing import catalog, ledger, money, pricing, tiers
 from billing.models import PriceList
 from billing.pricing import Item, Line, Method
 from scloud.lib import keys
@@ -71,6 +71,23 @@ class PricedLine:
     line: Line
     total: Decimal
 
+    @property
+    def tiers(self) -> list[str]:
+        """The tiers of its price in words, for one resource and period; none without."""
+        return [tiers.say(part) for part in self.line.parts]
+
+
+def tiers_as_dicts(line: Line) -> list[dict[str, str]]:
+    """The tiers in which a line lies, for JSON; none where its price has none."""
+    return [
+        {
+            "above": plain(part.above),
+            "quantity": plain(part.quantity),
+            "unit_price": str(part.unit_price),
+        }
+        for part in line.parts
+    ]
+
 
 @dataclass(frozen=True)
 class Quote:
@@ -116,6 +133,7 @@ class Quote:
                     "discount": str(entry.line.discount),
                     "amount": str(entry.line.amount),
                     "total": str(entry.total),
+                    "tiers": tiers_as_dicts(entry.line),
                 }
                 for entry in self.lines
             ],
@@ -233,18 +251,23 @@ def parse_method(method: Method | str) -> Method:
 def price_items(
     found: Basis, items: Sequence[QuoteItem], method: Method, periods: int
 ) -> tuple[Line, ...]:
-    return pricing.price_lines(
+    """Price ``items`` of one resource. Raises InvalidInput, ``amount_too_large`` among others."""
+    lines = pricing.price_lines(
         found.book, [item.priced() for item in items], method, periods, found.discounts
     )
+    pricing.check_amounts(lines)
+    return lines
 
 
 def price_part(
     found: Basis, items: Sequence[QuoteItem], method: Method, periods: Decimal
 ) -> tuple[Line, ...]:
     """The same for any length of time, see :func:`pricing.price_items`."""
-    return pricing.price_items(
+    lines = pricing.price_items(
         found.book, [item.priced() for item in items], method, periods, found.discounts
     )
+    pricing.check_amounts(lines)
+    return lines
 
 
 def content_of(

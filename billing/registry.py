@@ -6,23 +6,28 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from billing import (
+    addressing,
     budgeting,
     closing,
     ledger,
     low_balance,
+    metering,
     money,
     nightly,
+    payment_sweep,
+    pruning,
     queries,
     reminding,
     spending,
     sweep,
     verbs,
 )
-from billing.models import Budget
+from billing.models import Budget, ProviderSecret
 from billing.views import trends
 from scloud.adminsite import panels
 from scloud.jobs import periodic
 from scloud.resources import kinds
+from scloud.tenancy import sealed
 from scloud.verbs import refusals
 from scloud.web import dashboard, nav, topbar, ui
 from scloud.web.http import ConsoleRequest
@@ -33,6 +38,9 @@ CLOSE_EVERY_S = 300
 REMIND_EVERY_S = 300
 LOW_BALANCE_EVERY_S = 60
 BUDGETS_EVERY_S = 300
+PAYMENTS_EVERY_S = 20
+PRUNE_EVERY_S = 3600
+METER_EVERY_S = 300
 
 
 def _balance(request: ConsoleRequest) -> topbar.TopbarChip | None:
@@ -62,7 +70,9 @@ def _card(request: ConsoleRequest) -> dict[str, Any] | None:
 
 def register_all() -> None:
     """Called once when Django is ready."""
+    sealed.register(ProviderSecret, "sealed")
     # Imported for what they declare.
+    assert addressing
     assert budgeting
     assert verbs
     refusals.register(Budget.KIND, lambda row, verb: "")
@@ -101,6 +111,14 @@ def register_all() -> None:
             icon="receipt",
             permission="billing.view",
             order=35,
+        ),
+        nav.NavItem(
+            "billing",
+            _("Prices"),
+            "prices",
+            icon="coins",
+            permission="billing.quote",
+            order=37,
         ),
         nav.NavItem(
             "billing",
@@ -146,6 +164,9 @@ def register_all() -> None:
     periodic.register("billing.reminders", REMIND_EVERY_S, reminding.run)
     periodic.register("billing.low_balance", LOW_BALANCE_EVERY_S, low_balance.run)
     periodic.register("billing.budgets", BUDGETS_EVERY_S, spending.run)
-    # Beside the renewals, which must not wait for a month of a large tenant.
+    periodic.register("billing.payments", PAYMENTS_EVERY_S, payment_sweep.run)
+    # Beside the renewals, which must not wait for a month, or all the storage, of a large tenant.
+    periodic.register("billing.usage", METER_EVERY_S, metering.run, periodic.Lane.REPLAY)
     periodic.register("billing.replay", REPLAY_EVERY_S, nightly.run, periodic.Lane.REPLAY)
     periodic.register("billing.statements", CLOSE_EVERY_S, closing.run, periodic.Lane.REPLAY)
+    periodic.register("billing.pruning", PRUNE_EVERY_S, pruning.run, periodic.Lane.REPLAY)

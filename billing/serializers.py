@@ -9,14 +9,18 @@ from rest_framework import serializers
 
 from billing import budgets, money, queries, quotas
 from billing.models import (
+    ADDRESS_CHARACTERS,
+    ADDRESS_LINES,
     MOST_PERCENT,
     STEPS_PER_BUDGET,
     Account,
+    BillingAddress,
     Budget,
     Charge,
     LedgerTransaction,
     Order,
     OrderLine,
+    Payment,
     QuotaItem,
     QuotaRequest,
     Statement,
@@ -61,7 +65,8 @@ class AccountSerializer(ShownSerializer[Account]):
     cover at today's prices, null where that is more than a year away or nothing renews.
     ``low_balance_below`` is the tenant's choice below what balance it is warned, null where it
     leaves that to the platform; ``warns_below`` is what comes of it, null for never. ``low_since``
-    is since when it is below.
+    is since when it is below. ``usage_owed`` is owed for metered usage of past days, which the
+    balance does not cover yet.
     """
 
     currency = serializers.SerializerMethodField()
@@ -73,6 +78,7 @@ class AccountSerializer(ShownSerializer[Account]):
     lasts_until = serializers.SerializerMethodField()
     low_balance_below = serializers.SerializerMethodField()
     warns_below = serializers.SerializerMethodField()
+    usage_owed = serializers.SerializerMethodField()
 
     class Meta:
         model = Account
@@ -88,6 +94,7 @@ class AccountSerializer(ShownSerializer[Account]):
             "low_balance_below",
             "warns_below",
             "low_since",
+            "usage_owed",
         )
 
     @cached_property
@@ -114,6 +121,11 @@ class AccountSerializer(ShownSerializer[Account]):
         below = self._outlook.warns_below
         return None if below is None else str(below)
 
+    @extend_schema_field(_AMOUNT)
+    def get_usage_owed(self, account: Account) -> str:
+        """What is owed for past days."""
+        return str(self._outlook.owed)
+
     @extend_schema_field(GiftShape(many=True))
     def get_gifts(self, account: Account) -> Any:
         """Gifts that expire."""
@@ -127,15 +139,29 @@ class AccountSerializer(ShownSerializer[Account]):
 
 
 class OrderLineSerializer(ShownSerializer[OrderLine]):
-    """One SKU of a charge with the figures that explain its amount."""
+    """One SKU of a charge with the figures that explain its amount.
+
+    It is for the units above the first ``above`` of the resource. Over several tiers of the price,
+    ``unit_price`` is the average.
+    """
 
     amount = MinorUnitsField(source="amount_minor")
     quantity = PlainQuantity(max_digits=18, decimal_places=6)
+    above = PlainQuantity(max_digits=18, decimal_places=6)
     periods = PlainQuantity(max_digits=12, decimal_places=6)
 
     class Meta:
         model = OrderLine
-        fields = ("label", "sku", "quantity", "unit_price", "periods", "discount", "amount")
+        fields = (
+            "label",
+            "sku",
+            "quantity",
+            "above",
+            "unit_price",
+            "periods",
+            "discount",
+            "amount",
+        )
 
 
 class ChargeSerializer(ShownSerializer[Charge]):
@@ -191,7 +217,7 @@ class ExplanationStepShape(serializers.Serializer[Any]):
     """One sentence, and what it is about."""
 
     key = serializers.ChoiceField(
-        choices=["order", "period", "prices", "line", "total", "payment", "check"]
+        choices=["order", "period", "prices", "tier", "line", "total", "payment", "check"]
     )
     title = serializers.CharField()
     text = serializers.CharField()
@@ -447,8 +473,16 @@ class AutoRenewInput(serializers.Serializer[Any]):
     auto_renew = serializers.BooleanField()
 
 
+class TierShape(serializers.Serializer[Any]):
+    """Units of a line in one tier of its price: ``quantity`` above the first ``above``."""
+
+    above = serializers.CharField()
+    quantity = serializers.CharField()
+    unit_price = serializers.CharField()
+
+
 class QuoteLineShape(serializers.Serializer[Any]):
-    """A line of a quote."""
+    """A line of a quote. Where its price has ``tiers``, ``unit_price`` is the average."""
 
     part = serializers.CharField()
     sku = serializers.CharField()
@@ -457,6 +491,7 @@ class QuoteLineShape(serializers.Serializer[Any]):
     discount = serializers.CharField()
     amount = serializers.CharField()
     total = serializers.CharField()
+    tiers = TierShape(many=True)
 
     def get_fields(self) -> dict[str, Any]:
         # "label" is an attribute of every serializer, so it cannot be declared as a field.
@@ -493,6 +528,34 @@ class EndQuoteShape(serializers.Serializer[Any]):
 
 class RechargeInput(serializers.Serializer[Any]):
     """An amount in whole currency units."""
+
+    amount = PlainDecimal(max_digits=20, decimal_places=6)
+
+
+class PaymentSerializer(ShownSerializer[Payment]):
+    """A payment through the provider. ``page_url`` is where it is paid while it is open."""
+
+    amount = MinorUnitsField(source="amount_minor")
+    refunded = MinorUnitsField(source="refunded_minor")
+
+    class Meta:
+        model = Payment
+        fields = (
+            "id",
+            "status",
+            "amount",
+            "refunded",
+            "currency",
+            "reason",
+            "page_url",
+            "transaction",
+            "created_at",
+            "paid_at",
+        )
+
+
+class PaymentInput(serializers.Serializer[Any]):
+    """What is to be paid through the provider, in whole currency units."""
 
     amount = PlainDecimal(max_digits=20, decimal_places=6)
 
@@ -545,10 +608,15 @@ class QuotaRequestInput(serializers.Serializer[Any]):
 
 
 class PriceShape(serializers.Serializer[Any]):
-    """The price of one unit of a SKU for one period, before the tenant's discount."""
+    """The price of one unit of a SKU for one period, before the tenant's discount.
+
+    It is that of each unit of a resource above ``above``. A price with tiers has several entries,
+    the first with ``above`` 0.
+    """
 
     sku = serializers.CharField()
     method = serializers.CharField()
+    above = serializers.IntegerField()
     unit_price = serializers.DecimalField(max_digits=18, decimal_places=6)
     discount = serializers.DecimalField(max_digits=5, decimal_places=4)
 
@@ -564,7 +632,8 @@ class PriceListShape(serializers.Serializer[Any]):
 
 
 class ChangeLineShape(serializers.Serializer[Any]):
-    """The difference of one SKU for the rest of the paid time."""
+    """The difference of one SKU for the rest of the paid time. Where its price has ``tiers``,
+    ``unit_price`` is the average."""
 
     sku = serializers.CharField()
     quantity = serializers.CharField()
@@ -572,6 +641,7 @@ class ChangeLineShape(serializers.Serializer[Any]):
     periods = serializers.CharField()
     discount = serializers.CharField()
     amount = serializers.CharField()
+    tiers = TierShape(many=True)
 
 
 class ChangeQuoteShape(serializers.Serializer[Any]):
@@ -665,9 +735,11 @@ class StatementMoveSerializer(ShownSerializer[StatementMove]):
 class StatementLineSerializer(ShownSerializer[StatementLine]):
     """``count`` charges of a resource, each of ``unit_price``; ``gift`` is the part from gifts.
 
-    ``order`` is null where they belong to several orders.
+    ``order`` is null where they belong to several orders. One of a month whose details have been
+    deleted is not there any more.
     """
 
+    order = serializers.CharField(source="order_id", allow_null=True, read_only=True)
     unit_price = MinorUnitsField(source="unit_minor")
     amount = MinorUnitsField(source="amount_minor")
     gift = MinorUnitsField(source="gift_minor")
@@ -698,15 +770,56 @@ class StatementSumShape(serializers.Serializer[Any]):
     amount = serializers.CharField()
 
 
+class StatementProjectShape(serializers.Serializer[Any]):
+    """What is charged under a project; ``name`` is null for what belongs to none."""
+
+    name = serializers.CharField(allow_null=True)
+    amount = serializers.CharField()
+
+
+class StatementResourceShape(serializers.Serializer[Any]):
+    """What is charged for a resource."""
+
+    resource_kind = serializers.CharField(source="kind")
+    resource_id = serializers.CharField(source="id")
+    resource_name = serializers.CharField(source="name")
+    amount = MinorUnitsField(source="amount_minor")
+
+
 class StatementPaperShape(serializers.Serializer[Any]):
     """A statement with its movements, sums and lines.
 
     A resource counts under each of its tags, which are those that it had when the month was
-    closed; while it goes on, those that it has now.
+    closed; while it goes on, those that it has now. It belongs to one project: the value of its
+    tag with the key ``project``, the first in order of several. ``by_project`` adds up to
+    ``charged``. ``by_resource`` has the 200 resources that cost most.
     """
 
     statement = StatementSerializer()
     moves = StatementMoveSerializer(many=True)
     by_kind = StatementSumShape(many=True)
     by_tag = StatementSumShape(many=True)
+    by_project = StatementProjectShape(many=True)
+    by_resource = StatementResourceShape(many=True)
     lines = StatementLineSerializer(many=True)
+
+
+class AddressSerializer(ShownSerializer[BillingAddress]):
+    """Whom statements are for."""
+
+    class Meta:
+        model = BillingAddress
+        fields = ("name", "lines", "country", "tax_number", "updated_at")
+
+
+class AddressInput(serializers.Serializer[Any]):
+    """A billing address as a whole."""
+
+    name = serializers.CharField(max_length=ADDRESS_CHARACTERS)
+    lines = serializers.ListField(
+        child=serializers.CharField(max_length=ADDRESS_CHARACTERS),
+        max_length=ADDRESS_LINES,
+        default=[],
+    )
+    country = serializers.CharField(max_length=60, allow_blank=True, default="")
+    tax_number = serializers.CharField(max_length=40, allow_blank=True, default="")

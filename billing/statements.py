@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from billing import money, pricing, queries
 from billing.models import (
+    BillingAddress,
     BillingSettings,
     Charge,
     LedgerEntry,
@@ -31,6 +32,8 @@ from scloud.tenancy.models import Tenant
 
 # What purchases and refunds move; the other kinds fill the account or take gifts back.
 CHARGING: Final = (TransactionKind.DEDUCTION, TransactionKind.REFUND)
+# The key of the tag that says to which project a resource belongs: ``project=shop``.
+PROJECT_KEY: Final = "project"
 # A purchase between two reads makes them differ; the next time they are the same.
 _READS: Final = 3
 
@@ -56,9 +59,50 @@ class Paper:
         """What the resources of each kind cost, minor units, the most expensive first."""
         return _descending((line.resource_kind, line.amount_minor) for line in self.lines)
 
+    def by_project(self) -> list[tuple[str, int]]:
+        """What each project cost, and under an empty name what belongs to none.
+
+        Each line counts once, so that the parts add up to what was charged.
+        """
+        return _descending((project_of(line.tags), line.amount_minor) for line in self.lines)
+
+    def by_resource(self) -> list["ResourceSum"]:
+        """What each resource cost, the most expensive first."""
+        names: dict[tuple[str, str], str] = {}
+        sums: dict[tuple[str, str], int] = {}
+        for line in self.lines:
+            key = line.resource_kind, line.resource_id
+            names[key] = line.resource_name
+            sums[key] = sums.get(key, 0) + line.amount_minor
+        rows = [ResourceSum(*key, names[key], amount) for key, amount in sums.items()]
+        return sorted(rows, key=lambda row: (-row.amount_minor, row.kind, row.name, row.id))
+
     def by_tag(self) -> list[tuple[str, int]]:
         """What the resources of each tag cost; one with several counts under each of them."""
         return _descending((tag, line.amount_minor) for line in self.lines for tag in line.tags)
+
+
+@dataclass(frozen=True)
+class ResourceSum:
+    """What a resource cost in a month, refunds taken off."""
+
+    kind: str
+    id: str
+    name: str
+    amount_minor: int
+
+
+def project_of(tags: Iterable[str]) -> str:
+    """The project that tags name, by their key ``project``; empty if none does.
+
+    Of several the first in order counts, so that nothing counts twice.
+
+    >>> project_of(["env=prod", "project=shop", "project=api"]), project_of(["project", "x"])
+    ('api', '')
+    """
+    prefix = f"{PROJECT_KEY}="
+    names = (tag.removeprefix(prefix).strip() for tag in tags if tag.startswith(prefix))
+    return min((name for name in names if name), default="")
 
 
 def _descending(parts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -113,7 +157,8 @@ def head(tenant: Tenant, text: str, now: datetime) -> Statement:
     """The same without its figures where the month is not closed yet. Raises NotFound."""
     month = _month(text)
     if month is not None:
-        saved = Statement.objects.filter(tenant=tenant, month=month).first()
+        rows = Statement.objects.select_related("pruned")
+        saved = rows.filter(tenant=tenant, month=month).first()
         if saved is not None:
             return saved
         if is_open(tenant, month, now):
@@ -191,7 +236,6 @@ def _draft(tenant: Tenant, month: date) -> Paper:
         currency=money.currency(),
         opening_cash_minor=cash,
         opening_gift_minor=gift,
-        buyer=tenant.name,
     )
     lines = _lines(statement, tenant)
     moved = _moved(tenant, begin, end)
@@ -208,6 +252,9 @@ def _draft(tenant: Tenant, month: date) -> Paper:
     statement.closing_cash_minor = cash + sum(move.cash_minor for move in moves)
     statement.closing_gift_minor = gift + sum(move.gift_minor for move in moves)
     statement.charged_minor = -sum(m.amount_minor for m in moves if m.kind in CHARGING)
+    address = BillingAddress.objects.filter(tenant=tenant).first()
+    statement.buyer = tenant.name if address is None else address.text
+    statement.buyer_tax_id = "" if address is None else address.tax_number
     _print_tax(statement, BillingSettings.load())
     return Paper(statement, moves, lines)
 

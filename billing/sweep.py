@@ -33,7 +33,9 @@ from scloud.tenancy.scoping import scopes_disabled
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 500
-# How much of a batch is one tenant's, where others wait.
+# Renewed in one transaction: purchases of the same tenants wait for so long.
+TOGETHER: Final = 250
+# How much of it is one tenant's, where others wait.
 SHARE: Final = 50
 # The sweeper's other chores wait meanwhile.
 RENEWS_FOR_S: Final = 60.0
@@ -159,11 +161,11 @@ def _renew_together(at: datetime, report: SweepReport, frozen: bool) -> tuple[se
         shares: dict[str, list[int]] = {}
         size = 0
         # Whoever waits alone has the whole batch.
-        most = max(SHARE, BATCH // len(waiting))
-        while waiting and size < BATCH:
+        most = max(SHARE, TOGETHER // len(waiting))
+        while waiting and size < TOGETHER:
             tenant = waiting.popleft()
             line = lines[tenant]
-            shares[tenant] = [line.popleft() for _ in range(min(most, len(line), BATCH - size))]
+            shares[tenant] = [line.popleft() for _ in range(min(most, len(line), TOGETHER - size))]
             size += len(shares[tenant])
         batch = _renew_batch([key for part in shares.values() for key in part], shares, at)
         if batch is None:

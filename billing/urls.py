@@ -32,13 +32,30 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="order-charge",
     ),
     path("billing/transactions/", views.TransactionsView.as_view(), name="transactions"),
+    path("billing/prices/", views.PricesView.as_view(), name="prices"),
+    path("billing/address/", views.AddressView.as_view(), name="billing-address"),
     path("billing/statements/", views.StatementsView.as_view(), name="statements"),
     path("billing/statements/<str:month>/", views.StatementView.as_view(), name="statement-detail"),
+    path(
+        "billing/statements/<str:month>/pdf/",
+        views.StatementPdfView.as_view(),
+        name="statement-pdf",
+    ),
     path(
         "billing/statements/<str:month>/charges/",
         views.StatementChargesView.as_view(),
         name="statement-charges",
     ),
+    path("billing/pay/", views.PayView.as_view(), name="billing-pay"),
+    path("billing/payments/", views.PaymentsView.as_view(), name="payments"),
+    path("billing/payments/<slug:payment_id>/", views.PaymentView.as_view(), name="payment-detail"),
+    # For providers and their pages: nobody is signed in there.
+    path(
+        "payments/<slug:provider>/events/",
+        views.PaymentEventView.as_view(),
+        name="payment-events",
+    ),
+    path("payments/sandbox/<slug:token>/", views.SandboxView.as_view(), name="payment-sandbox"),
     path("quotas/", views.QuotasView.as_view(), name="quotas"),
     path("quotas/request/", views.QuotaRequestView.as_view(), name="quota-request"),
 ]

@@ -11,6 +11,7 @@ from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
 from compute.models import FenceDevice, GuestLogin, Host, VncLease
+from compute.queries import catalogue
 from compute.queries import verbs as verb_queries
 from compute.queries import vms as vm_queries
 from compute.rules import storage
@@ -156,6 +157,10 @@ def register_all() -> None:
             expired=vm_sweeps.vm_expired, renewed=vm_sweeps.vm_renewed, overdue=vm_sweeps.vm_overdue
         ),
     )
+    hooks.register_item(hooks.Item("vcpu", _("vCPU"), 10))
+    hooks.register_item(hooks.Item("memory_gib", _("Memory, GB"), 20))
+    hooks.register_item(hooks.Item("gpu", _("GPU %(variant)s"), 30, catalogue.gpu_names))
+    hooks.register_item(hooks.Item("disk_gib", _("Disk %(variant)s, GB"), 40, catalogue.disk_names))
     freezing.expect_report("hosts")
     freezing.expect_report("pools")
     freezing.on_release(bin_sweeps.give_the_bin_time)

@@ -12,7 +12,7 @@ from network.actions import enis as eni_actions
 from network.actions import external_ips as external_ip_actions
 from network.queries import segments as segment_queries
 from network.queries import verbs as verb_queries
-from network.rules import targets
+from network.rules import external_orders, targets
 from network.rules.refusals import (
     eni_refusal,
     external_ip_refusal,
@@ -68,6 +68,7 @@ def register_all() -> None:
             renewed=eni_sweeps.renewed,
             overdue=eni_sweeps.overdue,
             unbinds=True,
+            binnable=False,
         ),
     )
     hooks.register(
@@ -78,6 +79,9 @@ def register_all() -> None:
             overdue=external_ip_sweeps.overdue,
             unbinds=True,
         ),
+    )
+    hooks.register_item(
+        hooks.Item("mbps", _("Bandwidth %(variant)s, Mb/s"), 50, external_orders.segment_names)
     )
     jobs.register_handlers()
     welcome.register(defaults.welcome)

@@ -18,6 +18,8 @@ TESTING = "pytest" in sys.modules
 
 DEBUG = env.bool("SCLOUD_DEBUG", default=False)
 SCLOUD_DEMO = env.bool("SCLOUD_DEMO", default=False)
+# A payment provider that takes no money: what is "paid" there is in the account all the same.
+SCLOUD_PAYMENT_SANDBOX = env.bool("SCLOUD_PAYMENT_SANDBOX", default=False)
 SCLOUD_STATE_DIR = Path(env.str("SCLOUD_STATE_DIR", default=str(BASE_DIR / ".scloud")))
 
 
@@ -167,6 +169,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "scloud.accounts.breached.BreachedPasswordValidator"},
 ]
+# Seconds for which codes in mails are valid: of forgotten passwords and new addresses.
+PASSWORD_RESET_TIMEOUT = 1800
 _BREACHED = env.str("SCLOUD_BREACHED_PASSWORDS", default="")
 SCLOUD_BREACHED_PASSWORDS = Path(_BREACHED) if _BREACHED else None
 LOGIN_URL = "login"

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Long runs: verbs and faults on drivers in memory, rules of security groups decided by the product and
-# by OVN, hostile texts in every field, volumes of overlays beside a model of their content, requests
-# made from the API's description, and verbs on real hosts while processes are killed.
-#   STEPS=2000 RULE_SETS=2000 TEXTS=1 OVERLAYS=1000 DEATHS=1 GUESTS=1 API_MINUTES=15 VERBS=600 SEED=7 make soak
+# Long runs: verbs and faults on drivers in memory, histories of an account, rules of security groups
+# decided by the product and by OVN, hostile texts in every field, volumes of overlays beside a model
+# of their content, requests made from the API's description, and verbs on real hosts while processes
+# are killed.
+#   STEPS=2000 HISTORY=500 RULE_SETS=2000 TEXTS=1 OVERLAYS=1000 DEATHS=1 GUESTS=1 API_MINUTES=15
+#   VERBS=600 SEED=7 make soak
 # A length of 0 leaves a part out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 py=.venv/bin/python
 steps=${STEPS:-2000}
+history=${HISTORY:-500}
 sets=${RULE_SETS:-2000}
 texts=${TEXTS:-1}
 overlays=${OVERLAYS:-1000}
@@ -23,14 +26,20 @@ if ((steps)); then
     say "verbs and faults on drivers in memory: STEPS=$steps SEED=$seed"
     SCLOUD_MODEL_STEPS=$steps SCLOUD_MODEL_SEED=$seed $py -m pytest -q tests/model || status=1
 fi
+if ((history)); then
+    say "histories of an account, and the books held against each other: HISTORY=$history SEED=$seed"
+    SCLOUD_HISTORY_STEPS=$history SCLOUD_HISTORY_SEED=$seed \
+        $py -m pytest -q tests/billing/test_histories.py || status=1
+fi
 if ((sets)); then
     say "rules of security groups, decided by the product and by OVN: RULE_SETS=$sets SEED=$seed"
     SCLOUD_RULE_SETS=$sets SCLOUD_RULE_SEED=$seed \
         $py -m pytest -q tests/network/fabric/test_evaluator.py || status=1
 fi
 if ((texts)); then
-    say "every hostile text in every field, and what tenants read of every error"
-    SCLOUD_SOAK=1 $py -m pytest -q tests/api/test_hostile.py tests/compute/test_tenants_words.py ||
+    say "every hostile text in every field, what tenants read of every error, every URL as every role"
+    SCLOUD_SOAK=1 $py -m pytest -q tests/api/test_hostile.py tests/compute/test_tenants_words.py \
+        tests/isolation/test_urls.py ||
         status=1
 fi
 if ((overlays)); then

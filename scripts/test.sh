@@ -11,6 +11,7 @@ unset PYTHONDONTWRITEBYTECODE
 
 # What has a region in a box of its own, beside the stories, which wait for guests most of the time.
 second="tests/lab tests/compute/drivers tests/network tests/alarms"
+second="$second tests/compute/life/test_ipv6_on_real_hosts.py"
 
 # Tests that need no host, then those of the second region.
 beside() {

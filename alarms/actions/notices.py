@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from typing import Final
 
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
@@ -31,6 +29,7 @@ from alarms.queries import clock, resources
 from alarms.states.notices import DeliveryState, WebhookFormat
 from alarms.tasks.notify import CODE, TEST, TEST_DEADLINE_S, new_delivery
 from network.actions.common import checked_name, checked_text, locked, tenant_of
+from scloud.accounts.addresses import checked_email
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -40,11 +39,9 @@ from scloud.lib import destinations, keys
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.lib.text import time_zones
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import canonical_email
 
 CODE_LIVES: Final = timedelta(minutes=30)
 CODE_AGAIN: Final = timedelta(minutes=5)
-LONGEST_EMAIL: Final = 254
 LONGEST_SECRET: Final = 200
 LONGEST_SILENCE: Final = timedelta(days=90)
 
@@ -179,22 +176,6 @@ def delete_contact(*, actor: Actor, contact: Contact) -> None:
 def _refuse_verified(contact: Contact) -> None:
     if contact.verified_at is not None:
         raise Conflict(_("The address is verified already."), code="contact_verified")
-
-
-def checked_email(text: str) -> str:
-    """Return an address as it is kept. Raises InvalidInput (``email_invalid``)."""
-    cleaned = canonical_email(text)
-    if not _is_email(cleaned):
-        raise InvalidInput(_("This is not an e-mail address."), code="email_invalid", field="email")
-    return cleaned
-
-
-def _is_email(text: str) -> bool:
-    try:
-        validate_email(text)
-    except ValidationError:
-        return False
-    return len(text) <= LONGEST_EMAIL and "\x00" not in text
 
 
 # -- groups ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from alarms.models import Contact, OperatorContact, OperatorWebhook, PlatformAla
 from alarms.models.notices import CONTACTS_PER_TENANT, WEBHOOKS_PER_GROUP
 from alarms.queries import clock
 from network.actions.common import checked_name, locked
+from scloud.accounts.addresses import checked_email
 from scloud.audit import action as audit
 from scloud.audit import events
 from scloud.audit.action import action
@@ -57,7 +58,7 @@ def add_operator_contact(*, actor: Actor, contact: OperatorContact) -> OperatorC
     others = Contact.objects.filter(tenant__isnull=True)
     notices.check_number(others.count(), CONTACTS_PER_TENANT, "too_many_contacts")
     contact.tenant, contact.name = None, checked_name(contact.name)
-    contact.email = notices.checked_email(contact.email)
+    contact.email = checked_email(contact.email)
     if others.filter(email=contact.email).exists():
         raise Conflict(
             _("There is a contact with this address."), code="contact_exists", field="email"

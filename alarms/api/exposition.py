@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from alarms.exposition import tenants
 from alarms.store.base import StoreError
 from scloud.lib import exposition
 from scloud.lib.errors import Unavailable
+from scloud.rest.negotiation import WhateverIsAccepted
 from scloud.rest.views import ActorMixin
 
 RETRY_AFTER_S = 30
-
-
-class WhateverIsAccepted(BaseContentNegotiation):
-    """The answer is one text, whatever scrapers prefer; refusals have the form of all others."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
-        """Return the first: the view takes no body."""
-        return next(iter(parsers))
-
-    def select_renderer(
-        self,
-        request: Request,
-        renderers: Iterable[BaseRenderer],
-        format_suffix: str | None = None,
-    ) -> tuple[BaseRenderer, str]:
-        """Return the first, with its own media type."""
-        first = next(iter(renderers))
-        return first, str(first.media_type)
 
 
 @extend_schema(tags=["Monitoring"])

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from alarms.states.notices import WebhookFormat
+from scloud.lib.text import one_line
 
 #: Alarms that a message names; of the others it tells the number and where they are.
 NAMED: Final = 20
@@ -144,11 +145,6 @@ def test_message(identity: str, *, console_url: str, list_path: str) -> Message:
 
 def _named(item: Item, text: str) -> str:
     return text if item.is_sentence else f"{item.resource_name}: {text}"
-
-
-def one_line(text: str) -> str:
-    """Return a text without what could end a line of a header."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _shown(item: Item) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 from django.urls import reverse
@@ -25,6 +26,10 @@ LOW_BALANCE: Final = "billing.low_balance"
 BUDGET: Final = "billing.budget"
 QUOTA_EXPIRING: Final = "billing.quota_expiring"
 QUOTA_WAITS: Final = "billing.quota_request_waits"
+PAYMENT_DIFFERS: Final = "billing.payment_differs"
+REFUND_FAILED: Final = "billing.payment_refund_failed"
+REFUND_WAITS: Final = "billing.payment_refund_waits"
+STATEMENT: Final = "billing.statement"
 
 
 def bring(notice: Notice) -> None:
@@ -54,6 +59,9 @@ def _fact(notice: Notice) -> Fact | None:
         return _sentence(notice, _budget(notice), reverse("budget-list"))
     if notice.kind == QUOTA_EXPIRING:
         return _sentence(notice, _quota(notice), reverse("quotas"))
+    if notice.kind == STATEMENT:
+        page = reverse("statement-detail", args=[notice.data["month"]])
+        return _sentence(notice, _statement(notice), page, Severity.INFO)
     if notice.kind == REPLAY_DIFFERS:
         words = _(
             "Charges that differ when they are computed again: %(differences)d of %(charges)d."
@@ -67,6 +75,23 @@ def _fact(notice: Notice) -> Fact | None:
             "%(tenant)s: raising the quota %(item)s to %(limit)d waits for a second administrator."
         )
         return _of_operators(notice, Severity.WARNING, words % notice.data, "quotarequest")
+    if notice.kind == PAYMENT_DIFFERS:
+        words = _(
+            "Payment %(payment)s: the provider says %(amount)s %(currency)s, which differs from "
+            "the books."
+        )
+        return _of_operators(notice, Severity.CRITICAL, words % notice.data, "payment")
+    if notice.kind == REFUND_FAILED:
+        words = _(
+            "Payment %(payment)s: the provider did not pay back %(amount)s %(currency)s. They are "
+            "in the account again."
+        )
+        return _of_operators(notice, Severity.WARNING, words % notice.data, "payment")
+    if notice.kind == REFUND_WAITS:
+        words = _(
+            "A refund of %(amount)s %(currency)s to a payment waits for a second administrator."
+        )
+        return _of_operators(notice, Severity.WARNING, words % notice.data, "paymentrefund")
     return None
 
 
@@ -78,6 +103,9 @@ def _moment(text: str) -> str:
 def _low_balance(notice: Notice) -> str:
     words = _("The balance of %(balance)s %(currency)s is below %(below)s %(currency)s.")
     said = words % notice.data
+    if Decimal(notice.data.get("owed", "0")):
+        unpaid = _("%(owed)s %(currency)s are owed for usage of past days.")
+        said = f"{said} {unpaid % notice.data}"
     if notice.data["lasts_until"] is None:
         return said
     lasts = _("It covers automatic renewals until %(date)s.")
@@ -110,6 +138,14 @@ def _quota(notice: Notice) -> str:
     }
 
 
+def _statement(notice: Notice) -> str:
+    words = _(
+        "The statement of %(month)s is ready: %(charged)s %(currency)s were charged, the balance "
+        "at its end was %(closing)s %(currency)s."
+    )
+    return words % notice.data
+
+
 def _expiring(notice: Notice) -> str:
     words = {"date": _moment(notice.data["paid_until"])}
     if notice.data["reason"] == "balance":
@@ -117,10 +153,10 @@ def _expiring(notice: Notice) -> str:
     return _("Expires at %(date)s: auto-renew is off.") % words
 
 
-def _sentence(notice: Notice, text: str, path: str) -> Fact:
+def _sentence(notice: Notice, text: str, path: str, severity: Severity = Severity.WARNING) -> Fact:
     return Fact(
         id=notice.kind,
-        severity=Severity.WARNING.value,
+        severity=severity.value,
         text=text,
         path=path,
         resource_kind=notice.resource_kind,

@@ -122,7 +122,7 @@ def busiest_card(request: ConsoleRequest) -> dict[str, Any] | None:
 
 def _running(request: ConsoleRequest) -> Any:
     rows = VM.objects.filter(status=VmStatus.RUNNING)
-    return rows.filter(region=request.region) if request.region is not None else rows
+    return rows.filter(region=request.region) if request.region else rows
 
 
 class BusiestVms(ConsoleView):

@@ -1,4 +1,4 @@
-"""Tables of billing: prices, ledger, orders and subscriptions, quotas, replays, statements."""
+"""Tables of billing: prices, ledger, payments, orders, quotas, replays, statements, sums, usage."""
 
 from billing.models.budgets import (
     BUDGETS_PER_TENANT,
@@ -26,6 +26,18 @@ from billing.models.orders import (
     Subscription,
     SubscriptionStatus,
 )
+from billing.models.payments import (
+    EventOutcome,
+    Payment,
+    PaymentEvent,
+    PaymentRefund,
+    PaymentRefundStatus,
+    PaymentStatus,
+    ProviderSecret,
+    SandboxEvent,
+    SandboxPayment,
+    SandboxRefund,
+)
 from billing.models.prices import Discount, MethodChoice, Price, PriceList
 from billing.models.quotas import (
     DEFAULT_LIMITS,
@@ -41,32 +53,56 @@ from billing.models.quotas import (
     QuotaTemplateUse,
 )
 from billing.models.replays import ReplayDifference, ReplayRun
-from billing.models.statements import Statement, StatementLine, StatementMove, month_text
+from billing.models.statements import (
+    ADDRESS_CHARACTERS,
+    ADDRESS_LINES,
+    BillingAddress,
+    PrunedMonth,
+    Statement,
+    StatementLine,
+    StatementMove,
+    month_text,
+)
+from billing.models.summaries import DayCost, MonthCost
 from billing.models.topups import BillingSettings, TopUp, TopUpStatus
+from billing.models.usage import Usage
 
 __all__ = [
+    "ADDRESS_CHARACTERS",
+    "ADDRESS_LINES",
     "BUDGETS_PER_TENANT",
     "DEFAULT_LIMITS",
     "MOST_PERCENT",
     "STEPS_PER_BUDGET",
     "Account",
+    "BillingAddress",
     "BillingSettings",
     "Budget",
     "BudgetMark",
     "Charge",
+    "DayCost",
     "Discount",
+    "EventOutcome",
     "GiftLot",
     "GiftMove",
     "HeldHour",
     "LedgerEntry",
     "LedgerTransaction",
     "MethodChoice",
+    "MonthCost",
     "Order",
     "OrderKind",
     "OrderLine",
+    "Payment",
+    "PaymentEvent",
+    "PaymentRefund",
+    "PaymentRefundStatus",
+    "PaymentStatus",
     "Pocket",
     "Price",
     "PriceList",
+    "ProviderSecret",
+    "PrunedMonth",
     "QuotaAnchor",
     "QuotaApprovalLimit",
     "QuotaClaim",
@@ -80,6 +116,9 @@ __all__ = [
     "Reminder",
     "ReplayDifference",
     "ReplayRun",
+    "SandboxEvent",
+    "SandboxPayment",
+    "SandboxRefund",
     "Statement",
     "StatementLine",
     "StatementMove",
@@ -88,5 +127,6 @@ __all__ = [
     "TopUp",
     "TopUpStatus",
     "TransactionKind",
+    "Usage",
     "month_text",
 ]

@@ -1,5 +1,6 @@
 """The prepaid account and the double-entry ledger behind it. Money is whole minor units."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from django.db import models
@@ -41,6 +42,8 @@ class Account(models.Model):
     # Since when the balance is low. Set when people are told, empty again once it is not.
     low_since = models.DateTimeField(_("low since"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    # The end of the last month that is closed, where the ledger has locked the row; no column.
+    closed_until: datetime | None = None
 
     objects: ClassVar[models.Manager["Account"]] = TenantManager()
 
@@ -80,6 +83,7 @@ class TransactionKind(models.TextChoices):
     DEDUCTION = "deduction", _("Deduction")
     REFUND = "refund", _("Refund")
     EXPIRY = "expiry", _("Gift expired")
+    PAYOUT = "payout", _("Paid back")
 
 
 class LedgerTransaction(models.Model):
@@ -92,10 +96,21 @@ class LedgerTransaction(models.Model):
     id = models.CharField(
         _("ID"), primary_key=True, max_length=20, default=transaction_id, editable=False
     )
+    # An account has the key of its tenant.
     account = models.ForeignKey(
-        Account, models.PROTECT, verbose_name=_("account"), related_name="transactions"
+        Account,
+        models.PROTECT,
+        verbose_name=_("account"),
+        related_name="transactions",
+        db_index=False,
     )
-    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    tenant = models.ForeignKey(
+        Tenant,
+        models.PROTECT,
+        verbose_name=_("tenant"),
+        related_name="+",
+        db_index=False,  # transaction_tenant_at
+    )
     kind = models.CharField(_("type"), max_length=10, choices=TransactionKind.choices)
     amount_minor = models.BigIntegerField(_("amount (minor units)"))
     cash_after_minor = models.BigIntegerField(_("cash after (minor units)"))
@@ -139,9 +154,19 @@ class LedgerEntry(models.Model):
     """One side of a transaction. Never updated, never deleted."""
 
     transaction = models.ForeignKey(
-        LedgerTransaction, models.PROTECT, verbose_name=_("transaction"), related_name="entries"
+        LedgerTransaction,
+        models.PROTECT,
+        verbose_name=_("transaction"),
+        related_name="entries",
+        db_index=False,  # entry_per_pocket
     )
-    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    tenant = models.ForeignKey(
+        Tenant,
+        models.PROTECT,
+        verbose_name=_("tenant"),
+        related_name="+",
+        db_index=False,  # entry_tenant_pocket
+    )
     pocket = models.CharField(_("pocket"), max_length=10, choices=Pocket.choices)
     amount_minor = models.BigIntegerField(_("amount (minor units)"))
 

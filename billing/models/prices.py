@@ -72,13 +72,26 @@ class PriceList(models.Model):
 
 
 class Price(models.Model):
-    """The price of one unit of a SKU for one period."""
+    """The price of one unit of a SKU for one period: of each unit of a resource above ``above``.
+
+    Rows of the same SKU and method are its tiers. There is always one with ``above`` 0; where that
+    costs nothing, units are free up to the next.
+    """
 
     price_list = models.ForeignKey(
         PriceList, models.CASCADE, verbose_name=_("price list"), related_name="prices"
     )
     sku = models.CharField("SKU", max_length=100, validators=[validate_sku])
     method = models.CharField(_("billing method"), max_length=5, choices=MethodChoice.choices)
+    above = models.PositiveIntegerField(
+        _("above"),
+        default=0,
+        db_default=0,
+        help_text=_(
+            "The price is that of each unit of a resource above this many. 0 is the first tier, "
+            "which every price has; with price 0 there, units are free up to the next tier."
+        ),
+    )
     unit_price = models.DecimalField(
         _("unit price"), max_digits=18, decimal_places=6, validators=[MinValueValidator(0)]
     )
@@ -86,16 +99,18 @@ class Price(models.Model):
     class Meta:
         verbose_name = _("price")
         verbose_name_plural = _("prices")
-        ordering = ["sku", "method"]
+        ordering = ["sku", "method", "above"]
         constraints = [
-            models.UniqueConstraint(fields=["price_list", "sku", "method"], name="price_once"),
+            models.UniqueConstraint(
+                fields=["price_list", "sku", "method", "above"], name="price_tier_once"
+            ),
             models.CheckConstraint(
                 condition=models.Q(unit_price__gte=0), name="price_not_negative"
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.sku} per {self.method}"
+        return f"{self.sku} per {self.method}" + (f" above {self.above}" if self.above else "")
 
 
 class Discount(models.Model):

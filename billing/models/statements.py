@@ -1,7 +1,7 @@
 """Statements: what a month of a tenant was, as the ledger has it. Money is whole minor units."""
 
 from datetime import date
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -9,11 +9,49 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from billing.models.ledger import TransactionKind
-from billing.models.orders import Order, OrderKind
+from billing.models.orders import OrderKind
 from billing.models.prices import MethodChoice
 from scloud.lib.ids import new_id
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import TenantManager
+
+ADDRESS_LINES: Final = 6
+# Of a line of an address, and of the name above it.
+ADDRESS_CHARACTERS: Final = 100
+
+
+class BillingAddress(models.Model):
+    """Whom statements are for, as the tenant says it; those that are closed keep what they have."""
+
+    tenant = models.OneToOneField(
+        Tenant,
+        models.PROTECT,
+        verbose_name=_("tenant"),
+        primary_key=True,
+        related_name="billing_address",
+    )
+    name = models.CharField(_("name"), max_length=ADDRESS_CHARACTERS)
+    lines = ArrayField(
+        models.CharField(max_length=ADDRESS_CHARACTERS), verbose_name=_("address"), default=list
+    )
+    country = models.CharField(_("country"), max_length=60, blank=True)
+    tax_number = models.CharField(_("tax number"), max_length=40, blank=True)
+    updated_at = models.DateTimeField(_("changed"), default=timezone.now)
+
+    objects: ClassVar[models.Manager["BillingAddress"]] = TenantManager()
+
+    class Meta:
+        verbose_name = _("billing address")
+        verbose_name_plural = _("billing addresses")
+        ordering = ["tenant"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def text(self) -> str:
+        """All of it but the tax number, a line each."""
+        return "\n".join(part for part in (self.name, *self.lines, self.country) if part)
 
 
 def statement_id() -> str:
@@ -99,6 +137,11 @@ class Statement(models.Model):
         return self.closing_cash_minor + self.closing_gift_minor
 
     @property
+    def is_pruned(self) -> bool:
+        """True if the orders and charges of the month have been deleted."""
+        return bool(self.sequence) and getattr(self, "pruned", None) is not None
+
+    @property
     def net_minor(self) -> int:
         """What was charged, without tax."""
         return self.charged_minor - self.tax_minor
@@ -142,8 +185,9 @@ class StatementMove(models.Model):
 class StatementLine(models.Model):
     """Charges of a month that one resource paid at one amount. Never updated, never deleted.
 
-    ``count`` charges of ``unit_minor`` each, for the time from ``begin`` to ``end``. ``order`` is
-    empty where they belong to several. ``tags`` are those of the resource when it was closed.
+    ``count`` charges of ``unit_minor`` each, for the time from ``begin`` to ``end``. ``order_id``
+    is empty where they belong to several; the order itself may have been deleted since. ``tags``
+    are those of the resource when it was closed.
     """
 
     statement = models.ForeignKey(
@@ -154,9 +198,8 @@ class StatementLine(models.Model):
     resource_id = models.CharField(_("resource ID"), max_length=40)
     resource_name = models.CharField(_("resource name"), max_length=100, blank=True)
     order_kind = models.CharField(_("type"), max_length=8, choices=OrderKind.choices)
-    order = models.ForeignKey(
-        Order, models.PROTECT, verbose_name=_("order"), null=True, related_name="+"
-    )
+    # Nothing refers to the order, so that a statement outlives it.
+    order_id = models.CharField(_("order"), max_length=20, null=True)
     method = models.CharField(_("billing method"), max_length=5, choices=MethodChoice.choices)
     begin = models.DateTimeField(_("from"))
     end = models.DateTimeField(_("until"))
@@ -181,3 +224,48 @@ class StatementLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.resource_id} {self.amount_minor:+d}"
+
+
+class PrunedMonth(models.Model):
+    """A closed month whose details were deleted. Never updated, never deleted.
+
+    Inserting it is what deletes them: the database refuses it where they must stay, and fills in
+    the figures. ``orders`` and ``charges`` are how many went, also of earlier months, where they
+    had been needed longer. ``cash_minor``, ``gift_minor`` and ``revenue_minor`` are what their
+    entries had added up to: with them the balances go on to be what the entries say.
+    """
+
+    statement = models.OneToOneField(
+        Statement,
+        models.PROTECT,
+        verbose_name=_("statement"),
+        primary_key=True,
+        related_name="pruned",
+    )
+    tenant = models.ForeignKey(Tenant, models.PROTECT, verbose_name=_("tenant"), related_name="+")
+    month = models.DateField(_("month"))
+    orders = models.PositiveBigIntegerField(_("orders"))
+    charges = models.PositiveBigIntegerField(_("charges"))
+    cash_minor = models.BigIntegerField(_("cash (minor units)"))
+    gift_minor = models.BigIntegerField(_("gift (minor units)"))
+    revenue_minor = models.BigIntegerField(_("revenue (minor units)"))
+    pruned_at = models.DateTimeField(_("deleted"), default=timezone.now)
+
+    objects: ClassVar[models.Manager["PrunedMonth"]] = TenantManager()
+
+    class Meta:
+        verbose_name = _("month without details")
+        verbose_name_plural = _("months without details")
+        ordering = ["-month", "tenant"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "month"], name="pruned_month_once"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    cash_minor=0 - models.F("gift_minor") - models.F("revenue_minor")
+                ),
+                name="pruned_month_balanced",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} {month_text(self.month)}"

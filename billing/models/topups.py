@@ -48,16 +48,18 @@ class BillingSettings(models.Model):
         _("name and address on statements"),
         max_length=500,
         blank=True,
+        default="",
         db_default="",
         help_text=_("As many lines as it has."),
     )
     seller_tax_id = models.CharField(
-        _("tax number on statements"), max_length=40, blank=True, db_default=""
+        _("tax number on statements"), max_length=40, blank=True, default="", db_default=""
     )
     tax_name = models.CharField(
         _("name of the tax"),
         max_length=30,
         blank=True,
+        default="",
         db_default="",
         help_text=_("Such as VAT."),
     )
@@ -80,6 +82,37 @@ class BillingSettings(models.Model):
         ),
     )
 
+    payment_least = models.DecimalField(
+        _("smallest payment of a tenant"),
+        max_digits=18,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        default=Decimal(1),
+        validators=[MinValueValidator(0)],
+    )
+    payment_most = models.DecimalField(
+        _("largest payment of a tenant"),
+        max_digits=18,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        default=Decimal(50_000),
+        validators=[MinValueValidator(0)],
+        help_text=_("Through a payment provider, each time."),
+    )
+
+    keep_details_years = models.PositiveSmallIntegerField(
+        _("years to keep the details of closed months"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text=_(
+            "Orders, charges and their movements of months that ended longer ago are deleted; "
+            "statements, top-ups and gifts stay. Empty: they are kept for ever."
+        ),
+    )
+
     class Meta:
         verbose_name = _("billing settings")
         verbose_name_plural = _("billing settings")
@@ -93,9 +126,7 @@ class BillingSettings(models.Model):
     @classmethod
     def load(cls) -> "BillingSettings":
         """Return the one row, or the defaults while it does not exist."""
-        # Defaults that the database gives are not there before a row is saved.
-        blank = {"seller": "", "seller_tax_id": "", "tax_name": ""}
-        return cls.objects.filter(pk=1).first() or cls(**blank)
+        return cls.objects.filter(pk=1).first() or cls()
 
 
 class TopUpStatus(models.TextChoices):

@@ -22,14 +22,18 @@ from billing.services.renewing import (
     status_for_landing,
 )
 from billing.services.together import (
+    Choice,
     Extent,
     TogetherQuote,
+    names_of,
     quote_renewals,
     renew_together,
+    sort_out,
 )
 
 __all__ = [
     "ChangeQuote",
+    "Choice",
     "EndQuote",
     "Extent",
     "QuoteItem",
@@ -40,6 +44,7 @@ __all__ = [
     "expire_due",
     "expire_gifts",
     "mark_overdue",
+    "names_of",
     "purchase",
     "quote",
     "quote_end",
@@ -52,6 +57,7 @@ __all__ = [
     "renew_due",
     "renew_together",
     "set_in_bin",
+    "sort_out",
     "status_for_landing",
     "subscription_of",
     "upgrade",

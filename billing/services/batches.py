@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
 
 from billing import ledger, money, pricing, quotes
 from billing.models import Account, GiftLot, Order, Subscription, SubscriptionStatus
@@ -20,11 +21,15 @@ from billing.orders import Taken, charge_all
 from billing.services import holding, renewing
 from scloud.audit import events
 from scloud.audit.models import Event
+from scloud.lib.backoff import Said
 from scloud.lib.errors import ScloudError
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 
 log = logging.getLogger(__name__)
+said = Said(log)
 
 MOST_PERIODS: Final = 1000
 """How many periods a batch pays. More are due where the platform has stood still."""
@@ -35,8 +40,9 @@ class Batch:
     """What became of subscriptions: renewed for all that is due, or for a part of it.
 
     ``refused`` are the keys of those that a single renewal refuses. ``locked`` are the ids of
-    tenants whose account somebody else holds at the moment; ``unfinished`` the keys of those of
-    which more is due than one batch pays.
+    tenants whose account somebody else holds at the moment, or cannot be charged before the clock
+    has caught up with their last statement; ``unfinished`` the keys of those of which more is due
+    than one batch pays.
     """
 
     renewed: list[Subscription] = field(default_factory=list)
@@ -86,23 +92,66 @@ def renew_batch(keys: Collection[int], tenants: Collection[str], *, now: datetim
     batch = Batch()
     with scopes_disabled():
         accounts = ledger.lock_accounts(tenants)
-        batch.locked = _there(set(tenants) - accounts.keys())
+        batch.locked = _there(set(tenants) - accounts.keys()) | _behind(accounts)
+        for tenant in batch.locked & accounts.keys():
+            del accounts[tenant]
         # Read under the accounts' locks: every change of a subscription holds one.
         rows = list(
-            Subscription.objects.select_related("region", "tenant")
-            .filter(
+            Subscription.objects.filter(
                 pk__in=keys,
                 tenant__in=accounts,
                 status=SubscriptionStatus.ACTIVE,
                 paid_until__lte=now,
                 auto_renew=True,
                 in_bin=False,
-            )
-            .order_by("paid_until", "pk")
+            ).order_by("paid_until", "pk")
         )
         if rows:
+            _name(rows)
             _pay(_plan(rows, accounts, batch, now), now)
     return batch
+
+
+def _name(rows: list[Subscription]) -> None:
+    """Give subscriptions their tenants and regions: few rows for many subscriptions."""
+    tenants = Tenant.objects.in_bulk({row.tenant_id for row in rows})
+    regions = Region.objects.in_bulk({row.region_id for row in rows})
+    for row in rows:
+        row.tenant = tenants[row.tenant_id]
+        row.region = regions[row.region_id]
+
+
+class _Prices:
+    """What the next period of subscriptions costs at an instant; equal ones are priced once."""
+
+    def __init__(self, lookup: quotes.Lookup, at: datetime) -> None:
+        self._lookup = lookup
+        self._at = at
+        self._known: dict[tuple[object, ...], renewing.Priced] = {}
+
+    def of(self, row: Subscription) -> renewing.Priced:
+        """Raises what :func:`renewing.price` does."""
+        lines = tuple((line["sku"], line["quantity"], line.get("label", "")) for line in row.lines)
+        # Discounts are the tenant's.
+        key = (row.tenant_id, row.region_id, row.method, lines)
+        found = self._known.get(key)
+        if found is None:
+            found = renewing.price(row, 1, self._at, basis=self._lookup.basis)
+            self._known[key] = found
+        return found
+
+
+def _behind(accounts: dict[str, Account]) -> set[str]:
+    """Ids of tenants of which a month is closed that is not over by the clock."""
+    now = timezone.now()
+    behind = {tenant for tenant, account in accounts.items() if ledger.is_behind(account, now)}
+    for tenant in accounts:
+        if tenant in behind:
+            words = "the clock was set back: %s has a statement of a month that is not over"
+            said.say(tenant, "behind", logging.ERROR, words, tenant)
+        else:
+            said.over(tenant)
+    return behind
 
 
 def _there(tenants: Collection[str]) -> set[str]:
@@ -116,6 +165,7 @@ def _plan(
     rows: list[Subscription], accounts: dict[str, Account], batch: Batch, now: datetime
 ) -> list[_Paid]:
     lookup = quotes.Lookup(accounts)
+    prices = _Prices(lookup, now)
     held = holding.open_rows_of(rows)
     purses = _purses(accounts, now)
     paid: list[_Paid] = []
@@ -133,6 +183,7 @@ def _plan(
                     1,
                     Actor.system(row.tenant).label,
                     now,
+                    priced=prices.of(row),
                     rows=still_open,
                     basis=lookup.basis,
                 )

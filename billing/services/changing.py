@@ -88,6 +88,7 @@ class ChangeQuote:
                     "periods": plain(entry.line.periods),
                     "discount": str(entry.line.discount),
                     "amount": str(entry.line.amount),
+                    "tiers": quotes.tiers_as_dicts(entry.line),
                     "from": entry.begin.isoformat(),
                     "to": entry.end.isoformat(),
                 }
@@ -453,6 +454,7 @@ def _change(subscription: Subscription, items: Sequence[QuoteItem], at: datetime
         anchor_day=subscription.anchor_day,
         zone=money.zone(),
     )
+    pricing.check_amounts(entry.line for entry in difference)
     return _Change(found, difference, pricing.total(entry.line for entry in difference), paid)
 
 

@@ -8,6 +8,7 @@ from billing import catalog, money, pricing
 from billing.models import (
     Charge,
     Order,
+    OrderKind,
     Subscription,
     SubscriptionStatus,
 )
@@ -30,12 +31,17 @@ def subscription_of(tenant: Tenant, resource_id: str) -> Subscription:
             .first()
         )
     if found is None:
-        raise NotFound(
-            _("%(resource_id)s has no subscription.") % {"resource_id": resource_id},
-            code="subscription_not_found",
-            field="resource",
-        )
+        raise no_subscription(resource_id)
     return found
+
+
+def no_subscription(resource_id: str) -> NotFound:
+    """What is answered about the subscription of something that has none."""
+    return NotFound(
+        _("%(resource_id)s has no subscription.") % {"resource_id": resource_id},
+        code="subscription_not_found",
+        field="resource",
+    )
 
 
 def refund_of(
@@ -80,13 +86,16 @@ def refund_of(
 def open_charges(
     tenant: Tenant, resource_id: str, *, after: datetime | None = None
 ) -> list[Charge]:
-    """Charges of a resource that were not given back; with ``after``, those that end later."""
+    """Charges of a resource that were not given back; with ``after``, those that end later.
+
+    Those of its subscription: what was charged afterwards, by usage, never comes back.
+    """
     rows = Charge.objects.filter(
         tenant=tenant,
         resource_id=resource_id,
         refunds__isnull=True,
         refunded_by__isnull=True,
-    )
+    ).exclude(order__kind=OrderKind.USAGE)
     if after is not None:
         rows = rows.filter(end__gt=after)
     return list(rows.select_related("order", "price_list").prefetch_related("lines").order_by("pk"))

@@ -205,10 +205,12 @@ def due(
 
     ``rows`` are those of :func:`open_rows` where they have been read already.
     """
-    items = [item.priced() for item in following]
-    bases: dict[datetime, quotes.Basis] = {}
     if rows is None:
         rows = open_rows(subscription)
+    if not rows:
+        return []
+    items = [item.priced() for item in following]
+    bases: dict[datetime, quotes.Basis] = {}
     skus = sorted({row.sku for row in rows})
     result = []
     for row in rows:
@@ -226,8 +228,7 @@ def due(
 
 def _line(found: quotes.Basis, held: Held) -> Line:
     discount = found.discounts.get(held.sku, Decimal(0))
-    item = Item(held.sku, held.quantity)
-    return pricing.price_line(found.book, item, Method.HOUR, Decimal(1), discount)
+    return pricing.price_line(found.book, held.item, Method.HOUR, Decimal(1), discount)
 
 
 def total(dues: Iterable[Due]) -> Decimal:

@@ -195,6 +195,31 @@ def expire_gifts(*, tenant: Tenant, now: datetime) -> int:
 
 
 @dataclass(frozen=True)
+class Priced:
+    """What periods of a subscription's next size cost, by what holds at an instant."""
+
+    found: quotes.Basis
+    items: list[quotes.QuoteItem]
+    lines: list[tuple[str, pricing.Line]]
+    total: Decimal
+
+
+def price(
+    subscription: Subscription,
+    periods: int,
+    at: datetime,
+    *,
+    basis: holding.FindBasis = quotes.basis,
+) -> Priced:
+    """Price ``periods`` of a subscription. Raises Conflict and InvalidInput."""
+    items = items_of(subscription.lines)
+    found = basis(subscription.tenant, subscription.region, [i.sku for i in items], at)
+    lines = quotes.price_items(found, items, Method(subscription.method), periods)
+    named = [(item.label, line) for item, line in zip(items, lines, strict=True)]
+    return Priced(found, items, named, pricing.total(lines))
+
+
+@dataclass(frozen=True)
 class Renewal:
     """More time for one resource, priced at ``now``: [``begin``, ``end``) and hours held before."""
 
@@ -216,39 +241,44 @@ def draft(
     actor: str,
     now: datetime,
     *,
+    priced: Priced | None = None,
     rows: Sequence[HeldHour] | None = None,
     basis: holding.FindBasis = quotes.basis,
 ) -> Renewal:
     """A renewal for ``periods`` after the paid time, or from now on where it has expired.
 
-    ``rows`` are what the subscription holds open where that has been read already.
+    ``priced`` is what :func:`price` says where it has been asked already, ``rows`` what the
+    subscription holds open where that has been read.
     """
-    items = items_of(subscription.lines)
+    one = priced or price(subscription, periods, now, basis=basis)
     method = Method(subscription.method)
-    found = basis(subscription.tenant, subscription.region, [i.sku for i in items], now)
-    lines = quotes.price_items(found, items, method, periods)
-    held = holding.due(subscription, items, rows=rows, basis=basis)
+    held = holding.due(subscription, one.items, rows=rows, basis=basis)
     begin = begin_of(subscription, now)
     # The calendar of what has expired starts anew.
     expired = subscription.status == SubscriptionStatus.EXPIRED
     anchor = pricing.anchor_day_of(begin, money.zone()) if expired else int(subscription.anchor_day)
     return Renewal(
-        found=found,
-        total=pricing.total(lines) + holding.total(held),
+        found=one.found,
+        total=one.total + holding.total(held),
         periods=Decimal(periods),
         actor=actor,
         now=now,
         begin=begin,
         end=pricing.period_end(begin, method, periods, anchor_day=anchor, zone=money.zone()),
         anchor_day=anchor,
-        lines=[(item.label, line) for item, line in zip(items, lines, strict=True)],
+        lines=one.lines,
         held=held,
     )
 
 
 def begin_of(subscription: Subscription, now: datetime) -> datetime:
-    """From when on a renewal pays. Time in which an expired resource did not run is not charged."""
-    return now if subscription.status == SubscriptionStatus.EXPIRED else subscription.paid_until
+    """From when on a renewal pays. Time in which an expired resource did not run is not charged.
+
+    Time that is paid is not paid again where the clock was set back since it expired.
+    """
+    paid_until: datetime = subscription.paid_until
+    expired = subscription.status == SubscriptionStatus.EXPIRED
+    return max(now, paid_until) if expired else paid_until
 
 
 def carry_out(

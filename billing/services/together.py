@@ -5,8 +5,8 @@ of a day, in the billing time zone: the time until then is priced by its part of
 the calendar of its later renewals starts anew on that day, so that they stay together.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -15,24 +15,22 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing import ledger, money, pricing, quotes
+from billing import hooks, ledger, money, pricing, quotes
 from billing.models import Order, Subscription
 from billing.pricing import DURATIONS, Method
 from billing.quotes import items_of
-from billing.services import renewing
-from billing.services.common import (
-    payer_of,
-    refuse_used,
-    require_open,
-    subscription_of,
-)
+from billing.services import holding, renewing
+from billing.services.common import no_subscription, payer_of, refuse_used, require_open
 from billing.services.renewing import Renewal
-from scloud.lib.errors import Conflict, InvalidInput
+from scloud.lib.errors import Conflict, InvalidInput, ScloudError
+from scloud.resources import kinds
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scope
 
 MAX_TOGETHER: Final = 100
+# As many as the books keep.
+_NAME_CHARACTERS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,84 @@ class TogetherQuote:
             "expires_at": self.expires_at,
             "token": self.token,
         }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Of several resources those that can be renewed together; ``refused``, by id, says why the
+    others cannot."""
+
+    subscriptions: list[Subscription] = field(default_factory=list)
+    refused: dict[str, ScloudError] = field(default_factory=dict)
+
+
+def sort_out(tenant: Tenant, resource_ids: Sequence[str]) -> Choice:
+    """Say which of several resources can be renewed together.
+
+    Those cannot that nothing is paid for alone (``subscription_not_found``), that have ended
+    (``subscription_ended``), and those billed by the hour among others that are not
+    (``billed_by_the_hour``): a number of hours is not a number of months, nor a date.
+    """
+    choice = Choice()
+    with scope(tenant=tenant):
+        found = _subscriptions(tenant, resource_ids)
+    for resource_id in dict.fromkeys(resource_ids):
+        row = found.get(resource_id)
+        if row is None:
+            choice.refused[resource_id] = Conflict(
+                _("It is not billed separately."), code="subscription_not_found"
+            )
+            continue
+        try:
+            require_open(row)
+        except Conflict as error:
+            choice.refused[resource_id] = error
+        else:
+            choice.subscriptions.append(row)
+    hourly = [row for row in choice.subscriptions if Method(row.method) is Method.HOUR]
+    if len(hourly) < len(choice.subscriptions):
+        for row in hourly:
+            choice.subscriptions.remove(row)
+            choice.refused[row.resource_id] = Conflict(
+                _("It is billed by the hour."),
+                code="billed_by_the_hour",
+                remedy=_("Renew it separately, for a number of hours."),
+            )
+    return choice
+
+
+def _subscriptions(tenant: Tenant, resource_ids: Sequence[str]) -> dict[str, Subscription]:
+    """The subscriptions of a tenant's resources, by their ids, under the names that these have now.
+
+    Subscriptions and charges keep the name that a resource had when they were written.
+    """
+    rows = Subscription.objects.select_related("region", "tenant").filter(
+        tenant=tenant, resource_id__in=resource_ids
+    )
+    found = {row.resource_id: row for row in rows}
+    names = names_of(tenant, list(found), {row.resource_kind for row in found.values()})
+    for resource_id, name in names.items():
+        found[resource_id].resource_name = name[:_NAME_CHARACTERS]
+    return found
+
+
+def names_of(
+    tenant: Tenant, resource_ids: Sequence[str], of: Collection[str] | None = None
+) -> dict[str, str]:
+    """What a tenant's resources are called now, by id; what is gone or foreign is left out.
+
+    Of the kinds ``of``, or else of all kinds that can be paid for.
+    """
+    wanted = hooks.kinds() if of is None else of
+    names: dict[str, str] = {}
+    with scope(tenant=tenant):
+        for kind in kinds.all_kinds():
+            if kind.kind in wanted:
+                rows = kind.model_class()._default_manager.filter(
+                    tenant=tenant, pk__in=resource_ids
+                )
+                names.update(rows.exclude(status="destroyed").values_list("pk", "name"))
+    return names
 
 
 def quote_renewals(*, tenant: Tenant, resource_ids: Sequence[str], extent: Extent) -> TogetherQuote:
@@ -177,12 +253,19 @@ def _parts(
         raise InvalidInput(
             _("Specify either a duration or a date."), code="extent_missing", field="periods"
         )
-    subscriptions = [subscription_of(tenant, resource_id) for resource_id in ids]
-    for subscription in subscriptions:
-        require_open(subscription)
+    found = _subscriptions(tenant, ids)
+    for resource_id in ids:
+        if resource_id not in found:
+            raise no_subscription(resource_id)
+        require_open(found[resource_id])
+    subscriptions = [found[resource_id] for resource_id in ids]
+    # Prices and discounts are the same for all: they are read once.
+    basis = quotes.Lookup([tenant.pk]).basis
     if extent.until is not None:
         target = _beginning_of(extent.until, now)
-        return tuple(Part(row, _until(row, target, actor, now, since)) for row in subscriptions)
+        return tuple(
+            Part(row, _until(row, target, actor, now, since, basis)) for row in subscriptions
+        )
     assert extent.periods is not None, "asked above"
     if len({row.method for row in subscriptions}) > 1:
         raise Conflict(
@@ -191,8 +274,13 @@ def _parts(
             field="resources",
             remedy=_("Renew those of one billing method together, or all until a date."),
         )
+    held = holding.open_rows_of(subscriptions)
     return tuple(
-        Part(row, renewing.draft(row, extent.periods, actor, now)) for row in subscriptions
+        Part(
+            row,
+            renewing.draft(row, extent.periods, actor, now, rows=held.get(row.pk, []), basis=basis),
+        )
+        for row in subscriptions
     )
 
 
@@ -216,7 +304,12 @@ def _out_of_range(years: int) -> InvalidInput:
 
 
 def _until(
-    subscription: Subscription, target: datetime, actor: str, now: datetime, since: datetime
+    subscription: Subscription,
+    target: datetime,
+    actor: str,
+    now: datetime,
+    since: datetime,
+    basis: holding.FindBasis,
 ) -> Renewal:
     method = Method(subscription.method)
     words = {"name": subscription.resource_name or subscription.resource_id}
@@ -248,7 +341,7 @@ def _until(
             numbers={"max": longest, "asked": str(periods)},
         )
     items = items_of(subscription.lines)
-    found = quotes.basis(subscription.tenant, subscription.region, [i.sku for i in items], now)
+    found = basis(subscription.tenant, subscription.region, [i.sku for i in items], now)
     lines = quotes.price_part(found, items, method, periods)
     return Renewal(
         found=found,

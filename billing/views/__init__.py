@@ -11,10 +11,20 @@ from billing.views.paying import (
     RenewTogetherView,
     RenewView,
 )
+from billing.views.payments import PaymentsView, PaymentView, PayView
+from billing.views.prices import PricesView
+from billing.views.providers import PaymentEventView, SandboxView
 from billing.views.quotas import QuotaRequestView, QuotasView
-from billing.views.statements import StatementChargesView, StatementsView, StatementView
+from billing.views.statements import (
+    AddressView,
+    StatementChargesView,
+    StatementPdfView,
+    StatementsView,
+    StatementView,
+)
 
 __all__ = [
+    "AddressView",
     "AutoRenewView",
     "BudgetCreate",
     "BudgetList",
@@ -24,12 +34,19 @@ __all__ = [
     "OrderDetailView",
     "OrdersView",
     "OverviewView",
+    "PayView",
+    "PaymentEventView",
+    "PaymentView",
+    "PaymentsView",
+    "PricesView",
     "QuotaRequestView",
     "QuotasView",
     "RechargeView",
     "RenewTogetherView",
     "RenewView",
+    "SandboxView",
     "StatementChargesView",
+    "StatementPdfView",
     "StatementView",
     "StatementsView",
     "TransactionsView",

@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing import money, queries
+from billing import money, paying, queries
 from billing.models import (
     MethodChoice,
     Subscription,
@@ -20,10 +20,10 @@ from billing.views.common import (
     subscription_status,
     tenant_of,
 )
+from billing.views.dialogs import RENEW_TOGETHER
 from scloud.web import ui
 from scloud.web.activity import resource_link
 from scloud.web.lists import (
-    BatchAction,
     Column,
     EmptyState,
     Filter,
@@ -42,14 +42,7 @@ class OverviewView(ListView):
     search_fields = ("resource_id", "resource_name")
     default_sort = "-cost"
     has_row_menu = True
-    batch_actions = (
-        BatchAction(
-            gettext_lazy("Renew"),
-            "calendar-plus",
-            "billing-renew-together",
-            permission="billing.renew_resources",
-        ),
-    )
+    batch_actions = (RENEW_TOGETHER,)
     columns = (
         Column(
             "resource",
@@ -125,6 +118,7 @@ class OverviewView(ListView):
             "overview": queries.overview(tenant_of(self)),
             "expiring": queries.expiring_soon(tenant_of(self)),
             "may_recharge": may_recharge_self(self),
+            "may_pay": paying.is_offered() and self.actor.allows("billing.start_payment"),
             "trends": (trends.by_month(tenant_of(self)), trends.by_day(tenant_of(self))),
             "may_set_low": self.actor.allows("billing.set_low_balance"),
             "may_set_default": self.actor.allows("billing.set_default_auto_renew"),

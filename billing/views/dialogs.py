@@ -24,6 +24,7 @@ from scloud.lib.errors import InvalidInput, NotFound, ScloudError
 from scloud.tenancy.models import Tenant
 from scloud.web import ui
 from scloud.web.icons import icon
+from scloud.web.lists import BatchAction
 from scloud.web.views import ActionView
 
 _WORDS = {
@@ -34,6 +35,13 @@ _WORDS = {
 
 
 SOON = timedelta(days=3)
+# Above every list of what is paid for.
+RENEW_TOGETHER = BatchAction(
+    gettext_lazy("Renew"),
+    "calendar-plus",
+    "billing-renew-together",
+    permission="billing.renew_resources",
+)
 
 
 def method_label(method: str | None) -> str:

@@ -47,7 +47,7 @@ class OrdersView(ListView):
     kind = "order"
     permission = "billing.view"
     title = gettext_lazy("Orders")
-    text = gettext_lazy("Purchases, renewals, upgrades and refunds.")
+    text = gettext_lazy("Purchases, renewals, upgrades, usage and refunds.")
     search_fields = ("id", "note", "actor", "charges__resource_id", "charges__resource_name")
     search_placeholder = gettext_lazy("Search by order, resource or person")
     default_sort = "-created"
@@ -95,7 +95,7 @@ class OrdersView(ListView):
     )
     empty = EmptyState(
         gettext_lazy("No orders yet"),
-        gettext_lazy("Purchases, renewals, upgrades and refunds appear here."),
+        gettext_lazy("Purchases, renewals, upgrades, usage and refunds appear here."),
         icon="file-invoice",
     )
 

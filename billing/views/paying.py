@@ -1,10 +1,12 @@
 """The dialogs that renew and recharge."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 from uuid import uuid4
 
 from django import forms
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -18,10 +20,10 @@ from billing.models import (
 )
 from billing.pricing import DURATIONS, Method
 from billing.views.common import amount, tenant_of
-from scloud.lib.errors import NotFound, ScloudError
+from scloud.lib.errors import Conflict, NotFound, ScloudError
 from scloud.lib.form_fields import PlainDecimalField
 from scloud.web import http, ui
-from scloud.web.views import ActionView, PostView
+from scloud.web.views import ActionView, BatchOutcome, BatchResult, PostView
 
 
 def periods_label(method: Method, periods: int) -> str:
@@ -150,15 +152,31 @@ class RenewTogetherForm(forms.Form):
         return data
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen to be renewed together; ``left_out`` cannot be, and says why."""
+
+    renewed: list[Subscription]
+    left_out: list[BatchResult]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all, as the dialog sends them again."""
+        return [*(row.resource_id for row in self.renewed), *(one.id for one in self.left_out)]
+
+
 class RenewTogetherView(ActionView):
-    """The dialog that renews several resources, all or none, with the price of what is chosen."""
+    """The dialog that renews several resources, all or none, with the price of what is chosen.
+
+    It is given keys of subscriptions, or ids of resources of any kind, also of expired and binned
+    ones. What cannot be renewed with the others is named with the reason, and left out.
+    """
 
     title = gettext_lazy("Renew")
     verb = gettext_lazy("Pay and renew")
     icon = "calendar-plus"
     permission = "billing.renew_resources"
     template_name = "billing/renew_together.html"
-    live_kind = "subscription"
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the dialog, or only the price when something changes."""
@@ -167,61 +185,98 @@ class RenewTogetherView(ActionView):
         chosen = self.get_object()
         return self.render("billing/renew_together_price.html", self._price(chosen, request.GET))
 
-    def get_object(self) -> list[Subscription]:
-        """The chosen subscriptions; raise NotFound if one of them is not there."""
+    def get_object(self) -> Chosen:
+        """What was chosen; raise NotFound if one of it is not there."""
         sent = self.request.POST if self.request.method == "POST" else self.request.GET
-        ids = {value for value in sent.getlist("ids") if value.isascii() and value.isdigit()}
+        ids = {value for value in sent.getlist("ids") if value.isascii() and value.isprintable()}
         # A longer number is no key of any table.
-        keys = [int(value) for value in ids if len(value) <= _DIGITS]
-        found = list(Subscription.objects.filter(tenant=tenant_of(self), pk__in=keys))
-        if not found or len(found) != len(ids):
+        keys = [int(value) for value in ids if value.isdigit() and len(value) <= _DIGITS]
+        named = {value for value in ids if not value.isdigit()}
+        rows = Subscription.objects.filter(
+            Q(pk__in=keys) | Q(resource_id__in=named), tenant=tenant_of(self)
+        )
+        paid = dict(rows.values_list("resource_id", "resource_name"))
+        names = paid | services.names_of(tenant_of(self), [*named, *paid])
+        if not ids or len(names) != len(ids):
             raise NotFound(_("A selected resource no longer exists."))
-        return found
+        by_name = sorted(names, key=lambda one: (names[one], one))
+        choice = services.sort_out(tenant_of(self), by_name)
+        return Chosen(
+            choice.subscriptions,
+            [
+                BatchResult(resource_id, names[resource_id] or resource_id, refusal)
+                for resource_id, refusal in choice.refused.items()
+            ],
+        )
 
-    def get_form(self, obj: list[Subscription], data: Any = None, files: Any = None) -> forms.Form:
-        return RenewTogetherForm(data, methods={row.method for row in obj})
+    def get_form(self, obj: Chosen, data: Any = None, files: Any = None) -> forms.Form | None:
+        """How long; nothing is asked where nothing can be renewed."""
+        if not obj.renewed:
+            return None
+        return RenewTogetherForm(data, methods={row.method for row in obj.renewed})
 
-    def get_dialog_context(self, obj: list[Subscription]) -> dict[str, Any]:
+    def get_dialog_context(self, obj: Chosen) -> dict[str, Any]:
         """The chosen resources, and the price of what is in the form."""
         form = self.get_form(obj)
-        shown = self.request.POST if self.request.method == "POST" else form.initial
+        shown = self.request.POST if self.request.method == "POST" or not form else form.initial
         return {"chosen": obj, "action_url": self.request.path, **self._price(obj, shown)}
 
-    def _price(self, obj: list[Subscription], data: Any) -> dict[str, Any]:
+    def _price(self, obj: Chosen, data: Any) -> dict[str, Any]:
         form = self.get_form(obj, data)
-        if not form.is_valid():
+        if form is None or not form.is_valid():
             return {"quote": None, "quote_error": None}
         try:
             quoted = services.quote_renewals(
                 tenant=tenant_of(self),
-                resource_ids=[row.resource_id for row in obj],
+                resource_ids=[row.resource_id for row in obj.renewed],
                 extent=_extent(form.cleaned_data),
             )
         except ScloudError as error:
             return {"quote": None, "quote_error": error}
         return {"quote": quoted, "quote_error": None}
 
-    def perform(self, obj: list[Subscription], data: dict[str, Any]) -> list[Order]:
+    def perform(self, obj: Chosen, data: dict[str, Any]) -> list[Order]:
+        if not obj.renewed:
+            raise Conflict(
+                _("None of the selected resources can be renewed."), code="nothing_to_renew"
+            )
         return actions.renew_resources(
             actor=self.actor,
-            resource_ids=[row.resource_id for row in obj],
+            resource_ids=[row.resource_id for row in obj.renewed],
             extent=_extent(data),
             quote_token=self.request.POST.get("quote_token", ""),
         )
 
-    def succeeded(self, obj: list[Subscription], result: list[Order]) -> HttpResponse:
-        """Close the dialog and let the rows refresh."""
-        total = amount(sum(order.total_minor for order in result))
-        words = ngettext(
-            "%(n)d resource was renewed for %(amount)s.",
-            "%(n)d resources were renewed for %(amount)s.",
-            len(result),
-        )
-        response = http.done(
-            self.request, words % {"n": len(result), "amount": total}, to=self.success_url(obj)
-        )
-        http.changed(response, "subscription", *(str(row.pk) for row in obj))
+    def succeeded(self, obj: Chosen, result: list[Order]) -> HttpResponse:
+        """Close the dialog, or say what was left out, and let the rows refresh."""
+        if obj.left_out:
+            response = self._results(obj)
+        else:
+            total = amount(sum(order.total_minor for order in result))
+            words = ngettext(
+                "%(n)d resource was renewed for %(amount)s.",
+                "%(n)d resources were renewed for %(amount)s.",
+                len(result),
+            )
+            response = http.done(
+                self.request, words % {"n": len(result), "amount": total}, to=self.success_url(obj)
+            )
+        for row in obj.renewed:
+            http.changed(response, "subscription", str(row.pk))
+            http.changed(response, row.resource_kind, row.resource_id)
         return response
+
+    def _results(self, obj: Chosen) -> HttpResponse:
+        """One result per row, as batches show them."""
+        renewed = [
+            BatchResult(row.resource_id, row.resource_name or row.resource_id)
+            for row in obj.renewed
+        ]
+        template = "web/dialog/batch_results.html"
+        return self.render(
+            template if self.request.htmx else "web/dialog/page.html",
+            {"outcome": BatchOutcome([*renewed, *obj.left_out]), "dialog_template": template},
+        )
 
     def success_url(self, obj: Any) -> str | None:
         return None if self.request.htmx else "billing"

@@ -83,7 +83,7 @@ class QuotasView(ListView):
         return QuotaRequest.objects.filter(tenant=tenant_of(self)).select_related("region")
 
     def page_context(self) -> dict[str, Any]:
-        region = self.request.region
+        region = self.request.region or None
         used = list(quotas.usage(tenant_of(self), region).values()) if region else []
         return {
             "usages": used,
@@ -116,7 +116,7 @@ class QuotaRequestView(ActionView):
     success_text = gettext_lazy("Request sent.")
 
     def get_object(self) -> Region:
-        region = self.request.region
+        region = self.request.region or None
         if region is None:
             raise InvalidInput(_("There is no region yet."), code="no_region")
         return region

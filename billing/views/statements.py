@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -10,13 +11,14 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing import money, printing, queries, statements
-from billing.models import Charge, OrderKind, Statement, month_text
+from billing import addressing, money, pdf, printing, queries, statements
+from billing.models import BillingAddress, Charge, OrderKind, Statement, month_text
 from billing.views.common import amount, tenant_of
 from scloud.web import ui
 from scloud.web.activity import resource_link
+from scloud.web.forms import LinesField
 from scloud.web.lists import Column, EmptyState, Filter, ListView
-from scloud.web.views import ConsoleView
+from scloud.web.views import ActionView, ConsoleView
 
 
 def _link(row: Statement) -> str:
@@ -79,7 +81,60 @@ class StatementsView(ListView):
 
     def page_context(self) -> dict[str, Any]:
         present = statements.this_month(timezone.now())
-        return {"present": month_text(present)}
+        address = addressing.address_of(tenant_of(self))
+        return {
+            "present": month_text(present),
+            "address": address,
+            "may_set_address": self.actor.allows("billing.set_address"),
+        }
+
+
+class AddressForm(forms.Form):
+    """A billing address."""
+
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=100)
+    lines = LinesField(
+        label=gettext_lazy("Address"),
+        required=False,
+        max_length=700,
+        widget=forms.Textarea(attrs={"rows": 4}),
+        help_text=gettext_lazy("At most 6 lines."),
+    )
+    country = forms.CharField(label=gettext_lazy("Country"), max_length=60, required=False)
+    tax_number = forms.CharField(label=gettext_lazy("Tax number"), max_length=40, required=False)
+
+    def clean_lines(self) -> list[str]:
+        """Turn the text into lines."""
+        found: str = self.cleaned_data["lines"] or ""
+        return found.split("\n")
+
+
+class AddressView(ActionView):
+    """The dialog that says whom statements are for."""
+
+    title = gettext_lazy("Billing address")
+    text = gettext_lazy("Months that are closed from now on have it. Closed ones stay as they are.")
+    verb = gettext_lazy("Save")
+    permission = "billing.set_address"
+    form_class = AddressForm
+    success_text = gettext_lazy("Saved.")
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        said = addressing.address_of(tenant_of(self))
+        return {
+            "initial": {
+                "name": said.name,
+                "lines": "\n".join(said.lines),
+                "country": said.country,
+                "tax_number": said.tax_number,
+            }
+        }
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> BillingAddress:
+        return addressing.set_address(actor=self.actor, **data)
+
+    def success_url(self, obj: Any) -> str:
+        return "statements"
 
 
 class StatementView(ConsoleView):
@@ -94,8 +149,22 @@ class StatementView(ConsoleView):
             "title": _("Statement of %(month)s") % {"month": month},
             "crumbs": [(_("Statements"), reverse("statements")), (month, "")],
             "charges_url": reverse("statement-charges", args=[month]),
+            "pdf_url": reverse("statement-pdf", args=[month]),
         }
         return self.render("billing/statement.html", context)
+
+
+class StatementPdfView(ConsoleView):
+    """The same sheet as PDF."""
+
+    permission = "billing.view"
+
+    def get(self, request: HttpRequest, month: str) -> HttpResponse:
+        paper = statements.find(tenant_of(self), month, timezone.now())
+        response = HttpResponse(pdf.drawn(paper), content_type=pdf.CONTENT_TYPE)
+        response["Content-Disposition"] = f'attachment; filename="{pdf.file_name(paper)}"'
+        response["Cache-Control"] = "private, no-store"
+        return response
 
 
 class StatementChargesView(ListView):
@@ -184,5 +253,6 @@ class StatementChargesView(ListView):
                 (_("Statements"), reverse("statements")),
                 (month, reverse("statement-detail", args=[month])),
                 (_("Charges"), ""),
-            ]
+            ],
+            "is_pruned": self.statement.is_pruned,
         }

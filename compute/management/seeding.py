@@ -19,10 +19,10 @@ from django.utils import timezone
 
 from billing import ledger, money, pricelists
 from billing.models import PriceList, TransactionKind
-from billing.pricing import Method
 from compute.actions.fencing import save_fence_device
 from compute.models import Cluster, DiskType, FenceDevice, Host, Image, Spec, StoragePool
 from compute.models.fencing import FenceAgent
+from compute.models.platform import GpuType
 from compute.states.images import ImageStatus
 from compute.tasks.images import store_base_image
 from network.actions.defaults import ensure_tenant_defaults
@@ -140,9 +140,10 @@ def seed_platform(
     segments = seed_segments(region, facts.get("external"))
     if not PriceList.objects.filter(region=region).exists():
         skus = [segment.pk for segment in segments]
-        prices = pricelists.shipped_prices({"disk_gib": ["ssd", "hdd"], "mbps": skus})
+        gpus = [found.value for found in GpuType if found]
+        prices = pricelists.shipped_prices({"disk_gib": ["ssd", "hdd"], "mbps": skus, "gpu": gpus})
         pricelists.publish(pricelists.draft(region, prices, note="Shipped prices"))
-    sell_segments(region, segments)
+    sell_missing(region, segments)
     return Platform(region, cluster, pool, [ssd, hdd])
 
 
@@ -213,8 +214,10 @@ def seed_segments(region: Region, external: Mapping[str, Any] | None) -> list[Ex
     return made
 
 
-def sell_segments(region: Region, segments: Sequence[ExternalSegment]) -> None:
-    """Let the bandwidth of segments be sold that the prices in force know nothing of."""
+def sell_missing(region: Region, segments: Sequence[ExternalSegment]) -> None:
+    """Let be sold what a region has and the prices in force know nothing of: the bandwidth of
+    ``segments`` and the GPUs of its clusters. What is there keeps its price.
+    """
     latest = (
         PriceList.objects.filter(region=region, published_at__isnull=False)
         .order_by("-version")
@@ -222,16 +225,23 @@ def sell_segments(region: Region, segments: Sequence[ExternalSegment]) -> None:
     )
     if latest is None:
         return
-    prices = {(row.sku, Method(row.method)): row.unit_price for row in latest.prices.all()}
-    shipped = pricelists.shipped_prices({"mbps": [segment.pk for segment in segments]})
+    known = set(latest.prices.values_list("sku", flat=True))
+    gpus = Cluster.objects.filter(region=region).exclude(gpu_type=GpuType.NONE)
+    shipped = pricelists.shipped_prices(
+        {
+            "mbps": [segment.pk for segment in segments],
+            "gpu": sorted(set(gpus.values_list("gpu_type", flat=True))),
+        }
+    )
     missing = {
         key: price
         for key, price in shipped.items()
-        if key not in prices and key[0].startswith("mbps:")
+        # What is charged by use would cost money that nobody has agreed to.
+        if key[0] not in {*known, *pricelists.SHIPPED_BASE, *pricelists.SHIPPED_METERED}
     }
     if missing:
-        note = "Shipped prices of external bandwidth"
-        pricelists.publish(pricelists.draft(region, {**prices, **missing}, note=note))
+        note = "Shipped prices of external bandwidth and GPUs"
+        pricelists.publish(pricelists.copy(latest, adding=missing, note=note))
 
 
 def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:

@@ -3,6 +3,7 @@
 from django.db.models import Q, QuerySet
 
 from compute.models import Cluster, DiskType, Image
+from compute.models.platform import GpuType
 from compute.states.images import ImageStatus
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
@@ -33,3 +34,14 @@ def images(tenant: Tenant, region: Region | None = None) -> QuerySet[Image]:
         status=ImageStatus.DESTROYED
     )
     return rows.filter(region=region) if region is not None else rows
+
+
+def gpu_names(tenant: Tenant, region: Region) -> dict[str, str]:
+    """The GPUs of the models that a tenant may buy, by their names in price lists."""
+    types = clusters(tenant, region).exclude(gpu_type=GpuType.NONE).order_by("gpu_type")
+    return {name: name for name in types.values_list("gpu_type", flat=True).distinct()}
+
+
+def disk_names(tenant: Tenant, region: Region) -> dict[str, str]:
+    """The disk types that a tenant may buy: their aliases by id."""
+    return dict(disk_types(tenant, region).values_list("pk", "alias"))

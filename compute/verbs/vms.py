@@ -250,7 +250,7 @@ _PUBLIC = (
     Verb(
         "change_alarm_template",
         _("Modify alarm template"),
-        LIVING,
+        SETTLED | ON,
         icon="bell-cog",
         needs_idle=False,
         right="alarms.change_vm_template",
@@ -402,7 +402,7 @@ _PUBLIC = (
     Verb(
         "unbind_external_ip",
         _("Unbind external IP"),
-        SETTLED | ON | {S.EXPIRED},
+        SETTLED | ON,
         icon="world-off",
         right="network.unbind_external_ip",
         argument=None,
@@ -444,7 +444,7 @@ _PUBLIC = (
     Verb(
         "unbind_eni",
         _("Unbind ENI"),
-        SETTLED | {S.EXPIRED},
+        SETTLED,
         icon="network-off",
         right="network.unbind_eni",
         argument=None,

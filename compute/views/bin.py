@@ -12,7 +12,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.views.dialogs import RenewView, expiry, money_at_end
+from billing import hooks
+from billing.views.dialogs import RENEW_TOGETHER, RenewView, expiry, money_at_end
 from compute.queries import common as common_queries
 from scloud.lib.errors import NotFound
 from scloud.resources import kinds
@@ -113,11 +114,13 @@ class BinList(ListView):
         return self.bin_kind.kind
 
     @property
-    def batch_actions(self) -> tuple[BinBatch, ...]:  # type: ignore[override]  # as above
-        """Restore and destroy for the chosen rows."""
+    def batch_actions(self) -> tuple[BatchAction, ...]:  # type: ignore[override]  # as above
+        """Restore, renew and destroy for the chosen rows; images are not paid for."""
         kind = self.kind
+        renew = (RENEW_TOGETHER,) if kind in hooks.kinds() else ()
         return (
             BinBatch(_("Restore"), "arrow-back-up", "bin-batch-restore", kind=kind),
+            *renew,
             BinBatch(_("Destroy"), "trash-x", "bin-batch-destroy", danger=True, kind=kind),
         )
 
@@ -133,12 +136,12 @@ class BinList(ListView):
     def get_queryset(self) -> QuerySet[Any]:
         """The tenant's binned resources of this kind in the region."""
         rows = binned(self.bin_kind, self.actor)
-        region = self.request.region
+        region = self.request.region or None
         return rows if region is None else rows.filter(region=region)
 
     def page_context(self) -> dict[str, Any]:
         """The kinds to choose from, with how many of each there are."""
-        region = self.request.region
+        region = self.request.region or None
         tabs = []
         for kind in kinds.binnable():
             rows = binned(kind, self.actor)

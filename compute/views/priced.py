@@ -1,4 +1,4 @@
-"""The form of a disk that is to be bought, which several dialogs share."""
+"""What dialogs say of prices: the form of a disk that is to be bought, and metered storage."""
 
 from __future__ import annotations
 
@@ -6,14 +6,34 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from billing import usage
 from billing.views.dialogs import all_durations
 from compute.models import DiskType
 from compute.rules.orders import DiskOrder, disk_order
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
-from scloud.web.verbs import split_tags
+from scloud.tenancy.models import Tenant
+from scloud.web import ui
+from scloud.web.verbs import Lines, split_tags
+
+
+def metered_lines(tenant: Tenant, region: Region, sku: str, size_gib: int | None = None) -> Lines:
+    """What storage costs that is charged afterwards; nothing where it is free.
+
+    ``size_gib`` is how much it will be, where that is known.
+    """
+    price = usage.price_of(tenant, region, sku)
+    if price is None:
+        return []
+    words = gettext("%(price)s per GB and hour, charged after each day") % {
+        "price": ui.price(price)
+    }
+    if size_gib is not None:
+        words = gettext("%(words)s, for %(size)s") % {"words": words, "size": ui.size_gib(size_gib)}
+    return [(gettext("Price"), words)]
 
 
 class DiskForm(forms.Form):

@@ -18,7 +18,7 @@ from scloud.web.http import ConsoleRequest
 def vms_card(request: ConsoleRequest) -> dict[str, Any]:
     """How many VMs there are in the region, by state; the way to the first one if none."""
     rows = VM.objects.exclude(status__in=vm_queries.UNLISTED)
-    if request.region is not None:
+    if request.region:
         rows = rows.filter(region=request.region)
     counts = rows.aggregate(
         total=Count("pk"),

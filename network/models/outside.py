@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -20,8 +20,20 @@ NARROWEST: Final = {4: 29, 6: 125}
 WIDEST: Final = {4: 8, 6: 32}
 
 
-def parse_range(text: str, version: int, *, field: str = "cidr") -> IpNetwork:
-    """Read ``203.0.113.0/24`` or ``2001:db8::/64``. Raises InvalidInput (``cidr_invalid``)."""
+def parse_range(
+    text: str,
+    version: int,
+    *,
+    field: str = "cidr",
+    check: Callable[[IpNetwork], None] | None = None,
+) -> IpNetwork:
+    """Read ``203.0.113.0/24`` or ``2001:db8::/64``.
+
+    ``check`` raises what else is wrong with a range. It comes before a beginning that is not the
+    start of the range is refused, so that the range suggested then can be had.
+
+    Raises InvalidInput (``cidr_invalid``, and what ``check`` raises).
+    """
     cleaned = text.strip()
     try:
         if "/" not in cleaned or "%" in cleaned:
@@ -41,6 +53,8 @@ def parse_range(text: str, version: int, *, field: str = "cidr") -> IpNetwork:
             code="cidr_invalid",
             field=field,
         )
+    if check is not None:
+        check(loose)
     if ip_address(cleaned.split("/")[0]) != loose.network_address:
         raise InvalidInput(
             _("%(text)s does not begin at the start of its range.") % {"text": cleaned},
@@ -73,6 +87,17 @@ def check_range(network: IpNetwork, *, field: str = "cidr") -> None:
             _("No machine can have an address of %(network)s.") % {"network": network},
             code="cidr_unusable",
             field=field,
+        )
+
+
+def check_destination(network: IpNetwork) -> None:
+    """Raise InvalidInput if a specified route would lead everywhere."""
+    if network.prefixlen == 0:
+        raise InvalidInput(
+            _("Choose the default route for everything."),
+            code="cidr_mask",
+            field="destinations",
+            numbers={"given": 0},
         )
 
 

@@ -272,8 +272,9 @@ class ExternalSegment(Applied):
 
     def _clean_range(self, errors: dict[str, str]) -> IPv4Network | IPv6Network | None:
         try:
-            network = outside.parse_range(self.cidr, int(self.ip_version))
-            outside.check_range(network)
+            network = outside.parse_range(
+                self.cidr, int(self.ip_version), check=outside.check_range
+            )
         except ScloudError as error:
             errors["cidr"] = f"{error.message} {error.remedy or ''}".strip()
             return None
@@ -368,12 +369,11 @@ class ExternalSegment(Applied):
         cleaned = []
         for text in given:
             try:
-                found = outside.parse_range(text, int(self.ip_version))
+                found = outside.parse_range(
+                    text, int(self.ip_version), check=outside.check_destination
+                )
             except ScloudError as error:
                 errors["destinations"] = f"{error.message} {error.remedy or ''}".strip()
-                return
-            if found.prefixlen == 0:
-                errors["destinations"] = _("Choose the default route for everything.")
                 return
             cleaned.append(str(found))
         self.destinations = list(dict.fromkeys(cleaned))

@@ -75,6 +75,11 @@ def segments_for(tenant: Tenant, region: Region | None = None) -> QuerySet[Exter
     return rows if region is None else rows.filter(region=region)
 
 
+def segment_names(tenant: Tenant, region: Region) -> dict[str, str]:
+    """Return the names of the segments that are offered to a tenant in a region, by id."""
+    return dict(segments_for(tenant, region).values_list("pk", "name"))
+
+
 def check_segment(
     tenant: Tenant, segment: ExternalSegment, region: Region, *, field: str = "segment"
 ) -> None:

@@ -65,7 +65,7 @@ def status_column(label: Text) -> Column:
 
 def region_of(request: ConsoleRequest) -> Region:
     """The region that the user works in. Raises InvalidInput while there is none."""
-    if request.region is None:
+    if not request.region:
         raise InvalidInput(
             _("There is no region yet."),
             code="region_missing",

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.quotes import Quote
 from billing.views.dialogs import (
+    RENEW_TOGETHER,
     PricedView,
     RenewView,
     all_durations,
@@ -21,6 +22,7 @@ from billing.views.dialogs import (
     method_label,
     money_at_end,
 )
+from billing.views.upcoming import upcoming
 from network.actions import enis as actions
 from network.models import Eni, ExternalSegment, NicNetwork, SecurityGroup, Subnet
 from network.queries import enis as queries
@@ -57,6 +59,7 @@ from scloud.web.verbs import (
 
 _TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
 _SHOWN = (EniStatus.FREE, EniStatus.BOUND, EniStatus.EXPIRED)
+_UPCOMING_WORDS = {"destruction": gettext_lazy("Is deleted for good, with its address")}
 
 
 def status_view(row: Eni) -> StatusView:
@@ -171,6 +174,7 @@ class EniList(VerbList):
     search_placeholder = gettext_lazy("Search by address, name, remark or ID")
     search_fields = ("id", "name", "remark", "address", "vm_id")
     default_sort = "-created"
+    more_batches = (RENEW_TOGETHER,)
     columns = COLUMNS
     filters = (
         Filter(
@@ -214,6 +218,7 @@ class EniDetail(VerbList, DetailListView):
     title = gettext_lazy("ENIs of the same VM")
     columns = COLUMNS
     search_fields = ("id", "name", "address")
+    more_batches = (RENEW_TOGETHER,)
     empty = EmptyState(
         gettext_lazy("It is not bound"),
         gettext_lazy("Bind it to a VM to use it."),
@@ -259,6 +264,7 @@ class EniDetail(VerbList, DetailListView):
             "crumbs": [(_("ENIs"), reverse("eni-list")), (row.name, "")],
             "actions": menu("eni", row, self.actor),
             "facts": facts,
+            "upcoming": upcoming(row, _UPCOMING_WORDS, bound=bool(row.vm_id)),
         }
 
 

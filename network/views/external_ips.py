@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
 from billing.views.dialogs import (
+    RENEW_TOGETHER,
     PricedView,
     RenewView,
     all_durations,
@@ -21,6 +22,7 @@ from billing.views.dialogs import (
     expiry_of_bound,
     method_label,
 )
+from billing.views.upcoming import upcoming
 from network.actions.external_addresses import free_counts
 from network.actions.external_ips import (
     create_external_ips,
@@ -59,6 +61,7 @@ _SHOWN = (
     ExternalIpStatus.EXPIRED,
     ExternalIpStatus.FAILED,
 )
+_UPCOMING_WORDS = {"destruction": gettext_lazy("The address is given back for good")}
 AT_NEXT_BOOT = gettext_lazy("Applies at the next boot of the VM.")
 
 
@@ -183,6 +186,7 @@ class ExternalIpList(VerbList):
     search_placeholder = gettext_lazy("Search by address, name, remark or ID")
     search_fields = ("id", "name", "remark", "address", "target_id")
     default_sort = "-created"
+    more_batches = (RENEW_TOGETHER,)
     columns = COLUMNS
     filters = (
         Filter(
@@ -236,7 +240,7 @@ class ExternalIpList(VerbList):
 
 
 def _segment_choices(request: Any) -> list[tuple[str, str]]:
-    if request.region is None or request.actor.tenant is None:
+    if not request.region or request.actor.tenant is None:
         return []
     rows = segments_for(request.actor.tenant, request.region)
     return [(one.pk, one.name) for one in rows]
@@ -250,6 +254,7 @@ class ExternalIpDetail(VerbList, DetailListView):
     title = gettext_lazy("External IPs of the same VM")
     columns = COLUMNS
     search_fields = ("id", "name", "address")
+    more_batches = (RENEW_TOGETHER,)
     empty = EmptyState(
         gettext_lazy("It is not bound"),
         gettext_lazy("Bind it to a VM to have the VM reached from outside."),
@@ -294,6 +299,7 @@ class ExternalIpDetail(VerbList, DetailListView):
             "crumbs": [(_("External IPs"), reverse("external-ip-list")), (row.name, "")],
             "actions": menu("external_ip", row, self.actor),
             "facts": facts,
+            "upcoming": upcoming(row, _UPCOMING_WORDS, bound=row.nic_id is not None),
         }
 
 

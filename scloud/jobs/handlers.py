@@ -15,6 +15,9 @@ from scloud.lib.errors import HostError, ScloudError
 if TYPE_CHECKING:
     from scloud.jobs.models import Job
 
+#: The code of a job that a release failed because it has no handler of the kind.
+UNKNOWN_KIND = "unknown_job_kind"
+
 
 class LeaseLostError(Exception):
     """Another worker, a cancellation or the sweep has taken the job over: stop at once."""
@@ -189,7 +192,7 @@ def handler_for(kind: str) -> Handler:
         return _handlers[kind]
     except KeyError:
         raise HostError(
-            _("No handler for job kind %(kind)s.") % {"kind": kind}, code="unknown_job_kind"
+            _("No handler for job kind %(kind)s.") % {"kind": kind}, code=UNKNOWN_KIND
         ) from None
 
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 
 from scloud.jobs import runner, workers
 from scloud.jobs.handlers import (
+    UNKNOWN_KIND,
     Context,
     LeaseLostError,
     handler_for,
@@ -165,7 +166,7 @@ def revive_unknown() -> int:
         failed = list(
             Job.objects.select_related("tenant").filter(
                 status=JobStatus.FAILED,
-                error_code="unknown_job_kind",
+                error_code=UNKNOWN_KIND,
                 kind__in=registered_kinds(),
                 finished_at__gt=timezone.now() - REVIVE_FOR,
             )[:100]

@@ -9,12 +9,22 @@ from django.db.models import Model
 from psycopg import sql
 
 
+def new_keys(model: type[Model], count: int) -> list[int]:
+    """Take ``count`` keys of ``model`` from the database, for rows that others refer to."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+            [connection.ops.quote_name(model._meta.db_table), count],
+        )
+        return sorted(key for (key,) in cursor.fetchall())
+
+
 def copy_rows(model: type[Model], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Insert ``rows`` into the table of ``model``, one statement for all.
 
     ``columns`` are names of columns. The others get the defaults of the database, not those of the
-    model; keys are made by the database. Constraints and triggers hold as ever. Must run inside a
-    transaction that is rolled back where it fails.
+    model; keys that are not given are made by the database. Constraints and triggers hold as ever.
+    Must run inside a transaction that is rolled back where it fails.
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
         sql.Identifier(model._meta.db_table), sql.SQL(", ").join(map(sql.Identifier, columns))

@@ -116,7 +116,7 @@ class QuotaExceeded(Conflict):
 
 
 class NoCapacity(Conflict):
-    """No host can take it."""
+    """No host or pool has room for it."""
 
     default_code = "no_capacity"
 

@@ -12,4 +12,9 @@ def new_id(prefix: str) -> str:
     36**9 is about 1e14: with a million ids the chance that a new one collides is 1e-8, and the
     primary key refuses it then.
     """
-    return f"{prefix}-" + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+    number = secrets.randbelow(len(ALPHABET) ** LENGTH)
+    letters = []
+    for _ in range(LENGTH):
+        number, digit = divmod(number, len(ALPHABET))
+        letters.append(ALPHABET[digit])
+    return f"{prefix}-" + "".join(letters)

@@ -17,6 +17,15 @@ def unix_lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def one_line(text: str) -> str:
+    r"""Return the text without what could end a line of a header.
+
+    >>> one_line("a\x00b\r\nc")
+    'a b c'
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def composed(text: str) -> str:
     """Return the text with letters and marks joined where one character exists for both (NFC).
 

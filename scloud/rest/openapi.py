@@ -34,6 +34,8 @@ NAMES: Final[Mapping[str, str]] = {
     "GET security-groups/rules.csv": "export_security_group_rules",
     "POST api-keys/set-networks": "set_api_key_networks",
     "GET orders/charges": "explain_charge",
+    "GET address": "get_billing_address",
+    "PUT address": "set_billing_address",
     "POST account/set-auto-renew": "set_account_auto_renew",
     "POST account/set-low-balance": "set_account_low_balance",
     "POST subscriptions/renewal-quotes": "quote_renewals",

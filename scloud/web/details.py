@@ -14,7 +14,8 @@ class DetailListView(ListView):
     """The page of one resource.
 
     ``page_context`` returns ``object``, ``status``, ``crumbs``, ``facts``, ``actions`` and
-    perhaps ``primary``. ``status_hint`` says what follows from a failure that the status tells.
+    perhaps ``primary`` and ``upcoming``, moments that are still to come. ``status_hint`` says what
+    follows from a failure that the status tells.
     """
 
     page_template = "web/detail/page.html"

@@ -84,10 +84,12 @@ class Column:
 
     def export_value(self, obj: Any) -> Any:
         """Return the plain value for the workbook."""
-        if self.export is None:
-            return self.of(obj)
+        return self._exported(obj)
+
+    @cached_property
+    def _exported(self) -> Callable[[Any], Any]:
         assert self.export is not False
-        return _as_getter(self.export)(obj)
+        return self._getter if self.export is None else _as_getter(self.export)
 
     @property
     def css_class(self) -> str:
@@ -290,6 +292,10 @@ class ListView(ConsoleView):
     def get_queryset(self) -> QuerySet[Any]:
         """Return the rows of the open scope, with everything that the columns read prefetched."""
         raise NotImplementedError
+
+    def get_page_actions(self) -> Sequence[PageAction]:
+        """Return the buttons of the page's head that are offered on this installation."""
+        return self.page_actions
 
     def row_name(self, obj: Any) -> str:
         """Return what the buttons of the row call it; must not query."""
@@ -537,7 +543,7 @@ class ListView(ConsoleView):
             "sort_parameter": state.sort if state.sort != self.default_sort else "",
             "size_parameter": state.size if "size" in self.request.GET else "",
             "page_actions": [
-                a for a in self.page_actions if not a.permission or actor.allows(a.permission)
+                a for a in self.get_page_actions() if not a.permission or actor.allows(a.permission)
             ],
             "column_count": len(columns) + 2,
             # Of hidden columns too: one that is chosen later comes without a new page.

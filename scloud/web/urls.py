@@ -2,11 +2,24 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from scloud.web import activity, auth, pages, profile, search, users
+from scloud.web import (
+    activity,
+    auth,
+    invitations,
+    joining,
+    pages,
+    profile,
+    recovering,
+    search,
+    users,
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.HomeView.as_view(), name="home"),
     path("login/", auth.LoginView.as_view(), name="login"),
+    path("join/", joining.JoinView.as_view(), name="join"),
+    path("password/forgot/", recovering.ForgotView.as_view(), name="password-forgot"),
+    path("password/reset/", recovering.ResetView.as_view(), name="password-reset"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("region/", auth.SetRegionView.as_view(), name="set-region"),
     path("appearance/", profile.AppearanceView.as_view(), name="set-appearance"),
@@ -17,6 +30,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("operations/", activity.OperationsView.as_view(), name="operations"),
     path("operations/<int:pk>/", activity.OperationDetailView.as_view(), name="operation-detail"),
     path("profile/", profile.ProfileView.as_view(), name="profile"),
+    path("profile/address/", profile.AddressView.as_view(), name="change-email"),
+    path("profile/address/verify/", profile.VerifyAddressView.as_view(), name="email-verify"),
     path("profile/password/", profile.PasswordView.as_view(), name="change-password"),
     path(
         "profile/sessions/<str:handle>/end/",
@@ -34,6 +49,18 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "api-keys/<str:key_id>/revoke/", profile.ApiKeyRevokeView.as_view(), name="api-key-revoke"
     ),
     path("users/", users.UsersView.as_view(), name="users"),
+    path("users/invite/", invitations.InviteView.as_view(), name="user-invite"),
+    path("users/invitations/", invitations.InvitationsView.as_view(), name="invitations"),
+    path(
+        "users/invitations/<str:invitation_id>/send/",
+        invitations.SendAgainView.as_view(),
+        name="invitation-send",
+    ),
+    path(
+        "users/invitations/<str:invitation_id>/withdraw/",
+        invitations.WithdrawView.as_view(),
+        name="invitation-withdraw",
+    ),
     path("users/<int:user_id>/role/", users.ChangeRoleView.as_view(), name="user-change-role"),
     path(
         "users/<int:user_id>/deactivate/",

@@ -415,13 +415,20 @@ def batch_actions(kind: str) -> Sequence[BatchAction]:
 
 
 class VerbList(ListView):
-    """A list whose menus and batches are those of the catalogue."""
+    """A list whose menus and batches are those of the catalogue.
+
+    ``more_batches`` are dialogs for chosen rows that are no verb of the kind.
+    """
 
     has_row_menu = True
+    more_batches: ClassVar[Sequence[BatchAction]] = ()
 
     @property
     def batch_actions(self) -> Sequence[BatchAction]:  # type: ignore[override]  # read per request
-        return batch_actions(self.kind)
+        known = list(batch_actions(self.kind))
+        # What deletes stays last.
+        deletes = known[-1:] if known and known[-1].danger else []
+        return [*known[: len(known) - len(deletes)], *self.more_batches, *deletes]
 
     def row_actions(self, obj: Any) -> list[RowAction]:
         """Everything that can be done with a row."""

@@ -14,13 +14,14 @@ from django.core import mail
 
 from alarms.actions import notices as actions
 from alarms.models import Contact, Delivery, Notice, NotificationGroup, Webhook
-from alarms.rules.messages import Item, message, one_line, post
+from alarms.rules.messages import Item, message, post
 from alarms.rules.quiet import quiet_until
 from alarms.states.notices import RETRIES_S
 from alarms.sweeps import notifying
 from alarms.tasks import notify
 from scloud.jobs.models import Job, JobStatus
 from scloud.lib.errors import InvalidInput
+from scloud.lib.text import one_line
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.alarms.receiver import Receiver, receiver, run_jobs, tell

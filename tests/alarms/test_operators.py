@@ -259,6 +259,21 @@ def test_the_books_tell_tenants_and_operators(
             data=raising,
         )
     )
+    of_payment = {"payment": "pay-123456789", "amount": "7.00", "currency": "CNY"}
+    for kind, model in (
+        ("payment_differs", "payment"),
+        ("payment_refund_failed", "payment"),
+        ("payment_refund_waits", "paymentrefund"),
+    ):
+        hooks.tell(
+            hooks.Notice(
+                f"billing.{kind}",
+                START,
+                resource_kind=model,
+                resource_id="pay-123456789",
+                data=of_payment,
+            )
+        )
     tell()
     tell()
     by_reader = {letter.to[0]: letter for letter in mail.outbox}
@@ -270,14 +285,17 @@ def test_the_books_tell_tenants_and_operators(
     )
     assert "http://localhost:8000/vms/vm-123456789/" in own.body
     theirs = by_reader["on-call <on-call@example.org>"]
-    assert theirs.subject == "3 notices"
+    assert theirs.subject == "6 notices"
+    assert "the provider says 7.00 CNY, which differs from the books." in theirs.body
+    assert "did not pay back 7.00 CNY. They are in the account again." in theirs.body
+    assert "A refund of 7.00 CNY to a payment waits for a second administrator." in theirs.body
     assert "Acme: raising the quota VMs to 900 waits for a second administrator." in theirs.body
     assert "/admin/billing/quotarequest/quota-1/change/" in theirs.body
     assert "computed again: 2 of 900." in theirs.body
     assert "A top-up of 5000.00 CNY waits for a second administrator." in theirs.body
     assert "/admin/billing/topup/9/change/" in theirs.body
     with scopes_disabled():
-        assert Notice.objects.filter(state="sent").count() == 4
+        assert Notice.objects.filter(state="sent").count() == 7
 
 
 LOW = {
@@ -305,6 +323,13 @@ SPENT = {
     "forecast": "700.00",
     "currency": "CNY",
     "stops_purchases": True,
+}
+CLOSED = {
+    "month": "2026-02",
+    "number": "2026-02-0001",
+    "charged": "12.30",
+    "closing": "87.70",
+    "currency": "CNY",
 }
 
 
@@ -338,6 +363,12 @@ SPENT = {
             ("[Warning] Notice: The quota VMs in box is 80 until 2026-03-04 12:00 UTC, then 50. "
             "60 are used; what exists stays."),
             "/quotas/",
+        ),
+        (
+            "billing.statement", "statement", CLOSED,
+            ("[Info] Notice: The statement of 2026-02 is ready: 12.30 CNY were charged, the "
+            "balance at its end was 87.70 CNY."),
+            "/billing/statements/2026-02/",
         ),
     ],
 )  # fmt: skip

@@ -28,7 +28,7 @@ from tests.api.client import Program, program_of
 from tests.billing.helpers import balances, fund
 from tests.compute.factories import Platform
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.unmeasured]
 
 BUYERS = 50
 PRICE_MINOR = 15

@@ -53,6 +53,7 @@ def hexed(secret: str) -> str:
     return secret.encode().hex()
 
 
+@pytest.mark.unmeasured
 def test_a_password_is_nowhere_but_in_its_guest(
     box: Box, program: Program, order: OrderOf, tenant: Tenant, console: Client, records: Any
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from billing import pricelists, services
-from billing.models import Order, PriceList
+from billing.models import LedgerTransaction, Order, PriceList
 from billing.pricing import Method
 from billing.services import QuoteItem, ResourceRef
 from scloud.resources.models import Region
@@ -34,6 +34,21 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
 
     def set_clock(now: datetime) -> None:
         monkeypatch.setattr(timezone, "now", lambda: now)
+
+    return set_clock
+
+
+@pytest.fixture
+def clock(
+    at: Callable[[datetime], None], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[datetime], None]:
+    """A function that sets the clock, that of the ledger too."""
+    field = LedgerTransaction._meta.get_field("created_at")
+
+    def set_clock(now: datetime) -> None:
+        at(now)
+        # Its default has been taken when the model was made.
+        monkeypatch.setattr(field, "_get_default", lambda: now)
 
     return set_clock
 

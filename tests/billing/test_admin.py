@@ -4,11 +4,12 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import pricelists, quotas
+from billing import catalog, pricelists, quotas
 from billing.actions import request_quota
 from billing.models import (
     Account,
@@ -19,8 +20,9 @@ from billing.models import (
     QuotaRequest,
     Subscription,
 )
-from billing.pricing import Method
+from billing.pricing import Method, Tier
 from scloud.audit.models import Operation
+from scloud.lib.errors import Conflict
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
@@ -125,6 +127,7 @@ def prices_form(price_list: PriceList, **changes: str) -> dict[str, str]:
             f"prices-{number}-price_list": price_list.pk,
             f"prices-{number}-sku": row.sku,
             f"prices-{number}-method": row.method,
+            f"prices-{number}-above": str(row.above),
             f"prices-{number}-unit_price": str(row.unit_price),
         }
     return sent | changes
@@ -143,6 +146,36 @@ def test_a_draft_is_edited_published_and_then_frozen(root: Client, region: Regio
     assert root.post(url, sent).status_code == 403
     delete = reverse("admin:billing_pricelist_delete", args=[draft.pk])
     assert root.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_a_price_with_tiers_needs_its_first_one(root: Client, region: Region) -> None:
+    vcpu, mbps = ("vcpu", Method.HOUR), ("mbps:net", Method.HOUR)
+    tiers = {
+        vcpu: [Tier(Decimal(8), Decimal("0.05"))],
+        mbps: [Tier(Decimal(5), Decimal("0.04"))],
+    }
+    draft = pricelists.draft(region, {vcpu: Decimal("0.06")}, tiers=tiers)
+    url = reverse("admin:billing_pricelist_change", args=[draft.pk])
+    refused = root.post(url, {**prices_form(draft), "_publish": "1"})
+    assert "Add the first tier" in refused.content.decode()
+    with pytest.raises(Conflict) as caught:
+        pricelists.publish(draft)
+    assert caught.value.code == "price_tier_missing"
+    assert caught.value.numbers == {"sku": "mbps:net", "method": "hour"}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        PriceList.objects.filter(pk=draft.pk).update(published_at=timezone.now())
+    first = {"prices-0-above": "0", "prices-0-unit_price": "0"}
+    # Two rows for one tier.
+    twice = root.post(url, prices_form(draft, **first, **{"prices-2-above": "0"}))
+    assert "duplicate" in twice.content.decode()
+    assert root.post(url, {**prices_form(draft, **first), "_publish": "1"}).status_code == 302
+    draft.refresh_from_db()
+    assert draft.published_at is not None
+    copied = catalog.book_of(pricelists.copy(draft))
+    assert (copied.prices, copied.tiers) == (
+        {vcpu: Decimal("0.06"), mbps: Decimal(0)},
+        {vcpu: tiers[vcpu]},
+    )
 
 
 def test_a_malformed_sku_is_refused_beside_its_field(root: Client, region: Region) -> None:

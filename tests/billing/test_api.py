@@ -62,6 +62,7 @@ def test_the_account_is_shown_in_currency_units(
         "low_balance_below": None,
         "warns_below": "100.00",
         "low_since": None,
+        "usage_owed": "0.00",
     }
 
 

@@ -298,7 +298,7 @@ def test_one_that_breaks_a_batch_keeps_no_other_and_no_later_batch_from_its_turn
 def test_a_tenant_with_much_does_not_keep_one_with_little_waiting(
     regions: list[Region], tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "BATCH", 6)
+    monkeypatch.setattr(sweep, "TOGETHER", 6)
     monkeypatch.setattr(sweep, "SHARE", 3)
     small = Tenant.objects.create(pk="tenant-small", name="Small")
     for one, count in ((tenant, 20), (small, 1)):

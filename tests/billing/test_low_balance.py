@@ -156,6 +156,7 @@ def test_a_low_balance_is_told_once_and_again_after_it_was_not(
         "below": "100.00",
         "currency": "CNY",
         "lasts_until": "2026-02-28T12:00:00+00:00",
+        "owed": "0.00",
     }
     assert Event.objects.filter(kind="billing.low_balance", resource_id=tenant.pk).count() == 1
     assert outlook(tenant).is_low

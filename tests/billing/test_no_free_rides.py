@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 
 from billing import money, pricelists, services
 from billing.models import HeldHour, PriceList, Subscription
-from billing.pricing import Item, Method, PriceBook, period_end, price_line, refund_less_used
+from billing.pricing import (
+    Item,
+    Method,
+    PriceBook,
+    Tier,
+    period_end,
+    price_line,
+    refund_less_used,
+)
 from billing.replay import replay
 from billing.services import QuoteItem, ResourceRef
 from scloud.resources.models import Region
@@ -29,8 +37,29 @@ from tests.budget import WHOLE
 
 pytestmark = pytest.mark.usefixtures("scoped")
 
-HOUR, MONTH, YEAR = Decimal("0.06"), Decimal(26), Decimal(260)
-BOOK = {("vcpu", Method.HOUR): HOUR, ("vcpu", Method.MONTH): MONTH, ("vcpu", Method.YEAR): YEAR}
+FLAT, TIERED = "vcpu", "mbps:net"
+EDGES = (0, 2, 10)
+# By tier: the price that all units of the flat one have; free, dear and cheap ones.
+FIGURES = {
+    FLAT: {Method.HOUR: ("0.06",) * 3, Method.MONTH: ("26",) * 3, Method.YEAR: ("260",) * 3},
+    TIERED: {
+        Method.HOUR: ("0", "0.09", "0.04"),
+        Method.MONTH: ("0", "26", "20"),
+        Method.YEAR: ("0", "260", "190"),
+    },
+}
+BOOK = {
+    (sku, method): Decimal(figures[0])
+    for sku, methods in FIGURES.items()
+    for method, figures in methods.items()
+}
+TIERS = {
+    (TIERED, method): [
+        Tier(Decimal(edge), Decimal(figure))
+        for edge, figure in list(zip(EDGES, figures, strict=True))[1:]
+    ]
+    for method, figures in FIGURES[TIERED].items()
+}
 BEGIN = datetime(2026, 3, 1, 0, 0, tzinfo=money.zone()).astimezone(UTC)
 CASH = 10**9
 SIZES = (1, 2, 4, 8, 64)
@@ -41,6 +70,7 @@ lives = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 sizes = st.sampled_from(SIZES)
+skus = st.sampled_from((FLAT, TIERED))
 Step = tuple[int, int]
 # Minutes that pass, then the size that is wanted; 0 renews an hour by hand.
 steps = st.lists(
@@ -51,7 +81,7 @@ steps = st.lists(
 
 @pytest.fixture
 def listed(region: Region) -> PriceList:
-    found = pricelists.draft(region, BOOK)
+    found = pricelists.draft(region, BOOK, tiers=TIERS)
     since = datetime(2020, 1, 1, tzinfo=UTC)
     PriceList.objects.filter(pk=found.pk).update(effective_from=since, published_at=since)
     return found
@@ -65,11 +95,12 @@ class Life:
     tenant: Tenant
     region: Region
     clock: Callable[[datetime], None]
+    sku: str
     now: datetime = BEGIN
     held: list[tuple[datetime, int]] = field(default_factory=list)
 
     def items(self, size: int) -> list[QuoteItem]:
-        return [QuoteItem("vcpu", size, f"{size} vCPU")]
+        return [QuoteItem(self.sku, size, f"{size} units")]
 
     @property
     def paid(self) -> int:
@@ -155,25 +186,40 @@ def minor(amount: Decimal) -> int:
     return int(amount * 100)
 
 
+def unit_price(sku: str, method: Method, unit: int) -> Decimal:
+    """The price of one unit of a resource, the first being 1."""
+    tier = max(number for number, edge in enumerate(EDGES) if unit > edge)
+    return Decimal(FIGURES[sku][method][tier])
+
+
+def hourly(sku: str, sizes_held: list[int]) -> Decimal:
+    """What hours at these sizes cost."""
+    return sum(
+        (unit_price(sku, Method.HOUR, unit) for size in sizes_held for unit in range(1, size + 1)),
+        Decimal(0),
+    )
+
+
 @pytest.mark.usefixtures("listed")
-@given(sizes, steps, st.sampled_from((1, 30, 59, 61)))
-@example(1, [(1, 64), (57, 1)], 61)
-@example(1, [(1, 64)], 30)
-@example(64, [(30, 1)], 61)
-@example(1, [(1, 64), (60, 128), (30, 2), (60, 1)], 30)
-@example(1, [(60, 64), (1, 1), (59, 64), (60, 1)], 1)
+@given(skus, sizes, steps, st.sampled_from((1, 30, 59, 61)))
+@example(FLAT, 1, [(1, 64), (57, 1)], 61)
+@example(TIERED, 1, [(1, 64)], 30)
+@example(TIERED, 64, [(30, 1)], 61)
+@example(TIERED, 1, [(1, 64), (60, 128), (30, 2), (60, 1)], 30)
+@example(FLAT, 1, [(60, 64), (1, 1), (59, 64), (60, 1)], 1)
 @lives
 def test_hour_by_hour_the_largest_size_of_each_hour_is_paid_exactly(
     at: Callable[[datetime], None],
     actor: Actor,
     tenant: Tenant,
     region: Region,
+    sku: str,
     size: int,
     verbs: list[Step],
     last: int,
 ) -> None:
     with transaction.atomic():
-        life = Life(actor, tenant, region, at)
+        life = Life(actor, tenant, region, at, sku)
         life.buy(Method.HOUR, 1, size)
         for minutes, wanted in verbs:
             life.wait(minutes)
@@ -181,27 +227,28 @@ def test_hour_by_hour_the_largest_size_of_each_hour_is_paid_exactly(
                 life.change(wanted)
         life.wait(last)
         life.end()
-        assert life.paid == minor(sum(life.largest_by_hour()) * HOUR)
+        assert life.paid == minor(hourly(sku, life.largest_by_hour()))
         transaction.set_rollback(True)
 
 
 @pytest.mark.usefixtures("listed")
-@given(sizes, st.sampled_from((1, 2, 5, 24)), steps, st.sampled_from((1, 30, 59, 61)))
-@example(1, 24, [(1, 64), (31, 1)], 30)
-@example(1, 1, [(1, 64), (1, 1), (1, 0), (1, 64), (1, 1), (1, 0)], 61)
+@given(skus, sizes, st.sampled_from((1, 2, 5, 24)), steps, st.sampled_from((1, 30, 59, 61)))
+@example(TIERED, 1, 24, [(1, 64), (31, 1)], 30)
+@example(FLAT, 1, 1, [(1, 64), (1, 1), (1, 0), (1, 64), (1, 1), (1, 0)], 61)
 @lives
 def test_hours_paid_ahead_never_make_an_hour_cheaper(
     at: Callable[[datetime], None],
     actor: Actor,
     tenant: Tenant,
     region: Region,
+    sku: str,
     size: int,
     periods: int,
     verbs: list[Step],
     last: int,
 ) -> None:
     with transaction.atomic():
-        life = Life(actor, tenant, region, at)
+        life = Life(actor, tenant, region, at, sku)
         life.buy(Method.HOUR, periods, size)
         for minutes, wanted in verbs:
             life.wait(minutes)
@@ -211,15 +258,18 @@ def test_hours_paid_ahead_never_make_an_hour_cheaper(
                 life.renew()
         life.wait(last)
         life.end()
-        assert life.paid >= minor(sum(life.largest_by_hour()) * HOUR)
+        assert life.paid >= minor(hourly(sku, life.largest_by_hour()))
         transaction.set_rollback(True)
 
 
-def cheapest(begin: datetime, end: datetime) -> Decimal:
-    """At most what the cheapest purchase of one unit for that time costs, by hour or month."""
+def cheapest(sku: str, unit: int, begin: datetime, end: datetime) -> Decimal:
+    """At most what the cheapest purchase of a unit for that time costs, by hour or month."""
     span = end - begin
     hours = -(-span // timedelta(hours=1))
-    return min(hours * HOUR, MONTH * max(1, span.days // 31))
+    return min(
+        hours * unit_price(sku, Method.HOUR, unit),
+        unit_price(sku, Method.MONTH, unit) * max(1, span.days // 31),
+    )
 
 
 def part(span: timedelta, *, of: timedelta) -> Decimal:
@@ -227,14 +277,15 @@ def part(span: timedelta, *, of: timedelta) -> Decimal:
 
 
 @pytest.mark.usefixtures("listed")
-@pytest.mark.parametrize(("method", "price"), [(Method.MONTH, MONTH), (Method.YEAR, YEAR)])
+@pytest.mark.parametrize("method", [Method.MONTH, Method.YEAR])
 @given(
+    skus,
     sizes,
     st.lists(st.tuples(st.integers(1, 20_000), sizes), max_size=5),
     st.integers(1, 20_000),
 )
-@example(64, [(5, 1)], 1435)
-@example(1, [(40_000, 64)], 60)
+@example(FLAT, 64, [(5, 1)], 1435)
+@example(TIERED, 1, [(40_000, 64)], 60)
 @lives
 def test_a_month_or_year_given_up_costs_what_was_held_by_the_hour_or_month(
     at: Callable[[datetime], None],
@@ -242,14 +293,14 @@ def test_a_month_or_year_given_up_costs_what_was_held_by_the_hour_or_month(
     tenant: Tenant,
     region: Region,
     method: Method,
-    price: Decimal,
+    sku: str,
     size: int,
     verbs: list[Step],
     last: int,
 ) -> None:
     """Or by its own price, for as long as it was bought, where that is less."""
     with transaction.atomic():
-        life = Life(actor, tenant, region, at)
+        life = Life(actor, tenant, region, at, sku)
         life.buy(method, 1, size)
         until = Subscription.objects.get().paid_until
         for minutes, wanted in [*verbs, (last, 0)]:
@@ -261,8 +312,11 @@ def test_a_month_or_year_given_up_costs_what_was_held_by_the_hour_or_month(
         gross = life.paid
         life.end()
         owed = sum(
-            min(cheapest(since, life.now), price * part((until - since), of=until - BEGIN))
-            for since in life.layers()
+            min(
+                cheapest(sku, unit, since, life.now),
+                unit_price(sku, method, unit) * part((until - since), of=until - BEGIN),
+            )
+            for unit, since in enumerate(life.layers(), 1)
         ) + Decimal(0)
         # Each charge is rounded once, and each line of its used time.
         assert minor(owed) - 2 * len(life.held) <= life.paid <= gross
@@ -270,6 +324,7 @@ def test_a_month_or_year_given_up_costs_what_was_held_by_the_hour_or_month(
 
 
 @given(
+    skus,
     st.sampled_from((Method.MONTH, Method.YEAR)),
     st.integers(1, 5),
     st.integers(1, 64),
@@ -278,10 +333,16 @@ def test_a_month_or_year_given_up_costs_what_was_held_by_the_hour_or_month(
     st.floats(0, 1),
 )
 def test_giving_up_later_never_costs_less_and_never_more_than_was_paid(
-    method: Method, periods: int, quantity: int, discount: Decimal, one: float, other: float
+    sku: str,
+    method: Method,
+    periods: int,
+    quantity: int,
+    discount: Decimal,
+    one: float,
+    other: float,
 ) -> None:
-    book = PriceBook("1", BOOK)
-    item = Item("vcpu", Decimal(quantity))
+    book = PriceBook("1", BOOK, tiers=TIERS)
+    item = Item(sku, Decimal(quantity))
     line = price_line(book, item, method, Decimal(periods), discount)
     end = period_end(BEGIN, method, periods, zone=money.zone())
     costs = []

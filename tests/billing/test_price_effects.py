@@ -143,7 +143,7 @@ def test_the_page_shows_it_with_the_same_queries_for_any_number_of_tenants(
         "disk_gib:ssd",
     ):
         assert part in text, part
-    monkeypatch.setattr("billing.admin.PriceListAdmin.tenants_per_page", 3)
+    monkeypatch.setattr("billing.admin.prices.PriceListAdmin.tenants_per_page", 3)
     with scopes_disabled():
         for number in range(4):
             copies(Tenant.objects.create(name=f"More {number}"), 2)
@@ -172,6 +172,7 @@ def test_the_button_saves_the_draft_and_publishes_nothing(client: Client, region
         "prices-0-price_list": draft.pk,
         "prices-0-sku": "vcpu",
         "prices-0-method": "hour",
+        "prices-0-above": "0",
         "prices-0-unit_price": "0.09",
         "_preview": "1",
     }

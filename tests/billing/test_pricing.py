@@ -19,7 +19,9 @@ from billing.pricing import (
     Line,
     Method,
     PaidLine,
+    Part,
     PriceBook,
+    Tier,
     UsedUp,
     anchor_day_of,
     begun_hour,
@@ -30,6 +32,7 @@ from billing.pricing import (
     from_minor,
     held_beyond,
     line_amount,
+    parts_of,
     per_period,
     period_end,
     periods_between,
@@ -261,6 +264,30 @@ def test_the_time_of_day_survives_a_change_to_summer_time() -> None:
     assert period_end(start, Method.MONTH, 1, zone=berlin).astimezone(berlin).hour == 9
 
 
+@pytest.mark.parametrize("month", [3, 10])
+@pytest.mark.parametrize("method", [Method.MONTH, Method.YEAR])
+def test_whole_periods_that_begin_or_end_in_an_hour_that_is_skipped_or_repeated(
+    month: int, method: Method
+) -> None:
+    """Counted back as they were counted on; the hour around them is none of them."""
+    berlin = ZoneInfo("Europe/Berlin")
+    change = datetime(2026, month, 29 if month == 3 else 25, 1, tzinfo=UTC)
+    for periods in (1, 2, 5):
+        for minutes in range(-150, 151, 30):
+            for start in (
+                change + timedelta(minutes=minutes),
+                period_end(change, method, -periods, zone=berlin) + timedelta(minutes=minutes),
+            ):
+                anchor = anchor_day_of(start, berlin)
+                end = period_end(start, method, periods, anchor_day=anchor, zone=berlin)
+                found = periods_between(start, end, method, anchor_day=anchor, zone=berlin)
+                assert found == periods, (start, end)
+                later = periods_between(
+                    start + timedelta(days=2), end, method, anchor_day=anchor, zone=berlin
+                )
+                assert periods - Decimal("0.08") < later < periods
+
+
 def test_a_naive_start_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="aware"):
         period_end(day("2026-01-01").replace(tzinfo=None), Method.HOUR, 1)
@@ -346,6 +373,9 @@ def test_renewals_before_a_horizon_are_counted(
 
 
 # --- upgrades
+
+
+HALF = Decimal("0.005")
 
 
 def month_of(sku: str, quantity: int) -> PaidLine:
@@ -435,6 +465,118 @@ def test_going_up_and_back_down_never_earns_money(old: int, new: int, part: floa
     ]
     down = upgrade_lines(BOOK, after, [Item("vcpu", Decimal(old))], Method.MONTH, at=at)
     assert sum(e.line.amount for e in up) + sum(e.line.amount for e in down) == 0
+
+
+# --- tiers
+
+
+TIERED = PriceBook(
+    "8",
+    {("mbps", Method.MONTH): Decimal(0), ("mbps", Method.HOUR): Decimal("0.01")},
+    tiers={("mbps", Method.MONTH): [Tier(Decimal(5), Decimal(18)), Tier(Decimal(20), Decimal(12))]},
+)
+
+
+def for_a_month(quantity: str, above: str = "0", book: PriceBook = TIERED) -> Line:
+    item = Item("mbps", Decimal(quantity), Decimal(above))
+    return price_line(book, item, Method.MONTH, Decimal(1))
+
+
+def test_each_unit_has_the_price_of_its_tier() -> None:
+    assert parts_of(TIERED, Item("mbps", Decimal(30)), Method.MONTH) == (
+        Part(Decimal(0), Decimal(5), Decimal(0)),
+        Part(Decimal(5), Decimal(15), Decimal(18)),
+        Part(Decimal(20), Decimal(10), Decimal(12)),
+    )
+    whole = for_a_month("30")
+    assert (whole.amount, whole.unit_price) == (Decimal("390.00"), Decimal(13))
+    assert whole.parts == parts_of(TIERED, Item("mbps", Decimal(30)), Method.MONTH)
+    # The average does not come out even; the amount does.
+    odd = for_a_month("7", above="18")
+    assert (odd.amount, odd.unit_price) == (Decimal("96.00"), Decimal("13.714286"))
+    back = for_a_month("-7", above="25")
+    assert (back.amount, back.unit_price, back.parts) == (-odd.amount, odd.unit_price, odd.parts)
+    # Exactly the edges, fractions of units, and what costs nothing.
+    assert for_a_month("15", above="5").parts == (Part(Decimal(5), Decimal(15), Decimal(18)),)
+    assert for_a_month("0.5", above="4.75").amount == Decimal("4.50")
+    assert str(for_a_month("-5", above="5").amount) == "0.00"
+    assert for_a_month("0", above="20") == Line(
+        "mbps", Decimal(0), Decimal(0), Decimal(1), Decimal(0), Decimal(0), Decimal(20)
+    )
+    hour = price_line(TIERED, Item("mbps", Decimal(30)), Method.HOUR, Decimal(1))
+    assert (hour.amount, hour.parts) == (Decimal("0.30"), ())
+
+
+@st.composite
+def books(draw: st.DrawFn) -> PriceBook:
+    """Prices per month of any tiers, dearer or cheaper above."""
+    edges = sorted(draw(st.sets(st.integers(1, 60), max_size=4)))
+    first, *others = (draw(st.decimals(0, 99, places=2)) for _ in range(len(edges) + 1))
+    tiers = [Tier(Decimal(edge), price) for edge, price in zip(edges, others, strict=True)]
+    key = ("mbps", Method.MONTH)
+    return PriceBook("9", {key: first}, tiers={key: tiers} if tiers else {})
+
+
+@given(books(), st.lists(st.integers(0, 70), min_size=1, max_size=8))
+def test_a_price_with_tiers_is_the_sum_of_its_units_whichever_way_they_are_bought(
+    book: PriceBook, sizes: list[int]
+) -> None:
+    units = [for_a_month("1", above=str(unit), book=book).amount for unit in range(70)]
+    sums = [for_a_month(str(size), book=book).amount for size in range(71)]
+    assert sums == [sum(units[:size]) for size in range(71)]
+    assert sums == sorted(sums)
+    # Bought bit by bit and given back again, it costs what the last size costs.
+    begin, end = day("2026-04-01"), day("2026-05-01")
+    paid, spent = [PaidLine("mbps", Decimal(1), begin, end)], sums[1]
+    for size in sizes:
+        wanted = [Item("mbps", Decimal(size))]
+        for found in upgrade_lines(book, paid, wanted, Method.MONTH, at=begin):
+            spent += found.line.amount
+            paid.append(PaidLine("mbps", found.line.quantity, found.begin, found.end))
+        assert spent == sums[size]
+
+
+@given(books(), st.integers(0, 60), st.integers(1, 60), st.integers(0, 70))
+def test_what_is_held_and_the_next_hour_cost_what_the_larger_size_costs(
+    book: PriceBook, above: int, more: int, following: int
+) -> None:
+    entry = Held("mbps", Decimal(above), Decimal(above + more))
+    due, rest = due_with_next(entry, [Item("mbps", Decimal(following))])
+
+    def cost(of: Held | None) -> Decimal:
+        return (
+            Decimal(0) if of is None else for_a_month(str(of.quantity), str(of.above), book).amount
+        )
+
+    assert cost(due) + cost(rest) == cost(entry)
+    largest = max(following, above + more)
+    if due is not None and following >= above:
+        assert cost(due) + for_a_month(str(following), book=book).amount == (
+            for_a_month(str(largest), book=book).amount
+        )
+
+
+def test_time_used_is_priced_by_the_tiers_in_which_a_line_lies() -> None:
+    book = PriceBook(
+        "8", TIERED.prices, tiers={**TIERED.tiers, ("mbps", Method.HOUR): [Tier(Decimal(20), HALF)]}
+    )
+    # Made larger by 10, of which 5 lie above 20: 5 x 18 + 5 x 12.
+    line = for_a_month("10", above="15", book=book)
+    found = refund_less_used(
+        book,
+        [line],
+        Method.MONTH,
+        amount=line.amount,
+        periods_paid=Decimal(1),
+        begin=day("2026-04-01"),
+        end=day("2026-05-01"),
+        at=day("2026-04-02"),
+    )
+    # 24 hours of 5 x 0.01 + 5 x 0.005.
+    assert (line.amount, found.amount) == (Decimal("150.00"), Decimal("148.20"))
+    assert [(used.above, used.unit_price) for used in found.used] == [
+        (Decimal(15), Decimal("0.0075"))
+    ]
 
 
 # --- hours held at a larger size

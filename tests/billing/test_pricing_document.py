@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 
-from billing import money, pricelists, services
+from billing import hooks, metering, money, pricelists, services, usage
+from billing.hooks import Held, Meter
 from billing.models import PriceList, Subscription
-from billing.pricing import Method, round_money
+from billing.pricing import Method, Tier, round_money
 from billing.replay import replay
 from billing.services import QuoteItem, ResourceRef
 from scloud.resources.models import Region
@@ -26,7 +28,19 @@ from tests.billing.helpers import balances, fund
 pytestmark = pytest.mark.usefixtures("scoped")
 
 DOCUMENT = Path(settings.BASE_DIR) / "docs/pricing.md"
-SKUS = {"vCPU": "vcpu", "GB memory": "memory_gib", "GB SSD": "disk_gib:ssd", "Mb/s": "mbps:net"}
+SKUS = {
+    "vCPU": "vcpu",
+    "GB memory": "memory_gib",
+    "GB SSD": "disk_gib:ssd",
+    "Mb/s": "mbps:net",
+    "GPU T4": "gpu:T4",
+    "partner Mb/s": "mbps:partners",
+}
+METERED = {
+    "GB snapshot": "snapshot_gib",
+    "GB image": "image_gib",
+    "GB in the recycle bin": "bin_gib",
+}
 METHODS = {"hour": Method.HOUR, "month": Method.MONTH, "year": Method.YEAR}
 
 
@@ -69,11 +83,25 @@ def examples() -> list[list[Row]]:
 
 def prices_of_the_document() -> dict[tuple[str, Method], Decimal]:
     (table,) = tables("Item")
-    return {
+    (metered,) = tables("Metered")
+    periods = {
         (SKUS[item], method): Decimal(figure)
         for item, *figures in table
         for method, figure in zip(Method, figures, strict=True)
     }
+    return periods | {(METERED[item], Method.HOUR): Decimal(figure) for item, figure in metered}
+
+
+def tiers_of_the_document() -> dict[tuple[str, Method], list[Tier]]:
+    """All tiers, the first ones included."""
+    item = "partner Mb/s"
+    (table,) = tables(f"Tier of {item}")
+    found: dict[tuple[str, Method], list[Tier]] = {}
+    for above, *figures in table:
+        for method, figure in zip(Method, figures, strict=True):
+            tier = Tier(Decimal(above.removeprefix("above ")), Decimal(figure))
+            found.setdefault((SKUS[item], method), []).append(tier)
+    return found
 
 
 def computed(text: str) -> Decimal:
@@ -96,7 +124,13 @@ def computed(text: str) -> Decimal:
 @pytest.fixture
 def listed(region: Region) -> PriceList:
     """The prices of the document, in force."""
-    found = pricelists.draft(region, prices_of_the_document())
+    tiers = tiers_of_the_document()
+    first = {key: rows[0].unit_price for key, rows in tiers.items()}
+    found = pricelists.draft(
+        region,
+        prices_of_the_document() | first,
+        tiers={key: rows[1:] for key, rows in tiers.items()},
+    )
     since = datetime(2020, 1, 1, tzinfo=UTC)
     PriceList.objects.filter(pk=found.pk).update(effective_from=since, published_at=since)
     return found
@@ -113,9 +147,15 @@ class Story:
     opened: Decimal = Decimal(0)
     promised: Decimal | None = None
     binned_at: datetime | None = None
+    # What is measured, by the sku of its meter, and until when it has been.
+    held: dict[str, int] = field(default_factory=dict)
+    measured: datetime | None = None
+    # What was put into the account by the line, or taken out of it.
+    moved: Decimal = Decimal(0)
 
     def do(self, row: Row) -> None:
         """Find the verb of a line and do it."""
+        self.measure(row.at)
         self.now = row.at
         for pattern, verb in (
             (r"Buys (\d+) (hour|month|year)s? of (.+)", self.buys),
@@ -126,6 +166,12 @@ class Story:
             (r"Deletes it to the recycle bin", self.deletes),
             (r"Destroys it", self.destroys),
             (r"Refunds become exactly pro rata", self.switch),
+            (r"Takes a snapshot of (\d+) GB", self.takes("snapshot_gib")),
+            (r"Makes an image of (\d+) GB", self.takes("image_gib")),
+            (r"Deletes the snapshot", self.held.clear),
+            (r"The day is over", self.charges),
+            (r"Has (.+) left", self.has),
+            (r"Tops up (.+)", self.tops_up),
         ):
             if found := re.fullmatch(pattern, row.what):
                 verb(*found.groups())
@@ -184,8 +230,48 @@ class Story:
     def deletes(self) -> None:
         services.set_in_bin("thing-a", True)
         self.binned_at = self.now
+        lines = {line["sku"]: int(line["quantity"]) for line in Subscription.objects.get().lines}
+        if "disk_gib:ssd" in lines:
+            self.held["bin_gib"] = lines["disk_gib:ssd"]
+
+    def measure(self, until: datetime) -> None:
+        """Let the sweeper run in every hour until an instant, if something is held."""
+        at, self.measured = self.measured or self.now, until
+        while self.held and at < until:
+            metering.measure(at)
+            at = usage.hour_of(at)[1]
+
+    def read(self, sku: str) -> list[Held]:
+        """What the meter of ``sku`` says."""
+        sizes = [size for of, size in self.held.items() if of == sku]
+        owner, place = self.tenant.pk, self.region.pk
+        return [Held(owner, place, "thing", "thing-a", "", Decimal(size)) for size in sizes]
+
+    def takes(self, sku: str) -> Callable[[str], None]:
+        """A verb that lets so many GB be held."""
+
+        def take(size: str) -> None:
+            self.held[sku] = int(size)
+
+        return take
+
+    def charges(self) -> None:
+        metering.charge(self.now)
+        self.opened = usage.standing(self.tenant, self.now).owed
+
+    def has(self, left: str) -> None:
+        before = sum(balances(self.tenant))
+        after = money.to_minor(Decimal(left))
+        self.moved = money.from_minor(after - before)
+        fund(self.tenant, cash=str(self.moved))
+
+    def tops_up(self, amount: str) -> None:
+        self.moved = Decimal(amount)
+        fund(self.tenant, cash=amount)
+        metering.charge(self.now)
 
     def destroys(self) -> None:
+        self.held.clear()
         at = self.binned_at or self.now
         said = services.quote_end(tenant=self.tenant, resource_id="thing-a", at=at)
         before = sum(balances(self.tenant))
@@ -199,7 +285,7 @@ class Story:
 
 def test_the_document_has_examples_and_the_prices_of_a_new_installation() -> None:
     assert len(examples()) >= 15
-    shipped = pricelists.shipped_prices({"disk_gib": ["ssd"], "mbps": ["net"]})
+    shipped = pricelists.shipped_prices({"disk_gib": ["ssd"], "mbps": ["net"], "gpu": ["T4"]})
     assert prices_of_the_document() == shipped
 
 
@@ -211,15 +297,19 @@ def test_an_example_is_true(
     tenant: Tenant,
     region: Region,
     at: Callable[[datetime], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fund(tenant, cash="1000")
     story = Story(actor, tenant, region, example[0].at)
+    meters = {sku: Meter(sku, what, str, partial(story.read, sku)) for what, sku in METERED.items()}
+    monkeypatch.setattr(hooks, "_meters", meters)
     for row in example:
         at(row.at)
         story.opened = Decimal(0)
+        story.moved = Decimal(0)
         before = sum(balances(tenant))
         story.do(row)
-        charged = money.from_minor(before - sum(balances(tenant)))
+        charged = story.moved + money.from_minor(before - sum(balances(tenant)))
         assert charged == row.charged, row
         if row.because.startswith("open: "):
             assert story.opened == Decimal(row.because.rpartition(" = ")[2]), row

@@ -111,6 +111,11 @@ def test_what_will_happen_is_said_beforehand(
     assert said() == binned
     settings.auto_destroy = False
     assert said() == binned[:1]
+    # What has no recycle bin is gone at the end of the grace.
+    row.resource_kind = "eni"
+    assert said() == [("destruction", END + 7 * day)]
+    row.status = "active"
+    assert said(END)[-3:] == [("expiry", END), ("unbinding", END), ("destruction", END + 7 * day)]
     row.in_bin = True
     assert said() == []
 

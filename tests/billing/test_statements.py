@@ -1,5 +1,8 @@
 """Statements: the ledger by months, closed once, kept as they are, and shown as they are kept."""
 
+import re
+import threading
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -15,7 +18,7 @@ from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing import closing, ledger, printing, services, statements
+from billing import addressing, closing, hooks, ledger, pdf, printing, services, statements
 from billing.models import (
     BillingSettings,
     LedgerEntry,
@@ -31,7 +34,7 @@ from billing.models import (
 from billing.pricing import Method
 from billing.services import QuoteItem, ResourceRef
 from network.models import Vpc
-from scloud.lib.errors import InsufficientBalance
+from scloud.lib.errors import InsufficientBalance, InvalidInput, TooManyRequests, Unavailable
 from scloud.recovery import freezing
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
@@ -50,16 +53,9 @@ Clock = Callable[[datetime], None]
 
 
 @pytest.fixture
-def at(at: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+def at(clock: Clock) -> Clock:
     """A function that sets the clock, that of the ledger too."""
-    field = LedgerTransaction._meta.get_field("created_at")
-
-    def set_clock(now: datetime) -> None:
-        at(now)
-        # Its default has been taken when the model was made.
-        monkeypatch.setattr(field, "_get_default", lambda: now)
-
-    return set_clock
+    return clock
 
 
 def closed(now: datetime) -> list[Statement]:
@@ -224,7 +220,21 @@ def test_a_month_from_its_last_hour_to_the_sheet(
         frozen.setattr(freezing, "is_frozen", lambda: True)
         assert closing.run(APRIL + closing.SETTLED) == []
 
+    told: list[hooks.Notice] = []
+    monkeypatch.setattr(hooks, "_listeners", [told.append])
     (march,) = closed(APRIL + closing.SETTLED)
+    assert [(one.kind, one.data) for one in told] == [
+        (
+            "billing.statement",
+            {
+                "month": "2024-03",
+                "number": "2024-03-0001",
+                "charged": "0.48",
+                "closing": "99.52",
+                "currency": "CNY",
+            },
+        )
+    ]
     assert (march.number, march.month, march.end) == ("2024-03-0001", date(2024, 3, 1), APRIL)
     assert (march.opening_minor, march.closing_cash_minor) == (0, 100_00 - 48)
     # 0.48 with 6 % in it.
@@ -241,18 +251,34 @@ def test_a_month_from_its_last_hour_to_the_sheet(
         {"name": "env=prod", "amount": "0.48"},
         {"name": "team", "amount": "0.48"},
     ]
+    assert one["by_project"] == [{"name": None, "amount": "0.48"}]
+    assert one["by_resource"] == [
+        {"resource_kind": "vpc", "resource_id": paid, "resource_name": "web", "amount": "0.48"}
+    ]
     assert {move["kind"]: move["cash"] for move in one["moves"]} == {
         "recharge": "100.00",
         "gift": "0.00",
         "deduction": "-0.48",
         "refund": "0.00",
         "expiry": "0.00",
+        "payout": "0.00",
     }
     lines = [(line["order_kind"], line["count"], line["amount"]) for line in one["lines"]]
     assert lines == [("new", 1, "0.24"), ("renewal", 1, "0.24")]
     assert {line["resource_id"] for line in one["lines"]} == {paid}
     now = console.get("/api/v1/billing/statements/2024-04").json()
     assert (now["statement"]["number"], now["statement"]["opening_cash"]) == (None, "99.52")
+
+    with scope(tenant=tenant):
+        Vpc.objects.update(tags=["project=shop"])
+    now = console.get("/api/v1/billing/statements/2024-04").json()
+    assert now["by_project"] == [{"name": "shop", "amount": "0.48"}]
+    sheet = console.get(reverse("statement-detail", args=["2024-04"])).content.decode()
+    assert "By project" in sheet
+    assert (
+        "By project"
+        not in console.get(reverse("statement-detail", args=["2024-03"])).content.decode()
+    )
 
     listed = console.get(reverse("statements")).content.decode()
     assert "2024-03-0001" in listed
@@ -279,6 +305,145 @@ def test_a_month_from_its_last_hour_to_the_sheet(
     other_console.force_login(new_user(other_tenant))
     assert other_console.get(reverse("statement-detail", args=["2024-03"])).status_code == 404
     assert other_console.get("/api/v1/billing/statements").json()["results"] == []
+
+
+@pytest.mark.django_db
+def test_sums_by_project_and_by_resource_have_each_line_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = [
+        ("vm-a", "web", 700, ["project=shop", "team"]),
+        ("vm-a", "web", 50, ["project=shop", "team"]),
+        ("vm-b", "db", -30, ["project=zoo", "project=shop"]),
+        ("disk-a", "", 9, ["project=", "project"]),
+        ("eni-a", "", 1, []),
+    ]
+    lines = [
+        StatementLine(
+            resource_kind=pk.split("-")[0],
+            resource_id=pk,
+            resource_name=name,
+            order_kind="new",
+            method="month",
+            begin=MARCH,
+            end=APRIL,
+            count=1,
+            unit_minor=amount,
+            amount_minor=amount,
+            tags=tags,
+        )
+        for pk, name, amount, tags in wanted
+    ]
+    statement = Statement(month=date(2024, 3, 1), sequence=1, begin=MARCH, end=APRIL)
+    for field in ("opening_cash", "opening_gift", "closing_cash", "closing_gift", "charged"):
+        setattr(statement, f"{field}_minor", 0)
+    paper = statements.Paper(statement, [], lines)
+    assert paper.by_project() == [("shop", 720), ("", 10)]
+    assert [(row.id, row.amount_minor) for row in paper.by_resource()] == [
+        ("vm-a", 750),
+        ("disk-a", 9),
+        ("eni-a", 1),
+        ("vm-b", -30),
+    ]
+    monkeypatch.setattr(printing, "RESOURCES_SHOWN", 2)
+    shown = printing.shown(paper)
+    assert shown["projects"] == [("shop", "¥7.20"), ("No project", "¥0.10")]
+    assert [(row.name, row.amount) for row in shown["resources"]] == [
+        ("web", "¥7.50"),
+        ("disk-a", "¥0.09"),
+    ]
+    assert (shown["resources_left"], shown["resources_left_amount"]) == (2, "−¥0.29")
+
+
+def test_whom_a_statement_is_for(
+    paid: str, console: Client, actor: Actor, tenant: Tenant, at: Clock
+) -> None:
+    url = "/api/v1/billing/address"
+    assert console.get(url).json()["name"] == tenant.name
+    sent = {
+        "name": "Acme Ltd.",
+        "lines": " 1 Road\r\n\r\nTown ",
+        "country": "UK",
+        "tax_number": "GB1",
+    }
+    answer = console.post(reverse("billing-address"), sent, headers={"HX-Request": "true"})
+    assert answer.status_code == 204
+    found = console.get(url).json()
+    assert (found["lines"], found["tax_number"]) == (["1 Road", "Town"], "GB1")
+    assert "1 Road<br>Town" in console.get(reverse("statements")).content.decode()
+    for wrong, code in (
+        ({"name": " "}, "name_missing"),
+        ({"name": "x" * 101}, "address_too_long"),
+        ({"lines": ["x"] * 7}, "address_too_long"),
+        ({"country": "a\x07b"}, "address_invalid"),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            addressing.set_address(actor=actor, **{"name": "x", **wrong})  # type: ignore[arg-type]  # keywords
+        assert refused.value.code == code
+    at(APRIL + closing.SETTLED)
+    (march,) = closed(APRIL + closing.SETTLED)
+    assert (march.buyer, march.buyer_tax_id) == ("Acme Ltd.\n1 Road\nTown\nUK", "GB1")
+    body = {"name": "Other", "lines": [], "country": "", "tax_number": ""}
+    assert console.put(url, body, content_type="application/json").json()["country"] is None
+    # What is closed keeps what it said.
+    sheet = console.get(reverse("statement-detail", args=["2024-03"])).content.decode()
+    assert "Acme Ltd.<br>1 Road" in sheet
+    assert "Other" not in sheet
+
+
+# --- as PDF
+
+
+def inside(content: bytes) -> bytes:
+    """A PDF with what is compressed in it."""
+    parts = [content]
+    for found in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL):
+        with suppress(zlib.error):
+            # Compressed data may end in the carriage return that belongs to the line's end here.
+            parts.append(zlib.decompressobj().decompress(found))
+    return b"".join(parts)
+
+
+def test_the_sheet_as_pdf(paid: str, console: Client, at: Clock, tenant: Tenant) -> None:
+    at(APRIL + timedelta(hours=3))
+    tenant.name = "云计算 Ltd."
+    tenant.save()
+    closed(APRIL + closing.SETTLED)
+    page = console.get(reverse("statement-pdf", args=["2024-03"]))
+    assert page.status_code == 200
+    assert page["Content-Disposition"] == 'attachment; filename="statement-2024-03-0001.pdf"'
+    url = "/api/v1/billing/statements/2024-03/pdf"
+    for accepted in ("application/pdf", "*/*"):
+        response = console.get(url, headers={"Accept": accepted})
+        assert response["Content-Type"] == "application/pdf"
+        assert response.content.startswith(b"%PDF")
+    # The letters of both scripts came along.
+    assert b"DejaVu" in inside(page.content)
+    assert b"Droid" in inside(page.content)
+    missing = console.get(url.replace("03", "07"), headers={"Accept": "application/pdf"})
+    assert (missing.status_code, missing["Content-Type"]) == (404, "application/json")
+
+
+@pytest.mark.parametrize("address", ["http://192.0.2.1/x.png", "file:///etc/hostname"])
+def test_nothing_is_fetched_for_a_pdf(address: str) -> None:
+    with pytest.raises(Unavailable) as refused:
+        pdf._draw(f'<img src="{address}">')
+    assert refused.value.code == "pdf_failed"
+
+
+def test_what_takes_too_long_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, paid: str, at: Clock, tenant: Tenant
+) -> None:
+    at(APRIL)
+    with scope(tenant=tenant):
+        paper = statements.find(tenant, "2024-03", APRIL)
+        monkeypatch.setattr(pdf, "LIMIT_S", 0.01)
+        with pytest.raises(Unavailable):
+            pdf.drawn(paper)
+        monkeypatch.setattr(pdf, "WAIT_S", 0.01)
+        monkeypatch.setattr(pdf, "_turns", threading.BoundedSemaphore(1))
+        with pdf._turns, pytest.raises(TooManyRequests):
+            pdf.drawn(paper)
 
 
 # --- how they are kept
@@ -319,8 +484,21 @@ def test_a_closed_month_is_never_changed(
         with pytest.raises(IntegrityError, match="is complete"), transaction.atomic():
             part.save()
     at(APRIL - timedelta(seconds=1))
-    with pytest.raises(IntegrityError, match="lies in a month that is closed"):
+    with pytest.raises(Unavailable, match="is closed, and it is not over"):
         fund(tenant, cash="1")
+    with (
+        pytest.raises(IntegrityError, match="lies in a month that is closed"),
+        transaction.atomic(),
+    ):
+        # Whatever code writes it.
+        LedgerTransaction.objects.create(
+            account=ledger.account_of(tenant),
+            tenant=tenant,
+            amount_minor=1,
+            idempotency_key="x",
+            cash_after_minor=1,
+            gift_after_minor=0,
+        )
     at(APRIL)
     fund(tenant, cash="1")
     again = Statement.objects.get()

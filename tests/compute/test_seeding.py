@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from billing import pricelists
 from billing.models import Price
+from billing.pricing import Method, Tier
 from compute.management import seeding
-from compute.models import FenceDevice
+from compute.models import Cluster, FenceDevice
+from compute.models.platform import GpuType
 from network.models import ExternalSegment
 from scloud.lab.plan import PHYSICAL_NETWORK, Lab
 from scloud.lab.redfish import make_certificate
@@ -45,6 +49,7 @@ def test_the_region_in_a_box_has_three_segments_that_can_be_bought(facts: dict[s
     assert len({segment.switch_id for segment in segments.values()}) == 1, "not on one network"
     assert {one.physical_network for one in segments.values()} == {PHYSICAL_NETWORK}
     assert {segment.sku for segment in segments.values()} <= prices_now()
+    assert {f"gpu:{found.value}" for found in GpuType if found} <= prices_now()
 
     ExternalSegment.objects.filter(name="office").update(bandwidth_max_mbps=77)
     before = Price.objects.count()
@@ -75,8 +80,19 @@ def test_an_installation_of_an_earlier_release_gets_segments_and_their_prices(
     facts: dict[str, Any],
 ) -> None:
     earlier = {key: value for key, value in facts.items() if key != "external"}
-    seeding.seed_platform(earlier)
+    platform = seeding.seed_platform(earlier)
     assert not ExternalSegment.objects.exists()
-    old = prices_now()
+    # It had no prices for GPUs, and tiers that an administrator made.
+    vcpu = "vcpu", Method.HOUR
+    tiers = {vcpu: [Tier(Decimal(8), Decimal("0.05"))]}
+    own = pricelists.draft(platform.region, {vcpu: Decimal("0.07")}, tiers=tiers)
+    pricelists.publish(own)
+    Cluster.objects.update(gpu_type=GpuType.T4)
     seeding.seed_platform(facts)
-    assert prices_now() == old | {segment.sku for segment in ExternalSegment.objects.all()}
+    segments = {segment.sku for segment in ExternalSegment.objects.all()}
+    assert prices_now() == segments | {"vcpu", "gpu:T4"}
+    latest = Price.objects.filter(price_list__version=own.version + 1, sku="vcpu")
+    assert [(row.above, row.unit_price) for row in latest] == [
+        (0, Decimal("0.07")),
+        (8, Decimal("0.05")),
+    ]

@@ -119,6 +119,33 @@ def test_a_vm_whose_job_is_of_a_newer_release_is_left_alone(box: Box) -> None:
     box.assert_nothing_orphaned()
 
 
+def test_a_disk_or_an_image_whose_job_is_of_a_newer_release_is_left_alone(box: Box) -> None:
+    vm, disk = box.vm(stopped=True), ready(box)
+    image = changes.make_image(actor=box.actor, vm=vm, name="golden")
+    Image.objects.filter(pk=image.pk).update(created_at=timezone.now() - timedelta(hours=2))
+    snapshots.create_snapshot(actor=box.actor, disk=disk, name="s")
+    Disk.objects.filter(pk=disk.pk).update(task_deadline=late())
+    vm.refresh_from_db()
+    disk.refresh_from_db()
+    jobs = Job.objects.filter(pk__in=[vm.task_job, disk.task_job])
+    kinds = dict(jobs.values_list("pk", "kind"))
+    assert len(kinds) == 2
+    for failed in (False, True):
+        jobs.update(kind="newer.kind")
+        if failed:
+            jobs.update(status="failed", error_code="unknown_job_kind", finished_at=timezone.now())
+        assert (image_sweeps.land_stuck_images(), disk_sweeps.land_stuck_disks()) == (0, 0)
+    assert QuotaClaim.objects.filter(resource_id=image.pk).exists()
+    # The release that knows them runs them after all.
+    for pk, kind in kinds.items():
+        Job.objects.filter(pk=pk).update(kind=kind)
+    assert sweep.revive_unknown() == 2
+    box.run()
+    image.refresh_from_db()
+    assert (image.status, Snapshot.objects.get().status) == ("available", "available")
+    box.assert_nothing_orphaned()
+
+
 @pytest.mark.parametrize("gone", [False, True])
 def test_what_never_came_to_be_gives_back_what_it_took(box: Box, gone: bool) -> None:
     """The job ended without its handler, or its row is gone."""

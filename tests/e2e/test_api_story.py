@@ -13,7 +13,7 @@ from tests.e2e.client import Api
 from tests.e2e.test_browser_story import port_of, switch_of
 from tests.neighbour import neighbour, ssh
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 PASSWORD = "Correct.Horse7"
 
@@ -69,6 +69,19 @@ def test_debian_is_set_up_as_ordered(api: Api, facts: dict[str, Any], lab: Lab) 
         assert disk["guest_device"] == f"/dev/{disk['target']}"
         serial = f"/sys/block/{disk['target']}/serial"
         assert outside.guest_run(facts, vm_id, "cat", serial) == disk_id
+
+    # Renamed and started again, where cloud-init reads its seed anew, it is called as before.
+    renamed = api.call("PATCH", f"/vms/{vm_id}", {"name": "shop-1"})
+    assert (renamed.status, renamed.body["name"]) == (200, "shop-1")
+    api.post(f"/vms/{vm_id}/shut-down")
+    assert api.settled(vm_id, timeout_s=240)["status"] == "stopped"
+    api.post(f"/vms/{vm_id}/start")
+    assert api.settled(vm_id)["status"] == "running"
+    outside.await_agent(facts, vm_id, timeout_s=420)
+    waited = outside.guest_run(facts, vm_id, "cloud-init", "status", "--wait", timeout_s=420)
+    assert "done" in waited
+    named = outside.guest_run(facts, vm_id, "cat", "/proc/sys/kernel/hostname", "/etc/hostname")
+    assert named.split() == ["deb-1", "deb-1"]
 
     api.post(f"/vms/{vm_id}/shut-down")
     assert api.settled(vm_id, timeout_s=240)["status"] == "stopped"

@@ -63,7 +63,8 @@ LOGS = {"debug", "info", "warning", "error", "exception", "critical", "log", "sa
 DRIVER_ERRORS = re.compile(
     r"^(Hypervisor|Storage|Fabric|Domain\w+|Host(Unreachable|Full)|Operation\w+|StartUnfinished"
     r"|Agent\w+|Guest\w+|Refused|ShrinkRefused|Volume\w+|Snapshot(Missing)|Image(Missing|Busy"
-    r"|Refused)|Foreign\w+|Sandbox\w+|Helper\w+|ProtocolError|WrongPassword)(Error)?$"
+    r"|Refused)|Foreign\w+|Sandbox\w+|Helper\w+|ProtocolError|WrongPassword|BadNews|Unreachable"
+    r"|Unknown(Payment|Provider))(Error)?$"
 )
 # Arguments that only operators and programs read.
 SILENT_ARGUMENTS = {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from billing import pdf
 from scloud.resources.models import Region
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.permissions import Role
@@ -21,6 +22,15 @@ def _room_for_many_requests(settings: Any) -> None:
     settings.SCLOUD_API_REQUESTS_PER_MINUTE = 1_000_000
     settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = 1_000_000
     settings.SCLOUD_DEMO = True
+    # Invitations can be sent.
+    settings.SCLOUD_EMAIL_READY = True
+    settings.SCLOUD_PAYMENT_SANDBOX = True
+
+
+@pytest.fixture(autouse=True)
+def _sheets_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a PDF would be drawn of can be searched, and takes no second to draw."""
+    monkeypatch.setattr(pdf, "_draw", str.encode)
 
 
 @dataclass(frozen=True)

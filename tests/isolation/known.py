@@ -29,7 +29,8 @@ class Known:
     ``params`` maps each parameter to the name of a sample, or to a plain word after ``=``.
     ``public`` URLs answer anybody; ``unlisted`` ones exist on demonstrations only; ``person`` ones
     of the API take a session, and change nothing for a key. ``query`` is what reading needs to be
-    told, with samples such as ``{vm}``.
+    told, with samples such as ``{vm}``. ``unknown`` URLs ask for what no caller of these tests has,
+    a signature or an address of a payment provider.
     """
 
     params: dict[str, str] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Known:
     unlisted: bool = False
     person: bool = False
     query: str = ""
+    unknown: bool = False
 
     @property
     def owned(self) -> bool:

@@ -123,6 +123,17 @@ _CONSOLE: dict[str, Known] = {
     "login": Known(
         writes={"post": Write(OPEN, {"email": "x@y.test", "password": "no"})}, public=True
     ),
+    "join": Known(
+        writes={
+            "post": Write(OPEN, {"code": "x", "full_name": "A", "password": "another horse 7"})
+        },
+        public=True,
+    ),
+    # No address and no code: what is sent and changed by good ones has tests of its own.
+    "password-forgot": Known(writes={"post": Write(OPEN, {"email": "x"})}, public=True),
+    "password-reset": Known(
+        writes={"post": Write(OPEN, {"code": "x", "new": "another horse 7 battery"})}, public=True
+    ),
     "logout": Known(writes={"post": Write(OPEN)}, public=True),
     "set-region": Known(writes={"post": Write(OPEN, {"region": "{region}"})}, public=True),
     "set-appearance": Known(writes={"post": Write(OPEN, {"theme": "dark"})}, public=True),
@@ -142,6 +153,10 @@ _CONSOLE: dict[str, Known] = {
     "change-password": Known(
         writes={"post": Write(OPEN, {"current": "{password}", "new": "another horse 7 battery"})}
     ),
+    "change-email": Known(
+        writes={"post": Write(OPEN, {"email": "new@example.org", "password": "{password}"})}
+    ),
+    "email-verify": Known(writes={"post": Write(OPEN, {"code": "x"})}),
     "session-revoke": own("session", OPEN, {}, "handle"),
     "api-keys": Known(),
     "api-key-create": Known(
@@ -154,6 +169,14 @@ _CONSOLE: dict[str, Known] = {
     ),
     "api-key-revoke": own("key", "tenancy.manage_api_keys", {}, "key_id"),
     "users": Known(),
+    "user-invite": Known(
+        writes={
+            "post": Write("tenancy.manage_users", {"email": "new@example.org", "role": "readonly"})
+        }
+    ),
+    "invitations": Known(),
+    "invitation-send": own("invitation", "tenancy.manage_users", {}, "invitation_id"),
+    "invitation-withdraw": own("invitation", "tenancy.manage_users", {}, "invitation_id"),
     "user-change-role": own("colleague", "tenancy.manage_users", {"role": "readonly"}, "user_id"),
     "user-deactivate": own("colleague", "tenancy.manage_users", {}, "user_id"),
     "user-activate": own("former_colleague", "tenancy.manage_users", {}, "user_id"),
@@ -303,9 +326,26 @@ _CONSOLE: dict[str, Known] = {
     "order-detail": Known({"order_id": "order"}),
     "order-charge": Known({"order_id": "order", "number": "=1"}),
     "transactions": Known(),
+    "billing-address": Known(
+        writes={"post": Write("billing.set_address", {"name": "New Ltd.", "lines": "1 Road"})}
+    ),
     "statements": Known(),
     "statement-detail": Known({"month": _MONTH}),
+    "statement-pdf": Known({"month": _MONTH}),
     "statement-charges": Known({"month": _MONTH}),
+    "billing-pay": Known(
+        writes={"post": Write("billing.start_payment", {"amount": "10", "key": "{uuid}"})}
+    ),
+    "payments": Known(),
+    "payment-detail": Known({"payment_id": "payment"}),
+    # Believed by its signature alone; without one it is refused.
+    "payment-events": Known(
+        {"provider": "=sandbox"}, {"post": Write(OPEN)}, public=True, unknown=True
+    ),
+    "payment-sandbox": Known(
+        {"token": "=unknown"}, {"post": Write(OPEN)}, public=True, unknown=True
+    ),
+    "prices": Known(),
     "quotas": Known(),
     "quota-request": Known(
         writes={"post": Write("billing.request_quota", {"item": "vms", "limit_wanted": "999"})}
@@ -347,12 +387,18 @@ _API: dict[str, Known] = {
     "api-order-list": Known(),
     "api-order-detail": Known({"pk": "order"}),
     "api-order-charges": Known({"pk": "order", "number": "=1"}),
+    "api-billing-address": Known(
+        writes={"put": Write("billing.set_address", {"name": "New Ltd.", "lines": ["1 Road"]})}
+    ),
     "api-statement-list": Known(),
     "api-statement-detail": Known({"month": _MONTH}),
+    "api-statement-pdf": Known({"month": _MONTH}),
     "api-transaction-list": Known(),
     "api-transaction-detail": Known({"pk": "transaction"}),
     "api-subscription-list": Known(),
     "api-subscription-detail": Known({"resource_id": "vm"}),
+    "api-payment-list": Known(writes={"post": Write("billing.start_payment", {"amount": "10.00"})}),
+    "api-payment-detail": Known({"pk": "payment"}),
     "api-subscription-renew": own(
         "vm",
         "billing.renew_resource",

@@ -7,6 +7,7 @@ run no other lines than refusals.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -29,12 +30,29 @@ from tests.isolation.world import Caller, address, changed, fill, fingerprint, s
 MARK = "zebra"
 WRITES = ("post", "put", "patch", "delete")
 
+# Programs post here that have no session; a signature over the body takes the token's place, and
+# tests/billing/test_payments.py tries wrong ones.
+SIGNED = frozenset({"payment-events"})
+
 # What cannot be read without saying of which region.
 NEEDS_A_REGION = frozenset({"api-prices", "api-quotas"})
 
 
 def known_routes() -> list[tuple[Route, Known]]:
     return [(route, KNOWN[route.name]) for route in all_routes() if route.name in KNOWN]
+
+
+# Roles that ask for everything; the others share the URLs in `make test`, and have all of them in
+# `make soak`: what is told apart is the permission of each URL, which these two have or lack.
+WHOLE = list(Role) if os.environ.get("SCLOUD_SOAK") else [Role.OWNER, Role.READONLY]
+
+
+def shared_routes(role: str) -> list[tuple[Route, Known]]:
+    """All URLs for a role that asks for everything, else its share of them."""
+    if role in WHOLE:
+        return known_routes()
+    others = [one for one in Role if one not in WHOLE]
+    return known_routes()[others.index(Role(role)) :: len(others)]
 
 
 def listed(wrong: list[Any]) -> str:
@@ -248,7 +266,7 @@ def test_a_role_changes_only_what_it_includes(role: str, colleague: Callable[...
     before = fingerprint()
     wrong = []
     refusals = 0
-    for route, known in known_routes():
+    for route, known in shared_routes(role):
         if known.public:
             continue
         url = address(route, known, caller.samples)
@@ -270,7 +288,7 @@ def test_a_role_changes_only_what_it_includes(role: str, colleague: Callable[...
             if answer.status >= 500 or not right:
                 wrong.append((role, method, url, answer.status, answer.changed, write.permission))
     assert not wrong, listed(wrong)
-    assert refusals or role == Role.ADMINISTRATOR
+    assert refusals > 5 or role == Role.ADMINISTRATOR
 
 
 def test_the_owner_can_do_everything(owner: Caller) -> None:
@@ -278,6 +296,8 @@ def test_the_owner_can_do_everything(owner: Caller) -> None:
     before = fingerprint("tenancy_apikey")
     wrong, acted = [], 0
     for route, known in known_routes():
+        if known.unknown:
+            continue
         url = address(route, known, owner.samples)
         for method, write in known.writes.items():
             body = fill(write.body, owner.samples)
@@ -298,7 +318,7 @@ def test_reading_changes_nothing(role: str, colleague: Callable[..., Caller]) ->
     caller = colleague(role)
     before = fingerprint()
     wrong = []
-    for route, known in known_routes():
+    for route, known in shared_routes(role):
         if "get" not in route.methods:
             continue
         url = address(route, known, caller.samples)
@@ -310,6 +330,8 @@ def test_reading_changes_nothing(role: str, colleague: Callable[..., Caller]) ->
         if route.name.endswith("image-file"):
             # Not ready: nobody has asked for this download to be prepared.
             expected = expected - {200} | {409}
+        if known.unknown:
+            expected = {404}
         if answer.status not in expected or answer.changed:
             wrong.append((url, answer.status, answer.changed))
     assert not wrong, listed(wrong)
@@ -339,6 +361,8 @@ def test_without_the_csrf_token_nothing_happens(owner: Caller) -> None:
     wrong = []
     for route, known in known_routes():
         url = address(route, known, owner.samples)
+        if route.name in SIGNED:
+            continue
         for method, write in known.writes.items():
             body = fill(write.body, owner.samples)
             answer = send(route, url, method, caller=None, body=body, before=before, client=client)

@@ -14,12 +14,12 @@ from uuid import uuid4
 
 from django.db import connection, transaction
 from django.http import HttpResponse
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
 from alarms.actions.templates import create_alarm_template
-from billing import services
+from billing import paying, services
 from billing.actions import request_quota
 from billing.budgeting import create_budget
 from billing.models import LedgerTransaction, Order, Subscription
@@ -40,7 +40,7 @@ from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import Tenant, User, UserSession
+from scloud.tenancy.models import Invitation, Tenant, User, UserSession
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
@@ -251,6 +251,7 @@ def make_caller(user: User, samples: dict[str, str], mark: str) -> Caller:
     mine |= {
         "colleague": _colleague(user.tenant, mark, True),
         "former_colleague": _colleague(user.tenant, mark, False),
+        "invitation": _invitation(user.tenant, mark),
     }
     return Caller(user=user, samples=mine, secret=secret, console=client)
 
@@ -262,6 +263,17 @@ def _colleague(tenant: Tenant, mark: str, active: bool) -> str:
         defaults={"tenant": tenant, "role": Role.OPERATOR, "is_active": active},
     )
     return str(user.pk)
+
+
+def _invitation(tenant: Tenant, mark: str) -> str:
+    """Return the id of an open invitation of a tenant, the same one for all its callers."""
+    with scope(tenant=tenant):
+        invitation, _made = Invitation.objects.get_or_create(
+            tenant=tenant,
+            email=f"{mark}-invited@{mark}.test",
+            defaults={"role": Role.READONLY, "expires_at": timezone.now() + timedelta(days=3)},
+        )
+    return str(invitation.pk)
 
 
 def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[str, str]:
@@ -332,7 +344,10 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
         budget = create_budget(
             actor=actor, name=f"{mark}-budget", amount=Decimal(1_000_000), tag=f"{mark}-tag"
         )
+        with override_settings(SCLOUD_PAYMENT_SANDBOX=True):
+            payment = paying.start_payment(actor=actor, amount=Decimal(100))
         return {
+            "payment": payment.pk,
             "budget": budget.pk,
             "vm": vm.pk,
             "stopped_vm": stopped.pk,

@@ -6,6 +6,7 @@ nobody has, so packets vanish without a word, as behind a firewall that drops.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -84,7 +85,8 @@ def relay(listener: socket.socket, over: threading.Event) -> None:
     place = (str(database["HOST"]), int(database["PORT"]))
 
     def pump(one: socket.socket, other: socket.socket) -> None:
-        with one, other:
+        # A side that was killed with an answer unread resets its connection.
+        with one, other, contextlib.suppress(ConnectionError):
             while not over.is_set():
                 readable, _, _ = select.select([one, other], [], [], 0.2)
                 for sock in readable:

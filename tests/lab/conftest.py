@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ class Scene:
     guest: Guest
     probe: probe.Probe
     key: Path
-    agent_after_s: float
 
     def ssh(self, *options: str, command: str, password: str | None = None) -> str:
         """Log in as root from the probe and run a command."""
@@ -103,6 +101,18 @@ def remove_switch(lab: Lab) -> None:
     run("ovn-nbctl", f"--db={lab.nb}", "--if-exists", "ls-del", SWITCH)
 
 
+def guest_on_switch(lab: Lab, name: str, number: int) -> Guest:
+    """A mini guest with the two NICs and the data disk that :func:`seed` names; not made yet."""
+    return Guest(
+        lab,
+        lab.host("h1"),
+        name,
+        number,
+        ports=[PORTS["first"], PORTS["second"]],
+        data_disk_gib=1,
+    )
+
+
 def make_key(directory: Path) -> Path:
     """A fresh SSH key; the public half ends in ``.pub``."""
     path = directory / "key"
@@ -115,27 +125,17 @@ def scene(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]
     """A mini guest that has just answered for the first time, and a probe on the other host."""
     key = make_key(tmp_path_factory.mktemp("key"))
     make_switch(lab)
-    guest = Guest(
-        lab,
-        lab.host("h1"),
-        "lab-tests-mini",
-        1,
-        ports=[PORTS["first"], PORTS["second"]],
-        data_disk_gib=1,
-    )
-    guest.destroy()
-    shutil.rmtree(guest.directory, ignore_errors=True)
+    guest = guest_on_switch(lab, "lab-tests-mini", 1)
+    guest.remove()
     guest.write_seed(*seed(key.with_suffix(".pub").read_text().strip()))
     guest.create()
     guest.wait_for_agent(timeout_s=180)
-    agent_after_s = guest.processor_time_s()
     port, mac = PORTS["probe"]
     stand = probe.add(
         lab, name="labtest", port=port, mac=mac, ip=["10.44.0.99/24", "fd44::99/64"], host="h2"
     )
-    yield Scene(lab, guest, stand, key, agent_after_s)
-    guest.destroy()
-    shutil.rmtree(guest.directory, ignore_errors=True)
+    yield Scene(lab, guest, stand, key)
+    guest.remove()
     probe.delete(lab, name="labtest")
     if region.central_is_up(lab):
         remove_switch(lab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -112,6 +113,11 @@ class Guest:
         """Remove the domain; one that is not there is fine."""
         self.virsh("destroy", self.name, check=False)
         self.virsh("undefine", self.name, check=False)
+
+    def remove(self) -> None:
+        """Remove the domain and its files; what is not there is fine."""
+        self.destroy()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def agent(self, command: str, **arguments: object) -> object:
         """One command of the guest agent; LabError when the agent does not answer."""

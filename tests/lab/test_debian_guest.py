@@ -6,7 +6,6 @@ seed has two NICs, IPv6 and a key besides.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,7 @@ def test_cloud_init_sets_up_debian_and_the_password_logs_in(lab: Lab, tmp_path: 
         data_disk_gib=1,
         ports=[PORTS["first"], PORTS["second"]],
     )
-    guest.destroy()
-    shutil.rmtree(guest.directory, ignore_errors=True)
+    guest.remove()
     guest.write_seed(*seed(key.with_suffix(".pub").read_text().strip()))
     guest.create()
     port, mac = PORTS["probe"]
@@ -46,7 +44,7 @@ def test_cloud_init_sets_up_debian_and_the_password_logs_in(lab: Lab, tmp_path: 
         guest.wait_for_agent(timeout_s=400)
         state = guest.execute("cloud-init status --wait --long || true", timeout_s=400)
         assert "status: done" in state
-        scene = Scene(lab, guest, stand, key, guest.processor_time_s())
+        scene = Scene(lab, guest, stand, key)
         only_password = ("-o", "PubkeyAuthentication=no")
         assert scene.ssh(*only_password, command="hostname", password=PASSWORD) == "web-1\n"
         assert scene.ssh("-i", str(key), command="date +%Z; cat /etc/timezone") == (
@@ -60,7 +58,6 @@ def test_cloud_init_sets_up_debian_and_the_password_logs_in(lab: Lab, tmp_path: 
         assert "10.45.0.11/24" in addresses
         assert 'VERSION_ID="12"' in guest.execute("cat /etc/os-release")
     finally:
-        guest.destroy()
-        shutil.rmtree(guest.directory, ignore_errors=True)
+        guest.remove()
         probe.delete(lab, name="labdeb")
         remove_switch(lab)

@@ -44,7 +44,8 @@ SEED = int(os.environ.get("SCLOUD_MODEL_SEED", "1"))
 # After so many steps everything comes to rest, is compared, and a new world begins.
 STEPS_OF_A_WALK = 80
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0)]
+# What it walks through is tested piece by piece elsewhere, and measured there.
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0), pytest.mark.unmeasured]
 
 
 @pytest.fixture(autouse=True)

@@ -329,7 +329,9 @@ def new_world() -> Iterator[World]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         stack.enter_context(_taken_back())
         source = random.Random(7)
-        patch.setattr(ids, "secrets", SimpleNamespace(choice=source.choice))
+        patch.setattr(
+            ids, "secrets", SimpleNamespace(choice=source.choice, randbelow=source.randrange)
+        )
         # A worker gives its slot back at the first look at what it waits for.
         patch.setattr(handlers, "KEEPS_SLOT_S", 0.0)
         clock = Clock()

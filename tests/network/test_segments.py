@@ -80,6 +80,8 @@ def hold(segment: ExternalSegment, tenant: Tenant, address: str = "203.0.113.7")
 
 BAD = [
     ("cidr", {"cidr": "203.0.113.9/24"}, "203.0.113.0/24"),
+    ("cidr", {"cidr": "127.0.0.9/24", "gateway": "127.0.0.1"}, "No machine"),
+    ("cidr", {"cidr": "203.0.113.9/30"}, "mask"),
     ("cidr", {"cidr": "203.0.113.0/31", "gateway": None, "route_policy": "none"}, "mask"),
     ("cidr", {"cidr": "203.0.113.0/30"}, "mask"),
     ("cidr", {"cidr": "2001:db8::/64"}, "IPv4"),
@@ -98,6 +100,7 @@ BAD = [
     ("destinations", {"destinations": ["10.0.0.0/8"]}, "Only specified"),
     ("destinations", {"route_policy": "specified", "destinations": ["10.0.0.1/8"]}, "Did you mean"),
     ("destinations", {"route_policy": "specified", "destinations": ["0.0.0.0/0"]}, "default"),
+    ("destinations", {"route_policy": "specified", "destinations": ["10.1.2.3/0"]}, "default"),
     ("destinations", {"route_policy": "specified", "destinations": ["2001:db8::/32"]}, "IPv4"),
     ("bandwidth_max_mbps", {"bandwidth_min_mbps": 10, "bandwidth_max_mbps": 9}, "below"),
     ("bandwidth_max_mbps", {"bandwidth_max_mbps": 10_001}, "10000"),

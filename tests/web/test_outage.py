@@ -184,6 +184,7 @@ def test_a_websocket_is_told_to_come_back(user: User) -> None:
 # --- the same through the application of the console's process, body guard and all
 
 
+@pytest.mark.usefixtures("region")
 @pytest.mark.parametrize("path", ["/", "/login/", "/vms/", "/vms/create/", "/admin/"])
 def test_the_process_answers_with_a_page(user: User, path: str) -> None:
     signed_in = session_of(user)

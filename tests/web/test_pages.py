@@ -255,7 +255,8 @@ def test_pages_are_never_cached_and_vary_by_htmx(console: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/tasks/", "/operations/", "/profile/", "/api-keys/", "/search/", "/login/"]
+    "path",
+    ["/", "/tasks/", "/operations/", "/profile/", "/api-keys/", "/search/", "/login/", "/join/"],
 )
 def test_no_page_has_inline_script_or_style(console: Client, path: str) -> None:
     html = console.get(path, follow=True).content.decode()

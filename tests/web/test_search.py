@@ -109,6 +109,7 @@ def administrator(db: None) -> Client:
     return client
 
 
+@pytest.mark.unmeasured
 def test_every_admin_list_bounds_its_search(administrator: Client) -> None:
     searched = 0
     for model, options in admin.site._registry.items():

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.views.dialogs import expiry_of_bound, method_label
+from billing.views.upcoming import upcoming
 from compute.models import Snapshot, SnapshotSchedule
 from compute.queries import disks as disk_queries
 from compute.queries import snapshots as snapshot_queries
@@ -21,6 +22,8 @@ from scloud.web import ui
 from scloud.web.details import DetailListView
 from scloud.web.lists import EmptyState
 from scloud.web.verbs import menu
+
+_UPCOMING_WORDS = {"unbinding": gettext_lazy("Is detached from its VM")}
 
 
 def _plan(schedule: SnapshotSchedule | None) -> Any:
@@ -90,4 +93,5 @@ class DiskDetail(DetailListView, SnapshotList):
             "crumbs": [(_("Disks"), reverse("disk-list")), (disk.name, "")],
             "actions": found,
             "facts": facts,
+            "upcoming": upcoming(disk, _UPCOMING_WORDS, bound=vm is not None),
         }

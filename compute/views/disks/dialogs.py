@@ -38,7 +38,7 @@ class DiskCreate(PricedView):
     @property
     def region(self) -> Any:
         """The chosen region. Raises NotFound on a platform without one."""
-        if self.request.region is None:
+        if not self.request.region:
             raise NotFound(_("There is no region yet."))
         return self.request.region
 

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
-from billing.views.dialogs import expiry, method_label
+from billing.views.dialogs import RENEW_TOGETHER, expiry, method_label
 from compute.models import Disk
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
@@ -40,6 +40,7 @@ class DiskList(VerbList):
     search_placeholder = gettext_lazy("Search by name, remark or ID")
     search_fields = ("id", "name", "remark", "vm__name")
     default_sort = "-created"
+    more_batches = (RENEW_TOGETHER,)
     page_template = "compute/disks/list.html"
     columns = (
         name_and_id("disk-detail"),
@@ -159,7 +160,7 @@ class DiskList(VerbList):
 
 
 def _type_choices(request: Any) -> list[tuple[str, str]]:
-    if request.region is None:
+    if not request.region:
         return []
     rows = catalogue.disk_types(request.actor.tenant, request.region)
     return [(one.pk, one.alias) for one in rows]

@@ -15,8 +15,10 @@ from compute.actions.images import ImageFacts, import_image_file, import_image_u
 from compute.models.image import OsFamily
 from compute.models.platform import Architecture
 from compute.queries import images as image_queries
+from compute.rules.storage import IMAGE_SKU
 from compute.transfer import uploads
 from compute.views.images.common import tenant_of
+from compute.views.priced import metered_lines
 from scloud.lib.errors import Forbidden, NotFound
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.web import verbs
@@ -79,9 +81,16 @@ class ImageImport(ActionView):
     form_class: ClassVar[type[forms.Form] | None] = UrlForm
     success_text = gettext_lazy("The image is being imported.")
 
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """What it will cost."""
+        region = self.request.region or None
+        if region is None:
+            return {}
+        return {"lines": metered_lines(tenant_of(self.actor), region, IMAGE_SKU)}
+
     def facts(self, data: dict[str, Any]) -> ImageFacts:
         """Return what the form says. Raises NotFound, InvalidInput."""
-        region = self.request.region
+        region = self.request.region or None
         if region is None:
             raise NotFound(_("There is no region yet."))
         named = {name: value for name, value in data.items() if name in FactsForm.base_fields}

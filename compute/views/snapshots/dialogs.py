@@ -11,7 +11,9 @@ from django.utils.translation import gettext_lazy
 
 from compute.models import Disk
 from compute.queries import snapshots as snapshot_queries
+from compute.rules.storage import SNAPSHOT_SKU
 from compute.views.disks.dialogs import CopyDialog
+from compute.views.priced import metered_lines
 from scloud.web import ui, verbs
 from scloud.web.verbs import Lines, VerbDialog
 
@@ -53,6 +55,12 @@ class DiskSnapshot(VerbDialog):
         """A name of the present time."""
         now = timezone.localtime()
         return {"initial": {"name": f"snap-{now:%Y%m%d-%H%M%S}"}}
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """With what it will cost."""
+        found = super().get_dialog_context(obj)
+        price = metered_lines(obj.tenant, obj.region, SNAPSHOT_SKU, obj.size_gib)
+        return {**found, "lines": [*found["lines"], *price]}
 
 
 @verbs.dialog("snapshot", "create_disk_from_snapshot")

@@ -27,7 +27,7 @@ class WizardView(ConsoleView):
 
     def draft(self, data: Any = None) -> Draft:
         """Return the wizard's state. Raises NotFound on a platform without a region."""
-        if self.request.region is None:
+        if not self.request.region:
             raise NotFound(_("There is no region yet."))
         return Draft(actor=self.actor, region=self.request.region, data=data)
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
-from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,9 +21,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing import money
-from billing import queries as money_queries
-from billing.models import Charge, Subscription
+from billing.models import Charge
 from billing.views.dialogs import expiry, method_label
+from billing.views.upcoming import upcoming
 from compute.models import VM, GuestNetwork
 from compute.queries import disks as disk_queries
 from compute.queries import vms as vm_queries
@@ -45,7 +43,6 @@ from network.views.external_ips import status_view as external_ip_status
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import Job
 from scloud.resources import kinds
-from scloud.tenancy.models import PlatformSettings
 from scloud.verbs import refusals
 from scloud.verbs.catalogue import of_kind
 from scloud.web import ui, verbs
@@ -54,6 +51,7 @@ from scloud.web.http import ConsoleRequest
 from scloud.web.icons import icon
 from scloud.web.lists import RowAction
 from scloud.web.status import StatusView, Tone
+from scloud.web.timeline import Moment
 from scloud.web.views import ConsoleView
 
 Text = str | Promise
@@ -471,18 +469,6 @@ class VmLog(VmPage, OperationsView):
         return self.frame_of(vm_queries.vm(self.kwargs["vm_id"]))
 
 
-@dataclass(frozen=True)
-class Moment:
-    """One line of the time line."""
-
-    at: datetime
-    icon: str
-    css: str
-    title: str
-    detail: str | SafeString = ""
-    by: str = ""
-
-
 class VmEvents(VmTabView):
     """Events, jobs and charges in one line of time, the newest first."""
 
@@ -491,7 +477,7 @@ class VmEvents(VmTabView):
 
     def body_of(self, vm: VM) -> dict[str, Any]:
         """The last hundred moments, and what will happen by itself."""
-        moments = [*_upcoming(vm), *_events(vm), *_jobs(vm), *_charges(vm)]
+        moments = [*upcoming(vm, _UPCOMING_WORDS), *_events(vm), *_jobs(vm), *_charges(vm)]
         moments.sort(key=lambda moment: moment.at, reverse=True)
         return {"moments": moments[:TIMELINE_ROWS], "most": TIMELINE_ROWS}
 
@@ -525,29 +511,8 @@ _EVENT_WORDS: dict[str, Text] = {
     "billing.expired": gettext_lazy("Paid period ended"),
     "billing.expiring": gettext_lazy("Reminded that it expires soon"),
 }
-_UPCOMING_WORDS: dict[str, Any] = {
-    "renewal": gettext_lazy("Renews automatically"),
-    "reminder": gettext_lazy("Reminder that it expires"),
-    "expiry": gettext_lazy("Expires and is shut down"),
-    "bin": gettext_lazy("Moves to the recycle bin"),
-    "destruction": gettext_lazy("Is destroyed with its data"),
-}
+_UPCOMING_WORDS: dict[str, Text] = {"expiry": gettext_lazy("Expires and is shut down")}
 _TASKS = frozenset(f"vm.{task}" for task in VmTask.values)
-
-
-def _upcoming(vm: VM) -> list[Moment]:
-    """What is going to happen to it, if nobody does anything."""
-    found = []
-    subscription = Subscription.objects.filter(resource_id=vm.pk).first()
-    if subscription is not None:
-        found = money_queries.upcoming(subscription, PlatformSettings.load(), timezone.now())
-    dates = [(str(_UPCOMING_WORDS[one.kind]), one.at) for one in found]
-    if vm.status == VmStatus.BINNED and vm.destroy_at is not None:
-        dates.append((str(_UPCOMING_WORDS["destruction"]), vm.destroy_at))
-    return [
-        Moment(at=at, icon="calendar-event", css="pending", title=title, detail=ui.moment(at))
-        for title, at in dates
-    ]
 
 
 def _events(vm: VM) -> list[Moment]:

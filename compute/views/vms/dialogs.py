@@ -16,6 +16,7 @@ from compute.models import VM, Disk, Spec
 from compute.queries import disks as disk_queries
 from compute.queries import images as image_queries
 from compute.queries import vms as vm_queries
+from compute.rules.storage import IMAGE_SKU
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
 from compute.views.forms import (
@@ -25,6 +26,7 @@ from compute.views.forms import (
     ResetPasswordForm,
     SizeForm,
 )
+from compute.views.priced import metered_lines
 from network.models import Eni, ExternalIp, SecurityGroup, Subnet
 from network.queries import enis as eni_queries
 from network.queries import external_ips as external_ip_queries
@@ -150,6 +152,12 @@ class VmMakeImage(VerbDialog):
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
         """Begin with the VM's name."""
         return {"initial": {"name": obj.name}}
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        """With what it will cost."""
+        found = super().get_dialog_context(obj)
+        price = metered_lines(obj.tenant, obj.region, IMAGE_SKU)
+        return {**found, "lines": [*found["lines"], *price]}
 
 
 @verbs.dialog("vm", "reinstall_vm")

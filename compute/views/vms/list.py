@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.models.prices import MethodChoice
-from billing.views.dialogs import expiry, method_label
+from billing.views.dialogs import RENEW_TOGETHER, expiry, method_label
 from compute.actions.vms.lifecycle import rename_vm
 from compute.models import VM
 from compute.queries import vms as vm_queries
@@ -59,6 +59,7 @@ class VmList(VerbList):
     title = gettext_lazy("Virtual machines")
     search_placeholder = gettext_lazy("Search by name, remark, ID, tag or IP")
     default_sort = "-created"
+    more_batches = (RENEW_TOGETHER,)
     page_template = "compute/vms/list.html"
     columns: ClassVar[tuple[Column, ...]] = (
         Column(
@@ -74,7 +75,7 @@ class VmList(VerbList):
             gettext_lazy("Status"),
             value=vm_status,
             sort=("status", "task"),
-            export=lambda vm: str(vm_status(vm)),
+            export=lambda vm: VMS.label(vm.standing, vm.task),
             nowrap=True,
         ),
         Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True),

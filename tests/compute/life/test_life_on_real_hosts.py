@@ -4,6 +4,7 @@ import pytest
 
 from compute.actions.vms import lifecycle
 from compute.models import VM
+from scloud.lab.shell import wait_for
 from tests.lab_platform import RealPlatform
 
 pytestmark = pytest.mark.lab
@@ -13,7 +14,7 @@ def test_a_vm_is_bought_started_stopped_binned_restored_and_destroyed(
     real_platform: RealPlatform,
 ) -> None:
     platform = real_platform
-    vm = platform.running_vm(agent=True)
+    vm = platform.running_vm(agent=True, user_data="#!/bin/sh\necho mine > /root/own\n")
     assert vm.host is not None
     assert platform.domains() == {vm.id: [vm.host.name]}
     inner, outer = platform.hypervisor(vm).observe(str(vm.uuid)).nics
@@ -27,6 +28,9 @@ def test_a_vm_is_bought_started_stopped_binned_restored_and_destroyed(
     ]
     assert "10.0.0.2/24" in addresses
     assert platform.guest(vm, "hostname") == "web"
+    # The tenant's own script runs after the agent has started.
+    read = ("sh", "-c", "cat /root/own || true")
+    wait_for("the user data", lambda: platform.guest(vm, *read) == "mine", timeout_s=60)
 
     lifecycle.rename_vm(actor=platform.actor, vm=vm, name="shop")
     for verb, status in (

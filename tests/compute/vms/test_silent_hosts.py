@@ -26,6 +26,8 @@ from compute.sweeps.reconcile import reconcile_hosts
 from compute.sweeps.vms import land_stuck
 from compute.tasks.build import attachment
 from compute.tasks.drivers import hypervisor_of
+from network.fabric.base import Kind
+from network.fabric.fake import World
 from network.models import Nic, PrivateAddress
 from network.tasks import plumbing
 from scloud.jobs import sweep
@@ -101,9 +103,14 @@ CALLS = ["define", "start", "observe"]
 
 @pytest.mark.parametrize("call", CALLS)
 def test_what_a_domain_could_use_is_held_until_its_host_says_that_it_is_gone(
-    box: Box, call: str
+    box: Box, fabric: World, call: str
 ) -> None:
+    def ports() -> set[str]:
+        return {thing for _, kind, thing in fabric.things if kind == Kind.PORT}
+
     vm, host = given_up(box, call)
+    held = ports()
+    assert held
     behind = host_behind(host)
     runs = call == "observe"
     assert (str(vm.uuid) in behind.domains) == (call != "define")
@@ -117,6 +124,7 @@ def test_what_a_domain_could_use_is_held_until_its_host_says_that_it_is_gone(
     reconcile_pools()
     vm = now(vm)
     assert vm.host == host
+    assert ports() == held
     assert {one.volume_id for one in box.storage.list_volumes()} == volumes
     if runs:
         assert behind.domains[str(vm.uuid)].running is not None
@@ -125,6 +133,7 @@ def test_what_a_domain_could_use_is_held_until_its_host_says_that_it_is_gone(
     assert (vm.status, vm.host) == (VmStatus.FAILED, None)
     assert str(vm.uuid) not in behind.domains
     assert taken(host) == (0, 0)
+    assert ports() == set()
     assert not Nic.objects.filter(vm_id=vm.pk).exists()
     assert not PrivateAddress.objects.filter(nic__vm_id=vm.pk).exists()
     assert not Disk.objects.filter(vm=vm).exists()
