@@ -4,6 +4,7 @@ import doctest
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -70,9 +71,21 @@ def day(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def test_the_examples_in_the_docstrings_are_true() -> None:
-    result = doctest.testmod(pricing)
-    assert result.attempted >= 15
+@pytest.mark.parametrize(
+    ("module", "examples"),
+    [
+        (pricing.values, 3),
+        (pricing.amounts, 5),
+        (pricing.periods, 15),
+        (pricing.lines, 22),
+        (pricing.refunds, 6),
+        (pricing.holding, 6),
+    ],
+)
+def test_the_examples_in_the_docstrings_are_true(module: ModuleType, examples: int) -> None:
+    names = {**vars(pricing), "UTC": UTC, "datetime": datetime, "timedelta": timedelta}
+    result = doctest.testmod(module, extraglobs=names)
+    assert result.attempted >= examples
     assert result.failed == 0
 
 
