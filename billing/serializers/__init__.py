@@ -1,0 +1,103 @@
+"""What the API shows of billing, and what it takes."""
+
+from billing.serializers.accounts import (
+    AccountSerializer,
+    DefaultAutoRenewInput,
+    GiftShape,
+    LowBalanceInput,
+    PaymentInput,
+    PaymentSerializer,
+    RechargeInput,
+    TransactionSerializer,
+)
+from billing.serializers.amounts import MinorUnitsField
+from billing.serializers.budgets import BudgetInput, BudgetSerializer
+from billing.serializers.orders import (
+    ChargeSerializer,
+    ExplanationShape,
+    ExplanationStepShape,
+    OrderLineSerializer,
+    OrderSerializer,
+)
+from billing.serializers.prices import PriceListShape, PriceShape
+from billing.serializers.quotas import QuotaRequestInput, QuotaRequestSerializer, QuotaShape
+from billing.serializers.quotes import (
+    ChangeLineShape,
+    ChangeQuoteShape,
+    EndQuoteShape,
+    QuoteLineShape,
+    QuoteShape,
+    TierShape,
+)
+from billing.serializers.statements import (
+    AddressInput,
+    AddressSerializer,
+    StatementLineSerializer,
+    StatementMoveSerializer,
+    StatementPaperShape,
+    StatementProjectShape,
+    StatementResourceShape,
+    StatementSerializer,
+    StatementSumShape,
+)
+from billing.serializers.subscriptions import (
+    AutoRenewInput,
+    RenewalQuoteInput,
+    RenewInput,
+    SubscriptionLineShape,
+    SubscriptionSerializer,
+    TogetherInput,
+    TogetherPartShape,
+    TogetherQuoteInput,
+    TogetherQuoteShape,
+    UpcomingShape,
+)
+
+__all__ = [
+    "AccountSerializer",
+    "AddressInput",
+    "AddressSerializer",
+    "AutoRenewInput",
+    "BudgetInput",
+    "BudgetSerializer",
+    "ChangeLineShape",
+    "ChangeQuoteShape",
+    "ChargeSerializer",
+    "DefaultAutoRenewInput",
+    "EndQuoteShape",
+    "ExplanationShape",
+    "ExplanationStepShape",
+    "GiftShape",
+    "LowBalanceInput",
+    "MinorUnitsField",
+    "OrderLineSerializer",
+    "OrderSerializer",
+    "PaymentInput",
+    "PaymentSerializer",
+    "PriceListShape",
+    "PriceShape",
+    "QuotaRequestInput",
+    "QuotaRequestSerializer",
+    "QuotaShape",
+    "QuoteLineShape",
+    "QuoteShape",
+    "RechargeInput",
+    "RenewInput",
+    "RenewalQuoteInput",
+    "StatementLineSerializer",
+    "StatementMoveSerializer",
+    "StatementPaperShape",
+    "StatementProjectShape",
+    "StatementResourceShape",
+    "StatementSerializer",
+    "StatementSumShape",
+    "SubscriptionLineShape",
+    "SubscriptionSerializer",
+    "TierShape",
+    "TogetherInput",
+    "TogetherPartShape",
+    "TogetherQuoteInput",
+    "TogetherQuoteShape",
+    "TransactionSerializer",
+    "UpcomingShape",
+]
