@@ -2,11 +2,11 @@
 
 from typing import ClassVar, Final
 
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from billing.models.decisions import Decided
 from billing.models.ledger import LedgerTransaction
 from scloud.lib.ids import new_id
 from scloud.tenancy.models import Tenant
@@ -130,7 +130,7 @@ class PaymentRefundStatus(models.TextChoices):
     FAILED = "failed", _("Failed")
 
 
-class PaymentRefund(models.Model):
+class PaymentRefund(Decided):
     """Money that an administrator pays back through the provider it came from.
 
     ``transaction`` takes it from the account before the provider is asked; ``reversal`` puts it
@@ -160,19 +160,6 @@ class PaymentRefund(models.Model):
         default=PaymentRefundStatus.PENDING,
     )
     reason = models.CharField(_("reason"), max_length=200, blank=True)
-    entered_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, verbose_name=_("entered by"), related_name="+"
-    )
-    decided_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        models.PROTECT,
-        verbose_name=_("decided by"),
-        null=True,
-        blank=True,
-        related_name="+",
-    )
-    decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
-    answer = models.CharField(_("answer"), max_length=200, blank=True)
     transaction = models.OneToOneField(
         LedgerTransaction,
         models.PROTECT,
@@ -189,8 +176,6 @@ class PaymentRefund(models.Model):
         blank=True,
         related_name="reversed_payment_refund",
     )
-    idempotency_key = models.CharField(_("idempotency key"), max_length=160, unique=True)
-    created_at = models.DateTimeField(_("entered"), default=timezone.now)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
 
     objects: ClassVar[models.Manager["PaymentRefund"]] = TenantManager()

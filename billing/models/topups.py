@@ -3,13 +3,12 @@
 from decimal import Decimal
 from typing import ClassVar
 
-from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from billing.models.decisions import Decided
 from billing.models.ledger import LedgerTransaction
 from scloud.lib.ids import new_id
 from scloud.tenancy.models import Tenant
@@ -137,7 +136,7 @@ class TopUpStatus(models.TextChoices):
     REJECTED = "rejected", _("Rejected")
 
 
-class TopUp(models.Model):
+class TopUp(Decided):
     """Money that an administrator puts into an account: what was received, or a gift.
 
     A receipt is booked once, whoever enters it. Above the limit of the settings a second
@@ -158,19 +157,6 @@ class TopUp(models.Model):
     status = models.CharField(
         _("status"), max_length=8, choices=TopUpStatus.choices, default=TopUpStatus.PENDING
     )
-    entered_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, verbose_name=_("entered by"), related_name="+"
-    )
-    decided_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        models.PROTECT,
-        verbose_name=_("decided by"),
-        null=True,
-        blank=True,
-        related_name="+",
-    )
-    decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
-    answer = models.CharField(_("answer"), max_length=200, blank=True)
     transaction = models.OneToOneField(
         LedgerTransaction,
         models.PROTECT,
@@ -179,8 +165,6 @@ class TopUp(models.Model):
         blank=True,
         related_name="top_up",
     )
-    idempotency_key = models.CharField(_("idempotency key"), max_length=160, unique=True)
-    created_at = models.DateTimeField(_("entered"), default=timezone.now)
 
     objects: ClassVar[models.Manager["TopUp"]] = TenantManager()
 

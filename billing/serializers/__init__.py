@@ -1,4 +1,4 @@
-"""What the API shows of billing, and what it takes."""
+"""The shapes of billing in the API. Money is text in whole currency units, such as "12.30"."""
 
 from billing.serializers.accounts import (
     AccountSerializer,
