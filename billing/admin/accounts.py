@@ -4,7 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from billing import money, paying, topping_up
 from billing.admin.common import (
     BooksAdmin,
+    DecidedAdmin,
     ModelAdmin,
     ReadOnlyInline,
     administrator,
@@ -34,6 +35,7 @@ from billing.models import (
 )
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainDecimalField
+from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 
 
@@ -186,7 +188,7 @@ class AccountAdmin(BooksAdmin):
 
 
 @admin.register(TopUp)
-class TopUpAdmin(BooksAdmin):
+class TopUpAdmin(DecidedAdmin):
     """What administrators entered; those above the limit with approve and reject."""
 
     list_display = (
@@ -214,29 +216,15 @@ class TopUpAdmin(BooksAdmin):
     )
     readonly_fields = fields
     amount = amount_column("amount_minor", _("amount"))
-    change_form_template = "billing/admin/top_up.html"
+    approve_label = _("Book")
+    decision_help = _(
+        "Another administrator than the one who entered it decides. Compare the amount with the "
+        "receipt."
+    )
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.decide_view)
-        own = path("<path:object_id>/decide/", view, name="billing_topup_decide")
-        return [own, *super().get_urls()]
-
-    def decide_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Book or reject one top-up with an answer."""
-        row = get_object_or_404(TopUp.objects.select_related("tenant"), pk=object_id)
-        if request.method == "POST" and ({"approve", "reject"} & request.POST.keys()):
-            try:
-                decided = topping_up.decide_top_up(
-                    actor=administrator(request, row.tenant),
-                    top_up=row,
-                    approve="approve" in request.POST,
-                    answer=request.POST.get("answer", "").replace("\x00", ""),
-                )
-            except ScloudError as error:
-                self.message_user(request, error.message, messages.ERROR)
-            else:
-                self.message_user(request, f"{decided.pk}: {decided.get_status_display()}")
-        return HttpResponseRedirect(reverse("admin:billing_topup_change", args=[row.pk]))
+    def decide(self, actor: Actor, row: TopUp, *, approve: bool, answer: str) -> TopUp:
+        """Book or reject the top-up."""
+        return topping_up.decide_top_up(actor=actor, top_up=row, approve=approve, answer=answer)
 
 
 class PaymentRefundForm(forms.Form):
@@ -324,7 +312,7 @@ class PaymentAdmin(BooksAdmin):
 
 
 @admin.register(PaymentRefund)
-class PaymentRefundAdmin(BooksAdmin):
+class PaymentRefundAdmin(DecidedAdmin):
     """Refunds of payments; those above the limit with approve and reject."""
 
     list_display = (
@@ -353,29 +341,13 @@ class PaymentRefundAdmin(BooksAdmin):
     )
     readonly_fields = fields
     amount = amount_column("amount_minor", _("amount"))
-    change_form_template = "billing/admin/payment_refund_change.html"
+    approve_label = _("Pay back")
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.decide_view)
-        own = path("<path:object_id>/decide/", view, name="billing_paymentrefund_decide")
-        return [own, *super().get_urls()]
-
-    def decide_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Pay back or reject one refund with an answer."""
-        row = get_object_or_404(PaymentRefund.objects.select_related("tenant"), pk=object_id)
-        if request.method == "POST" and ({"approve", "reject"} & request.POST.keys()):
-            try:
-                decided = paying.decide_payment_refund(
-                    actor=administrator(request, row.tenant),
-                    refund=row,
-                    approve="approve" in request.POST,
-                    answer=request.POST.get("answer", "").replace("\x00", ""),
-                )
-            except ScloudError as error:
-                self.message_user(request, error.message, messages.ERROR)
-            else:
-                self.message_user(request, f"{decided.pk}: {decided.get_status_display()}")
-        return HttpResponseRedirect(reverse("admin:billing_paymentrefund_change", args=[row.pk]))
+    def decide(
+        self, actor: Actor, row: PaymentRefund, *, approve: bool, answer: str
+    ) -> PaymentRefund:
+        """Pay back or reject the refund."""
+        return paying.decide_payment_refund(actor=actor, refund=row, approve=approve, answer=answer)
 
 
 @admin.register(PaymentEvent)
