@@ -42,7 +42,14 @@ def register_all() -> None:
     checks.register(check_operator_alarms)
     probes.register("/metrics", exposition.metrics)
     panels.register(
-        Panel("monitoring", _("Monitoring"), "alarms/admin/front.html", platform.front, order=110)
+        Panel(
+            "monitoring",
+            _("Monitoring"),
+            "alarms/admin/front.html",
+            platform.front,
+            order=110,
+            matters=shell.matters,
+        )
     )
     # Imported for what they declare.
     assert alarms

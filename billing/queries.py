@@ -22,6 +22,8 @@ from billing.models import (
     Order,
     PaymentRefund,
     PaymentRefundStatus,
+    QuotaRequest,
+    QuotaRequestStatus,
     ReplayRun,
     Subscription,
     SubscriptionStatus,
@@ -543,6 +545,7 @@ def books() -> dict[str, Any]:
     return {
         "waiting": TopUp.objects.filter(status=TopUpStatus.PENDING).count(),
         "refunds": PaymentRefund.objects.filter(status=PaymentRefundStatus.PENDING).count(),
+        "quota_requests": QuotaRequest.objects.filter(status=QuotaRequestStatus.PENDING).count(),
         "last": last,
         "late": last is not None and timezone.now() - last.end > REPLAY_LATE,
     }

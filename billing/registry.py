@@ -23,7 +23,7 @@ from billing import (
     verbs,
 )
 from billing.models import Budget, ProviderSecret
-from billing.views import trends
+from billing.views import operators, trends
 from scloud.adminsite import panels
 from scloud.jobs import periodic
 from scloud.resources import kinds
@@ -158,7 +158,14 @@ def register_all() -> None:
         )
     )
     panels.register(
-        panels.Panel("books", _("Books"), "billing/admin/front.html", queries.books, order=110)
+        panels.Panel(
+            "books",
+            _("Books"),
+            "billing/admin/front.html",
+            queries.books,
+            order=110,
+            matters=operators.matters,
+        )
     )
     periodic.register("billing.sweep", SWEEP_EVERY_S, sweep.run)
     periodic.register("billing.reminders", REMIND_EVERY_S, reminding.run)

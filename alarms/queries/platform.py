@@ -21,7 +21,7 @@ from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from alarms.models import Collector, Contact, HostCollection, Webhook
+from alarms.models import Collector, Contact, HostCollection, PlatformAlarm, Webhook
 from alarms.queries.capacity import Outlook
 from alarms.queries.engine import metrics_store
 from alarms.queries.metrics import FRESH
@@ -47,6 +47,8 @@ _USABLE: Final = (PoolState.UNKNOWN, PoolState.AVAILABLE)
 RECENTLY: Final = timedelta(hours=1)
 #: A host is measured late when so many rounds are missing.
 LATE_ROUNDS: Final = 3
+#: So many open alarms stand on the operators' front page; their list has all.
+SHOWN_ALARMS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +163,22 @@ def host_samples(hosts: Sequence[Host]) -> Mapping[str, Latest]:
         return {}
 
 
-def front() -> dict[str, int]:
-    """Return the few figures of the operators' front page, in one query."""
+def front() -> dict[str, Any]:
+    """Return the few figures of the operators' front page, in two queries.
+
+    ``alarms`` are the open ones that nobody has acknowledged, the newest first, at most
+    ``SHOWN_ALARMS``.
+    """
     limit = Now() - timedelta(seconds=settings.SCLOUD_COLLECT_EVERY_S * LATE_ROUNDS)
     found = HostCollection.objects.aggregate(
         late=Count("pk", filter=Q(stored_at__lt=limit) | Q(stored_at=None)),
         silent=Coalesce(Sum("silent_agents"), 0),
     )
-    return {name: int(number) for name, number in found.items()}
+    alarms = PlatformAlarm.objects.filter(
+        opened_at__isnull=False, recovered_at__isnull=True, acknowledged_at__isnull=True
+    )
+    figures = {name: int(number) for name, number in found.items()}
+    return {**figures, "alarms": list(alarms[:SHOWN_ALARMS])}
 
 
 # -- over a day, and by whom -------------------------------------------------------------------

@@ -12,11 +12,25 @@ from django.utils.translation import gettext_lazy
 from alarms.catalogue import Subject
 from alarms.queries import bell
 from alarms.queries.templates import template_of
+from alarms.rules.operators import Severity
 from alarms.views import alarms, templates
 from compute.models import VM
 from compute.views.vms import detail
+from scloud.adminsite.panels import Matter, Urgency
 from scloud.web import nav, topbar, ui, verbs
 from scloud.web.http import ConsoleRequest
+
+
+def matters(figures: dict[str, Any]) -> list[Matter]:
+    """The open alarms of the platform that nobody has acknowledged."""
+    return [
+        Matter(
+            Urgency.CRITICAL if alarm.severity == Severity.CRITICAL else Urgency.WARNING,
+            alarm.text,
+            reverse("admin:alarms_platformalarm_change", args=[alarm.pk]),
+        )
+        for alarm in figures["alarms"]
+    ]
 
 
 def register() -> None:

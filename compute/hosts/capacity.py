@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Sum
 
 from compute.hosts import pools
 from compute.models import VM, Cluster, Drift, Host, StoragePool
-from scloud.jobs import workers
+from scloud.jobs import health, workers
 from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.recovery.models import SweepFreeze
 from scloud.tenancy.scoping import scopes_disabled
 
 
@@ -80,15 +81,18 @@ def overview() -> dict[str, Any]:
 
 
 def front() -> dict[str, Any]:
-    """Return the few figures of the front page."""
+    """Return the few figures of the front page. Failed jobs are those nobody has acknowledged."""
     with scopes_disabled():
-        jobs = Job.objects.aggregate(
-            active=Count("pk", filter=Q(status__in=ACTIVE)),
-            failed=Count("pk", filter=Q(status=JobStatus.FAILED)),
-        )
+        failed = Job.objects.filter(status=JobStatus.FAILED, acknowledged_at__isnull=True)
         return {
             "clusters": clusters(),
-            "jobs": jobs,
+            "jobs": {
+                "active": Job.objects.filter(status__in=ACTIVE).count(),
+                "failed": failed.count(),
+            },
+            "workers_seen": health.workers_seen(),
+            "sweeper_seen": health.sweeper_seen(),
+            "frozen": SweepFreeze.objects.filter(released_at__isnull=True).exists(),
             "unknown": workers.unknown(),
             "drift": Drift.objects.filter(repaired_at__isnull=True).count(),
             "silent_hosts": Host.objects.filter(unreachable_since__isnull=False).count(),

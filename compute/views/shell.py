@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Count, Q
+from django.urls import reverse
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from compute.hosts import capacity
 from compute.models import VM
 from compute.queries import vms as vm_queries
 from scloud.adminsite import panels
+from scloud.adminsite.panels import Matter, Urgency
 from scloud.web import dashboard, nav
 from scloud.web.http import ConsoleRequest
 
@@ -32,11 +35,52 @@ def vms_card(request: ConsoleRequest) -> dict[str, Any]:
     return {"counts": counts, "may_create": request.actor.allows("compute.create_vm")}
 
 
+def matters(figures: dict[str, Any]) -> list[Matter]:
+    """What of processes, jobs and drift somebody must look into.
+
+    Processes are told of here too, because a sweeper that is down opens no alarm.
+    """
+    found = []
+    for seen, text in (
+        (figures["workers_seen"], gettext("No worker was seen lately. Nothing is carried out.")),
+        (figures["sweeper_seen"], gettext("No sweeper was seen lately. Nothing is repaired.")),
+    ):
+        if not seen:
+            found.append(Matter(Urgency.CRITICAL, text, reverse("admin:alarms_overview")))
+    if figures["frozen"]:
+        text = gettext("The database was restored. Nothing is destroyed until this is released.")
+        url = reverse("admin:recovery_sweepfreeze_changelist")
+        found.append(Matter(Urgency.WARNING, text, url))
+    failed, drift = figures["jobs"]["failed"], figures["drift"]
+    if failed:
+        text = ngettext(
+            "%(number)d failed job that nobody has acknowledged",
+            "%(number)d failed jobs that nobody has acknowledged",
+            failed,
+        )
+        url = reverse("admin:jobs_job_changelist")
+        url = f"{url}?status__exact=failed&acknowledged_at__isempty=1"
+        found.append(Matter(Urgency.WARNING, text % {"number": failed}, url))
+    if drift:
+        text = ngettext(
+            "%(number)d difference between the database and the hosts",
+            "%(number)d differences between the database and the hosts",
+            drift,
+        )
+        url = f"{reverse('admin:compute_drift_changelist')}?repaired_at__isempty=1"
+        found.append(Matter(Urgency.WARNING, text % {"number": drift}, url))
+    return found
+
+
 def register() -> None:
     """Called once when Django is ready."""
     panels.register(
         panels.Panel(
-            "platform", _("Capacity, jobs, drift"), "compute/admin/front.html", capacity.front
+            "platform",
+            _("Capacity, jobs, drift"),
+            "compute/admin/front.html",
+            capacity.front,
+            matters=matters,
         )
     )
     nav.register(

@@ -1,21 +1,47 @@
-"""Panels of the operators' front page; apps register theirs in ``AppConfig.ready``."""
+"""The operators' front page: panels, and what of them somebody must look into.
 
-from collections.abc import Callable
+Apps register their panels in ``AppConfig.ready``.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+class Urgency(Enum):
+    """How soon somebody must look; the most urgent first."""
+
+    CRITICAL = _("Critical")
+    WARNING = _("Warning")
+    DECISION = _("To decide")
+
+
+@dataclass(frozen=True, slots=True)
+class Matter:
+    """Something that somebody must look into, and the page where."""
+
+    urgency: Urgency
+    text: str
+    url: str
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A table on the front page: ``context`` returns the template's variables."""
+    """A table on the front page.
+
+    ``context`` returns the template's variables, ``matters`` what of them is not as it should be.
+    """
 
     key: str
     title: str | Promise
     template: str
     context: Callable[[], dict[str, Any]]
     order: int = 100
+    matters: Callable[[dict[str, Any]], Sequence[Matter]] = lambda _context: ()
 
 
 _panels: dict[str, Panel] = {}
@@ -26,7 +52,18 @@ def register(panel: Panel) -> None:
     _panels[panel.key] = panel
 
 
-def shown() -> list[dict[str, Any]]:
-    """Return the panels with their variables, in order."""
+def front() -> dict[str, Any]:
+    """Return ``panels`` with their variables, in order, and the ``matters`` of all of them.
+
+    What is wrong comes first, then what waits for a decision. ``wrong`` counts the former.
+    """
     ordered = sorted(_panels.values(), key=lambda panel: (panel.order, panel.key))
-    return [{"panel": panel, "context": panel.context()} for panel in ordered]
+    shown = [{"panel": panel, "context": panel.context()} for panel in ordered]
+    found = [matter for one in shown for matter in one["panel"].matters(one["context"])]
+    order = list(Urgency)
+    found.sort(key=lambda matter: order.index(matter.urgency))
+    return {
+        "panels": shown,
+        "matters": found,
+        "wrong": sum(matter.urgency is not Urgency.DECISION for matter in found),
+    }

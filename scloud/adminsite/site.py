@@ -125,5 +125,5 @@ class ScloudAdminSite(AdminSite):
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        """The front page, with the panels that apps have registered."""
-        return super().index(request, {**(extra_context or {}), "panels": panels.shown()})
+        """The front page: whether everything is all right, and the panels of the apps."""
+        return super().index(request, {**(extra_context or {}), **panels.front()})

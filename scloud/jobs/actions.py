@@ -1,12 +1,13 @@
 """What administrators do with jobs."""
 
+from django.db.models.functions import Now
 from django.utils.translation import gettext
 
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs import service, sweep
 from scloud.jobs.handlers import knows
-from scloud.jobs.models import Job
+from scloud.jobs.models import Job, JobStatus
 from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
 
@@ -39,3 +40,34 @@ def cancel_job(*, actor: Actor, job: Job) -> None:
     )
     if not sweep.end_now(job, error):
         raise Conflict(gettext("This job has already ended."), code="job_not_active")
+    # Who ends it knows of it.
+    _acknowledge(actor, job)
+
+
+@action("platform.acknowledge_job")
+def acknowledge_job(*, actor: Actor, job: Job) -> Job:
+    """Say that somebody takes care of a failed job, which operators then see as such no more.
+
+    Raises Conflict (``job_not_failed``, ``job_acknowledged``).
+    """
+    audit.note(job)
+    changed = _acknowledge(actor, job)
+    job.refresh_from_db()
+    if changed:
+        return job
+    if job.status != JobStatus.FAILED:
+        raise Conflict(
+            gettext("Only a failed job can be acknowledged."),
+            code="job_not_failed",
+            numbers={"status": job.status},
+        )
+    raise Conflict(
+        gettext("%(who)s has acknowledged it already.") % {"who": job.acknowledged_by},
+        code="job_acknowledged",
+    )
+
+
+def _acknowledge(actor: Actor, job: Job) -> bool:
+    """Write it down; return whether the job had failed and nobody had done so before."""
+    unseen = Job.objects.filter(pk=job.pk, status=JobStatus.FAILED, acknowledged_at__isnull=True)
+    return bool(unseen.update(acknowledged_at=Now(), acknowledged_by=actor.label))

@@ -24,6 +24,19 @@ def _cancel(actor: Actor, job: Job) -> str:
     return _("%(job)s is cancelled.") % {"job": job.pk}
 
 
+def _acknowledge(actor: Actor, job: Job) -> str:
+    actions.acknowledge_job(actor=actor, job=job)
+    return _("The failure of %(job)s was acknowledged.") % {"job": job.pk}
+
+
+def _not_to_acknowledge(job: Job) -> str:
+    if job.status != JobStatus.FAILED:
+        return _("Only a failed job can be acknowledged.")
+    if job.acknowledged_at is not None:
+        return _("%(who)s has acknowledged it already.") % {"who": job.acknowledged_by}
+    return ""
+
+
 def _not_failed(job: Job) -> str:
     ended = (JobStatus.FAILED, JobStatus.CANCELLED)
     return "" if job.status in ended else _("Only a failed or cancelled job can be retried.")
@@ -49,17 +62,32 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
         "status",
         "progress_percent",
         "error_code",
+        "acknowledged_by",
         "kind",
         "target_id",
         "tenant",
         "lease_owner",
     )
-    list_filter = ("status", "lane", "kind", "created_at", "tenant")
+    list_filter = (
+        "status",
+        ("acknowledged_at", admin.EmptyFieldListFilter),
+        "lane",
+        "kind",
+        "created_at",
+        "tenant",
+    )
     list_select_related = ("tenant",)
     search_fields = ("id", "title", "target_id", "error_code", "created_by", "trace")
     date_hierarchy = "created_at"
     buttons = (
         Button("retry", gettext_lazy("Retry"), _retry, _not_failed, batch=True),
+        Button(
+            "acknowledge",
+            gettext_lazy("Acknowledge"),
+            _acknowledge,
+            _not_to_acknowledge,
+            batch=True,
+        ),
         Button(
             "cancel",
             gettext_lazy("Cancel"),

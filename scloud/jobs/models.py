@@ -81,6 +81,11 @@ class Job(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
+    # By which administrator, that somebody takes care of its failure.
+    acknowledged_at = models.DateTimeField(_("acknowledged"), null=True)
+    acknowledged_by = models.CharField(
+        _("acknowledged by"), max_length=320, blank=True, default="", db_default=""
+    )
 
     objects = TenantManager()
 
@@ -114,6 +119,12 @@ class Job(models.Model):
                 fields=["finished_at"],
                 condition=Q(finished_at__isnull=False),
                 name="job_finished",
+            ),
+            # What failed and nobody has looked at, for the operators' front page.
+            models.Index(
+                fields=["finished_at"],
+                condition=Q(status="failed", acknowledged_at__isnull=True),
+                name="job_failed_open",
             ),
         ]
 

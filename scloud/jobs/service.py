@@ -167,6 +167,8 @@ def retry(job_id: str) -> Job:
             error_message="",
             error_detail="",
             finished_at=None,
+            acknowledged_at=None,
+            acknowledged_by="",
             lease_until=None,
             parked=None,
         )
