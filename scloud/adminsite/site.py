@@ -6,23 +6,28 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin import ModelAdmin as DjangoModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.widgets import AdminBigIntegerFieldWidget, AdminIntegerFieldWidget
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
 from django.db.models import BigIntegerField, DecimalField, IntegerField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
+from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
 from scloud.accounts import signin
-from scloud.adminsite import panels
+from scloud.adminsite import downloads, panels
 from scloud.adminsite.passwords import PasswordChangeView
 from scloud.lib import search
-from scloud.lib.errors import InvalidInput
+from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.lib.form_fields import PlainDecimalField, PlainIntegerField
+from scloud.web.export import workbook_response
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -40,7 +45,35 @@ PLAIN_NUMBERS: dict[Any, Any] = {
 
 
 class Bounded(ModelAdmin):
-    """What the site adds to all: searches as long as the console's, numbers in plain digits."""
+    """What the site adds to all: searches as long as the console's, numbers in plain digits,
+    and each list as a workbook."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the pages of the model, and the download of its list."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}_download"
+        view = self.admin_site.admin_view(self.download_view)
+        return [path("download/", view, name=name), *super().get_urls()]
+
+    def download_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Send all rows that the list finds with its filters and its search, in its order."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        try:
+            found = self.get_changelist_instance(request)
+            return workbook_response(
+                queryset=found.queryset,
+                columns=downloads.columns(self, [str(name) for name in found.list_display]),
+                name=slugify(self.opts.verbose_name_plural),
+                tenant=None,
+                user=f"administrator {request.user.pk}",
+                asynchronous=isinstance(request, ASGIRequest),
+            )
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(back)
+        except ScloudError as error:
+            self.message_user(request, f"{error.message} {error.remedy or ''}", messages.ERROR)
+            return HttpResponseRedirect(back)
 
     def get_inline_instances(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return the inlines, whose forms take numbers in plain digits too."""

@@ -18,7 +18,7 @@ def admin_urls(owner: Caller) -> list[str]:
     found = [reverse("admin:index")]
     for model in admin.site._registry:
         name = f"{model._meta.app_label}_{model._meta.model_name}"
-        found += [reverse(f"admin:{name}_{page}") for page in ("changelist", "add")]
+        found += [reverse(f"admin:{name}_{page}") for page in ("changelist", "add", "download")]
         for page in ("change", "delete", "history"):
             try:
                 found.append(reverse(f"admin:{name}_{page}", args=[_row(model, owner)]))
