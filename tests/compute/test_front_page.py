@@ -143,5 +143,6 @@ def test_books_that_differ_are_critical_and_decisions_are_no_fault(
         "Critical",
         "2 figures of the books differ from what was computed again",
     )
-    ReplayRun.objects.update(end=end - timedelta(days=3), differences=0)
+    old = end - timedelta(days=3)
+    ReplayRun.objects.update(begin=old - timedelta(days=1), end=old, differences=0)
     assert told()[1][:2] == ("Warning", "The charges of the last night were not computed again.")
