@@ -58,12 +58,12 @@ def front() -> dict[str, Any]:
     What is wrong comes first, then what waits for a decision. ``wrong`` counts the former.
     """
     ordered = sorted(_panels.values(), key=lambda panel: (panel.order, panel.key))
-    shown = [{"panel": panel, "context": panel.context()} for panel in ordered]
-    found = [matter for one in shown for matter in one["panel"].matters(one["context"])]
+    shown = [(panel, panel.context()) for panel in ordered]
+    found = [matter for panel, context in shown for matter in panel.matters(context)]
     order = list(Urgency)
     found.sort(key=lambda matter: order.index(matter.urgency))
     return {
-        "panels": shown,
+        "panels": [{"panel": panel, "context": context} for panel, context in shown],
         "matters": found,
         "wrong": sum(matter.urgency is not Urgency.DECISION for matter in found),
     }

@@ -64,7 +64,7 @@ class Bounded(ModelAdmin):
             return workbook_response(
                 queryset=found.queryset,
                 columns=downloads.columns(self, [str(name) for name in found.list_display]),
-                name=slugify(self.opts.verbose_name_plural),
+                name=slugify(str(self.opts.verbose_name_plural)),
                 tenant=None,
                 user=f"administrator {request.user.pk}",
                 asynchronous=isinstance(request, ASGIRequest),
