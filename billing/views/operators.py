@@ -46,7 +46,7 @@ def matters(figures: dict[str, Any]) -> list[Matter]:
         ),
     ):
         if number:
-            url = reverse(f"admin:billing_{name}_changelist")
-            text = words % {"number": number}
-            found.append(Matter(Urgency.DECISION, text, f"{url}?status__exact=pending"))
+            pending = {"status__exact": "pending"}
+            url = reverse(f"admin:billing_{name}_changelist", query=pending)
+            found.append(Matter(Urgency.DECISION, words % {"number": number}, url))
     return found

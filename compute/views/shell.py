@@ -58,8 +58,8 @@ def matters(figures: dict[str, Any]) -> list[Matter]:
             "%(number)d failed jobs that nobody has acknowledged",
             failed,
         )
-        url = reverse("admin:jobs_job_changelist")
-        url = f"{url}?status__exact=failed&acknowledged_at__isempty=1"
+        unseen = {"status__exact": "failed", "acknowledged_at__isempty": "1"}
+        url = reverse("admin:jobs_job_changelist", query=unseen)
         found.append(Matter(Urgency.WARNING, text % {"number": failed}, url))
     if drift:
         text = ngettext(
@@ -67,7 +67,7 @@ def matters(figures: dict[str, Any]) -> list[Matter]:
             "%(number)d differences between the database and the hosts",
             drift,
         )
-        url = f"{reverse('admin:compute_drift_changelist')}?repaired_at__isempty=1"
+        url = reverse("admin:compute_drift_changelist", query={"repaired_at__isempty": "1"})
         found.append(Matter(Urgency.WARNING, text % {"number": drift}, url))
     return found
 
