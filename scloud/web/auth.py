@@ -79,7 +79,10 @@ class LoginView(View):
         return self.show(request, LoginForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Sign in, or go on to the code. The answer to a wrong address and to a wrong password is the same."""
+        """Sign in, or go on to the code.
+
+        The answer to a wrong address and to a wrong password is the same.
+        """
         form = LoginForm(request.POST)
         if not form.is_valid():
             return self.show(request, form, status=422)
