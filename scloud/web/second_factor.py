@@ -102,7 +102,9 @@ class _OwnView(View):
     def show_codes(self, codes: list[str]) -> HttpResponse:
         """Show recovery codes, this once only."""
         # It was missing until now, perhaps.
-        return self.show("web/second_factor/codes.html", codes=codes, missing=False)
+        return self.show(
+            "web/second_factor/codes.html", codes=codes, joined="\n".join(codes), missing=False
+        )
 
 
 class SecondFactorView(_OwnView):
