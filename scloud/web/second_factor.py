@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 
 import segno
 from django import forms
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render, resolve_url
@@ -129,8 +130,8 @@ class SecondFactorView(_OwnView):
 class _ProvenView(_OwnView):
     """A form that asks for the password, and for a code where a second factor is on."""
 
-    title: ClassVar[Text] = ""
-    text: ClassVar[Text] = ""
+    title: Text = ""
+    text: Text = ""
     verb: ClassVar[Text] = ""
     danger: ClassVar[bool] = False
     # What cannot be done without one.
@@ -177,6 +178,14 @@ class BeginView(_ProvenView):
     verb = gettext_lazy("Continue")
     needs_one = False
 
+    def ask(self, form: PasswordForm, *, status: int = 200) -> HttpResponse:
+        if "code" in form.fields:
+            self.title = _("Move to another device")
+            self.text = _(
+                "The app on the other device replaces the present one. New recovery codes are made."
+            )
+        return super().ask(form, status=status)
+
     def perform(self, data: dict[str, Any]) -> HttpResponse:
         self.request.session[PENDING_KEY] = second_factor.begin(actor=self.actor, **data)
         return HttpResponseRedirect(resolve_url("second-factor-confirm"))
@@ -210,6 +219,8 @@ class ConfirmView(_OwnView):
         pending = self.request.session.get(PENDING_KEY, "")
         secret = second_factor.secret_of(actor=self.actor, pending=pending)
         if secret is None:
+            if pending:
+                messages.info(self.request, _("The new secret is no longer valid. Begin again."))
             return HttpResponseRedirect(resolve_url("second-factor-begin"))
         return self.show(
             "web/second_factor/confirm.html",

@@ -416,6 +416,18 @@ def test_a_new_secret_waits_for_its_maker_only_and_not_for_long(
     assert second_factor.secret_of(actor=actor, pending=pending) is None
 
 
+def test_a_page_that_was_open_for_too_long_begins_again(
+    console: Client, user: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.post("/second-factor/set-up/", {"password": PASSWORD})
+    app = App(secret_shown(text_of(console.get("/second-factor/confirm/"))), clock)
+    monkeypatch.setattr(second_factor, "SET_UP", timedelta(seconds=-1))
+    answer = console.post("/second-factor/confirm/", {"code": app.code()}, follow=True)
+    assert answer.redirect_chain[-1][0] == "/second-factor/set-up/"
+    assert "The new secret is no longer valid. Begin again." in text_of(answer)
+    assert not SecondFactor.objects.exists()
+
+
 def test_a_key_has_no_second_factor(user: User, tenant: Tenant, app: App) -> None:
     with scope(tenant=tenant):
         key, _secret = apikeys.issue(user=user, name="leaked")
@@ -473,6 +485,7 @@ def test_it_moves_to_another_device_after_a_code_of_the_present_one(user: User, 
     assert comes_in(user, app.code(), browser)
     page = text_of(browser.get("/second-factor/set-up/"))
     assert 'name="code"' in page
+    assert "The app on the other device replaces the present one." in page
     assert browser.post("/second-factor/set-up/", {"password": PASSWORD}).status_code == 422
     refused = browser.post("/second-factor/set-up/", proven(app, code=app.wrong()))
     assert refused.status_code == 422
