@@ -337,7 +337,7 @@ def test_it_is_turned_on_by_the_first_code_and_tells_no_secret(console: Client, 
     other = Client()
     first_step(other, user)
     subjects()
-    assert "Off" in text_of(console.get("/profile/"))
+    assert "</svg>Off</span>" in text_of(console.get("/profile/"))
     assert console.get("/second-factor/")["Location"] == "/second-factor/set-up/"
     assert console.get("/second-factor/confirm/")["Location"] == "/second-factor/set-up/"
     wrong = console.post("/second-factor/set-up/", {"password": "guess"})
@@ -366,7 +366,7 @@ def test_it_is_turned_on_by_the_first_code_and_tells_no_secret(console: Client, 
     page = text_of(console.get("/second-factor/"))
     assert codes_shown(page) == []
     assert ">10</dd>" in page
-    assert "On" in text_of(console.get("/profile/"))
+    assert "</svg>On</span>" in text_of(console.get("/profile/"))
     assert subjects() == ["Second factor turned on"]
     assert [one for one in verbs() if "second_factor" in one[0]] == [
         ("tenancy.set_up_second_factor", "wrong_password"),
