@@ -115,6 +115,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "scloud.tenancy.middleware.TenancyMiddleware",
+    "scloud.web.middleware.SecondFactorMiddleware",
     "scloud.web.middleware.ConsoleMiddleware",
 ]
 

@@ -10,10 +10,11 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from scloud.accounts.actions import move_user, reset_password, revoke_api_key, set_key_networks
+from scloud.accounts.second_factor import reset_second_factor
 from scloud.lib.errors import InvalidInput
 from scloud.lib.text import time_zones
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, ModelAdmin, administrator
+from scloud.tenancy.admintools import Button, ButtonAdmin, administrator
 from scloud.tenancy.apikeys import check_networks
 from scloud.tenancy.models import ApiKey, User
 
@@ -63,17 +64,44 @@ class UserForm(forms.ModelForm[User]):
         return data
 
 
+def _reset_second_factor(actor: Actor, user: User) -> str:
+    reset_second_factor(actor=actor, user=user)
+    return _now("The second factor of %(user)s is removed.") % {"user": user}
+
+
 @admin.register(User)
-class UserAdmin(ModelAdmin):
+class UserAdmin(ButtonAdmin):
     """People: tenants' users and platform administrators."""
 
     form = UserForm
-    list_display = ("email", "full_name", "tenant", "role", "is_active", "is_staff", "last_login")
+    buttons = (
+        Button(
+            "reset_second_factor",
+            _("Reset second factor"),
+            _reset_second_factor,
+            reason=lambda user: (
+                "" if hasattr(user, "second_factor") else _now("The user has no second factor.")
+            ),
+            confirm=_(
+                "Make sure who asks for it: afterwards the password alone signs in. Sessions end, "
+                "and the user is told by e-mail."
+            ),
+        ),
+    )
+    list_display = (
+        "email", "full_name", "tenant", "role", "is_active", "is_staff", "has_second_factor",
+        "last_login",
+    )  # fmt: skip
     list_filter = ("role", "is_active", "is_staff", "tenant")
-    list_select_related = ("tenant",)
+    list_select_related = ("tenant", "second_factor")
     search_fields = ("email", "full_name", "tenant__name")
     autocomplete_fields = ("tenant",)
-    readonly_fields = ("last_login", "created_at")
+    readonly_fields = ("last_login", "created_at", "has_second_factor")
+
+    @admin.display(description=_("second factor"), boolean=True)
+    def has_second_factor(self, user: User) -> bool:
+        """Tell whether the password alone does not sign the user in."""
+        return hasattr(user, "second_factor")
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Keep what is a column; a move and a new password have consequences, so actions do them.

@@ -37,6 +37,11 @@ class What(StrEnum):
     CREDENTIALS = "credentials"
     API_KEY = "api_key"
     ADDRESS = "address"
+    SECOND_FACTOR_ON = "second_factor_on"
+    SECOND_FACTOR_OFF = "second_factor_off"
+    SECOND_FACTOR_RESET = "second_factor_reset"
+    RECOVERY_CODES = "recovery_codes"
+    RECOVERY_CODE = "recovery_code"
 
 
 class SendInvitation(Handler):
@@ -220,6 +225,31 @@ def _news(what: What) -> tuple[str, str]:
             return (
                 _("Your address was changed"),
                 _("The address of your account was changed to %(email)s."),
+            )
+        case What.SECOND_FACTOR_ON:
+            return (
+                _("Second factor turned on"),
+                _("Signing in to your account now needs a code of an authenticator app."),
+            )
+        case What.SECOND_FACTOR_OFF:
+            return (
+                _("Second factor turned off"),
+                _("Signing in to your account needs the password only."),
+            )
+        case What.SECOND_FACTOR_RESET:
+            return (
+                _("Second factor reset"),
+                _("The second factor of your account was removed by %(who)s. Set up a new one."),
+            )
+        case What.RECOVERY_CODES:
+            return (
+                _("New recovery codes"),
+                _("New recovery codes were made for your account. Earlier ones are void."),
+            )
+        case What.RECOVERY_CODE:
+            return (
+                _("Recovery code used"),
+                _("A recovery code of your account was used. Recovery codes left: %(left)s."),
             )
 
 

@@ -1,20 +1,22 @@
 """The one way in: every form that takes a password comes here, the console's and the admin's.
 
-Each attempt is limited per source, counted per account, and written into the operation log; each
-success has a session that its owner sees and can end.
+Who has a second factor is not in after the password: a code comes next, and the session begins when
+both were right. Each attempt is limited per source, counted per account, and written into the
+operation log; each success has a session that its owner sees and can end.
 """
 
 from django.conf import settings
 from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from scloud.accounts import actions, devices
+from scloud.accounts import actions, devices, halfway, second_factor
 from scloud.accounts.mailing import What
 from scloud.accounts.telling import tell
 from scloud.audit.models import Operation
 from scloud.lib.errors import InvalidInput, ScloudError
-from scloud.tenancy import lockout, ratelimit, sessions
+from scloud.tenancy import factors, lockout, ratelimit, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import User, UserSession
@@ -37,11 +39,13 @@ def _write(user: User, ip: str | None, verb: str, error: ScloudError | None = No
         )
 
 
-def sign_in(request: HttpRequest, *, email: str, password: str) -> User:
-    """Sign somebody in. The answer to a wrong address and to a wrong password is the same.
+def sign_in(request: HttpRequest, *, email: str, password: str) -> tuple[User, bool]:
+    """Return the user of an address and a password, and whether they are signed in by them.
 
-    Raises InvalidInput (``login_failed``) and TooManyRequests (``too_many_requests``,
-    ``account_locked``, ``sign_in_delayed``).
+    They are not where a second factor is on: :func:`enter_code` comes next. The answer to a wrong
+    address and to a wrong password is the same; whether there is a second factor is told only
+    after the right password. Raises InvalidInput (``login_failed``) and TooManyRequests
+    (``too_many_requests``, ``account_locked``, ``sign_in_delayed``).
     """
     ip = client_ip(request)
     source = lockout.source_of(ip)
@@ -65,10 +69,54 @@ def sign_in(request: HttpRequest, *, email: str, password: str) -> User:
         raise refusal
     lockout.succeeded(attempt)
     is_first = user.last_login is None
-    enter(request, user, ip)
+    with transaction.atomic():
+        # A second factor that is being turned on ends this session, or is seen here.
+        second_factor.lock(user)
+        if factors.has_one(user):
+            return user, False
+        enter(request, user, ip)
     if browser is None and not is_first:
-        tell(user, What.SIGNED_IN, ip=ip, browser=request.headers.get("User-Agent", ""))
-    return user
+        _tell_of_browser(request, user, ip)
+    return user, True
+
+
+def enter_code(request: HttpRequest, *, code: str) -> tuple[User, second_factor.Used]:
+    """Sign in whose password was right, after a code; return the user and what the code was.
+
+    Raises InvalidInput (``sign_in_again``, ``code_wrong``) and TooManyRequests
+    (``too_many_requests``, ``account_locked``).
+    """
+    ip = client_ip(request)
+    ratelimit.hit(f"login:{lockout.source_of(ip)}", limit=settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE)
+    user = halfway.user_of(request)
+    if user is None:
+        raise InvalidInput(
+            _("This sign-in took too long, or your account has changed."),
+            code="sign_in_again",
+            remedy=_("Sign in again."),
+        )
+    browser = devices.name_of(request, user)
+    try:
+        used = second_factor.confirm_code(
+            user,
+            code,
+            ip=ip,
+            # Only who knows the password comes here: whatever their addresses, all browsers that
+            # are not known are one source, and six digits are not guessed from many places.
+            source=f"browser:{browser}" if browser else "unknown browsers",
+            known_browser=browser is not None,
+        )
+    except ScloudError as refusal:
+        _write(user, ip, "tenancy.sign_in", refusal)
+        raise
+    enter(request, user, ip)
+    if browser is None:
+        _tell_of_browser(request, user, ip)
+    return user, used
+
+
+def _tell_of_browser(request: HttpRequest, user: User, ip: str | None) -> None:
+    tell(user, What.SIGNED_IN, ip=ip, browser=request.headers.get("User-Agent", ""))
 
 
 def enter(request: HttpRequest, user: User, ip: str | None) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from django.db import connection
 from django.utils.translation import gettext as _
 
+from scloud.accounts import second_factor
 from scloud.accounts.confirming import confirm_password
 from scloud.audit import action as audit
 from scloud.audit.action import action
@@ -18,7 +19,7 @@ from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError, Una
 from scloud.lib.locks import advisory_key
 from scloud.tenancy import apikeys, sessions
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import User
+from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
 
 MANAGE: Final = "tenancy.manage_users"
@@ -29,8 +30,14 @@ GIVEN: Final = tuple(role for role in Role if role != Role.OWNER)
 def refusal(verb: str, *, me: User, user: User) -> ScloudError | None:
     """Return why an owner cannot use a verb on a user of the tenant now; None if they can.
 
-    Verbs: ``change_role``, ``deactivate``, ``activate``, ``hand_over``.
+    Verbs: ``change_role``, ``deactivate``, ``activate``, ``hand_over``, ``reset_second_factor``.
     """
+    if me.pk == user.pk and verb == "reset_second_factor":
+        return Conflict(
+            _("You cannot reset your own second factor."),
+            code="own_account",
+            remedy=_("Turn it off, or move it to another device, in your profile."),
+        )
     if me.pk == user.pk:
         return Conflict(
             _("You cannot change your own role or access."),
@@ -50,6 +57,10 @@ def refusal(verb: str, *, me: User, user: User) -> ScloudError | None:
     if verb == "hand_over" and user.role == Role.OWNER:
         return Conflict(
             _("%(email)s is an owner already.") % {"email": user.email}, code="user_is_owner"
+        )
+    if verb == "reset_second_factor" and not hasattr(user, "second_factor"):
+        return Conflict(
+            _("%(email)s has no second factor.") % {"email": user.email}, code="second_factor_off"
         )
     return None
 
@@ -96,6 +107,35 @@ def activate_user(*, actor: Actor, user: User) -> User:
     fresh.save(update_fields=["is_active"])
     audit.note(after={"user": fresh.email})
     return fresh
+
+
+@action(MANAGE)
+def reset_second_factor(*, actor: Actor, user: User) -> User:
+    """Take another user's second factor away, who has lost app and recovery codes.
+
+    Their sessions end at once, and they are told by mail. Raises Conflict (``own_account``,
+    ``user_not_active``, ``second_factor_off``).
+    """
+    me, fresh = _lock(actor, user, "reset_second_factor")
+    second_factor.remove(fresh, by=me.email, ip=actor.ip)
+    return fresh
+
+
+@action(MANAGE)
+def require_second_factor(*, actor: Actor, required: bool) -> Tenant:
+    """Say whether every user of the tenant needs a second factor.
+
+    From their next request on, users without one can only set it up; API keys go on working.
+    """
+    me = lock_users(actor)
+    tenant = Tenant.objects.select_for_update(no_key=True).get(pk=me.tenant_id)
+    audit.note(
+        before={"second_factor_required": tenant.second_factor_required},
+        after={"second_factor_required": required},
+    )
+    tenant.second_factor_required = required
+    tenant.save(update_fields=["second_factor_required"])
+    return tenant
 
 
 def hand_over(*, actor: Actor, user: User, password: str, own_role: str) -> User:

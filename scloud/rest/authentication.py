@@ -4,14 +4,15 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from scloud.lib import tracing
-from scloud.lib.errors import Unauthenticated
-from scloud.tenancy import apikeys, lockout, ratelimit
+from scloud.lib.errors import Forbidden, Unauthenticated
+from scloud.tenancy import apikeys, factors, lockout, ratelimit
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.middleware import actor_of
@@ -23,7 +24,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, Actor] | None:
         header = request.headers.get("Authorization", "")
-        scheme, _, secret = header.partition(" ")
+        scheme, _space, secret = header.partition(" ")
         if scheme.lower() != "bearer":
             return None
         ip = client_ip(request._request)
@@ -60,6 +61,12 @@ class ConsoleSessionAuthentication(SessionAuthentication):
         user = found[0]
         if not isinstance(user, User) or user.tenant is None:
             return None
+        if factors.is_missing(user):
+            raise Forbidden(
+                _("Your account requires a second factor."),
+                code="second_factor_missing",
+                remedy=_("Open the console and set it up."),
+            )
         http: HttpRequest = request._request
         return user, actor_of(http, user)
 

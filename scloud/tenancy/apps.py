@@ -12,6 +12,9 @@ class TenancyConfig(AppConfig):
     def ready(self) -> None:
         from django.core import checks
 
+        from scloud.tenancy import sealed
         from scloud.tenancy.clientip import check_proxies
+        from scloud.tenancy.models import SecondFactor
 
+        sealed.register(SecondFactor, "sealed_secret")
         checks.register(check_proxies)

@@ -6,10 +6,10 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 
 from scloud.lib import tracing
-from scloud.tenancy import sessions
+from scloud.tenancy import factors, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
-from scloud.tenancy.models import User
+from scloud.tenancy.models import PlatformSettings, User
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
 
@@ -25,21 +25,27 @@ def actor_of(request: HttpRequest, user: User) -> Actor:
 
 
 class TenancyMiddleware:
-    """``request.actor`` for tenant users; administrators see all, inside Django admin only."""
+    """``request.actor`` for tenant users; administrators see all, inside Django admin only.
+
+    ``request.factor_missing`` says that somebody is signed in who first has to set up a second
+    factor. They have no actor and no scope, so that no page can do anything for them.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.actor = None  # type: ignore[attr-defined]  # set for all views, see typings
-        if (
-            sessions.carries_session(request)
-            and isinstance(request.user, User)
-            and sessions.has_run_out(request)
-        ):
-            # Whatever the way: the API takes the console's session, too.
-            sessions.end(str(request.session.session_key))
-            logout(request)
+        request.factor_missing = False  # type: ignore[attr-defined]  # as above
+        if sessions.carries_session(request) and isinstance(request.user, User):
+            limits = PlatformSettings.load()
+            if sessions.has_run_out(request, limits):
+                # Whatever the way: the API takes the console's session, too.
+                sessions.end(str(request.session.session_key))
+                logout(request)
+            elif not request.path.startswith("/api/") and factors.is_missing(request.user, limits):
+                request.factor_missing = True  # type: ignore[attr-defined]  # as above
+                return self.get_response(request)
         if request.path.startswith("/api/"):
             # Authentication there knows the tenant only later and opens the scope itself.
             return self.get_response(request)

@@ -37,6 +37,12 @@ class Tenant(models.Model):
     )
     name = models.CharField(_("name"), max_length=80, unique=True)
     is_active = models.BooleanField(_("active"), default=True)
+    second_factor_required = models.BooleanField(
+        _("every user needs a second factor"),
+        default=False,
+        db_default=False,
+        help_text=_("Users without one can only set it up after signing in. API keys go on."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
@@ -126,6 +132,52 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+
+class SecondFactor(models.Model):
+    """What a user needs beside the password: codes of an app (RFC 6238), or a recovery code."""
+
+    user = models.OneToOneField(
+        User,
+        models.CASCADE,
+        verbose_name=_("user"),
+        primary_key=True,
+        related_name="second_factor",
+    )
+    sealed_secret = models.BinaryField(_("secret"), editable=False)
+    # The number of the interval whose code was used last; no code up to it is accepted again.
+    last_step = models.BigIntegerField(_("last interval"), default=0, editable=False)
+    turned_on_at = models.DateTimeField(_("turned on"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("second factor")
+        verbose_name_plural = _("second factors")
+
+    def __str__(self) -> str:
+        return f"second factor of user {self.user_id}"
+
+
+class RecoveryCode(models.Model):
+    """A code that is accepted once instead of one of the app. Only a digest of it is kept."""
+
+    factor = models.ForeignKey(
+        SecondFactor,
+        models.CASCADE,
+        verbose_name=_("second factor"),
+        related_name="recovery_codes",
+    )
+    digest = models.CharField(_("digest"), max_length=64, editable=False)
+    used_at = models.DateTimeField(_("used"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("recovery code")
+        verbose_name_plural = _("recovery codes")
+        constraints = [
+            models.UniqueConstraint(fields=["factor", "digest"], name="recovery_code_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"recovery code of user {self.factor_id}"
 
 
 class Invitation(models.Model):
@@ -349,6 +401,15 @@ class PlatformSettings(models.Model):
         help_text=_("The time lines of resources. Money and the operation log are kept."),
     )
     login_lockout = models.BooleanField(_("lock after 5 failed logins"), default=True)
+    second_factor_required = models.BooleanField(
+        _("administrators need a second factor"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Administrators of the platform without one can only set it up after signing in. "
+            "Tenants have a setting of their own."
+        ),
+    )
 
     class Meta:
         verbose_name = _("platform settings")

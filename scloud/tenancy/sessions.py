@@ -11,6 +11,7 @@ from django.contrib.sessions.models import Session
 from django.http import HttpRequest
 from django.utils import timezone
 
+from scloud.tenancy import factors
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import PlatformSettings, User, UserSession
 
@@ -69,10 +70,9 @@ def _is_past(at: Any, span: timedelta) -> bool:
     return at is not None and timezone.now().timestamp() - float(at) > span.total_seconds()
 
 
-def has_run_out(request: HttpRequest) -> bool:
+def has_run_out(request: HttpRequest, limits: PlatformSettings) -> bool:
     """Tell whether the session of a signed-in request is over; else note that it is alive."""
     session = request.session
-    limits = PlatformSettings.load()
     if is_idle(session, limits) or is_too_old(session, limits):
         return True
     now = timezone.now()
@@ -97,8 +97,8 @@ def carries_session(request: HttpRequest) -> bool:
 def user_of(session_key: str | None) -> User | None:
     """Return the user of a living session, for what outlasts a request: websockets.
 
-    None when it was ended or is over, when the password was changed, and when the user or the
-    tenant may not sign in any more.
+    None when it was ended or is over, when the password was changed, when the user or the tenant
+    may not sign in any more, and while the user has to set up a second factor.
     """
     if not session_key:
         return None
@@ -108,4 +108,6 @@ def user_of(session_key: str | None) -> User | None:
     if is_idle(request.session, limits) or is_too_old(request.session, limits):
         return None
     user = get_user(request)
-    return user if isinstance(user, User) else None
+    if not isinstance(user, User) or factors.is_missing(user, limits):
+        return None
+    return user

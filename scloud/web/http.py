@@ -93,3 +93,13 @@ def login_redirect(request: HttpRequest) -> HttpResponse:
         response.headers["HX-Redirect"] = url
         return response
     return HttpResponseRedirect(url)
+
+
+def second_factor_redirect(request: HttpRequest) -> HttpResponse:
+    """Send somebody who has to set up a second factor to the page that does it."""
+    url = resolve_url("second-factor")
+    if request.headers.get("HX-Request") == "true":
+        response = HttpResponse(status=403)
+        response.headers["HX-Redirect"] = url
+        return response
+    return HttpResponseRedirect(url)

@@ -4,11 +4,12 @@ import logging
 import time
 import zoneinfo
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import SimpleLazyObject
@@ -19,7 +20,7 @@ from scloud.lib.errors import Forbidden, ScloudError, Unavailable
 from scloud.tenancy.clientip import is_forwarded
 from scloud.tenancy.models import User
 from scloud.web import errors
-from scloud.web.http import login_redirect
+from scloud.web.http import login_redirect, second_factor_redirect
 from scloud.web.regions import current_region
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,28 @@ def _require_administrator(request: HttpRequest) -> None:
     user = request.user
     if not (isinstance(user, User) and user.is_active and user.is_staff and user.tenant_id is None):
         raise Forbidden(_("This page is for administrators of the platform."))
+
+
+# What is open to somebody who has to set up a second factor: that, and signing out.
+_SETTING_UP: Final = (
+    "second-factor", "second-factor-begin", "second-factor-confirm", "logout", "admin:logout"
+)  # fmt: skip
+
+
+class SecondFactorMiddleware:
+    """Leads who has to set up a second factor there, wherever they wanted to go.
+
+    Pages of console and admin; the API and websockets refuse them by themselves.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        missing = getattr(request, "factor_missing", False)
+        if missing and request.path not in {reverse(name) for name in _SETTING_UP}:
+            return second_factor_redirect(request)
+        return self.get_response(request)
 
 
 class ConsoleMiddleware:

@@ -20,6 +20,7 @@ from scloud.accounts import actions as account
 from scloud.accounts import devices, signin
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.lib.text import time_zones
+from scloud.tenancy import factors
 from scloud.tenancy.models import ApiKey, PlatformSettings, User, UserSession
 from scloud.web import http, ui
 from scloud.web.auth import safe_next
@@ -85,8 +86,19 @@ class ProfileView(ConsoleView):
             }
             for session in UserSession.objects.filter(user=self.request.user)
         ]
-        context = {"form": form, "sessions": sessions, "has_mail": settings.SCLOUD_EMAIL_READY}
+        context = {
+            "form": form,
+            "sessions": sessions,
+            "has_mail": settings.SCLOUD_EMAIL_READY,
+            "second_factor": _second_factor(self.request.user),
+        }
         return self.render("web/profile/page.html", context, status=status)
+
+
+def _second_factor(user: User) -> StatusView:
+    if factors.has_one(user):
+        return StatusView(_("On"), "ok")
+    return StatusView(_("Off"), "off")
 
 
 class PasswordForm(forms.Form):

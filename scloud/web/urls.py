@@ -11,12 +11,14 @@ from scloud.web import (
     profile,
     recovering,
     search,
+    second_factor,
     users,
 )
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.HomeView.as_view(), name="home"),
     path("login/", auth.LoginView.as_view(), name="login"),
+    path("login/code/", auth.LoginCodeView.as_view(), name="login-code"),
     path("join/", joining.JoinView.as_view(), name="join"),
     path("password/forgot/", recovering.ForgotView.as_view(), name="password-forgot"),
     path("password/reset/", recovering.ResetView.as_view(), name="password-reset"),
@@ -38,6 +40,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
         profile.RevokeSessionView.as_view(),
         name="session-revoke",
     ),
+    path("second-factor/", second_factor.SecondFactorView.as_view(), name="second-factor"),
+    path("second-factor/set-up/", second_factor.BeginView.as_view(), name="second-factor-begin"),
+    path(
+        "second-factor/confirm/", second_factor.ConfirmView.as_view(), name="second-factor-confirm"
+    ),
+    path("second-factor/codes/", second_factor.CodesView.as_view(), name="second-factor-codes"),
+    path("second-factor/off/", second_factor.TurnOffView.as_view(), name="second-factor-off"),
     path("api-keys/", profile.ApiKeysView.as_view(), name="api-keys"),
     path("api-keys/create/", profile.ApiKeyCreateView.as_view(), name="api-key-create"),
     path(
@@ -49,6 +58,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "api-keys/<str:key_id>/revoke/", profile.ApiKeyRevokeView.as_view(), name="api-key-revoke"
     ),
     path("users/", users.UsersView.as_view(), name="users"),
+    path(
+        "users/second-factor/",
+        users.RequireSecondFactorView.as_view(),
+        name="users-second-factor",
+    ),
     path("users/invite/", invitations.InviteView.as_view(), name="user-invite"),
     path("users/invitations/", invitations.InvitationsView.as_view(), name="invitations"),
     path(
@@ -69,6 +83,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("users/<int:user_id>/activate/", users.ActivateUserView.as_view(), name="user-activate"),
     path("users/<int:user_id>/hand-over/", users.HandOverView.as_view(), name="user-hand-over"),
+    path(
+        "users/<int:user_id>/reset-second-factor/",
+        users.ResetSecondFactorView.as_view(),
+        name="user-reset-second-factor",
+    ),
     path("styleguide/", pages.StyleguideView.as_view(), name="styleguide"),
     path("styleguide/dialog/", pages.ExampleDialogView.as_view(), name="styleguide-dialog"),
 ]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -29,8 +29,20 @@ def _status(user: User) -> StatusView:
     return StatusView(_("Deactivated"), "off")
 
 
+def _second_factor(user: User) -> StatusView:
+    if hasattr(user, "second_factor"):
+        return StatusView(_("On"), "ok")
+    return StatusView(_("Off"), "off")
+
+
 def _signed_in(user: User) -> Any:
     return ui.reltime(user.last_login) if user.last_login else _("never")
+
+
+def _with_second_factor(rows: QuerySet[User], values: Sequence[str]) -> QuerySet[User]:
+    if set(values) == {"on", "off"}:
+        return rows
+    return rows.filter(second_factor__isnull="off" in values)
 
 
 class UsersView(ListView):
@@ -50,6 +62,12 @@ class UsersView(ListView):
         Column("role", gettext_lazy("Role"), value="get_role_display", sort="role"),
         Column("status", gettext_lazy("Status"), value=_status, sort="is_active"),
         Column(
+            "second_factor",
+            gettext_lazy("Second factor"),
+            value=_second_factor,
+            sort="second_factor__turned_on_at",
+        ),
+        Column(
             "last_login",
             gettext_lazy("Last sign-in"),
             value=_signed_in,
@@ -66,19 +84,32 @@ class UsersView(ListView):
             choices=(("active", gettext_lazy("Active")), ("off", gettext_lazy("Deactivated"))),
             apply=lambda rows, values: rows.filter(is_active__in=[v == "active" for v in values]),
         ),
+        Filter(
+            "second_factor",
+            gettext_lazy("Second factor"),
+            choices=(("on", gettext_lazy("On")), ("off", gettext_lazy("Off"))),
+            apply=_with_second_factor,
+        ),
     )
     page_actions = (
+        PageAction(
+            gettext_lazy("Second factor"),
+            "users-second-factor",
+            icon="shield-lock",
+            primary=False,
+            dialog=True,
+        ),
         PageAction(gettext_lazy("Invitations"), "invitations", icon="mail", primary=False),
         PageAction(gettext_lazy("Invite user"), "user-invite", icon="user-plus", dialog=True),
     )
     empty = EmptyState(gettext_lazy("No users"), icon="users")
 
     def get_queryset(self) -> QuerySet[User]:
-        return User.objects.filter(tenant=self.actor.tenant)
+        return User.objects.filter(tenant=self.actor.tenant).select_related("second_factor")
 
     def get_page_actions(self) -> Sequence[PageAction]:
         # Nobody is invited where no mail can be sent.
-        return self.page_actions if settings.SCLOUD_EMAIL_READY else ()
+        return self.page_actions if settings.SCLOUD_EMAIL_READY else self.page_actions[:1]
 
     def row_name(self, obj: User) -> str:
         return obj.email
@@ -102,6 +133,7 @@ class UsersView(ListView):
         return [
             offer("change_role", _("Change role"), "user-cog"),
             offer("hand_over", _("Hand over ownership"), "crown"),
+            offer("reset_second_factor", _("Reset second factor"), "shield-off"),
             last,
         ]
 
@@ -187,6 +219,65 @@ class ActivateUserView(UserActionView):
 
     def perform(self, obj: User, data: dict[str, Any]) -> None:
         users.activate_user(actor=self.actor, user=obj)
+
+
+class ResetSecondFactorView(UserActionView):
+    """Takes the second factor of a user away, who has lost app and recovery codes."""
+
+    title = gettext_lazy("Reset second factor")
+    text = gettext_lazy(
+        "Make sure who asks for it: afterwards the password alone signs in. The user is signed out "
+        "at once and told by e-mail."
+    )
+    verb = gettext_lazy("Reset")
+    danger = True
+    success_text = gettext_lazy("Second factor reset.")
+
+    def perform(self, obj: User, data: dict[str, Any]) -> None:
+        users.reset_second_factor(actor=self.actor, user=obj)
+
+
+class RequireForm(forms.Form):
+    """Whether everybody needs one."""
+
+    required = forms.BooleanField(
+        label=gettext_lazy("Everyone needs a second factor"),
+        required=False,
+        help_text=gettext_lazy(
+            "Users without one are asked to set it up before they can do anything else. API keys "
+            "go on working."
+        ),
+    )
+
+
+class RequireSecondFactorView(ActionView):
+    """Says whether all users of the account need a second factor."""
+
+    permission = users.MANAGE
+    title = gettext_lazy("Second factor")
+    verb = gettext_lazy("Save")
+    form_class = RequireForm
+    success_text = gettext_lazy("Saved.")
+
+    def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
+        tenant = self.actor.tenant
+        assert tenant is not None, "the right says so"
+        return {"initial": {"required": tenant.second_factor_required}}
+
+    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
+        active = User.objects.filter(tenant=self.actor.tenant, is_active=True)
+        counted = active.aggregate(every=Count("pk"), have=Count("second_factor"))
+        return {
+            "lines": [
+                (_("Users with a second factor"), _("%(have)s of %(every)s") % counted),
+            ]
+        }
+
+    def perform(self, obj: Any, data: dict[str, Any]) -> None:
+        users.require_second_factor(actor=self.actor, required=data["required"])
+
+    def success_url(self, obj: Any) -> str | None:
+        return None if self.request.htmx else "users"
 
 
 class HandOverForm(forms.Form):

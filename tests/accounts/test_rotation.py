@@ -25,8 +25,9 @@ from scloud.lib.keys import Purpose
 from scloud.resources.models import Region
 from scloud.tenancy import apikeys, sealed
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import ApiKey, Tenant, User
+from scloud.tenancy.models import ApiKey, SecondFactor, Tenant, User
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
+from tests.accounts.factor import Clock, comes_in, give
 from tests.compute.factories import Platform, make_platform, make_vm
 
 ONE_KEY = "the one key of an old installation, for everything"
@@ -140,6 +141,22 @@ def test_old_secrets_open_before_and_after_and_then_without_the_old_key(
         assert logins.open_pending(vm) == "$6$pending"
         row.refresh_from_db()
         assert leases.password_of(row) == lease.password
+
+
+def test_a_second_factor_outlives_the_key_that_sealed_it(user: User, clock: Clock) -> None:
+    app = give(user, clock)
+    factor = SecondFactor.objects.get()
+    before = bytes(factor.sealed_secret)
+    assert app.secret.encode() not in before
+    assert "1 sealed anew, 0 were up to date" in rotate("--new")
+    factor.refresh_from_db()
+    assert bytes(factor.sealed_secret) != before
+    assert "0 sealed anew, 1 were up to date" in rotate("--drop-old")
+    assert [len(keys.ring(purpose)) for purpose in Purpose] == [1, 1, 1]
+    # Sessions and half sign-ins hang on the key of the sessions, which stays.
+    assert comes_in(user, app.code())
+    # Digests of recovery codes have no key.
+    assert comes_in(user, app.recovery[0])
 
 
 def test_an_empty_column_stays_empty(platform: Platform, actor: Actor) -> None:

@@ -30,7 +30,8 @@ class Known:
     ``public`` URLs answer anybody; ``unlisted`` ones exist on demonstrations only; ``person`` ones
     of the API take a session, and change nothing for a key. ``query`` is what reading needs to be
     told, with samples such as ``{vm}``. ``unknown`` URLs ask for what no caller of these tests has,
-    a signature or an address of a payment provider.
+    a signature or an address of a payment provider. ``people`` URLs are about somebody's own
+    account, for administrators of the platform too.
     """
 
     params: dict[str, str] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Known:
     person: bool = False
     query: str = ""
     unknown: bool = False
+    people: bool = False
 
     @property
     def owned(self) -> bool:

@@ -123,6 +123,7 @@ _CONSOLE: dict[str, Known] = {
     "login": Known(
         writes={"post": Write(OPEN, {"email": "x@y.test", "password": "no"})}, public=True
     ),
+    "login-code": Known(writes={"post": Write(OPEN, {"code": "000000"})}, public=True),
     "join": Known(
         writes={
             "post": Write(OPEN, {"code": "x", "full_name": "A", "password": "another horse 7"})
@@ -158,6 +159,18 @@ _CONSOLE: dict[str, Known] = {
     ),
     "email-verify": Known(writes={"post": Write(OPEN, {"code": "x"})}),
     "session-revoke": own("session", OPEN, {}, "handle"),
+    # No app and no secret yet: what good codes do has tests of its own.
+    "second-factor": Known(people=True),
+    "second-factor-begin": Known(
+        writes={"post": Write(OPEN, {"password": "{password}"})}, people=True
+    ),
+    "second-factor-confirm": Known(writes={"post": Write(OPEN, {"code": "000000"})}, people=True),
+    "second-factor-codes": Known(
+        writes={"post": Write(OPEN, {"password": "{password}", "code": "000000"})}, people=True
+    ),
+    "second-factor-off": Known(
+        writes={"post": Write(OPEN, {"password": "{password}", "code": "000000"})}, people=True
+    ),
     "api-keys": Known(),
     "api-key-create": Known(
         writes={
@@ -169,6 +182,10 @@ _CONSOLE: dict[str, Known] = {
     ),
     "api-key-revoke": own("key", "tenancy.manage_api_keys", {}, "key_id"),
     "users": Known(),
+    "users-second-factor": Known(
+        writes={"post": Write("tenancy.manage_users", {"required": "on"})}
+    ),
+    "user-reset-second-factor": own("colleague", "tenancy.manage_users", {}, "user_id"),
     "user-invite": Known(
         writes={
             "post": Write("tenancy.manage_users", {"email": "new@example.org", "role": "readonly"})

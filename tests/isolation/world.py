@@ -40,7 +40,7 @@ from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import Invitation, Tenant, User, UserSession
+from scloud.tenancy.models import Invitation, SecondFactor, Tenant, User, UserSession
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
@@ -262,6 +262,9 @@ def _colleague(tenant: Tenant, mark: str, active: bool) -> str:
         email=f"{mark}-{'works' if active else 'left'}@{mark}.test",
         defaults={"tenant": tenant, "role": Role.OPERATOR, "is_active": active},
     )
+    if active:
+        # What can be reset.
+        SecondFactor.objects.get_or_create(user=user, defaults={"sealed_secret": b""})
     return str(user.pk)
 
 

@@ -17,7 +17,7 @@ from compute.states.vms import VmStatus
 from compute.vnc import proxy
 from scloud.audit.events import emit
 from scloud.audit.models import Event
-from scloud.tenancy.models import User
+from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scopes_disabled
 from scloud.tenancy.sessions import SEEN_KEY, STARTED_KEY
@@ -155,6 +155,17 @@ def test_a_right_that_was_taken_away_ends_the_session(
     User.objects.filter(pk=user.pk).update(**change)
     recheck(site)
     assert closing(socket)[0] == proxy.CLOSED_RIGHTS
+
+
+def test_a_second_factor_that_has_to_be_set_up_first_ends_the_session(
+    site: Site, console: Client, ticket_path: Callable[[], str], user: User
+) -> None:
+    socket = site.dial(console, ticket_path())
+    log_in(socket)
+    Tenant.objects.filter(pk=user.tenant_id).update(second_factor_required=True)
+    recheck(site)
+    said = "A second factor has to be set up first."
+    assert closing(socket) == (proxy.CLOSED_RIGHTS, said)
 
 
 def test_an_event_that_the_vm_stopped_ends_the_session_at_once(
