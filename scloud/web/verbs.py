@@ -363,7 +363,9 @@ def url_of(kind: str, verb: str, pk: str) -> str:
     return reverse(of_kind(kind).rule(verb).url_name, args=[pk])
 
 
-def row_action(verb: Verb, row: Any, actor: Actor, *, separator: bool = False) -> RowAction:
+def row_action(
+    verb: Verb, row: Any, actor: Actor, *, separator: bool = False, group: Text = ""
+) -> RowAction:
     """Return the line of a menu, or the button, of a verb for one row."""
     known = verb.dialog
     assert known is not None
@@ -375,19 +377,27 @@ def row_action(verb: Verb, row: Any, actor: Actor, *, separator: bool = False) -
         reason=refusals.refusal(actor, row, verb),
         danger=verb.danger,
         separator=separator,
+        group=group,
     )
 
 
 def menu(kind: str, row: Any, actor: Actor, *, group: int | None = None) -> list[RowAction]:
     """Return the verbs of a row for a menu, or those of one group; impossible ones say why."""
+    catalogue = of_kind(kind)
+    shown = [
+        (verb.dialog.group, verb)
+        for verb in catalogue.public.values()
+        if verb.dialog is not None and verb.dialog.listed and not verb.dialog.binned
+    ]
     out: list[RowAction] = []
     before: int | None = None
-    for verb in of_kind(kind).public.values():
-        known = verb.dialog
-        if known is None or known.binned or not known.listed or group not in (None, known.group):
+    for number, verb in sorted(shown, key=lambda one: one[0]):
+        if group not in (None, number):
             continue
-        out.append(row_action(verb, row, actor, separator=before not in (None, known.group)))
-        before = known.group
+        apart = before not in (None, number)
+        heading = catalogue.groups.get(number, "") if group is None else ""
+        out.append(row_action(verb, row, actor, separator=apart, group=heading))
+        before = number
     return out
 
 
@@ -433,6 +443,19 @@ class VerbList(ListView):
     def row_actions(self, obj: Any) -> list[RowAction]:
         """Everything that can be done with a row."""
         return menu(self.kind, obj, self.actor)
+
+    def batches_of(self, obj: Any) -> list[str]:
+        """The verbs that the row's state and the caller's role allow, and what is no verb."""
+        return [
+            *(one.key for one in self.more_batches),
+            *(
+                verb.batch_url_name
+                for verb in of_kind(self.kind).public.values()
+                if verb.batch is not None
+                and verb.batch.button
+                and not refusals.refusal(self.actor, obj, verb)
+            ),
+        ]
 
 
 __all__ = [

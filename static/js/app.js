@@ -6,6 +6,7 @@ import { startLists } from "./list.js";
 import { startLive } from "./live.js";
 import { startMenus } from "./menu.js";
 import { startTimes } from "./time.js";
+import { startTips } from "./tip.js";
 import { startToasts, toast } from "./toast.js";
 
 function startCopy() {
@@ -82,6 +83,7 @@ function startErrors() {
 
 startToasts();
 startMenus();
+startTips();
 startDialog();
 startLists();
 startDownloads();

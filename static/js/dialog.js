@@ -41,7 +41,9 @@ export function startDialog() {
     const dirty = [...dialog.querySelectorAll("input:not([type=hidden]), textarea")].some(
       (field) => field.value !== field.defaultValue,
     );
-    if (event.target === dialog && !dirty) dialog.close();
+    // The results of a batch stay until they are closed on purpose.
+    const results = $("[data-batch-done]", dialog);
+    if (event.target === dialog && !dirty && !results) dialog.close();
   });
   dialog.addEventListener("close", () => {
     slot.replaceChildren();

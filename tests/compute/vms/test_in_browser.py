@@ -29,17 +29,96 @@ def test_a_batch_is_asked_and_answered_row_by_row(
     running = make_vm(platform, actor, name="runs")
     stopped = make_vm(platform, actor, "stopped", name="stands")
     page.goto(f"{console_url}/vms/")
-    for vm in (running, stopped):
-        page.locator(f"#row-{vm.pk} input[type=checkbox]").check()
-    page.get_by_role("button", name="Shut down", exact=True).click()
+    bar = page.get_by_role("toolbar", name="Selected rows")
+    page.locator(f"#row-{stopped.pk} input[type=checkbox]").check()
+    # The bar knows what the chosen rows allow.
+    restart = bar.get_by_role("button", name="Restart 0 of 1")
+    expect(restart).to_have_attribute("aria-disabled", "true")
+    restart.click(force=True)
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    expect(page.locator(".tip")).to_have_text("None of the selected allows this now.")
+    page.locator(f"#row-{running.pk} input[type=checkbox]").check()
+    expect(bar.get_by_role("button", name="Restart 1 of 2")).to_be_enabled()
+    bar.get_by_role("button", name="Shut down 1 of 2").click()
     dialog = page.locator("dialog[open]")
     expect(dialog).to_contain_text("stands: Not possible while stopped")
     dialog.get_by_role("button", name="Shut down (2)").click()
+    expect(dialog).to_contain_text("1 of 2 accepted.")
+    # The results stay until they are closed; what was refused stays selected.
+    page.mouse.click(5, 500)
     expect(dialog).to_contain_text("1 of 2 accepted.")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     expect(page.locator(f"#row-{running.pk}")).to_contain_text("Stopping")
     expect(page.locator(f"#row-{stopped.pk}")).to_contain_text("Stopped")
+    expect(page.locator("[data-batch-count]")).to_have_text("1 selected")
+    expect(page.locator(f"#row-{stopped.pk} input[type=checkbox]")).to_be_checked()
+    # A push brings what the row allows now.
+    page.locator(f"#row-{running.pk} input[type=checkbox]").check()
+    expect(bar.get_by_role("button", name="Shut down 0 of 2")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 1024])
+def test_a_row_can_be_used_at_every_width(
+    page: Page, console_url: str, platform: Platform, actor: Actor, width: int
+) -> None:
+    vm = make_vm(platform, actor, name="a-name-of-thirty-characters-01", method="month")
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{console_url}/vms/")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("document.querySelector('#main').scrollWidth") <= width
+    more = page.get_by_role("button", name=f"Actions of {vm.name}")
+    expect(more).to_be_in_viewport(ratio=1)
+    scrolls = page.locator("[data-scrolls]")
+    head = page.locator("thead")
+    if width < 1440:
+        # These go first.
+        expect(head).not_to_contain_text("Model", use_inner_text=True)
+        expect(head).not_to_contain_text("VPC", use_inner_text=True)
+    assert scrolls.evaluate("box => box.scrollWidth <= box.clientWidth")
+    expect(scrolls).not_to_have_attribute("data-more", "")
+
+    # Columns that the user chose are all there: one scrolls, and a shadow says so.
+    keys = "status.id.ip.external_ip.network.model.configuration.image.system_gib.billing"
+    page.context.add_cookies(
+        [{"name": "scloud_cols_vm", "value": f"{keys}.created.expires.remark", "url": console_url}]
+    )
+    page.reload()
+    expect(scrolls).to_have_attribute("data-more", "")
+    expect(more).to_be_in_viewport(ratio=1)
+    scrolls.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+    expect(scrolls).not_to_have_attribute("data-more", "")
+
+
+def test_the_menu_of_a_row_is_in_sight_at_once_and_explains_by_mouse_and_keyboard(
+    page: Page, console_url: str, platform: Platform, actor: Actor
+) -> None:
+    vm = make_vm(platform, actor, name="web")
+    page.goto(f"{console_url}/vms/")
+    page.get_by_role("button", name="Actions of web").click()
+    menu = page.locator("#row-menu")
+    expect(menu.get_by_role("group", name="Disks and network")).to_be_visible()
+    assert menu.evaluate("box => box.scrollHeight <= box.clientHeight")
+    assert menu.evaluate("box => box.getBoundingClientRect().bottom <= innerHeight")
+    start = menu.get_by_role("menuitem", name="Start")
+    expect(start).to_have_accessible_description(
+        "Not possible while running; allowed when stopped."
+    )
+    start.hover()
+    tip = page.locator(".tip")
+    expect(tip).to_have_text("Not possible while running; allowed when stopped.")
+    menu.get_by_role("menuitem", name="Shut down").hover()
+    expect(tip).not_to_be_visible()
+    start.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    expect(tip).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-toast]")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(tip).not_to_be_visible()
+    with scopes_disabled():
+        assert VM.objects.get(pk=vm.pk).task == ""
 
 
 def test_deleting_asks_whether_the_disks_go_along(
