@@ -24,9 +24,10 @@ from scloud.lib.form_fields import PlainIntegerField
 from scloud.tenancy.actor import Actor
 from scloud.verbs import actions, inputs, refusals
 from scloud.verbs.catalogue import Text, Verb, of_kind
+from scloud.web.forms import repeated
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import BatchAction, ListView, RowAction
-from scloud.web.views import ActionView, BatchView, PostView
+from scloud.web.views import ActionView, BatchView, Instead, PostView
 
 Lines = list[tuple[Any, ...]]
 REMARK = gettext_lazy("Remark")
@@ -175,12 +176,37 @@ def form_of(verb: Verb, data: Any = None, *, row: Any = None) -> forms.Form | No
     return form
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """What a dialog says where there is nothing to choose, with the page or dialog that helps."""
+
+    text: Text
+    label: Text = ""
+    url_name: str = ""
+    permission: str = ""
+    dialog: bool = True
+
+
+def _is_empty(field: forms.Field) -> bool:
+    """Tell whether a choice has to be made and there is none; rows are not asked for that."""
+    return (
+        field.required
+        and isinstance(field, forms.ChoiceField)
+        and not isinstance(field, forms.ModelChoiceField)
+        and not field.choices
+    )
+
+
 class VerbDialog(ActionView):
-    """A verb with its dialog, which says at once why it would be refused."""
+    """A verb with its dialog, which says at once why it would be refused.
+
+    ``nothing`` is said where a list that has to be chosen from is empty.
+    """
 
     declared: ClassVar[Verb]
     pages: ClassVar[Pages]
     binned: ClassVar[bool] = False
+    nothing: ClassVar[Nothing] = Nothing(text=gettext_lazy("There is nothing to choose from."))
 
     def get_object(self) -> Any:
         return self.pages.one(self.request, self.kwargs[self.pages.key], self.binned)
@@ -201,6 +227,15 @@ class VerbDialog(ActionView):
         lines = self.pages.lines(self.declared.name, obj) if self.pages.lines else []
         found = super().get_dialog_context(obj)
         return {**found, "lines": lines, "warnings": [reason] if reason else []}
+
+    def instead(self, obj: Any, form: forms.Form | None) -> Instead | None:
+        """Say that there is nothing to choose, and what would help whoever may do that."""
+        if form is None or not any(_is_empty(field) for field in form.fields.values()):
+            return None
+        known = self.nothing
+        if not known.url_name or not self.actor.allows(known.permission):
+            return Instead(known.text)
+        return Instead(known.text, known.label, reverse(known.url_name), known.dialog)
 
     def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
         """Return what the action is given, of the form's cleaned data."""
@@ -306,8 +341,9 @@ def _dialog_view(verb: Verb, pages: Pages) -> type[ActionView] | type[PostView]:
     )
     secrets = [str(one.source) for one in inputs.fields_of(verb).values() if one.write_only]
     if secrets:
-        # Never in the report of an error.
-        view = method_decorator(sensitive_post_parameters(*secrets), name="dispatch")(view)
+        # Never in the report of an error, the repeated ones neither.
+        hidden = [*secrets, *(repeated(name) for name in secrets)]
+        view = method_decorator(sensitive_post_parameters(*hidden), name="dispatch")(view)
     return view
 
 
@@ -460,6 +496,7 @@ class VerbList(ListView):
 
 __all__ = [
     "Names",
+    "Nothing",
     "Pages",
     "RenameDialog",
     "VerbBatch",

@@ -19,6 +19,15 @@ function startCopy() {
   });
 }
 
+function startReveal() {
+  on("click", "[data-reveal]", (_event, button) => {
+    const field = document.getElementById(button.dataset.reveal);
+    const shown = field.type === "password";
+    field.type = shown ? "text" : "password";
+    button.setAttribute("aria-pressed", String(shown));
+  });
+}
+
 function startSearch() {
   const input = $("#global-search");
   const results = $("#search-results");
@@ -88,6 +97,7 @@ startDialog();
 startLists();
 startDownloads();
 startCopy();
+startReveal();
 startSearch();
 startNav();
 startTimes();

@@ -23,7 +23,7 @@ from scloud.lib.errors import NotFound
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.verbs.inputs import pick
 from scloud.web import ui, verbs
-from scloud.web.verbs import Lines, VerbDialog
+from scloud.web.verbs import Lines, Nothing, VerbDialog
 
 
 class DiskCreate(PricedView):
@@ -67,6 +67,12 @@ def _lines(verb: str, disk: Any) -> Lines:
         kind = disk.disk_type
         most = kind.system_max_gib if disk.is_system else kind.data_max_gib
         return [(_("Current size"), ui.size_gib(disk.size_gib)), (_("Maximum"), ui.size_gib(most))]
+    if verb in ("clone_disk", "attach_disk"):
+        return [(_("Size"), ui.size_gib(disk.size_gib))]
+    if verb == "detach_disk" and disk.vm is not None:
+        return [(_("Attached to"), disk.vm.name), (_("Device"), disk.device)]
+    if verb == "create_snapshot":
+        return [(_("Snapshots now"), disk.snapshot_count)]
     if verb == "delete_disk" and disk.snapshot_count:
         return [(_("Snapshots"), _("%(n)d, erased") % {"n": disk.snapshot_count})]
     return []
@@ -99,6 +105,14 @@ class AttachForm(forms.Form):
 
 @verbs.dialog("disk", "attach_disk")
 class DiskAttach(VerbDialog):
+    nothing = Nothing(
+        text=gettext_lazy("There is no VM in this region that can take it."),
+        label=gettext_lazy("Create VM"),
+        url_name="vm-create",
+        permission="compute.create_vm",
+        dialog=False,
+    )
+
     def _vms(self, disk: Disk) -> QuerySet[VM]:
         rows: QuerySet[VM] = VM.objects.filter(
             region=disk.region, status__in=["running", "stopped"]

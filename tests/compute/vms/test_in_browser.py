@@ -121,6 +121,50 @@ def test_the_menu_of_a_row_is_in_sight_at_once_and_explains_by_mouse_and_keyboar
         assert VM.objects.get(pk=vm.pk).task == ""
 
 
+def test_a_password_is_shown_on_demand_and_a_dialog_sent_by_ctrl_enter(
+    page: Page, console_url: str, platform: Platform, actor: Actor
+) -> None:
+    vm = make_vm(platform, actor, name="web")
+    page.goto(f"{console_url}/vms/{vm.pk}/")
+    page.locator(".page-actions").get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Reset password").click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog.locator("h2")).to_have_text("Reset password: web")
+    field = dialog.locator("[name=password]")
+    expect(field).to_be_focused()
+    page.keyboard.type("Correct.Horse8")
+    show = dialog.get_by_role("button", name="Show what is typed").first
+    show.click()
+    expect(field).to_have_attribute("type", "text")
+    expect(show).to_have_attribute("aria-pressed", "true")
+    show.click()
+    expect(field).to_have_attribute("type", "password")
+    again = dialog.locator("[name=password_again]")
+    again.fill("Correct.Horse9")
+    again.press("Control+Enter")
+    expect(dialog).to_contain_text("The two passwords are not the same.")
+    expect(again).to_be_focused()
+    field.fill("Correct.Horse8")
+    again.fill("Correct.Horse8")
+    again.press("Control+Enter")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    with scopes_disabled():
+        assert VM.objects.get(pk=vm.pk).task == "resetting"
+
+
+def test_a_dialog_without_a_choice_leads_to_what_is_missing(
+    page: Page, console_url: str, platform: Platform, actor: Actor
+) -> None:
+    vm = make_vm(platform, actor, name="web")
+    page.goto(f"{console_url}/vms/{vm.pk}/disks/")
+    page.get_by_role("button", name="Attach disk").click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog).to_contain_text("There is no unbound disk in this region.")
+    dialog.get_by_role("button", name="Create disk").click()
+    expect(dialog.locator("h2")).to_have_text("Create disk")
+    expect(dialog.get_by_role("button", name="Buy now")).to_be_visible()
+
+
 def test_deleting_asks_whether_the_disks_go_along(
     page: Page, console_url: str, platform: Platform, actor: Actor
 ) -> None:
