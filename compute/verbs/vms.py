@@ -537,6 +537,7 @@ _PUBLIC = (
             query=True,
         ),
         dialog=Dialog(
+            leaves=True,
             group=DANGER,
             text=_("The VM is powered off and moved to the recycle bin."),
             done=_("%(name)s is being deleted."),

@@ -424,6 +424,7 @@ register(
         several=lambda request, ids: queries.external_ips().filter(pk__in=ids),
         names=Names(longest=300, longest_remark=300, tags=True),
         lines=_lines,
+        home=lambda row: reverse("external-ip-list"),
     )
 )
 

@@ -21,9 +21,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from rest_framework import serializers
 
 from scloud.lib.form_fields import PlainIntegerField
+from scloud.resources import kinds
 from scloud.tenancy.actor import Actor
 from scloud.verbs import actions, inputs, refusals
 from scloud.verbs.catalogue import Text, Verb, of_kind
+from scloud.web import http
 from scloud.web.forms import repeated
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import BatchAction, ListView, RowAction
@@ -260,6 +262,20 @@ class VerbDialog(ActionView):
         here = (self.request.htmx.current_url_abs_path if self.request.htmx else "") or ""
         pk = self.kwargs[self.pages.key]
         return self.pages.home(obj) if not self.request.htmx or pk in here else None
+
+    def undo(self, obj: Any) -> http.Undo | None:
+        """Restoring what was deleted, where the caller may; what had failed is gone for good."""
+        kind = self.declared.kind
+        restore = of_kind(kind).public.get(f"restore_{kind}")
+        if (
+            self.declared.name != f"delete_{kind}"
+            or restore is None
+            or kind not in {one.kind for one in kinds.binnable()}
+            or obj.status == "failed"
+            or not self.actor.allows(restore.permission)
+        ):
+            return None
+        return http.Undo(reverse("bin-restore", args=[kind, obj.pk]), f"{kind}:{obj.pk}")
 
 
 class RenameDialog(VerbDialog):

@@ -135,7 +135,10 @@ class ActionView(ConsoleView):
     def succeeded(self, obj: Any, result: Any) -> HttpResponse:
         """Return the answer to a success: close the dialog, toast, let the rows refresh."""
         response = http.done(
-            self.request, self.get_success_text(obj, result), to=self.success_url(obj)
+            self.request,
+            self.get_success_text(obj, result),
+            to=self.success_url(obj),
+            undo=self.undo(obj),
         )
         if self.live_kind and obj is not None and response.status_code == 204:
             http.changed(response, self.live_kind, str(obj.pk))
@@ -143,6 +146,10 @@ class ActionView(ConsoleView):
 
     def get_success_text(self, obj: Any, result: Any) -> Text:
         return self.success_text
+
+    def undo(self, obj: Any) -> http.Undo | None:
+        """Return how it is taken back; None where it cannot be."""
+        return None
 
     def success_url(self, obj: Any) -> Any:
         """Return where to go after a success; None stays on the page."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -91,6 +92,7 @@ verbs.register(
             help=gettext_lazy("1 to 30 letters, digits or - _ . The guest keeps its host name."),
         ),
         lines=_lines,
+        home=lambda disk: reverse("disk-list"),
     )
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -126,6 +127,7 @@ verbs.register(
             help=gettext_lazy("1 to 30 letters, digits or - _ . The guest keeps its host name."),
         ),
         lines=_lines,
+        home=lambda vm: reverse("vm-list"),
     )
 )
 
