@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from compute.models import VM
 from compute.verbs.disks import DISKS
@@ -19,7 +21,7 @@ from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.verbs.catalogue import Verb
-from tests.compute.console import page, send
+from tests.compute.console import HTMX, page, send
 from tests.compute.factories import Platform, make_vm, settle
 from tests.compute.things import Things
 from tests.outside import buy_ips, make_segment
@@ -170,3 +172,56 @@ def test_a_reader_sees_a_dialog_with_the_reason(vm: VM, user: User) -> None:
     browser = Client()
     browser.force_login(User.objects.get(pk=user.pk))
     assert "Your role does not include this." in page(browser, "vm-rename", vm.pk)
+
+
+def toast_of(answer: Any) -> dict[str, Any]:
+    (found,) = json.loads(answer.headers["HX-Trigger"])["toast"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_deleting_from_the_list_stays_there_and_offers_to_undo(console: Client, vm: VM) -> None:
+    here = {**HTMX, "HX-Current-URL": "http://testserver/vms/"}
+    answer = console.post(reverse("vm-delete", args=[vm.pk]), headers=here)
+    assert answer.status_code == 204
+    undo = toast_of(answer)["undo"]
+    assert undo == {"url": f"/bin/vm/{vm.pk}/restore/", "live": f"vm:{vm.pk}"}
+    # Until it is in the bin the address is unknown; then it restores.
+    assert console.post(undo["url"], headers=HTMX).status_code == 404
+    settle(vm, "binned", binned_at=timezone.now())
+    assert console.post(undo["url"], headers=HTMX).status_code == 204
+    with scopes_disabled():
+        assert VM.objects.get(pk=vm.pk).task == "restoring"
+
+
+@pytest.mark.parametrize("tab", ["", "disks/", "network/"])
+def test_deleting_from_a_page_of_the_vm_leads_to_the_list(
+    console: Client, vm: VM, tab: str
+) -> None:
+    here = {**HTMX, "HX-Current-URL": f"http://testserver/vms/{vm.pk}/{tab}"}
+    answer = console.post(reverse("vm-delete", args=[vm.pk]), headers=here)
+    assert answer.headers["HX-Redirect"] == "/vms/"
+    html = console.get("/vms/").content.decode()
+    assert f'data-undo="/bin/vm/{vm.pk}/restore/"' in html
+    assert f'data-undo-live="vm:{vm.pk}"' in html
+    # Said once.
+    assert 'data-undo="/' not in console.get("/vms/").content.decode()
+
+
+def test_a_disk_leads_to_its_list_too(console: Client, things: Things) -> None:
+    here = {**HTMX, "HX-Current-URL": f"http://testserver/disks/{things.disk.pk}/"}
+    answer = console.post(reverse("disk-delete", args=[things.disk.pk]), headers=here)
+    assert answer.headers["HX-Redirect"] == "/disks/"
+    html = console.get("/disks/").content.decode()
+    assert f'data-undo="/bin/disk/{things.disk.pk}/restore/"' in html
+
+
+def test_what_failed_is_not_offered_for_undoing(console: Client, vm: VM) -> None:
+    settle(vm, "failed")
+    answer = send(console, "vm-delete", vm.pk)
+    assert answer.status_code == 204
+    assert "undo" not in toast_of(answer)
+
+
+def test_other_verbs_cannot_be_undone(console: Client, vm: VM) -> None:
+    assert "undo" not in toast_of(send(console, "vm-restart", vm.pk))

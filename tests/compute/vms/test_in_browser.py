@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from compute.models import VM, Image
+from compute.states.vms import VmStatus
 from compute.transfer.staging import export_path
+from scloud.audit import events
+from scloud.audit.models import Operation
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
-from tests.compute.factories import Platform, make_vm
+from tests.compute.factories import Platform, make_vm, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -165,7 +169,7 @@ def test_a_dialog_without_a_choice_leads_to_what_is_missing(
     expect(dialog.get_by_role("button", name="Buy now")).to_be_visible()
 
 
-def test_deleting_asks_whether_the_disks_go_along(
+def test_deleting_leads_to_the_list_and_can_be_undone(
     page: Page, console_url: str, platform: Platform, actor: Actor
 ) -> None:
     vm = make_vm(platform, actor, data_disk_type=platform.disk_type, data_disk_gib=10)
@@ -175,9 +179,71 @@ def test_deleting_asks_whether_the_disks_go_along(
     dialog = page.locator("dialog[open]")
     dialog.get_by_label("Also delete data disks").check()
     dialog.locator("button[type=submit]").click()
-    expect(page.locator("main")).to_contain_text("Deleting")
+    page.wait_for_url(f"{console_url}/vms/")
+    expect(page.locator(f"#row-{vm.pk}")).to_contain_text("Deleting")
     with scopes_disabled():
         assert VM.objects.get(pk=vm.pk).task == "deleting"
+    expect(page.locator("[data-conn]")).to_have_attribute("data-state", "live", timeout=15_000)
+    toast = page.locator("[data-toast]").first
+    toast.get_by_role("button", name="Undo").click()
+    # It waits for the deletion, which nobody carries out yet.
+    expect(toast).to_contain_text("It is restored as soon as the deletion is complete.")
+    binned = settle(vm, VmStatus.BINNED, binned_at=timezone.now())
+    with scopes_disabled():
+        events.emit(
+            tenant_id=vm.tenant_id, kind="vm.deleted", resource_kind="vm", resource_id=vm.pk
+        )
+    expect(page.locator("[data-toast]")).to_contain_text("It is being restored.")
+    with scopes_disabled():
+        assert VM.objects.get(pk=binned.pk).task == "restoring"
+
+
+def test_deleting_in_the_list_offers_to_undo_it_there(
+    page: Page, console_url: str, platform: Platform, actor: Actor
+) -> None:
+    vm = make_vm(platform, actor, name="web")
+    page.goto(f"{console_url}/vms/?q=web")
+    page.get_by_role("button", name="Actions of web").click()
+    page.get_by_role("menuitem", name="Delete", exact=True).click()
+    page.locator("dialog[open] button[type=submit]").click()
+    toast = page.locator("[data-toast]")
+    expect(toast.get_by_role("button", name="Undo")).to_be_visible()
+    assert page.url.endswith("/vms/?q=web")
+    with scopes_disabled():
+        assert VM.objects.get(pk=vm.pk).task == "deleting"
+
+
+def test_the_screen_of_a_stopped_vm_offers_to_start_it_and_waits(
+    page: Page, console_url: str, platform: Platform, actor: Actor, problems: list[str]
+) -> None:
+    vm = make_vm(platform, actor, "stopped", name="web")
+    tickets: list[str] = []
+    page.on(
+        "request",
+        lambda one: tickets.append(one.url) if one.url.endswith("/screen/ticket") else None,
+    )
+    page.goto(f"{console_url}/vms/{vm.pk}/screen")
+    veil = page.locator("[data-veil]")
+    expect(veil).to_contain_text("The VM is not running.")
+    expect(veil.get_by_role("link", name="Back to the VM")).to_be_visible()
+    start = veil.get_by_role("button", name="Start")
+    expect(start).to_be_visible()
+    start.click()
+    expect(page.locator(".vnc-status")).to_contain_text("Starting")
+    expect(start).not_to_be_visible()
+    page.wait_for_timeout(2500)
+    assert tickets == []
+    with scopes_disabled():
+        assert VM.objects.get(pk=vm.pk).task == "starting"
+        assert not Operation.objects.filter(verb="compute.open_vnc").exists()
+    settle(vm, VmStatus.RUNNING)
+    with page.expect_request("**/screen/ticket"), scopes_disabled():
+        events.emit(
+            tenant_id=vm.tenant_id, kind="vm.started", resource_kind="vm", resource_id=vm.pk
+        )
+    # No proxy runs here: what the browser says of that is not of this page.
+    page.goto(f"{console_url}/vms/")
+    problems.clear()
 
 
 def test_an_image_is_sent_with_progress_and_saved_again(
