@@ -136,7 +136,8 @@ class Filter:
 
     ``choices`` is a list of (value, label) or a function of the request. ``lookup`` is the ORM
     lookup (default ``<key>__in`` for choices, ``<key>__icontains`` for text, ``<key>`` for dates);
-    ``apply`` replaces it by a function of queryset and values.
+    ``apply`` replaces it by a function of queryset and values. ``one`` offers the choices in a
+    select, of which one can be taken: for those that are many.
     """
 
     key: str
@@ -145,6 +146,7 @@ class Filter:
     choices: Choices | Callable[[ConsoleRequest], Choices] = ()
     lookup: str = ""
     apply: Callable[[QuerySet[Any], list[str]], QuerySet[Any]] | None = None
+    one: bool = False
 
     def choices_for(self, request: ConsoleRequest) -> Choices:
         return self.choices(request) if callable(self.choices) else self.choices
