@@ -58,10 +58,13 @@ fi
 
 scripts/python_env.sh "$lock"
 
-want=$(stamp package-lock.json)
+# What only the tests need stays once it is there: make run does not take it away.
+omit=--omit=dev
+if [ "$lock" = dev ] || [ -d node_modules/axe-core ]; then omit=--include=dev; fi
+want="$omit $(stamp package-lock.json)"
 if [ "$(cat "$state/stamps/npm" 2>/dev/null)" != "$want" ] || [ ! -e node_modules/.package-lock.json ]; then
     say "npm: installing the locked browser libraries"
-    npm ci --silent --no-audit --no-fund
+    npm ci --silent --no-audit --no-fund "$omit"
     printf %s "$want" > "$state/stamps/npm"
 fi
 want=$(stamp package-lock.json scloud/web/static_assets.py)

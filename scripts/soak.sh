@@ -37,9 +37,10 @@ if ((sets)); then
         $py -m pytest -q tests/network/fabric/test_evaluator.py || status=1
 fi
 if ((texts)); then
-    say "every hostile text in every field, what tenants read of every error, every URL as every role"
+    say "every hostile text in every field, what tenants read of every error, every URL as every role,"
+    say "every page and dialog under axe"
     SCLOUD_SOAK=1 $py -m pytest -q tests/api/test_hostile.py tests/compute/test_tenants_words.py \
-        tests/isolation/test_urls.py ||
+        tests/isolation/test_urls.py tests/web/test_accessibility.py ||
         status=1
 fi
 if ((overlays)); then

@@ -3,17 +3,24 @@
 from typing import Any
 
 from django import template
+from django.utils.safestring import SafeString
 
 from compute.queries import vms as vm_queries
-from compute.views import common
+from compute.views import common, systems
 
 register = template.Library()
 
 
+@register.simple_tag
+def system(image: Any) -> SafeString:
+    """``{% system vm.image %}``: the name of an image behind the sign of its distribution."""
+    return systems.named(image)
+
+
 @register.filter
-def os_icon(distribution: str) -> str:
-    """``{% icon image.distribution|os_icon %}``: the sign of an operating system."""
-    return common.os_icon(distribution)
+def headroom(vm: Any) -> str:
+    """``{{ vm|headroom }}``: up to where a VM grows while it runs, empty where it does not."""
+    return common.headroom(vm)
 
 
 @register.filter

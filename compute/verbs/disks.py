@@ -241,6 +241,7 @@ _PUBLIC = (
             "Move an unbound disk to the recycle bin; its snapshots are erased.", method="delete"
         ),
         dialog=Dialog(
+            leaves=True,
             group=4,
             text=_("The disk is moved to the recycle bin."),
             done=_("%(name)s is being deleted."),

@@ -52,6 +52,7 @@ _PUBLIC = (
             "Move an own image to the recycle bin; not while VMs rest on it.", method="delete"
         ),
         dialog=Dialog(
+            leaves=True,
             group=2,
             text=_("The image is moved to the recycle bin. Cannot be deleted while VMs use it."),
             done=_("%(name)s is deleted."),

@@ -31,8 +31,16 @@ from scloud.verbs.catalogue import (
 
 SIZE = {"vcpus": 4, "memory_mib": 8192}
 BOUGHT_SIZE = ("4C8G", {**SIZE, "quote_token": inputs.QUOTED})
-# The group of the menu that the screen of a VM shows too.
-POWER = 0
+# The groups of the menu. The screen of a VM shows the first one too.
+POWER, ACCESS, CONFIGURATION, NETWORK, BILLING, DANGER = range(6)
+GROUPS = {
+    POWER: _("Power"),
+    ACCESS: _("Access"),
+    CONFIGURATION: _("Configuration"),
+    NETWORK: _("Disks and network"),
+    BILLING: _("Billing"),
+    DANGER: _("Reinstall and delete"),
+}
 # Of the operators' buttons: what is done is in the tenant's operation log.
 SEEN = _("The tenant sees in the operation log that an administrator did this.")
 
@@ -87,8 +95,7 @@ _PUBLIC = (
             _(
                 "The operating systems of the selected VMs are asked to restart. "
                 "Active connections will be dropped."
-            ),
-            button=False,
+            )
         ),
         admin=AdminButton(),
     ),
@@ -130,7 +137,7 @@ _PUBLIC = (
         icon="screen-share",
         needs_idle=False,
         elsewhere="A ticket of a browser session: the screen's page asks for it.",
-        dialog=Dialog(how="tab", group=1, button=True, page="vm-screen"),
+        dialog=Dialog(how="tab", group=ACCESS, button=True, page="vm-screen"),
     ),
     Verb(
         "get_vnc_information",
@@ -151,7 +158,7 @@ _PUBLIC = (
             secret=True,
         ),
         dialog=Dialog(
-            group=1,
+            group=ACCESS,
             path="vnc-information",
             text=_(
                 "A new port and password for any VNC client, valid for 300 seconds. "
@@ -173,7 +180,7 @@ _PUBLIC = (
             example=("New", {"password": "Correct.Horse8"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=ACCESS,
             text=_("Set through the guest agent while the VM runs. The password is not stored."),
             done=_("The password of %(name)s is being set."),
         ),
@@ -198,7 +205,7 @@ _PUBLIC = (
             ),
         ),
         dialog=Dialog(
-            group=2,
+            group=CONFIGURATION,
             text=_("Takes effect at the next start. The GPU count cannot be changed."),
             done=_("%(name)s is being resized."),
         ),
@@ -223,7 +230,7 @@ _PUBLIC = (
             ),
         ),
         dialog=Dialog(
-            group=2,
+            group=CONFIGURATION,
             text=_("Adds vCPUs or memory immediately, without a restart."),
             done=_("%(name)s is being upgraded."),
         ),
@@ -239,7 +246,7 @@ _PUBLIC = (
             example=("One", {"internal": "sg-0q8zt5mva", "external": None}),
         ),
         dialog=Dialog(
-            group=2,
+            group=NETWORK,
             text=_(
                 "Takes effect immediately. Active connections that are no longer "
                 "allowed will be dropped."
@@ -261,7 +268,7 @@ _PUBLIC = (
             example=("Another one", {"template": "template-0q8zt5mva"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=CONFIGURATION,
             press=_("Save"),
             text=_("Open alarms of the VM end, and the rules of the new template start counting."),
             done=_("Saved."),
@@ -283,7 +290,7 @@ _PUBLIC = (
             example=("A chosen one", {"subnet": "subnet-7h2k9d0qz", "address": "10.0.1.20"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=NETWORK,
             text=_(
                 "The VM has the new address when it starts next. The present one becomes free for "
                 "other VMs."
@@ -307,7 +314,7 @@ _PUBLIC = (
             example=("Golden", {"name": "web golden"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=CONFIGURATION,
             text=_(
                 "Contains the system disk only. The VM stays stopped until the image is complete."
             ),
@@ -329,7 +336,7 @@ _PUBLIC = (
             example=("Fresh", {"image": "image-4k2p09xqa"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=DANGER,
             text=_(
                 "The system disk and its snapshots are erased. Data disks are kept. "
                 "The VM is stopped afterwards."
@@ -350,7 +357,7 @@ _PUBLIC = (
             example=("Attach", {"disk": "disk-4k2p09xqa"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=NETWORK,
             press=_("Attach"),
             text=_("A running VM sees the disk immediately. A new disk has no file system yet."),
             done=_("The disk is being attached to %(name)s."),
@@ -369,7 +376,7 @@ _PUBLIC = (
             example=("Detach", {"disk": "disk-4k2p09xqa"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=NETWORK,
             press=_("Detach"),
             text=_("It is unmounted in the guest first. Data is kept."),
             done=_("The disk is being detached from %(name)s."),
@@ -390,7 +397,7 @@ _PUBLIC = (
             example=("Bind", {"external_ip": "eip-4k2p09xqa"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=NETWORK,
             press=_("Bind"),
             text=_(
                 "The VM gets the address on its external network interface. Where its guest agent "
@@ -413,7 +420,7 @@ _PUBLIC = (
             example=("Unbind", {"external_ip": "eip-4k2p09xqa"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=NETWORK,
             press=_("Unbind"),
             text=_("Connections to this address are dropped. The address remains yours."),
             done=_("The external IP is being unbound from %(name)s."),
@@ -432,7 +439,7 @@ _PUBLIC = (
             example=("Bind", {"eni": "eni-4k2p09xqa"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=NETWORK,
             press=_("Bind"),
             text=_(
                 "A running VM sees the interface immediately. Where its guest agent does not "
@@ -455,7 +462,7 @@ _PUBLIC = (
             example=("Unbind", {"eni": "eni-4k2p09xqa"}),
         ),
         dialog=Dialog(
-            group=2,
+            group=NETWORK,
             press=_("Unbind"),
             text=_("Its connections are dropped. It keeps its address."),
             done=_("The ENI is being unbound from %(name)s."),
@@ -470,7 +477,7 @@ _PUBLIC = (
         right="billing.renew_resource",
         elsewhere="POST /subscriptions/{resource_id}/renew",
         dialog=Dialog(
-            group=3,
+            group=BILLING,
             press=_("Pay and renew"),
             text=_("The new period starts when the paid period ends."),
             done=_("%(name)s was renewed."),
@@ -490,7 +497,7 @@ _PUBLIC = (
             shape=inputs.VmChangesInput,
         ),
         dialog=Dialog(
-            group=3,
+            group=CONFIGURATION,
             title=_("Name, remark and tags"),
             press=_("Save"),
             icon="",
@@ -506,7 +513,7 @@ _PUBLIC = (
         input=inputs.ProtectInput,
         route=Route("Protect a VM from deletion.", method="patch", answer=Answer.ROW),
         dialog=Dialog(
-            group=3,
+            group=CONFIGURATION,
             press=_("Save"),
             icon="",
             text=_("While it is on, the VM cannot be deleted."),
@@ -530,7 +537,8 @@ _PUBLIC = (
             query=True,
         ),
         dialog=Dialog(
-            group=4,
+            leaves=True,
+            group=DANGER,
             text=_("The VM is powered off and moved to the recycle bin."),
             done=_("%(name)s is being deleted."),
             fields={
@@ -627,5 +635,6 @@ VMS = Catalogue(
     labels={**dict(VmStatus.choices), PAUSED: PAUSED_LABEL, **dict(VmTask.choices)},
     busy=_("The VM is busy: %(state)s."),
     hidden_tasks=frozenset({VmTask.RESETTING}),
+    groups=GROUPS,
 )
 VM_RULES = VMS.public

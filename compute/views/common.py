@@ -7,6 +7,7 @@ from typing import Any
 
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from compute.models import VM, Disk
@@ -62,6 +63,16 @@ def disk_status(disk: Disk) -> StatusView:
 def os_icon(distribution: str) -> str:
     """Return the name of the icon for an image's system."""
     return _OS_ICONS.get(distribution.lower(), "disc")
+
+
+def headroom(vm: VM) -> str:
+    """Return up to where a VM can grow while it runs; empty where it cannot."""
+    if vm.max_vcpus <= vm.vcpus and vm.max_memory_mib <= vm.memory_mib:
+        return ""
+    return _("up to %(vcpus)d vCPU and %(memory)s without a restart") % {
+        "vcpus": vm.max_vcpus,
+        "memory": ui.size_mib(vm.max_memory_mib),
+    }
 
 
 def configuration(row: Any) -> str:

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from compute.models import Image, Spec
 from network.models import SecurityGroup
+from scloud.web.forms import NewPasswordForm
 
 
 class InlineNameForm(forms.Form):
@@ -19,7 +20,7 @@ class InlineNameForm(forms.Form):
     remark = forms.CharField(max_length=300, required=False)
 
 
-class ResetPasswordForm(forms.Form):
+class ResetPasswordForm(NewPasswordForm):
     """The new password; it is never shown again."""
 
     password = forms.CharField(
@@ -40,7 +41,7 @@ class MakeImageForm(forms.Form):
     remark = forms.CharField(label=_("Description"), max_length=200, required=False)
 
 
-class ReinstallForm(forms.Form):
+class ReinstallForm(NewPasswordForm):
     """The image, and a new password where one is wanted."""
 
     image = forms.ModelChoiceField(Image.objects.none(), label=_("Image"), empty_label=None)

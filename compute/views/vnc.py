@@ -1,6 +1,6 @@
 """The page of a VM's screen and what it asks for."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
@@ -11,10 +11,11 @@ from django.utils.translation import gettext_lazy
 from compute.actions.vnc import open_vnc
 from compute.models import VM
 from compute.states import vms as states
-from compute.verbs.vms import POWER
+from compute.verbs.vms import POWER, VMS
 from compute.views.common import vm_status
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.actor import Actor
+from scloud.verbs.refusals import refusal
 from scloud.web.lists import RowAction
 from scloud.web.verbs import menu
 from scloud.web.views import ConsoleView
@@ -92,6 +93,17 @@ def power_actions(vm: VM, actor: Actor) -> list[RowAction]:
     return menu("vm", vm, actor, group=POWER)
 
 
+def state_of(vm: VM, actor: Actor) -> dict[str, Any]:
+    """Return what the page shows of the VM, and whether its screen can be opened or it started."""
+    return {
+        "vm": vm,
+        "status": vm_status(vm),
+        "power_actions": power_actions(vm, actor),
+        "may_open": not refusal(actor, vm, VMS.rule("open_vnc")),
+        "may_start": not refusal(actor, vm, VMS.rule("start_vm")),
+    }
+
+
 class ScreenPage(ConsoleView):
     permission = "compute.open_vnc"
 
@@ -101,9 +113,7 @@ class ScreenPage(ConsoleView):
         response = self.render(
             "compute/vnc/page.html",
             {
-                "vm": vm,
-                "status": vm_status(vm),
-                "power_actions": power_actions(vm, self.actor),
+                **state_of(vm, self.actor),
                 "key_groups": KEY_GROUPS,
                 "held_keys": HELD_KEYS,
                 "layouts": LAYOUTS,
@@ -116,7 +126,7 @@ class ScreenPage(ConsoleView):
                     "signedOut": _("You were signed out."),
                     "gone": _("The VM no longer exists."),
                     "notRunning": _("The VM is not running."),
-                    "waits": _("The screen reconnects automatically when the VM runs again."),
+                    "waits": _("The screen opens by itself as soon as the VM runs."),
                     "untypable": _("This layout cannot type:"),
                 },
             },
@@ -158,7 +168,4 @@ class ScreenPart(ConsoleView):
 
     def get(self, request: HttpRequest, vm_id: str, part: str) -> HttpResponse:
         vm = find_vm(vm_id)
-        return self.render(
-            self.templates[part],
-            {"vm": vm, "status": vm_status(vm), "power_actions": power_actions(vm, self.actor)},
-        )
+        return self.render(self.templates[part], state_of(vm, self.actor))

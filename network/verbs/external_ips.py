@@ -173,6 +173,7 @@ _PUBLIC = (
             "Release an external IP to the recycle bin; it must not be bound.", method="delete"
         ),
         dialog=Dialog(
+            leaves=True,
             group=3,
             text=_("The address is moved to the recycle bin. Until then nobody else gets it."),
             done=_("%(name)s was released."),

@@ -48,6 +48,7 @@ from scloud.web.status import StatusView, Tone
 from scloud.web.verbs import (
     Lines,
     Names,
+    Nothing,
     Pages,
     VerbDialog,
     VerbList,
@@ -403,7 +404,12 @@ class EniCreate(PricedView):
 
 
 def _lines(verb: str, eni: Any) -> Lines:
-    """Return what becomes of the money; an internal ENI costs nothing."""
+    """Return what a verb is about to change, and what becomes of the money."""
+    if verb in ("bind_eni", "unbind_eni", "set_eni_egress"):
+        return [(_("Address"), eni.address)]
+    if verb == "resize_eni" and eni.nic is not None:
+        return [(_("Bandwidth now"), ui.mbps(eni.nic.bandwidth_mbps))]
+    # An internal ENI costs nothing.
     money = money_at_end(eni.tenant, eni.pk) if verb == "delete_eni" else ""
     return [(_("Money"), money)] if money else []
 
@@ -435,6 +441,14 @@ class BindForm(forms.Form):
 @dialog("eni", "bind_eni")
 class EniBind(VerbDialog):
     """To a VM of its region."""
+
+    nothing = Nothing(
+        text=gettext_lazy("There is no VM in this region that can take it."),
+        label=gettext_lazy("Create VM"),
+        url_name="vm-create",
+        permission="compute.create_vm",
+        dialog=False,
+    )
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         """The VMs of the region."""

@@ -44,7 +44,9 @@ from scloud.web.details import DetailListView
 from scloud.web.lists import Column, EmptyState, Filter, PageAction
 from scloud.web.status import StatusView, Tone
 from scloud.web.verbs import (
+    Lines,
     Names,
+    Nothing,
     Pages,
     VerbDialog,
     VerbList,
@@ -404,6 +406,15 @@ class ExternalIpCreate(PricedView):
         return "external-ip-list"
 
 
+def _lines(verb: str, row: Any) -> Lines:
+    """Return what a verb is about to change, as it is now."""
+    if verb in ("bind_external_ip", "unbind_external_ip", "set_default_egress"):
+        return [(_("Address"), row.address)]
+    if verb == "resize_external_ip":
+        return [(_("Bandwidth now"), ui.mbps(row.bandwidth_mbps))]
+    return []
+
+
 register(
     Pages(
         kind="external_ip",
@@ -412,6 +423,8 @@ register(
         one=lambda request, pk, binned: queries.external_ip(pk, binned=binned),
         several=lambda request, ids: queries.external_ips().filter(pk__in=ids),
         names=Names(longest=300, longest_remark=300, tags=True),
+        lines=_lines,
+        home=lambda row: reverse("external-ip-list"),
     )
 )
 
@@ -429,6 +442,14 @@ class BindForm(forms.Form):
 @dialog("external_ip", "bind_external_ip")
 class ExternalIpBind(VerbDialog):
     """To a VM of its region."""
+
+    nothing = Nothing(
+        text=gettext_lazy("There is no VM in this region that can take it."),
+        label=gettext_lazy("Create VM"),
+        url_name="vm-create",
+        permission="compute.create_vm",
+        dialog=False,
+    )
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         """The VMs of the region."""

@@ -88,12 +88,13 @@ class Dialog:
 
     ``text`` explains before it is done, ``done`` is said afterwards and may name the row
     (``%(name)s``). ``title`` and ``press`` (the word on the button) default to the verb's label,
-    ``icon`` to the verb's. A menu has a separator where ``group`` changes; ``button`` puts the verb
-    among the buttons of the row's page too. ``binned`` verbs are those of the recycle bin,
-    ``listed=False`` keeps a verb out of menus. With ``how="post"`` it acts without a question;
-    ``page`` names a URL that is there already. ``fields`` of the input make the form; a form that
-    needs more is a dialog of its own (:mod:`scloud.web.verbs`). ``type_name`` asks for the row's
-    name; ``leaves`` says that the row's own page is gone afterwards.
+    ``icon`` to the verb's. A menu shows the verbs by ``group``, apart from each other, below the
+    heading that the catalogue gives to it; ``button`` puts the verb among the buttons of the row's
+    page too. ``binned`` verbs are those of the recycle bin, ``listed=False`` keeps a verb out of
+    menus. With ``how="post"`` it acts without a question; ``page`` names a URL that is there
+    already. ``fields`` of the input make the form; a form that needs more is a dialog of its own
+    (:mod:`scloud.web.verbs`). ``type_name`` asks for the row's name; ``leaves`` says that the row's
+    own page is gone afterwards.
     """
 
     text: Text = ""
@@ -248,7 +249,7 @@ class Catalogue(Generic[V]):
     ``public`` ones are what people invoke, ``internal`` ones belong to the platform itself.
     ``labels`` has a word for every status and task, ``hidden_tasks`` are shown as the status.
     ``busy`` tells people that something is in flight and takes ``%(state)s``. ``argument`` is the
-    parameter of the actions that takes the row.
+    parameter of the actions that takes the row. ``groups`` are the headings of the menu.
     """
 
     def __init__(
@@ -262,6 +263,7 @@ class Catalogue(Generic[V]):
         busy: Text = "",
         hidden_tasks: frozenset[str] = frozenset(),
         argument: str = "",
+        groups: Mapping[int, Text] | None = None,
     ) -> None:
         self.kind = kind
         self.app = app
@@ -271,6 +273,7 @@ class Catalogue(Generic[V]):
         self.labels: Mapping[Any, Text] = labels or {}
         self.busy = busy
         self.hidden_tasks = hidden_tasks
+        self.groups: Mapping[int, Text] = groups or {}
         if kind in _catalogues:
             raise ValueError(f"there are two catalogues of {kind}")
         _catalogues[kind] = self

@@ -4,7 +4,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -14,9 +14,10 @@ from django.utils.translation import gettext_lazy as _
 
 from scloud.audit.models import Operation
 from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.lib import search
 from scloud.lib.errors import NotFound
 from scloud.resources import kinds
-from scloud.web import ui
+from scloud.web import operations, ui
 from scloud.web.lists import Column, EmptyState, Filter, ListView
 from scloud.web.status import StatusView, Tone
 from scloud.web.views import ConsoleView
@@ -188,9 +189,11 @@ def _result(operation: Operation) -> StatusView:
 
 def _verb_button(operation: Operation) -> str:
     return format_html(
-        '<button type="button" class="link-btn cell-name mono" hx-get="{}" hx-target="#dialog-slot"'
-        ' aria-haspopup="dialog">{}</button>',
+        '<div class="cell-two"><button type="button" class="link-btn cell-name" hx-get="{}"'
+        ' hx-target="#dialog-slot" aria-haspopup="dialog">{}</button>'
+        '<span class="mono">{}</span></div>',
         reverse("operation-detail", args=[operation.pk]),
+        operations.title_of(operation),
         operation.verb,
     )
 
@@ -223,6 +226,12 @@ class OperationsView(ListView):
     )
     filters = (
         Filter(
+            "verb",
+            _("Operation"),
+            choices=lambda request: operations.choices(),
+            one=True,
+        ),
+        Filter(
             "result",
             _("Result"),
             choices=(("yes", _("Accepted")), ("no", _("Refused"))),
@@ -244,8 +253,13 @@ class OperationsView(ListView):
     empty = EmptyState(_("No operations yet"), icon="history")
 
     def get_queryset(self) -> QuerySet[Operation]:
-        operations: QuerySet[Operation] = Operation.objects.all()
-        return operations
+        found: QuerySet[Operation] = Operation.objects.all()
+        return found
+
+    def match(self, model: type[Model]) -> search.Match:
+        """Search finds what people read, too: the words of the verb."""
+        plain = super().match(model)
+        return lambda word: plain(word) | Q(verb__in=list(operations.saying(word)))
 
 
 class OperationDetailView(ConsoleView):
@@ -260,9 +274,11 @@ class OperationDetailView(ConsoleView):
             raise NotFound(gettext("There is no such entry in the log."))
         context = {
             "operation": operation,
+            "heading": operations.title_of(operation),
             "status": _result(operation),
             "facts": [
-                (_("Operation"), operation.verb),
+                (_("Operation"), operations.words_of(operation.verb)),
+                (_("Right"), ui.ident(operation.verb)),
                 (_("Who"), operation.actor),
                 (_("Through"), operation.via),
                 (_("From"), ui.ident(operation.ip)),

@@ -69,8 +69,8 @@ class Console:
 
     @cached_property
     def show_styleguide(self) -> bool:
-        """Whether the style guide is linked."""
-        return bool(settings.DEBUG or settings.SCLOUD_DEMO)
+        """Whether the style guide is linked: in development only."""
+        return bool(settings.DEBUG)
 
     @property
     def languages(self) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from django.forms import BoundField
 from django.forms.widgets import Input
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from scloud.lib.errors import ScloudError
 from scloud.lib.text import unix_lines
@@ -38,6 +39,41 @@ class RemedyError(ValidationError):
     def __init__(self, message: str, *, code: str, remedy: str | None) -> None:
         super().__init__(message, code=code)
         self.remedy = remedy or ""
+
+
+def repeated(name: str) -> str:
+    """Return the name of the field in which a password is typed again."""
+    return f"{name}_again"
+
+
+class NewPasswordForm(forms.Form):
+    """A form with a new password, ``password``, which is typed twice.
+
+    The repetition is compared and then left out of the cleaned data. Where the password may stay
+    empty, both stay empty.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        first = self.fields["password"]
+        self.fields[repeated("password")] = forms.CharField(
+            label=_("Repeat the new password"),
+            required=first.required,
+            max_length=getattr(first, "max_length", None),
+            strip=False,
+            widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        )
+        names = list(self.fields)
+        names.insert(names.index("password") + 1, names.pop())
+        self.order_fields(names)
+
+    def clean(self) -> dict[str, Any]:
+        """Compare the two."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        again = cleaned.pop(repeated("password"), None)
+        if again is not None and cleaned.get("password", again) != again:
+            self.add_error(repeated("password"), _("The two passwords are not the same."))
+        return cleaned
 
 
 def add_error(form: forms.Form, error: ScloudError) -> None:
@@ -108,6 +144,7 @@ def render_field(bound: BoundField, **options: Any) -> SafeString:
                 "label": options.get("label", bound.label),
                 "help": help_text,
                 "unit": options.get("unit", ""),
+                "reveals": isinstance(widget, forms.PasswordInput),
                 "errors": errors,
                 "error_id": error_id,
                 "help_id": help_id,

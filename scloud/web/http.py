@@ -1,6 +1,7 @@
 """What console views share about requests and responses: types, toasts, HTMX answers."""
 
 import json
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -47,11 +48,40 @@ def trigger(response: HttpResponse, name: str, detail: Any = None) -> HttpRespon
     return response
 
 
+@dataclass(frozen=True)
+class Undo:
+    """How what was just done is taken back: a POST to ``url``.
+
+    Until it is complete the URL answers 404; an event of the resource ``live`` (``kind:id``) tells
+    when to try again.
+    """
+
+    url: str
+    live: str
+
+    def packed(self) -> str:
+        """Return it as the tags of a message; see :func:`undo_of`."""
+        return f"undo {self.url} {self.live}"
+
+
+def undo_of(tags: str | None) -> Undo | None:
+    """Return what the tags of a message carry."""
+    parts = (tags or "").split(" ")
+    return Undo(parts[1], parts[2]) if parts[0] == "undo" and len(parts) == 3 else None
+
+
 def toast(
-    response: HttpResponse, text: Text, *, level: Level = "ok", remedy: Text = ""
+    response: HttpResponse,
+    text: Text,
+    *,
+    level: Level = "ok",
+    remedy: Text = "",
+    undo: Undo | None = None,
 ) -> HttpResponse:
     """Show a toast when an HTMX request comes back."""
-    entry = {"text": str(text), "level": level, "remedy": str(remedy or "")}
+    entry: dict[str, Any] = {"text": str(text), "level": level, "remedy": str(remedy or "")}
+    if undo is not None:
+        entry["undo"] = {"url": undo.url, "live": undo.live}
     return trigger(response, "toast", [entry])
 
 
@@ -61,26 +91,33 @@ def changed(response: HttpResponse, kind: str, *ids: str) -> HttpResponse:
 
 
 def done(
-    request: HttpRequest, text: Text = "", *, to: Any = None, level: Level = "ok"
+    request: HttpRequest,
+    text: Text = "",
+    *,
+    to: Any = None,
+    level: Level = "ok",
+    undo: Undo | None = None,
 ) -> HttpResponse:
     """Answer a successful action: close the dialog with a toast, or go to another page.
 
     ``to`` is a URL, a URL name or an object with ``get_absolute_url``. Without HTMX a redirect is
-    the only possible answer; it goes to ``to`` or the front page.
+    the only possible answer; it goes to ``to`` or the front page. The toast offers ``undo`` there
+    and here.
     """
+    tags = undo.packed() if undo is not None else ""
     htmx = getattr(request, "htmx", None)
     if not htmx:
         if text:
-            messages.add_message(request, _MESSAGE_LEVELS[level], str(text))
+            messages.add_message(request, _MESSAGE_LEVELS[level], str(text), tags)
         return HttpResponseRedirect(resolve_url(to if to is not None else "home"))
     response = HttpResponse(status=204)
     if to is not None:
         if text:
-            messages.add_message(request, _MESSAGE_LEVELS[level], str(text))
+            messages.add_message(request, _MESSAGE_LEVELS[level], str(text), tags)
         response.headers["HX-Redirect"] = resolve_url(to)
         return response
     trigger(response, "dialog-close")
-    return toast(response, text, level=level) if text else response
+    return toast(response, text, level=level, undo=undo) if text else response
 
 
 def login_redirect(request: HttpRequest) -> HttpResponse:

@@ -3,6 +3,7 @@
 A list of a resource is a subclass of ListView with declarations; see docs/console.md.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -43,7 +44,8 @@ class Column:
     ``sort`` is the ``order_by`` expression (or several), None when it cannot be sorted.
     ``export`` is the value for the workbook: a path or a function; default is ``value``; False
     keeps the column out of it. ``script`` is a static module that fills the cells afterwards, with
-    what a list must not wait for.
+    what a list must not wait for. ``yields`` lets the column give way where the list is too narrow
+    for all, unless the user chose the columns: 1 is the first to go, 3 the last, 0 stays.
     """
 
     key: str
@@ -59,6 +61,7 @@ class Column:
     main: bool = False
     nowrap: bool = False
     script: str = ""
+    yields: Literal[0, 1, 2, 3] = 0
 
     @cached_property
     def _getter(self) -> Callable[[Any], Any]:
@@ -101,6 +104,8 @@ class Column:
             classes.append("num")
         elif self.nowrap:
             classes.append("cell-nowrap")
+        if self.yields:
+            classes.append(f"yields-{self.yields}")
         return " ".join(classes)
 
 
@@ -131,7 +136,8 @@ class Filter:
 
     ``choices`` is a list of (value, label) or a function of the request. ``lookup`` is the ORM
     lookup (default ``<key>__in`` for choices, ``<key>__icontains`` for text, ``<key>`` for dates);
-    ``apply`` replaces it by a function of queryset and values.
+    ``apply`` replaces it by a function of queryset and values. ``one`` offers the choices in a
+    select, of which one can be taken: for those that are many.
     """
 
     key: str
@@ -140,6 +146,7 @@ class Filter:
     choices: Choices | Callable[[ConsoleRequest], Choices] = ()
     lookup: str = ""
     apply: Callable[[QuerySet[Any], list[str]], QuerySet[Any]] | None = None
+    one: bool = False
 
     def choices_for(self, request: ConsoleRequest) -> Choices:
         return self.choices(request) if callable(self.choices) else self.choices
@@ -171,13 +178,19 @@ class BatchAction:
         """Where the dialog comes from."""
         return reverse(self.url_name)
 
+    @property
+    def key(self) -> str:
+        """What rows call it that say which batches they allow."""
+        return self.url_name
+
 
 @dataclass(frozen=True)
 class RowAction:
     """A line of a row's menu (or a button of the row when ``inline``).
 
     ``how`` is what a click does: follow the URL, open it in the dialog, POST to it, or open it in
-    a new tab. ``reason`` says why it is disabled; empty means enabled.
+    a new tab. ``reason`` says why it is disabled; empty means enabled. ``group`` is the heading of
+    the part of a menu that it stands in.
     """
 
     label: Text
@@ -188,6 +201,12 @@ class RowAction:
     danger: bool = False
     inline: bool = False
     separator: bool = False
+    group: Text = ""
+
+    @property
+    def reason_id(self) -> str:
+        """The id of the element that tells the reason, of a button outside of menus."""
+        return "why" + re.sub(r"[^a-zA-Z0-9]+", "-", self.url)
 
 
 @dataclass(frozen=True)
@@ -234,6 +253,8 @@ class Row:
     live: str
     cells: list[Cell]
     inline: list[RowAction]
+    # The keys of the batch actions that the row allows now, None where nobody knows.
+    allows: list[str] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -309,6 +330,13 @@ class ListView(ConsoleView):
         """Return the few actions that stand in the row itself; must not query."""
         return []
 
+    def batches_of(self, obj: Any) -> list[str] | None:
+        """Return the keys of the batch actions that the row allows now; must not query.
+
+        None where that is not known: then the bar offers all.
+        """
+        return None
+
     def match(self, model: type[Model]) -> search.Match:
         """Return what one word of a search finds."""
         return search.containing(model, self.search_fields)
@@ -353,7 +381,8 @@ class ListView(ConsoleView):
         if obj is None:
             raise NotFound(str(_("It no longer exists.")))
         return self.render(
-            "components/row_menu.html", {"actions": self.row_actions(obj), "obj": obj}
+            "components/row_menu.html",
+            {"actions": self.row_actions(obj), "obj": obj, "menu_id": "row-menu"},
         )
 
     def export_response(self) -> HttpResponseBase:
@@ -418,12 +447,16 @@ class ListView(ConsoleView):
         size = _number(text, self.default_size, 1, 1_000_000)
         return size if size in SIZES else self.default_size
 
+    def chosen_columns(self) -> set[str]:
+        """Return the keys of the columns that the user chose; empty for the usual ones."""
+        chosen = self.request.COOKIES.get(COLUMNS_COOKIE + self.kind, "")
+        wanted = set(chosen.split("."))
+        return wanted if wanted & {column.key for column in self.columns} else set()
+
     def visible_columns(self) -> list[Column]:
         """Return the columns that the user chose, in the declared order."""
-        chosen = self.request.COOKIES.get(COLUMNS_COOKIE + self.kind, "")
-        wanted = set(chosen.split(".")) if chosen else set()
-        known = {column.key for column in self.columns}
-        if not wanted & known:
+        wanted = self.chosen_columns()
+        if not wanted:
             return [column for column in self.columns if column.default or column.main]
         return [column for column in self.columns if column.key in wanted or column.main]
 
@@ -455,6 +488,7 @@ class ListView(ConsoleView):
             live=f"{self.kind}:{obj.pk}",
             cells=[Cell(column, column.html(obj, self.request)) for column in columns],
             inline=self.inline_actions(obj),
+            allows=self.batches_of(obj),
         )
 
     def url(self, state: State, **changes: Any) -> str:
@@ -509,6 +543,8 @@ class ListView(ConsoleView):
             "state": state,
             "title": self.title,
             "headers": [self._header(column, state) for column in columns],
+            # What the user chose is shown, even where that needs scrolling.
+            "yielding": not self.chosen_columns(),
             "rows": [self.make_row(obj, columns) for obj in objects],
             "total": total,
             "first": start + 1 if total else 0,

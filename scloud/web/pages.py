@@ -29,7 +29,7 @@ class HomeView(ConsoleView):
 
 
 def _guide_allowed() -> None:
-    if not (settings.DEBUG or settings.SCLOUD_DEMO):
+    if not settings.DEBUG:
         raise NotFound("There is no such page.")
 
 

@@ -127,14 +127,15 @@ def reltime(moment: datetime | None) -> SafeString:
 
 
 def moment(value: datetime | None) -> SafeString:
-    """Return an absolute time to the minute, with seconds and zone as title."""
+    """Return an absolute time to the minute with its zone, and the seconds as title."""
     if value is None:
         return NONE
+    local = timezone.localtime(value)
     return format_html(
         '<time class="nowrap tabular" datetime="{}" title="{}">{}</time>',
         value.astimezone(UTC).isoformat(timespec="seconds"),
         absolute(value),
-        f"{timezone.localtime(value):%Y-%m-%d %H:%M}",
+        f"{local:%Y-%m-%d %H:%M} {local.tzname()}",
     )
 
 

@@ -21,12 +21,15 @@ from django.views.decorators.debug import sensitive_post_parameters
 from rest_framework import serializers
 
 from scloud.lib.form_fields import PlainIntegerField
+from scloud.resources import kinds
 from scloud.tenancy.actor import Actor
 from scloud.verbs import actions, inputs, refusals
 from scloud.verbs.catalogue import Text, Verb, of_kind
+from scloud.web import http
+from scloud.web.forms import repeated
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import BatchAction, ListView, RowAction
-from scloud.web.views import ActionView, BatchView, PostView
+from scloud.web.views import ActionView, BatchView, Instead, PostView
 
 Lines = list[tuple[Any, ...]]
 REMARK = gettext_lazy("Remark")
@@ -175,12 +178,37 @@ def form_of(verb: Verb, data: Any = None, *, row: Any = None) -> forms.Form | No
     return form
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """What a dialog says where there is nothing to choose, with the page or dialog that helps."""
+
+    text: Text
+    label: Text = ""
+    url_name: str = ""
+    permission: str = ""
+    dialog: bool = True
+
+
+def _is_empty(field: forms.Field) -> bool:
+    """Tell whether a choice has to be made and there is none; rows are not asked for that."""
+    return (
+        field.required
+        and isinstance(field, forms.ChoiceField)
+        and not isinstance(field, forms.ModelChoiceField)
+        and not field.choices
+    )
+
+
 class VerbDialog(ActionView):
-    """A verb with its dialog, which says at once why it would be refused."""
+    """A verb with its dialog, which says at once why it would be refused.
+
+    ``nothing`` is said where a list that has to be chosen from is empty.
+    """
 
     declared: ClassVar[Verb]
     pages: ClassVar[Pages]
     binned: ClassVar[bool] = False
+    nothing: ClassVar[Nothing] = Nothing(text=gettext_lazy("There is nothing to choose from."))
 
     def get_object(self) -> Any:
         return self.pages.one(self.request, self.kwargs[self.pages.key], self.binned)
@@ -201,6 +229,15 @@ class VerbDialog(ActionView):
         lines = self.pages.lines(self.declared.name, obj) if self.pages.lines else []
         found = super().get_dialog_context(obj)
         return {**found, "lines": lines, "warnings": [reason] if reason else []}
+
+    def instead(self, obj: Any, form: forms.Form | None) -> Instead | None:
+        """Say that there is nothing to choose, and what would help whoever may do that."""
+        if form is None or not any(_is_empty(field) for field in form.fields.values()):
+            return None
+        known = self.nothing
+        if not known.url_name or not self.actor.allows(known.permission):
+            return Instead(known.text)
+        return Instead(known.text, known.label, reverse(known.url_name), known.dialog)
 
     def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
         """Return what the action is given, of the form's cleaned data."""
@@ -225,6 +262,20 @@ class VerbDialog(ActionView):
         here = (self.request.htmx.current_url_abs_path if self.request.htmx else "") or ""
         pk = self.kwargs[self.pages.key]
         return self.pages.home(obj) if not self.request.htmx or pk in here else None
+
+    def undo(self, obj: Any) -> http.Undo | None:
+        """Restoring what was deleted, where the caller may; what had failed is gone for good."""
+        kind = self.declared.kind
+        restore = of_kind(kind).public.get(f"restore_{kind}")
+        if (
+            self.declared.name != f"delete_{kind}"
+            or restore is None
+            or kind not in {one.kind for one in kinds.binnable()}
+            or obj.status == "failed"
+            or not self.actor.allows(restore.permission)
+        ):
+            return None
+        return http.Undo(reverse("bin-restore", args=[kind, obj.pk]), f"{kind}:{obj.pk}")
 
 
 class RenameDialog(VerbDialog):
@@ -306,8 +357,9 @@ def _dialog_view(verb: Verb, pages: Pages) -> type[ActionView] | type[PostView]:
     )
     secrets = [str(one.source) for one in inputs.fields_of(verb).values() if one.write_only]
     if secrets:
-        # Never in the report of an error.
-        view = method_decorator(sensitive_post_parameters(*secrets), name="dispatch")(view)
+        # Never in the report of an error, the repeated ones neither.
+        hidden = [*secrets, *(repeated(name) for name in secrets)]
+        view = method_decorator(sensitive_post_parameters(*hidden), name="dispatch")(view)
     return view
 
 
@@ -363,7 +415,9 @@ def url_of(kind: str, verb: str, pk: str) -> str:
     return reverse(of_kind(kind).rule(verb).url_name, args=[pk])
 
 
-def row_action(verb: Verb, row: Any, actor: Actor, *, separator: bool = False) -> RowAction:
+def row_action(
+    verb: Verb, row: Any, actor: Actor, *, separator: bool = False, group: Text = ""
+) -> RowAction:
     """Return the line of a menu, or the button, of a verb for one row."""
     known = verb.dialog
     assert known is not None
@@ -375,19 +429,27 @@ def row_action(verb: Verb, row: Any, actor: Actor, *, separator: bool = False) -
         reason=refusals.refusal(actor, row, verb),
         danger=verb.danger,
         separator=separator,
+        group=group,
     )
 
 
 def menu(kind: str, row: Any, actor: Actor, *, group: int | None = None) -> list[RowAction]:
     """Return the verbs of a row for a menu, or those of one group; impossible ones say why."""
+    catalogue = of_kind(kind)
+    shown = [
+        (verb.dialog.group, verb)
+        for verb in catalogue.public.values()
+        if verb.dialog is not None and verb.dialog.listed and not verb.dialog.binned
+    ]
     out: list[RowAction] = []
     before: int | None = None
-    for verb in of_kind(kind).public.values():
-        known = verb.dialog
-        if known is None or known.binned or not known.listed or group not in (None, known.group):
+    for number, verb in sorted(shown, key=lambda one: one[0]):
+        if group not in (None, number):
             continue
-        out.append(row_action(verb, row, actor, separator=before not in (None, known.group)))
-        before = known.group
+        apart = before not in (None, number)
+        heading = catalogue.groups.get(number, "") if group is None else ""
+        out.append(row_action(verb, row, actor, separator=apart, group=heading))
+        before = number
     return out
 
 
@@ -434,9 +496,23 @@ class VerbList(ListView):
         """Everything that can be done with a row."""
         return menu(self.kind, obj, self.actor)
 
+    def batches_of(self, obj: Any) -> list[str]:
+        """The verbs that the row's state and the caller's role allow, and what is no verb."""
+        return [
+            *(one.key for one in self.more_batches),
+            *(
+                verb.batch_url_name
+                for verb in of_kind(self.kind).public.values()
+                if verb.batch is not None
+                and verb.batch.button
+                and not refusals.refusal(self.actor, obj, verb)
+            ),
+        ]
+
 
 __all__ = [
     "Names",
+    "Nothing",
     "Pages",
     "RenameDialog",
     "VerbBatch",

@@ -65,6 +65,19 @@ class ConsoleView(ConsoleMixin, View):
     request: ConsoleRequest
 
 
+@dataclass(frozen=True)
+class Instead:
+    """What a dialog says where there is nothing to choose, and the link to what would help.
+
+    ``dialog`` opens the link in the dialog. Without ``url`` it can only be closed.
+    """
+
+    text: Text
+    label: Text = ""
+    url: str = ""
+    dialog: bool = True
+
+
 class ActionView(ConsoleView):
     """A dialog that ends in an action: GET shows it, POST does it.
 
@@ -104,6 +117,17 @@ class ActionView(ConsoleView):
         """Return more variables: ``lines`` (label, value), ``warnings``, ``objects``."""
         return {}
 
+    def heading(self, obj: Any) -> str:
+        """Return the title with the name of the object, where it has one."""
+        name = getattr(obj, "name", "")
+        if not name:
+            return str(self.title)
+        return _("%(title)s: %(name)s") % {"title": self.title, "name": name}
+
+    def instead(self, obj: Any, form: forms.Form | None) -> Instead | None:
+        """Return what to say instead of a form that nobody could fill in; None for a usual one."""
+        return None
+
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Call the action. ``data`` is the form's cleaned data."""
         raise NotImplementedError
@@ -111,7 +135,10 @@ class ActionView(ConsoleView):
     def succeeded(self, obj: Any, result: Any) -> HttpResponse:
         """Return the answer to a success: close the dialog, toast, let the rows refresh."""
         response = http.done(
-            self.request, self.get_success_text(obj, result), to=self.success_url(obj)
+            self.request,
+            self.get_success_text(obj, result),
+            to=self.success_url(obj),
+            undo=self.undo(obj),
         )
         if self.live_kind and obj is not None and response.status_code == 204:
             http.changed(response, self.live_kind, str(obj.pk))
@@ -119,6 +146,10 @@ class ActionView(ConsoleView):
 
     def get_success_text(self, obj: Any, result: Any) -> Text:
         return self.success_text
+
+    def undo(self, obj: Any) -> http.Undo | None:
+        """Return how it is taken back; None where it cannot be."""
+        return None
 
     def success_url(self, obj: Any) -> Any:
         """Return where to go after a success; None stays on the page."""
@@ -154,10 +185,12 @@ class ActionView(ConsoleView):
         """Render the dialog, as a fragment for HTMX and as a page of its own otherwise."""
         inside = {
             "object": obj,
+            "heading": self.heading(obj),
             "form": form,
             "action_url": self.request.get_full_path(),
             "dialog_template": self.template_name,
             **self.get_dialog_context(obj),
+            "instead": self.instead(obj, form),
             **context,
         }
         htmx = self.request.htmx
@@ -242,6 +275,12 @@ class BatchView(ConsoleView):
         """Return the form, bound when ``data`` is given."""
         return self.form_class(data) if self.form_class else None
 
+    def heading(self, count: int) -> str:
+        """Return the title with how many objects it is about."""
+        if not count:
+            return str(self.title)
+        return _("%(title)s: %(n)d selected") % {"title": self.title, "n": count}
+
     def chosen(self, values: list[str]) -> tuple[list[str], list[Any]]:
         """Return the ids without repeats, and the objects found, in the order of choice."""
         clean = (value for value in values if "\x00" not in value)
@@ -277,7 +316,11 @@ class BatchView(ConsoleView):
                 outcome.results.append(BatchResult(chosen_id, str(obj.name)))
         response = self.render(
             "web/dialog/batch_results.html" if self.request.htmx else "web/dialog/page.html",
-            {"outcome": outcome, "dialog_template": "web/dialog/batch_results.html"},
+            {
+                "outcome": outcome,
+                "heading": self.heading(len(ids)),
+                "dialog_template": "web/dialog/batch_results.html",
+            },
         )
         if self.live_kind:
             http.changed(response, self.live_kind, *by_id)
@@ -288,6 +331,7 @@ class BatchView(ConsoleView):
     ) -> HttpResponse:
         context = {
             "objects": objects,
+            "heading": self.heading(len(objects)),
             "form": form,
             "action_url": self.request.path,
             "dialog_template": self.template_name,

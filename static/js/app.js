@@ -6,6 +6,7 @@ import { startLists } from "./list.js";
 import { startLive } from "./live.js";
 import { startMenus } from "./menu.js";
 import { startTimes } from "./time.js";
+import { startTips } from "./tip.js";
 import { startToasts, toast } from "./toast.js";
 
 function startCopy() {
@@ -15,6 +16,15 @@ function startCopy() {
     const what = button.dataset.secret === undefined ? `: ${button.dataset.copy}` : "";
     toast({ text: text("copied") + what, level: "ok" });
     setTimeout(() => button.removeAttribute("data-copied"), 1500);
+  });
+}
+
+function startReveal() {
+  on("click", "[data-reveal]", (_event, button) => {
+    const field = document.getElementById(button.dataset.reveal);
+    const shown = field.type === "password";
+    field.type = shown ? "text" : "password";
+    button.setAttribute("aria-pressed", String(shown));
   });
 }
 
@@ -82,10 +92,12 @@ function startErrors() {
 
 startToasts();
 startMenus();
+startTips();
 startDialog();
 startLists();
 startDownloads();
 startCopy();
+startReveal();
 startSearch();
 startNav();
 startTimes();

@@ -36,12 +36,21 @@ export function startDialog() {
   });
   document.body.addEventListener("dialog-close", () => dialog.close());
   on("click", "#dialog [data-dialog-close]", () => dialog.close());
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    const submit = $("form button[type=submit]:not(:disabled)", dialog);
+    if (!submit) return;
+    event.preventDefault();
+    submit.form.requestSubmit(submit);
+  });
   dialog.addEventListener("mousedown", (event) => {
     // A press on the backdrop closes it, unless there is something typed in to lose.
     const dirty = [...dialog.querySelectorAll("input:not([type=hidden]), textarea")].some(
       (field) => field.value !== field.defaultValue,
     );
-    if (event.target === dialog && !dirty) dialog.close();
+    // The results of a batch stay until they are closed on purpose.
+    const results = $("[data-batch-done]", dialog);
+    if (event.target === dialog && !dirty && !results) dialog.close();
   });
   dialog.addEventListener("close", () => {
     slot.replaceChildren();

@@ -9,6 +9,45 @@ function idsOf(list) {
   return picked.get(list.id);
 }
 
+/** Say of each button of the bar how many of the chosen rows allow it now. */
+function share(list, rows) {
+  const total = rows.length;
+  for (const button of $$("[data-batch]", list)) {
+    // A row that does not tell allows everything until the server refuses it.
+    const allows = (row) => row.dataset.allows?.split(" ").includes(button.dataset.batch) ?? true;
+    const n = rows.filter(allows).length;
+    const sign = $("[data-batch-share]", button);
+    const words = (key) => text(key).replace("{n}", n).replace("{total}", total);
+    sign.hidden = n === total;
+    sign.textContent = n === total ? "" : ` ${words("share")}`;
+    if (n === total) delete button.dataset.tip;
+    else button.dataset.tip = n ? words("shareReason") : text("shareNone");
+    if (n || !total) button.removeAttribute("aria-disabled");
+    else button.setAttribute("aria-disabled", "true");
+  }
+}
+
+/** Cast a shadow at the edge behind which there are more columns. */
+function shade(box) {
+  const more = box.scrollWidth - box.clientWidth - Math.abs(box.scrollLeft);
+  box.toggleAttribute("data-more", more > 1);
+}
+
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const box = target.closest("[data-scrolls]");
+    if (box) shade(box);
+  }
+});
+
+function watch(list) {
+  for (const box of $$("[data-scrolls]", list)) {
+    sizes.observe(box);
+    for (const table of box.children) sizes.observe(table);
+    shade(box);
+  }
+}
+
 function show(list) {
   const ids = idsOf(list);
   const boxes = $$("[data-pick]", list);
@@ -25,6 +64,10 @@ function show(list) {
     count.textContent =
       checked.length === 1 ? text("selectedOne") : text("selectedMany").replace("{n}", checked.length);
   }
+  share(
+    list,
+    checked.map((box) => box.closest("tr")),
+  );
 }
 
 /** After rows were replaced: drop what is gone, draw the rest. */
@@ -113,13 +156,30 @@ export function startLists() {
       if (value === "" || key === "csrfmiddlewaretoken") event.detail.parameters.delete(key);
     }
   });
-  document.body.addEventListener("htmx:afterSettle", () => {
-    for (const list of $$(".list")) refreshSelection(list);
-  });
-  on("click", "[data-batch-done] [data-dialog-close]", () => {
+  const draw = () => {
     for (const list of $$(".list")) {
-      idsOf(list).clear();
-      show(list);
+      refreshSelection(list);
+      watch(list);
     }
+  };
+  document.body.addEventListener("htmx:afterSettle", draw);
+  document.addEventListener("scroll", (event) => event.target.matches?.("[data-scrolls]") && shade(event.target), {
+    capture: true,
+    passive: true,
   });
+  // When the results of a batch are closed, what was refused stays selected, to be tried otherwise.
+  document.addEventListener(
+    "close",
+    (event) => {
+      const done = $("[data-batch-done]", event.target);
+      if (!done) return;
+      const refused = $$("[data-refused]", done).map((row) => row.dataset.refused);
+      for (const list of $$(".list")) {
+        picked.set(list.id, new Set(refused));
+        refreshSelection(list);
+      }
+    },
+    true,
+  );
+  draw();
 }

@@ -92,7 +92,7 @@ export function startMenus() {
     },
     true,
   );
-  on("click", ".menu [aria-disabled=true]", (event) => {
+  on("click", ".menu [aria-disabled=true], .batch-bar [aria-disabled=true]", (event) => {
     event.preventDefault();
     event.stopImmediatePropagation();
   }, true);

@@ -29,17 +29,26 @@ let waits = false;
 let generation = 0;
 let typing = null;
 let scaled = true;
+/* Waiting for the VM to run: nothing is asked meanwhile, its state says when to connect. */
+let idle = false;
+/* Whether its state has said since then that the screen cannot be opened. */
+let off = false;
+/* Ctrl+Alt+Del restarts many guests: it is asked once. */
+const RESTART = "ControlLeft+AltLeft+Delete";
+let restartAllowed = false;
 
 const token = () => JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
 
 /* -- what is shown ------------------------------------------------------------------------------ */
 
-function say(message, { detail = "", busy = false, reconnect = false, login = false } = {}) {
+function say(message, { detail = "", busy = false, reconnect = false, login = false, start = false, back = false } = {}) {
   find("[data-message]").textContent = message;
   find("[data-detail]").textContent = detail;
   find("[data-turn]").hidden = !busy;
   find("[data-veil] [data-reconnect]").hidden = !reconnect;
   find("[data-login]").hidden = !login;
+  find("[data-start-vm]").hidden = !start;
+  find("[data-back]").hidden = !back;
   find("[data-veil]").hidden = false;
 }
 
@@ -91,6 +100,7 @@ function stop() {
 async function connect() {
   stop();
   waits = false;
+  idle = false;
   const mine = generation;
   say(attempts ? texts.reconnecting : texts.connecting, { busy: true });
   let ticket;
@@ -116,15 +126,45 @@ async function connect() {
 function refuse(error, status) {
   const message = error.message ?? texts.failed;
   if (status === 403 || status === 404) {
-    say(message, { detail: error.remedy ?? "" });
+    say(message, { detail: error.remedy ?? "", back: true });
     return;
   }
   if (error.code === "vm_state") {
-    again(texts.notRunning, texts.waits);
+    waitForVm();
   } else {
     again(message, error.remedy ?? "");
   }
 }
+
+/* What the part of the page that follows the VM's state says of it. */
+const standing = () => find("[data-may-open]").dataset;
+
+/* Nothing runs: wait for the state to change instead of asking again and again. */
+function waitForVm() {
+  stop();
+  attempts = 0;
+  waits = true;
+  idle = true;
+  off = standing().mayOpen === "no";
+  showWaiting();
+}
+
+function showWaiting() {
+  const start = standing().mayStart === "yes";
+  say(texts.notRunning, { detail: texts.waits, start, reconnect: !start && !off, back: true });
+}
+
+new MutationObserver(() => {
+  if (!idle) {
+    return;
+  }
+  if (standing().mayOpen === "no") {
+    off = true;
+    showWaiting();
+  } else if (off) {
+    connect();
+  }
+}).observe(find(".vnc-who"), { childList: true });
 
 /* Try again after a pause that grows. */
 function again(message, detail = "") {
@@ -187,7 +227,7 @@ function closed({ code, reason }) {
   } else if (code === GONE) {
     say(reason || texts.gone);
   } else if (code === NOT_RUNNING) {
-    again(texts.notRunning, texts.waits);
+    waitForVm();
   } else {
     again(reason || texts.lost);
   }
@@ -208,7 +248,10 @@ root.addEventListener("click", (event) => {
     return;
   }
   const { dataset } = tool;
-  if (dataset.keys && rfb) {
+  if (dataset.keys === RESTART && rfb && !restartAllowed) {
+    closeMenu(tool);
+    document.getElementById("vnc-restart").showModal();
+  } else if (dataset.keys && rfb) {
     pressCombination(rfb, dataset.keys);
     closeMenu(tool);
     rfb.focus();
@@ -269,6 +312,15 @@ async function toggleFullscreen() {
 document.addEventListener("fullscreenchange", () => {
   find("[data-fullscreen]").setAttribute("aria-pressed", String(Boolean(document.fullscreenElement)));
 });
+
+document.querySelector("[data-send-restart]").addEventListener("submit", () => {
+  restartAllowed = true;
+  if (rfb) {
+    pressCombination(rfb, RESTART);
+  }
+});
+
+document.getElementById("vnc-restart").addEventListener("close", () => rfb?.focus());
 
 /* -- pasting as keystrokes ----------------------------------------------------------------------- */
 
@@ -360,8 +412,17 @@ document.body.addEventListener("scloud:event", ({ detail }) => {
 window.addEventListener("pagehide", stop);
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) {
-    attempts = 0;
-    connect();
+    begin();
   }
 });
-connect();
+
+function begin() {
+  attempts = 0;
+  if (standing().mayOpen === "no") {
+    waitForVm();
+  } else {
+    connect();
+  }
+}
+
+begin();

@@ -165,7 +165,9 @@ STORAGE_CONSOLE: dict[str, Known] = {
     "vm-modify": _change("modify_vm", _SIZE_FORM, "stopped_vm"),
     "vm-hot-upgrade": _change("hot_upgrade_vm", _SIZE_FORM),
     "vm-reinstall": _change(
-        "reinstall_vm", {"image": "{base_image}", "password": _PASSWORD}, "stopped_vm"
+        "reinstall_vm",
+        {"image": "{base_image}", "password": _PASSWORD, "password_again": _PASSWORD},
+        "stopped_vm",
     ),
     "vm-make-image": _change("make_image", {"name": "made", "remark": ""}, "stopped_vm"),
     "vm-attach-disk": _change("attach_disk", {"disk": "{disk}"}, "stopped_vm"),

@@ -236,10 +236,12 @@ def test_the_region_is_remembered(console: Client, region: Region) -> None:
     assert console.cookies["scloud_region"].value == "west"
 
 
-def test_the_style_guide_is_for_demos_only(console: Client, settings: Any) -> None:
-    settings.DEBUG, settings.SCLOUD_DEMO = False, False
+def test_the_style_guide_is_there_in_development_only(console: Client, settings: Any) -> None:
+    settings.DEBUG, settings.SCLOUD_DEMO = False, True
     assert console.get("/styleguide/").status_code == 404
-    settings.SCLOUD_DEMO = True
+    assert "/styleguide/" not in console.get("/").content.decode()
+    settings.DEBUG = True
+    assert "/styleguide/" in console.get("/").content.decode()
     assert console.get("/styleguide/").status_code == 200
     dialog = console.get("/styleguide/dialog/", headers=HTMX).content.decode()
     assert "btn-danger" in dialog

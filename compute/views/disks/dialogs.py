@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -23,7 +24,7 @@ from scloud.lib.errors import NotFound
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.verbs.inputs import pick
 from scloud.web import ui, verbs
-from scloud.web.verbs import Lines, VerbDialog
+from scloud.web.verbs import Lines, Nothing, VerbDialog
 
 
 class DiskCreate(PricedView):
@@ -67,6 +68,12 @@ def _lines(verb: str, disk: Any) -> Lines:
         kind = disk.disk_type
         most = kind.system_max_gib if disk.is_system else kind.data_max_gib
         return [(_("Current size"), ui.size_gib(disk.size_gib)), (_("Maximum"), ui.size_gib(most))]
+    if verb in ("clone_disk", "attach_disk"):
+        return [(_("Size"), ui.size_gib(disk.size_gib))]
+    if verb == "detach_disk" and disk.vm is not None:
+        return [(_("Attached to"), disk.vm.name), (_("Device"), disk.device)]
+    if verb == "create_snapshot":
+        return [(_("Snapshots now"), disk.snapshot_count)]
     if verb == "delete_disk" and disk.snapshot_count:
         return [(_("Snapshots"), _("%(n)d, erased") % {"n": disk.snapshot_count})]
     return []
@@ -85,6 +92,7 @@ verbs.register(
             help=gettext_lazy("1 to 30 letters, digits or - _ . The guest keeps its host name."),
         ),
         lines=_lines,
+        home=lambda disk: reverse("disk-list"),
     )
 )
 
@@ -99,6 +107,14 @@ class AttachForm(forms.Form):
 
 @verbs.dialog("disk", "attach_disk")
 class DiskAttach(VerbDialog):
+    nothing = Nothing(
+        text=gettext_lazy("There is no VM in this region that can take it."),
+        label=gettext_lazy("Create VM"),
+        url_name="vm-create",
+        permission="compute.create_vm",
+        dialog=False,
+    )
+
     def _vms(self, disk: Disk) -> QuerySet[VM]:
         rows: QuerySet[VM] = VM.objects.filter(
             region=disk.region, status__in=["running", "stopped"]

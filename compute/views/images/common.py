@@ -14,12 +14,12 @@ from compute.states import images as image_states
 from compute.states.images import ImageStatus
 from compute.transfer import uploads
 from compute.verbs.images import IMAGES
-from compute.views.common import TONES, os_icon
+from compute.views import systems
+from compute.views.common import TONES
 from scloud.lib.errors import NotFound
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
 from scloud.verbs.refusals import not_allowed, refusal
-from scloud.web.icons import icon
 from scloud.web.lists import (
     RowAction,
 )
@@ -42,7 +42,9 @@ def image_status(image: Image) -> StatusView:
 
 def system_of(image: Image) -> Any:
     words = f"{image.distribution.capitalize()} {image.version}".strip()
-    return format_html("<span>{} {}</span>", icon(os_icon(image.distribution)), words)
+    return format_html(
+        '<span class="os-name">{}<span>{}</span></span>', systems.mark(image.distribution), words
+    )
 
 
 def image_actions(image: Image, actor: Actor) -> list[RowAction]:

@@ -8,6 +8,7 @@ from django import forms
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -143,6 +144,7 @@ verbs.register(
             pk__in=ids
         ),
         names=verbs.Names(longest=60, remark=gettext_lazy("Description")),
+        home=lambda image: reverse("image-list"),
     )
 )
 

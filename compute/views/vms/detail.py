@@ -29,7 +29,8 @@ from compute.queries import disks as disk_queries
 from compute.queries import vms as vm_queries
 from compute.states.vms import VmStatus, VmTask
 from compute.verbs.vms import VMS
-from compute.views.common import disk_status, os_icon, vm_status
+from compute.views import systems
+from compute.views.common import disk_status, headroom, vm_status
 from network.models import NicNetwork
 from network.queries import security as security_queries
 from network.queries.enis import enis_of
@@ -202,7 +203,6 @@ class VmOverview(VmTabView):
         row: Any = vm
         actor = self.request.actor
         first = row.nic_rows[0] if row.nic_rows else None
-        image = format_html("{} {}", icon(os_icon(vm.image.distribution)), vm.image.name)
         basics: list[tuple[Text, Any] | tuple[Text, Any, Any]] = [
             (_("Name"), _name(vm, actor.allows("compute.rename_vm"))),
             (_("ID"), ui.ident(vm.pk)),
@@ -222,7 +222,7 @@ class VmOverview(VmTabView):
         basics += [fact for fact in added if fact is not None]
         size = [
             (_("Model"), ui.two(vm.cluster.alias, vm.cluster.get_architecture_display())),
-            (_("Image"), image),
+            (_("Image"), systems.named(vm.image)),
             (_("Administrator"), ui.ident(vm.admin_account)),
             (_("CPU"), f"{vm.vcpus} vCPU"),
             (_("Memory"), ui.size_mib(vm.memory_mib)),
@@ -232,7 +232,7 @@ class VmOverview(VmTabView):
                 _("Data disks"),
                 ui.size_gib(vm_queries.data_gib(row)) if vm_queries.data_gib(row) else None,
             ),
-            (_("Hot upgrade"), _headroom(vm)),
+            (_("Hot upgrade"), headroom(vm) or _("not supported by its image")),
         ]
         money_facts = [
             (_("Billing"), method_label(row.billing_method)),
@@ -281,15 +281,6 @@ def _protection(vm: VM, may_change: bool) -> SafeString | str:
         verbs.url_of("vm", "protect_vm", vm.pk),
         _("Change"),
     )
-
-
-def _headroom(vm: VM) -> str:
-    if vm.max_vcpus > vm.vcpus or vm.max_memory_mib > vm.memory_mib:
-        return _("up to %(vcpus)d vCPU and %(memory)s without a restart") % {
-            "vcpus": vm.max_vcpus,
-            "memory": ui.size_mib(vm.max_memory_mib),
-        }
-    return _("not supported by its image")
 
 
 def _linked(kind: str, pk: str | None, name: str | None) -> SafeString | str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -19,6 +20,8 @@ from compute.queries import vms as vm_queries
 from compute.rules.storage import IMAGE_SKU
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
+from compute.views import systems
+from compute.views.common import configuration, headroom
 from compute.views.forms import (
     GroupsForm,
     MakeImageForm,
@@ -33,10 +36,10 @@ from network.queries import external_ips as external_ip_queries
 from network.queries import vpcs as vpc_queries
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.models import PlatformSettings
-from scloud.verbs.catalogue import Text
 from scloud.verbs.inputs import pick
 from scloud.web import ui, verbs
-from scloud.web.verbs import Lines, VerbDialog
+from scloud.web.verbs import Lines, Nothing, VerbDialog
+from scloud.web.views import Instead
 
 
 def _deleted(vm: Any) -> Lines:
@@ -83,6 +86,31 @@ def _lines(verb: str, vm: Any) -> Lines:
         return _destroyed(vm)
     if verb == "restore_vm":
         return [(_("Comes back"), _("stopped")), (_("Paid until"), ui.moment(vm.paid_until))]
+    return [(label, value) for label, value in _now(verb, vm) if value]
+
+
+def _now(verb: str, vm: Any) -> list[tuple[str, Any]]:
+    """Return what the verb is about to change, as it is now."""
+    sizes = [ui.size_gib(disk["gib"]) for disk in vm.disk_rows]
+    if verb in ("modify_vm", "hot_upgrade_vm"):
+        return [
+            (_("Now"), configuration(vm)),
+            (_("Hot upgrade"), verb == "hot_upgrade_vm" and headroom(vm)),
+            (_("Billing"), method_label(vm.billing_method)),
+            (_("Paid until"), vm.paid_until and ui.moment(vm.paid_until)),
+        ]
+    if verb == "reset_password":
+        return [(_("Administrator"), vm.admin_account)]
+    if verb == "reinstall_vm":
+        return [(_("Image now"), systems.named(vm.image)), (_("Administrator"), vm.admin_account)]
+    if verb == "make_image":
+        return [(_("System disk"), ui.size_gib(vm_queries.system_gib(vm)))]
+    if verb in ("attach_disk", "detach_disk"):
+        return [(_("Disks now"), ", ".join(sizes))]
+    if verb in ("bind_external_ip", "unbind_external_ip"):
+        return [(_("External IPs now"), ", ".join(vm_queries.external_ips(vm)))]
+    if verb in ("bind_eni", "unbind_eni"):
+        return [(_("Private IP"), ", ".join(vm_queries.private_ips(vm)))]
     return []
 
 
@@ -99,6 +127,7 @@ verbs.register(
             help=gettext_lazy("1 to 30 letters, digits or - _ . The guest keeps its host name."),
         ),
         lines=_lines,
+        home=lambda vm: reverse("vm-list"),
     )
 )
 
@@ -106,9 +135,18 @@ verbs.register(
 @verbs.dialog("vm", "delete_vm")
 class VmDelete(VerbDialog):
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form | None:
-        """Ask about data disks only where there are some."""
-        has_data = any(not disk["system"] for disk in obj.disk_rows)
-        return super().get_form(obj, data, files) if has_data else None
+        """Ask about data disks, external IPs and ENIs only where there are some."""
+        form = super().get_form(obj, data, files)
+        assert form is not None
+        there = {
+            "delete_disks": any(not disk["system"] for disk in obj.disk_rows),
+            "delete_external_ips": bool(obj.external_rows),
+            "delete_enis": eni_queries.enis_of(obj.pk).exists(),
+        }
+        for name, found in there.items():
+            if not found:
+                del form.fields[name]
+        return form if form.fields else None
 
 
 @verbs.dialog("vm", "get_vnc_information")
@@ -253,6 +291,7 @@ class VmChangeSize(VerbDialog):
 
     form_class = SizeForm
     template_name = "compute/vms/change_size.html"
+    _none = False
 
     def specs(self, obj: Any) -> QuerySet[Spec]:
         """Sizes to choose from; a hot upgrade can only grow within the headroom."""
@@ -276,6 +315,10 @@ class VmChangeSize(VerbDialog):
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         return SizeForm(data, specs=self.specs(obj))
 
+    def instead(self, obj: Any, form: forms.Form | None) -> Instead | None:
+        """Say that there is no other size."""
+        return Instead(_("No other size is available.")) if self._none else None
+
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
         """The price of the chosen size, or of the first."""
         wanted = self.request.POST.get("spec", "")
@@ -286,6 +329,7 @@ class VmChangeSize(VerbDialog):
         spec = rows.filter(pk=wanted).first() if wanted.isascii() and wanted.isdigit() else None
         spec = spec or (rows.first() if not wanted else None)
         if spec is None:
+            self._none = not wanted
             error: ScloudError = NotFound(_("No other size is available."))
             return {"quote": None, "quote_error": error}
         try:
@@ -304,7 +348,6 @@ class OneDiskForm(forms.Form):
 
 
 class VmDisk(VerbDialog):
-    none_text: ClassVar[Text]
     _found: list[Disk] | None = None
 
     def choices(self, vm: VM) -> list[Disk]:
@@ -325,20 +368,18 @@ class VmDisk(VerbDialog):
         ]
         return OneDiskForm(data, choices=choices)
 
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Say so where there is none to choose."""
-        found = super().get_dialog_context(obj)
-        if not found["warnings"] and not self.choices(obj):
-            found["warnings"] = [self.none_text]
-        return found
-
     def values(self, obj: VM, data: dict[str, Any]) -> dict[str, Any]:
         return {"disk": next(disk for disk in self.choices(obj) if disk.pk == data["disk"])}
 
 
 @verbs.dialog("vm", "attach_disk")
 class VmAttachDisk(VmDisk):
-    none_text = gettext_lazy("There is no unbound disk in this region: create one first.")
+    nothing = Nothing(
+        text=gettext_lazy("There is no unbound disk in this region."),
+        label=gettext_lazy("Create disk"),
+        url_name="disk-create",
+        permission="compute.create_disk",
+    )
 
     def disks(self, vm: VM) -> list[Disk]:
         return list(disk_queries.free_disks(vm.region)[:500])
@@ -346,7 +387,7 @@ class VmAttachDisk(VmDisk):
 
 @verbs.dialog("vm", "detach_disk")
 class VmDetachDisk(VmDisk):
-    none_text = gettext_lazy("No data disks.")
+    nothing = Nothing(text=gettext_lazy("The VM has no data disks."))
 
     def disks(self, vm: VM) -> list[Disk]:
         return [disk for disk in disk_queries.disks_of(vm) if not disk.is_system]
@@ -365,7 +406,6 @@ class OneExternalIpForm(forms.Form):
 class VmExternalIp(VerbDialog):
     """A verb on an external IP, chosen on the side of the VM."""
 
-    none_text: ClassVar[Text]
     _found: list[ExternalIp] | None = None
 
     def choices(self, vm: VM) -> list[ExternalIp]:
@@ -386,13 +426,6 @@ class VmExternalIp(VerbDialog):
         ]
         return OneExternalIpForm(data, choices=choices)
 
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Say so where there is none to choose."""
-        found = super().get_dialog_context(obj)
-        if not found["warnings"] and not self.choices(obj):
-            found["warnings"] = [self.none_text]
-        return found
-
     def values(self, obj: VM, data: dict[str, Any]) -> dict[str, Any]:
         """Return the external IP of the form."""
         wanted = data["external_ip"]
@@ -403,7 +436,12 @@ class VmExternalIp(VerbDialog):
 class VmBindExternalIp(VmExternalIp):
     """A free external IP to this VM."""
 
-    none_text = gettext_lazy("There is no free external IP in this region: buy one first.")
+    nothing = Nothing(
+        text=gettext_lazy("There is no free external IP in this region."),
+        label=gettext_lazy("Buy external IP"),
+        url_name="external-ip-create",
+        permission="network.create_external_ip",
+    )
 
     def rows(self, vm: VM) -> QuerySet[ExternalIp]:
         """Return the free ones of the region."""
@@ -414,7 +452,7 @@ class VmBindExternalIp(VmExternalIp):
 class VmUnbindExternalIp(VmExternalIp):
     """An external IP off this VM."""
 
-    none_text = gettext_lazy("No external IPs.")
+    nothing = Nothing(text=gettext_lazy("The VM has no external IPs."))
 
     def rows(self, vm: VM) -> QuerySet[ExternalIp]:
         """Return those of the VM."""
@@ -434,7 +472,6 @@ class OneEniForm(forms.Form):
 class VmEni(VerbDialog):
     """A verb on an ENI, chosen on the side of the VM."""
 
-    none_text: ClassVar[Text]
     _found: list[Eni] | None = None
 
     def choices(self, vm: VM) -> list[Eni]:
@@ -455,13 +492,6 @@ class VmEni(VerbDialog):
         ]
         return OneEniForm(data, choices=choices)
 
-    def get_dialog_context(self, obj: Any) -> dict[str, Any]:
-        """Say so where there is none to choose."""
-        found = super().get_dialog_context(obj)
-        if not found["warnings"] and not self.choices(obj):
-            found["warnings"] = [self.none_text]
-        return found
-
     def values(self, obj: VM, data: dict[str, Any]) -> dict[str, Any]:
         """Return the ENI of the form."""
         return {"eni": next(one for one in self.choices(obj) if one.pk == data["eni"])}
@@ -471,7 +501,12 @@ class VmEni(VerbDialog):
 class VmBindEni(VmEni):
     """A free ENI to this VM."""
 
-    none_text = gettext_lazy("There is no unbound ENI in this region: create one first.")
+    nothing = Nothing(
+        text=gettext_lazy("There is no unbound ENI in this region."),
+        label=gettext_lazy("Create ENI"),
+        url_name="eni-create",
+        permission="network.create_eni",
+    )
 
     def rows(self, vm: VM) -> QuerySet[Eni]:
         """Return the free ones of the region."""
@@ -482,7 +517,7 @@ class VmBindEni(VmEni):
 class VmUnbindEni(VmEni):
     """An ENI out of this VM."""
 
-    none_text = gettext_lazy("No ENIs.")
+    nothing = Nothing(text=gettext_lazy("The VM has no ENIs."))
 
     def rows(self, vm: VM) -> QuerySet[Eni]:
         """Return those of the VM."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.db.models import Model, QuerySet
@@ -18,6 +17,7 @@ from compute.models import VM
 from compute.queries import vms as vm_queries
 from compute.states.vms import PAUSED, VmStatus
 from compute.verbs.vms import VMS
+from compute.views import systems
 from compute.views.common import configuration, vm_status
 from compute.views.forms import InlineNameForm
 from scloud.lib import search
@@ -78,7 +78,7 @@ class VmList(VerbList):
             export=lambda vm: VMS.label(vm.standing, vm.task),
             nowrap=True,
         ),
-        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True),
+        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True, yields=2),
         Column(
             "ip",
             gettext_lazy("Private IP"),
@@ -99,11 +99,18 @@ class VmList(VerbList):
             "network",
             gettext_lazy("VPC / subnet"),
             template="compute/vms/cells/network.html",
+            yields=1,
             export=lambda vm: " / ".join(
                 str(vm.nic_rows[0][key]) for key in ("vpc", "subnet") if vm.nic_rows
             ),
         ),
-        Column("model", gettext_lazy("Model"), value="cluster.alias", sort="cluster__alias"),
+        Column(
+            "model",
+            gettext_lazy("Model"),
+            value="cluster.alias",
+            sort="cluster__alias",
+            yields=1,
+        ),
         Column(
             "configuration",
             gettext_lazy("Configuration"),
@@ -114,8 +121,10 @@ class VmList(VerbList):
         Column(
             "image",
             gettext_lazy("Image"),
-            value="image.name",
+            value="image",
+            render=systems.named,
             sort="image__name",
+            export="image.name",
             default=False,
         ),
         Column(
@@ -138,8 +147,9 @@ class VmList(VerbList):
             value=lambda vm: method_label(vm.billing_method),
             sort="billing_method",
             nowrap=True,
+            yields=3,
         ),
-        Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
+        Column("created", gettext_lazy("Created"), value="created_at", sort="created_at", yields=2),
         Column(
             "expires",
             gettext_lazy("Expires"),
@@ -227,8 +237,7 @@ class VmList(VerbList):
         details = RowAction(
             _("Details"), reverse("vm-detail", args=[obj.pk]), icon="list-details", how="link"
         )
-        first, *rest = super().row_actions(obj)
-        return [details, replace(first, separator=True), *rest]
+        return [details, *super().row_actions(obj)]
 
 
 def register_column(column: Column, *, after: str) -> None:

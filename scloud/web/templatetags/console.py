@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from scloud.web import forms as console_forms
 from scloud.web import ui
+from scloud.web.http import Undo, undo_of
 from scloud.web.icons import icon as draw_icon
 
 register = template.Library()
@@ -113,6 +114,12 @@ def swap(url: str, target: str) -> SafeString:
 def opens(url: str) -> SafeString:
     """``<button {% opens url %}>``: fetches the URL into the dialog."""
     return format_html('hx-get="{}" hx-target="#dialog-slot" aria-haspopup="dialog"', url)
+
+
+@register.filter
+def undo(message: Any) -> Undo | None:
+    """``{% with undo=message|undo %}``: how what a message tells is taken back."""
+    return undo_of(message.extra_tags)
 
 
 @register.filter

@@ -53,9 +53,14 @@ def test_a_disk_grows_and_the_dialog_says_how_the_file_system_does(
 def test_a_dialog_without_a_choice_says_what_is_missing(
     console: Client, things: Things, tenant: Tenant
 ) -> None:
-    assert "No data disks." in page(console, "vm-detach-disk", things.vm.pk)
+    html = page(console, "vm-detach-disk", things.vm.pk)
+    assert "The VM has no data disks." in html
+    assert 'type="submit"' not in html
     assert send(console, "disk-delete", things.disk.pk).status_code == 204
-    assert "create one first" in page(console, "vm-attach-disk", things.vm.pk)
+    html = page(console, "vm-attach-disk", things.vm.pk)
+    assert "There is no unbound disk in this region." in html
+    assert f'hx-get="{reverse("disk-create")}"' in html
+    assert 'type="submit"' not in html
 
 
 def test_attach_from_the_disk_and_from_the_vm(

@@ -1,6 +1,7 @@
 """The list of VMs: what it shows, finds, changes, and what it costs."""
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,15 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from compute.models import VM
+from compute.verbs.vms import GROUPS, VMS
+from compute.views.systems import mark
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.factories import Platform, make_vm
 
 HTMX: dict[str, Any] = {"HTTP_HX_REQUEST": "true"}
+BATCHES = ("vm-batch-start", "vm-batch-shut-down", "vm-batch-restart", "vm-batch-resume")
 
 
 def test_a_row_shows_every_fact_of_the_specification(
@@ -116,6 +120,74 @@ def test_the_menu_says_why_a_verb_is_impossible(console: Client, vm: VM) -> None
     assert "Not possible while running; allowed when stopped." in html
     assert reverse("vm-shut-down", args=[vm.pk]) in html
     assert reverse("vm-start", args=[vm.pk]) not in html
+
+
+def test_the_menu_shows_every_verb_in_groups_and_tells_screen_readers_why_one_is_refused(
+    console: Client, vm: VM
+) -> None:
+    html = console.get(reverse("vm-list"), {"menu": vm.pk}, **HTMX).content.decode()
+    assert re.findall(r'role="group" aria-label="([^"]+)"', html) == list(map(str, GROUPS.values()))
+    shown = [verb for verb in VMS.public.values() if verb.dialog and not verb.dialog.binned]
+    assert html.count('role="menuitem"') == len(shown) + 1  # and the details
+    refused = re.findall(r'aria-disabled="true"\s+aria-describedby="([^"]+)"', html)
+    assert len(refused) == html.count('aria-disabled="true"') > 5
+    assert len(set(refused)) == len(refused)
+    for reason in refused:
+        assert re.search(rf'<span id="{reason}" hidden>[^<]+[^<]</span>', html)
+
+
+def test_a_row_tells_which_batches_its_state_allows(
+    console: Client, platform: Platform, actor: Actor
+) -> None:
+    running, stopped = make_vm(platform, actor), make_vm(platform, actor, "stopped")
+    html = console.get(reverse("vm-list")).content.decode()
+    assert [name for name in BATCHES if f'data-batch="{name}"' in html] == list(BATCHES)
+
+    def allowed(html: str, vm: VM) -> set[str]:
+        found = re.search(rf'id="row-{vm.pk}"[^>]*data-allows="([^"]*)"', html)
+        assert found is not None
+        return set(found[1].split())
+
+    assert set(BATCHES) & allowed(html, running) == {"vm-batch-shut-down", "vm-batch-restart"}
+    assert set(BATCHES) & allowed(html, stopped) == {"vm-batch-start"}
+    # A push brings the same.
+    pushed = console.get(reverse("vm-list"), {"rows": stopped.pk}, **HTMX).content.decode()
+    assert allowed(pushed, stopped) == allowed(html, stopped)
+
+
+def test_the_usual_columns_give_way_and_chosen_ones_do_not(console: Client, vm: VM) -> None:
+    html = console.get(reverse("vm-list")).content.decode()
+    assert 'class="table table-yields"' in html
+    first = re.findall(r'<td class="[^"]*yields-1"\s+data-label="([^"]+)"', html)
+    assert first == ["VPC / subnet", "Model"]
+    console.cookies["scloud_cols_vm"] = "network.model"
+    html = console.get(reverse("vm-list")).content.decode()
+    assert 'class="table"' in html
+    assert "table-yields" not in html
+
+
+def test_the_configuration_shows_system_gpu_and_headroom(
+    console: Client, platform: Platform, actor: Actor
+) -> None:
+    vm = make_vm(platform, actor)
+    with scopes_disabled():
+        VM.objects.filter(pk=vm.pk).update(max_vcpus=4, max_memory_mib=8192, gpu_count=1)
+        platform.cluster.gpu_type = "A10"
+        platform.cluster.save()
+    html = console.get(reverse("vm-list")).content.decode()
+    assert re.search(r'class="os-mark os-mark-\d"[^>]*>.*?<text[^>]*>D</text>', html)
+    assert "Debian 12" in html
+    assert "1 × A10" in html
+    assert "Hot upgrade up to 4 vCPU and 8 GB without a restart" in html
+    with scopes_disabled():
+        VM.objects.filter(pk=vm.pk).update(max_vcpus=vm.vcpus, max_memory_mib=vm.memory_mib)
+    assert "Hot upgrade" not in console.get(reverse("vm-list")).content.decode()
+
+
+def test_an_unknown_system_has_its_first_letter_and_nothing_of_it_is_markup() -> None:
+    assert ">M</text>" in mark("mystery")
+    assert ">?</text>" in mark("")
+    assert "<script" not in mark("<script>")
 
 
 def test_a_batch_has_a_result_for_each_vm(

@@ -42,7 +42,7 @@ def form_of(verb: Verb, vm: VM, platform: Platform) -> dict[str, Any]:
     return {
         "rename_vm": {"name": "other", "remark": "", "tags": "a, b=c"},
         "protect_vm": {"protected": "on"},
-        "reset_password": {"password": PASSWORD},
+        "reset_password": {"password": PASSWORD, "password_again": PASSWORD},
         "make_image": {"name": "golden", "remark": ""},
         "reinstall_vm": {"image": platform.image.pk, "password": ""},
         "change_security_groups": {"internal": "", "external": ""},

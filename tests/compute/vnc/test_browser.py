@@ -122,6 +122,8 @@ def test_ctrl_alt_del_restarts_the_guest(page: Page, qemu: Qemu) -> None:
     page.keyboard.type("a")
     qemu.wait_typed("a")
     page.get_by_role("button", name="Ctrl+Alt+Del").click()
+    # It is asked once.
+    page.get_by_role("button", name="Send", exact=True).click()
     page.wait_for_timeout(4000)
     page.keyboard.type("b")
     qemu.wait_typed("ab")
@@ -156,7 +158,14 @@ def test_a_vm_that_stops_says_so_and_its_screen_returns_when_it_starts(
     veil = page.locator("[data-veil]")
     expect(veil).to_contain_text("The VM is not running.", timeout=10_000)
     expect(page.locator("[data-needs-screen]").first).to_be_disabled()
+    # Nothing is asked until the VM says that it runs.
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(3000)
+    assert [url for url in asked if url.endswith("/screen/ticket")] == []
     settle(vm, VmStatus.RUNNING)
+    with scopes_disabled():
+        emit(tenant_id=vm.tenant_id, kind="vm.started", resource_kind="vm", resource_id=vm.pk)
     expect(veil).to_be_hidden(timeout=20_000)
 
 

@@ -120,6 +120,19 @@ def test_the_power_menu_says_why_a_verb_is_disabled(console: Client, vm: VM) -> 
     assert html.count('aria-disabled="true"') == 4
 
 
+def test_the_state_tells_whether_the_screen_can_be_opened_and_the_vm_started(
+    console: Client, vm: VM
+) -> None:
+    url = f"/vms/{vm.pk}/screen/status"
+    html = console.get(url).content.decode()
+    assert 'data-may-open="yes"' in html
+    assert 'data-may-start="no"' in html
+    settle(vm, VmStatus.STOPPED)
+    for html in (console.get(u).content.decode() for u in (url, f"/vms/{vm.pk}/screen")):
+        assert 'data-may-open="no"' in html
+        assert 'data-may-start="yes"' in html
+
+
 def test_the_power_menu_leads_to_the_verbs_of_the_console(console: Client, vm: VM) -> None:
     html = console.get(f"/vms/{vm.pk}/screen/power").content.decode()
     for verb in ("shut-down", "restart", "power-off"):
