@@ -62,6 +62,7 @@ def _place(vm: VM) -> SafeString:
 COLUMN: Final = Column(
     "usage",
     gettext_lazy("Usage, 1 h"),
+    yields=3,
     value=_place,
     export=False,
     nowrap=True,

@@ -17,7 +17,7 @@ from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.verbs.refusals import refusal
 from scloud.web.lists import RowAction
-from scloud.web.verbs import menu
+from scloud.web.verbs import menu, row_action
 from scloud.web.views import ConsoleView
 
 LAYOUTS = (
@@ -95,12 +95,14 @@ def power_actions(vm: VM, actor: Actor) -> list[RowAction]:
 
 def state_of(vm: VM, actor: Actor) -> dict[str, Any]:
     """Return what the page shows of the VM, and whether its screen can be opened or it started."""
+    start = row_action(VMS.rule("start_vm"), vm, actor)
     return {
         "vm": vm,
         "status": vm_status(vm),
         "power_actions": power_actions(vm, actor),
         "may_open": not refusal(actor, vm, VMS.rule("open_vnc")),
-        "may_start": not refusal(actor, vm, VMS.rule("start_vm")),
+        "start": start,
+        "may_start": not start.reason,
     }
 
 

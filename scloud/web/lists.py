@@ -45,7 +45,7 @@ class Column:
     ``export`` is the value for the workbook: a path or a function; default is ``value``; False
     keeps the column out of it. ``script`` is a static module that fills the cells afterwards, with
     what a list must not wait for. ``yields`` lets the column give way where the list is too narrow
-    for all, unless the user chose the columns: 1 is the first to go, 3 the last, 0 stays.
+    for all, unless the user chose the columns: 1 is the first to go, 4 the last, 0 stays.
     """
 
     key: str
@@ -61,7 +61,7 @@ class Column:
     main: bool = False
     nowrap: bool = False
     script: str = ""
-    yields: Literal[0, 1, 2, 3] = 0
+    yields: Literal[0, 1, 2, 3, 4] = 0
 
     @cached_property
     def _getter(self) -> Callable[[Any], Any]:
@@ -544,7 +544,7 @@ class ListView(ConsoleView):
             "title": self.title,
             "headers": [self._header(column, state) for column in columns],
             # What the user chose is shown, even where that needs scrolling.
-            "yielding": not self.chosen_columns(),
+            "yielding": not self.chosen_columns() and any(column.yields for column in columns),
             "rows": [self.make_row(obj, columns) for obj in objects],
             "total": total,
             "first": start + 1 if total else 0,

@@ -208,6 +208,7 @@ class VerbDialog(ActionView):
     declared: ClassVar[Verb]
     pages: ClassVar[Pages]
     binned: ClassVar[bool] = False
+    _back: http.Undo | None = None
     nothing: ClassVar[Nothing] = Nothing(text=gettext_lazy("There is nothing to choose from."))
 
     def get_object(self) -> Any:
@@ -245,6 +246,8 @@ class VerbDialog(ActionView):
 
     def perform(self, obj: Any, data: dict[str, Any]) -> Any:
         """Call the action, with the name that was typed where it takes one."""
+        # Asked before it is done: afterwards the row has another state.
+        self._back = self._restoring(obj)
         values = self.values(obj, data)
         if self.type_name and "confirm_name" in inputs.parameters_of(self.declared):
             values["confirm_name"] = self.request.POST.get("typed_name", "").strip()
@@ -264,7 +267,11 @@ class VerbDialog(ActionView):
         return self.pages.home(obj) if not self.request.htmx or pk in here else None
 
     def undo(self, obj: Any) -> http.Undo | None:
-        """Restoring what was deleted, where the caller may; what had failed is gone for good."""
+        """Restoring what was deleted."""
+        return self._back
+
+    def _restoring(self, obj: Any) -> http.Undo | None:
+        """Return how a deletion is taken back; what has failed is not kept in the bin."""
         kind = self.declared.kind
         restore = of_kind(kind).public.get(f"restore_{kind}")
         if (

@@ -24,7 +24,8 @@ export function openMenu(menu, button) {
   menu.showPopover();
   place(menu, button);
   button.setAttribute("aria-expanded", "true");
-  itemsOf(menu)[0]?.focus();
+  const items = itemsOf(menu);
+  (items.find((item) => item.getAttribute("aria-disabled") !== "true") ?? items[0])?.focus();
 }
 
 function toggle(menu, button) {

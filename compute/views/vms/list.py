@@ -78,7 +78,7 @@ class VmList(VerbList):
             export=lambda vm: VMS.label(vm.standing, vm.task),
             nowrap=True,
         ),
-        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True, yields=2),
+        Column("id", gettext_lazy("ID"), render=ui.ident, nowrap=True, yields=4),
         Column(
             "ip",
             gettext_lazy("Private IP"),
@@ -156,6 +156,7 @@ class VmList(VerbList):
             value=expiry,
             sort="paid_until",
             export="paid_until",
+            yields=4,
         ),
         Column("tags", gettext_lazy("Tags"), render=ui.tags, default=False),
         Column("remark", gettext_lazy("Remark"), default=False),
