@@ -41,6 +41,7 @@ def sweep_leftovers() -> int:
                 Q(status=SnapshotStatus.FAILED) | Q(status=SnapshotStatus.DESTROYED),
                 Q(destroyed_at__gte=since) | Q(destroyed_at=None, created_at__gte=since),
                 disk__task="",
+                disk__damaged_since=None,
             )
             .exclude(disk__status=DiskStatus.DESTROYED)
         )
