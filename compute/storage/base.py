@@ -384,10 +384,11 @@ class Storage(Protocol):
         """All complete images, by id."""
         ...
 
-    def export_image(self, image_id: str) -> Path:
-        """Path of a readable QCOW2 file with the image's content, for download.
+    def export_image(self, image_id: str, target: Path) -> None:
+        """Make `target`, which must not be there, a QCOW2 file with the image's content.
 
-        It must not be changed or deleted by the caller. Raises `ImageMissing`.
+        It may be a second name of the pool's own file, so the caller must not change it. A failed
+        call may leave a part of it. Raises `ImageMissing`.
         """
         ...
 

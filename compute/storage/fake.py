@@ -268,12 +268,13 @@ class FakeStorage:
         with self._call("list_images"):
             return tuple(self.images[name].info for name in sorted(self.images))
 
-    def export_image(self, image_id: str) -> Path:
+    def export_image(self, image_id: str, target: Path) -> None:
         with self._call("export_image"):
             path, content = self._file(image_id), self._image(image_id).content
-            if not path.exists():
-                path.write_bytes(content)
-            return path
+            if path.exists():
+                shutil.copyfile(path, target)
+            else:
+                target.write_bytes(content)
 
     @publishes
     def delete_image(self, image_id: str) -> None:

@@ -282,6 +282,11 @@ class VolumeFiles:
             else:
                 self._doubt(before)
             raise
+        except helper.HelperFailed:
+            if before is not None:
+                # What it was left with may be why.
+                self.settle()
+            raise
         if before is None:
             self.trust()
         else:

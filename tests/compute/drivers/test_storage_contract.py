@@ -128,7 +128,11 @@ def test_an_imported_image_is_listed_with_its_facts(pool: Pool) -> None:
     assert info.size_gib == 1
     assert len(info.sha256) == 64
     assert pool.storage.list_images() == (info,)
-    assert pool.storage.export_image("image-1").is_file()
+    pool.storage.export_image("image-1", pool.sources / "exported")
+    assert (pool.sources / "exported").stat().st_size > 0
+    with pytest.raises(ImageMissing):
+        pool.storage.export_image("image-9", pool.sources / "other")
+    assert not (pool.sources / "other").exists()
 
 
 def test_an_image_is_deleted_when_no_volume_rests_on_it(pool: Pool) -> None:

@@ -218,11 +218,15 @@ def test_a_repair_that_is_killed_at_any_step_leaves_the_volume_in_doubt(
     world.settle()
 
 
+# Before it lie the note of the size and its folder; behind it the end of the doubt, and the size.
+AT_QEMU = 2
+
+
 def test_a_rollback_that_was_killed_is_repeated_and_nothing_else_is_done_before(
     root: Path,
 ) -> None:
     pool, path = plain(root)
-    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), 1)
+    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), AT_QEMU)
     await_end_of_helpers(root)
     assert pool.in_doubt("disk-1")
     forget_what_is_used(path)
@@ -254,8 +258,7 @@ def test_a_rollback_inside_a_file_killed_at_any_moment_keeps_the_snapshot(
     pool.create_snapshot("disk-1", "s1")
     qemu_io(path, [f"write -P {byte} {slot} 128k" for slot, byte in now.items()])
     within_s = random.Random(turn).uniform(0.0, 0.6)
-    # The first acts are the note of the size and of the doubt.
-    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), 1, within_s=within_s)
+    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), AT_QEMU, within_s=within_s)
     await_end_of_helpers(root)
     if pool.in_doubt("disk-1"):
         try:
@@ -277,8 +280,7 @@ def test_a_rollback_inside_a_file_killed_at_any_moment_keeps_the_snapshot(
 def test_a_rollback_that_was_killed_before_it_gave_the_size_back_is_completed(root: Path) -> None:
     pool, path = plain(root)
     pool.resize_volume("disk-1", size_gib=3)
-    # The size is noted, QEMU has gone back, the note of the doubt is there.
-    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), 2)
+    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), AT_QEMU + 2)
     await_end_of_helpers(root)
     assert pool.volume_info("disk-1").size_gib == 1
     assert pool.check_volume("disk-1").sound
