@@ -61,10 +61,11 @@ def damage_words(disk: Disk) -> str:
     """Return that a disk is damaged, why, and what to do; empty for one that is not."""
     if not disk.is_damaged:
         return ""
-    advice = {
-        Damage.ERRORS: _("Repair it first."),
-        Damage.MISSING: _("Contact support."),
-    }.get(Damage(disk.damage), _("Check it first; this also happens automatically."))
+    advice = _("Check it first; this also happens automatically.")
+    if disk.damage == Damage.ERRORS:
+        advice = _("Repair it first.")
+    elif disk.damage == Damage.MISSING:
+        advice = _("Contact support.")
     return _("It is damaged. %(reason)s %(advice)s") % {
         "reason": disk.damage_words,
         "advice": advice,
