@@ -313,14 +313,15 @@ class ExpandDisk(DiskHandler):
         super().on_failure(context, error)
 
 
-def erase_snapshots(disk: Disk) -> None:
+def erase_snapshots(context: Context, disk: Disk) -> None:
+    """Remove all snapshots from the volume."""
     names = list(
         Snapshot.objects.filter(disk=disk)
         .exclude(status=SnapshotStatus.DESTROYED)
         .values_list("pk", flat=True)
     )
     for name in names:
-        drop_snapshot(disk, name)
+        drop_snapshot(disk, name, context)
 
 
 class DeleteDisk(DiskHandler):
@@ -351,7 +352,7 @@ class DeleteDisk(DiskHandler):
         disk = disk_of(context)
         refuse_if_paid(context, disk)
         if not disk.is_damaged:
-            erase_snapshots(disk)
+            erase_snapshots(context, disk)
 
     def on_success(self, context: Context) -> None:
         disk = disk_of(context)

@@ -105,7 +105,7 @@ def has_overlays(disk: Disk) -> bool:
 def drop_snapshot(disk: Disk, name: str, context: Context | None = None) -> None:
     """Remove a snapshot from the volume, wherever it is open.
 
-    ``context`` is that of the job which is for nothing else.
+    ``context`` is that of the job whose end tells whether the volume is in doubt.
     """
     if has_overlays(disk):
         # Forgotten whoever has it open; `compute.sweeps.overlays` clears away what it held.

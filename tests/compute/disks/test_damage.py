@@ -16,6 +16,7 @@ from compute.states.disks import Damage
 from compute.storage.base import VolumeDamaged, VolumeMissing
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import overlays
+from compute.sweeps import snapshots as snapshot_sweeps
 from compute.transitions.disks import mark_damaged, mark_sound
 from scloud.audit.models import Event
 from scloud.jobs.models import Job
@@ -551,3 +552,29 @@ def test_several_disks_are_checked_together(box: Box) -> None:
     assert all(one.succeeded for one in results)
     box.run()
     assert [now(row).is_damaged for row in rows] == [False, True]
+
+
+def test_a_deletion_that_was_cut_off_in_the_volume_marks_it(box: Box) -> None:
+    disk = ready(box)
+    take(box, disk)
+    box.storage.faults.cut_off.add("delete_snapshot")
+    disks.delete_disk(actor=box.actor, disk=now(disk))
+    box.run()
+    assert (now(disk).status, now(disk).damage) == ("unbound", "unfinished")
+    box.storage.faults.cut_off.clear()
+    disks.delete_disk(actor=box.actor, disk=now(disk))
+    box.run()
+    assert now(disk).status == "binned"
+
+
+def test_a_sweep_that_was_cut_off_in_the_volume_marks_it(box: Box) -> None:
+    disk = ready(box)
+    kept = take(box, disk)
+    Snapshot.objects.filter(pk=kept.pk).update(status="failed")
+    box.storage.faults.cut_off.add("delete_snapshot")
+    assert snapshot_sweeps.sweep_leftovers() == 0
+    assert now(disk).damage == "unfinished"
+    box.storage.faults.cut_off.clear()
+    assert snapshot_sweeps.sweep_leftovers() == 0, "not while it is damaged"
+    mark_sound(disk.pk)
+    assert snapshot_sweeps.sweep_leftovers() == 1
