@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from datetime import timedelta
 
 from django.db.models import Q
 from django.utils import timezone
 
-from compute.models import Disk, Snapshot
-from compute.states.disks import Damage, DiskStatus
+from compute.models import Snapshot
+from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
-from compute.storage.base import StorageError
-from compute.tasks.base import pool_of
 from compute.tasks.snapshots import names_in
-from compute.tasks.volumes import drop_snapshot
-from compute.transitions.disks import mark_damaged
+from compute.tasks.volumes import drop_snapshot, mark_doubtful
 from scloud.jobs.rows import Rota, each
 from scloud.lib.backoff import Said
 from scloud.lib.errors import ScloudError
@@ -70,10 +66,3 @@ def sweep_leftovers() -> int:
 
     each(rows, remove, "removing what a snapshot left")
     return removed
-
-
-def mark_doubtful(disk: Disk) -> None:
-    """Mark a disk whose volume was being changed when something failed."""
-    with suppress(StorageError):
-        if pool_of(disk).in_doubt(disk.pk):
-            mark_damaged(disk.pk, Damage.UNFINISHED)

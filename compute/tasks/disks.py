@@ -314,7 +314,9 @@ class ExpandDisk(DiskHandler):
 
 
 def erase_snapshots(context: Context, disk: Disk) -> None:
-    """Remove all snapshots from the volume."""
+    """Remove all snapshots from the volume; one that is damaged is not changed any more."""
+    if disk.is_damaged:
+        return
     names = list(
         Snapshot.objects.filter(disk=disk)
         .exclude(status=SnapshotStatus.DESTROYED)
@@ -348,11 +350,10 @@ class DeleteDisk(DiskHandler):
         Disk.objects.filter(pk=disk.pk).update(vm=None, target="", format_at_boot=False)
 
     def ensure_no_snapshots(self, context: Context) -> None:
-        """Erase them from the volume; one that is damaged is not changed any more."""
+        """Erase them from the volume."""
         disk = disk_of(context)
         refuse_if_paid(context, disk)
-        if not disk.is_damaged:
-            erase_snapshots(context, disk)
+        erase_snapshots(context, disk)
 
     def on_success(self, context: Context) -> None:
         disk = disk_of(context)

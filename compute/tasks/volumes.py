@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from django.utils.translation import gettext as _
 
@@ -83,6 +84,13 @@ def look_for_doubt(context: Context, disk: Disk) -> None:
         context.result["in_place"] = pool_of(disk).in_doubt(disk.id)
     except StorageError:
         return
+
+
+def mark_doubtful(disk: Disk) -> None:
+    """Mark a disk whose volume was being changed when something else failed."""
+    with suppress(StorageError):
+        if pool_of(disk).in_doubt(disk.pk):
+            mark_damaged(disk.pk, Damage.UNFINISHED)
 
 
 def suspect(context: Context, disk_id: str, error: ScloudError) -> None:

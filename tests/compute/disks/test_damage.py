@@ -578,3 +578,18 @@ def test_a_sweep_that_was_cut_off_in_the_volume_marks_it(box: Box) -> None:
     assert snapshot_sweeps.sweep_leftovers() == 0, "not while it is damaged"
     mark_sound(disk.pk)
     assert snapshot_sweeps.sweep_leftovers() == 1
+
+
+def test_a_vms_deletion_that_was_cut_off_in_a_volume_marks_that_disk(box: Box) -> None:
+    vm = box.vm(stopped=True)
+    disk, other = attached(box, vm), attached(box, vm)
+    take(box, disk)
+    box.storage.faults.cut_off.add("delete_snapshot")
+    lifecycle.delete_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk), delete_disks=True)
+    box.run()
+    assert VM.objects.get(pk=vm.pk).status == "stopped"
+    assert (now(disk).damage, now(other).damage) == ("unfinished", "")
+    box.storage.faults.cut_off.clear()
+    lifecycle.delete_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk), delete_disks=True)
+    box.run()
+    assert [now(one).status for one in (disk, other)] == ["binned", "binned"]
