@@ -40,7 +40,16 @@ from compute.sweeps import limits as limit_sweeps
 from compute.sweeps import overlays as overlay_sweeps
 from compute.sweeps import snapshots as snapshot_sweeps
 from compute.sweeps import vms as vm_sweeps
-from compute.tasks import disks, external_target, fencing, images, limits, overlays, snapshots
+from compute.tasks import (
+    checks,
+    disks,
+    external_target,
+    fencing,
+    images,
+    limits,
+    overlays,
+    snapshots,
+)
 from compute.tasks.vms import changes, lifecycle, migrate
 from compute.views import shell as console
 from compute.vnc import leases, tickets
@@ -71,7 +80,18 @@ def _own_images(rows: QuerySet[Any]) -> QuerySet[Any]:
 
 def register_all() -> None:
     """Called once when Django is ready."""
-    for tasks in (lifecycle, changes, migrate, disks, snapshots, overlays, images, limits, fencing):
+    for tasks in (
+        lifecycle,
+        changes,
+        migrate,
+        disks,
+        checks,
+        snapshots,
+        overlays,
+        images,
+        limits,
+        fencing,
+    ):
         tasks.register_all()
     actions.load("compute.actions")
     assert verb_queries
@@ -186,6 +206,7 @@ def register_all() -> None:
     periodic.register("compute.staging", 600, image_sweeps.sweep_staging, Lane.POOLS)
     periodic.register("compute.stuck_disks", 10, disk_sweeps.land_stuck_disks, Lane.DEADLINES)
     periodic.register("compute.stuck_images", 60, image_sweeps.land_stuck_images, Lane.DEADLINES)
+    periodic.register("compute.check_damaged", 15, disk_sweeps.check_damaged)
     periodic.register("compute.unbind_expired", 20, disk_sweeps.unbind_expired)
     periodic.register("compute.overdue", 30, subscriptions.catch_up_overdue)
     periodic.register("compute.expired", 30, subscriptions.catch_up_expired)

@@ -22,7 +22,7 @@ from compute.rules.orders import DiskOrder
 from compute.rules.storage import require_bin
 from compute.rules.targets import DATA_TARGETS
 from compute.rules.validation import check_confirmed, check_name, check_remark
-from compute.states.disks import DiskStatus
+from compute.states.disks import DiskStatus, Repair
 from compute.states.snapshots import SnapshotStatus
 from compute.transitions.bin import move_disk_to_bin
 from compute.transitions.disks import DISKS
@@ -300,6 +300,39 @@ def expand_disk(*, actor: Actor, disk: Disk, size_gib: int, quote_token: str) ->
             "order": order.pk if order is not None else None,
         },
     )
+
+
+# --- checking
+
+
+@action("compute.check_disk")
+def check_disk(*, actor: Actor, disk: Disk) -> Job:
+    """Let the storage look for errors in a disk and its snapshots; changes nothing of it.
+
+    A damaged disk that is found sound can be used again. Raises Conflict (``disk_state``).
+    """
+    return DISKS.begin(disk, "check_disk", actor=actor)
+
+
+@action("compute.repair_disk")
+def repair_disk(
+    *, actor: Actor, disk: Disk, extent: str = Repair.ALL, accept_loss: bool = False
+) -> Job:
+    """Repair a damaged disk; a check decides afterwards whether it can be used again.
+
+    ``extent`` is one of :class:`Repair`. Correcting errors may lose data, in the snapshots too, so
+    it needs ``accept_loss``. Raises Conflict (``disk_state``), InvalidInput (``consent_missing``).
+    """
+    DISKS.guard(DISKS.fresh(disk), "repair_disk")
+    if extent == Repair.ALL and not accept_loss:
+        raise InvalidInput(
+            _("A repair of all errors may lose data that is damaged."),
+            code="consent_missing",
+            field="accept_loss",
+            remedy=_("Accept that damaged data may be lost, or only free unused space."),
+        )
+    audit.note(disk, before={"damage": disk.damage, "damage_errors": disk.damage_errors})
+    return DISKS.begin(disk, "repair_disk", actor=actor, payload={"extent": extent})
 
 
 # --- the recycle bin

@@ -11,6 +11,7 @@ from compute.models import (
     Disk,
     DiskType,
 )
+from scloud.adminsite.verbs import VerbAdmin
 from scloud.tenancy.admintools import (
     ModelAdmin,
     ReadOnlyAdmin,
@@ -42,7 +43,8 @@ class DiskTypeAdmin(ModelAdmin):
 
 
 @admin.register(Disk)
-class DiskAdmin(ReadOnlyAdmin):
+class DiskAdmin(ReadOnlyAdmin, VerbAdmin):
+    kind = "disk"
     list_display = (
         "name",
         "id",
@@ -53,8 +55,9 @@ class DiskAdmin(ReadOnlyAdmin):
         "vm",
         "status",
         "task",
+        "damage",
     )
-    list_filter = ("status", "task", "region", "disk_type", "is_system", "tenant")
+    list_filter = ("status", "damage", "task", "region", "disk_type", "is_system", "tenant")
     list_select_related = ("tenant", "disk_type", "vm")
     search_fields = ("name", "id", "vm__id", "vm__name", "tenant__name")
-    readonly_fields = ("failure_code", "failure")
+    readonly_fields = ("failure_code", "failure", "damaged_since", "damage", "damage_errors")

@@ -5,12 +5,13 @@ from typing import ClassVar
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from compute.models.image import Image
 from compute.models.platform import DiskType, StoragePool
 from compute.models.vm import VM
-from compute.states.disks import DiskStatus, DiskTask
+from compute.states.disks import DAMAGED, Damage, DiskStatus, DiskTask
 from scloud.lib.ids import new_id
 from scloud.resources.models import Binnable, Resource
 
@@ -65,6 +66,18 @@ class Disk(Resource, Binnable):
     failure = models.CharField(_("error"), max_length=500, blank=True, editable=False)
     # For operators: tenants never see what a driver says itself.
     failure_detail = models.TextField(_("error detail"), blank=True, db_default="")
+    # Set while the disk may not be used, whatever its status; since when, why, and how many errors
+    # the last check found.
+    damaged_since = models.DateTimeField(_("damaged since"), null=True, editable=False)
+    damage = models.CharField(
+        _("damage"),
+        max_length=20,
+        choices=Damage.choices,
+        blank=True,
+        db_default="",
+        editable=False,
+    )
+    damage_errors = models.PositiveIntegerField(_("errors found"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("disk")
@@ -88,6 +101,27 @@ class Disk(Resource, Binnable):
                 condition=Q(task="") | Q(task_deadline__isnull=False), name="disk_task_has_deadline"
             ),
         ]
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether nothing may use the disk until a check finds it sound."""
+        return self.damaged_since is not None
+
+    @property
+    def standing(self) -> str:
+        """Its status, or *damaged*."""
+        return DAMAGED if self.is_damaged else self.status
+
+    @property
+    def damage_words(self) -> str:
+        """Why it is damaged, with the number of errors; empty where it is not."""
+        if not self.is_damaged:
+            return ""
+        if self.damage_errors:
+            return gettext("A check found errors in its data: %(count)d.") % {
+                "count": self.damage_errors
+            }
+        return str(Damage(self.damage).label) if self.damage in Damage.values else ""
 
     @property
     def device(self) -> str:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from compute.models import VM, Disk, Snapshot
 from compute.queries.common import with_billing
-from compute.states.disks import DiskStatus
+from compute.states.disks import DAMAGED, DiskStatus
 from compute.states.snapshots import COUNTED
 from scloud.lib.errors import NotFound
 from scloud.lib.pages import PagedRows
@@ -58,14 +58,24 @@ def disk(disk_id: str, *, binned: bool = False) -> Disk:
 def free_disks(region: Region) -> QuerySet[Disk]:
     """Return the data disks of a region that can be attached now."""
     rows: QuerySet[Disk] = Disk.objects.filter(
-        region=region, status=DiskStatus.UNBOUND, task="", is_system=False
+        region=region,
+        status=DiskStatus.UNBOUND,
+        task="",
+        is_system=False,
+        damaged_since=None,
     )
     return rows.select_related("disk_type").order_by("name", "id")
 
 
 def by_state(rows: QuerySet[Any], values: list[str]) -> QuerySet[Any]:
-    """Narrow disks by where they stand idle; ``busy`` means that something is being done."""
-    found = Q(status__in=[value for value in values if value != "busy"], task="")
+    """Narrow disks by where they stand idle; ``busy`` means that something is being done.
+
+    A damaged disk is found as that, and not by its status.
+    """
+    idle = [value for value in values if value not in ("busy", DAMAGED)]
+    found = Q(status__in=idle, task="", damaged_since=None)
+    if DAMAGED in values:
+        found |= Q(task="", damaged_since__isnull=False)
     return rows.filter(found | ~Q(task="")) if "busy" in values else rows.filter(found)
 
 

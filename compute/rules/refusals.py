@@ -5,15 +5,19 @@ Read by buttons, by the API's ``allowed_actions`` and by the guards of :mod:`com
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.utils.translation import gettext as _
 
 from compute.models import VM, Disk, Image, Snapshot
+from compute.states.disks import Damage
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import NOT_RESUMABLE, VmStatus
 from compute.verbs.disks import DISKS
 from compute.verbs.images import IMAGES
 from compute.verbs.snapshots import SNAPSHOTS
 from compute.verbs.vms import VMS
+from scloud.lib.errors import Conflict
 
 
 def vm_refusal(vm: VM, verb: str) -> str | None:
@@ -47,8 +51,59 @@ def disk_refusal(disk: Disk, verb: str) -> str | None:
     vm = disk.vm
     if reason is not None:
         return reason
-    if vm is None:
-        return _("It is not attached.") if verb == "unbind_expired_disk" else None
+    if vm is None and verb == "unbind_expired_disk":
+        return _("It is not attached.")
+    reason = None if vm is None else _holder_refusal(vm, verb)
+    return reason or _damage_refusal(disk, verb)
+
+
+def damage_words(disk: Disk) -> str:
+    """Return that a disk is damaged, why, and what to do; empty for one that is not."""
+    if not disk.is_damaged:
+        return ""
+    advice = _("Check it first; this also happens automatically.")
+    if disk.damage == Damage.ERRORS:
+        advice = _("Repair it first.")
+    elif disk.damage == Damage.MISSING:
+        advice = _("Contact support.")
+    return _("It is damaged. %(reason)s %(advice)s") % {
+        "reason": disk.damage_words,
+        "advice": advice,
+    }
+
+
+def require_sound(disks: Iterable[Disk]) -> None:
+    """Raise Conflict (``disk_damaged``), naming the disk, if one of them is damaged."""
+    for disk in disks:
+        if disk.is_damaged:
+            raise Conflict(
+                f"{disk.name}: {damage_words(disk)}",
+                code="disk_damaged",
+                field="disk",
+                remedy=_("Detach the disk, or check and repair it while the VM is stopped."),
+                numbers={"disk": disk.pk, "errors": disk.damage_errors or 0},
+            )
+
+
+def _damage_refusal(disk: Disk, verb: str) -> str | None:
+    """Return why damage, or that there is none, does not allow a verb; None when it does."""
+    if verb == "repair_disk":
+        if not disk.is_damaged:
+            return _("It is not damaged.")
+        if disk.damage == Damage.MISSING:
+            return _("A part of its data is missing, which no repair brings back.")
+        return None
+    if not disk.is_damaged or not DISKS.rule(verb).needs_sound:
+        return None
+    if verb == "roll_back_snapshot" and disk.damage == Damage.UNFINISHED:
+        # The storage repeats the one that was interrupted, and looks before any other.
+        return None
+    return damage_words(disk)
+
+
+def _holder_refusal(vm: VM, verb: str) -> str | None:
+    """Return why the VM that a disk hangs on does not allow a verb of the disk."""
+    rule = DISKS.rule(verb)
     if not rule.vm_from:
         return _("Detach it from %(vm)s first.") % {"vm": vm.name}
     if vm.task and rule.needs_idle and rule.vm_idle:

@@ -17,6 +17,9 @@ class PoolState(models.TextChoices):
     FAULTY = "faulty", _("Out of order")
 
 
+#: A pool in one of these answers nothing.
+AWAY = (PoolState.GONE, PoolState.WRONG, PoolState.HANGING)
+
 #: What the drivers' errors say of a pool, by their code; any other says that it is out of order.
 STATES_OF_ERRORS = {
     "storage_unavailable": PoolState.GONE,

@@ -251,6 +251,24 @@ class VolumeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a look at all tables of a volume found, its snapshots' included.
+
+    `errors`: entries that are wrong, so that content may be read or overwritten wrongly. `leaks`:
+    units of space that nothing uses, which harm nothing. `missing`: files that are not there.
+    """
+
+    errors: int = 0
+    leaks: int = 0
+    missing: int = 0
+
+    @property
+    def sound(self) -> bool:
+        """Whether the volume may be used."""
+        return not self.errors and not self.missing
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotInfo:
     """A snapshot inside a volume. `size_bytes` is the volume's size when it was taken."""
 
@@ -366,10 +384,11 @@ class Storage(Protocol):
         """All complete images, by id."""
         ...
 
-    def export_image(self, image_id: str) -> Path:
-        """Path of a readable QCOW2 file with the image's content, for download.
+    def export_image(self, image_id: str, target: Path) -> None:
+        """Make `target`, which must not be there, a QCOW2 file with the image's content.
 
-        It must not be changed or deleted by the caller. Raises `ImageMissing`.
+        It may be a second name of the pool's own file, so the caller must not change it. A failed
+        call may leave a part of it. Raises `ImageMissing`.
         """
         ...
 
@@ -446,6 +465,32 @@ class Storage(Protocol):
         """
         ...
 
+    def in_doubt(self, volume_id: str) -> bool:
+        """Whether a change of the volume in place did not end; a cheap look. May be missing.
+
+        Such a volume is used by no other call until `check_volume`, or the look that each of them
+        takes by itself, finds it sound.
+        """
+        ...
+
+    def check_volume(self, volume_id: str) -> CheckReport:
+        """Look at all tables of a volume that nobody has open (`VolumeBusy`).
+
+        Content is not changed. One that is sound is not in doubt any more, and what an
+        interrupted rollback left undone of its size is done. Takes as long as its tables need.
+        Raises `VolumeMissing`, `VolumeDamaged` where nothing can be looked at.
+        """
+        ...
+
+    def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:
+        """Give back space that nothing uses; with `everything` correct errors too.
+
+        What is lost by a correction is lost in the snapshots as well. Returns what a check finds
+        afterwards. One that was interrupted leaves the volume in doubt and may be repeated. Where
+        a file is missing nothing is changed. Raises as `check_volume`.
+        """
+        ...
+
     def tidy_volume(self, volume_id: str) -> bool:
         """Clear away what forgotten snapshots left; True when nothing is left to clear.
 
@@ -501,8 +546,9 @@ class Storage(Protocol):
         """Set the volume's content back to the snapshot; all snapshots stay.
 
         The size does not go back: a volume that has grown since keeps its size (`size_bytes` is
-        never reduced by a rollback). Never while a running domain has it (`VolumeBusy`). Raises
-        `VolumeMissing`, `SnapshotMissing`, `SnapshotLimit`.
+        never reduced by a rollback). Never while a running domain has it (`VolumeBusy`). One that
+        was interrupted may be repeated, also where it left the volume in doubt. Raises
+        `VolumeMissing`, `VolumeDamaged`, `SnapshotMissing`, `SnapshotLimit`.
         """
         ...
 

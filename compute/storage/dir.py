@@ -33,6 +33,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from compute.storage import helper, marker, probe
 from compute.storage.base import (
     GIB,
+    CheckReport,
     DiskSource,
     FileSource,
     ImageBusy,
@@ -72,6 +73,8 @@ HEARTBEATS = "heartbeats"
 # What begins with a dot is being written.
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _BEAT_BYTES = 100
+_BACK = "-a"
+"""What `qemu-img snapshot` calls a rollback."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -234,7 +237,12 @@ class DirectoryStorage:
             # QEMU reads zeros where a file was cut off. Tables of a volume that a running domain
             # has open change while one looks.
             self._require_idle(volume_id)
-            probe.check_metadata(self._seen(volume_id))
+            try:
+                probe.check_metadata(self._seen(volume_id))
+            except ImageRefused as error:
+                raise VolumeDamaged(
+                    f"The volume {volume_id} cannot be copied: {error.message}"
+                ) from error
         with self._workspace(f"image-{image_id}") as folder:
             made = folder / "image.qcow2"
             self._copy_volume(volume_id, made, snapshot=snapshot)
@@ -277,9 +285,19 @@ class DirectoryStorage:
         return tuple(found)
 
     @_looked
-    def export_image(self, image_id: str) -> Path:
-        self.image_info(image_id)
-        return self._image(image_id)
+    def export_image(self, image_id: str, target: Path) -> None:
+        info = self.image_info(image_id)
+        names = [str(self._image(image_id)), str(target)]
+        try:
+            helper.run(["cp", "--link", "--", *names])
+        except helper.HelperFailed:
+            # Another file system, or one that knows no second names.
+            helper.run(
+                ["cp", "--", *names],
+                stall_s=helper.COPY_STALL_S,
+                growing=target,
+                total_bytes=info.stored_bytes,
+            )
 
     @publishes
     @_looked
@@ -473,6 +491,27 @@ class DirectoryStorage:
         volume = self._files(volume_id)
         volume.facts()
         volume.prepare()
+        self._give_size_back(volume_id)
+
+    @_looked
+    def in_doubt(self, volume_id: str) -> bool:
+        return self._files(volume_id).doubts() is not None
+
+    @publishes
+    @_looked
+    def check_volume(self, volume_id: str) -> CheckReport:
+        report = self._files(volume_id).check()
+        if report.sound:
+            self._give_size_back(volume_id)
+        return report
+
+    @publishes
+    @_looked
+    def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:
+        report = self._files(volume_id).repair(everything=everything)
+        if report.sound:
+            self._give_size_back(volume_id)
+        return report
 
     @publishes
     @_looked
@@ -546,9 +585,14 @@ class DirectoryStorage:
     @publishes
     @_looked
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
-        self._require_idle(volume_id)
-        self._require_snapshot(volume_id, name)
         volume = self._files(volume_id)
+        if volume.doubts() == f"0 {_BACK} {checked(name)}":
+            # The same one was cut off. Repeated to its end it is checked then; what it left is not
+            # sound yet.
+            volume.require_idle(volume.branched())
+        else:
+            self._require_idle(volume_id)
+        self._require_snapshot(volume_id, name)
         kept = volume.tree().snapshot(name)
         if not self.uses_overlays(volume_id):
             self._roll_back_inside(volume_id, name)
@@ -583,12 +627,20 @@ class DirectoryStorage:
                 note = folder / "size"
                 note.write_text(str(self.volume_info(volume_id).size_bytes))
                 publish(note, size)
-        self._snapshot("-a", volume_id, name)
-        wanted = int(size.read_text())
+        self._snapshot(_BACK, volume_id, name)
+        self._give_size_back(volume_id)
+
+    def _give_size_back(self, volume_id: str) -> None:
+        """Do what is left of a rollback whose worker died before it gave the size back."""
+        note = self._volume_size(volume_id)
+        try:
+            wanted = int(note.read_text())
+        except FileNotFoundError:
+            return
         if self.volume_info(volume_id).size_bytes < wanted:
             volume = self._files(volume_id)
             volume.resize(volume.tree(), wanted)
-        size.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
 
     @_looked
     def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:

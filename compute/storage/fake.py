@@ -19,6 +19,7 @@ from pathlib import Path
 from compute.storage import probe
 from compute.storage.base import (
     GIB,
+    CheckReport,
     DiskSource,
     FileSource,
     ImageBusy,
@@ -36,8 +37,10 @@ from compute.storage.base import (
     StorageHanging,
     StorageReadOnly,
     StorageRef,
+    StorageTimeout,
     StorageUnavailable,
     VolumeBusy,
+    VolumeDamaged,
     VolumeInfo,
     VolumeMissing,
 )
@@ -51,13 +54,17 @@ _KEPT_BYTES = 4096
 
 @dataclass(slots=True)
 class StorageFaults:
-    """What shall go wrong. `fail_next` maps a method to the error of its next call."""
+    """What shall go wrong. `fail_next` maps a method to the error of its next call.
+
+    A method in `cut_off` stops in the middle of what it changes in place.
+    """
 
     unavailable: bool = False
     full: bool = False
     read_only: bool = False
     hanging: bool = False
     slow_s: float = 0.0
+    cut_off: set[str] = field(default_factory=set)
     fail_next: dict[str, Exception] = field(default_factory=dict)
 
 
@@ -69,7 +76,11 @@ class FakeSnapshot:
 
 @dataclass(slots=True)
 class FakeVolume:
-    """A volume; `users` are the running domains that have it open."""
+    """A volume; `users` are the running domains that have it open.
+
+    `doubt` is what did not end, as `in_doubt` tells; `errors`, `leaks` and `missing` are what a
+    check finds.
+    """
 
     volume_id: str
     size_bytes: int
@@ -79,6 +90,10 @@ class FakeVolume:
     users: set[str] = field(default_factory=set)
     overlays: int = 0
     forgotten: int = 0
+    doubt: str = ""
+    errors: int = 0
+    leaks: int = 0
+    missing: int = 0
 
     @property
     def file(self) -> str:
@@ -253,12 +268,13 @@ class FakeStorage:
         with self._call("list_images"):
             return tuple(self.images[name].info for name in sorted(self.images))
 
-    def export_image(self, image_id: str) -> Path:
+    def export_image(self, image_id: str, target: Path) -> None:
         with self._call("export_image"):
             path, content = self._file(image_id), self._image(image_id).content
-            if not path.exists():
-                path.write_bytes(content)
-            return path
+            if path.exists():
+                shutil.copyfile(path, target)
+            else:
+                target.write_bytes(content)
 
     @publishes
     def delete_image(self, image_id: str) -> None:
@@ -319,6 +335,7 @@ class FakeStorage:
 
     def _content(self, volume_id: str, snapshot: str | None) -> bytes:
         volume = self._volume(volume_id)
+        self._settle(volume)
         if snapshot is not None:
             return volume.snapshot(snapshot).content
         self._require_idle(volume_id)
@@ -332,7 +349,9 @@ class FakeStorage:
                 raise ShrinkRefused("A volume can only grow.")
             if size_gib * GIB > volume.size_bytes:
                 self._require_idle(volume_id)
-                volume.size_bytes = size_gib * GIB
+                self._settle(volume)
+                with self._in_place(volume, "resize_volume"):
+                    volume.size_bytes = size_gib * GIB
 
     @publishes
     def delete_volume(self, volume_id: str) -> None:
@@ -359,7 +378,59 @@ class FakeStorage:
     @publishes
     def prepare_volume(self, volume_id: str) -> None:
         with self._call("prepare_volume"):
-            self._volume(volume_id)
+            volume = self._volume(volume_id)
+            if volume.missing:
+                raise VolumeDamaged(f"A file of the volume {volume_id} is missing.")
+            self._settle(volume)
+
+    def in_doubt(self, volume_id: str) -> bool:
+        with self._call("in_doubt"):
+            volume = self.volumes.get(volume_id)
+            return volume is not None and bool(volume.doubt)
+
+    @publishes
+    def check_volume(self, volume_id: str) -> CheckReport:
+        with self._call("check_volume"):
+            self._require_idle(volume_id)
+            return self._look(self._volume(volume_id))
+
+    @publishes
+    def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:
+        with self._call("repair_volume", writes=True):
+            self._require_idle(volume_id)
+            volume = self._volume(volume_id)
+            if not volume.missing:
+                volume.doubt = "all"
+                self._cut_off("repair_volume")
+                volume.leaks = 0
+                volume.errors = 0 if everything else volume.errors
+            return self._look(volume)
+
+    @staticmethod
+    def _look(volume: FakeVolume) -> CheckReport:
+        report = CheckReport(volume.errors, volume.leaks, volume.missing)
+        if report.sound:
+            volume.doubt = ""
+        return report
+
+    def _settle(self, volume: FakeVolume) -> None:
+        """Look at a volume that is in doubt, as each use of it does."""
+        if volume.doubt and not self._look(volume).sound:
+            raise VolumeDamaged(f"An operation on the volume {volume.volume_id} did not end.")
+
+    def _cut_off(self, method: str) -> None:
+        if method in self.faults.cut_off:
+            raise StorageTimeout("The helper made no progress.")
+
+    @contextlib.contextmanager
+    def _in_place(self, volume: FakeVolume, what: str) -> Iterator[None]:
+        """Change a volume in place; one that is cut off leaves it in doubt."""
+        before, volume.doubt = volume.doubt, what
+        self._cut_off(what.partition(" ")[0])
+        yield
+        if before:
+            self._settle(volume)
+        volume.doubt = ""
 
     @publishes
     def tidy_volume(self, volume_id: str) -> bool:
@@ -409,10 +480,14 @@ class FakeStorage:
         with self._call("create_snapshot", writes=True):
             self._require_idle(volume_id)
             volume = self._volume(volume_id)
+            self._settle(volume)
             there = len(volume.snapshots)
-            volume.take_snapshot(name)
             if self.overlays or volume.overlays:
+                volume.take_snapshot(name)
                 volume.overlays += len(volume.snapshots) - there
+            else:
+                with self._in_place(volume, "create_snapshot"):
+                    volume.take_snapshot(name)
 
     def uses_overlays(self, volume_id: str) -> bool:
         with self._call("uses_overlays"):
@@ -435,17 +510,28 @@ class FakeStorage:
                 volume = self._volume(volume_id)
                 if volume.overlays:
                     volume.forgotten += any(kept.info.name == name for kept in volume.snapshots)
-                else:
-                    self._require_idle(volume_id)
-                volume.drop_snapshot(name)
+                    volume.drop_snapshot(name)
+                    return
+                self._require_idle(volume_id)
+                self._settle(volume)
+                with self._in_place(volume, "delete_snapshot"):
+                    volume.drop_snapshot(name)
 
     @publishes
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
         with self._call("rollback_snapshot", writes=True):
             self._require_idle(volume_id)
             volume = self._volume(volume_id)
-            volume.content = volume.snapshot(name).content
-            volume.overlays += self.overlays or volume.overlays > 0
+            what = f"rollback_snapshot {name}"
+            if volume.doubt != what:
+                self._settle(volume)
+            kept = volume.snapshot(name)
+            if self.overlays or volume.overlays:
+                volume.content = kept.content
+                volume.overlays += 1
+                return
+            with self._in_place(volume, what):
+                volume.content = kept.content
 
     def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:
         with self._call("list_snapshots"):

@@ -1,5 +1,6 @@
 """Helper programs (`qemu-img`, `genisoimage`), always with bounds and explicit formats."""
 
+import contextlib
 import io
 import os
 import select
@@ -92,15 +93,15 @@ def run(
         os.fdopen(held, "wb", buffering=0) as given,
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
-        subprocess.Popen(
+    ):
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
             pass_fds=(held,),
-        ) as process,
-    ):
+        )
         given.close()
         try:
             _watch(process, argv[0], stall_s, timeout_s, growing, total_bytes, unless)
@@ -108,6 +109,9 @@ def run(
             if process.poll() is None:
                 process.kill()
                 _await_death(pipe)
+                # Whom the kernel keeps waiting for a medium is not waited for as well.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1.0)
         output.seek(0)
         errors.seek(0)
         if process.returncode in accept:

@@ -6,7 +6,8 @@
     overlays/<volume>/changing              lock of a change: short
     overlays/<volume>/tidying               lock of merges (exclusive), of copies (shared): long
     overlays/<volume>/wanted                ends a merge: somebody needs the volume
-    overlays/<volume>/doubt                 a file was being changed in place: see `doubted`
+    overlays/<volume>/doubt                 a file was being changed in place: see `doubted`. Which
+                                            file, and how; "all" while a volume is repaired
 
 A change makes the file that it needs, publishes the new tree by a rename, and then removes what
 the tree no longer has. A caller that dies before the rename has changed nothing; one that dies
@@ -19,6 +20,7 @@ may be killed at any moment and repeated.
 """
 
 import contextlib
+import json
 import os
 import re
 import time
@@ -26,11 +28,13 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compute.storage import files, helper, probe, qcow2
+from compute.storage import files, helper, qcow2
 from compute.storage.base import (
+    CheckReport,
     ImageRefused,
     SnapshotLimit,
     SnapshotMissing,
+    StorageFaulty,
     StorageTimeout,
     VolumeBusy,
     VolumeDamaged,
@@ -49,6 +53,12 @@ _READS = 3
 """How often a manifest is read anew whose files were tidied away while one looked at them."""
 
 BUSY = "The volume is in use by a running VM."
+
+_ALL = "all"
+# Exit codes of qemu-img check: sound, errors, leaks alone.
+_CHECKED = (0, 2, 3)
+# What a helper says that could not look, as distinct from one that found something.
+_NOT_LOOKED = ("Input/output error", "Cannot allocate memory", "Permission denied")
 
 
 class VolumeFiles:
@@ -255,24 +265,47 @@ class VolumeFiles:
     # -- doubt ---------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def doubted(self, number: int) -> Iterator[None]:
+    def doubted(self, number: int, how: str) -> Iterator[None]:
         """Change a file in place. Nobody uses the volume when it is not known whether this ended.
 
         A note is made before and removed after; what finds it (`settle`) has QEMU check the file.
+        So does the end of a change that was begun in doubt.
         """
-        note = self._folder / "doubt"
-        with files.named_errors():
-            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            note.write_text(str(number))
-        files.sync_file(note)
-        files.sync_folder(self._folder)
+        before = self.doubts()
+        self._doubt(f"{number} {how}")
         try:
             yield
         except VolumeBusy:
             # QEMU's lock refused it: nothing was changed.
-            self.trust()
+            if before is None:
+                self.trust()
+            else:
+                self._doubt(before)
             raise
-        self.trust()
+        except helper.HelperFailed:
+            if before is not None:
+                # What it was left with may be why.
+                self.settle()
+            raise
+        if before is None:
+            self.trust()
+        else:
+            self.settle()
+
+    def doubts(self) -> str | None:
+        """Return what did not end: the file's number and how it was being changed, or `_ALL`."""
+        try:
+            return (self._folder / "doubt").read_text(errors="replace")
+        except FileNotFoundError:
+            return None
+
+    def _doubt(self, what: str) -> None:
+        note = self._folder / "doubt"
+        with files.named_errors():
+            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            note.write_text(what)
+        files.sync_file(note)
+        files.sync_folder(self._folder)
 
     def trust(self) -> None:
         """Doubt no file any more: it was checked, or it was replaced."""
@@ -290,20 +323,108 @@ class VolumeFiles:
 
         Raises VolumeDamaged unless QEMU finds it sound, VolumeBusy while somebody has it open.
         """
-        try:
-            said = (self._folder / "doubt").read_text()
-        except FileNotFoundError:
+        said = self.doubts()
+        if said is None:
             return
         tree = self.tree()
-        number = int(said) if said.isdecimal() else tree.active
-        if number in tree.files:
-            try:
-                probe.check_metadata(self.seen(tree, number))
-            except ImageRefused as error:
-                raise VolumeDamaged(
-                    f"An operation on the volume {self.volume_id} did not end: {error.message}"
-                ) from error
+        number = said.partition(" ")[0]
+        # A note that was cut off while it was written tells of no single file.
+        doubtful = {int(number)} if number.isdecimal() else set(tree.files)
+        report = self._look(tree, doubtful & set(tree.files))
+        if not report.sound:
+            raise VolumeDamaged(
+                f"An operation on the volume {self.volume_id} did not end ({said}): "
+                f"{report.errors} errors in its tables, {report.missing} files are missing."
+            )
         self.trust()
+
+    # -- checking ------------------------------------------------------------------------------
+
+    def check(self) -> CheckReport:
+        """Look at every file of the tree, whoever rests on it; one that is sound is trusted.
+
+        Raises VolumeBusy, VolumeMissing, VolumeDamaged.
+        """
+        with self.copying():
+            tree = self.tree()
+            report = self._look(tree, tree.files)
+            if report.sound:
+                self.trust()
+            return report
+
+    def repair(self, *, everything: bool) -> CheckReport:
+        """Give back what leaks, with ``everything`` correct errors too, and look again.
+
+        Raises VolumeBusy, VolumeMissing, VolumeDamaged.
+        """
+        with self.copying():
+            tree = self.tree()
+            for number in tree.files:
+                self._require_closed(number)
+            if self._missing(tree):
+                return self._look(tree, tree.files)
+            self._doubt(_ALL)
+            for number in sorted(tree.files):
+                # Where not everything could be repaired the look afterwards says so.
+                self._check_file(number, repair="all" if everything else "leaks")
+                files.sync_file(self.path(number))
+            report = self._look(tree, tree.files)
+            if report.sound:
+                self.trust()
+            return report
+
+    def _look(self, tree: Tree, numbers: Collection[int]) -> CheckReport:
+        errors = leaks = done = 0
+        missing = self._missing(tree)
+        there = [one for one in sorted(numbers) if self.path(one) not in missing]
+        sizes = {one: self.path(one).stat().st_size for one in there}
+        for number in there:
+            self._require_closed(number)
+            found = self._check_file(number)
+            errors += found.errors
+            leaks += found.leaks
+            done += sizes[number]
+            lease.moving(done, sum(sizes.values()))
+        return CheckReport(errors, leaks, len(missing))
+
+    def _missing(self, tree: Tree) -> set[Path]:
+        """Return the files of the tree that are not there, and the images."""
+        images = self._root / "images"
+        wanted = {self.path(one) for one in tree.files}
+        wanted |= {images / f"{files.checked(one)}.qcow2" for one in tree.images()}
+        return {path for path in wanted if not path.exists()}
+
+    def _require_closed(self, number: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if files.is_open(self.path(number)):
+                raise VolumeBusy(BUSY)
+
+    def _check_file(self, number: int, *, repair: str = "") -> CheckReport:
+        """Let QEMU look at the tables of one file, without what it rests on, or repair them.
+
+        It takes as long as it makes progress: the tables of large volumes are large. What it cannot
+        open at all counts as one error.
+        """
+        path = self.path(number)
+        seen = Seen(path, f"/pool/{path.relative_to(self._root)}", writable=bool(repair))
+        # The header may name a file that is gone; what this one says of itself is asked for.
+        node = {"driver": "file", "filename": seen.name}
+        name = "json:" + json.dumps({"driver": "qcow2", "backing": None, "file": node})
+        how = ["-r", repair] if repair else []
+        argv = ["qemu-img", "check", "--output=json", *how, name]
+        try:
+            output = helper.run(argv, files=(seen,), stall_s=helper.COPY_STALL_S, accept=_CHECKED)
+            report = json.loads(output)
+            errors = int(report.get("corruptions", 0)) + int(report["check-errors"])
+            return CheckReport(errors, int(report.get("leaks", 0)))
+        except helper.HelperFailed as error:
+            # A repair that needs more than it was asked to do ends with such an error too.
+            looked = "ERROR cluster" in error.message or "need to rebuild" in error.message
+            if not looked and any(words in error.message for words in _NOT_LOOKED):
+                raise StorageFaulty(error.message) from error
+            return CheckReport(errors=1)
+        except (KeyError, TypeError, ValueError):
+            return CheckReport(errors=1)
 
     # -- headers -------------------------------------------------------------------------------
 
@@ -445,7 +566,7 @@ class VolumeFiles:
     def resize(self, tree: Tree, size_bytes: int) -> None:
         """Grow the active file. Raises VolumeBusy, StorageFull."""
         seen = self.seen(tree, tree.active, writable={tree.active})
-        with self.doubted(tree.active):
+        with self.doubted(tree.active, "resize"):
             helper.run(
                 ["qemu-img", "resize", "-q", "-f", "qcow2", seen[0].name, str(size_bytes)],
                 files=seen,
@@ -492,7 +613,7 @@ class VolumeFiles:
         seen = self.seen(tree, 0, writable={0})
         # 7.2's `snapshot` takes no -f; --image-opts says the format instead.
         options = f"driver=qcow2,file.driver=file,file.filename={seen[0].name}"
-        with self.doubted(0):
+        with self.doubted(0, f"{verb} {name}"):
             helper.run(
                 ["qemu-img", "snapshot", "-q", verb, files.checked(name), "--image-opts", options],
                 stall_s=helper.COPY_STALL_S,
@@ -510,7 +631,8 @@ class VolumeFiles:
         """
         if self.branched() is None:
             return True
-        if self._is_wanted():
+        if self._is_wanted() or self.doubts() is not None:
+            # Nothing is merged into a file, or out of one, of which nobody knows what it holds.
             return False
         try:
             with self._tidying(exclusive=True):

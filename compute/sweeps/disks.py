@@ -10,9 +10,10 @@ from django.utils.translation import gettext
 from billing import quotas, services
 from compute.actions import disks
 from compute.models import Disk
-from compute.states.disks import DiskStatus
+from compute.states.disks import IN_PLACE, UNCHECKED, Damage, DiskStatus
+from compute.states.pools import AWAY
 from compute.sweeps.stuck import gave_up
-from compute.transitions.disks import DISKS
+from compute.transitions.disks import DISKS, mark_damaged
 from compute.transitions.snapshots import land_snapshots
 from scloud.jobs import service as jobs
 from scloud.jobs.handlers import knows
@@ -30,6 +31,7 @@ said = Said(log)
 _expired = Rota("created_at", 100)
 _disks_to_destroy = Rota("destroy_at", 100)
 _stuck_disks = Rota("task_deadline", 50)
+_damaged = Rota("damaged_since", 50)
 
 
 def disk_expired(tenant: Tenant, disk_id: str) -> None:
@@ -149,6 +151,50 @@ def _destroy_disk(disk: Disk) -> None:
         )
 
 
+def check_damaged() -> int:
+    """Check the disks that an interrupted operation left, and those that could not be read.
+
+    Their pools answer again. What a check has found is left to its owner. A disk that cannot be
+    checked now is tried again, more and more rarely. Return how many checks were begun.
+    """
+    if freezing.is_frozen():
+        return 0
+    with scopes_disabled():
+        rows = _damaged.take(
+            Disk.objects.select_related("tenant")
+            .filter(
+                damage__in=UNCHECKED,
+                task="",
+                status__in=[DiskStatus.BOUND, DiskStatus.UNBOUND, DiskStatus.EXPIRED],
+            )
+            .exclude(pool__state__in=AWAY)
+        )
+    begun: list[str] = []
+    each(rows, partial(_check, begun=begun), "checking a damaged disk")
+    return len(begun)
+
+
+def _check(disk: Disk, begun: list[str]) -> None:
+    with scope(tenant=disk.tenant):
+        since = disk.damaged_since or timezone.now()
+        tries = Job.objects.filter(kind="disk.check", payload__disk=disk.pk, created_at__gte=since)
+        if not jobs.is_due_again(tries):
+            return
+        try:
+            DISKS.begin(disk, "check_disk", actor=Actor.system(disk.tenant))
+        except ScloudError as error:
+            said.say(
+                (disk.pk, "is not checked yet"),
+                error.code,
+                logging.INFO,
+                "%s is not checked yet: %s",
+                disk.pk,
+                error.for_operators(),
+            )
+            return
+    begun.append(disk.pk)
+
+
 def land_stuck_disks() -> int:
     """Land disks whose task outlived its deadline and has no live job any more."""
     with scopes_disabled():
@@ -175,7 +221,11 @@ def _land_disk(disk: Disk, landed: list[str]) -> None:
             services.refund_failed(disk.pk, gettext("The operation timed out."))
             quotas.free(disk.pk)
         status = DiskStatus.FAILED if new else DiskStatus(disk.status)
+        # Without its job nobody knows whether the storage was at it.
+        unknown = disk.task in IN_PLACE and (job is None or "in_place" in job.result)
         if DISKS.land(disk, status, gave_up()):
+            if unknown:
+                mark_damaged(disk.pk, Damage.UNFINISHED)
             for snapshot_id in land_snapshots(disk):
                 quotas.free(snapshot_id)
             landed.append(disk.pk)

@@ -32,7 +32,7 @@ def tidy_volumes() -> int:
     with scopes_disabled():
         rows = _disks.take(
             Disk.objects.select_related("pool").filter(
-                pool__snapshots="overlays", status__in=KEPT, task=""
+                pool__snapshots="overlays", status__in=KEPT, task="", damaged_since=None
             )
         )
 

@@ -35,6 +35,7 @@ from compute.transitions.vms import observe
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
+from scloud.lib.errors import ScloudError
 from scloud.recovery import freezing
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
@@ -316,7 +317,7 @@ def take_off_surplus(vm: VM, domain: DomainObservation) -> list[tuple[str, str, 
         try:
             hypervisor_of(vm.host).detach_disk(str(vm.uuid), surplus)
             put_back_if_wanted(vm, vm.host, surplus)
-        except (HypervisorError, StorageError) as error:
+        except (HypervisorError, ScloudError, StorageError) as error:
             said.say(
                 (vm.id, surplus),
                 error.code,
@@ -337,7 +338,7 @@ def put_back_if_wanted(vm: VM, host: Host, disk_id: str) -> None:
     The job that attaches it found it there and may have ended already.
     """
     disk = Disk.objects.select_related("disk_type", "pool").filter(pk=disk_id, vm=vm).first()
-    if disk is not None and disk.task != DiskTask.DETACHING:
+    if disk is not None and disk.task != DiskTask.DETACHING and not disk.is_damaged:
         hypervisor_of(host).attach_disk(str(vm.uuid), attachment(disk, source_of(disk)))
 
 

@@ -12,7 +12,7 @@ from compute.models import Snapshot
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.tasks.snapshots import names_in
-from compute.tasks.volumes import drop_snapshot
+from compute.tasks.volumes import drop_snapshot, mark_doubtful
 from scloud.jobs.rows import Rota, each
 from scloud.lib.backoff import Said
 from scloud.lib.errors import ScloudError
@@ -41,6 +41,7 @@ def sweep_leftovers() -> int:
                 Q(status=SnapshotStatus.FAILED) | Q(status=SnapshotStatus.DESTROYED),
                 Q(destroyed_at__gte=since) | Q(destroyed_at=None, created_at__gte=since),
                 disk__task="",
+                disk__damaged_since=None,
             )
             .exclude(disk__status=DiskStatus.DESTROYED)
         )
@@ -53,6 +54,7 @@ def sweep_leftovers() -> int:
                     drop_snapshot(row.disk, row.pk)
                     removed += 1
             except ScloudError as error:
+                mark_doubtful(row.disk)
                 said.say(
                     row.pk,
                     error.code,

@@ -12,7 +12,9 @@ from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.hypervisor.cloudinit import digest_of, files
 from compute.models import VM, Disk
+from compute.rules.refusals import require_sound
 from compute.rules.targets import DATA_TARGETS
+from compute.states.disks import Damage
 from compute.states.vms import VmStatus
 from compute.storage.base import (
     DiskSource,
@@ -23,9 +25,12 @@ from compute.storage.base import (
     StorageStale,
     StorageUnavailable,
     VolumeBusy,
+    VolumeDamaged,
+    VolumeMissing,
 )
 from compute.tasks.build import domain_spec, seed_spec
-from compute.tasks.drivers import hypervisor_of, storage_of, translated_errors
+from compute.tasks.drivers import hypervisor_of, storage_of, translated, translated_errors
+from compute.transitions.disks import mark_damaged
 from compute.transitions.vms import VMS
 from network.actions.nics import external_nic
 from network.models import Nic, NicKind, SecurityGroup
@@ -97,10 +102,23 @@ def pool_of(disk: Disk) -> Storage:
 def source_of(disk: Disk) -> DiskSource:
     """Return what a domain that does not have the disk yet needs to open it, put right for that.
 
-    Raises the storage's errors: a volume that lacks a file reaches no domain.
+    A disk that is damaged is named, but not put right: no domain that has it is started. Raises
+    the storage's errors, and ScloudError (``volume_damaged``, ``volume_missing``) for a volume that
+    proves to be damaged now.
     """
     pool = pool_of(disk)
-    pool.prepare_volume(disk.id)
+    if not disk.is_damaged:
+        try:
+            pool.prepare_volume(disk.id)
+        except (VolumeDamaged, VolumeMissing) as error:
+            mark_damaged(disk.pk, Damage.SUSPECTED)
+            said = translated(error)
+            raise ScloudError(
+                _("%(name)s: %(reason)s") % {"name": disk.name, "reason": said.message},
+                code=said.code,
+                remedy=said.remedy,
+                detail=said.detail,
+            ) from error
     return pool.disk_source(disk.id)
 
 
@@ -149,7 +167,11 @@ def is_running(vm: VM) -> bool:
 
 
 def start_and_watch(context: Context, vm: VM) -> None:
-    """Start the domain and wait until the hypervisor says that it runs."""
+    """Start the domain and wait until the hypervisor says that it runs.
+
+    Raises Conflict (``disk_damaged``) where a disk of it is damaged.
+    """
+    require_sound(disks_of(vm))
     with translated_errors():
         host_of(vm).start(str(vm.uuid))
     if not context.wait_until(lambda: is_running(vm), timeout_s=START_LIMIT_S, poll_s=0.1):
@@ -192,6 +214,8 @@ def remember(context: Context, key: str, value: object) -> None:
 STALL_S = 1800.0
 # What storage says while somebody else has a volume open, a copy or a running VM.
 BUSY = frozenset({VolumeBusy.code})
+# What it says of a volume that nothing can use.
+SAYS_DAMAGED = frozenset({VolumeDamaged.code, VolumeMissing.code})
 # What it says while its pool cannot be used at all.
 AWAY = frozenset(
     kind.code

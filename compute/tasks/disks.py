@@ -16,6 +16,7 @@ from compute.hypervisor.base import AgentUnavailable, DomainNotFound, Hypervisor
 from compute.models import VM, Disk, Snapshot
 from compute.models.image import OsFamily
 from compute.rules import sizes
+from compute.rules.refusals import require_sound
 from compute.states.disks import DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
@@ -33,7 +34,9 @@ from compute.tasks.volumes import (
     DiskHandler,
     disk_of,
     drop_snapshot,
+    in_place,
     runs,
+    suspect,
     where_it_is_open,
 )
 from compute.transitions.bin import land_disk_in_bin
@@ -91,6 +94,7 @@ class CreateDisk(DiskHandler):
         if source := context.payload.get("source"):
             # Nothing happened to the source, and there is nothing to read at it.
             DISKS.fail(source, context.job, self.source_verb(context), ScloudError("", code=""))
+            suspect(context, source, error)
 
 
 class AttachDisk(DiskHandler):
@@ -107,6 +111,7 @@ class AttachDisk(DiskHandler):
         vm = disk.vm
         if vm is None or vm.host is None:
             return
+        require_sound([disk])
         with translated_errors():
             try:
                 target = host_of(vm).attach_disk(str(vm.uuid), attachment(disk, source_of(disk)))
@@ -132,6 +137,7 @@ class AttachDisk(DiskHandler):
             DISKS.fail(disk_id, context.job, self.verb, error, DiskStatus.BOUND)
         else:
             DISKS.fail(disk_id, context.job, self.verb, error, vm=None, target="")
+        suspect(context, disk_id, error)
 
 
 def take_off(disk: Disk) -> None:
@@ -274,7 +280,12 @@ class ExpandDisk(DiskHandler):
         where_it_is_open(
             disk,
             lambda host, uuid: host.resize_disk(uuid, disk.id, size_gib=size_gib),
-            lambda: pool_of(disk).resize_volume(disk.id, size_gib=size_gib),
+            lambda: in_place(
+                context,
+                disk,
+                lambda: pool_of(disk).resize_volume(disk.id, size_gib=size_gib),
+                overlays_too=True,
+            ),
         )
 
     def on_success(self, context: Context) -> None:
@@ -282,6 +293,7 @@ class ExpandDisk(DiskHandler):
         DISKS.complete(context.payload["disk"], context.job, self.verb, size_gib=size_gib)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
+        super().before_failure(context, error)
         disk = disk_of(context)
         try:
             found = pool_of(disk).volume_info(disk.id).size_gib
@@ -292,6 +304,7 @@ class ExpandDisk(DiskHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         if context.result.get("grown"):
             self.on_success(context)
+            suspect(context, context.payload["disk"], error)
             return
         disk = disk_of(context)
         payer = disk.vm if disk.is_system and disk.vm is not None else disk
@@ -300,14 +313,17 @@ class ExpandDisk(DiskHandler):
         super().on_failure(context, error)
 
 
-def erase_snapshots(disk: Disk) -> None:
+def erase_snapshots(context: Context, disk: Disk) -> None:
+    """Remove all snapshots from the volume; one that is damaged is not changed any more."""
+    if disk.is_damaged:
+        return
     names = list(
         Snapshot.objects.filter(disk=disk)
         .exclude(status=SnapshotStatus.DESTROYED)
         .values_list("pk", flat=True)
     )
     for name in names:
-        drop_snapshot(disk, name)
+        drop_snapshot(disk, name, context)
 
 
 class DeleteDisk(DiskHandler):
@@ -337,7 +353,7 @@ class DeleteDisk(DiskHandler):
         """Erase them from the volume."""
         disk = disk_of(context)
         refuse_if_paid(context, disk)
-        erase_snapshots(disk)
+        erase_snapshots(context, disk)
 
     def on_success(self, context: Context) -> None:
         disk = disk_of(context)
@@ -355,6 +371,7 @@ class DeleteDisk(DiskHandler):
         if status == DiskStatus.BOUND and disk.vm_id is None:
             status = DiskStatus.UNBOUND
         DISKS.fail(disk.pk, context.job, self.verb, error, status)
+        suspect(context, disk.pk, error)
 
 
 class RetireDisk(DeleteDisk):

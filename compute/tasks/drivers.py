@@ -87,7 +87,7 @@ REMEDIES: dict[str, Promise] = {
     "host_full": _("Try again later, or choose a smaller size."),
     "storage_full": _("Choose another disk type, or contact support."),
     "volume_missing": _("Contact support."),
-    "volume_damaged": _("Contact support."),
+    "volume_damaged": _("The disk is checked automatically. Repair it if errors are found."),
     "snapshot_limit": _("Delete a snapshot of the disk first."),
     "image_missing": _("Choose another image, or contact support."),
     "guest_refused": _("Unmount the disk in the guest and try again."),

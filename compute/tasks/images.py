@@ -28,10 +28,9 @@ from compute.transitions.images import IMAGES
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.lanes import Lane
 from scloud.jobs.models import Job
-from scloud.lib import destinations, lease
+from scloud.lib import destinations
 from scloud.lib.errors import ScloudError
 
-COPY_BYTES = 4 * 1024**2
 PAUSE_S = 2.0
 
 
@@ -184,18 +183,10 @@ class ExportImage(Handler):
         if target.exists():
             os.utime(target)
             return
-        with translated_errors():
-            source = storage_of(image.pool).export_image(image.pk)
         part = target.with_suffix(".part")
         part.unlink(missing_ok=True)
-        try:
-            os.link(source, part)
-        except OSError:
-            total = max(1, source.stat().st_size)
-            with source.open("rb") as reader, part.open("wb") as writer:
-                while chunk := reader.read(COPY_BYTES):
-                    writer.write(chunk)
-                    lease.moving(writer.tell(), total)
+        with translated_errors():
+            storage_of(image.pool).export_image(image.pk, part)
         context.guard()
         part.rename(target)
 

@@ -21,9 +21,11 @@ MERGE_LIMIT_S = 6 * 3600.0
 
 
 def disk_to_tidy(disk_id: str) -> Disk | None:
-    """Return the disk, unless a verb has it or its VM: that comes first."""
+    """Return the disk, unless it is damaged, or a verb has it or its VM: that comes first."""
     disk: Disk | None = (
-        Disk.objects.select_related("pool", "vm", "vm__host").filter(pk=disk_id, task="").first()
+        Disk.objects.select_related("pool", "vm", "vm__host")
+        .filter(pk=disk_id, task="", damaged_since=None)
+        .first()
     )
     if disk is None or (disk.vm is not None and disk.vm.task):
         return None

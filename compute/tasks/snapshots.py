@@ -20,9 +20,12 @@ from compute.tasks.volumes import (
     disk_of,
     drop_snapshot,
     has_overlays,
+    in_place,
     runs,
+    suspect,
     where_it_is_open,
 )
+from compute.transitions.disks import mark_sound
 from compute.transitions.snapshots import SNAPSHOTS
 from scloud.jobs.handlers import Context, Step, register
 from scloud.jobs.lanes import Lane
@@ -85,7 +88,7 @@ class CreateSnapshot(DiskHandler):
         vm, pool = disk.vm, pool_of(disk)
         if vm is None or not runs(vm):
             with translated_errors():
-                pool.create_snapshot(disk.id, name)
+                in_place(context, disk, lambda: pool.create_snapshot(disk.id, name))
             remember(context, "frozen", True)
             return
         host, uuid = host_of(vm), str(vm.uuid)
@@ -101,7 +104,7 @@ class CreateSnapshot(DiskHandler):
                 where_it_is_open(
                     disk,
                     lambda host, uuid: host.snapshot_disk(uuid, disk.id, name),
-                    lambda: pool.create_snapshot(disk.id, name),
+                    lambda: in_place(context, disk, lambda: pool.create_snapshot(disk.id, name)),
                 )
             else:
                 with translated_errors():
@@ -138,6 +141,7 @@ class CreateSnapshot(DiskHandler):
         if disk.vm is not None and disk.vm.host is not None:
             thaw(host_of(disk.vm), str(disk.vm.uuid))
         drop_snapshot(disk, context.payload["snapshot"])
+        super().before_failure(context, error)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         snapshot = context.payload["snapshot"]
@@ -158,18 +162,20 @@ class RollBackSnapshot(DiskHandler):
 
     def ensure_rolled_back(self, context: Context) -> None:
         """Roll back; the storage refuses while a domain has the volume open."""
-        disk = disk_of(context)
+        disk, name = disk_of(context), context.payload["snapshot"]
         with translated_errors():
-            pool_of(disk).rollback_snapshot(disk.id, context.payload["snapshot"])
+            in_place(context, disk, lambda: pool_of(disk).rollback_snapshot(disk.id, name))
 
     def on_success(self, context: Context) -> None:
         SNAPSHOTS.complete(
             context.payload["snapshot"], context.job, self.verb, SnapshotStatus.AVAILABLE
         )
         super().on_success(context)
+        # What was interrupted has come to its end; the storage has looked at it.
+        mark_sound(context.payload["disk"])
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        # The snapshot is whole in any case.
+        # The snapshot is there in any case.
         SNAPSHOTS.fail(
             context.payload["snapshot"], context.job, self.verb, error, SnapshotStatus.AVAILABLE
         )
@@ -184,7 +190,7 @@ class DeleteSnapshot(DiskHandler):
 
     def ensure_gone(self, context: Context) -> None:
         """Delete it where the volume is open."""
-        drop_snapshot(disk_of(context), context.payload["snapshot"])
+        drop_snapshot(disk_of(context), context.payload["snapshot"], context)
 
     def land(self, context: Context) -> None:
         """Write down that it is gone."""
@@ -203,6 +209,7 @@ class DeleteSnapshot(DiskHandler):
         super().on_success(context)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
+        super().before_failure(context, error)
         disk = disk_of(context)
         try:
             there = pool_of(disk).list_snapshots(disk.id)
@@ -213,6 +220,7 @@ class DeleteSnapshot(DiskHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         if context.result.get("gone"):
             self.on_success(context)
+            suspect(context, context.payload["disk"], error)
             return
         SNAPSHOTS.fail(
             context.payload["snapshot"], context.job, self.verb, error, SnapshotStatus.AVAILABLE

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from django.utils.translation import gettext as _
 
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
-from compute.tasks.base import AWAY, BUSY, host_of, pool_of
+from compute.states.disks import Damage
+from compute.storage.base import StorageError
+from compute.tasks.base import AWAY, BUSY, SAYS_DAMAGED, host_of, pool_of, remember
 from compute.tasks.drivers import translated_errors
-from compute.transitions.disks import DISKS
+from compute.transitions.disks import DISKS, mark_damaged
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
@@ -60,23 +63,71 @@ def where_it_is_open(
         idle()
 
 
+def in_place(
+    context: Context, disk: Disk, change: Callable[[], object], *, overlays_too: bool = False
+) -> None:
+    """Let the storage change the volume in place; noted first, for when its end is not known.
+
+    Where snapshots are overlays only what ``overlays_too`` says is a change in place: the rest is
+    published at one moment.
+    """
+    if overlays_too or not has_overlays(disk):
+        remember(context, "in_place", True)
+    change()
+
+
+def look_for_doubt(context: Context, disk: Disk) -> None:
+    """Note whether a change in place is known to have ended; a silent pool says that it is not."""
+    if not context.result.get("in_place"):
+        return
+    try:
+        context.result["in_place"] = pool_of(disk).in_doubt(disk.id)
+    except StorageError:
+        return
+
+
+def mark_doubtful(disk: Disk) -> None:
+    """Mark a disk whose volume was being changed when something else failed."""
+    with suppress(StorageError):
+        if pool_of(disk).in_doubt(disk.pk):
+            mark_damaged(disk.pk, Damage.UNFINISHED)
+
+
+def suspect(context: Context, disk_id: str, error: ScloudError) -> None:
+    """Mark a disk as damaged after a job that failed, where the storage said so or nobody knows.
+
+    Within the transaction that ends the job.
+    """
+    if error.code in SAYS_DAMAGED:
+        mark_damaged(disk_id, Damage.SUSPECTED)
+    elif context.result.get("in_place"):
+        mark_damaged(disk_id, Damage.UNFINISHED)
+
+
 def has_overlays(disk: Disk) -> bool:
     """Tell whether snapshots of the disk are overlays on its files."""
     with translated_errors():
         return pool_of(disk).uses_overlays(disk.id)
 
 
-def drop_snapshot(disk: Disk, name: str) -> None:
-    """Remove a snapshot from the volume, wherever it is open."""
+def drop_snapshot(disk: Disk, name: str, context: Context | None = None) -> None:
+    """Remove a snapshot from the volume, wherever it is open.
+
+    ``context`` is that of the job whose end tells whether the volume is in doubt.
+    """
     if has_overlays(disk):
         # Forgotten whoever has it open; `compute.sweeps.overlays` clears away what it held.
         with translated_errors():
             pool_of(disk).delete_snapshot(disk.id, name)
         return
+
+    def delete() -> None:
+        pool_of(disk).delete_snapshot(disk.id, name)
+
     where_it_is_open(
         disk,
         lambda host, uuid: host.delete_disk_snapshot(uuid, disk.id, name),
-        lambda: pool_of(disk).delete_snapshot(disk.id, name),
+        delete if context is None else lambda: in_place(context, disk, delete),
     )
 
 
@@ -96,5 +147,9 @@ class DiskHandler(Handler):
     def on_success(self, context: Context) -> None:
         DISKS.complete(context.payload["disk"], context.job, self.verb)
 
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        look_for_doubt(context, disk_of(context))
+
     def on_failure(self, context: Context, error: ScloudError) -> None:
         DISKS.fail(context.payload["disk"], context.job, self.verb, error)
+        suspect(context, context.payload["disk"], error)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from billing import services
 from billing.models import SubscriptionStatus
 from compute.models import VM, Disk
 from compute.rules.refusals import disk_refusal
-from compute.states.disks import DiskStatus
+from compute.states.disks import Damage, DiskStatus
 from compute.verbs import disks as verbs
 from scloud.audit import events
 from scloud.verbs.machine import Machine
@@ -55,6 +56,35 @@ class DiskMachine(Machine[Disk]):
 
 
 DISKS = DiskMachine(verbs.DISKS, Disk, disk_refusal)
+
+
+#: The columns of a disk that is not damaged.
+SOUND: Mapping[str, Any] = {"damaged_since": None, "damage": "", "damage_errors": None}
+_NO_VOLUME = (DiskStatus.NEW, DiskStatus.FAILED, DiskStatus.DESTROYED)
+
+
+def mark_damaged(disk_id: str, damage: Damage, *, errors: int | None = None) -> None:
+    """Let nothing use a disk until a check finds it sound, whatever its status; told once.
+
+    ``errors`` is how many a check found. A disk without a volume is passed over.
+    """
+    rows = Disk.objects.filter(pk=disk_id).exclude(status__in=_NO_VOLUME)
+    with transaction.atomic():
+        columns = {"damage": damage, "damage_errors": errors}
+        if not rows.filter(damaged_since=None).update(damaged_since=timezone.now(), **columns):
+            rows.update(**columns)
+            return
+        disk = rows.select_related(*DISKS.related).get()
+        DISKS.tell(disk, "disk.damaged", damage=damage.value, errors=errors)
+
+
+def mark_sound(disk_id: str) -> None:
+    """Let a disk be used again that a check found sound, or whose content was replaced."""
+    with transaction.atomic():
+        rows = Disk.objects.filter(pk=disk_id).exclude(damaged_since=None)
+        disk = rows.select_related(*DISKS.related).first()
+        if disk is not None and rows.update(**SOUND):
+            DISKS.tell(disk, "disk.sound")
 
 
 def unbind(disk: Disk) -> None:

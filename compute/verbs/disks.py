@@ -7,10 +7,20 @@ from dataclasses import KW_ONLY, dataclass
 
 from django.utils.translation import gettext_lazy as _
 
-from compute.states.disks import DiskStatus, DiskTask
+from compute.states.disks import DAMAGED, DiskStatus, DiskTask
 from compute.states.vms import ANY, LIVING, ON, SETTLED, STOPPED, VmStatus
 from compute.verbs import inputs, snapshots
-from scloud.verbs.catalogue import Answer, Batch, Catalogue, Dialog, Field, Quote, Route, Verb
+from scloud.verbs.catalogue import (
+    AdminButton,
+    Answer,
+    Batch,
+    Catalogue,
+    Dialog,
+    Field,
+    Quote,
+    Route,
+    Verb,
+)
 
 D, K = DiskStatus, DiskTask
 _LOOSE = frozenset({D.UNBOUND})
@@ -24,13 +34,14 @@ class DiskVerb(Verb):
 
     ``vm_from`` says where that VM may stand (empty: there must be none), ``vm_idle`` whether
     something in flight on the VM forbids the verb too, ``system_too`` whether a system disk knows
-    it.
+    it, ``needs_sound`` whether it uses the disk's data, so that a damaged disk refuses it.
     """
 
     _: KW_ONLY
     vm_from: frozenset[str] = frozenset()
     vm_idle: bool = True
     system_too: bool = False
+    needs_sound: bool = False
 
 
 def _part(
@@ -43,6 +54,7 @@ def _part(
     vm_from: frozenset[str],
     joins: str = "",
     needs_idle: bool = True,
+    needs_sound: bool = True,
 ) -> DiskVerb:
     """Return where the disk may stand for a verb of its snapshots, and what is in flight then."""
     return DiskVerb(
@@ -58,6 +70,7 @@ def _part(
         needs_idle=needs_idle,
         vm_from=vm_from,
         system_too=True,
+        needs_sound=needs_sound,
         argument=None,
         elsewhere="It is a verb of the snapshot.",
         silent="It is a verb of the snapshot.",
@@ -73,6 +86,7 @@ _PUBLIC = (
         180,
         "disk.attached",
         icon="link",
+        needs_sound=True,
         input=inputs.AttachInput,
         route=Route(
             "Attach an unbound disk to a VM of its region, live where the VM runs.",
@@ -115,6 +129,7 @@ _PUBLIC = (
         icon="arrows-diagonal",
         vm_from=SETTLED | ON,
         system_too=True,
+        needs_sound=True,
         input=inputs.ExpandInput,
         route=Route(
             "Grow a disk, live where its VM runs; its file system is grown inside the guest.",
@@ -141,6 +156,7 @@ _PUBLIC = (
         "disk.cloned",
         joins="disk.create",
         icon="copy",
+        needs_sound=True,
         input=inputs.DiskCopyPurchaseInput,
         route=Route(
             "Buy a copy of an unbound disk, of its type and at least its size.",
@@ -165,6 +181,7 @@ _PUBLIC = (
         icon=snapshots.CREATE.icon,
         vm_from=SETTLED | ON,
         system_too=True,
+        needs_sound=True,
         elsewhere="POST /snapshots",
         dialog=Dialog(
             group=2,
@@ -195,6 +212,63 @@ _PUBLIC = (
         ),
     ),
     DiskVerb(
+        "check_disk",
+        _("Check"),
+        _WHOLE | {D.EXPIRED},
+        K.CHECKING,
+        7200,
+        "disk.checked",
+        icon="stethoscope",
+        vm_from=STOPPED | {VmStatus.EXPIRED},
+        system_too=True,
+        route=Route(
+            "Let the storage check a disk that is unbound or whose VM is stopped; a damaged one "
+            "that is found sound can be used again."
+        ),
+        dialog=Dialog(
+            group=3,
+            text=_(
+                "The storage looks for errors in the disk and its snapshots. Nothing is changed. "
+                "Meanwhile the disk cannot be used."
+            ),
+            done=_("%(name)s is being checked."),
+        ),
+        batch=Batch(_("The selected disks are checked. Meanwhile they cannot be used.")),
+        admin=AdminButton(batch=True),
+    ),
+    DiskVerb(
+        "repair_disk",
+        _("Repair"),
+        _WHOLE,
+        K.REPAIRING,
+        7200,
+        "disk.repaired",
+        icon="tool",
+        danger=True,
+        vm_from=STOPPED,
+        system_too=True,
+        input=inputs.RepairInput,
+        route=Route(
+            "Repair a damaged disk that is unbound or whose VM is stopped; a check decides "
+            "afterwards whether it is sound.",
+            example=("All errors", {"extent": "all", "accept_loss": True}),
+        ),
+        dialog=Dialog(
+            group=3,
+            text=_(
+                "Data that is damaged may be lost, also in snapshots of the disk. No snapshot can "
+                "undo it. The disk is checked afterwards."
+            ),
+            done=_("%(name)s is being repaired."),
+            fields={
+                "extent": Field(_("Extent")),
+                "accept_loss": Field(
+                    _("Damaged data may be lost"), _("Required to correct errors.")
+                ),
+            },
+        ),
+    ),
+    DiskVerb(
         "rename_disk",
         _("Rename"),
         _THERE,
@@ -205,7 +279,7 @@ _PUBLIC = (
         input=inputs.DiskChangesInput,
         route=Route("Change name, remark or tags.", method="patch", answer=Answer.ROW),
         dialog=Dialog(
-            group=3,
+            group=4,
             title=_("Name, remark and tags"),
             press=_("Save"),
             icon="",
@@ -222,7 +296,7 @@ _PUBLIC = (
         right="billing.renew_resource",
         elsewhere="POST /subscriptions/{resource_id}/renew",
         dialog=Dialog(
-            group=3,
+            group=4,
             press=_("Pay and renew"),
             text=_("The new period starts when the paid period ends."),
             done=_("%(name)s was renewed."),
@@ -242,7 +316,7 @@ _PUBLIC = (
         ),
         dialog=Dialog(
             leaves=True,
-            group=4,
+            group=5,
             text=_("The disk is moved to the recycle bin."),
             done=_("%(name)s is being deleted."),
         ),
@@ -333,7 +407,7 @@ _INTERNAL = (
         vm_idle=False,
     ),
     # A snapshot is renamed wherever its disk stands.
-    _part(snapshots.RENAME, D, "", 300, "", vm_from=ANY, needs_idle=False),
+    _part(snapshots.RENAME, D, "", 300, "", vm_from=ANY, needs_idle=False, needs_sound=False),
 )
 
 DISKS = Catalogue[DiskVerb](
@@ -341,7 +415,7 @@ DISKS = Catalogue[DiskVerb](
     app="compute",
     public=_PUBLIC,
     internal=_INTERNAL,
-    labels={**dict(DiskTask.choices), **dict(DiskStatus.choices)},
+    labels={**dict(DiskTask.choices), **dict(DiskStatus.choices), DAMAGED: _("Damaged")},
     busy=_("The disk is busy: %(state)s."),
 )
 DISK_RULES = DISKS.public

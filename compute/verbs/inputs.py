@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
+from compute.states.disks import Repair
 from scloud.rest.fields import Lines, WholeNumber
 from scloud.verbs.inputs import Reference, VerbInput
 
@@ -35,6 +36,18 @@ class TextsInput(TextsBase):
 class TagsBase(TextsBase):
     tags = serializers.ListField(
         child=serializers.CharField(max_length=100), required=False, max_length=50
+    )
+
+
+# --- of disks
+
+
+class RepairInput(VerbInput):
+    """How far the repair goes, and that its owner accepts what it may cost."""
+
+    extent = serializers.ChoiceField(choices=Repair.choices, default=Repair.ALL)
+    accept_loss = serializers.BooleanField(
+        default=False, help_text="That damaged data may be lost; needed to correct errors."
     )
 
 

@@ -54,9 +54,11 @@ def vm_status(vm: VM) -> StatusView:
 def disk_status(disk: Disk) -> StatusView:
     """Return a disk's state as the pages show it."""
     return StatusView(
-        label=DISKS.label(disk.status, disk.task),
-        tone=TONES.get(disk_states.disk_tone(disk.status, disk.task), "off"),
-        detail="" if disk.task else disk.failure,
+        label=DISKS.label(disk.standing, disk.task),
+        tone=TONES.get(
+            disk_states.disk_tone(disk.status, disk.task, damaged=disk.is_damaged), "off"
+        ),
+        detail="" if disk.task else disk.damage_words or disk.failure,
     )
 
 

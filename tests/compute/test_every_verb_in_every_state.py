@@ -28,10 +28,11 @@ from compute.rules.refusals import disk_refusal, image_refusal, vm_refusal
 from compute.states import images as image_states
 from compute.states import snapshots as snapshot_states
 from compute.states import vms as vm_states
-from compute.states.disks import DiskStatus, DiskTask
+from compute.states.disks import Damage, DiskStatus, DiskTask
 from compute.states.images import ImageStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import PAUSED, PauseReason, VmStatus, VmTask
+from compute.transitions.disks import DISKS, mark_damaged
 from compute.verbs.disks import DISK_RULES
 from compute.verbs.images import IMAGE_RULES
 from compute.verbs.vms import VM_RULES, VMS
@@ -258,6 +259,10 @@ DISK_VERBS: dict[str, Invoke] = {
     "set_snapshot_schedule": lambda box, disk: snapshots.set_snapshot_schedule(
         actor=box.actor, disk=disk, hours=[3], weekdays=[0], keep_count=2
     ),
+    "check_disk": lambda box, disk: disks.check_disk(actor=box.actor, disk=disk),
+    "repair_disk": lambda box, disk: disks.repair_disk(
+        actor=box.actor, disk=disk, accept_loss=True
+    ),
     "rename_disk": lambda box, disk: disks.rename_disk(actor=box.actor, disk=disk, remark="new"),
     "delete_disk": lambda box, disk: disks.delete_disk(actor=box.actor, disk=disk),
     "restore_disk": lambda box, disk: disks.restore_disk(actor=box.actor, disk=disk),
@@ -270,6 +275,28 @@ def test_every_rule_of_a_disk_is_tried() -> None:
 
 
 HOLDERS = [None, VmStatus.RUNNING, PAUSED, VmStatus.STOPPED, VmStatus.EXPIRED]
+# What a disk is beside its status: sound, or damaged in a way that allows what is written there.
+DAMAGES: dict[str, set[str]] = {
+    "": set(),
+    Damage.UNFINISHED: {"repair_disk", "roll_back_snapshot"},
+    Damage.SUSPECTED: {"repair_disk"},
+    Damage.ERRORS: {"repair_disk"},
+    Damage.MISSING: set(),
+}
+USES = {
+    "attach_disk",
+    "expand_disk",
+    "clone_disk",
+    "create_snapshot",
+    "roll_back_snapshot",
+    "delete_snapshot",
+    "create_disk_from_snapshot",
+    "repair_disk",
+}
+
+
+def test_what_uses_a_disks_data_needs_a_sound_disk() -> None:
+    assert {verb for verb, rule in DISK_RULES.items() if rule.needs_sound} | {"repair_disk"} == USES
 
 
 def test_every_verb_of_a_disk_in_every_state(box: Box) -> None:
@@ -280,7 +307,8 @@ def test_every_verb_of_a_disk_in_every_state(box: Box) -> None:
     box.run()
     wrong = []
     turns = count()
-    for hangs_on, task in product(HOLDERS, ["", *DiskTask]):
+    places = [*product(HOLDERS, ["", *DiskTask], [""]), *product(HOLDERS, [""], Damage)]
+    for hangs_on, task, damage in places:
         if hangs_on is not None:
             put(holder, hangs_on, "")
         every = DiskStatus if not task else [DiskStatus.UNBOUND, DiskStatus.BOUND]
@@ -294,16 +322,19 @@ def test_every_verb_of_a_disk_in_every_state(box: Box) -> None:
                 task_deadline=timezone.now() + timedelta(hours=1) if task else None,
                 vm=holder if hangs_on else None,
                 target="vdb" if hangs_on else "",
+                damage=damage,
+                damaged_since=timezone.now() if damage else None,
             )
             if status == DiskStatus.BINNED:
                 # Where its quota was given back, as when it went there.
                 quotas.free(disk.pk)
-            where = (str(status), str(task), hangs_on and str(hangs_on))
+            where = (str(status), str(task), hangs_on and str(hangs_on), str(damage))
             now = Disk.objects.select_related("vm").get(pk=disk.pk)
             wanted = {
                 verb: status in rule.allowed_from
                 and not (task and rule.needs_idle)
                 and (hangs_on is None or hangs_on in rule.vm_from)
+                and (verb in DAMAGES[damage] or verb not in (USES if damage else {"repair_disk"}))
                 for verb in DISK_VERBS
                 if (rule := DISK_RULES[verb])
             }
@@ -328,7 +359,11 @@ def test_a_system_disk_knows_only_what_its_vm_allows(box: Box) -> None:
     vm = box.vm(stopped=True)
     disk = box.system_disk(vm)
     refused = {verb for verb in DISK_RULES if disk_refusal(disk, verb) is not None}
-    assert refused == {verb for verb, rule in DISK_RULES.items() if not rule.system_too}
+    assert refused == {
+        verb for verb, rule in DISK_RULES.items() if not rule.system_too or verb == "repair_disk"
+    }
+    mark_damaged(disk.pk, Damage.ERRORS)
+    assert disk_refusal(DISKS.fresh(disk), "repair_disk") is None
 
 
 # -- images

@@ -17,9 +17,11 @@ from compute.actions.vms.create import create_vms, quote_vms
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, GpuDevice, GuestLogin, Image, Snapshot
 from compute.rules.orders import DiskOrder
+from compute.states.disks import Damage
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import subscriptions
 from compute.sweeps import vms as vm_sweeps
+from compute.transitions.disks import mark_damaged
 from compute.transitions.vms import VMS
 from network.models import Nic
 from scloud.jobs.models import Job
@@ -164,6 +166,12 @@ def _snapshot(begin: Callable[[Box, Snapshot], object]) -> Callable[[Box], Begin
     return prepare
 
 
+def _repair_disk(box: Box) -> Begin:
+    disk = ready(box)
+    mark_damaged(disk.pk, Damage.ERRORS, errors=3)
+    return lambda: disks.repair_disk(actor=box.actor, disk=disk, accept_loss=True)
+
+
 def _delete_disk(box: Box) -> Begin:
     disk = ready(box)
     take(box, disk, "kept")
@@ -294,6 +302,8 @@ CASES = [
     Case("disk.detach", _detach),
     Case("disk.unbind_expired", _unbind_disk),
     Case("disk.expand", _disk(lambda box, disk: expand(box, disk, 20))),
+    Case("disk.check", _disk(lambda box, disk: disks.check_disk(actor=box.actor, disk=disk))),
+    Case("disk.repair", _repair_disk),
     Case("disk.delete", _delete_disk),
     Case("disk.retire", _retire_disk),
     Case("disk.destroy", _destroy_disk),

@@ -46,6 +46,10 @@ STORAGE_API: dict[str, Known] = {
     "api-disk-detail": _details("disk", "disk"),
     "api-disk-attach": own("disk", "compute.attach_disk", {"vm": "{stopped_vm}"}),
     "api-disk-detach": own("bound_disk", "compute.detach_disk", {}),
+    "api-disk-check": own("disk", "compute.check_disk", {}),
+    "api-disk-repair": own(
+        "damaged_disk", "compute.repair_disk", {"extent": "all", "accept_loss": True}
+    ),
     "api-disk-clone": own("disk", "compute.clone_disk", _COPY),
     "api-disk-expand": own(
         "disk", "compute.expand_disk", {"size_gib": 30, "quote_token": "{quote_token}"}
@@ -126,6 +130,9 @@ STORAGE_CONSOLE: dict[str, Known] = {
     "image-detail": Known({"image_id": "image"}),
     "disk-create": Known(writes={"post": Write("compute.create_disk", _BUY_FORM)}),
     "disk-batch-delete": Known(writes={"post": Write("compute.delete_disk", {"ids": ["{disk}"]})}),
+    "disk-batch-check": Known(writes={"post": Write("compute.check_disk", {"ids": ["{disk}"]})}),
+    "disk-check": _disk("check_disk"),
+    "disk-repair": _disk("repair_disk", {"extent": "all", "accept_loss": "on"}, "damaged_disk"),
     "disk-attach": _disk("attach_disk", {"vm": "{stopped_vm}"}),
     "disk-detach": _disk("detach_disk", {}, "bound_disk"),
     "disk-expand": _disk("expand_disk", {"size_gib": "30", "quote_token": "{quote_token}"}),

@@ -28,7 +28,7 @@ from compute.actions.snapshots import set_snapshot_schedule
 from compute.actions.vms.create import quote_vms
 from compute.models import VM, Disk, Image, Snapshot
 from compute.rules.orders import DiskOrder
-from compute.states.disks import DiskStatus
+from compute.states.disks import Damage, DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import PauseReason, VmStatus
 from network.actions import RuleInput, add_rule, create_security_group, create_subnet, create_vpc
@@ -502,10 +502,10 @@ def furnish_external_ips(platform: Platform, actor: Actor, vm: VM, mark: str) ->
 
 
 def furnish_disks(platform: Platform, actor: Actor, vm: VM, mark: str) -> dict[str, str]:
-    """Buy disks: unbound, on the VM, with a schedule, in the bin; and a snapshot."""
+    """Buy disks: unbound, on the VM, with a schedule, damaged, in the bin; and a snapshot."""
     assert actor.tenant is not None
     made: dict[str, str] = {}
-    for name in ("disk", "bound_disk", "scheduled_disk", "binned_disk"):
+    for name in ("disk", "bound_disk", "scheduled_disk", "damaged_disk", "binned_disk"):
         order = DiskOrder(
             region=platform.region,
             disk_type=platform.disk_type,
@@ -518,6 +518,9 @@ def furnish_disks(platform: Platform, actor: Actor, vm: VM, mark: str) -> dict[s
     rows = Disk.objects.filter(pk__in=made.values())
     rows.update(status=DiskStatus.UNBOUND, task="", task_job="", task_deadline=None)
     rows.filter(pk=made["bound_disk"]).update(status=DiskStatus.BOUND, vm=vm, target="vdb")
+    rows.filter(pk=made["damaged_disk"]).update(
+        damage=Damage.ERRORS, damage_errors=3, damaged_since=timezone.now()
+    )
     services.set_in_bin(made["binned_disk"], True)
     rows.filter(pk=made["binned_disk"]).update(
         status=DiskStatus.BINNED,

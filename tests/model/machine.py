@@ -97,6 +97,8 @@ DISK_VERBS = [
     "delete_disk",
     "restore_disk",
     "destroy_disk",
+    "check_disk",
+    "repair_disk",
     "rename_disk",
     "renew_disk",
     "create_snapshot",
@@ -159,6 +161,7 @@ FAULTS = [
     "pool_full",
     "pool_back",
     "pool_call_fails",
+    "pool_call_is_cut_off",
     "host_call_fails",
     "network_away",
     "network_back",
@@ -185,6 +188,18 @@ POOL_CALLS = [
     "volume_info",
     "disk_source",
     "delete_seed",
+    "prepare_volume",
+    "in_doubt",
+    "check_volume",
+    "repair_volume",
+]
+# What stops in the middle and leaves a volume of which nobody knows what it holds.
+IN_PLACE = [
+    "resize_volume",
+    "create_snapshot",
+    "delete_snapshot",
+    "rollback_snapshot",
+    "repair_volume",
 ]
 HOST_CALLS = [
     "define",
@@ -618,6 +633,8 @@ class CloudMachine(RuleBasedStateMachine):
                 actor=actor, disk=disk, force=force
             )
         plain: dict[str, Callable[..., object]] = {
+            "check_disk": disks.check_disk,
+            "repair_disk": partial(disks.repair_disk, accept_loss=number % 2 == 0),
             "delete_disk": disks.delete_disk,
             "restore_disk": disks.restore_disk,
             "destroy_disk": disks.destroy_disk,
@@ -880,6 +897,10 @@ class CloudMachine(RuleBasedStateMachine):
         elif fault == "pool_call_fails":
             call = POOL_CALLS[number % len(POOL_CALLS)]
             pool.faults.fail_next[call] = StorageUnavailable("The storage is not there.")
+            where = f"{pool.location} ({call})"
+        elif fault == "pool_call_is_cut_off":
+            call = IN_PLACE[number % len(IN_PLACE)]
+            pool.faults.cut_off.add(call)
             where = f"{pool.location} ({call})"
         elif fault == "network_away":
             world.lose_network()

@@ -148,6 +148,7 @@ def differences(world: World) -> list[str]:
             *_in_flight(),
             *_hosts(world),
             *_pools(world),
+            *_doubts(world),
             *_network(world),
             *_books(world),
             *_quotas(world),
@@ -169,6 +170,19 @@ def _in_flight() -> Iterator[str]:
         yield f"{image.name} is still {image.status}"
     for one in Snapshot.objects.filter(status__in=["creating", "rolling_back", "deleting"]):
         yield f"{one.name} is still {one.status}"
+
+
+def _doubts(world: World) -> Iterator[str]:
+    """Nobody uses a volume of which it is not known what it holds."""
+    doubtful = {
+        volume.volume_id
+        for number in range(len(world.pools))
+        for volume in world.pool(number).volumes.values()
+        if volume.doubt
+    }
+    unmarked = Disk.objects.filter(pk__in=doubtful, damaged_since=None)
+    for row in unmarked.exclude(status__in=("new", *GONE)):
+        yield f"{row.name} is in doubt and not marked"
 
 
 def _hosts(world: World) -> Iterator[str]:

@@ -28,6 +28,8 @@ def when(catalogue: Catalogue[Any], verb: Verb) -> Iterator[str]:
             yield "whatever its VM is doing"
         if verb.system_too:
             yield "system disks too"
+        if verb.needs_sound:
+            yield "not while it is damaged"
 
 
 def shown(dialog: Dialog) -> Iterator[str]:

@@ -14,6 +14,7 @@ from compute.queries import catalogue
 from compute.rules import catalogue as rules_catalogue
 from compute.rules import sizes
 from compute.rules.logins import keep_pending
+from compute.rules.refusals import require_sound
 from compute.rules.validation import check_password, check_remark, check_ssh_keys, check_understood
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
@@ -310,12 +311,14 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
 
     It is the VM's tenant's own; with ``base``, for administrators, one of the platform's that all
     tenants see. Raises Forbidden, Conflict (``vm_state``), InvalidInput, QuotaExceeded,
-    NoCapacity, InsufficientBalance (``usage_unpaid``).
+    NoCapacity, InsufficientBalance (``usage_unpaid``). A damaged system disk is a Conflict
+    (``disk_damaged``).
     """
     VMS.guard(vm, "make_image")
     if base and not actor.is_platform:
         raise Forbidden(_("Base images are managed by the platform."), code="base_image")
     disk = sizes.system_disk(vm)
+    require_sound([disk])
     image = Image(
         id=image_id(),
         tenant=None if base else vm.tenant,

@@ -13,6 +13,7 @@ from compute.hosts import gpu, placement
 from compute.models import VM, Disk, GuestLogin, Host
 from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
+from compute.rules.refusals import require_sound
 from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
 from compute.rules.validation import check_confirmed
@@ -29,8 +30,12 @@ from scloud.tenancy.actor import Actor
 
 @action("compute.start_vm")
 def start_vm(*, actor: Actor, vm: VM) -> Job:
-    """Start a stopped VM. One whose host cannot take it now goes to another. Raises Conflict."""
+    """Start a stopped VM. One whose host cannot take it now goes to another.
+
+    Raises Conflict (``vm_state``, ``disk_damaged``).
+    """
     VMS.guard(vm, "start_vm")
+    require_sound(Disk.objects.filter(vm=vm, damaged_since__isnull=False))
     placed = vm.host is None
     host = vm.host or _place_again(vm)
     return VMS.begin(vm, "start_vm", actor=actor, payload={"placed": placed}, host=host)

@@ -46,6 +46,9 @@ class DiskSerializer(ShownSerializer[Disk]):
             "state",
             "failure_code",
             "failure",
+            "damaged_since",
+            "damage",
+            "damage_errors",
             "job_id",
             "snapshot_count",
             "billing_method",
@@ -58,7 +61,7 @@ class DiskSerializer(ShownSerializer[Disk]):
 
     def get_state(self, disk: Disk) -> str:
         """Return the state in words."""
-        return DISKS.label(disk.status, disk.task)
+        return DISKS.label(disk.standing, disk.task)
 
     @extend_schema_field(AllowedAction(many=True))
     def get_allowed_actions(self, disk: Disk) -> list[dict[str, Any]]:

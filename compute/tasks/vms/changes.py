@@ -20,10 +20,12 @@ from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
 from compute.rules.logins import PLAIN, open_pending, settle_pending
 from compute.rules.storage import reserve_image
+from compute.states.disks import Damage
 from compute.states.images import ImageStatus
 from compute.states.vms import VmStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import (
+    SAYS_DAMAGED,
     STALL_S,
     VmHandler,
     define,
@@ -36,6 +38,7 @@ from compute.tasks.base import (
 from compute.tasks.drivers import best_effort, storage_of, translated_errors
 from compute.tasks.images import facts, fail_image, keep_facts
 from compute.tasks.vms.lifecycle import ensure_network, ensure_off
+from compute.transitions.disks import mark_damaged, mark_sound
 from compute.transitions.images import IMAGES
 from compute.transitions.snapshots import forget_snapshots
 from compute.transitions.vms import VMS
@@ -305,6 +308,7 @@ class ReinstallVm(VmHandler):
         image = Image.objects.get(pk=context.payload["image"])
         disk = system_disk_of(vm)
         Disk.objects.filter(pk=disk.pk).update(image=image)
+        mark_sound(disk.pk)
         for snapshot in forget_snapshots(disk):
             quotas.free(snapshot)
         settle_pending(vm, accept=bool(context.payload.get("password")))
@@ -388,6 +392,8 @@ class MakeImage(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         fail_image(self.image(context), context.job, self.verb, error)
         super().on_failure(context, error)
+        if error.code in SAYS_DAMAGED:
+            mark_damaged(system_disk_of(vm_of(context.job)).pk, Damage.SUSPECTED)
 
 
 def register_all() -> None:

@@ -39,6 +39,7 @@ from compute.tasks.base import (
 )
 from compute.tasks.disks import erase_snapshots
 from compute.tasks.drivers import best_effort, translated_errors
+from compute.tasks.volumes import mark_doubtful
 from compute.transitions.bin import free_quota, land_in_bin
 from compute.transitions.disks import end
 from compute.transitions.snapshots import forget_snapshots
@@ -482,7 +483,7 @@ class DeleteVm(VmHandler):
         """The data disks that go along lose their snapshots."""
         for disk in disks_of(vm_of(context.job)):
             if disk.pk in context.payload.get("disks", []):
-                erase_snapshots(disk)
+                erase_snapshots(context, disk)
 
     def ask_to_shut_down(self, context: Context) -> None:
         """Let the guest write its caches; without an answer in ten seconds it is switched off."""
@@ -523,6 +524,12 @@ class DeleteVm(VmHandler):
             disks=context.payload.get("disks", []),
             along=context.payload.get("along", ()),
         )
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        super().before_failure(context, error)
+        for disk in disks_of(vm_of(context.job)):
+            if disk.pk in context.payload.get("disks", []):
+                mark_doubtful(disk)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)

@@ -13,7 +13,7 @@ from billing.views.dialogs import RENEW_TOGETHER, expiry, method_label
 from compute.models import Disk
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
-from compute.states.disks import DiskStatus
+from compute.states.disks import DAMAGED, DiskStatus
 from compute.views.common import disk_status, name_and_id
 from scloud.web import ui
 from scloud.web.lists import (
@@ -105,7 +105,11 @@ class DiskList(VerbList):
         Filter(
             "status",
             gettext_lazy("Status"),
-            choices=(*((s.value, s.label) for s in _SHOWN), ("busy", gettext_lazy("In progress"))),
+            choices=(
+                *((s.value, s.label) for s in _SHOWN),
+                (DAMAGED, gettext_lazy("Damaged")),
+                ("busy", gettext_lazy("In progress")),
+            ),
             apply=disk_queries.by_state,
         ),
         Filter(

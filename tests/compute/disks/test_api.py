@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from compute.models import Disk
-from compute.states.disks import DiskStatus
+from compute.states.disks import Damage, DiskStatus
+from compute.transitions.disks import mark_damaged
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
-from scloud.tenancy.scoping import scopes_disabled
+from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.api.client import Program
 from tests.compute.factories import Platform
 from tests.compute.things import Things, buy_disk, end_jobs, fresh
@@ -194,3 +195,40 @@ def test_foreign_ids_are_not_found(rival: Program, things: Things) -> None:
         for method, path in FOREIGN
     }
     assert set(statuses.values()) == {404}, statuses
+
+
+def test_a_damaged_disk_says_so_is_checked_and_repaired_with_consent(
+    program: Program, rival: Program, things: Things, tenant: Tenant
+) -> None:
+    path = f"/disks/{things.disk.pk}"
+    shown = program.get(path).body
+    assert (shown["damaged_since"], shown["damage"], shown["damage_errors"]) == (None, None, None)
+    assert rival.post(f"{path}/check").status == 404
+    begun = program.post(f"{path}/check")
+    assert begun.status == 202, begun.body
+    assert program.get(path).body["task"] == "checking"
+    end_jobs(tenant)
+    program.post(f"{path}/repair", {"accept_loss": True}).error(409, "disk_state")
+    with scope(tenant=tenant):
+        mark_damaged(things.disk.pk, Damage.ERRORS, errors=4)
+    shown = program.get(path).body
+    assert (shown["state"], shown["status"]) == ("Damaged", "unbound")
+    assert (shown["damage"], shown["damage_errors"]) == ("errors", 4)
+    verbs = {row["verb"]: row for row in shown["allowed_actions"]}
+    assert verbs["repair_disk"]["allowed"]
+    assert "It is damaged." in verbs["attach_disk"]["reason"]
+    program.post(f"{path}/attach", {"vm": things.vm.pk}).error(409, "disk_state")
+    program.post(f"{path}/repair").error(400, "consent_missing", "accept_loss")
+    assert rival.post(f"{path}/repair", {"accept_loss": True}).status == 404
+    done = program.post(f"{path}/repair", {"extent": "all", "accept_loss": True})
+    assert done.status == 202, done.body
+    assert program.get(path).body["state"] == "Repairing"
+
+
+def test_a_vm_with_a_damaged_disk_is_not_started(program: Program, things: Things) -> None:
+    with scopes_disabled():
+        mark_damaged(things.system.pk, Damage.MISSING)
+    answer = program.post(f"/vms/{things.vm.pk}/start")
+    answer.error(409, "disk_damaged", "disk")
+    assert answer.body["numbers"]["disk"] == things.system.pk
+    assert things.system.name in answer.body["message"]

@@ -6,7 +6,9 @@ from django.test import Client
 from django.urls import reverse
 
 from compute.models import Disk, SnapshotSchedule
-from scloud.tenancy.models import Tenant
+from compute.states.disks import Damage
+from compute.transitions.disks import mark_damaged
+from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.compute.console import page, send, token_in
 from tests.compute.things import Things, end_jobs, fresh
@@ -130,3 +132,61 @@ def test_a_disk_has_a_page_with_its_snapshots(console: Client, things: Things) -
     )
     assert send(console, "snapshot-rename", things.snapshot.pk, name="kept").status_code == 204
     assert fresh(things.snapshot).name == "kept"
+
+
+def test_a_damaged_disk_is_shown_found_and_repaired(
+    console: Client, things: Things, tenant: Tenant
+) -> None:
+    assert "Damaged" not in page(console, "disk-detail", things.disk.pk)
+    with scope(tenant=tenant):
+        mark_damaged(things.disk.pk, Damage.ERRORS, errors=4)
+    for html in (
+        page(console, "disk-detail", things.disk.pk),
+        page(console, "disk-list", query="?status=damaged"),
+    ):
+        assert "Damaged" in html
+        assert things.disk.pk in html
+        assert "A check found errors in its data: 4." in html
+    assert things.disk.pk not in page(console, "disk-list", query="?status=unbound")
+    assert things.system.pk not in page(console, "disk-list", query="?status=damaged")
+    dialog = page(console, "disk-repair", things.disk.pk)
+    for part in ("may be lost", "No snapshot can", "Correct all errors", "accept_loss"):
+        assert part in dialog
+    refused = send(console, "disk-repair", things.disk.pk, extent="all")
+    assert refused.status_code == 422
+    assert "may lose data" in refused.content.decode()
+    answer = send(console, "disk-repair", things.disk.pk, extent="all", accept_loss="on")
+    assert answer.status_code == 204, answer.content
+    assert fresh(things.disk).task == "repairing"
+
+
+def test_disks_are_checked_from_their_page_and_from_the_list(
+    console: Client, things: Things, tenant: Tenant
+) -> None:
+    assert "Nothing is changed" in page(console, "disk-check", things.disk.pk)
+    assert send(console, "disk-check", things.disk.pk).status_code == 204
+    assert fresh(things.disk).task == "checking"
+    end_jobs(tenant)
+    ids = [things.disk.pk, things.system.pk]
+    answer = console.post(reverse("disk-batch-check"), {"ids": ids}, headers={"hx-request": "true"})
+    assert answer.status_code < 300, answer.content
+    assert [fresh(one).task for one in (things.disk, things.system)] == ["checking"] * 2
+
+
+def test_operators_see_damage_and_check_the_disk(things: Things, tenant: Tenant) -> None:
+    operator = Client()
+    operator.force_login(User.objects.create_superuser("root@scloud.test", "a long secret 9"))
+    with scope(tenant=tenant):
+        mark_damaged(things.disk.pk, Damage.SUSPECTED)
+    listed = reverse("admin:compute_disk_changelist") + "?damage__exact=suspected"
+    html = operator.get(listed).content.decode()
+    assert things.disk.pk in html
+    assert things.system.pk not in html
+    html = operator.get(
+        reverse("admin:compute_disk_change", args=[things.disk.pk])
+    ).content.decode()
+    assert "Its data could not be read." in html
+    # The consent to a repair is its owner's.
+    assert "repair_disk" not in html
+    operator.post(reverse("admin:compute_disk_do", args=[things.disk.pk, "check_disk"]))
+    assert fresh(things.disk).task == "checking"

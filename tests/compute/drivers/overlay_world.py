@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,17 @@ def holds(path: Path, state: State) -> bool:
     """Tell whether all slots of a file and what it rests on are as the state says."""
     reads = [f"read -P {state.get(slot, 0)} {slot} {SLOT_BYTES}" for slot in SLOTS]
     return "erification failed" not in qemu_io(path, reads, "-r", "-U")
+
+
+def forget_what_is_used(path: Path) -> None:
+    """Let the first table of reference counts of a QCOW2 file forget what the file uses."""
+    with path.open("rb+") as file:
+        file.seek(48)
+        (table,) = struct.unpack(">Q", file.read(8))
+        file.seek(table)
+        (block,) = struct.unpack(">Q", file.read(8))
+        file.seek(block)
+        file.write(bytes(64))
 
 
 @contextlib.contextmanager

@@ -181,6 +181,30 @@ def test_a_helper_that_hangs_is_stopped_at_its_bound() -> None:
     assert refusal.value.reason == "corrupt"
 
 
+def test_a_helper_that_cannot_even_die_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one whom the kernel keeps waiting for a medium."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Immortal(subprocess.Popen[bytes]):
+        def kill(self) -> None:
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Immortal)
+    monkeypatch.setattr(helper, "_DEATH_S", 0.1)
+    began = time.monotonic()
+    try:
+        with pytest.raises(StorageTimeout):
+            helper.run(["sleep", "20"], timeout_s=0.3)
+        assert time.monotonic() - began < 5
+    finally:
+        for one in started:
+            one.send_signal(signal.SIGKILL)
+            one.wait()
+    assert len(started) == 1
+
+
 def test_a_helper_that_does_nothing_stalls_and_one_that_works_has_its_time(
     tmp_path: Path,
 ) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.compute.drivers.overlay_world import (
     World,
     await_end_of_helpers,
     dies_at,
+    forget_what_is_used,
     holds,
     opened_by_qemu,
     qemu_io,
@@ -438,14 +438,7 @@ def test_a_volume_that_a_killed_change_damaged_is_used_by_nothing_until_it_is_so
     path = Path(active.path)
     qemu_io(path, ["write -P 7 0 1M"])
     whole = path.read_bytes()
-    # The first table of reference counts forgets what the file uses.
-    with path.open("rb+") as file:
-        file.seek(48)
-        (table,) = struct.unpack(">Q", file.read(8))
-        file.seek(table)
-        (block,) = struct.unpack(">Q", file.read(8))
-        file.seek(block)
-        file.write(bytes(64))
+    forget_what_is_used(path)
     calls: list[Callable[[], object]] = [
         lambda: pool.prepare_volume("disk-1"),
         lambda: pool.create_snapshot("disk-1", "s2"),

@@ -393,8 +393,10 @@ def test_a_compressed_image_with_snapshots_is_taken(pool: DirectoryStorage, tmp_
     qemu_img("snapshot", "-c", "inner", path)
     info = pool.import_image("image-1", path)
     assert info.virtual_bytes == 64 * MIB
-    assert b"inner" not in pool.export_image("image-1").read_bytes()
-    qemu_img("compare", "-f", "raw", "-F", "qcow2", raw, pool.export_image("image-1"))
+    exported = tmp_path / "exported"
+    pool.export_image("image-1", exported)
+    assert b"inner" not in exported.read_bytes()
+    qemu_img("compare", "-f", "raw", "-F", "qcow2", raw, exported)
 
 
 def test_a_raw_disk_is_whatever_has_no_other_magic(pool: DirectoryStorage, tmp_path: Path) -> None:
@@ -413,7 +415,8 @@ def test_a_raw_disk_that_holds_a_qcow2_inside_is_not_opened_as_one(
     os.truncate(outer, MIB)
     assert pool.probe_image(outer).format == "raw"
     pool.import_image("image-1", outer)
-    qemu_img("compare", "-f", "raw", "-F", "qcow2", outer, pool.export_image("image-1"))
+    pool.export_image("image-1", tmp_path / "exported")
+    qemu_img("compare", "-f", "raw", "-F", "qcow2", outer, tmp_path / "exported")
 
 
 @pytest.mark.parametrize("label", ["dos", "gpt"])

@@ -19,7 +19,7 @@ from compute.actions import disks, images, snapshots
 from compute.actions.images import ImageFacts
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
-from compute.models import VM, Disk, DiskType, Drift, Host, Snapshot, Spec
+from compute.models import VM, Disk, DiskType, Drift, Host, Image, Snapshot, Spec
 from compute.rules.orders import DiskOrder
 from compute.storage.base import FileSource
 from compute.sweeps import guests
@@ -56,6 +56,13 @@ def path_of(platform: RealPlatform, disk: Disk) -> Path:
     source = platform.storage.disk_source(disk.pk)
     assert isinstance(source, FileSource)
     return Path(source.path)
+
+
+def exported(platform: RealPlatform, image: Image, folder: Path) -> Path:
+    """The image's file as it is given out."""
+    target = folder / f"{image.pk}.qcow2"
+    platform.storage.export_image(image.pk, target)
+    return target
 
 
 def look(path: Path) -> dict[str, Any]:
@@ -288,7 +295,7 @@ def test_snapshots_hold_their_content_and_any_can_go(real_platform: RealPlatform
 
 
 def test_the_system_disk_rolls_back_is_imaged_and_reinstalled(
-    real_platform: RealPlatform,
+    real_platform: RealPlatform, tmp_path: Path
 ) -> None:
     platform = real_platform
     vm = platform.running_vm(agent=True)
@@ -309,7 +316,7 @@ def test_the_system_disk_rolls_back_is_imaged_and_reinstalled(
     settle(platform, vm)
     image.refresh_from_db()
     assert image.status == "available", image.failure
-    assert "backing-filename" not in look(platform.storage.export_image(image.pk))
+    assert "backing-filename" not in look(exported(platform, image, tmp_path))
 
     changes.reinstall_vm(actor=platform.actor, vm=vm, image=platform.image, password="An0ther-one")
     settle(platform, vm)
@@ -441,11 +448,13 @@ def test_the_limit_of_a_disk_type_is_felt_in_the_guest(real_platform: RealPlatfo
     assert time.monotonic() - began < took_s / 2
 
 
-def test_an_image_from_a_url_boots(real_platform: RealPlatform, settings: Any) -> None:
+def test_an_image_from_a_url_boots(
+    real_platform: RealPlatform, settings: Any, tmp_path: Path
+) -> None:
     """The base image goes out over HTTP, comes in as the tenant's own, and runs."""
     platform = real_platform
     settings.SCLOUD_IMPORT_ALLOWED_NETWORKS = ["127.0.0.1/32"]
-    stored = platform.storage.export_image(platform.image.pk)
+    stored = exported(platform, platform.image, tmp_path)
     content = stored.read_bytes()
 
     class Handler(BaseHTTPRequestHandler):
@@ -476,7 +485,7 @@ def test_an_image_from_a_url_boots(real_platform: RealPlatform, settings: Any) -
         server.server_close()
     image.refresh_from_db()
     assert (image.status, image.failure) == ("available", "")
-    assert "backing-filename" not in look(platform.storage.export_image(image.pk))
+    assert "backing-filename" not in look(exported(platform, image, tmp_path))
     vm = platform.running_vm(agent=True, image=image)
     assert look(path_of(platform, system_disk(vm)))["backing-filename"] == (
         f"../images/{image.pk}.qcow2"

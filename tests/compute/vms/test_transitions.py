@@ -206,6 +206,8 @@ def test_a_disk_has_a_colour_for_each_state() -> None:
     assert disk_states.disk_tone("bound", "") == "ok"
     assert disk_states.disk_tone("failed", "") == "bad"
     assert disk_states.disk_tone("unbound", "") == "idle"
+    assert disk_states.disk_tone("bound", "", damaged=True) == "bad"
+    assert disk_states.disk_tone("bound", "checking", damaged=True) == "busy"
 
 
 def test_a_vm_without_headroom_is_not_upgraded_while_it_runs(running: VM) -> None:

@@ -1,0 +1,283 @@
+"""Volumes in a directory that are checked and repaired: damage, killed workers, missing files."""
+
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from compute.storage.base import (
+    CheckReport,
+    StorageFaulty,
+    VolumeBusy,
+    VolumeDamaged,
+)
+from compute.storage.dir import DirectoryStorage
+from compute.storage.helper import HelperFailed
+from tests import budget
+from tests.compute.drivers.overlay_world import (
+    World,
+    await_end_of_helpers,
+    dies_at,
+    forget_what_is_used,
+    holds,
+    opened_by_qemu,
+    qemu_io,
+)
+
+MIB = 1024**2
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The pool's directory."""
+    path = tmp_path / "pool"
+    path.mkdir()
+    return path
+
+
+def branched(root: Path) -> World:
+    """A volume of three files: two snapshots and what was written after them."""
+    world = World(root, random.Random(7))
+    for _ in range(2):
+        world.write()
+        world.take()
+    world.write()
+    return world
+
+
+def plain(root: Path) -> tuple[DirectoryStorage, Path]:
+    """A volume with a snapshot inside its only file: 1 in the snapshot, 2 now."""
+    pool = DirectoryStorage(root)
+    pool.create_volume("disk-1", size_gib=1)
+    path = root / "volumes/disk-1.qcow2"
+    qemu_io(path, ["write -P 1 0 1M"])
+    pool.create_snapshot("disk-1", "s1")
+    qemu_io(path, ["write -P 2 0 1M"])
+    return pool, path
+
+
+def filled_with(path: Path, byte: int) -> bool:
+    return "erification failed" not in qemu_io(path, [f"read -P {byte} 0 1M"], "-r")
+
+
+# -- what is found and repaired --------------------------------------------------------------------
+
+
+def test_every_file_of_a_tree_is_looked_at_and_repaired(root: Path) -> None:
+    world = branched(root)
+    assert world.pool.check_volume("disk-1") == CheckReport()
+    frozen = [world.files.path(number) for number in (0, 1)]
+    for path in frozen:
+        forget_what_is_used(path)
+    found = world.pool.check_volume("disk-1")
+    forget_what_is_used(world.active)
+    assert world.pool.check_volume("disk-1").errors > found.errors > 0
+    assert world.pool.repair_volume("disk-1", everything=True) == CheckReport()
+    world.settle()
+
+
+def test_what_nothing_uses_is_counted_and_given_back(root: Path) -> None:
+    pool, path = plain(root)
+    subprocess.run(["qemu-img", "snapshot", "-c", "s2", path], check=True)
+    with path.open("rb+") as file:
+        # The header knows of one snapshot; what the other holds is counted and used by nothing.
+        file.seek(60)
+        file.write((1).to_bytes(4, "big"))
+    found = pool.check_volume("disk-1")
+    assert (found.sound, found.errors, found.leaks > 0) == (True, 0, True)
+    assert pool.repair_volume("disk-1", everything=False) == CheckReport()
+    assert filled_with(path, 2)
+    pool.rollback_snapshot("disk-1", "s1")
+    assert filled_with(path, 1)
+
+
+@pytest.mark.parametrize("lost", ["volumes/disk-1.qcow2", "overlays/disk-1/1.qcow2"])
+def test_a_missing_file_is_told_and_nothing_is_changed(root: Path, lost: str) -> None:
+    world = branched(root)
+    (root / lost).unlink()
+    before = {path: path.read_bytes() for path in root.rglob("*.qcow2")}
+    for _ in range(2):
+        assert world.pool.check_volume("disk-1").missing == 1
+        assert world.pool.repair_volume("disk-1", everything=True).missing == 1
+    assert {path: path.read_bytes() for path in root.rglob("*.qcow2")} == before
+    with pytest.raises(VolumeDamaged):
+        world.pool.prepare_volume("disk-1")
+
+
+def test_a_missing_image_is_told(root: Path, tmp_path: Path) -> None:
+    pool = DirectoryStorage(root)
+    source = tmp_path / "source"
+    source.write_bytes(bytes([2]) * MIB)
+    pool.import_image("image-1", source)
+    pool.create_volume("disk-1", size_gib=1, image_id="image-1")
+    assert pool.check_volume("disk-1").sound
+    (root / "images/image-1.qcow2").unlink()
+    assert pool.check_volume("disk-1") == CheckReport(missing=1)
+
+
+def test_a_file_that_is_no_qcow2_any_more_is_an_error(root: Path) -> None:
+    world = branched(root)
+    path = world.files.path(1)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert world.pool.check_volume("disk-1").errors == 1
+    assert world.pool.repair_volume("disk-1", everything=True).errors == 1
+    with pytest.raises(VolumeDamaged):
+        world.pool.prepare_volume("disk-1")
+
+
+def test_a_manifest_that_cannot_be_read_is_told(root: Path) -> None:
+    world = branched(root)
+    (root / "overlays/disk-1/manifest.json").write_text("{}")
+    with pytest.raises(VolumeDamaged):
+        world.pool.check_volume("disk-1")
+
+
+def test_what_a_domain_has_open_is_neither_checked_nor_repaired(root: Path) -> None:
+    world = branched(root)
+    with opened_by_qemu(world.active):
+        with pytest.raises(VolumeBusy):
+            world.pool.check_volume("disk-1")
+        with pytest.raises(VolumeBusy):
+            world.pool.repair_volume("disk-1", everything=True)
+        assert not world.pool.in_doubt("disk-1")
+    world.settle()
+
+
+def test_a_medium_that_cannot_be_read_says_nothing_of_the_volume(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = branched(root)
+
+    def fails(argv: object, **limits: object) -> bytes:
+        raise HelperFailed("qemu-img failed (1): Could not read L1 table: Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("compute.storage.helper.run", fails)
+        with pytest.raises(StorageFaulty):
+            world.pool.check_volume("disk-1")
+    assert world.pool.check_volume("disk-1").sound
+
+
+def test_nothing_is_merged_while_a_volume_is_in_doubt(root: Path) -> None:
+    world = branched(root)
+    assert dies_at(lambda: world.pool.resize_volume("disk-1", size_gib=2), 0)
+    world.size_gib = 1
+    world.pool.delete_snapshot("disk-1", "s1")
+    del world.kept["s1"]
+    assert not world.pool.tidy_volume("disk-1")
+    assert world.pool.check_volume("disk-1").sound
+    world.settle()
+
+
+# -- killed workers --------------------------------------------------------------------------------
+
+
+def test_a_check_that_is_killed_at_any_step_changes_nothing(root: Path) -> None:
+    world = branched(root)
+    before = {path: path.read_bytes() for path in root.rglob("*.qcow2")}
+    for step in range(3):
+        assert dies_at(lambda: world.pool.check_volume("disk-1"), step)
+        await_end_of_helpers(root)
+        assert {path: path.read_bytes() for path in root.rglob("*.qcow2")} == before
+    assert world.pool.check_volume("disk-1").sound
+    world.settle()
+
+
+# The helper of each file, twice: it repairs, it looks; then the note is removed.
+REPAIR_STEPS = range(7)
+
+
+@pytest.mark.parametrize("step", budget.share(REPAIR_STEPS, 1, of=3))
+@pytest.mark.parametrize("within_s", [None, 0.03])
+def test_a_repair_that_is_killed_at_any_step_leaves_the_volume_in_doubt(
+    root: Path, step: int, within_s: float | None
+) -> None:
+    world = branched(root)
+    for number in world.files.tree().files:
+        forget_what_is_used(world.files.path(number))
+
+    def repair() -> None:
+        world.pool.repair_volume("disk-1", everything=True)
+
+    assert dies_at(repair, step, within_s=within_s)
+    await_end_of_helpers(root)
+    if within_s is None:
+        assert world.pool.in_doubt("disk-1")
+    if world.pool.in_doubt("disk-1") and step < 2:
+        # Not all of its files were repaired.
+        with pytest.raises(VolumeDamaged):
+            world.pool.prepare_volume("disk-1")
+    assert world.pool.repair_volume("disk-1", everything=True).sound
+    assert not world.pool.in_doubt("disk-1")
+    world.settle()
+
+
+# Before it lie the note of the size and its folder; behind it the end of the doubt, and the size.
+AT_QEMU = 2
+
+
+def test_a_rollback_that_was_killed_is_repeated_and_nothing_else_is_done_before(
+    root: Path,
+) -> None:
+    pool, path = plain(root)
+    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), AT_QEMU)
+    await_end_of_helpers(root)
+    assert pool.in_doubt("disk-1")
+    forget_what_is_used(path)
+    # Half done, as it is not sound; only the same one goes on, and is looked at in the end.
+    with pytest.raises(VolumeDamaged):
+        pool.prepare_volume("disk-1")
+    with pytest.raises(VolumeDamaged):
+        pool.rollback_snapshot("disk-1", "s1")
+    assert pool.in_doubt("disk-1")
+    assert pool.repair_volume("disk-1", everything=True).sound
+    pool.rollback_snapshot("disk-1", "s1")
+    assert not pool.in_doubt("disk-1")
+    assert filled_with(path, 1)
+
+
+@pytest.mark.parametrize("turn", budget.share(range(20), 3, of=10))
+def test_a_rollback_inside_a_file_killed_at_any_moment_keeps_the_snapshot(
+    root: Path, turn: int
+) -> None:
+    """Mapped wholly, so that QEMU is at its tables when it dies; then the same one is repeated."""
+    pool = DirectoryStorage(root)
+    pool.create_volume("disk-1", size_gib=1)
+    path = root / "volumes/disk-1.qcow2"
+    mapped = ["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata"]
+    subprocess.run([*mapped, path, "100G"], check=True)
+    kept, now = {0: 7, 3 * MIB: 8}, {0: 9, 6 * MIB: 5}
+    writes = [f"write -P {byte} {slot} 128k" for slot, byte in kept.items()]
+    qemu_io(path, writes)
+    pool.create_snapshot("disk-1", "s1")
+    qemu_io(path, [f"write -P {byte} {slot} 128k" for slot, byte in now.items()])
+    within_s = random.Random(turn).uniform(0.0, 0.6)
+    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), AT_QEMU, within_s=within_s)
+    await_end_of_helpers(root)
+    if pool.in_doubt("disk-1"):
+        try:
+            pool.rollback_snapshot("disk-1", "s1")
+        except VolumeDamaged:
+            # Found before a guest could write: nothing is lost by the repair.
+            assert pool.repair_volume("disk-1", everything=True).sound
+            pool.rollback_snapshot("disk-1", "s1")
+    assert not pool.in_doubt("disk-1")
+    pool.prepare_volume("disk-1")
+    assert holds(path, kept)
+    assert pool.volume_info("disk-1").size_gib == 100
+    # The guest writes, and the snapshot is still what it was.
+    qemu_io(path, [f"write -P {byte} {slot} 128k" for slot, byte in now.items()])
+    pool.rollback_snapshot("disk-1", "s1")
+    assert holds(path, kept)
+
+
+def test_a_rollback_that_was_killed_before_it_gave_the_size_back_is_completed(root: Path) -> None:
+    pool, path = plain(root)
+    pool.resize_volume("disk-1", size_gib=3)
+    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), AT_QEMU + 2)
+    await_end_of_helpers(root)
+    assert pool.volume_info("disk-1").size_gib == 1
+    assert pool.check_volume("disk-1").sound
+    assert pool.volume_info("disk-1").size_gib == 3
+    assert filled_with(path, 1)
