@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
-from compute.tasks.base import AWAY, BUSY, host_of, pool_of
+from compute.tasks.base import AWAY, BUSY, host_of, is_on_host, pool_of
 from compute.tasks.drivers import translated_errors
 from compute.transitions.disks import DISKS
 from scloud.jobs.handlers import Context, Handler, Step
@@ -32,7 +32,7 @@ def disk_of(context: Context, key: str = "disk") -> Disk:
 
 def runs(vm: VM | None) -> bool:
     """Tell whether the VM's domain has its disks open."""
-    if vm is None or vm.host is None:
+    if vm is None or not is_on_host(vm):
         return False
     with translated_errors():
         state = host_of(vm).observe(str(vm.uuid)).power_state
