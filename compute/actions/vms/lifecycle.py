@@ -40,7 +40,7 @@ def start_vm(*, actor: Actor, vm: VM) -> Job:
     return VMS.begin(vm, "start_vm", actor=actor, payload={"placed": here is None}, host=host)
 
 
-@action("compute.fail_over_vm")
+@action("platform.fail_over_vm")
 def fail_over_vm(*, actor: Actor, vm: VM, excluded: frozenset[str] = frozenset()) -> Job:
     """Start a VM again that stopped with its host: where it is, or if that host is off, elsewhere.
 
