@@ -18,7 +18,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from compute.fencing.base import AgentKind, DeviceRef, FencePort, FencingError
+from compute.fencing.base import POWER_LIMIT_S, AgentKind, DeviceRef, FencePort, FencingError
 from compute.fencing.opening import open_fence
 from compute.hosts.fencing import refusal
 from compute.models import FenceDevice, Host
@@ -160,6 +160,7 @@ class FenceHost(DeviceHandler):
 
     label = _("Switching the host off")
     max_attempts = 3
+    limit_s = POWER_LIMIT_S
     # The host is judged anew.
     repeatable = False
 
@@ -171,7 +172,7 @@ class FenceHost(DeviceHandler):
         due = partial(self.check_due, device.host_id, context.payload)
         due()
         with translated_errors(), lease.also(due):
-            done = fence_of(device).off()
+            done = fence_of(device).off(limit_s=self.limit_s)
         context.result.update(power=done.power.value, already=done.already)
 
     @staticmethod
