@@ -26,6 +26,7 @@ from compute.sweeps import bin as bin_sweeps
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import (
     drift,
+    failover,
     guest_networks,
     guests,
     pools,
@@ -187,6 +188,7 @@ def register_all() -> None:
     periodic.register("compute.hosts", 5, reconcile.reconcile_hosts, Lane.HOSTS)
     periodic.register("compute.chassis", 5, witnesses.ask_chassis, Lane.WITNESSES)
     periodic.register("compute.heartbeats", 10, witnesses.look_at_heartbeats, Lane.WITNESSES)
+    periodic.register("compute.failover", 5, failover.look_after_failures, Lane.FAILOVER)
     periodic.register("compute.pools", 60, pools.reconcile_pools, Lane.POOLS)
     periodic.register("compute.forget", 3600, drift.forget_repaired)
     periodic.register("compute.forget_hosts", 3600, witnesses.forget_old)

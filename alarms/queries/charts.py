@@ -480,6 +480,7 @@ _TOLD: Final[Mapping[str, tuple[Text, Tone]]] = {
     "vm.stopped": (gettext_lazy("Shut down"), "off"),
     "vm.powered_off": (gettext_lazy("Powered off"), "off"),
     "vm.stopped_itself": (gettext_lazy("Stopped by itself"), "warn"),
+    "vm.host_failed": (gettext_lazy("Host failed"), "warn"),
     "vm.modified": (gettext_lazy("Resized"), "busy"),
     "vm.upgraded": (gettext_lazy("Resized"), "busy"),
     "vm.grown": (gettext_lazy("Resized"), "busy"),

@@ -7,6 +7,7 @@ tenant only, so they are asked with scopes disabled.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -316,6 +317,8 @@ def figures(now: datetime, outlooks: Sequence[Outlook]) -> Figures:
         if process != "sweeper" or name == Lane.WAKE_UPS:
             last[process] = max(at, last.get(process, at))
     collected = dict(HostCollection.objects.values_list("host_id", "stored_at"))
+    with scopes_disabled():
+        waiting = Counter(VM.objects.exclude(failover_since=None).values_list("host_id", flat=True))
     return Figures(
         now,
         hosts=[
@@ -326,6 +329,9 @@ def figures(now: datetime, outlooks: Sequence[Outlook]) -> Figures:
                 collected.get(host.pk),
                 host.state_since if host.state == HostState.SUSPECT else None,
                 host.state_reason,
+                host.failover_note,
+                host.state_since if host.is_off else None,
+                waiting[host.pk],
             )
             for host in Host.objects.order_by("name")
         ],

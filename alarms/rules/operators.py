@@ -28,6 +28,8 @@ class Condition(StrEnum):
     """Names that stay: messages, mutes and webhooks go by them."""
 
     HOST_SUSPECT = "host_suspect"
+    HOST_NOT_OFF = "host_not_off"
+    HOST_OFF = "host_off"
     HOST_SILENT = "host_silent"
     HOST_NOT_MEASURED = "host_not_measured"
     PROCESS_SILENT = "process_silent"
@@ -44,6 +46,11 @@ class Condition(StrEnum):
 WORDS: Final[Mapping[Condition, str | Promise]] = {
     Condition.HOST_SUSPECT: _(
         "Host %(name)s has given no sign of life for %(minutes)d min. %(reason)s"
+    ),
+    Condition.HOST_NOT_OFF: _("Host %(name)s is not known to be off. %(reason)s"),
+    Condition.HOST_OFF: _(
+        "Host %(name)s has been off for %(minutes)d min. VMs that wait to be started again: "
+        "%(vms)d."
     ),
     Condition.HOST_SILENT: _("Host %(name)s has not answered for %(minutes)d min."),
     Condition.HOST_NOT_MEASURED: _(
@@ -70,6 +77,8 @@ _ENDED: Final = _("%(name)s ended on %(date)s.")
 #: What lists call a condition.
 TITLES: Final[Mapping[Condition, str | Promise]] = {
     Condition.HOST_SUSPECT: _("Host suspect"),
+    Condition.HOST_NOT_OFF: _("Host not known to be off"),
+    Condition.HOST_OFF: _("Host off"),
     Condition.HOST_SILENT: _("Host silent"),
     Condition.HOST_NOT_MEASURED: _("Host not measured"),
     Condition.PROCESS_SILENT: _("Process silent"),
@@ -172,7 +181,9 @@ class Thresholds:
 class HostFigures:
     """``in_service`` is False for a host that operators have taken out.
 
-    ``suspect_since`` is None for a host that is not suspect, ``reason`` why it is.
+    ``suspect_since`` is None for a host that is not suspect, ``reason`` why it is. ``not_off`` says
+    why one that is to be given up is not known to be off. ``off_since`` is None for one that is
+    not, ``waiting`` how many of its VMs wait.
     """
 
     name: str
@@ -181,6 +192,9 @@ class HostFigures:
     measured_at: datetime | None
     suspect_since: datetime | None = None
     reason: str = ""
+    not_off: str = ""
+    off_since: datetime | None = None
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +271,21 @@ def _finding(condition: Condition, severity: Severity, subject: str = "", **valu
 def _hosts(figures: Figures, limits: Thresholds) -> Iterator[Finding]:
     for host in figures.hosts:
         if not host.in_service:
+            continue
+        if host.not_off:
+            yield _finding(
+                Condition.HOST_NOT_OFF, Severity.CRITICAL, host.name, reason=host.not_off
+            )
+        off_s = _age_s(figures.now, host.off_since)
+        if off_s is not None:
+            yield _finding(
+                Condition.HOST_OFF,
+                Severity.CRITICAL if host.waiting else Severity.WARNING,
+                host.name,
+                minutes=off_s // 60,
+                vms=host.waiting,
+            )
+            # That it is silent follows from it.
             continue
         suspect_s = _age_s(figures.now, host.suspect_since)
         if suspect_s is not None:

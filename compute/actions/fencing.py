@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
 from compute.models import FenceDevice, Host
 from compute.rules.fencing import (
+    FENCE,
     POWER_OFF,
     POWER_ON,
     RECIPIENT,
     TEST,
+    check_typed,
     device_of,
     fits,
     needs_password,
 )
+from compute.states.hosts import MAY_RUN, HostState
+from compute.transitions.hosts import check_state
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs import service as jobs
@@ -87,12 +93,40 @@ def power_off_host(*, actor: Actor, host: Host, typed: str) -> Job:
     Raises InvalidInput (``name_differs``), Conflict (``no_fence_device``, ``target_busy``).
     """
     audit.note(host)
-    if typed != host.name:
-        raise InvalidInput(
-            _("This is not the name of the host."), code="name_differs", field="typed"
-        )
+    check_typed(host, typed)
     title = _("Power off %(name)s") % {"name": host.name}
     return _enqueue(actor, device_of(host), POWER_OFF, title)
+
+
+@action("platform.fence_host")
+def fence_host(*, actor: Actor, host: Host, typed: str) -> Job:
+    """Give a host up: its device switches it off, and then it is fenced.
+
+    ``typed`` is the host's name, as the operator has typed it. Raises InvalidInput
+    (``name_differs``), Conflict (``host_state``, ``no_fence_device``, ``target_busy``).
+    """
+    audit.note(host)
+    check_typed(host, typed)
+    check_state(host, MAY_RUN)
+    return _fence(actor, host, by_hand=True)
+
+
+@action("platform.fence_host")
+def fence_suspect_host(*, actor: Actor, host: Host) -> Job:
+    """Fence a host that is suspect; whether it still may be is looked at again right before.
+
+    Raises Conflict (``host_state``, ``no_fence_device``, ``target_busy``).
+    """
+    audit.note(host)
+    check_state(host, frozenset({HostState.SUSPECT}))
+    return _fence(actor, host, by_hand=False)
+
+
+def _fence(actor: Actor, host: Host, *, by_hand: bool) -> Job:
+    since = "" if host.state_since is None else host.state_since.isoformat()
+    title = _("Fence %(name)s") % {"name": host.name}
+    payload = {"by_hand": by_hand, "since": since}
+    return _enqueue(actor, device_of(host), FENCE, title, payload)
 
 
 @action("platform.power_on_host")
@@ -103,7 +137,13 @@ def power_on_host(*, actor: Actor, host: Host) -> Job:
     return _enqueue(actor, device_of(host), POWER_ON, title)
 
 
-def _enqueue(actor: Actor, device: FenceDevice, kind: str, title: str) -> Job:
+def _enqueue(
+    actor: Actor,
+    device: FenceDevice,
+    kind: str,
+    title: str,
+    payload: dict[str, Any] | None = None,
+) -> Job:
     """One job of a device at a time: a test beside a switch would see neither state."""
     return jobs.enqueue(
         kind=kind,
@@ -111,6 +151,7 @@ def _enqueue(actor: Actor, device: FenceDevice, kind: str, title: str) -> Job:
         title=title,
         target_kind=FenceDevice.KIND,
         target_id=device.pk,
+        payload=payload,
         deadline_s=DEADLINE_S,
         actor=actor,
     )

@@ -55,7 +55,9 @@ class DeviceForm(forms.ModelForm[FenceDevice]):
         return data
 
 
-class PowerOffForm(forms.Form):
+class HostNameForm(forms.Form):
+    """The host's name, typed by whoever means it."""
+
     typed = forms.CharField(
         label=gettext_lazy("Name of the host"),
         max_length=60,
@@ -129,7 +131,7 @@ class FenceDeviceAdmin(ButtonAdmin):
         if device is None:
             raise Http404
         host, back = device.host, reverse("admin:compute_fencedevice_change", args=[device.pk])
-        form = PowerOffForm(request.POST or None)
+        form = HostNameForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
                 fencing.power_off_host(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
@@ -18,6 +18,8 @@ from django.utils.translation import gettext_lazy
 
 from compute.actions import hosts as platform
 from compute.actions import pools
+from compute.actions.fencing import fence_host
+from compute.admin.fencing import HostNameForm
 from compute.hosts import capacity
 from compute.models import (
     Cluster,
@@ -28,18 +30,22 @@ from compute.models import (
     Spec,
     StoragePool,
 )
-from compute.states.hosts import HostState
+from compute.states.hosts import CONFIRMED_OFF, HostState
 from compute.states.pools import PoolState
+from compute.verbs.vms import VMS
+from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import (
     Button,
     ButtonAdmin,
     ModelAdmin,
     ReadOnlyAdmin,
+    administrator,
 )
 
 Text = str | Promise
 SHOWN_TRANSITIONS = 10
+SHOWN_WAITING = 50
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -88,6 +94,14 @@ def _needs_state(state: HostState, host: Host) -> str:
     return _("Only possible while the host is: %(state)s.") % {"state": state.label}
 
 
+def _needs_off(host: Host) -> str:
+    if host.state in CONFIRMED_OFF:
+        return ""
+    return _("Only possible while the host is: %(state)s.") % {
+        "state": f"{HostState.FENCED.label}, {HostState.DOWN.label}"
+    }
+
+
 @admin.register(Host)
 class HostAdmin(ButtonAdmin):
     """Machines with libvirt. Capacity is read from libvirt by the reconciler."""
@@ -111,6 +125,9 @@ class HostAdmin(ButtonAdmin):
         "state",
         "state_since",
         "state_reason",
+        "off_seen_at",
+        "failover_note",
+        "waiting",
         "seen",
         "history",
         "hostname",
@@ -131,6 +148,16 @@ class HostAdmin(ButtonAdmin):
             batch=True,
         ),
         Button(
+            "return",
+            gettext_lazy("Return to service"),
+            partial(
+                _host_button,
+                platform.return_host,
+                gettext_lazy("%(name)s is used again when it answers and has been compared."),
+            ),
+            _needs_off,
+        ),
+        Button(
             "unlock",
             gettext_lazy("Unlock"),
             partial(
@@ -141,15 +168,97 @@ class HostAdmin(ButtonAdmin):
         ),
     )
     change_list_template = "compute/admin/hosts.html"
+    change_form_template = "compute/admin/host.html"
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the capacity page."""
-        own = path(
-            "capacity/",
-            self.admin_site.admin_view(self.capacity_view),
-            name="compute_host_capacity",
+        """Add the capacity page, and those that have the name of a host typed."""
+        own = [
+            path(
+                "capacity/",
+                self.admin_site.admin_view(self.capacity_view),
+                name="compute_host_capacity",
+            ),
+            path(
+                "<path:object_id>/fence/",
+                self.admin_site.admin_view(self.fence_view),
+                name="compute_host_fence",
+            ),
+            path(
+                "<path:object_id>/confirm-off/",
+                self.admin_site.admin_view(self.confirm_off_view),
+                name="compute_host_confirm_off",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    def fence_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Have the name of the host typed (GET), have its device switch it off (POST)."""
+        return self._typed(
+            request,
+            object_id,
+            action=fence_host,
+            title=_("Fence now"),
+            text=_(
+                "Its fence device cuts its power, as by pulling the plug. When the device has "
+                "confirmed that it is off, the host is fenced, and its running VMs start on other "
+                "hosts if the cluster has failover."
+            ),
+            done=_("%(name)s is being fenced. Reload to see what its device said."),
         )
-        return [own, *super().get_urls()]
+
+    def confirm_off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Have the name of the host typed (GET), take it for switched off (POST)."""
+        return self._typed(
+            request,
+            object_id,
+            action=platform.confirm_host_off,
+            title=_("Confirm that it is off"),
+            text=_(
+                "Confirm it only if you have seen that the host has no power. Its running VMs "
+                "start on other hosts if the cluster has failover. A VM that still runs on this "
+                "host then damages its disks."
+            ),
+            done=_("%(name)s is taken for switched off."),
+        )
+
+    def _typed(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        *,
+        action: Callable[..., Any],
+        title: str,
+        text: str,
+        done: str,
+    ) -> HttpResponse:
+        host = self.get_object(request, object_id)
+        if host is None:
+            raise Http404
+        back = reverse("admin:compute_host_change", args=[host.pk])
+        form = HostNameForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                action(
+                    actor=administrator(request, None), host=host, typed=form.cleaned_data["typed"]
+                )
+            except ScloudError as error:
+                form.add_error(
+                    error.field if error.field in form.fields else None, error.for_operators()
+                )
+            else:
+                self.message_user(request, done % {"name": host.name})
+                return HttpResponseRedirect(back)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": Host._meta,
+            "object": host,
+            "running": host.vms.filter(status="running").count(),
+            "text": text,
+            "form": form,
+            "back": back,
+        }
+        return TemplateResponse(request, "compute/admin/host_typed.html", context)
 
     def capacity_view(self, request: HttpRequest) -> HttpResponse:
         """Show how full clusters, hosts and pools are."""
@@ -202,6 +311,29 @@ class HostAdmin(ButtonAdmin):
         url = reverse("admin:compute_hosttransition_changelist")
         return format_html(
             '{}<a href="{}?host__id__exact={}">{}</a>', lines, url, host.pk, _("All changes")
+        )
+
+    @admin.display(description=gettext_lazy("VMs that wait for failover"))
+    def waiting(self, host: Host) -> SafeString:
+        """Which of its VMs wait to be started again, since when and for what."""
+        rows = host.vms.exclude(failover_since=None).order_by("created_at", "pk")
+        lines = format_html_join(
+            "",
+            '<a href="{}">{}</a> {} {} {}<br>',
+            (
+                (
+                    reverse("admin:compute_vm_change", args=[vm.pk]),
+                    vm.name,
+                    f"{vm.failover_since:%Y-%m-%d %H:%M:%S}",
+                    VMS.label(vm.standing, vm.task) if vm.task else vm.failure,
+                    vm.failure_detail,
+                )
+                for vm in rows[:SHOWN_WAITING]
+            ),
+        )
+        url = reverse("admin:compute_vm_changelist")
+        return format_html(
+            '{}<a href="{}?failover_since__isempty=0">{}</a>', lines, url, _("All VMs that wait")
         )
 
     @admin.display(description=gettext_lazy("Problem"))

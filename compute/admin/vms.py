@@ -58,7 +58,16 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         "size",
         "created_at",
     )
-    list_filter = ("status", "pause_reason", "task", "region", "cluster", "host", "tenant")
+    list_filter = (
+        "status",
+        "pause_reason",
+        "task",
+        ("failover_since", admin.EmptyFieldListFilter),
+        "region",
+        "cluster",
+        "host",
+        "tenant",
+    )
     list_select_related = ("tenant", "region", "cluster", "host")
     search_fields = ("name", "id", "remark", "uuid", "tenant__name")
     date_hierarchy = "created_at"
@@ -69,6 +78,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         ("remark", "tags"),
         ("status", "task", "task_job", "task_deadline"),
         ("power_state", "observed_at"),
+        ("wanted_power", "failover_since", "epoch"),
         ("pause_reason", "paused_at"),
         ("failure_code", "failure", "failure_detail"),
         ("cluster", "host", "image"),
@@ -86,6 +96,9 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         "task_deadline",
         "power_state",
         "observed_at",
+        "wanted_power",
+        "failover_since",
+        "epoch",
         "pause_reason",
         "paused_at",
         "failure_code",

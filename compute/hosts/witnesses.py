@@ -15,6 +15,8 @@ from compute.states.hosts import Witness
 
 #: What an observer has asked longer ago says nothing about now.
 FRESH: Final = timedelta(seconds=30)
+#: A sign of life that is noted so soon after a host was confirmed to be off may be from before.
+STALE: Final = timedelta(seconds=15)
 #: For so long a witness is missed that nobody asks any more: meanwhile nothing is certain.
 KNOWN: Final = timedelta(minutes=10)
 
@@ -82,3 +84,39 @@ def verdict(sightings: Iterable[Sighting], now: datetime, limit: timedelta) -> V
     if complete and all(now - since >= limit for since in silent.values()):
         return Verdict(Word.DEAD, silent)
     return Verdict(Word.UNKNOWN, silent)
+
+
+class Since(StrEnum):
+    """What was heard of a host since it was confirmed to be off."""
+
+    #: Not every witness has been asked since, or one may still tell of before.
+    UNKNOWN = "unknown"
+    SILENT = "silent"
+    #: It is not off, or it is on again.
+    ALIVE = "alive"
+
+
+def since_off(sightings: Iterable[Sighting], off_at: datetime, now: datetime) -> Since:
+    """Return what the witnesses of a host say of the time after ``off_at``.
+
+    *Silent* only when each known witness has been asked after it by everybody who asks, and has not
+    answered. A witness that nobody asks at present leaves it unknown until it is forgotten.
+    """
+    asked: set[Witness] = set()
+    known: set[Witness] = set()
+    pending = False
+    for one in sightings:
+        age = now - one.asked_at
+        if age <= KNOWN:
+            known.add(one.witness)
+        if one.alive_at is not None and one.alive_at > off_at + STALE:
+            return Since.ALIVE
+        if age > FRESH:
+            continue
+        may_be_old = one.alive_at is not None and one.alive_at > off_at
+        if one.asked_at <= (off_at + STALE if may_be_old else off_at):
+            pending = True
+            continue
+        asked.add(one.witness)
+    complete = known == asked and Witness.LIBVIRT in asked
+    return Since.SILENT if complete and not pending else Since.UNKNOWN

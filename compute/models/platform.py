@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from compute.states.hosts import HostState
+from compute.states.hosts import CONFIRMED_OFF, HostState
 from compute.states.pools import PoolState
 from scloud.lib import libvirt_uris as uris
 from scloud.lib.ids import new_id
@@ -95,6 +95,23 @@ class Cluster(models.Model):
             "operators are told."
         ),
     )
+    failover = models.BooleanField(
+        _("failover"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "A suspect host is switched off by its fence device, and its running VMs start on "
+            "other hosts of the cluster once it is known to be off. Turn it on only when no worker "
+            "or sweeper of an earlier release runs any more."
+        ),
+    )
+    failover_per_host = models.PositiveSmallIntegerField(
+        _("failovers at once per host"),
+        default=4,
+        db_default=4,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text=_("How many VMs of failed hosts start on one host at the same time."),
+    )
     tenants = models.ManyToManyField(
         Tenant,
         verbose_name=_("tenants"),
@@ -145,6 +162,12 @@ class Host(models.Model):
         _("reason of the state"), max_length=300, blank=True, db_default="", editable=False
     )
     state_since = models.DateTimeField(_("in this state since"), null=True, editable=False)
+    # Of a host that was confirmed to be off: when all witnesses were first found silent afterwards.
+    off_seen_at = models.DateTimeField(_("seen to be off"), null=True, editable=False)
+    # Why it is not fenced, or why its VMs do not start elsewhere.
+    failover_note = models.CharField(
+        _("failover"), max_length=300, blank=True, db_default="", editable=False
+    )
     # Read from libvirt by the reconciler.
     hostname = models.CharField(
         _("host name"), max_length=253, blank=True, db_default="", editable=False
@@ -167,6 +190,14 @@ class Host(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it was confirmed to be off and no witness has contradicted since.
+
+        What it ran has stopped then; nothing less says so.
+        """
+        return self.state in CONFIRMED_OFF and self.off_seen_at is not None
 
     def clean(self) -> None:
         """Refuse addresses with which libvirt would run programs."""

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from compute.models.image import Image
 from compute.models.platform import Cluster, Host
-from compute.states.vms import PAUSED, PauseReason, PowerState, VmStatus, VmTask
+from compute.states.vms import PAUSED, PauseReason, PowerState, VmStatus, VmTask, WantedPower
 from scloud.lib.ids import new_id
 from scloud.resources.models import Binnable, Resource, name_validator
 from scloud.tenancy.models import Tenant
@@ -76,6 +76,20 @@ class VM(Resource, Binnable):
         editable=False,
     )
     observed_at = models.DateTimeField(_("last observed"), null=True, editable=False)
+    # Empty in rows of earlier releases: then the status tells.
+    wanted_power = models.CharField(
+        _("intended power state"),
+        max_length=3,
+        choices=WantedPower.choices,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+    )
+    # Since when it waits to be started again because its host failed.
+    failover_since = models.DateTimeField(
+        _("waiting for failover since"), null=True, editable=False
+    )
     # Of a running VM: why its guest stands still, and since when.
     pause_reason = models.CharField(
         _("reason of the pause"),
@@ -93,6 +107,11 @@ class VM(Resource, Binnable):
     # writer can forget it; see ``compute.transitions.vms.observe``.
     revision = models.PositiveBigIntegerField(
         _("revision"), default=0, db_default=0, editable=False
+    )
+    # Counts the changes of its host, by the same trigger: what was begun at another number must not
+    # define or start it any more.
+    epoch = models.PositiveBigIntegerField(
+        _("placement epoch"), default=0, db_default=0, editable=False
     )
     failure_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
     failure = models.CharField(_("error"), max_length=500, blank=True, editable=False)
@@ -124,6 +143,11 @@ class VM(Resource, Binnable):
             models.Index(fields=["tenant", "region", "-created_at"], name="vm_tenant_created"),
             models.Index(fields=["host"], name="vm_host"),
             models.Index(fields=["task_deadline"], condition=~Q(task=""), name="vm_in_flight"),
+            models.Index(
+                fields=["failover_since"],
+                condition=Q(failover_since__isnull=False),
+                name="vm_waits_for_failover",
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -145,6 +169,13 @@ class VM(Resource, Binnable):
     def pause_words(self) -> str:
         """Why it stands still, as a sentence; empty when it does not."""
         return str(PauseReason(self.pause_reason).label) if self.is_paused else ""
+
+    @property
+    def wants_power(self) -> bool:
+        """Whether it shall be switched on."""
+        if not self.wanted_power:
+            return self.status == VmStatus.RUNNING
+        return self.wanted_power == WantedPower.ON
 
     @property
     def memory_gib(self) -> float:

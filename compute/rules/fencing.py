@@ -6,12 +6,14 @@ from typing import Final
 from django.utils.translation import gettext as _
 
 from compute.models import FenceDevice, Host
-from scloud.lib.errors import Conflict
+from scloud.lib.errors import Conflict, InvalidInput
 
 # The jobs; compute/tasks/fencing.py carries them out.
 TEST: Final = "fence_device.test"
 POWER_OFF: Final = "fence_device.power_off"
 POWER_ON: Final = "fence_device.power_on"
+#: Of a host that is given up: its device switches it off, and then it counts as fenced.
+FENCE: Final = "host.fence"
 
 #: What decides to whom the password is sent.
 RECIPIENT: Final = ("agent", "address", "port", "user", "verify_certificate", "certificate")
@@ -30,6 +32,14 @@ def needs_password(before: FenceDevice | None, values: Mapping[str, object]) -> 
 def fits(password: str) -> bool:
     """Tell whether a password can be given to an agent, which reads it as one line."""
     return len(password) <= LONGEST_PASSWORD and password.isprintable()
+
+
+def check_typed(host: Host, typed: str) -> None:
+    """Refuse a typed name that is not the host's. Raises InvalidInput (``name_differs``)."""
+    if typed != host.name:
+        raise InvalidInput(
+            _("This is not the name of the host."), code="name_differs", field="typed"
+        )
 
 
 def device_of(host: Host) -> FenceDevice:

@@ -29,7 +29,8 @@ def vm_refusal(vm: VM, verb: str) -> str | None:
         return _("%(reason)s It cannot be resumed. Power it off and start it.") % {
             "reason": vm.pause_words
         }
-    if verb == "power_off_vm" and vm.status == VmStatus.STOPPED:
+    waits = vm.failover_since is not None
+    if verb == "power_off_vm" and vm.status == VmStatus.STOPPED and not waits:
         return _("The VM is already stopped.")
     if verb == "delete_vm" and vm.deletion_protected:
         return _("Deletion protection is on.")

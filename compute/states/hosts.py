@@ -39,25 +39,44 @@ class HostMove(StrEnum):
     UNLOCK = "unlock"
     SUSPECT = "suspect"
     CLEAR = "clear"
+    FENCE = "fence"
+    CONFIRM_OFF = "confirm_off"
+    RETURN = "return"
+    COMPARED = "compared"
 
 
 @dataclass(frozen=True, slots=True)
 class MoveRule:
-    """From which states a move leads, and where to; None: to where the host stood in service."""
+    """From which states a move leads, and where to.
+
+    Without ``to`` it leads back to that one of the states ``back_to`` in which the host was last.
+    """
 
     allowed_from: frozenset[HostState]
     to: HostState | None
+    back_to: frozenset[HostState] = frozenset()
 
 
 S = HostState
 #: The states of a host that is used, of which one is come back to.
 IN_SERVICE: Final = frozenset({S.AVAILABLE, S.LOCKED})
+#: The states of a host that was confirmed to be off.
+CONFIRMED_OFF: Final = frozenset({S.FENCED, S.DOWN})
+#: The states of a host that may be running.
+MAY_RUN: Final = IN_SERVICE | {S.SUSPECT, S.RETURNING}
 
 #: All that changes a host's state. Nothing leads from maintenance to *suspect*: there operators
-#: switch hosts off as they like.
+#: switch hosts off as they like. A host that was off comes into service by *returning* alone, and a
+#: returning one that falls silent is still one that was not compared when it is heard again.
 MOVES: Final[Mapping[HostMove, MoveRule]] = {
     HostMove.LOCK: MoveRule(frozenset({S.AVAILABLE}), S.LOCKED),
     HostMove.UNLOCK: MoveRule(frozenset({S.LOCKED}), S.AVAILABLE),
-    HostMove.SUSPECT: MoveRule(IN_SERVICE, S.SUSPECT),
-    HostMove.CLEAR: MoveRule(frozenset({S.SUSPECT}), None),
+    HostMove.SUSPECT: MoveRule(IN_SERVICE | {S.RETURNING}, S.SUSPECT),
+    HostMove.CLEAR: MoveRule(frozenset({S.SUSPECT}), None, IN_SERVICE | {S.RETURNING}),
+    # Also of one that was cleared while its device was asked: it is off all the same.
+    HostMove.FENCE: MoveRule(MAY_RUN, S.FENCED),
+    # A device that lied is corrected by an operator.
+    HostMove.CONFIRM_OFF: MoveRule(frozenset({S.SUSPECT, S.RETURNING, S.FENCED}), S.DOWN),
+    HostMove.RETURN: MoveRule(CONFIRMED_OFF, S.RETURNING),
+    HostMove.COMPARED: MoveRule(frozenset({S.RETURNING}), None, IN_SERVICE),
 }

@@ -17,6 +17,13 @@ class PowerState(models.TextChoices):
     ABSENT = "absent", _("absent")
 
 
+class WantedPower(models.TextChoices):
+    """Whether a VM shall be switched on, by the last that was ordered of it."""
+
+    ON = "on", _("on")
+    OFF = "off", _("off")
+
+
 class PauseReason(models.TextChoices):
     """Why a VM that is switched on does not run, in the words that people see."""
 

@@ -7,9 +7,9 @@ when a row says that it is really gone; what no row knows is reported.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -19,7 +19,7 @@ from compute.hypervisor.base import STARTING, DomainObservation, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, Host
 from compute.states.disks import DiskStatus, DiskTask
-from compute.states.hosts import Witness
+from compute.states.hosts import CONFIRMED_OFF, HostMove, HostState, Witness
 from compute.states.vms import VmStatus
 from compute.storage.base import StorageError
 from compute.sweeps import witnesses
@@ -31,11 +31,12 @@ from compute.sweeps.sizes import compare_size
 from compute.tasks.base import source_of
 from compute.tasks.build import attachment
 from compute.tasks.drivers import hypervisor_of
+from compute.transitions.hosts import move
 from compute.transitions.vms import observe
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
-from scloud.lib.errors import ScloudError
+from scloud.lib.errors import Conflict, ScloudError
 from scloud.recovery import freezing
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 
@@ -88,7 +89,15 @@ def reconcile_hosts(rounds: Rounds | None = None) -> None:
         # Who does not answer in time says as little as who answers with an error.
         witnesses.note(Witness.LIBVIRT, {host.pk: host.pk in alive for host in hosts})
         witnesses.judge_hosts()
-        reconcile_domains(heard)
+        returning = {host.pk: host for host in hosts if host.state == HostState.RETURNING}
+        compared = [
+            compare_returning(answer, returning[answer.host.pk])
+            if answer.host.pk in returning
+            else answer
+            for answer in heard
+        ]
+        off = frozenset(host.pk for host in hosts if host.is_off and host.pk not in alive)
+        reconcile_domains(compared, off)
     # Of a host that answered with an error nothing is known.
     if len(heard) == len(hosts):
         freezing.reported("hosts")
@@ -106,8 +115,35 @@ class Place:
         return self.answer.host
 
 
-def reconcile_domains(answers: list[HostAnswer]) -> None:
-    """Compare the domains of the hosts that answered with the VMs that should be there."""
+def compare_returning(answer: HostAnswer, host: Host) -> HostAnswer:
+    """Take off a returning host what belongs elsewhere by now; return the answer without it.
+
+    Running or not: while it was off, its VMs may have been started on other hosts. A round that
+    finds nothing to take off ends the comparison. What no row knows is left alone.
+    """
+    rows = VM.objects.filter(uuid__in=[domain.uuid for domain in answer.domains])
+    at_home = {str(vm.uuid): host.pk in (vm.host_id, vm.destination_id) for vm in rows}
+    left = [domain for domain in answer.domains if not at_home.get(domain.uuid, True)]
+    for domain in left:
+        remove_leftover(host, domain, f"{domain.name} is not on {host.name} any more")
+    # Asked before it returned, a host says nothing of what it is now.
+    if not left and answer.host.state_since == host.state_since:
+        reason = gettext("It was compared: nothing is left on it that belongs elsewhere.")
+        try:
+            move(host, HostMove.COMPARED, reason=reason)
+        except Conflict as error:
+            log.info("%s was changed meanwhile: %s", host.name, error.message)
+        else:
+            log.warning("%s has returned and is %s", host.name, host.state)
+    kept = tuple(domain for domain in answer.domains if domain not in left)
+    return replace(answer, domains=kept)
+
+
+def reconcile_domains(answers: list[HostAnswer], off: frozenset[str] = frozenset()) -> None:
+    """Compare the domains of the hosts that answered with the VMs that should be there.
+
+    ``off`` are ids of hosts on which nothing is, because they are known to be off.
+    """
     seen: dict[str, list[Place]] = {}
     for answer in answers:
         for domain in answer.domains:
@@ -132,7 +168,7 @@ def reconcile_domains(answers: list[HostAnswer]) -> None:
             idle.append(vm)
     learned = each(
         idle,
-        lambda vm: open_drift.extend(reconcile_vm(vm, at[vm.pk], answered)),
+        lambda vm: open_drift.extend(reconcile_vm(vm, at[vm.pk], answered.keys(), off)),
         "comparing a VM with the hosts",
     )
     for uuid, places in seen.items():
@@ -176,9 +212,13 @@ def speak_of(vm: VM, places: list[Place], answered: Mapping[str, HostAnswer]) ->
 
 
 def reconcile_vm(
-    vm: VM, places: list[Place], answered: Mapping[str, HostAnswer]
+    vm: VM, places: list[Place], answered: Collection[str], off: frozenset[str] = frozenset()
 ) -> list[tuple[str, str, str]]:
-    """Bring one idle VM in line with what the hosts say of it; return what stays different."""
+    """Bring one idle VM in line with what the hosts say of it; return what stays different.
+
+    ``answered`` and ``off`` are ids of hosts: of both it is known what is on them.
+    """
+    known = off.union(answered)
     with in_scope_of(vm.tenant):
         home = [place.domain for place in places if place.host.pk == vm.host_id]
         elsewhere = [place for place in places if place.host.pk != vm.host_id]
@@ -186,7 +226,7 @@ def reconcile_vm(
         if vm.status in GONE:
             for place in places:
                 left += remove_leftover(place.host, place.domain, f"{vm.name} is {vm.status}")
-            if not home and vm.host_id in answered:
+            if not home and vm.host_id in known:
                 let_go(vm)
             return left
         for place in elsewhere:
@@ -201,22 +241,28 @@ def reconcile_vm(
                 )
             else:
                 left += remove_leftover(host, domain, f"{vm.name} is not on {host.name}")
-        if {vm.destination_id, vm.host_id or vm.destination_id} <= answered.keys():
-            left += end_migration(vm, bool(home), elsewhere)
+        if {vm.destination_id, vm.host_id or vm.destination_id} <= known:
+            left += end_migration(vm, bool(home), elsewhere, off)
         if vm.status not in (VmStatus.RUNNING, VmStatus.STOPPED):
             for domain in home:
                 if vm.host is not None and vm.status != VmStatus.EXPIRED:
                     left += remove_leftover(vm.host, domain, f"{vm.name} is {vm.status}")
             return left
-        if vm.host_id is None or vm.host_id not in answered:
+        if vm.host_id is None or vm.host_id not in known:
             return left
-        if not home and vm.destination is not None and vm.destination_id not in answered:
+        if not home and vm.destination is not None and vm.destination_id not in known:
             # It may be there.
             return left
-        if not home and len(elsewhere) == 1 and elsewhere[0].domain.power_state == Power.RUNNING:
+        runs_at = [one for one in elsewhere if one.domain.power_state == Power.RUNNING]
+        # What a host had running that was given up is compared when it returns.
+        given_up = any(one.host.state in CONFIRMED_OFF for one in runs_at)
+        if not home and len(elsewhere) == len(runs_at) == 1 and not given_up:
             # It runs in one place, and where the row looks for it the host does not know it: a
             # migration ended while nobody could see it.
             return [*left, *follow(vm, elsewhere[0])]
+        if vm.host_id in off:
+            # It stopped with its host: see compute.sweeps.failover.
+            return left
         if home:
             left += take_off_surplus(vm, home[0])
             observe(
@@ -276,8 +322,10 @@ def follow(vm: VM, place: Place) -> list[tuple[str, str, str]]:
     return []
 
 
-def end_migration(vm: VM, at_home: bool, elsewhere: list[Place]) -> list[tuple[str, str, str]]:
-    """Look at the end of a migration whose hosts were silent; both have answered now.
+def end_migration(
+    vm: VM, at_home: bool, elsewhere: list[Place], off: frozenset[str] = frozenset()
+) -> list[tuple[str, str, str]]:
+    """Look at the end of a migration whose hosts were silent; both have answered now, or are off.
 
     Frees the capacity on the destination unless the VM is there. Returns what stays different.
     """
@@ -291,7 +339,11 @@ def end_migration(vm: VM, at_home: bool, elsewhere: list[Place]) -> list[tuple[s
         return remove_leftover(there[0].host, there[0].domain, f"{vm.name} is not there")
     # The trigger counts this change: what was asked before it says nothing any more, so the rest
     # of this round is left to the next one.
-    VM.objects.filter(pk=vm.pk, revision=vm.revision, task="").update(destination=None)
+    ends: dict[str, str | None] = {"destination": None}
+    if not at_home and vm.destination_id in off and vm.host_id not in off:
+        # It had arrived, and stopped with its new host.
+        ends["host"] = vm.destination_id
+    VM.objects.filter(pk=vm.pk, revision=vm.revision, task="").update(**ends)
     return []
 
 

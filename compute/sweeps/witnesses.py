@@ -14,8 +14,9 @@ from typing import Final
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from compute.hosts.witnesses import FRESH, Sighting, Verdict, Word, verdict
+from compute.hosts.witnesses import FRESH, Verdict, Word, verdict
 from compute.models import Host, HostSighting, HostTransition, StoragePool
+from compute.queries.hosts import sightings_of
 from compute.states.hosts import MOVES, HostMove, HostState, Witness
 from compute.storage.base import StorageError
 from compute.tasks.drivers import storage_of
@@ -178,13 +179,7 @@ def look_at_heartbeats() -> None:
 def judge_hosts(now: datetime | None = None) -> None:
     """Let hosts become suspect of which there is no sign of life, and clear those that have one."""
     now = now or timezone.now()
-    seen: dict[str, list[Sighting]] = {}
-    for row in HostSighting.objects.all():
-        seen.setdefault(row.host_id, []).append(
-            Sighting(
-                Witness(row.witness), row.observer, row.watching_since, row.asked_at, row.alive_at
-            )
-        )
+    seen = sightings_of()
 
     def judge(host: Host) -> None:
         limit = timedelta(seconds=host.cluster.suspect_after_s)

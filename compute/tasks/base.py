@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from django.utils.translation import gettext as _
 
@@ -31,7 +32,7 @@ from compute.storage.base import (
 from compute.tasks.build import domain_spec, seed_spec
 from compute.tasks.drivers import hypervisor_of, storage_of, translated, translated_errors
 from compute.transitions.disks import mark_damaged
-from compute.transitions.vms import VMS
+from compute.transitions.vms import HOST_FAILED, VMS
 from network.actions.nics import external_nic
 from network.models import Nic, NicKind, SecurityGroup
 from network.models.nic import EXTERNAL_INDEX
@@ -39,6 +40,7 @@ from network.rules.guest import NicPlan, plan
 from network.tasks import plumbing
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
+from scloud.lib import lease
 from scloud.lib.errors import HostError, ScloudError
 
 START_LIMIT_S = 60.0
@@ -90,9 +92,46 @@ def ensure_external_nic(vm: VM) -> None:
 
 
 def host_of(vm: VM) -> Hypervisor:
+    """Return the driver of the VM's host.
+
+    Raises HostError (``no_host``), and ScloudError (``host_failed``) when the host is known to be
+    off: nothing waits for it, and nothing is begun there when it comes back.
+    """
     if vm.host is None:
         raise HostError(_("%(name)s is on no host.") % {"name": vm.name}, code="no_host")
+    if vm.host.is_off:
+        raise ScloudError(
+            _("The host of %(name)s failed.") % {"name": vm.name},
+            code=HOST_FAILED,
+            remedy=_("Start the VM: it starts on another host."),
+            detail=f"{vm.host.name} is {vm.host.state}.",
+        )
     return hypervisor_of(vm.host)
+
+
+def is_on_host(vm: VM) -> bool:
+    """Tell whether the VM has a host on which something of it may be running."""
+    return vm.host is not None and not vm.host.is_off
+
+
+@contextmanager
+def placed(vm: VM) -> Iterator[None]:
+    """Let nothing be published within the block once the VM was given another host.
+
+    The driver's calls look again right before they act. Raises ScloudError (``vm_moved``).
+    """
+
+    def check() -> None:
+        rows = VM.objects.filter(pk=vm.pk, host=vm.host_id, epoch=vm.epoch)
+        if not rows.exists():
+            raise ScloudError(
+                _("%(name)s was given another host meanwhile.") % {"name": vm.name},
+                code="vm_moved",
+                remedy=_("Check its status and try again."),
+            )
+
+    with lease.also(check):
+        yield
 
 
 def pool_of(disk: Disk) -> Storage:
@@ -137,7 +176,9 @@ def define(vm: VM) -> None:
         # The seed lies beside the system disk, which is the first.
         seed = pool_of(disks[0]).write_seed(vm.id, contents)
         sources = [(disk, source_of(disk)) for disk in disks]
-        host_of(vm).define(domain_spec(vm, sources, nics, seed, digest_of(contents)))
+        spec = domain_spec(vm, sources, nics, seed, digest_of(contents))
+        with placed(vm):
+            host_of(vm).define(spec)
 
 
 def close_gaps(disks: Sequence[Disk]) -> None:
@@ -172,7 +213,7 @@ def start_and_watch(context: Context, vm: VM) -> None:
     Raises Conflict (``disk_damaged``) where a disk of it is damaged.
     """
     require_sound(disks_of(vm))
-    with translated_errors():
+    with translated_errors(), placed(vm):
         host_of(vm).start(str(vm.uuid))
     if not context.wait_until(lambda: is_running(vm), timeout_s=START_LIMIT_S, poll_s=0.1):
         raise HostError(
@@ -183,8 +224,11 @@ def start_and_watch(context: Context, vm: VM) -> None:
 
 
 def observed(vm: VM) -> Power | None:
-    """Return what the hypervisor says of the VM, or None when it does not answer."""
-    if vm.host is None:
+    """Return what the hypervisor says of the VM, or None when it does not answer.
+
+    On a host that is known to be off nothing is.
+    """
+    if vm.host is None or vm.host.is_off:
         return Power.ABSENT
     try:
         return hypervisor_of(vm.host).observe(str(vm.uuid)).power_state

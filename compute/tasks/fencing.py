@@ -1,5 +1,7 @@
 """Jobs that ask the devices of hosts, or have them switch. They touch no VM's row.
 
+That a host was fenced is written with the end of the job that did it, and nowhere else.
+
 What becomes of the VMs of a host that was switched off shows when hosts are looked at next, as for
 any host that does not answer.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from django.utils import timezone
@@ -15,16 +18,21 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from compute.fencing.base import AgentKind, DeviceRef, FencePort, FencingError
+from compute.fencing.base import POWER_LIMIT_S, AgentKind, DeviceRef, FencePort, FencingError
 from compute.fencing.opening import open_fence
-from compute.models import FenceDevice
-from compute.rules.fencing import POWER_OFF, POWER_ON, TEST
+from compute.hosts.fencing import refusal
+from compute.models import FenceDevice, Host
+from compute.queries.hosts import situation_of
+from compute.rules.fencing import FENCE, POWER_OFF, POWER_ON, TEST
+from compute.states.hosts import MAY_RUN, MOVES, HostMove, HostState
+from compute.transitions.hosts import move, note_failover
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.models import Job
-from scloud.lib import keys
+from scloud.lib import keys, lease
 from scloud.lib.errors import HostError, ScloudError
+from scloud.recovery import freezing
 from scloud.tenancy.actor import Actor
 
 ERROR_LENGTH: Final = 300
@@ -139,6 +147,79 @@ class PowerOff(DeviceHandler):
         return {"power": done.power.value, "already": done.already}
 
 
+#: The code of a job that found that its host need not be fenced any more.
+NOT_DUE: Final = "fence_not_due"
+
+
+class FenceHost(DeviceHandler):
+    """Off, seen to be off, and with the end of the job *fenced*.
+
+    A worker that dies leaves a host that is on or off; the next one asks for the same again, and a
+    host that is off already counts.
+    """
+
+    label = _("Switching the host off")
+    max_attempts = 3
+    limit_s = POWER_LIMIT_S
+    # The host is judged anew.
+    repeatable = False
+
+    def ensure_asked(self, context: Context) -> None:
+        """Switch it off, unless it has been cleared; looked at again right before it is asked."""
+        device = FenceDevice.objects.select_related("host").filter(pk=context.job.target_id).first()
+        if device is None:
+            raise ScloudError(gettext("The fence device was deleted."), code="fence_device_gone")
+        due = partial(self.check_due, device.host_id, context.payload)
+        due()
+        with translated_errors(), lease.also(due):
+            done = fence_of(device).off(limit_s=self.limit_s)
+        context.result.update(power=done.power.value, already=done.already)
+
+    @staticmethod
+    def check_due(host_id: str, payload: dict[str, Any]) -> None:
+        """Raise ScloudError (``fence_not_due``) unless the host is still to be fenced."""
+        host = Host.objects.select_related("cluster").get(pk=host_id)
+        if payload["by_hand"]:
+            due = host.state in MAY_RUN
+        else:
+            since = "" if host.state_since is None else host.state_since.isoformat()
+            due = (
+                host.state == HostState.SUSPECT
+                and since == payload["since"]
+                and host.cluster.failover
+                and not freezing.is_frozen()
+                # That others are alive was seen by the sweeper that queued this.
+                and not refusal(situation_of(host, others_alive=True))
+            )
+        if not due:
+            raise ScloudError(
+                gettext("%(name)s is no longer to be fenced.") % {"name": host.name}, code=NOT_DUE
+            )
+
+    def on_success(self, context: Context) -> None:
+        super().on_success(context)
+        device = FenceDevice.objects.filter(pk=context.job.target_id).first()
+        if device is not None:
+            self._fenced(device.host_id)
+
+    @staticmethod
+    def _fenced(host_id: str) -> None:
+        """Write that it is off, whatever was concluded of it meanwhile."""
+        reason = gettext("Its fence device confirmed that it is off.")
+        host = Host.objects.select_for_update().get(pk=host_id)
+        if host.state in MOVES[HostMove.FENCE].allowed_from:
+            move(host, HostMove.FENCE, reason=reason)
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        if error.code == NOT_DUE:
+            return
+        super().on_failure(context, error)
+        device = FenceDevice.objects.select_related("host").filter(pk=context.job.target_id).first()
+        if device is not None and device.host.state == HostState.SUSPECT:
+            words = gettext("It was not fenced: %(reason)s") % {"reason": error.for_operators()}
+            note_failover(device.host, words)
+
+
 class PowerOn(DeviceHandler):
     """On; the host's system boots afterwards."""
 
@@ -181,3 +262,4 @@ def register_all() -> None:
     register(TEST, AskDevice())
     register(POWER_OFF, PowerOff())
     register(POWER_ON, PowerOn())
+    register(FENCE, FenceHost())

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from compute.models import Host, HostTransition
 from compute.models.hosts import LONGEST_REASON
-from compute.states.hosts import IN_SERVICE, MOVES, HostMove, HostState
+from compute.states.hosts import MOVES, HostMove, HostState, MoveRule
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
 
@@ -21,16 +21,22 @@ def move(host: Host, name: HostMove, *, actor: Actor | None = None, reason: str 
     read; then nothing has changed.
     """
     rule = MOVES[name]
-    if host.state not in rule.allowed_from:
-        raise _refused(host, rule.allowed_from)
+    check_state(host, rule.allowed_from)
     with transaction.atomic():
-        new = rule.to or _in_service(host)
+        new = rule.to or _last_of(host, rule)
         now = timezone.now()
-        changes = {"state": new, "state_reason": reason[:LONGEST_REASON], "state_since": now}
+        changes = {
+            "state": new,
+            "state_reason": reason[:LONGEST_REASON],
+            "state_since": now,
+            # What was seen and concluded of the state before says nothing of this one.
+            "off_seen_at": None,
+            "failover_note": "",
+        }
         # The time too: a state that was left and entered again is another one.
         unchanged = Host.objects.filter(pk=host.pk, state=host.state, state_since=host.state_since)
         if not unchanged.update(**changes):
-            host.refresh_from_db(fields=["state", "state_reason", "state_since"])
+            host.refresh_from_db(fields=list(changes))
             raise _refused(host, rule.allowed_from)
         HostTransition.objects.create(
             host=host,
@@ -45,11 +51,17 @@ def move(host: Host, name: HostMove, *, actor: Actor | None = None, reason: str 
     return host
 
 
-def _in_service(host: Host) -> HostState:
-    """Return as what a host was used last."""
-    states = host.transitions.filter(old__in=IN_SERVICE).values_list("old", flat=True)
+def _last_of(host: Host, rule: MoveRule) -> HostState:
+    """Return in which of the states that a rule leads back to a host was last."""
+    states = host.transitions.filter(old__in=rule.back_to).values_list("old", flat=True)
     last = states.first()
     return HostState.AVAILABLE if last is None else HostState(last)
+
+
+def check_state(host: Host, allowed_from: frozenset[HostState]) -> None:
+    """Raise Conflict (``host_state``) unless a host is in one of these states."""
+    if host.state not in allowed_from:
+        raise _refused(host, allowed_from)
 
 
 def _refused(host: Host, allowed_from: frozenset[HostState]) -> Conflict:
@@ -59,3 +71,28 @@ def _refused(host: Host, allowed_from: frozenset[HostState]) -> Conflict:
         remedy=_("Check its status and try again."),
         numbers={"state": host.state, "needed": sorted(allowed_from)},
     )
+
+
+def note_off(host: Host) -> bool:
+    """Write down that no witness has seen a host alive since it was confirmed to be off.
+
+    From now on what it ran is known to have stopped. False when its state has changed meanwhile.
+    """
+    now = timezone.now()
+    rows = Host.objects.filter(
+        pk=host.pk, state=host.state, state_since=host.state_since, off_seen_at=None
+    )
+    if not rows.update(off_seen_at=now, failover_note=""):
+        return False
+    host.off_seen_at = now
+    host.failover_note = ""
+    return True
+
+
+def note_failover(host: Host, words: str) -> None:
+    """Write down, for operators, why a host is not fenced or why its VMs do not start elsewhere."""
+    words = words[:LONGEST_REASON]
+    if host.failover_note != words:
+        rows = Host.objects.filter(pk=host.pk, state=host.state, state_since=host.state_since)
+        rows.update(failover_note=words)
+        host.failover_note = words

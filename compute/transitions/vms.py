@@ -1,17 +1,34 @@
 """VMs: the only code that assigns their status or task."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-from django.db import transaction
+from django.db import models, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from compute.models import VM
 from compute.rules.refusals import vm_refusal
-from compute.states.vms import PauseReason, PowerState, VmStatus
+from compute.states.vms import PauseReason, PowerState, VmStatus, WantedPower
 from compute.verbs import vms as verbs
 from scloud.audit import events
 from scloud.jobs.models import Job
+from scloud.tenancy.actor import Actor
 from scloud.verbs.machine import Machine
+
+ON, OFF = WantedPower.ON, WantedPower.OFF
+#: What is wanted of a VM from the moment at which a verb was begun, whatever becomes of it.
+_WANTED: Final[Mapping[str, WantedPower]] = {
+    "create_vm": ON,
+    "start_vm": ON,
+    "restart_vm": ON,
+    "resume_vm": ON,
+    "shut_down_vm": OFF,
+    "power_off_vm": OFF,
+    "expire_vm": OFF,
+}
+#: The code of a failure that is its host's.
+HOST_FAILED: Final = "host_failed"
 
 
 class VmMachine(Machine[VM]):
@@ -24,6 +41,27 @@ class VmMachine(Machine[VM]):
         """Its status, or *paused*."""
         return row.standing
 
+    def begin(
+        self,
+        row: VM,
+        verb: str,
+        *,
+        actor: Actor,
+        payload: Mapping[str, Any] | None = None,
+        job: Job | None = None,
+        deadline_s: float | None = None,
+        **columns: Any,
+    ) -> Job:
+        """Put a VM in flight, and write down which power state is wanted of it from now on."""
+        wanted = _WANTED.get(verb)
+        if wanted is not None:
+            columns = {"wanted_power": wanted, **columns}
+        if wanted == OFF:
+            columns["failover_since"] = None
+        return super().begin(
+            row, verb, actor=actor, payload=payload, job=job, deadline_s=deadline_s, **columns
+        )
+
     def complete(
         self, row: VM | str, job: Job, verb: str, status: str | None = None, **columns: Any
     ) -> bool:
@@ -34,6 +72,22 @@ class VmMachine(Machine[VM]):
     def payload(self, row: VM) -> dict[str, Any]:
         """Nothing: the job's target is the VM."""
         return {}
+
+    def _land(
+        self,
+        rows: models.QuerySet[VM],
+        landing: str | None,
+        event: str,
+        columns: Mapping[str, Any],
+        /,
+        **data: Any,
+    ) -> bool:
+        """Land a VM; one that runs, or that is to run no more, waits for no failover."""
+        if landing == VmStatus.RUNNING:
+            columns = {"wanted_power": ON, "failover_since": None, **columns}
+        elif landing is not None and landing != VmStatus.STOPPED:
+            columns = {"wanted_power": OFF, "failover_since": None, **columns}
+        return super()._land(rows, landing, event, columns, **data)
 
 
 VMS = VmMachine(verbs.VMS, VM, vm_refusal)
@@ -66,6 +120,7 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str =
     kind = "vm.running" if status == VmStatus.RUNNING else "vm.stopped_itself"
     changes: dict[str, Any] = {"pause_reason": paused, "paused_at": now if paused else None}
     if status != vm.status:
+        changes.update(_wanted_as_found(power))
         changes["failure_code"] = "" if power != PowerState.CRASHED else "guest_crashed"
         changes["failure"] = "" if paused else reason[:500]
     if paused:
@@ -83,3 +138,55 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str =
                 data={"power_state": power, "reason": reason, "pause_reason": paused},
             )
     return bool(changed)
+
+
+def _wanted_as_found(power: str) -> dict[str, Any]:
+    """Return what is wanted of a VM whose guest or an operator switched it on or off.
+
+    One that is absent has lost its definition: that says nothing of what is wanted.
+    """
+    if power in (PowerState.RUNNING, PowerState.PAUSED):
+        return {"wanted_power": ON, "failover_since": None}
+    if power in (PowerState.STOPPED, PowerState.CRASHED):
+        return {"wanted_power": OFF}
+    return {}
+
+
+def lose(vm: VM) -> bool:
+    """Write down that an idle VM stopped with its host, which is known to be off.
+
+    One that shall be switched on waits for its failover from now on. False, and nothing is
+    written, when it has changed since ``vm`` was read.
+    """
+    now = timezone.now()
+    wanted = vm.wants_power
+    rows = VM.objects.filter(pk=vm.pk, revision=vm.revision, task="", host=vm.host_id)
+    with transaction.atomic():
+        changed = rows.filter(status__in=[VmStatus.RUNNING, VmStatus.STOPPED]).update(
+            status=VmStatus.STOPPED,
+            power_state=PowerState.STOPPED,
+            observed_at=now,
+            pause_reason="",
+            paused_at=None,
+            wanted_power=ON if wanted else OFF,
+            failover_since=now if wanted else None,
+            failure_code=HOST_FAILED,
+            failure=_("Its host failed."),
+            failure_detail="",
+        )
+        if changed:
+            VMS.tell(vm, "vm.host_failed")
+    return bool(changed)
+
+
+def note_wait(vm: VM, code: str, words: str, detail: str) -> None:
+    """Write down why a VM that waits for its failover goes on waiting."""
+    if (vm.failure_code, vm.failure, vm.failure_detail) == (code, words, detail):
+        return
+    rows = VM.objects.filter(pk=vm.pk, revision=vm.revision, task="").exclude(failover_since=None)
+    if rows.update(failure_code=code, failure=words, failure_detail=detail):
+        vm.failure_code, vm.failure, vm.failure_detail = code, words, detail
+        # The row's page shows the words.
+        events.notify(
+            tenant_id=vm.tenant_id, kind="vm.waiting", resource_kind="vm", resource_id=vm.id
+        )

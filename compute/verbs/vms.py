@@ -624,7 +624,15 @@ _INTERNAL = (
     Verb("reinstate_vm", _("Reinstate"), frozenset({S.EXPIRED}), event="vm.reinstated"),
     # Give a domain that is smaller than its row what is paid and missing.
     Verb("grow_vm", _("Complete upgrade"), RUNNING, T.UPGRADING, 180, "vm.grown"),
-    Verb("fail_over_vm", _("Fail over"), RUNNING, T.FAILING_OVER, 300, "vm.failed_over"),
+    Verb(
+        "fail_over_vm",
+        _("Fail over"),
+        STOPPED,
+        T.FAILING_OVER,
+        300,
+        "vm.failed_over",
+        administrator_only=True,
+    ),
 )
 
 VMS = Catalogue(

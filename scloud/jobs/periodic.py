@@ -33,6 +33,7 @@ class Lane(StrEnum):
     POOLS = "pools"  # for storage
     NETWORK = "network"  # for the fabric
     WITNESSES = "witnesses"  # for the fabric and storage, to learn which hosts are alive
+    FAILOVER = "failover"  # for nothing: what hosts that died had running starts elsewhere
     ALARMS = "alarms"  # for the metrics store, to find what is wrong now
     METRICS = "metrics"  # for the metrics store, of which a backlog may take a while
 

@@ -39,6 +39,26 @@ def held(
         _moving.reset(second)
 
 
+@contextmanager
+def also(check: Callable[[], None]) -> Iterator[None]:
+    """Let ``check`` be called too, after the lease was confirmed, whenever the block confirms.
+
+    It raises when what is about to be published must not be any more.
+    """
+    outer = _confirm.get()
+
+    def both() -> None:
+        if outer is not None:
+            outer()
+        check()
+
+    token = _confirm.set(both)
+    try:
+        yield
+    finally:
+        _confirm.reset(token)
+
+
 def confirm() -> None:
     """Raise what the runner raises when this work is no longer the caller's to do."""
     call = _confirm.get()

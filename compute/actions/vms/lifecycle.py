@@ -17,6 +17,7 @@ from compute.rules.refusals import require_sound
 from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
 from compute.rules.validation import check_confirmed
+from compute.states.hosts import IN_SERVICE
 from compute.states.vms import VmStatus
 from compute.transitions.bin import system_snapshots
 from compute.transitions.vms import VMS
@@ -30,15 +31,40 @@ from scloud.tenancy.actor import Actor
 
 @action("compute.start_vm")
 def start_vm(*, actor: Actor, vm: VM) -> Job:
-    """Start a stopped VM. One whose host cannot take it now goes to another.
+    """Start a stopped VM; one that is on no host, or whose host is off, goes to another.
 
-    Raises Conflict (``vm_state``, ``disk_damaged``).
+    Raises Conflict (``vm_state``, ``disk_damaged``), NoCapacity.
     """
     VMS.guard(vm, "start_vm")
-    require_sound(Disk.objects.filter(vm=vm, damaged_since__isnull=False))
-    placed = vm.host is None
-    host = vm.host or _place_again(vm)
-    return VMS.begin(vm, "start_vm", actor=actor, payload={"placed": placed}, host=host)
+    _require_sound_disks(vm)
+    here = vm.host if vm.host is not None and not vm.host.is_off else None
+    host = here or _place_again(vm)
+    return VMS.begin(vm, "start_vm", actor=actor, payload={"placed": here is None}, host=host)
+
+
+@action("platform.fail_over_vm")
+def fail_over_vm(*, actor: Actor, vm: VM, excluded: frozenset[str] = frozenset()) -> Job:
+    """Start a VM again that stopped with its host: where it is, or if that host is off, elsewhere.
+
+    ``excluded`` are ids of hosts that take none now. Raises Conflict (``vm_state``,
+    ``disk_damaged``, ``host_not_ready``), NoCapacity.
+    """
+    VMS.guard(vm, "fail_over_vm")
+    _require_sound_disks(vm)
+    host = vm.host
+    if host is None or host.is_off:
+        placed, host = True, _place_again(vm, excluded)
+    elif host.state not in IN_SERVICE or host.unreachable_since is not None or host.pk in excluded:
+        # It may be running there, so it is started nowhere else.
+        raise Conflict(
+            _("The host of %(name)s is not ready.") % {"name": vm.name},
+            code="host_not_ready",
+            detail=f"{host.name} is {host.state}.",
+        )
+    else:
+        placed = False
+    audit.note(vm, detail=f"On {host.name}.")
+    return VMS.begin(vm, "fail_over_vm", actor=actor, payload={"placed": placed}, host=host)
 
 
 @action("compute.shut_down_vm")
@@ -198,13 +224,18 @@ def full_quota(vm: VM) -> dict[str, int]:
     return sizes.vm_quota(vm.vcpus, vm.memory_mib, vm.gpu_count, (system_disk(vm).size_gib,))
 
 
-def _place_again(vm: VM) -> Host:
+def _require_sound_disks(vm: VM) -> None:
+    require_sound(Disk.objects.filter(vm=vm, damaged_since__isnull=False))
+
+
+def _place_again(vm: VM, excluded: frozenset[str] = frozenset()) -> Host:
     host = placement.place(
         vm.cluster,
         vm.tenant,
         vcpus=vm.vcpus,
         memory_mib=vm.memory_mib,
         gpus=vm.gpu_count,
+        excluded=excluded,
     )[0]
     gpu.allocate(vm, host)
     return host

@@ -156,7 +156,7 @@ class ModifyVm(SizeHandler):
         """Take the definition off the host that the VM left."""
         vm = vm_of(context.job)
         former = Host.objects.filter(pk=context.payload["before"]["host"]).first()
-        if former is None or former.pk == vm.host_id:
+        if former is None or former.pk == vm.host_id or former.is_off:
             return
         vm.host = former
         with translated_errors():

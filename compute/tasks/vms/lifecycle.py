@@ -24,6 +24,7 @@ from compute.tasks.base import (
     disks_of,
     ensure_external_nic,
     host_of,
+    is_on_host,
     nics_of,
     observed,
     own_nics_of,
@@ -87,7 +88,7 @@ def ensure_running(context: Context) -> None:
 
 def ensure_off(context: Context) -> None:
     vm = vm_of(context.job)
-    if vm.host is None:
+    if not is_on_host(vm):
         return
     with translated_errors():
         host_of(vm).power_off(str(vm.uuid))
@@ -96,6 +97,8 @@ def ensure_off(context: Context) -> None:
 def ensure_shut_down(context: Context) -> None:
     """Ask the guest to shut down until it is off; past the limit say that it ignores it."""
     vm = vm_of(context.job)
+    if not is_on_host(vm):
+        return
     host = host_of(vm)
     uuid = str(vm.uuid)
 
@@ -127,9 +130,12 @@ def ensure_shut_down(context: Context) -> None:
 
 
 def ensure_undefined(context: Context) -> None:
-    """Take the domain off its host; the disks stay."""
+    """Take the domain off its host; the disks stay.
+
+    A host that is off has it removed when it comes back, before it is used.
+    """
     vm = vm_of(context.job)
-    if vm.host is None:
+    if not is_on_host(vm):
         return
     with translated_errors():
         host_of(vm).undefine(str(vm.uuid))
@@ -195,7 +201,7 @@ class CreateVm(VmHandler):
 
 def is_off_its_host(vm: VM) -> bool:
     """Take a VM's domain off its host; False while the host does not say that it is gone."""
-    return vm.host is None or best_effort(lambda: host_of(vm).undefine(str(vm.uuid)))
+    return not is_on_host(vm) or best_effort(lambda: host_of(vm).undefine(str(vm.uuid)))
 
 
 def take_apart(vm: VM) -> None:
@@ -282,6 +288,12 @@ class StartVm(VmHandler):
             columns["host"] = None
         status = context.result.get("true_status", vm.status)
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
+
+
+class FailOverVm(StartVm):
+    """Start a VM whose host failed, where it was placed; what fails is tried again by the sweep."""
+
+    verb = "fail_over_vm"
 
 
 class ShutDownVm(VmHandler):
@@ -489,7 +501,7 @@ class DeleteVm(VmHandler):
         """Let the guest write its caches; without an answer in ten seconds it is switched off."""
         vm = vm_of(context.job)
         refuse_if_paid(context, vm)
-        if vm.host is None:
+        if not is_on_host(vm):
             return
         host, uuid = host_of(vm), str(vm.uuid)
         with translated_errors():
@@ -570,7 +582,7 @@ class RestoreVm(VmHandler):
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
-        if vm.host is not None:
+        if is_on_host(vm):
             best_effort(lambda: host_of(vm).undefine(str(vm.uuid)))
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
@@ -623,6 +635,7 @@ def register_all() -> None:
     for kind, handler in (
         ("vm.create", CreateVm()),
         ("vm.start", StartVm()),
+        ("vm.fail_over", FailOverVm()),
         ("vm.shut_down", ShutDownVm()),
         ("vm.expire", ExpireVm()),
         ("vm.power_off", PowerOffVm()),

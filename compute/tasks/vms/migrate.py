@@ -11,7 +11,7 @@ from compute.hypervisor.base import HypervisorError, MigrationProgress
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Host
 from compute.states.vms import VmStatus
-from compute.tasks.base import STALL_S, VmHandler, vm_of
+from compute.tasks.base import STALL_S, VmHandler, placed, vm_of
 from compute.tasks.drivers import best_effort, hypervisor_of, ref_of, translated_errors
 from compute.tasks.vms.lifecycle import ensure_network
 from compute.transitions.vms import VMS
@@ -47,8 +47,12 @@ def host_named(context: Context, end: str) -> Host:
 
 
 def look(vm: VM, source: Host, destination: Host) -> Ends:
+    """Ask both hosts; on one that is known to be off nothing is."""
     answers: list[Power | None] = []
     for host in (source, destination):
+        if host.is_off:
+            answers.append(Power.ABSENT)
+            continue
         try:
             answers.append(hypervisor_of(host).observe(str(vm.uuid)).power_state)
         except HypervisorError:
@@ -88,9 +92,10 @@ class MigrateVm(VmHandler):
             if driver.migration_progress(uuid) is not None:
                 # Of a worker that is gone: its end cannot be waited for, so it is begun anew.
                 driver.abort_migration(uuid)
-            driver.migrate(
-                uuid, ref_of(destination), timeout_s=MIGRATION_LIMIT_S, on_progress=report
-            )
+            with placed(vm):
+                driver.migrate(
+                    uuid, ref_of(destination), timeout_s=MIGRATION_LIMIT_S, on_progress=report
+                )
 
     def ensure_arrived(self, context: Context) -> None:
         """Raise unless the VM runs there and nowhere else."""
@@ -127,6 +132,10 @@ class MigrateVm(VmHandler):
         if ends.arrived:
             context.result["host"] = destination.pk
             context.result["true_status"] = VmStatus.RUNNING
+            return
+        if ends.source == Power.ABSENT and destination.is_off:
+            # It had arrived, and stopped with its new host: from there it is failed over.
+            context.result["host"] = destination.pk
             return
         if ends.stayed and ends.destination != Power.ABSENT:
             # A definition that is switched off: what a broken attempt left there.

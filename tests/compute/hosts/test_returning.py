@@ -1,0 +1,248 @@
+"""Hosts that come back: compared, cleared of what runs elsewhere by now, and only then used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from compute.actions.hosts import lock_host, return_host
+from compute.actions.vms import lifecycle
+from compute.hosts import placement
+from compute.hypervisor.base import Refused
+from compute.hypervisor.fake import FakeDomain, FakeHypervisor
+from compute.models import VM, Drift, Host, HostTransition
+from compute.states.hosts import HostState
+from compute.sweeps import failover, reconcile
+from compute.tasks.drivers import ref_of
+from scloud.jobs.models import Job
+from scloud.lib.errors import Conflict, NoCapacity
+from scloud.recovery import freezing
+from scloud.tenancy.actor import Actor
+from tests.compute.box import Box, WorkerDied, points_of
+from tests.compute.hosts.test_failing_over import all_over, home, now, other_than
+from tests.compute.hosts.test_states import time_passes
+from tests.compute.hosts.yard import Yard, cut, make_yard
+
+SYSTEM = Actor.system(None)
+
+
+def state(host: Host) -> str:
+    host.refresh_from_db()
+    return host.state
+
+
+def run_there(yard: Yard, vm: VM, host: Host) -> None:
+    """Let the domain that lies on a host run, as if somebody had started it by hand."""
+    domain = yard.behind(host).domains[str(vm.uuid)]
+    # Past the lock on its disks, which would keep it from starting.
+    domain.running, domain.power_state = domain.spec, domain.power_state.RUNNING
+
+
+def test_a_host_that_returns_is_cleared_of_what_runs_elsewhere_before_it_is_used(
+    yard: Yard,
+) -> None:
+    vm, stays = yard.box.vm(name="moves"), None
+    host, there = home(vm), other_than(yard, home(vm))
+    lock_host(actor=SYSTEM, host=there)
+    stays = yard.box.vm(name="stays", stopped=True)
+    assert home(stays) == host
+    Host.objects.filter(pk=there.pk).update(state=HostState.AVAILABLE)
+    yard.fenced(host)
+    all_over(yard)
+    assert yard.copies(vm) == [there.name]
+    yard.power_on(host)
+    assert str(vm.uuid) in yard.behind(host).domains
+    yard.look()
+    assert state(host) == HostState.RETURNING
+    assert yard.box.actor.tenant is not None
+    with pytest.raises(NoCapacity):
+        placement.place_on(host, host.cluster, yard.box.actor.tenant, vcpus=1, memory_mib=1024)
+    yard.look()
+    assert str(vm.uuid) not in yard.behind(host).domains
+    assert str(stays.uuid) in yard.behind(host).domains
+    # A round that finds nothing more ends it.
+    yard.look()
+    assert state(host) == HostState.AVAILABLE
+    assert host.off_seen_at is None
+    assert yard.copies(vm) == [there.name]
+    assert not Drift.objects.filter(repaired_at=None).exists()
+    history = HostTransition.objects.filter(host=host).order_by("id").values_list("new", flat=True)
+    assert list(history) == ["suspect", "fenced", "returning", "available"]
+    lifecycle.start_vm(actor=yard.box.actor, vm=now(stays))
+    yard.box.run()
+    assert home(stays) == host
+    yard.box.assert_nothing_orphaned()
+
+
+def test_one_that_was_locked_is_locked_again(yard: Yard) -> None:
+    host = yard.hosts[0]
+    lock_host(actor=SYSTEM, host=host)
+    yard.fenced(host)
+    yard.power_on(host)
+    yard.look(rounds=3)
+    assert state(host) == HostState.LOCKED
+
+
+@pytest.mark.parametrize("point", points_of("vm.fail_over"))
+def test_a_host_that_returns_in_the_middle_of_a_failover_keeps_no_copy(
+    yard: Yard, point: str
+) -> None:
+    vm = yard.box.vm()
+    host, there = home(vm), other_than(yard, home(vm))
+    yard.fenced(host)
+    failover.look_after_failures()
+    with yard.box.dying_at(point), pytest.raises(WorkerDied):
+        yard.box.run()
+    yard.power_on(host)
+    yard.look(rounds=2)
+    # Though the VM is still in flight.
+    assert now(vm).task == "failing_over"
+    assert str(vm.uuid) not in yard.behind(host).domains
+    all_over(yard)
+    assert state(host) == HostState.AVAILABLE
+    assert (now(vm).status, now(vm).host) == ("running", there)
+    assert yard.copies(vm) == [there.name]
+    yard.box.assert_nothing_orphaned()
+
+
+def test_a_copy_that_was_started_there_is_destroyed_and_nothing_else(yard: Yard) -> None:
+    vm = yard.box.vm()
+    host, there = home(vm), other_than(yard, home(vm))
+    yard.fenced(host)
+    all_over(yard)
+    yard.power_on(host)
+    run_there(yard, vm, host)
+    behind = yard.behind(host)
+    spec = behind.domains[str(vm.uuid)].spec
+    stranger = "11111111-2222-3333-4444-555555555555"
+    behind.domains[stranger] = FakeDomain(replace(spec, uuid=stranger, name="stranger"))
+    # No row knows it: it is reported, and keeps nobody from being used.
+    yard.look(rounds=2)
+    assert yard.copies(vm) == [there.name]
+    yard.look()
+    assert state(host) == HostState.AVAILABLE
+    assert stranger in behind.domains
+    assert now(vm).host == there
+    assert not Drift.objects.filter(kind="second_domain", repaired_at=None).exists()
+
+
+def test_what_cannot_be_taken_off_keeps_the_host_from_being_used(yard: Yard) -> None:
+    vm = yard.box.vm()
+    host = home(vm)
+    yard.fenced(host)
+    all_over(yard)
+    yard.power_on(host)
+    for _ in range(3):
+        yard.behind(host).faults.fail_next["undefine"] = Refused("The host refused.")
+        yard.look()
+    freezing.freeze("tests")
+    yard.look(rounds=3)
+    assert state(host) == HostState.RETURNING
+    assert str(vm.uuid) in yard.behind(host).domains
+
+
+def test_what_was_said_before_it_returned_is_no_comparison(yard: Yard) -> None:
+    host = yard.hosts[0]
+    yard.fenced(host)
+    early = Host.objects.get(pk=host.pk)
+    yard.power_on(host)
+    yard.look()
+    host.refresh_from_db()
+    answer = reconcile.HostAnswer(early)
+    assert reconcile.compare_returning(answer, host) is not None
+    assert state(host) == HostState.RETURNING
+
+
+def test_a_vm_that_found_no_room_starts_at_home_when_its_host_returns(yard: Yard) -> None:
+    vm = yard.box.vm()
+    host, there = home(vm), other_than(yard, home(vm))
+    Host.objects.filter(pk=there.pk).update(state=HostState.LOCKED)
+    yard.fenced(host)
+    all_over(yard)
+    assert now(vm).failure_code == failover.NO_ROOM
+    yard.power_on(host)
+    yard.look()
+    row = now(vm)
+    assert (state(host), row.status, row.failure_code) == ("returning", "stopped", failover.WAITS)
+    all_over(yard)
+    row = now(vm)
+    assert (state(host), row.status, row.host, row.epoch) == ("available", "running", host, 0)
+    assert yard.copies(vm) == [host.name]
+
+
+def test_one_that_falls_silent_while_it_returns_was_still_not_compared(yard: Yard) -> None:
+    vm = yard.box.vm()
+    host = home(vm)
+    yard.fenced(host)
+    all_over(yard)
+    yard.power_on(host)
+    yard.look()
+    assert state(host) == HostState.RETURNING
+    yard.fall_silent(host)
+    time_passes(61)
+    reconcile.reconcile_hosts()
+    assert state(host) == HostState.SUSPECT
+    yard.behind(host).faults.unreachable = False
+    reconcile.reconcile_hosts()
+    assert state(host) == HostState.RETURNING
+    yard.look(rounds=2)
+    assert state(host) == HostState.AVAILABLE
+    assert str(vm.uuid) not in yard.behind(host).domains
+
+
+def test_one_that_dies_again_while_it_returns_is_fenced_again(yard: Yard, at_once: None) -> None:
+    vm = yard.box.vm()
+    host, there = home(vm), other_than(yard, home(vm))
+    Host.objects.filter(pk=there.pk).update(state=HostState.LOCKED)
+    yard.fenced(host)
+    failover.look_after_failures()
+    yard.power_on(host)
+    yard.look()
+    assert state(host) == HostState.RETURNING
+    yard.suspect(host)
+    Host.objects.filter(pk=there.pk).update(state=HostState.AVAILABLE)
+    all_over(yard)
+    assert state(host) == HostState.FENCED
+    assert (now(vm).status, now(vm).host) == ("running", there)
+
+
+def test_an_operator_takes_a_host_back_whose_device_lied(yard: Yard) -> None:
+    vm = yard.box.vm()
+    host = home(vm)
+    yard.plug(host).lies = True
+    yard.suspect(host)
+    failover.look_after_failures()
+    yard.box.run()
+    assert state(host) == HostState.FENCED
+    yard.behind(host).faults.unreachable = False
+    return_host(actor=SYSTEM, host=host)
+    yard.look(rounds=2)
+    # It ran all the time.
+    assert state(host) == HostState.AVAILABLE
+    assert (now(vm).status, now(vm).host, yard.copies(vm)) == ("running", host, [host.name])
+    assert not Job.objects.filter(kind="vm.fail_over").exists()
+    with pytest.raises(Conflict):
+        return_host(actor=SYSTEM, host=host)
+
+
+def test_a_row_follows_no_copy_on_a_host_that_was_given_up(
+    make_box: Callable[..., Box],
+) -> None:
+    box = make_box(hosts=3)
+    yard = make_yard(box)
+    vm = box.vm()
+    host = home(vm)
+    yard.fenced(host)
+    all_over(yard)
+    there = home(vm)
+    assert there != host
+    # Nobody knows how it came there, and its host lost its own copy.
+    FakeHypervisor(yard.behind(there)).undefine(str(vm.uuid))
+    yard.behind(host).faults.unreachable = False
+    run_there(yard, vm, host)
+    reconcile.reconcile_hosts()
+    assert home(vm) == there
+    assert ref_of(host).name == host.name
+    cut(yard.behind(host))
