@@ -110,7 +110,7 @@ def test_an_owner_sets_up_an_app_and_signs_in_with_it(
 
 
 def test_who_has_to_set_one_up_is_led_there_from_an_open_page(
-    page: Page, console_url: str, user: User
+    page: Page, console_url: str, user: User, problems: list[str]
 ) -> None:
     page.goto(f"{console_url}/users/")
     page.get_by_role("button", name="Second factor", exact=True).click()
@@ -121,6 +121,9 @@ def test_who_has_to_set_one_up_is_led_there_from_an_open_page(
     with page.expect_navigation(url=re.compile("/second-factor/")):
         page.get_by_role("button", name="Second factor", exact=True).click()
     expect(page.locator("main")).to_contain_text("A second factor is required here.")
+    # The part of the page was refused, which browsers report.
+    assert all("403" in problem for problem in problems)
+    problems.clear()
     fits(page)
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{console_url}/login/")
