@@ -54,6 +54,7 @@ def test_an_owner_sets_up_an_app_and_signs_in_with_it(
     page.get_by_role("link", name="Manage").click()
     expect(page.get_by_role("heading", name="Set up a second factor")).to_be_visible()
     fits(page)
+    expect(page.locator("[name=password]")).to_be_focused()
     page.fill("[name=password]", PASSWORD)
     page.get_by_role("button", name="Continue").click()
 
