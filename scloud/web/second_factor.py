@@ -42,7 +42,9 @@ class CodeForm(forms.Form):
         label=gettext_lazy("Code"),
         max_length=20,
         help_text=gettext_lazy("The six digits that the app shows."),
-        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+        widget=forms.TextInput(
+            attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}
+        ),
     )
 
 
@@ -53,7 +55,7 @@ class PasswordForm(forms.Form):
         label=gettext_lazy("Current password"),
         max_length=200,
         strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
     )
     code = forms.CharField(
         label=gettext_lazy("Code"),

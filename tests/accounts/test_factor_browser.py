@@ -54,6 +54,7 @@ def test_an_owner_sets_up_an_app_and_signs_in_with_it(
     page.get_by_role("link", name="Manage").click()
     expect(page.get_by_role("heading", name="Set up a second factor")).to_be_visible()
     fits(page)
+    expect(page.locator("[name=password]")).to_be_focused()
     page.fill("[name=password]", PASSWORD)
     page.get_by_role("button", name="Continue").click()
 
@@ -110,7 +111,7 @@ def test_an_owner_sets_up_an_app_and_signs_in_with_it(
 
 
 def test_who_has_to_set_one_up_is_led_there_from_an_open_page(
-    page: Page, console_url: str, user: User
+    page: Page, console_url: str, user: User, problems: list[str]
 ) -> None:
     page.goto(f"{console_url}/users/")
     page.get_by_role("button", name="Second factor", exact=True).click()
@@ -121,6 +122,9 @@ def test_who_has_to_set_one_up_is_led_there_from_an_open_page(
     with page.expect_navigation(url=re.compile("/second-factor/")):
         page.get_by_role("button", name="Second factor", exact=True).click()
     expect(page.locator("main")).to_contain_text("A second factor is required here.")
+    # The part of the page was refused, which browsers report.
+    assert all("403" in problem for problem in problems)
+    problems.clear()
     fits(page)
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{console_url}/login/")
