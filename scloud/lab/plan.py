@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-KNOWN_INDEXES = {"demo": 0, "test": 1, "second": 2, "dev": 9}
+KNOWN_INDEXES = {"demo": 0, "test": 1, "second": 2, "third": 3, "dev": 9}
 MAX_HOSTS = 20
 #: What the hosts call the network behind the external bridge in their bridge mappings.
 PHYSICAL_NETWORK = "ext"

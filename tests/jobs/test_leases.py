@@ -66,6 +66,18 @@ def test_every_call_that_changes_something_confirms_the_lease_first(
             getattr(driver, name)(object())
 
 
+def test_what_else_is_checked_comes_after_the_lease_and_only_within_its_block() -> None:
+    asked: list[str] = []
+    with lease.held(lambda: asked.append("lease")):
+        with lease.also(lambda: asked.append("place")):
+            lease.confirm()
+        lease.confirm()
+    # Without a runner it is checked all the same.
+    with lease.also(lambda: asked.append("place")):
+        lease.confirm()
+    assert asked == ["lease", "place", "lease", "place"]
+
+
 def test_a_lease_is_believed_for_less_than_it_lasts(
     enqueue: Enqueue, script: Script, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:

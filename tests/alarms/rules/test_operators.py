@@ -51,6 +51,21 @@ CASES = {
         "Host h1 has given no sign of life for 2 min. No sign.",
         Severity.CRITICAL,
     ),
+    Condition.HOST_NOT_OFF: (
+        Figures(NOW, hosts=[replace(HOST, not_off="It has no fence device.")]),
+        Figures(NOW, hosts=[HOST]),
+        "Host h1 is not known to be off. It has no fence device.",
+        Severity.CRITICAL,
+    ),
+    Condition.HOST_OFF: (
+        Figures(
+            NOW,
+            hosts=[replace(HOST, unreachable_since=ago(900), off_since=ago(130), waiting=2)],
+        ),
+        Figures(NOW, hosts=[HOST]),
+        "Host h1 has been off for 2 min. VMs that wait to be started again: 2.",
+        Severity.CRITICAL,
+    ),
     Condition.HOST_SILENT: (
         Figures(NOW, hosts=[replace(HOST, unreachable_since=ago(120), measured_at=ago(900))]),
         Figures(NOW, hosts=[replace(HOST, unreachable_since=ago(119))]),
@@ -179,3 +194,9 @@ def test_thresholds_are_above_zero() -> None:
     with pytest.raises(ValueError, match="backlog_s"):
         Thresholds(backlog_s=0)
     assert findings(Figures(NOW, jobs_failed=3), Thresholds(failed_jobs=3))
+
+
+def test_a_host_that_is_off_and_whose_vms_run_elsewhere_is_a_warning() -> None:
+    figures = Figures(NOW, hosts=[replace(HOST, off_since=ago(10))])
+    (found,) = findings(figures, LIMITS)
+    assert (found.condition, found.severity) == (Condition.HOST_OFF, Severity.WARNING)

@@ -15,6 +15,7 @@ from billing.models import LedgerEntry, Order, QuotaClaim
 from compute.actions import disks, snapshots
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
+from compute.fencing.fake import forget_fake_machines
 from compute.hypervisor.base import PowerState, Refused
 from compute.hypervisor.fake import FakeHypervisor
 from compute.models import VM, Cluster, Host
@@ -497,6 +498,31 @@ def test_a_host_that_dies_after_an_unclear_migration_takes_the_vm_along_if_it_wa
     assert yard.copies(vm) == [alive.name]
     failed_over = Job.objects.filter(kind="vm.fail_over", target_id=vm.pk).exists()
     assert failed_over == (ran_on == dead)
+
+
+def test_nothing_is_started_while_a_migration_may_have_taken_it_elsewhere(
+    make_box: Callable[..., Box],
+) -> None:
+    box = make_box(hosts=3)
+    yard = make_yard(box)
+    vm = box.vm(stopped=True)
+    host = home(vm)
+    silent = other_than(yard, host)
+    yard.fenced(host)
+    yard.fall_silent(silent)
+    VM.objects.filter(pk=vm.pk).update(
+        destination=silent, wanted_power="on", failover_since=timezone.now()
+    )
+    with pytest.raises(Conflict) as refused:
+        lifecycle.start_vm(actor=box.actor, vm=now(vm))
+    assert refused.value.code == "host_not_ready"
+    all_over(yard)
+    assert not Job.objects.filter(kind="vm.fail_over").exists()
+    # It answers, and the VM is not there.
+    yard.behind(silent).faults.unreachable = False
+    all_over(yard)
+    assert now(vm).status == "running"
+    forget_fake_machines()
 
 
 def test_a_disk_that_is_busy_is_waited_for(yard: Yard) -> None:

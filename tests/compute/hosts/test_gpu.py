@@ -11,11 +11,13 @@ from django.db import connection
 
 from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
+from compute.fencing.fake import forget_fake_machines
 from compute.hosts import placement
 from compute.hypervisor.base import PciAddress, PciDevice
 from compute.hypervisor.fake import fake_host, forget_fake_hosts
 from compute.models import VM, GpuDevice
 from compute.states.vms import VmStatus
+from compute.sweeps import failover
 from compute.sweeps import hosts as host_sweeps
 from compute.tasks import gpu
 from scloud.lib.errors import Conflict, InvalidInput, NoCapacity, ScloudError
@@ -24,6 +26,7 @@ from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.compute.box import Box
 from tests.compute.factories import Platform, buy_vms, make_platform
+from tests.compute.hosts.yard import make_yard
 
 T4 = ("10de", "1eb8")
 SOUND = ("10de", "10f8")  # the HDMI sound of a GeForce: no accelerator
@@ -204,3 +207,25 @@ def test_the_last_chips_go_to_one_buyer_each(actor: Actor, region: Region) -> No
         assert {vm.gpus.count() for vm in vms} == {1}
         assert all(vm.gpus.get().host_id == vm.host_id for vm in vms)
     forget_fake_hosts()
+
+
+def test_a_failover_takes_chips_of_the_same_kind_on_the_other_host(box: Box) -> None:
+    vm, yard = with_gpus(box, 2), make_yard(box)
+    assert vm.host is not None
+    host = vm.host
+    fit(box.platform, 1)
+    yard.fenced(host)
+    failover.look_after_failures()
+    vm.refresh_from_db()
+    assert vm.failure_code == failover.NO_ROOM
+    assert "too few free GPU chips" in vm.failure_detail
+    (there,) = (one for one in yard.hosts if one != host)
+    yard.behind(there).pci = yard.behind(host).pci = ()
+    fit(box.platform, 2)
+    failover.look_after_failures()
+    box.run()
+    vm.refresh_from_db()
+    assert (vm.status, vm.host) == ("running", there)
+    assert {one.host for one in GpuDevice.objects.filter(vm=vm)} == {there}
+    assert len(box.domain(vm).spec.pci_devices) == 2
+    forget_fake_machines()

@@ -15,6 +15,7 @@ from compute.hypervisor.fake import FakeDomain, FakeHypervisor
 from compute.models import VM, Drift, Host, HostTransition
 from compute.states.hosts import HostState
 from compute.sweeps import failover, reconcile
+from compute.sweeps.hosts import HostAnswer
 from compute.tasks.drivers import ref_of
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, NoCapacity
@@ -150,7 +151,7 @@ def test_what_was_said_before_it_returned_is_no_comparison(yard: Yard) -> None:
     yard.power_on(host)
     yard.look()
     host.refresh_from_db()
-    answer = reconcile.HostAnswer(early)
+    answer = HostAnswer(early)
     assert reconcile.compare_returning(answer, host) is not None
     assert state(host) == HostState.RETURNING
 
