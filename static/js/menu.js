@@ -52,7 +52,8 @@ async function openRowMenu(button) {
   menu.popover = "auto";
   menu.setAttribute("role", "menu");
   menu.setAttribute("data-fleeting", "");
-  document.body.append(menu);
+  // Inside of a landmark, where people who go from one to the next find it.
+  ($("#main") ?? document.body).append(menu);
   try {
     const answer = await fetch(button.dataset.rowMenu, { headers: { "HX-Request": "true" } });
     if (answer.redirected || answer.status === 401) {

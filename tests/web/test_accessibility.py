@@ -72,7 +72,7 @@ def look(page: Page, console_url: str, url: str) -> list[str] | None:
     text = answer.text() if "html" in answer.headers.get("content-type", "") else ""
     if answer.status != 200 or "<html" not in text:
         return None
-    if 'class="dialog-form' in text:
+    if 'id="dialog-title"' in text:
         if page.locator("#dialog-slot").count() == 0 or "/tasks/" not in page.url:
             page.goto(f"{console_url}/tasks/")
         page.evaluate("url => { window.htmx.ajax('GET', url, '#dialog-slot') }", url)

@@ -104,7 +104,7 @@ def test_the_menu_of_a_row_is_in_sight_at_once_and_explains_by_mouse_and_keyboar
     expect(menu.get_by_role("group", name="Disks and network")).to_be_visible()
     assert menu.evaluate("box => box.scrollHeight <= box.clientHeight")
     assert menu.evaluate("box => box.getBoundingClientRect().bottom <= innerHeight")
-    start = menu.get_by_role("menuitem", name="Start")
+    start = menu.get_by_role("menuitem", name="Start", exact=True)
     expect(start).to_have_accessible_description(
         "Not possible while running; allowed when stopped."
     )
@@ -126,7 +126,7 @@ def test_the_menu_of_a_row_is_in_sight_at_once_and_explains_by_mouse_and_keyboar
 
 
 def test_a_password_is_shown_on_demand_and_a_dialog_sent_by_ctrl_enter(
-    page: Page, console_url: str, platform: Platform, actor: Actor
+    page: Page, console_url: str, platform: Platform, actor: Actor, problems: list[str]
 ) -> None:
     vm = make_vm(platform, actor, name="web")
     page.goto(f"{console_url}/vms/{vm.pk}/")
@@ -148,6 +148,8 @@ def test_a_password_is_shown_on_demand_and_a_dialog_sent_by_ctrl_enter(
     again.press("Control+Enter")
     expect(dialog).to_contain_text("The two passwords are not the same.")
     expect(again).to_be_focused()
+    # The browser notes that the server refused it.
+    assert [problems.pop().endswith("422 (Unprocessable Entity)")] == [True]
     field.fill("Correct.Horse8")
     again.fill("Correct.Horse8")
     again.press("Control+Enter")
@@ -170,7 +172,7 @@ def test_a_dialog_without_a_choice_leads_to_what_is_missing(
 
 
 def test_deleting_leads_to_the_list_and_can_be_undone(
-    page: Page, console_url: str, platform: Platform, actor: Actor
+    page: Page, console_url: str, platform: Platform, actor: Actor, problems: list[str]
 ) -> None:
     vm = make_vm(platform, actor, data_disk_type=platform.disk_type, data_disk_gib=10)
     page.goto(f"{console_url}/vms/{vm.pk}/")
@@ -188,6 +190,8 @@ def test_deleting_leads_to_the_list_and_can_be_undone(
     toast.get_by_role("button", name="Undo").click()
     # It waits for the deletion, which nobody carries out yet.
     expect(toast).to_contain_text("It is restored as soon as the deletion is complete.")
+    # The browser notes that it is not in the bin yet.
+    assert [problems.pop().endswith("404 (Not Found)")] == [True]
     binned = settle(vm, VmStatus.BINNED, binned_at=timezone.now())
     with scopes_disabled():
         events.emit(
