@@ -182,8 +182,8 @@ class BeginView(_ProvenView):
 
     def ask(self, form: PasswordForm, *, status: int = 200) -> HttpResponse:
         if "code" in form.fields:
-            self.title = _("Move to another device")
-            self.text = _(
+            self.title = gettext_lazy("Move to another device")
+            self.text = gettext_lazy(
                 "The app on the other device replaces the present one. New recovery codes are made."
             )
         return super().ask(form, status=status)

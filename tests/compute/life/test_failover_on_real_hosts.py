@@ -45,7 +45,7 @@ def wait_for_answer(plan: HostPlan) -> None:
     end = time.monotonic() + 120
     while True:
         try:
-            with_libvirt = libvirt.openReadOnly(plan.uri)
+            with_libvirt = libvirt.open(plan.uri)
         except libvirt.libvirtError:
             assert time.monotonic() < end, f"{plan.name} does not come up"
             time.sleep(0.5)
