@@ -172,8 +172,8 @@ class _ProvenView(_OwnView):
 class BeginView(_ProvenView):
     """Makes a new secret, for the first app or for another one."""
 
-    title = gettext_lazy("Set up a second factor")
-    text = gettext_lazy(
+    title: Text = gettext_lazy("Set up a second factor")
+    text: Text = gettext_lazy(
         "Signing in then needs a code of an authenticator app on your phone or computer, besides "
         "the password."
     )

@@ -551,5 +551,5 @@ def test_an_administrator_has_one_by_the_same_pages(db: None, clock: Clock) -> N
     assert browser.post("/second-factor/off/", proven(app))["Location"] == "/admin/"
     assert first_step(Client(), boss)["Location"] == "/admin/"
     with scopes_disabled():
-        assert set(Operation.objects.values_list("via", flat=True)) == {"admin"}
-        assert not Operation.objects.filter(tenant__isnull=False).exists()
+        every, own = Operation.objects.all(), Operation.objects.filter(via="admin", tenant=None)
+        assert 0 < own.count() == every.count()
