@@ -371,8 +371,9 @@ class Storage(Protocol):
     ) -> ImageInfo:
         """Make an image from a volume's (or its snapshot's) content; independent of both after.
 
-        Without `snapshot` the volume must not be open in a running domain (`VolumeBusy`).
-        Raises `VolumeMissing`, `SnapshotMissing`, `StorageFull`.
+        Without `snapshot` the volume must not be open in a running domain (`VolumeBusy`), and its
+        tables are looked at (`VolumeDamaged`). Raises `VolumeMissing`, `SnapshotMissing`,
+        `StorageFull`.
         """
         ...
 

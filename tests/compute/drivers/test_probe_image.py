@@ -11,7 +11,7 @@ import pytest
 from oslo_utils.imageutils import format_inspector
 
 from compute.storage import qcow2
-from compute.storage.base import ImageRefused, StorageRef
+from compute.storage.base import ImageRefused, StorageRef, VolumeDamaged
 from compute.storage.dir import DirectoryStorage
 from compute.storage.opening import open_storage
 
@@ -534,7 +534,6 @@ def test_an_image_is_not_made_of_a_damaged_volume(pool: DirectoryStorage, tmp_pa
     pool.image_from_volume("image-2", "disk-1")
     cut = cut_in_half(tmp_path)
     (tmp_path / "pool" / "volumes" / "disk-1.qcow2").write_bytes(cut.read_bytes())
-    with pytest.raises(ImageRefused) as refused:
+    with pytest.raises(VolumeDamaged):
         pool.image_from_volume("image-3", "disk-1")
-    assert refused.value.reason == "corrupt"
     assert [one.image_id for one in pool.list_images()] == ["image-1", "image-2"]
