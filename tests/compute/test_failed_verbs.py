@@ -15,14 +15,16 @@ from compute.actions import disks, images, snapshots
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.create import create_vms, quote_vms
 from compute.actions.vms.migrate import migrate_vm
-from compute.models import VM, Disk, GpuDevice, GuestLogin, Image, Snapshot
+from compute.models import VM, Disk, GpuDevice, GuestLogin, Host, Image, Snapshot
 from compute.rules.orders import DiskOrder
 from compute.states.disks import Damage
+from compute.states.hosts import HostState
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import subscriptions
 from compute.sweeps import vms as vm_sweeps
+from compute.tasks.drivers import hypervisor_of
 from compute.transitions.disks import mark_damaged
-from compute.transitions.vms import VMS
+from compute.transitions.vms import VMS, lose
 from network.models import Nic
 from scloud.jobs.models import Job
 from scloud.tenancy.actor import Actor
@@ -44,6 +46,9 @@ TOLD = {
     "power_state",
     "applied_generation",
     "revision",
+    "epoch",
+    # The last that was ordered, whatever came of it.
+    "wanted_power",
 }
 
 
@@ -84,6 +89,24 @@ def _vm(stopped: bool, begin: Callable[[Box, VM], object]) -> Callable[[Box], Be
         return lambda: begin(box, VM.objects.get(pk=vm.pk))
 
     return prepare
+
+
+def _lost_vm(box: Box) -> Begin:
+    vm = box.vm(method="month")
+    assert vm.host is not None
+    Host.objects.filter(pk=vm.host_id).update(
+        state=HostState.DOWN, state_since=timezone.now(), off_seen_at=timezone.now()
+    )
+    lose(VM.objects.select_related("tenant").get(pk=vm.pk))
+    # A start that fails leaves it on no host.
+    VM.objects.filter(pk=vm.pk).update(host=None)
+    hypervisor_of(vm.host).undefine(str(vm.uuid))
+
+    def begin() -> object:
+        lost = VM.objects.get(pk=vm.pk)
+        return lifecycle.fail_over_vm(actor=Actor.system(lost.tenant), vm=lost)
+
+    return begin
 
 
 def _paused_vm(begin: Callable[[Box, VM], object]) -> Callable[[Box], Begin]:
@@ -240,6 +263,7 @@ def _create_disk(box: Box) -> Begin:
 CASES = [
     Case("vm.create", _create),
     Case("vm.start", _vm(True, lambda box, vm: lifecycle.start_vm(actor=box.actor, vm=vm))),
+    Case("vm.fail_over", _lost_vm),
     Case(
         "vm.shut_down", _vm(False, lambda box, vm: lifecycle.shut_down_vm(actor=box.actor, vm=vm))
     ),
