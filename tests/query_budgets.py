@@ -258,6 +258,7 @@ QUERIES: dict[str, int] = {
     "invitation-send": 7,
     "invitation-withdraw": 7,
     "invitations": 8,
+    "list-view-save": 6,
     "network-reach": 8,
     "network-topology": 19,
     "notification-group-add-webhook": 8,

@@ -10,6 +10,7 @@ from scloud.web import (
     pages,
     profile,
     recovering,
+    saved_views,
     search,
     users,
 )
@@ -38,6 +39,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
         profile.RevokeSessionView.as_view(),
         name="session-revoke",
     ),
+    path("views/<str:kind>/save/", saved_views.SaveListView.as_view(), name="list-view-save"),
+    path("views/<str:kind>/delete/", saved_views.DeleteListView.as_view(), name="list-view-delete"),
     path("api-keys/", profile.ApiKeysView.as_view(), name="api-keys"),
     path("api-keys/create/", profile.ApiKeyCreateView.as_view(), name="api-key-create"),
     path(

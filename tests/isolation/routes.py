@@ -158,6 +158,10 @@ _CONSOLE: dict[str, Known] = {
     ),
     "email-verify": Known(writes={"post": Write(OPEN, {"code": "x"})}),
     "session-revoke": own("session", OPEN, {}, "handle"),
+    "list-view-save": Known(
+        {"kind": "=vm"}, writes={"post": Write(OPEN, {"name": "mine", "query": "q=web"})}
+    ),
+    "list-view-delete": Known({"kind": "=vm"}, writes={"post": Write(OPEN, {"name": "mine"})}),
     "api-keys": Known(),
     "api-key-create": Known(
         writes={
