@@ -343,7 +343,7 @@ QUERIES: dict[str, int] = {
     "vm-charts": 10,
     "vm-charts-csv": 9,
     "vm-create": 39,
-    "vm-delete": 8,
+    "vm-delete": 9,
     "vm-destroy": 13,
     "vm-detach-disk": 8,
     "vm-detail": 12,

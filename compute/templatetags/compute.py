@@ -36,6 +36,12 @@ def hot_mark(vm: Any) -> SafeString:
 
 
 @register.filter
+def configuration(row: Any) -> str:
+    """``{{ vm|configuration }}``: GPUs, vCPUs and memory."""
+    return common.configuration(row)
+
+
+@register.filter
 def system_gib(row: Any) -> int:
     """``{{ vm|system_gib }}``: the size of the system disk."""
     return vm_queries.system_gib(row)
