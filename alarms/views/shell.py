@@ -109,7 +109,7 @@ def _template_fact(request: ConsoleRequest, vm: VM) -> tuple[Any, Any] | None:
             ' aria-label="{}">{}</button>',
             shown,
             verbs.url_of("vm", "change_alarm_template", vm.pk),
-            _("Modify alarm template"),
+            _("Change the alarm template"),
             _("Change"),
         )
     return (_("Alarm template"), shown)

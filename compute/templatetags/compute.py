@@ -3,10 +3,13 @@
 from typing import Any
 
 from django import template
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from compute.queries import vms as vm_queries
 from compute.views import common, systems
+from scloud.web.icons import icon
 
 register = template.Library()
 
@@ -17,10 +20,25 @@ def system(image: Any) -> SafeString:
     return systems.named(image)
 
 
+@register.simple_tag
+def hot_mark(vm: Any) -> SafeString:
+    """``{% hot_mark vm %}``: the sign that a VM grows while it runs, up to where; else nothing."""
+    more = common.headroom(vm)
+    if not more:
+        return SafeString("")
+    words = _("Hot upgrade %(more)s") % {"more": more}
+    return format_html(
+        '<span class="hot-mark" title="{}">{}<span class="sr-only">{}</span></span>',
+        words,
+        icon("rocket"),
+        words,
+    )
+
+
 @register.filter
-def headroom(vm: Any) -> str:
-    """``{{ vm|headroom }}``: up to where a VM grows while it runs, empty where it does not."""
-    return common.headroom(vm)
+def configuration(row: Any) -> str:
+    """``{{ vm|configuration }}``: GPUs, vCPUs and memory."""
+    return common.configuration(row)
 
 
 @register.filter

@@ -4,6 +4,7 @@ Every role may, because the account is one's own; only API keys need a right.
 """
 
 import hashlib
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,11 @@ from scloud.tenancy.permissions import GRANTS, SPEND, role_allows
 
 MAX_KEYS = 20
 MAX_KEY_DAYS = 3650
+# Saved views are read with the user at every request.
+MAX_VIEWS = 10
+MAX_VIEWED_LISTS = 30
+MAX_VIEW_NAME = 40
+MAX_VIEW_QUERY = 500
 # Codes in an hour that a user sends to new addresses, and that are sent to one.
 ADDRESS_CODES = 3
 
@@ -86,6 +92,58 @@ def update_profile(*, actor: Actor, values: dict[str, str]) -> User:
             {name: before[name] for name in changed},
             {name: after[name] for name in changed},
         )
+    return user
+
+
+def save_list_view(*, actor: Actor, kind: str, name: str, query: str) -> User:
+    """Keep what a list of the console shows, as the query of its URL, under a name.
+
+    One of the same name is replaced. Raises InvalidInput (``view_invalid``) and Conflict
+    (``too_many_views``).
+    """
+    me, name = _me(actor), " ".join(name.split())
+    if not 1 <= len(name) <= MAX_VIEW_NAME or "\x00" in name + query:
+        raise InvalidInput(
+            _("A view has a name of 1 to %(max)d characters.") % {"max": MAX_VIEW_NAME},
+            code="view_invalid",
+            field="name",
+            numbers={"min": 1, "max": MAX_VIEW_NAME, "asked": len(name)},
+        )
+    if len(query) > MAX_VIEW_QUERY or not re.fullmatch(r"[a-z_-]{1,40}", kind):
+        raise InvalidInput(
+            _("What this list shows is too much to be saved."),
+            code="view_invalid",
+            field="name",
+            remedy=_("Use fewer filters."),
+            numbers={"max": MAX_VIEW_QUERY, "asked": len(query)},
+        )
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=me.pk)
+        views = [one for one in user.list_views.get(kind, []) if one["name"] != name]
+        if len(views) >= MAX_VIEWS or len({*user.list_views, kind}) > MAX_VIEWED_LISTS:
+            raise Conflict(
+                _("A list has at most %(max)d saved views.") % {"max": MAX_VIEWS},
+                code="too_many_views",
+                field="name",
+                remedy=_("Delete one first."),
+                numbers={"max": MAX_VIEWS},
+            )
+        views.append({"name": name, "query": query})
+        user.list_views[kind] = sorted(views, key=lambda one: str(one["name"]).casefold())
+        user.save(update_fields=["list_views"])
+    return user
+
+
+def delete_list_view(*, actor: Actor, kind: str, name: str) -> User:
+    """Forget a saved view; one that is not there is no error."""
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=_me(actor).pk)
+        kept = [one for one in user.list_views.get(kind, []) if one["name"] != name]
+        if kept:
+            user.list_views[kind] = kept
+        else:
+            user.list_views.pop(kind, None)
+        user.save(update_fields=["list_views"])
     return user
 
 

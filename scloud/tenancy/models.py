@@ -118,6 +118,13 @@ class User(AbstractBaseUser, PermissionsMixin):
         default="auto",
         choices=[("auto", "auto"), ("light", "light"), ("dark", "dark")],
     )
+    # Kind of a list -> [{"name", "query"}], the names in their order; bounded where it is written.
+    list_views = models.JSONField(
+        _("saved views"),
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        editable=False,
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects: ClassVar[UserManager] = UserManager()

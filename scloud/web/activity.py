@@ -175,7 +175,7 @@ def _resources(operation: Operation) -> str:
         return ui.NONE
     more = len(operation.resources) - len(links)
     return format_html(
-        "<span>{}{}</span>",
+        '<span class="links">{}{}</span>',
         format_html_join(", ", "{}", links),
         format_html(" +{}", more) if more else "",
     )

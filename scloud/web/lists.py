@@ -25,7 +25,7 @@ from django.utils.translation import gettext_lazy as _
 
 from scloud.lib import search
 from scloud.lib.errors import NotFound
-from scloud.web import export, ui
+from scloud.web import export, saved_views, ui
 from scloud.web.http import ConsoleRequest
 from scloud.web.preferences import COLUMNS_COOKIE, SIZE_COOKIE
 from scloud.web.views import ConsoleView
@@ -448,10 +448,17 @@ class ListView(ConsoleView):
         return size if size in SIZES else self.default_size
 
     def chosen_columns(self) -> set[str]:
-        """Return the keys of the columns that the user chose; empty for the usual ones."""
-        chosen = self.request.COOKIES.get(COLUMNS_COOKIE + self.kind, "")
-        wanted = set(chosen.split("."))
-        return wanted if wanted & {column.key for column in self.columns} else set()
+        """Return the keys of the columns that the user chose; empty for the usual ones.
+
+        A saved view names them in the URL; else they are those of the browser.
+        """
+        known = {column.key for column in self.columns}
+        cookie = self.request.COOKIES.get(COLUMNS_COOKIE + self.kind, "")
+        for chosen in (self.request.GET.get("cols", ""), cookie):
+            wanted = set(chosen.split("."))
+            if wanted & known:
+                return wanted
+        return set()
 
     def visible_columns(self) -> list[Column]:
         """Return the columns that the user chose, in the declared order."""
@@ -505,6 +512,8 @@ class ListView(ConsoleView):
         if "size" in self.request.GET:
             # Otherwise the cookie says it, and the URL stays short.
             params.append(("size", str(state.size)))
+        if self.request.GET.get("cols"):
+            params.append(("cols", self.request.GET["cols"]))
         page = changes.get("page", 1)
         if page > 1:
             params.append(("page", str(page)))
@@ -576,6 +585,8 @@ class ListView(ConsoleView):
             and (not self.empty.action_permission or actor.allows(self.empty.action_permission)),
             # One primary button a view: the empty state's own, while it is there.
             "empty_action_shown": not total and not narrowed and bool(self.empty.action_url_name),
+            "cols_parameter": self.request.GET.get("cols", ""),
+            **self._saved_views(state, columns),
             "sort_parameter": state.sort if state.sort != self.default_sort else "",
             "size_parameter": state.size if "size" in self.request.GET else "",
             "page_actions": [
@@ -594,6 +605,31 @@ class ListView(ConsoleView):
         if state.sort == f"-{column.key}":
             return Header(column, self.url(state, sort=column.key), "descending")
         return Header(column, self.url(state, sort=column.key), "")
+
+    def _saved_views(self, state: State, columns: Sequence[Column]) -> dict[str, Any]:
+        """Return the views that the user has saved, and where this one is saved."""
+        params = [("q", state.search)] if state.search else []
+        params += [(key, value) for key, values in state.filters.items() for value in values]
+        if state.sort and state.sort != self.default_sort:
+            params.append(("sort", state.sort))
+        shown = [column.key for column in columns if not column.main]
+        if self.chosen_columns() and shown:
+            params.append(("cols", ".".join(shown)))
+        query = urlencode(params)
+        saved = self.request.user.list_views.get(self.kind, [])
+        return {
+            "views": [
+                {
+                    "name": one["name"],
+                    "url": f"{self.request.path}?{one['query']}",
+                    "current": saved_views.same(one["query"], query),
+                }
+                for one in saved
+            ],
+            "save_view_url": reverse("list-view-save", args=[self.kind])
+            + f"?{urlencode({'query': query})}",
+            "delete_view_url": reverse("list-view-delete", args=[self.kind]),
+        }
 
     def _chips(self, state: State) -> list[Chip]:
         chips = []

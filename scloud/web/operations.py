@@ -38,10 +38,17 @@ OTHERS: Mapping[str, Text] = {
     "network.create_security_group": gettext_lazy("Create security group"),
     "network.create_vpc": gettext_lazy("Create VPC"),
     "tenancy.accept_invitation": gettext_lazy("Accept invitation"),
+    "tenancy.ask_for_address": gettext_lazy("Ask for a new address"),
     "tenancy.ask_reset": gettext_lazy("Ask for a new password"),
+    "tenancy.change_address": gettext_lazy("Change address"),
+    "tenancy.change_password": gettext_lazy("Change password"),
     "tenancy.manage_api_keys": gettext_lazy("Manage API keys"),
     "tenancy.manage_users": gettext_lazy("Manage users"),
     "tenancy.reset_own_password": gettext_lazy("Set a new password"),
+    "tenancy.revoke_session": gettext_lazy("End session"),
+    "tenancy.sign_in": gettext_lazy("Sign in"),
+    "tenancy.sign_out": gettext_lazy("Sign out"),
+    "tenancy.update_profile": gettext_lazy("Change profile"),
 }
 
 

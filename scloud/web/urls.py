@@ -10,6 +10,7 @@ from scloud.web import (
     pages,
     profile,
     recovering,
+    saved_views,
     search,
     second_factor,
     users,
@@ -47,6 +48,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("second-factor/codes/", second_factor.CodesView.as_view(), name="second-factor-codes"),
     path("second-factor/off/", second_factor.TurnOffView.as_view(), name="second-factor-off"),
+    path("views/<str:kind>/save/", saved_views.SaveListView.as_view(), name="list-view-save"),
+    path("views/<str:kind>/delete/", saved_views.DeleteListView.as_view(), name="list-view-delete"),
     path("api-keys/", profile.ApiKeysView.as_view(), name="api-keys"),
     path("api-keys/create/", profile.ApiKeyCreateView.as_view(), name="api-key-create"),
     path(

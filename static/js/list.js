@@ -80,7 +80,10 @@ export function refreshSelection(list) {
 
 function reload(list, changes) {
   const url = new URL(location.href);
-  for (const [key, value] of Object.entries(changes)) url.searchParams.set(key, value);
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === null) url.searchParams.delete(key);
+    else url.searchParams.set(key, value);
+  }
   url.searchParams.delete("page");
   const target = list.dataset.liveUrl + url.search;
   window.htmx.ajax("GET", target, { target: `#${list.id}`, swap: "outerHTML" });
@@ -136,7 +139,10 @@ export function startLists() {
     "toggle",
     (event) => {
       const list = event.target.closest?.(".list");
-      if (event.newState === "closed" && list?.hasAttribute("data-columns-changed")) reload(list, {});
+      if (event.newState === "closed" && list?.hasAttribute("data-columns-changed")) {
+        // From now on the choice counts, not the columns of a saved view.
+        reload(list, { cols: null });
+      }
     },
     true,
   );

@@ -49,7 +49,11 @@ async function get(url) {
 
 async function refreshRows(list, keys) {
   const ids = keys.map((key) => key.slice(key.indexOf(":") + 1));
-  const html = await get(`${list.dataset.liveUrl}?rows=${encodeURIComponent(ids.join(","))}`);
+  const params = new URLSearchParams({ rows: ids.join(",") });
+  // A saved view has columns of its own.
+  const columns = new URLSearchParams(location.search).get("cols");
+  if (columns) params.set("cols", columns);
+  const html = await get(`${list.dataset.liveUrl}?${params}`);
   if (html === null || !list.isConnected) return;
   const fresh = new Map();
   const part = new DOMParser().parseFromString(html, "text/html");

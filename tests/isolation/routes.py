@@ -171,6 +171,10 @@ _CONSOLE: dict[str, Known] = {
     "second-factor-off": Known(
         writes={"post": Write(OPEN, {"password": "{password}", "code": "000000"})}, people=True
     ),
+    "list-view-save": Known(
+        {"kind": "=vm"}, writes={"post": Write(OPEN, {"name": "mine", "query": "q=web"})}
+    ),
+    "list-view-delete": Known({"kind": "=vm"}, writes={"post": Write(OPEN, {"name": "mine"})}),
     "api-keys": Known(),
     "api-key-create": Known(
         writes={

@@ -81,6 +81,9 @@ def look(page: Page, console_url: str, url: str) -> list[str] | None:
         page.evaluate("document.querySelector('#dialog').close()")
         return found
     page.goto(f"{console_url}{url}")
+    # What is being fetched is drawn paler.
+    expect(page.locator("[data-loading]")).to_have_count(0)
+    page.wait_for_timeout(500 if page.locator("[data-charts], #charts").count() else 0)
     return findings(page)
 
 

@@ -100,6 +100,44 @@ def test_filters_search_and_back_button_tell_one_story(
     expect(page.locator("#list-job-search")).to_be_focused()
 
 
+def test_a_view_is_saved_chosen_and_deleted(
+    page: Page, console_url: str, make_job: Callable[..., Job]
+) -> None:
+    make_job(title="Good", status="succeeded")
+    make_job(title="Bad", status="failed")
+    page.goto(f"{console_url}/tasks/?status=failed")
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_label("Started by").uncheck()
+    page.keyboard.press("Escape")
+    expect(page.locator("thead")).not_to_contain_text("Started by")
+    page.get_by_role("button", name="Views").click()
+    page.get_by_role("menuitem", name="Save this view").click()
+    page.locator("#dialog [name=name]").fill("What failed")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-toast]")).to_contain_text("Saved.")
+    assert page.url == f"{console_url}/tasks/?status=failed"
+
+    page.goto(f"{console_url}/tasks/")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    # The browser has other columns meanwhile.
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_label("Started by").check()
+    page.keyboard.press("Escape")
+    expect(page.locator("thead")).to_contain_text("Started by")
+    page.get_by_role("button", name="Views 1").click()
+    page.get_by_role("menuitem", name="What failed", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("thead")).not_to_contain_text("Started by")
+    page.locator("#list-job-search").fill("Bad")
+    page.wait_for_url("**q=Bad**")
+    expect(page.locator("thead")).not_to_contain_text("Started by")
+
+    page.get_by_role("button", name="Views 1").click()
+    page.get_by_role("menuitem", name="Delete the view What failed").click()
+    expect(page.locator("[data-toast]")).to_contain_text("The view was deleted.")
+    expect(page.get_by_role("button", name="Views", exact=True)).to_be_visible()
+
+
 def test_a_key_is_made_copied_and_revoked_from_the_keyboard(
     page: Page, console_url: str, context: BrowserContext
 ) -> None:
