@@ -122,7 +122,7 @@ def _look_for_signs(host: Host, sightings: list[Sighting], now: datetime) -> Non
     off_at = host.state_since or now
     found = since_off(sightings, off_at, now)
     if found is Since.SILENT:
-        note_off(host)
+        note_off(host, now)
     elif found is Since.ALIVE:
         latest = max(
             (one for one in sightings if one.alive_at is not None),

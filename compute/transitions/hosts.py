@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -73,18 +75,18 @@ def _refused(host: Host, allowed_from: frozenset[HostState]) -> Conflict:
     )
 
 
-def note_off(host: Host) -> bool:
+def note_off(host: Host, at: datetime) -> bool:
     """Write down that no witness has seen a host alive since it was confirmed to be off.
 
-    From now on what it ran is known to have stopped. False when its state has changed meanwhile.
+    ``at`` is the time before what they said was read: what they say later comes after it. What the
+    host ran is known to have stopped. False when its state has changed meanwhile.
     """
-    now = timezone.now()
     rows = Host.objects.filter(
         pk=host.pk, state=host.state, state_since=host.state_since, off_seen_at=None
     )
-    if not rows.update(off_seen_at=now, failover_note=""):
+    if not rows.update(off_seen_at=at, failover_note=""):
         return False
-    host.off_seen_at = now
+    host.off_seen_at = at
     host.failover_note = ""
     return True
 

@@ -571,3 +571,4 @@ def test_a_second_host_that_dies_while_a_vm_starts_there_is_fenced_before_it_goe
         row = now(vm)
         assert (row.status, row.host not in (None, second)) == ("running", True)
         assert len(yard.copies(vm)) == 1
+    forget_fake_machines()
