@@ -11,7 +11,7 @@ from compute.storage.base import CheckReport, VolumeDamaged, VolumeMissing
 from compute.tasks.base import STALL_S, pool_of, remember
 from compute.tasks.drivers import translated_errors
 from compute.tasks.volumes import DiskHandler, disk_of
-from compute.transitions.disks import mark_damaged, mark_sound
+from compute.transitions.disks import DISKS, mark_damaged, mark_sound
 from scloud.jobs.handlers import Context, Step, register
 from scloud.jobs.lanes import Lane
 
@@ -35,9 +35,14 @@ def keep_report(context: Context, find: Callable[[], CheckReport]) -> None:
     }
 
 
-def judge(context: Context) -> None:
-    """Write down what the job found of its disk."""
+def judge(context: Context, verb: str) -> None:
+    """Land the disk, and write down what the job found of it.
+
+    Nothing is written when the job is no longer the disk's: others may have changed it since.
+    """
     disk_id = context.payload["disk"]
+    if not DISKS.complete(disk_id, context.job, verb):
+        return
     found = CheckReport(**context.result["check"])
     if found.sound:
         mark_sound(disk_id)
@@ -65,8 +70,7 @@ class CheckDisk(DiskHandler):
         keep_report(context, lambda: pool_of(disk).check_volume(disk.id))
 
     def on_success(self, context: Context) -> None:
-        super().on_success(context)
-        judge(context)
+        judge(context, self.verb)
 
 
 class RepairDisk(DiskHandler):
@@ -87,8 +91,7 @@ class RepairDisk(DiskHandler):
         keep_report(context, lambda: pool_of(disk).repair_volume(disk.id, everything=everything))
 
     def on_success(self, context: Context) -> None:
-        super().on_success(context)
-        judge(context)
+        judge(context, self.verb)
 
 
 def register_all() -> None:

@@ -593,3 +593,12 @@ def test_a_vms_deletion_that_was_cut_off_in_a_volume_marks_that_disk(box: Box) -
     lifecycle.delete_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk), delete_disks=True)
     box.run()
     assert [now(one).status for one in (disk, other)] == ["binned", "binned"]
+
+
+def test_a_check_that_is_no_longer_the_disks_writes_nothing(box: Box) -> None:
+    disk = damaged(box, ready(box), errors=0)
+    disks.check_disk(actor=box.actor, disk=disk)
+    Disk.objects.filter(pk=disk.pk).update(task="", task_job="", task_deadline=None)
+    box.run()
+    assert Job.objects.get(kind="disk.check").status == "succeeded"
+    assert now(disk).is_damaged
