@@ -27,7 +27,7 @@ class Known:
     """What the tests know of a URL.
 
     ``params`` maps each parameter to the name of a sample, or to a plain word after ``=``.
-    ``public`` URLs answer anybody; ``unlisted`` ones exist on demonstrations only; ``person`` ones
+    ``public`` URLs answer anybody; ``unlisted`` ones exist in development only; ``person`` ones
     of the API take a session, and change nothing for a key. ``query`` is what reading needs to be
     told, with samples such as ``{vm}``. ``unknown`` URLs ask for what no caller of these tests has,
     a signature or an address of a payment provider. ``people`` URLs are about somebody's own
