@@ -33,7 +33,7 @@ LOOKS = {
     "thaw read_file measure growth_headroom migration_progress vnc_endpoint guest_disks runs_as",
     Storage: "snapshots_need_hypervisor capacity probe_image image_info list_images export_image "
     "volume_info list_volumes disk_source list_snapshots sweep_temporary uses_overlays is_tidy "
-    "next_merge heartbeats try_write",
+    "next_merge heartbeats try_write in_doubt",
     Fabric: "port_observation list_owned chassis_answers close",
 }  # fmt: skip
 

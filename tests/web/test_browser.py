@@ -128,6 +128,8 @@ def test_a_view_is_saved_chosen_and_deleted(
     page.get_by_role("menuitem", name="What failed", exact=True).click()
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("thead")).not_to_contain_text("Started by")
+    # Another page: its scripts have to be there before anybody types.
+    page.wait_for_load_state("load")
     page.locator("#list-job-search").fill("Bad")
     page.wait_for_url("**q=Bad**")
     expect(page.locator("thead")).not_to_contain_text("Started by")

@@ -20,7 +20,13 @@ HTMX = {"HX-Request": "true"}
 
 def test_every_action_of_tenants_has_words() -> None:
     known = operations.OTHERS.keys() | operations._of_catalogues().keys()
-    rights = {right for right in action._actions if not right.startswith("platform.")}
+    # Other tests have actions of their own.
+    rights = {
+        right
+        for right, calls in action._actions.items()
+        if not right.startswith("platform.")
+        and not all(call.__module__.startswith("tests.") for call in calls)
+    }
     assert len(rights) > 80
     # The toy verb of other tests is in a catalogue only while they run.
     assert rights - known - {"compute.nudge_vm"} == set()

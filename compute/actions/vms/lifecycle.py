@@ -39,7 +39,7 @@ def start_vm(*, actor: Actor, vm: VM) -> Job:
     VMS.guard(vm, "start_vm")
     _require_sound_disks(vm)
     if vm.host is not None and vm.host.is_off and vm.destination_id is not None:
-        raise _not_ready(vm, "The end of its migration is not known yet.")
+        raise _not_ready(vm, detail="The end of its migration is not known yet.")
     here = vm.host if vm.host is not None and not vm.host.is_off else None
     host = here or _place_again(vm)
     return VMS.begin(vm, "start_vm", actor=actor, payload={"placed": here is None}, host=host)
@@ -59,7 +59,7 @@ def fail_over_vm(*, actor: Actor, vm: VM, excluded: frozenset[str] = frozenset()
         placed, host = True, _place_again(vm, excluded)
     elif host.state not in IN_SERVICE or host.unreachable_since is not None or host.pk in excluded:
         # It may be running there, so it is started nowhere else.
-        raise _not_ready(vm, f"{host.name} is {host.state}.")
+        raise _not_ready(vm, detail=f"{host.name} is {host.state}.")
     else:
         placed = False
     audit.note(vm, detail=f"On {host.name}.")
@@ -218,7 +218,7 @@ def protect_vm(*, actor: Actor, vm: VM, protected: bool) -> VM:
     return vm
 
 
-def _not_ready(vm: VM, detail: str) -> Conflict:
+def _not_ready(vm: VM, *, detail: str) -> Conflict:
     return Conflict(
         _("The host of %(name)s is not ready.") % {"name": vm.name},
         code="host_not_ready",
