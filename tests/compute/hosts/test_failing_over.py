@@ -23,12 +23,13 @@ from compute.states.hosts import HostState
 from compute.states.vms import VmStatus, WantedPower
 from compute.sweeps import failover, reconcile
 from compute.tasks.base import define, host_of, placed
-from compute.transitions.vms import observe
+from compute.transitions.hosts import note_off
+from compute.transitions.vms import lose, note_wait, observe
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import ACTIVE, Job
 from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.scoping import scopes_disabled
+from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 from tests.compute.box import Box, WorkerDied, points_of
 from tests.compute.disks.test_tasks import ready
 from tests.compute.factories import buy_vms
@@ -572,3 +573,26 @@ def test_a_second_host_that_dies_while_a_vm_starts_there_is_fenced_before_it_goe
         assert (row.status, row.host not in (None, second)) == ("running", True)
         assert len(yard.copies(vm)) == 1
     forget_fake_machines()
+
+
+def test_what_has_changed_since_it_was_read_is_not_written_over(yard: Yard) -> None:
+    vm = yard.box.vm()
+    host = home(vm)
+    yard.fenced(host)
+    off = Host.objects.get(pk=host.pk)
+    seen = off.off_seen_at
+    # Another sweeper was first.
+    assert note_off(off, timezone.now()) is False
+    assert Host.objects.get(pk=host.pk).off_seen_at == seen
+    stale = now(vm)
+    VM.objects.filter(pk=vm.pk).update(status=VmStatus.BINNED, failover_since=None)
+    told = Event.objects.filter(resource_id=vm.pk).count()
+    with in_scope_of(vm.tenant):
+        assert lose(stale) is False
+        # It waits for nothing by now.
+        note_wait(stale, "failover_waits", "It waits.", "")
+    row = now(vm)
+    assert (row.status, row.failover_since) == (VmStatus.BINNED, None)
+    assert row.failure != "It waits."
+    assert stale.failure != "It waits."
+    assert Event.objects.filter(resource_id=vm.pk).count() == told
