@@ -19,12 +19,31 @@ from compute.verbs.snapshots import SNAPSHOTS
 from compute.verbs.vms import VMS
 from scloud.lib.errors import Conflict
 
+#: Of a VM whose last migration has an end that nobody knows: what could start it a second time, or
+#: forget or change what runs on the other host.
+_NEEDS_KNOWN_HOST = frozenset(
+    {
+        "start_vm",
+        "restart_vm",
+        "modify_vm",
+        "make_image",
+        "reinstall_vm",
+        "delete_vm",
+        "restore_vm",
+        "destroy_vm",
+        "migrate_vm",
+        "fail_over_vm",
+    }
+)
+
 
 def vm_refusal(vm: VM, verb: str) -> str | None:
     """Return why a verb is not allowed in the VM's present state; None when it is."""
     reason = VMS.standing(verb, vm.standing, vm.task)
     if reason is not None or vm.task:
         return reason
+    if vm.destination_id is not None and verb in _NEEDS_KNOWN_HOST:
+        return _("A migration of it did not complete. SCloud is checking on which host it runs.")
     if verb == "resume_vm" and vm.pause_reason in NOT_RESUMABLE:
         return _("%(reason)s It cannot be resumed. Power it off and start it.") % {
             "reason": vm.pause_words

@@ -331,7 +331,7 @@ def end_migration(
     """
     there = [place for place in elsewhere if place.host.pk == vm.destination_id]
     if there and there[0].domain.power_state in (Power.RUNNING, Power.PAUSED):
-        if not at_home:
+        if not at_home and vm.status in (VmStatus.RUNNING, VmStatus.STOPPED):
             return []  # The row follows it.
         place = there[0].host.name
         return [drift("second_domain", place, vm.id, f"{vm.name} runs where it should not")]

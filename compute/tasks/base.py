@@ -224,16 +224,35 @@ def start_and_watch(context: Context, vm: VM) -> None:
 
 
 def observed(vm: VM) -> Power | None:
-    """Return what the hypervisor says of the VM, or None when it does not answer.
+    """Return what the hypervisor says of the VM, or None when nobody knows.
 
-    On a host that is known to be off nothing is.
+    On a host that is known to be off nothing is. What is not there may be on the destination of a
+    migration whose end is not known.
     """
+    power = _observed_at_home(vm)
+    return None if power == Power.ABSENT and vm.destination_id is not None else power
+
+
+def _observed_at_home(vm: VM) -> Power | None:
     if vm.host is None or vm.host.is_off:
         return Power.ABSENT
     try:
         return hypervisor_of(vm.host).observe(str(vm.uuid)).power_state
     except HypervisorError:
         return None
+
+
+def require_found(vm: VM) -> None:
+    """Raise HostError (``migration_unclear``) where the VM may be on another host than its row's.
+
+    On that one it is not then, and the other has not answered since it was to be moved there.
+    """
+    if vm.destination_id is not None and _observed_at_home(vm) == Power.ABSENT:
+        raise HostError(
+            _("A migration of %(name)s did not complete.") % {"name": vm.name},
+            code="migration_unclear",
+            remedy=_("SCloud is checking on which host it runs. Try again later."),
+        )
 
 
 def true_status(vm: VM) -> str:

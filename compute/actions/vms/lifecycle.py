@@ -36,10 +36,11 @@ def start_vm(*, actor: Actor, vm: VM) -> Job:
     Raises Conflict (``vm_state``, ``disk_damaged``, and ``host_not_ready`` where a migration may
     have taken it to a host that has not answered yet), NoCapacity.
     """
+    fits = VMS.table.standing("start_vm", vm.standing, vm.task) is None
+    if fits and vm.destination_id is not None:
+        raise _not_ready(vm, detail="The end of its migration is not known yet.")
     VMS.guard(vm, "start_vm")
     _require_sound_disks(vm)
-    if vm.host is not None and vm.host.is_off and vm.destination_id is not None:
-        raise _not_ready(vm, detail="The end of its migration is not known yet.")
     here = vm.host if vm.host is not None and not vm.host.is_off else None
     host = here or _place_again(vm)
     return VMS.begin(vm, "start_vm", actor=actor, payload={"placed": here is None}, host=host)

@@ -33,6 +33,7 @@ from compute.tasks.base import (
     refuse_if_paid,
     remember,
     renewed_meanwhile,
+    require_found,
     runs_as_defined,
     start_and_watch,
     system_disk_of,
@@ -88,6 +89,7 @@ def ensure_running(context: Context) -> None:
 
 def ensure_off(context: Context) -> None:
     vm = vm_of(context.job)
+    require_found(vm)
     if not is_on_host(vm):
         return
     with translated_errors():
@@ -97,6 +99,7 @@ def ensure_off(context: Context) -> None:
 def ensure_shut_down(context: Context) -> None:
     """Ask the guest to shut down until it is off; past the limit say that it ignores it."""
     vm = vm_of(context.job)
+    require_found(vm)
     if not is_on_host(vm):
         return
     host = host_of(vm)
