@@ -15,8 +15,9 @@ from django.utils.translation import gettext as _
 class Situation:
     """What is known when a host is suspect.
 
-    ``hosts`` of the cluster are not in maintenance, ``gone`` of them are suspect or fenced, this
-    one included. ``others_alive``: this observer has just heard another host.
+    ``hosts`` of the cluster are not in maintenance, ``gone`` of them are suspect, fenced or do not
+    answer, this one included. ``others_alive``: this observer has just heard another host of the
+    region.
     """
 
     hosts: int
@@ -26,7 +27,7 @@ class Situation:
 
 
 def most_at_once(hosts: int) -> int:
-    """Return how many of these hosts may be suspect or fenced at a time: a third, at least one."""
+    """Return how many of these hosts may be gone at a time: a third, at least one."""
     return max(1, hosts // 3)
 
 
@@ -36,14 +37,19 @@ def refusal(now: Situation) -> str:
         return _(
             "It has no fence device, so it is not fenced. Make sure that it is off, and confirm it."
         )
+    if now.hosts < 2:
+        return _(
+            "It is not fenced: its cluster has no other host in service, so its VMs could start "
+            "nowhere else."
+        )
     if not now.others_alive:
         return _(
-            "It is not fenced: no other host answers this machine, so the machine itself may be "
-            "cut off."
+            "It is not fenced: no other host of its region answers this machine, so the machine "
+            "itself may be cut off."
         )
     if now.gone > most_at_once(now.hosts):
         return _(
-            "It is not fenced: %(gone)d of %(hosts)d hosts of the cluster are suspect or fenced, "
-            "and at most %(most)d may be."
+            "It is not fenced: %(gone)d of %(hosts)d hosts of the cluster are suspect, fenced or "
+            "do not answer, and at most %(most)d may be so."
         ) % {"gone": now.gone, "hosts": now.hosts, "most": most_at_once(now.hosts)}
     return ""

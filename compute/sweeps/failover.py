@@ -87,9 +87,15 @@ def fence_suspects(now: datetime) -> None:
 
 
 def _hears_others(host: Host, now: datetime) -> bool:
-    """Whether another host has just answered this very machine."""
+    """Whether another host of its region has just answered this very machine.
+
+    One of another region says nothing of the way to this one.
+    """
     rows = HostSighting.objects.filter(
-        witness=Witness.LIBVIRT, observer=observer(), asked_at__gt=now - FRESH
+        witness=Witness.LIBVIRT,
+        observer=observer(),
+        asked_at__gt=now - FRESH,
+        host__cluster__region=host.cluster.region_id,
     ).exclude(host=host)
     return any(row.alive_at is not None and row.alive_at >= row.asked_at for row in rows)
 

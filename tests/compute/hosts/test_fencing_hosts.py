@@ -20,6 +20,7 @@ from compute.fencing.fake import forget_fake_machines
 from compute.hosts.fencing import Situation, refusal
 from compute.hosts.witnesses import FRESH, KNOWN, STALE, Sighting, Since, since_off
 from compute.models import Cluster, FenceDevice, Host, HostSighting, HostTransition
+from compute.queries.hosts import situation_of
 from compute.states.hosts import HostMove, HostState, Witness
 from compute.sweeps import failover, reconcile, witnesses
 from compute.tasks import fencing as tasks
@@ -28,6 +29,7 @@ from scloud.audit.models import Operation
 from scloud.jobs.models import ACTIVE, Job
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.recovery import freezing
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
 from scloud.tenancy.scoping import scopes_disabled
@@ -57,11 +59,12 @@ def told(host: Host) -> dict[Condition, str]:
     [
         (Situation(3, 1, True, True), ""),
         (Situation(2, 1, True, True), ""),
+        (Situation(1, 1, True, True), "no other host in service"),
         (Situation(6, 2, True, True), ""),
         (Situation(6, 3, True, True), "3 of 6 hosts"),
-        (Situation(3, 2, True, True), "at most 1 may be"),
+        (Situation(3, 2, True, True), "at most 1 may be so"),
         (Situation(5, 2, True, True), "2 of 5 hosts"),
-        (Situation(30, 1, False, True), "no other host answers"),
+        (Situation(30, 1, False, True), "no other host of its region answers"),
         (Situation(30, 1, True, False), "no fence device"),
     ],
 )
@@ -341,7 +344,7 @@ def test_one_who_hears_no_host_fences_none(yard: Yard, monkeypatch: pytest.Monke
         patch.setattr(failover, "observer", lambda: "elsewhere")
         failover.look_after_failures()
     host.refresh_from_db()
-    assert "no other host answers this machine" in host.failover_note
+    assert "no other host of its region answers this machine" in host.failover_note
     unheard(other)
     failover.look_after_failures()
     assert fencings() == []
@@ -350,6 +353,50 @@ def test_one_who_hears_no_host_fences_none(yard: Yard, monkeypatch: pytest.Monke
     assert len(fencings()) == 1
     host.refresh_from_db()
     assert host.failover_note == ""
+
+
+def test_hosts_of_another_region_tell_nothing_of_the_way_to_this_one(yard: Yard) -> None:
+    host, other = yard.hosts
+    abroad = Region.objects.create(id="abroad", name="Abroad")
+    elsewhere = Cluster.objects.create(id="elsewhere", region=abroad, alias="Elsewhere")
+    far = Host.objects.create(
+        name="far", cluster=elsewhere, uri="fake:///far", address="192.0.2.77"
+    )
+    yard.suspect(host)
+    unheard(other)
+    witnesses.note(Witness.LIBVIRT, {far.pk: True})
+    failover.look_after_failures()
+    assert fencings() == []
+    host.refresh_from_db()
+    assert "no other host of its region answers this machine" in host.failover_note
+
+
+def test_hosts_that_fall_silent_one_after_the_other_are_not_fenced(
+    make_box: Callable[..., Box],
+) -> None:
+    box = make_box(hosts=3)
+    yard = make_yard(box)
+    first, second, third = yard.hosts
+    yard.suspect(first)
+    # Not silent for long enough to be suspect, but it does not answer any more.
+    yard.fall_silent(second)
+    yard.look()
+    second.refresh_from_db()
+    assert second.state == HostState.AVAILABLE
+    assert fencings() == []
+    first.refresh_from_db()
+    assert "2 of 3 hosts of the cluster are suspect, fenced or do not" in first.failover_note
+    # What operators have taken out of service, or know to be off, may be silent.
+    for state in (HostState.MAINTENANCE, HostState.DOWN):
+        Host.objects.filter(pk=second.pk).update(state=state, state_since=timezone.now())
+        assert not refusal(situation_of(first, others_alive=True))
+    # The last one that is not in maintenance is left alone as well.
+    Host.objects.filter(pk__in=[second.pk, third.pk]).update(state=HostState.MAINTENANCE)
+    yard.look()
+    first.refresh_from_db()
+    assert "its cluster has no other host in service" in first.failover_note
+    assert fencings() == []
+    forget_fake_machines()
 
 
 # -- by hand -----------------------------------------------------------------------------------
