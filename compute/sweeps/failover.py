@@ -1,7 +1,8 @@
 """Hosts that are given up: fenced, seen to be off, and what ran on them started again elsewhere.
 
 Asks no host, so that nothing holds it up. Each step follows from what is in the rows: a sweeper
-that dies leaves the next one to go on. Nothing happens while the sweeps are frozen after a restore.
+that dies leaves the next one to go on. While the sweeps are frozen after a restore nothing happens,
+and no host counts as off.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from compute.rules.fencing import FENCE
 from compute.states.hosts import CONFIRMED_OFF, IN_SERVICE, HostMove, HostState, Witness
 from compute.states.vms import VmStatus, VmTask, WantedPower
 from compute.sweeps.witnesses import observer
-from compute.transitions.hosts import move, note_failover, note_off
+from compute.transitions.hosts import doubt_off, move, note_failover, note_off
 from compute.transitions.vms import lose, note_wait
 from scloud.jobs import service as jobs
 from scloud.jobs.models import ACTIVE, Job
@@ -52,6 +53,7 @@ def look_after_failures(now: datetime | None = None) -> None:
     """Fence what is suspect, look after what is off, and start again what waits for it."""
     with scopes_disabled():
         if freezing.is_frozen():
+            doubt_off()
             return
         now = now or timezone.now()
         fence_suspects(now)

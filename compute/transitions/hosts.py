@@ -91,6 +91,15 @@ def note_off(host: Host, at: datetime) -> bool:
     return True
 
 
+def doubt_off() -> int:
+    """Forget of all hosts that they were seen to be off; return of how many.
+
+    In a restored database that may be from a time that is over. Where it still holds, witnesses
+    say so again.
+    """
+    return Host.objects.exclude(off_seen_at=None).update(off_seen_at=None)
+
+
 def note_failover(host: Host, words: str) -> None:
     """Write down, for operators, why a host is not fenced or why its VMs do not start elsewhere."""
     words = words[:LONGEST_REASON]

@@ -28,12 +28,14 @@ from compute.transitions.vms import lose, note_wait, observe
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import ACTIVE, Job
 from scloud.lib.errors import Conflict, ScloudError
+from scloud.recovery import freezing
+from scloud.recovery.models import SweepFreeze
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 from tests.compute.box import Box, WorkerDied, points_of
 from tests.compute.disks.test_tasks import ready
 from tests.compute.factories import buy_vms
-from tests.compute.hosts.yard import Yard, make_yard, watched
+from tests.compute.hosts.yard import Yard, cut, make_yard, watched
 
 
 def now(vm: VM) -> VM:
@@ -292,6 +294,35 @@ def test_an_owner_may_switch_a_waiting_vm_off_or_delete_it(yard: Yard) -> None:
     yard.box.run()
     row = now(off)
     assert (row.status, row.host) == ("binned", None)
+
+
+def test_what_a_restored_database_says_to_be_off_starts_nowhere_before_it_was_seen_anew(
+    yard: Yard,
+) -> None:
+    vm = yard.box.vm(stopped=True)
+    host, there = home(vm), other_than(yard, home(vm))
+    yard.fenced(host)
+    freezing.freeze("tests")
+    failover.look_after_failures()
+    assert not home(vm).is_off
+    # That was so in another time: by now it is on, and somebody has started the VM.
+    yard.power_on(host)
+    FakeHypervisor(yard.behind(host)).start(str(vm.uuid))
+    lifecycle.start_vm(actor=yard.box.actor, vm=now(vm))
+    yard.box.run()
+    assert (now(vm).host, yard.copies(vm)) == (host, [host.name])
+    # And where it is off all the same, its witnesses say so when the freeze is over.
+    cut(yard.behind(host))
+    yard.fall_silent(host)
+    failover.look_after_failures()
+    assert not home(vm).is_off
+    SweepFreeze.objects.update(released_at=timezone.now())
+    reconcile.reconcile_hosts()
+    failover.watch_off(timezone.now())
+    assert home(vm).is_off
+    assert yard.copies(vm) == []
+    all_over(yard)
+    assert yard.copies(vm) == [there.name]
 
 
 # -- what is wanted ------------------------------------------------------------------------------
