@@ -51,6 +51,8 @@ def vm_refusal(vm: VM, verb: str) -> str | None:
     waits = vm.failover_since is not None
     if verb == "power_off_vm" and vm.status == VmStatus.STOPPED and not waits:
         return _("The VM is already stopped.")
+    if verb == "fail_over_vm" and not waits:
+        return _("It does not wait for a failover.")
     if verb == "delete_vm" and vm.deletion_protected:
         return _("Deletion protection is on.")
     if verb == "hot_upgrade_vm" and not (

@@ -50,6 +50,7 @@ class VmMachine(Machine[VM]):
         payload: Mapping[str, Any] | None = None,
         job: Job | None = None,
         deadline_s: float | None = None,
+        expected: Mapping[str, Any] | None = None,
         **columns: Any,
     ) -> Job:
         """Put a VM in flight, and write down which power state is wanted of it from now on."""
@@ -59,7 +60,14 @@ class VmMachine(Machine[VM]):
         if wanted == OFF:
             columns["failover_since"] = None
         return super().begin(
-            row, verb, actor=actor, payload=payload, job=job, deadline_s=deadline_s, **columns
+            row,
+            verb,
+            actor=actor,
+            payload=payload,
+            job=job,
+            deadline_s=deadline_s,
+            expected=expected,
+            **columns,
         )
 
     def complete(

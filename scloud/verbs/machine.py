@@ -123,12 +123,14 @@ class Machine(Generic[Row]):
         payload: Mapping[str, Any] | None = None,
         job: Job | None = None,
         deadline_s: float | None = None,
+        expected: Mapping[str, Any] | None = None,
         **columns: Any,
     ) -> Job:
         """Put a row in flight and queue the job that carries the verb out, or join ``job``.
 
-        ``columns`` are set along with it, on ``row`` too. Raises Conflict when the row's state does
-        not allow the verb, also when another caller was faster; then nothing is queued.
+        ``columns`` are set along with it, on ``row`` too. Those ``expected`` have to be what the
+        caller decided by. Raises Conflict when the row's state does not allow the verb, also when
+        another caller was faster; then nothing is queued.
         """
         rule = self.table.rule(verb)
         with transaction.atomic():
@@ -138,7 +140,7 @@ class Machine(Generic[Row]):
             if job is None:
                 job = self._enqueue(seen, rule, actor, payload, deadline_s, columns)
             changes = {**self._in_flight(rule, job, deadline_s), **columns}
-            if not self._unchanged(seen).update(**changes):
+            if not self._unchanged(seen).filter(**(expected or {})).update(**changes):
                 raise self._changed_meanwhile(seen)
             self.tell(seen, f"{self.table.kind}.{rule.task}", job=job.id, by=actor.label)
         for name, value in changes.items():

@@ -43,7 +43,8 @@ def start_vm(*, actor: Actor, vm: VM) -> Job:
     _require_sound_disks(vm)
     here = vm.host if vm.host is not None and not vm.host.is_off else None
     host = here or _place_again(vm)
-    return VMS.begin(vm, "start_vm", actor=actor, payload={"placed": here is None}, host=host)
+    payload = {"placed": here is None}
+    return VMS.begin(vm, "start_vm", actor=actor, payload=payload, expected=_as_read(vm), host=host)
 
 
 @action("platform.fail_over_vm")
@@ -64,7 +65,10 @@ def fail_over_vm(*, actor: Actor, vm: VM, excluded: frozenset[str] = frozenset()
     else:
         placed = False
     audit.note(vm, detail=f"On {host.name}.")
-    return VMS.begin(vm, "fail_over_vm", actor=actor, payload={"placed": placed}, host=host)
+    payload = {"placed": placed}
+    return VMS.begin(
+        vm, "fail_over_vm", actor=actor, payload=payload, expected=_as_read(vm), host=host
+    )
 
 
 @action("compute.shut_down_vm")
@@ -217,6 +221,11 @@ def protect_vm(*, actor: Actor, vm: VM, protected: bool) -> VM:
     audit.note(vm, after={"deletion_protected": protected})
     events.emit(tenant_id=vm.tenant_id, kind="vm.protected", resource_kind="vm", resource_id=vm.id)
     return vm
+
+
+def _as_read(vm: VM) -> dict[str, int]:
+    """What says that a VM is still as it was when its host was chosen."""
+    return {"revision": vm.revision}
 
 
 def _not_ready(vm: VM, *, detail: str) -> Conflict:

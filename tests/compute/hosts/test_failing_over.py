@@ -325,6 +325,50 @@ def test_what_a_restored_database_says_to_be_off_starts_nowhere_before_it_was_se
     assert yard.copies(vm) == [there.name]
 
 
+def test_an_owner_who_switches_a_vm_off_is_not_overtaken_by_a_round_that_had_begun(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = yard.box.vm()
+    yard.fenced(home(vm))
+    real = failover.fail_over_vm
+
+    def meanwhile(**values: Any) -> Job:
+        lifecycle.power_off_vm(actor=yard.box.actor, vm=now(vm))
+        yard.box.run()
+        return real(**values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failover, "fail_over_vm", meanwhile)
+        assert failover.fail_over() == 0
+    all_over(yard)
+    row = now(vm)
+    assert (row.status, row.failover_since, row.wanted_power) == ("stopped", None, "off")
+    assert yard.copies(vm) == []
+    assert not Job.objects.filter(kind="vm.fail_over").exists()
+
+
+@pytest.mark.parametrize("verb", ["start_vm", "fail_over_vm"])
+def test_a_host_that_was_chosen_for_a_row_that_has_changed_is_not_written(
+    yard: Yard, verb: str
+) -> None:
+    vm = yard.box.vm(stopped=True)
+    there = other_than(yard, home(vm))
+    VM.objects.filter(pk=vm.pk).update(failover_since=timezone.now())
+    stale = VM.objects.select_related("tenant", "host", "cluster").get(pk=vm.pk)
+    # It went elsewhere, and is stopped as before.
+    VM.objects.filter(pk=vm.pk).update(host=there)
+    begin = {"start_vm": lifecycle.start_vm, "fail_over_vm": lifecycle.fail_over_vm}[verb]
+    actor = yard.box.actor if verb == "start_vm" else Actor.system(vm.tenant)
+    with pytest.raises(Conflict) as refused:
+        begin(actor=actor, vm=stale)
+    assert refused.value.code == "vm_state"
+    assert "was modified by another request" in refused.value.message
+    row = now(vm)
+    assert (row.host, row.task) == (there, "")
+    begin(actor=actor, vm=VM.objects.select_related("tenant", "host", "cluster").get(pk=vm.pk))
+    assert now(vm).host == there
+
+
 # -- what is wanted ------------------------------------------------------------------------------
 
 
