@@ -32,7 +32,7 @@ from compute.tasks.base import source_of
 from compute.tasks.build import attachment
 from compute.tasks.drivers import hypervisor_of
 from compute.transitions.hosts import move
-from compute.transitions.vms import observe
+from compute.transitions.vms import lose, observe
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
@@ -265,13 +265,14 @@ def reconcile_vm(
             return left
         if home:
             left += take_off_surplus(vm, home[0])
-            observe(
-                vm,
-                str(home[0].power_state.value),
-                revision=vm.revision,
-                reason=home[0].reason,
-                pause=home[0].pause or "",
-            )
+            if not stopped_with_its_host(vm, home[0].power_state):
+                observe(
+                    vm,
+                    str(home[0].power_state.value),
+                    revision=vm.revision,
+                    reason=home[0].reason,
+                    pause=home[0].pause or "",
+                )
             left += missing_disks(vm, home[0])
             left += compare_size(vm, home[0])
             if home[0].reason == STARTING and vm.host is not None:
@@ -285,12 +286,15 @@ def reconcile_vm(
                     )
                 )
         else:
-            observe(
-                vm,
-                Power.ABSENT.value,
-                revision=vm.revision,
-                reason=gettext("The VM was not found on its host. Start it to set it up again."),
-            )
+            if not stopped_with_its_host(vm, Power.ABSENT):
+                observe(
+                    vm,
+                    Power.ABSENT.value,
+                    revision=vm.revision,
+                    reason=gettext(
+                        "The VM was not found on its host. Start it to set it up again."
+                    ),
+                )
             if vm.host is not None:
                 left.append(
                     drift(
@@ -301,6 +305,18 @@ def reconcile_vm(
                     )
                 )
         return left
+
+
+def stopped_with_its_host(vm: VM, power: Power) -> bool:
+    """Write down that a VM stopped with its host, where that has answered before it was seen off.
+
+    Such a host was confirmed to be off, and was on again before all witnesses had been asked: what
+    does not run there was switched off with it, by nobody's order.
+    """
+    if vm.status != VmStatus.RUNNING or power not in (Power.STOPPED, Power.ABSENT):
+        return False
+    was_off = CONFIRMED_OFF | {HostState.RETURNING}
+    return vm.host is not None and vm.host.state in was_off and lose(vm)
 
 
 def follow(vm: VM, place: Place) -> list[tuple[str, str, str]]:

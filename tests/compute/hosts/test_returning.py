@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from compute.actions.hosts import lock_host, return_host
 from compute.actions.vms import lifecycle
 from compute.fencing.fake import forget_fake_machines
 from compute.hosts import placement
+from compute.hosts.witnesses import STALE
 from compute.hypervisor.base import Refused
 from compute.hypervisor.fake import FakeDomain, FakeHypervisor
 from compute.models import VM, Drift, Host, HostTransition
@@ -171,6 +174,40 @@ def test_a_vm_that_found_no_room_starts_at_home_when_its_host_returns(yard: Yard
     row = now(vm)
     assert (state(host), row.status, row.host, row.epoch) == ("available", "running", host, 0)
     assert yard.copies(vm) == [host.name]
+
+
+@pytest.mark.parametrize("defined", [True, False])
+def test_what_stopped_with_a_host_that_was_on_again_too_early_starts_when_it_is_back(
+    yard: Yard, defined: bool
+) -> None:
+    vm = yard.box.vm()
+    host = home(vm)
+    lock_host(actor=SYSTEM, host=other_than(yard, host))
+    off = yard.box.vm(name="off", stopped=True)
+    assert home(off) == host
+    yard.suspect(host)
+    failover.look_after_failures()
+    yard.box.run()
+    assert state(host) == HostState.FENCED
+    # Switched on again before its witnesses had been asked.
+    Host.objects.filter(pk=host.pk).update(
+        state_since=timezone.now() - STALE - timedelta(seconds=1)
+    )
+    yard.power_on(host)
+    if not defined:
+        FakeHypervisor(yard.behind(host)).undefine(str(vm.uuid))
+    yard.look()
+    row = now(vm)
+    assert not home(vm).is_off
+    assert (row.status, row.wanted_power) == ("stopped", "on")
+    assert (row.failure_code, row.failover_since is None) == (failover.WAITS, False)
+    assert yard.copies(vm) == []
+    return_host(actor=SYSTEM, host=home(vm))
+    all_over(yard)
+    row = now(vm)
+    assert (state(host), row.status, row.host) == ("available", "running", host)
+    assert yard.copies(vm) == [host.name]
+    assert now(off).status == "stopped"
 
 
 def test_one_that_falls_silent_while_it_returns_was_still_not_compared(yard: Yard) -> None:
