@@ -23,6 +23,7 @@ from compute.storage.base import StorageError
 from compute.tasks.base import (
     STALL_S,
     host_of,
+    is_on_host,
     pool_of,
     refuse_if_paid,
     renewed_meanwhile,
@@ -109,7 +110,7 @@ class AttachDisk(DiskHandler):
         """Attach it, live too; a VM that is on no host gets it with its next definition."""
         disk = disk_of(context)
         vm = disk.vm
-        if vm is None or vm.host is None:
+        if vm is None or not is_on_host(vm):
             return
         require_sound([disk])
         with translated_errors():
@@ -143,16 +144,18 @@ class AttachDisk(DiskHandler):
 def take_off(disk: Disk) -> None:
     """Try to detach a disk that should not hang on its VM."""
     vm = disk.vm
-    if vm is not None and vm.host is not None:
+    if vm is not None and is_on_host(vm):
         best_effort(lambda: host_of(vm).detach_disk(str(vm.uuid), disk.id))
 
 
 def hangs(vm: VM, disk: Disk) -> bool:
     """Tell whether the domain has the disk; True while the host is silent."""
+    if not is_on_host(vm):
+        return False
     try:
         return any(one.id == disk.id for one in host_of(vm).observe(str(vm.uuid)).disks)
-    except (HypervisorError, ScloudError):
-        return vm.host is not None
+    except HypervisorError:
+        return True
 
 
 class DetachDisk(DiskHandler):
@@ -207,7 +210,7 @@ class DetachDisk(DiskHandler):
         """Take it off the domain and its definition."""
         disk = disk_of(context)
         vm = disk.vm
-        if vm is None or vm.host is None:
+        if vm is None or not is_on_host(vm):
             return
         with translated_errors():
             try:
@@ -344,7 +347,7 @@ class DeleteDisk(DiskHandler):
         vm = disk.vm
         if vm is None:
             return
-        if vm.host is not None:
+        if is_on_host(vm):
             with translated_errors(), suppress(DomainNotFound):
                 host_of(vm).detach_disk(str(vm.uuid), disk.id)
         Disk.objects.filter(pk=disk.pk).update(vm=None, target="", format_at_boot=False)

@@ -14,7 +14,7 @@ from compute.hypervisor.base import DomainNotFound, NicSpec
 from compute.models import VM, GuestNetwork
 from compute.queries.vms import UNLISTED
 from compute.states.vms import VmStatus
-from compute.tasks.base import host_of
+from compute.tasks.base import host_of, is_on_host
 from compute.tasks.drivers import translated_errors
 from compute.tasks.guest_network import apply_guest_network
 from compute.transitions.vms import VMS
@@ -71,7 +71,7 @@ def _changed(vm_ids: Collection[str]) -> None:
 
 
 def _machine(vm_id: str) -> VM | None:
-    """Return a VM that is on a host, and to which nothing else is being done."""
+    """Return a VM that is on a host which is not off, and to which nothing else is being done."""
     vm: VM | None = VM.objects.select_related("host", "cluster").filter(pk=vm_id).first()
     if vm is None or vm.status in _GONE:
         return None
@@ -81,7 +81,7 @@ def _machine(vm_id: str) -> VM | None:
             % {"name": vm.name, "state": VMS.table.label(vm.standing, vm.task).lower()},
             code="vm_busy",
         )
-    return vm if vm.host is not None else None
+    return vm if is_on_host(vm) else None
 
 
 def _plug(vm_id: str, nic: Nic) -> None:

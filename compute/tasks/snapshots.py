@@ -13,7 +13,7 @@ from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.models import Disk
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import FileSource, StorageError
-from compute.tasks.base import STALL_S, host_of, pool_of, remember
+from compute.tasks.base import STALL_S, host_of, is_on_host, pool_of, remember
 from compute.tasks.drivers import best_effort, translated_errors
 from compute.tasks.volumes import (
     DiskHandler,
@@ -138,7 +138,7 @@ class CreateSnapshot(DiskHandler):
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
         disk = disk_of(context)
-        if disk.vm is not None and disk.vm.host is not None:
+        if disk.vm is not None and is_on_host(disk.vm):
             thaw(host_of(disk.vm), str(disk.vm.uuid))
         drop_snapshot(disk, context.payload["snapshot"])
         super().before_failure(context, error)
