@@ -242,12 +242,17 @@ def _observed_at_home(vm: VM) -> Power | None:
         return None
 
 
-def require_found(vm: VM) -> None:
-    """Raise HostError (``migration_unclear``) where the VM may be on another host than its row's.
+def may_be_elsewhere(vm: VM) -> bool:
+    """Tell whether the VM may be on another host than its row's.
 
     On that one it is not then, and the other has not answered since it was to be moved there.
     """
-    if vm.destination_id is not None and _observed_at_home(vm) == Power.ABSENT:
+    return vm.destination_id is not None and _observed_at_home(vm) == Power.ABSENT
+
+
+def require_found(vm: VM) -> None:
+    """Raise HostError (``migration_unclear``) where the VM may be elsewhere than its row says."""
+    if may_be_elsewhere(vm):
         raise HostError(
             _("A migration of %(name)s did not complete.") % {"name": vm.name},
             code="migration_unclear",

@@ -24,9 +24,11 @@ from compute.tasks.base import (
     STALL_S,
     host_of,
     is_on_host,
+    may_be_elsewhere,
     pool_of,
     refuse_if_paid,
     renewed_meanwhile,
+    require_found,
     source_of,
 )
 from compute.tasks.build import attachment
@@ -149,7 +151,9 @@ def take_off(disk: Disk) -> None:
 
 
 def hangs(vm: VM, disk: Disk) -> bool:
-    """Tell whether the domain has the disk; True while the host is silent."""
+    """Tell whether the domain has the disk; True while nobody knows."""
+    if may_be_elsewhere(vm):
+        return True
     if not is_on_host(vm):
         return False
     try:
@@ -347,6 +351,7 @@ class DeleteDisk(DiskHandler):
         vm = disk.vm
         if vm is None:
             return
+        require_found(vm)
         if is_on_host(vm):
             with translated_errors(), suppress(DomainNotFound):
                 host_of(vm).detach_disk(str(vm.uuid), disk.id)

@@ -14,7 +14,7 @@ from compute.hypervisor.base import DomainNotFound, NicSpec
 from compute.models import VM, GuestNetwork
 from compute.queries.vms import UNLISTED
 from compute.states.vms import VmStatus
-from compute.tasks.base import host_of, is_on_host
+from compute.tasks.base import host_of, is_on_host, require_found
 from compute.tasks.drivers import translated_errors
 from compute.tasks.guest_network import apply_guest_network
 from compute.transitions.vms import VMS
@@ -81,6 +81,7 @@ def _machine(vm_id: str) -> VM | None:
             % {"name": vm.name, "state": VMS.table.label(vm.standing, vm.task).lower()},
             code="vm_busy",
         )
+    require_found(vm)
     return vm if is_on_host(vm) else None
 
 

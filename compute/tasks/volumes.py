@@ -12,7 +12,16 @@ from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
 from compute.states.disks import Damage
 from compute.storage.base import StorageError
-from compute.tasks.base import AWAY, BUSY, SAYS_DAMAGED, host_of, is_on_host, pool_of, remember
+from compute.tasks.base import (
+    AWAY,
+    BUSY,
+    SAYS_DAMAGED,
+    host_of,
+    is_on_host,
+    pool_of,
+    remember,
+    require_found,
+)
 from compute.tasks.drivers import translated_errors
 from compute.transitions.disks import DISKS, mark_damaged
 from scloud.jobs.handlers import Context, Handler, Step
@@ -34,8 +43,11 @@ def disk_of(context: Context, key: str = "disk") -> Disk:
 
 
 def runs(vm: VM | None) -> bool:
-    """Tell whether the VM's domain has its disks open."""
-    if vm is None or not is_on_host(vm):
+    """Tell whether the VM's domain has its disks open. Raises HostError where nobody knows."""
+    if vm is None:
+        return False
+    require_found(vm)
+    if not is_on_host(vm):
         return False
     with translated_errors():
         state = host_of(vm).observe(str(vm.uuid)).power_state

@@ -6,18 +6,24 @@ from collections.abc import Callable
 
 import pytest
 
+from billing.models import Subscription
+from compute.actions import disks, snapshots
 from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.hypervisor.fake import FakeHypervisor
 from compute.models import VM, Drift, Host
 from compute.rules.refusals import vm_refusal
 from compute.states.vms import VmStatus
+from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import reconcile
 from compute.sweeps.vms import vm_expired
 from compute.transitions.vms import VMS
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
+from tests.compute.disks.test_tasks import attached
+from tests.compute.external.test_enis import bind, inner, unbind
+from tests.compute.factories import give_network
 from tests.compute.hosts.test_failing_over import all_over, begin_upgrade, home, now, other_than
 from tests.compute.hosts.yard import Yard
 
@@ -26,9 +32,9 @@ Order = Callable[[Yard, VM], object]
 UNCLEAR = "A migration of it did not complete. SCloud is checking on which host it runs."
 
 
-def migrating(yard: Yard, *, moved: bool) -> tuple[VM, Host, Host]:
+def migrating(yard: Yard, *, moved: bool, vm: VM | None = None) -> tuple[VM, Host, Host]:
     """A VM whose migration has ended, and whose new host fell silent before anybody looked."""
-    vm = yard.box.vm()
+    vm = vm or yard.box.vm()
     source, destination = home(vm), other_than(yard, home(vm))
     migrate_vm(actor=Actor.system(vm.tenant), vm=now(vm), host=destination)
     if moved:
@@ -73,6 +79,35 @@ def test_a_job_that_does_not_find_the_vm_at_home_leaves_it_running(yard: Yard) -
     row = now(vm)
     assert (row.status, row.task, row.failure_code) == ("running", "", "domain_not_found")
     assert yard.copies(vm) == [destination.name]
+
+
+def test_what_it_may_have_open_elsewhere_is_not_taken_off(yard: Yard) -> None:
+    vm = yard.box.vm()
+    assert yard.box.actor.tenant is not None
+    subnet = give_network(yard.box.actor.tenant, yard.box.platform.region).subnet
+    assert subnet is not None
+    eni = bind(yard.box, inner(yard.box.actor, subnet), vm)
+    first, second = attached(yard.box, vm), attached(yard.box, vm)
+    migrating(yard, moved=True, vm=vm)
+    disks.detach_disk(actor=yard.box.actor, disk=first, force=True)
+    yard.box.run()
+    Subscription.objects.filter(resource_id=second.pk).update(status="expired")
+    disk_sweeps.disk_expired(vm.tenant, second.pk)
+    disk_sweeps.disk_overdue(vm.tenant, second.pk)
+    yard.box.run()
+    made = snapshots.create_snapshot(
+        actor=yard.box.actor, disk=yard.box.system_disk(vm), name="kept"
+    )
+    yard.box.run()
+    unbind(yard.box, eni)
+    for disk in (first, second):
+        disk.refresh_from_db()
+        assert (disk.vm, disk.task, disk.failure_code) == (vm, "", "migration_unclear")
+    eni.refresh_from_db()
+    assert (eni.status, eni.vm_id) == ("bound", vm.pk)
+    made.refresh_from_db()
+    assert made.status == "failed"
+    assert yard.box.storage.list_snapshots(made.disk_id) == ()
 
 
 @pytest.mark.parametrize("order", ["shut down", "power off"])
