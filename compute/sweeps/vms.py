@@ -172,8 +172,10 @@ def _land(vm: VM) -> bool:
             give_back_all(vm, error.message)
             if gone:
                 release_all(vm)
-    status = true_status(vm) if vm.status in (VmStatus.RUNNING, VmStatus.STOPPED) else vm.status
-    if vm.status == VmStatus.NEW:
+    status: str | None = vm.status
+    if vm.status in (VmStatus.RUNNING, VmStatus.STOPPED):
+        status = true_status(vm)
+    elif vm.status == VmStatus.NEW:
         status = VmStatus.FAILED
     return VMS.land(vm, status, gave_up())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import overload
 
 from django.utils.translation import gettext as _
 
@@ -260,14 +261,17 @@ def require_found(vm: VM) -> None:
         )
 
 
-def true_status(vm: VM) -> str:
-    """Return the status that fits what the hypervisor says; the old one when it is silent."""
+def true_status(vm: VM) -> str | None:
+    """Return the status that fits what the hypervisor says.
+
+    None when it is silent: the VM stays as it was, and so does what was ordered of it last.
+    """
     power = observed(vm)
     if power in (Power.RUNNING, Power.PAUSED):
         return VmStatus.RUNNING
-    if power is None or vm.status == VmStatus.EXPIRED:
-        return VmStatus(vm.status)
-    return VmStatus.STOPPED
+    if vm.status == VmStatus.EXPIRED:
+        return VmStatus.EXPIRED
+    return None if power is None else VmStatus.STOPPED
 
 
 def remember(context: Context, key: str, value: object) -> None:
@@ -297,7 +301,15 @@ AWAY = frozenset(
 )
 
 
-def paid_status(vm: VM, status: str) -> str:
+@overload
+def paid_status(vm: VM, status: str) -> str: ...
+
+
+@overload
+def paid_status(vm: VM, status: str | None) -> str | None: ...
+
+
+def paid_status(vm: VM, status: str | None) -> str | None:
     """Return where a VM lands that its job would land in ``status``: expired only while unpaid.
 
     Within the transaction that lands it: a renewal that was paid meanwhile found the VM busy and
@@ -352,5 +364,5 @@ class VmHandler(Handler):
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
-        status = paid_status(vm, context.result.get("true_status", vm.status))
+        status = paid_status(vm, context.result.get("true_status"))
         VMS.fail(vm, context.job, self.verb, error, status)

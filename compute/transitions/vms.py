@@ -123,7 +123,9 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str =
     )
     paused = pause if power == PowerState.PAUSED and pause in PauseReason.values else ""
     if status is None or (status == vm.status and paused == vm.pause_reason):
-        rows.update(power_state=power, observed_at=now)
+        # What goes on to run is wanted to: an order to switch it off has come to nothing.
+        found = {"wanted_power": ON} if status == VmStatus.RUNNING else {}
+        rows.update(power_state=power, observed_at=now, **found)
         return False
     kind = "vm.running" if status == VmStatus.RUNNING else "vm.stopped_itself"
     changes: dict[str, Any] = {"pause_reason": paused, "paused_at": now if paused else None}

@@ -225,14 +225,17 @@ class Machine(Generic[Row]):
             self.tell(moved, event or rule.event, by=actor.label)
         return moved
 
-    def land(self, row: Row, status: str, error: ScloudError, **columns: Any) -> bool:
-        """Land a row whose job is gone; False when it has changed since ``row`` was read."""
+    def land(self, row: Row, status: str | None, error: ScloudError, **columns: Any) -> bool:
+        """Land a row whose job is gone; without ``status`` it stays where it stands.
+
+        False when it has changed since ``row`` was read.
+        """
         return self._land(
             self._unchanged(row),
             status,
             f"{self.table.kind}.landed",
             {**self._failure(error), **columns},
-            status=status,
+            status=str(cast(Any, row).status) if status is None else status,
         )
 
     # --- parts

@@ -126,7 +126,7 @@ class SizeHandler(VmHandler):
             context.job,
             self.verb,
             error,
-            context.result.get("true_status", vm.status),
+            context.result.get("true_status"),
             vcpus=before["vcpus"],
             memory_mib=before["memory_mib"],
             max_vcpus=before["max_vcpus"],
@@ -262,7 +262,7 @@ class HotUpgradeVm(SizeHandler):
         if reached != after:
             sizes.keep_in_part(vm, context.job, error.message, **reached)
         self.hold(vm, reached)
-        status = context.result.get("true_status", vm.status)
+        status = context.result.get("true_status")
         VMS.fail(vm, context.job, self.verb, error, status, **reached)
 
 
@@ -352,7 +352,7 @@ class ReinstallVm(VmHandler):
             columns = self.commit(context, vm)
         else:
             settle_pending(vm, accept=False)
-        status = context.result.get("true_status", vm.status)
+        status = context.result.get("true_status")
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
 
 

@@ -289,7 +289,7 @@ class StartVm(VmHandler):
             # The host that it was given for this start alone.
             gpu.release(vm)
             columns["host"] = None
-        status = context.result.get("true_status", vm.status)
+        status = context.result.get("true_status")
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
 
 
@@ -380,7 +380,7 @@ class ResumeVm(VmHandler):
         vm = vm_of(context.job)
         pause = context.result.get("pause")
         columns = {"pause_reason": pause} if pause in PauseReason.values else {}
-        status = context.result.get("true_status", vm.status)
+        status = context.result.get("true_status")
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
 
 
@@ -548,10 +548,12 @@ class DeleteVm(VmHandler):
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
-        status = paid_status(vm, context.result.get("true_status", vm.status))
+        status = paid_status(vm, context.result.get("true_status"))
         self.keep(context, status, error)
 
-    def keep(self, context: Context, status: str, error: ScloudError, **columns: object) -> None:
+    def keep(
+        self, context: Context, status: str | None, error: ScloudError, **columns: object
+    ) -> None:
         """Leave the VM out of the bin, protected as it was."""
         if context.payload.get("protected"):
             columns["deletion_protected"] = True

@@ -153,7 +153,7 @@ class MigrateVm(VmHandler):
             context.job,
             self.verb,
             error,
-            context.result.get("true_status", vm.status),
+            context.result.get("true_status"),
             host_id=context.result.get("host", vm.host_id),
             **columns,
         )

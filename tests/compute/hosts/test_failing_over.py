@@ -399,6 +399,27 @@ def test_what_is_wanted_is_what_was_ordered_last(yard: Yard) -> None:
     assert (now(vm).status, now(vm).wanted_power) == ("stopped", on)
 
 
+@pytest.mark.parametrize("order", [lifecycle.shut_down_vm, lifecycle.power_off_vm])
+def test_an_order_that_a_silent_host_did_not_hear_is_the_last_one_until_it_is_heard(
+    yard: Yard, order: Callable[..., Job]
+) -> None:
+    vm = yard.box.vm()
+    host = home(vm)
+    yard.fall_silent(host)
+    order(actor=yard.box.actor, vm=now(vm))
+    yard.box.run()
+    row = now(vm)
+    assert (row.status, row.failure_code, row.wanted_power) == (
+        "running",
+        "host_unreachable",
+        "off",
+    )
+    # It ran all the time, and goes on to: if its host fails next year, it is started elsewhere.
+    yard.behind(host).faults.unreachable = False
+    reconcile.reconcile_hosts()
+    assert (now(vm).status, now(vm).wanted_power) == ("running", "on")
+
+
 @pytest.mark.parametrize(("status", "wants"), [("running", True), ("stopped", False)])
 def test_rows_of_earlier_releases_are_understood_by_their_status(status: str, wants: bool) -> None:
     assert VM(status=status).wants_power is wants
@@ -499,9 +520,11 @@ def test_what_was_in_flight_ends_and_the_vm_with_it(
         yard.suspect(host)
         yard.box.run()
         if what in ("shut down", "power off", "delete"):
-            # It came to nothing, and the tenant was told so: the VM goes on to be wanted.
+            # It came to nothing, and the tenant was told so.
+            assert (now(vm).status, now(vm).failure_code) == ("running", "host_unreachable")
+        if what == "delete":
+            # A VM goes on to be wanted that was not ordered to be off.
             ends = "running"
-            assert now(vm).failure_code == "host_unreachable"
     all_over(yard)
     row = now(vm)
     assert (row.status, row.task, row.destination) == (ends, "", None), row.failure
