@@ -54,11 +54,11 @@ class VmMachine(Machine[VM]):
         **columns: Any,
     ) -> Job:
         """Put a VM in flight, and write down which power state is wanted of it from now on."""
-        wanted = _WANTED.get(verb)
-        if wanted is not None:
-            columns = {"wanted_power": wanted, **columns}
-        if wanted == OFF:
-            columns["failover_since"] = None
+        columns = {**_ordered(verb), **columns}
+        if "wanted_power" not in columns and not row.wanted_power and _runs_by_its_status(row):
+            # Of an earlier release. While it is in flight its host may fail, and then the status
+            # tells no more.
+            columns["wanted_power"] = ON
         return super().begin(
             row,
             verb,
@@ -73,8 +73,11 @@ class VmMachine(Machine[VM]):
     def complete(
         self, row: VM | str, job: Job, verb: str, status: str | None = None, **columns: Any
     ) -> bool:
-        """Land a VM after its job. What a job has brought about is not paused."""
-        columns = {"pause_reason": "", "paused_at": None, **columns}
+        """Land a VM after its job. What a job has brought about is not paused.
+
+        What is wanted is written once more: a process of an earlier release may have begun it.
+        """
+        columns = {"pause_reason": "", "paused_at": None, **_ordered(verb), **columns}
         return super().complete(row, job, verb, status, **columns)
 
     def payload(self, row: VM) -> dict[str, Any]:
@@ -99,6 +102,20 @@ class VmMachine(Machine[VM]):
 
 
 VMS = VmMachine(verbs.VMS, VM, vm_refusal)
+
+
+def _ordered(verb: str) -> dict[str, Any]:
+    """Return what a verb says about whether the VM shall be switched on."""
+    wanted = _WANTED.get(verb)
+    if wanted == OFF:
+        return {"wanted_power": OFF, "failover_since": None}
+    return {} if wanted is None else {"wanted_power": wanted}
+
+
+def _runs_by_its_status(vm: VM) -> bool:
+    """Whether it runs by the row as it is now, which says nothing of what is wanted."""
+    rows = VM.objects.filter(pk=vm.pk, wanted_power="", status=VmStatus.RUNNING, task="")
+    return bool(rows.exists())
 
 
 def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str = "") -> bool:

@@ -427,6 +427,48 @@ def test_rows_of_earlier_releases_are_understood_by_their_status(status: str, wa
     assert VM(status=status, wanted_power="on").wants_power is True
 
 
+def test_what_an_earlier_release_began_is_wanted_as_it_was_ordered(yard: Yard) -> None:
+    vm = yard.box.vm()
+    host = home(vm)
+    lifecycle.shut_down_vm(actor=yard.box.actor, vm=now(vm))
+    # Its web process writes nothing of what is wanted.
+    VM.objects.filter(pk=vm.pk).update(wanted_power="on")
+    yard.box.run()
+    assert (now(vm).status, now(vm).wanted_power) == ("stopped", "off")
+    yard.fenced(host)
+    all_over(yard)
+    assert (now(vm).status, now(vm).failover_since) == ("stopped", None)
+    assert yard.copies(vm) == []
+
+
+@pytest.mark.parametrize("left", ["", "off"])
+def test_what_runs_is_wanted_to_whatever_an_earlier_release_left_in_its_row(
+    yard: Yard, left: str
+) -> None:
+    vm = yard.box.vm()
+    VM.objects.filter(pk=vm.pk).update(wanted_power=left)
+    reconcile.reconcile_hosts()
+    assert now(vm).wanted_power == "on"
+
+
+def test_a_vm_of_an_earlier_release_whose_host_dies_while_it_is_in_flight_is_started_again(
+    yard: Yard, at_once: None
+) -> None:
+    vm = yard.box.vm()
+    host, there = home(vm), other_than(yard, home(vm))
+    VM.objects.filter(pk=vm.pk).update(wanted_power="")
+    begin_upgrade(yard, now(vm))
+    assert now(vm).wanted_power == "on"
+    yard.fenced(host)
+    all_over(yard)
+    assert (now(vm).status, now(vm).host) == ("running", there)
+    # One that is stopped goes on to be so.
+    off = yard.box.vm(name="off", stopped=True)
+    VM.objects.filter(pk=off.pk).update(wanted_power="")
+    lifecycle.delete_vm(actor=yard.box.actor, vm=now(off))
+    assert now(off).wanted_power == ""
+
+
 def test_a_guest_that_shut_itself_down_is_not_started_by_a_failover(yard: Yard) -> None:
     vm = yard.box.vm()
     host = home(vm)
