@@ -32,7 +32,7 @@ from compute.tasks.base import source_of
 from compute.tasks.build import attachment
 from compute.tasks.drivers import hypervisor_of
 from compute.transitions.hosts import move
-from compute.transitions.vms import lose, observe
+from compute.transitions.vms import forget_waiting, lose, observe
 from scloud.jobs.models import ACTIVE, Job
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
@@ -135,6 +135,8 @@ def compare_returning(answer: HostAnswer, host: Host) -> HostAnswer:
             log.info("%s was changed meanwhile: %s", host.name, error.message)
         else:
             log.warning("%s has returned and is %s", host.name, host.state)
+            if not host.cluster.failover:
+                forget_waiting(host)
     kept = tuple(domain for domain in answer.domains if domain not in left)
     return replace(answer, domains=kept)
 

@@ -7,7 +7,7 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from compute.models import VM
+from compute.models import VM, Host
 from compute.rules.refusals import vm_refusal
 from compute.states.vms import PauseReason, PowerState, VmStatus, WantedPower
 from compute.verbs import vms as verbs
@@ -204,6 +204,15 @@ def lose(vm: VM) -> bool:
         if changed:
             VMS.tell(vm, "vm.host_failed")
     return bool(changed)
+
+
+def forget_waiting(host: Host) -> int:
+    """Let VMs wait for a failover no more whose host is back; return how many.
+
+    Where hosts are not failed over nothing would start them, but the day on which it is turned on.
+    """
+    rows = VM.objects.filter(host=host, status=VmStatus.STOPPED, task="")
+    return rows.exclude(failover_since=None).update(failover_since=None, wanted_power=OFF)
 
 
 def note_wait(vm: VM, code: str, words: str, detail: str) -> None:

@@ -16,7 +16,7 @@ from compute.hosts import placement
 from compute.hosts.witnesses import STALE
 from compute.hypervisor.base import Refused
 from compute.hypervisor.fake import FakeDomain, FakeHypervisor
-from compute.models import VM, Drift, Host, HostTransition
+from compute.models import VM, Cluster, Drift, Host, HostTransition
 from compute.states.hosts import HostState
 from compute.sweeps import failover, reconcile
 from compute.sweeps.hosts import HostAnswer
@@ -208,6 +208,30 @@ def test_what_stopped_with_a_host_that_was_on_again_too_early_starts_when_it_is_
     assert (state(host), row.status, row.host) == ("available", "running", host)
     assert yard.copies(vm) == [host.name]
     assert now(off).status == "stopped"
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_without_failover_nobody_waits_for_it_once_the_host_is_back(yard: Yard, on: bool) -> None:
+    vm = yard.box.vm()
+    host = home(vm)
+    lock_host(actor=SYSTEM, host=other_than(yard, host))
+    yard.fenced(host)
+    Cluster.objects.update(failover=on)
+    yard.look()
+    assert now(vm).failover_since is not None
+    yard.power_on(host)
+    all_over(yard)
+    assert state(host) == HostState.AVAILABLE
+    # Turned on a month later, it starts nothing that its owner has not started since.
+    Cluster.objects.update(failover=True)
+    all_over(yard)
+    row = now(vm)
+    assert (row.status, row.failover_since) == ("running" if on else "stopped", None)
+    assert yard.copies(vm) == ([host.name] if on else [])
+    # Nor does the next failure of its host.
+    if not on:
+        yard.fenced(host)
+        assert now(vm).failover_since is None
 
 
 def test_one_that_falls_silent_while_it_returns_was_still_not_compared(yard: Yard) -> None:
