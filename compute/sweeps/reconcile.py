@@ -7,7 +7,7 @@ when a row says that it is really gone; what no row knows is reported.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -89,17 +89,11 @@ def reconcile_hosts(rounds: Rounds | None = None) -> None:
         # Who does not answer in time says as little as who answers with an error.
         witnesses.note(Witness.LIBVIRT, {host.pk: host.pk in alive for host in hosts})
         witnesses.judge_hosts()
-        returning = {host.pk: host for host in hosts if host.state == HostState.RETURNING}
-        compared = [
-            compare_returning(answer, returning[answer.host.pk])
-            if answer.host.pk in returning
-            else answer
-            for answer in heard
-        ]
+        known, left = compare_those_returning(heard, hosts)
         off = frozenset(host.pk for host in hosts if host.is_off and host.pk not in alive)
-        reconcile_domains(compared, off)
+        reconcile_domains(known, off, left)
     # Of a host that answered with an error nothing is known.
-    if len(heard) == len(hosts):
+    if len(known) == len(hosts):
         freezing.reported("hosts")
 
 
@@ -115,17 +109,44 @@ class Place:
         return self.answer.host
 
 
-def compare_returning(answer: HostAnswer, host: Host) -> HostAnswer:
+def compare_those_returning(
+    heard: list[HostAnswer], hosts: list[Host]
+) -> tuple[list[HostAnswer], list[tuple[str, str, str]]]:
+    """Compare hosts that return; return the answers without what belongs elsewhere by now.
+
+    Those of hosts that could not be compared are left out: they may show a second copy. Returns
+    what stays different, too.
+    """
+    known = {answer.host.pk: answer for answer in heard}
+    returning = [one for one in hosts if one.state == HostState.RETURNING and one.pk in known]
+    left: list[tuple[str, str, str]] = []
+
+    def compare(host: Host) -> None:
+        known[host.pk], stays = compare_returning(known[host.pk], host)
+        left.extend(stays)
+
+    done = {host.pk for host in each(returning, compare, "comparing a host that returns")}
+    for host in returning:
+        if host.pk not in done:
+            del known[host.pk]
+    return list(known.values()), left
+
+
+def compare_returning(
+    answer: HostAnswer, host: Host
+) -> tuple[HostAnswer, list[tuple[str, str, str]]]:
     """Take off a returning host what belongs elsewhere by now; return the answer without it.
 
     Running or not: while it was off, its VMs may have been started on other hosts. A round that
-    finds nothing to take off ends the comparison. What no row knows is left alone.
+    finds nothing to take off ends the comparison. What no row knows is left alone. Returns what
+    stays different, too.
     """
     rows = VM.objects.filter(uuid__in=[domain.uuid for domain in answer.domains])
     at_home = {str(vm.uuid): host.pk in (vm.host_id, vm.destination_id) for vm in rows}
     left = [domain for domain in answer.domains if not at_home.get(domain.uuid, True)]
+    stays: list[tuple[str, str, str]] = []
     for domain in left:
-        remove_leftover(host, domain, f"{domain.name} is not on {host.name} any more")
+        stays += remove_leftover(host, domain, f"{domain.name} is not on {host.name} any more")
     # Asked before it returned, a host says nothing of what it is now.
     if not left and answer.host.state_since == host.state_since:
         reason = gettext("It was compared: nothing is left on it that belongs elsewhere.")
@@ -138,13 +159,18 @@ def compare_returning(answer: HostAnswer, host: Host) -> HostAnswer:
             if not host.cluster.failover:
                 forget_waiting(host)
     kept = tuple(domain for domain in answer.domains if domain not in left)
-    return replace(answer, domains=kept)
+    return replace(answer, domains=kept), stays
 
 
-def reconcile_domains(answers: list[HostAnswer], off: frozenset[str] = frozenset()) -> None:
+def reconcile_domains(
+    answers: list[HostAnswer],
+    off: frozenset[str] = frozenset(),
+    left: Iterable[tuple[str, str, str]] = (),
+) -> None:
     """Compare the domains of the hosts that answered with the VMs that should be there.
 
-    ``off`` are ids of hosts on which nothing is, because they are known to be off.
+    ``off`` are ids of hosts on which nothing is, because they are known to be off. ``left`` is
+    what was found to stay different before.
     """
     seen: dict[str, list[Place]] = {}
     for answer in answers:
@@ -158,7 +184,7 @@ def reconcile_domains(answers: list[HostAnswer], off: frozenset[str] = frozenset
             status=VmStatus.DESTROYED, host=None, uuid__in=list(seen)
         ).values_list("uuid", flat=True)
     }
-    open_drift: list[tuple[str, str, str]] = []
+    open_drift = list(left)
     busy = set(
         Job.objects.filter(status__in=ACTIVE, target_kind="vm").values_list("target_id", flat=True)
     )

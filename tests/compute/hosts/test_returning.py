@@ -145,6 +145,39 @@ def test_what_cannot_be_taken_off_keeps_the_host_from_being_used(yard: Yard) -> 
     yard.look(rounds=3)
     assert state(host) == HostState.RETURNING
     assert str(vm.uuid) in yard.behind(host).domains
+    # Operators see what is left there.
+    (found,) = Drift.objects.filter(repaired_at=None)
+    assert (found.kind, found.place) == ("leftover_domain", host.name)
+
+
+def test_a_host_whose_comparison_fails_holds_up_no_other(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = yard.box.vm()
+    host, there = home(vm), other_than(yard, home(vm))
+    yard.fenced(host)
+    all_over(yard)
+    assert home(vm) == there
+    yard.power_on(host)
+    # Else it would be gone before the host is compared.
+    run_there(yard, vm, host)
+    yard.look()
+    assert state(host) == HostState.RETURNING
+    FakeHypervisor(yard.behind(there))._stop(yard.box.domain(vm), "shut down")
+
+    def fails(*_args: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reconcile, "remove_leftover", fails)
+        reconcile.reconcile_hosts()
+    assert now(vm).status == "stopped"
+    # What could not be compared is not taken for what should be there.
+    assert state(host) == HostState.RETURNING
+    assert home(vm) == there
+    assert str(vm.uuid) in yard.behind(host).domains
+    all_over(yard)
+    assert state(host) == HostState.AVAILABLE
 
 
 def test_what_was_said_before_it_returned_is_no_comparison(yard: Yard) -> None:
@@ -155,7 +188,7 @@ def test_what_was_said_before_it_returned_is_no_comparison(yard: Yard) -> None:
     yard.look()
     host.refresh_from_db()
     answer = HostAnswer(early)
-    assert reconcile.compare_returning(answer, host) is not None
+    assert reconcile.compare_returning(answer, host) == (answer, [])
     assert state(host) == HostState.RETURNING
 
 
