@@ -295,8 +295,13 @@ class Catalogue(Generic[V]):
         return verb.removesuffix(f"_{self.kind}")
 
     def label(self, status: str, task: str = "") -> str:
-        """Return the state that people see: what is being done, else where it stands."""
-        return str(self.labels[status if task in self.hidden_tasks else task or status])
+        """Return the state that people see: what is being done, else where it stands.
+
+        A newer release that runs beside this one may have written what has no word here.
+        """
+        if task and task not in self.hidden_tasks:
+            return str(self.labels.get(task, _("In progress")))
+        return str(self.labels.get(status, _("Unknown")))
 
     def standing(self, verb: str, status: str, task: str = "") -> str | None:
         """Return why status and task do not allow a verb; None when they do."""

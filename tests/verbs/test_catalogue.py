@@ -78,6 +78,13 @@ def test_a_kind_has_one_catalogue() -> None:
         Catalogue("vm", app="compute", public=())
 
 
+def test_what_a_newer_release_has_written_has_a_word_too() -> None:
+    assert VMS.label("stopped", "failing_over") == "Failover migrating"
+    assert VMS.label("stopped", "teleporting") == "In progress"
+    assert VMS.label("elsewhere") == "Unknown"
+    assert VMS.standing("start_vm", "stopped", "teleporting") == "The VM is busy: in progress."
+
+
 def test_a_kind_that_declares_nothing_is_unknown() -> None:
     with pytest.raises(KeyError):
         of_kind("cloud")
