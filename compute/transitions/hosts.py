@@ -97,7 +97,7 @@ def doubt_off() -> int:
     In a restored database that may be from a time that is over. Where it still holds, witnesses
     say so again.
     """
-    return Host.objects.exclude(off_seen_at=None).update(off_seen_at=None)
+    return int(Host.objects.exclude(off_seen_at=None).update(off_seen_at=None))
 
 
 def note_failover(host: Host, words: str) -> None:

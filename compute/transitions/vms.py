@@ -212,7 +212,7 @@ def forget_waiting(host: Host) -> int:
     Where hosts are not failed over nothing would start them, but the day on which it is turned on.
     """
     rows = VM.objects.filter(host=host, status=VmStatus.STOPPED, task="")
-    return rows.exclude(failover_since=None).update(failover_since=None, wanted_power=OFF)
+    return int(rows.exclude(failover_since=None).update(failover_since=None, wanted_power=OFF))
 
 
 def note_wait(vm: VM, code: str, words: str, detail: str) -> None:

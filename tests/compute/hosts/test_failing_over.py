@@ -330,12 +330,11 @@ def test_an_owner_who_switches_a_vm_off_is_not_overtaken_by_a_round_that_had_beg
 ) -> None:
     vm = yard.box.vm()
     yard.fenced(home(vm))
-    real = failover.fail_over_vm
 
     def meanwhile(**values: Any) -> Job:
         lifecycle.power_off_vm(actor=yard.box.actor, vm=now(vm))
         yard.box.run()
-        return real(**values)
+        return lifecycle.fail_over_vm(**values)
 
     with monkeypatch.context() as patch:
         patch.setattr(failover, "fail_over_vm", meanwhile)
@@ -357,7 +356,11 @@ def test_a_host_that_was_chosen_for_a_row_that_has_changed_is_not_written(
     stale = VM.objects.select_related("tenant", "host", "cluster").get(pk=vm.pk)
     # It went elsewhere, and is stopped as before.
     VM.objects.filter(pk=vm.pk).update(host=there)
-    begin = {"start_vm": lifecycle.start_vm, "fail_over_vm": lifecycle.fail_over_vm}[verb]
+    begins: dict[str, Callable[..., Job]] = {
+        "start_vm": lifecycle.start_vm,
+        "fail_over_vm": lifecycle.fail_over_vm,
+    }
+    begin = begins[verb]
     actor = yard.box.actor if verb == "start_vm" else Actor.system(vm.tenant)
     with pytest.raises(Conflict) as refused:
         begin(actor=actor, vm=stale)
