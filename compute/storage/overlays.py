@@ -20,7 +20,6 @@ may be killed at any moment and repeated.
 """
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -28,13 +27,12 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compute.storage import files, helper, qcow2
+from compute.storage import checking, files, helper, qcow2
 from compute.storage.base import (
     CheckReport,
     ImageRefused,
     SnapshotLimit,
     SnapshotMissing,
-    StorageFaulty,
     StorageTimeout,
     VolumeBusy,
     VolumeDamaged,
@@ -55,10 +53,6 @@ _READS = 3
 BUSY = "The volume is in use by a running VM."
 
 _ALL = "all"
-# Exit codes of qemu-img check: sound, errors, leaks alone.
-_CHECKED = (0, 2, 3)
-# What a helper says that could not look, as distinct from one that found something.
-_NOT_LOOKED = ("Input/output error", "Cannot allocate memory", "Permission denied")
 
 
 class VolumeFiles:
@@ -400,31 +394,9 @@ class VolumeFiles:
                 raise VolumeBusy(BUSY)
 
     def _check_file(self, number: int, *, repair: str = "") -> CheckReport:
-        """Let QEMU look at the tables of one file, without what it rests on, or repair them.
-
-        It takes as long as it makes progress: the tables of large volumes are large. What it cannot
-        open at all counts as one error.
-        """
         path = self.path(number)
         seen = Seen(path, f"/pool/{path.relative_to(self._root)}", writable=bool(repair))
-        # The header may name a file that is gone; what this one says of itself is asked for.
-        node = {"driver": "file", "filename": seen.name}
-        name = "json:" + json.dumps({"driver": "qcow2", "backing": None, "file": node})
-        how = ["-r", repair] if repair else []
-        argv = ["qemu-img", "check", "--output=json", *how, name]
-        try:
-            output = helper.run(argv, files=(seen,), stall_s=helper.COPY_STALL_S, accept=_CHECKED)
-            report = json.loads(output)
-            errors = int(report.get("corruptions", 0)) + int(report["check-errors"])
-            return CheckReport(errors, int(report.get("leaks", 0)))
-        except helper.HelperFailed as error:
-            # A repair that needs more than it was asked to do ends with such an error too.
-            looked = "ERROR cluster" in error.message or "need to rebuild" in error.message
-            if not looked and any(words in error.message for words in _NOT_LOOKED):
-                raise StorageFaulty(error.message) from error
-            return CheckReport(errors=1)
-        except (KeyError, TypeError, ValueError):
-            return CheckReport(errors=1)
+        return checking.check_file(seen, repair=repair)
 
     # -- headers -------------------------------------------------------------------------------
 

@@ -3,19 +3,22 @@
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from compute.storage import helper
 from compute.storage.base import (
     CheckReport,
+    StorageError,
     StorageFaulty,
     VolumeBusy,
     VolumeDamaged,
 )
 from compute.storage.dir import DirectoryStorage
-from compute.storage.helper import HelperFailed
+from compute.storage.helper import HelperFailed, HelperInterrupted
 from tests import budget
 from tests.compute.drivers.overlay_world import (
     World,
@@ -146,19 +149,77 @@ def test_what_a_domain_has_open_is_neither_checked_nor_repaired(root: Path) -> N
     world.settle()
 
 
-def test_a_medium_that_cannot_be_read_says_nothing_of_the_volume(
+@pytest.mark.parametrize(
+    ("exit_code", "said", "kind"),
+    [
+        (
+            1,
+            "qemu-img: Could not open 'x': Could not read L1 table: Input/output error",
+            StorageFaulty,
+        ),
+        (1, "qemu-img: Could not open 'x': Connection timed out", StorageFaulty),
+        (1, "qemu-img: Check failed: Cannot allocate memory", StorageFaulty),
+        (1, "unshare: fork failed: Resource temporarily unavailable", HelperInterrupted),
+        (1, "unshare: unshare failed: Operation not permitted", HelperInterrupted),
+        (137, "", HelperInterrupted),
+        (-9, "", HelperInterrupted),
+        (134, "qemu-img: Assertion failed.", HelperInterrupted),
+    ],
+)
+def test_what_keeps_a_check_from_looking_says_nothing_of_the_volume(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    exit_code: int,
+    said: str,
+    kind: type[StorageError],
+) -> None:
+    world = branched(root)
+    assert dies_at(lambda: world.pool.resize_volume("disk-1", size_gib=2), 0)
+
+    def fails(argv: object, **limits: object) -> bytes:
+        raise HelperFailed(f"qemu-img failed ({exit_code}): {said}", exit_code=exit_code)
+
+    calls: list[Callable[[], object]] = [
+        lambda: world.pool.check_volume("disk-1"),
+        lambda: world.pool.prepare_volume("disk-1"),
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr("compute.storage.helper.run", fails)
+        for call in calls:
+            with pytest.raises(kind) as caught:
+                call()
+            assert caught.value.retryable
+    assert world.pool.check_volume("disk-1").sound
+
+
+def test_a_check_that_does_not_get_its_memory_says_nothing_of_the_volume(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = branched(root)
+    run = helper.run
 
-    def fails(argv: object, **limits: object) -> bytes:
-        raise HelperFailed("qemu-img failed (1): Could not read L1 table: Input/output error")
+    def starved(argv: Sequence[str], **limits: Any) -> bytes:
+        return run(argv, **limits, memory_bytes=16 * MIB)
 
     with monkeypatch.context() as patched:
-        patched.setattr("compute.storage.helper.run", fails)
-        with pytest.raises(StorageFaulty):
+        patched.setattr(helper, "run", starved)
+        with pytest.raises(HelperInterrupted):
             world.pool.check_volume("disk-1")
     assert world.pool.check_volume("disk-1").sound
+
+
+def test_damage_that_sounds_like_a_mediums_error_is_damage(root: Path) -> None:
+    pool, path = plain(root)
+    with path.open("rb+") as file:
+        # A table of reference counts that begins where none can begin is not read any further.
+        file.seek(48)
+        table = int.from_bytes(file.read(8), "big")
+        file.seek(table)
+        block = int.from_bytes(file.read(8), "big")
+        file.seek(table)
+        file.write((block + 512).to_bytes(8, "big"))
+    assert pool.check_volume("disk-1").errors > 1
+    assert pool.repair_volume("disk-1", everything=True).errors > 1
 
 
 def test_nothing_is_merged_while_a_volume_is_in_doubt(root: Path) -> None:
