@@ -545,7 +545,7 @@ class DirectoryStorage:
     def _require_idle(self, volume_id: str) -> None:
         """Raise VolumeBusy while it is open, VolumeDamaged where a change did not end well."""
         volume = self._files(volume_id)
-        volume.require_idle(volume.branched())
+        volume.require_unused()
         volume.settle()
 
     # -- snapshots of volumes ------------------------------------------------------------------
@@ -589,7 +589,7 @@ class DirectoryStorage:
         if volume.doubts() == f"0 {_BACK} {checked(name)}":
             # The same one was cut off. Repeated to its end it is checked then; what it left is not
             # sound yet.
-            volume.require_idle(volume.branched())
+            volume.require_unused()
         else:
             self._require_idle(volume_id)
         self._require_snapshot(volume_id, name)

@@ -231,8 +231,22 @@ class VolumeFiles:
                 raise VolumeBusy("The volume's files are being copied or merged.") from error
             yield
 
+    def require_unused(self) -> None:
+        """Raise VolumeBusy while a domain has the volume; a merge is ended for it.
+
+        Raises StorageTimeout, VolumeMissing, VolumeDamaged too.
+        """
+        if self.branched() is None:
+            self.require_idle(None)
+            return
+        self.stop_tidying()
+        with self.changing():
+            self.require_idle(self.branched())
+
     def require_idle(self, tree: Tree | None, *, readers: bool = False) -> None:
         """Raise VolumeBusy while a domain has the volume, with ``readers`` also while one copies.
+
+        Within a change, so that the tree is the present one.
 
         Without a tree the first file is all there is. Raises VolumeMissing, VolumeDamaged.
 
@@ -405,21 +419,16 @@ class VolumeFiles:
 
         Where they agree nothing is opened for writing, so that this may be called at any time.
         """
-        tree = self.branched()
-        if tree is None:
+        if self.branched() is None:
             self.tree()
             self.settle()
             return
         self.stop_tidying()
         self.settle()
-        if self._agrees(tree):
-            return
         with self.changing():
+            # Read now: a merge that has just ended took a file away.
             tree = self.tree()
             self._agree(tree, tree.files)
-
-    def _agrees(self, tree: Tree) -> bool:
-        return not any(self._differs(tree, one) for one in tree.files) and not self._lags(tree)
 
     def _differs(self, tree: Tree, number: int) -> bool:
         try:
