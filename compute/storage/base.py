@@ -478,7 +478,8 @@ class Storage(Protocol):
         """Look at all tables of a volume that nobody has open (`VolumeBusy`).
 
         Content is not changed. One that is sound is not in doubt any more, and what an
-        interrupted rollback left undone of its size is done. Takes as long as its tables need.
+        interrupted rollback left undone of its size is done; one that is not is in doubt from then
+        on. Takes as long as its tables need.
         Raises `VolumeMissing`, `VolumeDamaged` where nothing can be looked at.
         """
         ...

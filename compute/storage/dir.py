@@ -500,17 +500,18 @@ class DirectoryStorage:
     @publishes
     @_looked
     def check_volume(self, volume_id: str) -> CheckReport:
-        report = self._files(volume_id).check()
-        if report.sound:
-            self._give_size_back(volume_id)
-        return report
+        return self._judged(volume_id, self._files(volume_id).check())
 
     @publishes
     @_looked
     def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:
-        report = self._files(volume_id).repair(everything=everything)
+        return self._judged(volume_id, self._files(volume_id).repair(everything=everything))
+
+    def _judged(self, volume_id: str, report: CheckReport) -> CheckReport:
         if report.sound:
             self._give_size_back(volume_id)
+        else:
+            self._files(volume_id).distrust()
         return report
 
     @publishes

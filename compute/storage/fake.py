@@ -392,7 +392,11 @@ class FakeStorage:
     def check_volume(self, volume_id: str) -> CheckReport:
         with self._call("check_volume"):
             self._require_idle(volume_id)
-            return self._look(self._volume(volume_id))
+            volume = self._volume(volume_id)
+            report = self._look(volume)
+            if not report.sound:
+                volume.doubt = "all"
+            return report
 
     @publishes
     def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:

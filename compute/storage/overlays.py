@@ -7,7 +7,8 @@
     overlays/<volume>/tidying               lock of merges (exclusive), of copies (shared): long
     overlays/<volume>/wanted                ends a merge: somebody needs the volume
     overlays/<volume>/doubt                 a file was being changed in place: see `doubted`. Which
-                                            file, and how; "all" while a volume is repaired
+                                            file, and how; "all" while a volume is repaired, and
+                                            after a check that found something wrong
 
 A change makes the file that it needs, publishes the new tree by a rename, and then removes what
 the tree no longer has. A caller that dies before the rename has changed nothing; one that dies
@@ -314,6 +315,11 @@ class VolumeFiles:
             note.write_text(what)
         files.sync_file(note)
         files.sync_folder(self._folder)
+
+    def distrust(self) -> None:
+        """Let nobody use the volume until it is found sound: something is wrong with it."""
+        lease.confirm()
+        self._doubt(_ALL)
 
     def trust(self) -> None:
         """Doubt no file any more: it was checked, or it was replaced."""

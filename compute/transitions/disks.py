@@ -10,7 +10,7 @@ from billing import services
 from billing.models import SubscriptionStatus
 from compute.models import VM, Disk
 from compute.rules.refusals import disk_refusal
-from compute.states.disks import Damage, DiskStatus
+from compute.states.disks import FOUND, UNCHECKED, Damage, DiskStatus
 from compute.verbs import disks as verbs
 from scloud.audit import events
 from scloud.verbs.machine import Machine
@@ -66,9 +66,12 @@ _NO_VOLUME = (DiskStatus.NEW, DiskStatus.FAILED, DiskStatus.DESTROYED)
 def mark_damaged(disk_id: str, damage: Damage, *, errors: int | None = None) -> None:
     """Let nothing use a disk until a check finds it sound, whatever its status; told once.
 
-    ``errors`` is how many a check found. A disk without a volume is passed over.
+    ``errors`` is how many a check found. A disk without a volume is passed over. What a check found
+    is not replaced by what an operation left or met.
     """
     rows = Disk.objects.filter(pk=disk_id).exclude(status__in=_NO_VOLUME)
+    if damage in UNCHECKED:
+        rows = rows.exclude(damage__in=FOUND)
     with transaction.atomic():
         columns = {"damage": damage, "damage_errors": errors}
         if not rows.filter(damaged_since=None).update(damaged_since=timezone.now(), **columns):

@@ -13,7 +13,7 @@ from compute.actions import disks, snapshots
 from compute.actions.vms import changes, lifecycle
 from compute.models import VM, Disk, Snapshot, StoragePool
 from compute.states.disks import Damage
-from compute.storage.base import VolumeDamaged, VolumeMissing
+from compute.storage.base import StorageError, StorageUnavailable, VolumeDamaged, VolumeMissing
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import overlays
 from compute.sweeps import snapshots as snapshot_sweeps
@@ -479,13 +479,40 @@ def test_a_repair_that_is_interrupted_leaves_the_disk_damaged(box: Box) -> None:
     disk = damaged(box, ready(box))
     box.storage.faults.cut_off.add("repair_volume")
     disk = repair(box, disk)
-    assert (disk.damage, disk.task) == ("unfinished", "")
+    assert (disk.damage, disk.damage_errors, disk.task) == ("errors", 3, "")
     assert box.storage.in_doubt(disk.pk)
     box.storage.faults.cut_off.clear()
-    assert disk_sweeps.check_damaged() == 1
-    box.run()
-    assert (now(disk).damage, now(disk).damage_errors) == ("errors", 3)
     assert not repair(box, disk).is_damaged
+
+
+def test_a_repair_that_the_pool_does_not_answer_hides_no_error_that_was_found(box: Box) -> None:
+    disk = ready(box)
+    kept = take(box, disk)
+    box.volume(disk).errors = 3
+    assert check(box, disk).damage == "errors"
+    away = {"repair_volume": StorageError("It cannot."), "in_doubt": StorageUnavailable("Away.")}
+    box.storage.faults.fail_next.update(away)
+    disk = repair(box, now(disk))
+    assert Job.objects.get(kind="disk.repair").status == "failed"
+    assert (disk.damage, disk.damage_errors, disk.task) == ("errors", 3, "")
+    # Nothing writes to it, whatever the row says.
+    with pytest.raises(Conflict, match="Repair it first"):
+        snapshots.roll_back_snapshot(actor=box.actor, snapshot=kept)
+    Disk.objects.filter(pk=disk.pk).update(damage="unfinished")
+    snapshots.roll_back_snapshot(actor=box.actor, snapshot=kept)
+    box.run()
+    assert now(disk).is_damaged
+
+
+@pytest.mark.parametrize("found", [Damage.ERRORS, Damage.MISSING])
+def test_what_a_check_found_stands_until_another_one(box: Box, found: Damage) -> None:
+    disk = ready(box)
+    mark_damaged(disk.pk, found, errors=3)
+    for left in (Damage.UNFINISHED, Damage.SUSPECTED):
+        mark_damaged(disk.pk, left)
+        assert (now(disk).damage, now(disk).damage_errors) == (found, 3)
+    mark_damaged(disk.pk, Damage.ERRORS, errors=1)
+    assert (now(disk).damage, now(disk).damage_errors) == ("errors", 1)
 
 
 # -- rollback --------------------------------------------------------------------------------------
