@@ -427,7 +427,8 @@ class Storage(Protocol):
         """Replace a volume by a fresh one from the image; its content and snapshots are gone.
 
         A repeated call rebuilds again. The volume must not be open (`VolumeBusy`). After a
-        failure the old content is whole. Creates the volume if it is missing.
+        failure the old content is what it was. Creates the volume if it is missing; nothing of one
+        that is damaged is needed.
         """
         ...
 

@@ -331,16 +331,14 @@ class DirectoryStorage:
     @publishes
     @_looked
     def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
-        volume = self._files(volume_id)
-        with contextlib.suppress(VolumeMissing):
-            volume.require_idle(volume.branched())
+        self._files(volume_id).require_closed()
         self._make_volume(volume_id, size_gib=size_gib, image_id=image_id)
         self._volume_size(volume_id).unlink(missing_ok=True)
 
     def _make_volume(self, volume_id: str, *, size_gib: int, image_id: str | None) -> None:
         """Make a volume, or replace one with all its snapshots."""
         volume = self._files(volume_id)
-        branched = volume.exists() and volume.branched() is not None
+        branched = volume.has_manifest()
         with self._workspace(f"volume-{volume_id}") as folder, self._image_lock(exclusive=False):
             made = folder / "volume.qcow2"
             argv = ["qemu-img", "create", "-q", "-f", "qcow2"]
@@ -353,7 +351,7 @@ class DirectoryStorage:
             helper.run([*argv, str(made), str(size_gib * GIB)])
             made.chmod(0o600)
             if branched:
-                volume.replace(made, image_id=image_id, alone=True)
+                volume.start_over(made, image_id=image_id)
             else:
                 publish(made, self._volume(volume_id))
                 volume.trust()

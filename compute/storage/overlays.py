@@ -104,6 +104,10 @@ class VolumeFiles:
         text = self._text()
         return self.path(0).exists() if text is None else text != _DELETED
 
+    def has_manifest(self) -> bool:
+        """Tell whether the volume has a manifest, whatever that says."""
+        return self._manifest.exists()
+
     def branched(self) -> Tree | None:
         """Return the tree of a volume that has a manifest. Raises VolumeMissing, VolumeDamaged."""
         text = self._text()
@@ -164,8 +168,8 @@ class VolumeFiles:
             return self._manifest.read_text()
         except FileNotFoundError:
             return None
-        except UnicodeDecodeError as error:
-            raise VolumeDamaged(f"The volume {self.volume_id} cannot be read.") from error
+        except UnicodeDecodeError:
+            return ""  # as little a tree as any other text of which nothing can be made
 
     def _publish(self, text: str) -> None:
         made = self._folder / "manifest.new"
@@ -176,18 +180,16 @@ class VolumeFiles:
     # -- who is at it --------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def alone(self, *, whatever: bool = False) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Change the tree of a volume that nobody may have open; a merge is ended for it.
 
-        ``whatever`` it holds: its content does not matter any more. Raises StorageTimeout,
-        VolumeBusy, VolumeMissing, VolumeDamaged.
+        Raises StorageTimeout, VolumeBusy, VolumeMissing, VolumeDamaged.
         """
         if self.branched() is not None:
             self.stop_tidying()
         else:
             self.tree()  # no folder is made for a volume that is not there
-        if not whatever:
-            self.settle()
+        self.settle()
         with self.changing():
             yield
 
@@ -244,10 +246,8 @@ class VolumeFiles:
         with self.changing():
             self.require_idle(self.branched())
 
-    def require_idle(self, tree: Tree | None, *, readers: bool = False) -> None:
-        """Raise VolumeBusy while a domain has the volume, with ``readers`` also while one copies.
-
-        Within a change, so that the tree is the present one.
+    def require_idle(self, tree: Tree | None) -> None:
+        """Raise VolumeBusy while a domain has the volume. Within a change, so that the tree holds.
 
         Without a tree the first file is all there is. Raises VolumeMissing, VolumeDamaged.
 
@@ -258,12 +258,21 @@ class VolumeFiles:
         for number in (0,) if tree is None else tuple(tree.files):
             path = self.path(number)
             try:
-                everything = readers or number == active
-                busy = files.is_open(path) if everything else files.is_written(path)
+                busy = files.is_open(path) if number == active else files.is_written(path)
             except FileNotFoundError as error:
                 raise self._incomplete() from error
             if busy:
                 raise VolumeBusy(BUSY)
+
+    def require_closed(self) -> None:
+        """Raise VolumeBusy while anybody has any file of the volume open, whatever its tree says.
+
+        It may be damaged, or missing.
+        """
+        for path in (self.path(0), *self._folder.glob("*.qcow2")):
+            with contextlib.suppress(FileNotFoundError):
+                if files.is_open(path):
+                    raise VolumeBusy(BUSY)
 
     def _incomplete(self) -> VolumeMissing | VolumeDamaged:
         """Return the error of a volume that lacks a file: all it has, or one of several."""
@@ -523,20 +532,49 @@ class VolumeFiles:
         files.publish(made, self.path(tree.active))
         self._publish(tree.to_json())
 
-    def replace(self, made: Path, *, image_id: str | None = None, alone: bool = False) -> None:
-        """Make a finished file the active one, on an image or on nothing; then remove the rest.
+    def replace(self, made: Path) -> None:
+        """Make a finished file the active one, which rests on nothing; snapshots stay.
 
-        ``alone`` forgets all snapshots. Raises VolumeBusy.
+        Raises VolumeBusy.
         """
-        with self.alone(whatever=alone):
+        with self.alone():
             before = self.tree()
-            self.require_idle(before, readers=alone)
-            tree = before.with_root(image_id, alone=alone)
+            self.require_idle(before)
+            tree = before.with_root()
             files.publish(made, self.path(tree.active))
             self._publish(tree.to_json())
             self._drop()
-            if alone:
-                self.trust()
+
+    def start_over(self, made: Path, *, image_id: str | None) -> None:
+        """Make a finished file, on an image or on nothing, all there is of the volume.
+
+        For one that has a manifest; what that says does not matter any more, nor which files are
+        there. Raises StorageTimeout, VolumeBusy.
+        """
+        self.stop_tidying()
+        with self.changing():
+            self.require_closed()
+            tree = Tree(0, next_file=self._next_number()).with_root(image_id)
+            files.publish(made, self.path(tree.active))
+            self._publish(tree.to_json())
+            self._drop()
+            self.trust()
+
+    def _next_number(self) -> int:
+        """Return a number that was not given yet, as far as anything still tells."""
+        with contextlib.suppress(VolumeDamaged, VolumeMissing):
+            tree = self.branched()
+            if tree is not None:
+                return tree.next_file
+        return max(self._numbers(), default=0) + 1
+
+    def _numbers(self) -> list[int]:
+        """Return the numbers of the files that are there, without the first one."""
+        return [
+            int(found.group(1))
+            for path in self._folder.iterdir()
+            if (found := _OVERLAY.fullmatch(path.name))
+        ]
 
     def forget(self, name: str) -> None:
         """Delete a snapshot, also while a domain has the volume; may be missing.
@@ -568,10 +606,7 @@ class VolumeFiles:
         self.stop_tidying()
         with self.changing():
             # A damaged volume is deleted like any other, but not from under a domain.
-            for path in (self.path(0), *self._folder.glob("*.qcow2")):
-                with contextlib.suppress(FileNotFoundError):
-                    if files.is_open(path):
-                        raise VolumeBusy(BUSY)
+            self.require_closed()
             self._publish(_DELETED)
             self.path(0).unlink(missing_ok=True)
             files.sync_folder(self.path(0).parent)
@@ -672,12 +707,7 @@ class VolumeFiles:
     def _remove_strays(self, tree: Tree) -> None:
         """Remove files of ours that the tree does not have. What has a foreign name stays."""
         (self._folder / "new.qcow2").unlink(missing_ok=True)
-        numbers = [
-            int(found.group(1))
-            for path in self._folder.iterdir()
-            if (found := _OVERLAY.fullmatch(path.name))
-        ]
-        for number in (0, *numbers):
+        for number in (0, *self._numbers()):
             if number in tree.files:
                 continue
             with (

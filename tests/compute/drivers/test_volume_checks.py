@@ -233,6 +233,68 @@ def test_nothing_is_merged_while_a_volume_is_in_doubt(root: Path) -> None:
     world.settle()
 
 
+# -- a new one in place of what is damaged ---------------------------------------------------------
+
+
+LOSSES: dict[str, Callable[[World], object]] = {
+    "its first file": lambda world: world.files.path(0).unlink(),
+    "a frozen file": lambda world: world.files.path(1).unlink(),
+    "its active file": lambda world: world.active.unlink(),
+    "its manifest's end": lambda world: manifest_of(world).write_text("{"),
+    "its manifest": lambda world: manifest_of(world).write_bytes(b"\xff\xfe"),
+    "all of its files": lambda world: lose_all_files(world),
+}
+
+
+def lose_all_files(world: World) -> None:
+    for number in world.files.tree().files:
+        world.files.path(number).unlink()
+
+
+def manifest_of(world: World) -> Path:
+    return world.root / "overlays/disk-1/manifest.json"
+
+
+@pytest.mark.parametrize("lost", LOSSES)
+def test_a_volume_that_lost_anything_is_rebuilt(root: Path, tmp_path: Path, lost: str) -> None:
+    world = branched(root)
+    pool = world.pool
+    (tmp_path / "source").write_bytes(bytes([5]) * MIB)
+    pool.import_image("image-1", tmp_path / "source")
+    foreign = root / "overlays/disk-1/notes.txt"
+    foreign.write_text("somebody's")
+    (frozen, last) = (world.files.path(1), world.active)
+    LOSSES[lost](world)
+    for path in (frozen, last):
+        if path.exists():
+            with opened_by_qemu(path, alone=True), pytest.raises(VolumeBusy):
+                pool.rebuild_volume("disk-1", size_gib=2, image_id="image-1")
+    for step in range(5):
+        assert dies_at(
+            lambda: pool.rebuild_volume("disk-1", size_gib=2, image_id="image-1"), step
+        ), step
+    pool.rebuild_volume("disk-1", size_gib=2, image_id="image-1")
+    info = pool.volume_info("disk-1")
+    assert (info.size_gib, info.image_id) == (2, "image-1")
+    assert pool.list_snapshots("disk-1") == ()
+    assert pool.check_volume("disk-1") == CheckReport()
+    pool.prepare_volume("disk-1")
+    assert filled_with(world.active, 5)
+    # Nobody who knows the old names finds the new content.
+    assert world.active not in (frozen, last)
+    assert [*root.glob("volumes/*"), *root.glob("overlays/disk-1/*.qcow2")] == [world.active]
+    assert foreign.exists()
+
+
+def test_a_volume_whose_manifest_is_no_text_is_deleted(root: Path) -> None:
+    world = branched(root)
+    manifest_of(world).write_bytes(b"\xff\xfe")
+    assert [one.size_bytes for one in world.pool.list_volumes()] == [0]
+    world.pool.delete_volume("disk-1")
+    assert world.pool.list_volumes() == ()
+    assert not list(root.glob("*/disk-1*"))
+
+
 def patiently(call: Callable[[], object]) -> None:
     """Do a call as a job does, which waits while a helper that was killed still dies."""
     until = time.monotonic() + 60
