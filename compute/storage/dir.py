@@ -233,16 +233,6 @@ class DirectoryStorage:
     ) -> ImageInfo:
         with contextlib.suppress(ImageMissing):
             return self.image_info(image_id)
-        if snapshot is None:
-            # QEMU reads zeros where a file was cut off. Tables of a volume that a running domain
-            # has open change while one looks.
-            self._require_idle(volume_id)
-            try:
-                probe.check_metadata(self._seen(volume_id))
-            except ImageRefused as error:
-                raise VolumeDamaged(
-                    f"The volume {volume_id} cannot be copied: {error.message}"
-                ) from error
         with self._workspace(f"image-{image_id}") as folder:
             made = folder / "image.qcow2"
             self._copy_volume(volume_id, made, snapshot=snapshot)
@@ -392,14 +382,9 @@ class DirectoryStorage:
             # QEMU copies a snapshot inside a file with the file's present size; one that has grown
             # since has zeros behind, which is what a grown disk shows as well.
             inside = snapshot if kept is not None and kept.inside else None
+            volume.require_readable(tree, file)
             seen = volume.seen(tree, file)
             self._convert(seen, target, "qcow2", size_bytes=size_bytes, snapshot=inside)
-
-    def _seen(self, volume_id: str, *, writable: bool = False) -> list[Seen]:
-        """Return what a helper needs to open a volume: first itself, then what it rests on."""
-        volume = self._files(volume_id)
-        tree = volume.tree()
-        return volume.seen(tree, tree.active, writable={tree.active} if writable else ())
 
     def _convert(
         self,

@@ -335,11 +335,13 @@ class FakeStorage:
 
     def _content(self, volume_id: str, snapshot: str | None) -> bytes:
         volume = self._volume(volume_id)
+        if snapshot is None:
+            self._require_idle(volume_id)
         self._settle(volume)
-        if snapshot is not None:
-            return volume.snapshot(snapshot).content
-        self._require_idle(volume_id)
-        return volume.content
+        content = volume.content if snapshot is None else volume.snapshot(snapshot).content
+        if not volume.users and (volume.errors or volume.missing):
+            raise VolumeDamaged(f"The volume {volume_id} cannot be copied.")
+        return content
 
     @publishes
     def resize_volume(self, volume_id: str, *, size_gib: int) -> None:

@@ -357,7 +357,7 @@ class VolumeFiles:
         if not report.sound:
             raise VolumeDamaged(
                 f"An operation on the volume {self.volume_id} did not end ({said}): "
-                f"{report.errors} errors in its tables, {report.missing} files are missing."
+                f"{_words(report)}."
             )
         self.trust()
 
@@ -396,18 +396,40 @@ class VolumeFiles:
                 self.trust()
             return report
 
-    def _look(self, tree: Tree, numbers: Collection[int]) -> CheckReport:
+    def require_readable(self, tree: Tree, number: int) -> None:
+        """Look at the tables of each file that a read of this one may pass.
+
+        QEMU reads zeros where a file was cut off, and a copy is sound whatever it was made of. What
+        a domain writes to changes while one looks, and is left out. Raises VolumeDamaged.
+        """
+        frozen = [one for one in tree.chain(number) if not self._is_written(one)]
+        report = self._look(tree, frozen, beside_readers=True)
+        if not report.sound:
+            raise VolumeDamaged(f"The volume {self.volume_id} cannot be copied: {_words(report)}.")
+
+    def _is_written(self, number: int) -> bool:
+        try:
+            return files.is_written(self.path(number))
+        except FileNotFoundError as error:
+            raise self._incomplete() from error
+
+    def _look(
+        self, tree: Tree, numbers: Collection[int], *, beside_readers: bool = False
+    ) -> CheckReport:
         errors = leaks = done = 0
         missing = self._missing(tree)
         there = [one for one in sorted(numbers) if self.path(one) not in missing]
         sizes = {one: self.path(one).stat().st_size for one in there}
+        # A copy that follows has the same bytes to count.
+        total = None if beside_readers else sum(sizes.values())
         for number in there:
-            self._require_closed(number)
+            if not beside_readers:
+                self._require_closed(number)
             found = self._check_file(number)
             errors += found.errors
             leaks += found.leaks
             done += sizes[number]
-            lease.moving(done, sum(sizes.values()))
+            lease.moving(done, total)
         return CheckReport(errors, leaks, len(missing))
 
     def _missing(self, tree: Tree) -> set[Path]:
@@ -793,6 +815,10 @@ class VolumeFiles:
         gone = there - {one.name for one in tree.snapshots if one.inside}
         for name in sorted(gone):
             self.snapshot_inside("-d", tree, name)
+
+
+def _words(report: CheckReport) -> str:
+    return f"{report.errors} errors in its tables, {report.missing} files are missing"
 
 
 def names_of(root: Path) -> set[str]:

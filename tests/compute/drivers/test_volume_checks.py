@@ -12,8 +12,10 @@ import pytest
 from compute.storage import helper
 from compute.storage.base import (
     CheckReport,
+    FileSource,
     StorageError,
     StorageFaulty,
+    StorageTimeout,
     VolumeBusy,
     VolumeDamaged,
 )
@@ -231,6 +233,66 @@ def test_nothing_is_merged_while_a_volume_is_in_doubt(root: Path) -> None:
     assert not world.pool.tidy_volume("disk-1")
     assert world.pool.check_volume("disk-1").sound
     world.settle()
+
+
+# -- copies ----------------------------------------------------------------------------------------
+
+
+def test_every_file_that_a_copy_reads_is_looked_at(root: Path) -> None:
+    world = branched(root)
+    pool = world.pool
+    forget_what_is_used(world.files.path(1))
+    calls: list[Callable[[], object]] = [
+        lambda: pool.clone_volume("disk-2", source_volume_id="disk-1"),
+        lambda: pool.image_from_volume("image-1", "disk-1"),
+        lambda: pool.volume_from_snapshot("disk-2", source_volume_id="disk-1", snapshot="s2"),
+        lambda: pool.image_from_volume("image-1", "disk-1", snapshot="s2"),
+    ]
+    for call in calls:
+        with pytest.raises(VolumeDamaged):
+            call()
+    # The first one rests on no other.
+    pool.volume_from_snapshot("disk-2", source_volume_id="disk-1", snapshot="s1")
+    assert holds(root / "volumes/disk-2.qcow2", world.kept["s1"])
+    with opened_by_qemu(world.active), pytest.raises(VolumeDamaged):
+        pool.volume_from_snapshot("disk-3", source_volume_id="disk-1", snapshot="s2")
+    assert [one.volume_id for one in pool.list_volumes()] == ["disk-1", "disk-2"]
+
+
+def test_a_snapshot_inside_a_damaged_file_is_neither_copied_nor_gone_back_to(root: Path) -> None:
+    _plain, path = plain(root)
+    pool = DirectoryStorage(root, overlays=True)
+    forget_what_is_used(path)
+    calls: list[Callable[[], object]] = [
+        lambda: pool.volume_from_snapshot("disk-2", source_volume_id="disk-1", snapshot="s1"),
+        lambda: pool.rollback_snapshot("disk-1", "s1"),
+    ]
+    for call in calls:
+        with pytest.raises(VolumeDamaged):
+            call()
+    assert pool.repair_volume("disk-1", everything=True).sound
+    pool.rollback_snapshot("disk-1", "s1")
+    active = pool.disk_source("disk-1")
+    assert isinstance(active, FileSource)
+    assert filled_with(Path(active.path), 1)
+
+
+def test_a_copy_from_a_pool_that_is_slow_says_nothing_of_the_volume(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = branched(root)
+    run = helper.run
+
+    def slow(argv: Sequence[str], **limits: Any) -> bytes:
+        if argv[1] == "check":
+            raise StorageTimeout("qemu-img made no progress for 900 seconds.")
+        return run(argv, **limits)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(helper, "run", slow)
+        with pytest.raises(StorageTimeout):
+            world.pool.image_from_volume("image-1", "disk-1")
+    world.pool.image_from_volume("image-1", "disk-1")
 
 
 # -- a new one in place of what is damaged ---------------------------------------------------------
