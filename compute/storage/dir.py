@@ -491,6 +491,9 @@ class DirectoryStorage:
         return self._judged(volume_id, self._files(volume_id).repair(everything=everything))
 
     def _judged(self, volume_id: str, report: CheckReport) -> CheckReport:
+        if report.missing:
+            # Not when the pool itself is gone by now.
+            self._look()
         if report.sound:
             self._give_size_back(volume_id)
         else:
