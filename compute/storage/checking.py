@@ -7,9 +7,11 @@ counts. A look that did not come to its end says nothing.
 import errno
 import json
 import os
+from dataclasses import replace
+from pathlib import Path
 
-from compute.storage import helper
-from compute.storage.base import CheckReport, StorageFaulty
+from compute.storage import files, helper
+from compute.storage.base import CheckReport, ImageRefused, StorageFaulty
 from compute.storage.sandbox import Seen
 
 # Exit codes of qemu-img check: sound, errors, leaks alone; and of what could not be done.
@@ -62,7 +64,21 @@ def check_file(seen: Seen, *, repair: str = "") -> CheckReport:
         output = helper.run(argv, files=(seen,), stall_s=helper.COPY_STALL_S, accept=_CHECKED)
     except helper.HelperFailed as error:
         return _found_before(error, repairing=bool(repair))
-    return _report(output)[0]
+    report, _wrong = _report(output)
+    if _is_marked_corrupt(seen.path):
+        report = replace(report, errors=report.errors + 1)
+    return report
+
+
+def _is_marked_corrupt(path: Path) -> bool:
+    """Tell whether QEMU marked a file as damaged while it used it: it does not write there then.
+
+    A check does not count that, and a repair takes it away.
+    """
+    try:
+        return files.header_of(path).corrupt
+    except ImageRefused:
+        return True
 
 
 def _report(output: bytes) -> tuple[CheckReport, bool]:

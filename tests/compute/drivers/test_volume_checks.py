@@ -133,6 +133,18 @@ def test_a_file_that_is_no_qcow2_any_more_is_an_error(root: Path) -> None:
         world.pool.prepare_volume("disk-1")
 
 
+def test_a_file_that_qemu_marked_as_damaged_is_an_error_until_it_is_repaired(root: Path) -> None:
+    world = branched(root)
+    with world.files.path(1).open("rb+") as file:
+        file.seek(79)
+        file.write(bytes([2]))
+    assert world.pool.check_volume("disk-1") == CheckReport(errors=1)
+    with pytest.raises(VolumeDamaged):
+        world.pool.prepare_volume("disk-1")
+    assert world.pool.repair_volume("disk-1", everything=True) == CheckReport()
+    world.settle()
+
+
 def test_a_manifest_that_cannot_be_read_is_told(root: Path) -> None:
     world = branched(root)
     (root / "overlays/disk-1/manifest.json").write_text("{}")
