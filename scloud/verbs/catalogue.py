@@ -295,8 +295,12 @@ class Catalogue(Generic[V]):
         return verb.removesuffix(f"_{self.kind}")
 
     def label(self, status: str, task: str = "") -> str:
-        """Return the state that people see: what is being done, else where it stands."""
-        return str(self.labels[status if task in self.hidden_tasks else task or status])
+        """Return the state that people see: what is being done, else where it stands.
+
+        A state of a newer release, which runs beside this one during an upgrade, is its own word.
+        """
+        state = status if task in self.hidden_tasks else task or status
+        return str(self.labels.get(state, state.replace("_", " ").capitalize()))
 
     def standing(self, verb: str, status: str, task: str = "") -> str | None:
         """Return why status and task do not allow a verb; None when they do."""
