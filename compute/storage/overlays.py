@@ -287,10 +287,10 @@ class VolumeFiles:
         """Change a file in place. Nobody uses the volume when it is not known whether this ended.
 
         A note is made before and removed after; what finds it (`settle`) has QEMU check the file.
-        So does the end of a change that was begun in doubt.
+        So does the end of a change that was begun in doubt. ``how`` may be empty.
         """
         before = self.doubts()
-        self._doubt(f"{number} {how}")
+        self._doubt(f"{number} {how}".rstrip())
         try:
             yield
         except VolumeBusy:
@@ -657,7 +657,8 @@ class VolumeFiles:
         seen = self.seen(tree, 0, writable={0})
         # 7.2's `snapshot` takes no -f; --image-opts says the format instead.
         options = f"driver=qcow2,file.driver=file,file.filename={seen[0].name}"
-        with self.doubted(0, f"{verb} {name}"):
+        # Processes of the last release read more than a number as a note on the active file.
+        with self.doubted(0, f"{verb} {name}" if tree.active == 0 else ""):
             helper.run(
                 ["qemu-img", "snapshot", "-q", verb, files.checked(name), "--image-opts", options],
                 stall_s=helper.COPY_STALL_S,

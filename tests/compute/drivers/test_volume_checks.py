@@ -425,6 +425,29 @@ def test_a_repair_that_is_killed_at_any_step_leaves_the_volume_in_doubt(
     world.settle()
 
 
+def test_a_note_on_a_file_that_is_not_the_active_one_is_its_number_alone(root: Path) -> None:
+    """So does a process of the last release check that file."""
+    _plain, path = plain(root)
+    pool = DirectoryStorage(root, overlays=True)
+    pool.create_snapshot("disk-1", "s2")
+    pool.delete_snapshot("disk-1", "s1")
+    note = root / "overlays/disk-1/doubt"
+    for step in range(20):
+        assert dies_at(lambda: pool.tidy_volume("disk-1"), step)
+        await_end_of_helpers(root)
+        if note.exists():
+            break
+    assert note.read_text() == "0"
+    forget_what_is_used(path)
+    with pytest.raises(VolumeDamaged):
+        pool.prepare_volume("disk-1")
+    assert pool.repair_volume("disk-1", everything=True).sound
+    assert pool.tidy_volume("disk-1")
+    assert not note.exists()
+    there = subprocess.check_output(["qemu-img", "snapshot", "-l", path])
+    assert there.strip() == b""
+
+
 # Before it lie the note of the size and its folder; behind it the end of the doubt, and the size.
 AT_QEMU = 2
 
