@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
-from compute.states.disks import Damage
+from compute.states.disks import IN_PLACE, Damage
 from compute.storage.base import StorageError
 from compute.tasks.base import AWAY, BUSY, SAYS_DAMAGED, host_of, is_on_host, pool_of, remember
 from compute.tasks.drivers import translated_errors
@@ -77,8 +77,11 @@ def in_place(
 
 
 def look_for_doubt(context: Context, disk: Disk) -> None:
-    """Note whether a change in place is known to have ended; a silent pool says that it is not."""
-    if not context.result.get("in_place"):
+    """Note whether a change in place is known to have ended; a silent pool says that it is not.
+
+    A worker of the last release may have begun it, and noted nothing.
+    """
+    if not context.result.get("in_place") and disk.task not in IN_PLACE:
         return
     try:
         context.result["in_place"] = pool_of(disk).in_doubt(disk.id)

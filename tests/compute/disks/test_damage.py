@@ -17,6 +17,7 @@ from compute.storage.base import StorageError, StorageUnavailable, VolumeDamaged
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import overlays
 from compute.sweeps import snapshots as snapshot_sweeps
+from compute.tasks import volumes
 from compute.transitions.disks import mark_damaged, mark_sound
 from scloud.audit.models import Event
 from scloud.jobs.models import Job
@@ -273,17 +274,48 @@ def test_a_job_that_was_given_up_before_it_touched_the_volume_marks_nothing(box:
     assert not now(disk).is_damaged
 
 
-@pytest.mark.parametrize("touched", [False, True])
-def test_a_disk_that_is_landed_without_its_job_is_marked(box: Box, touched: bool) -> None:
+def noted_nowhere(*_none: object) -> None:
+    """The last release changed volumes in place without a note in the job."""
+
+
+@pytest.mark.parametrize("kind", [one for one in IN_PLACE if one != "disk.create_snapshot"])
+def test_a_change_that_a_worker_of_the_last_release_began_is_looked_at_too(
+    box: Box, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(volumes, "remember", noted_nowhere)
+    disk = ready(box)
+    take(box, disk)
+    call, begin = IN_PLACE[kind]
+    box.storage.faults.cut_off.add(call)
+    begin(box, now(disk))
+    box.run()
+    assert Job.objects.get(kind=kind, status="failed").error_code == "storage_timeout"
+    assert now(disk).damage == "unfinished"
+
+
+def test_a_snapshot_that_cannot_be_taken_back_leaves_the_disk_marked(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "remember", noted_nowhere)
+    disk = ready(box)
+    take(box, disk)
+    box.storage.faults.cut_off |= {"create_snapshot", "delete_snapshot"}
+    snapshots.create_snapshot(actor=box.actor, disk=now(disk), name="two")
+    box.run()
+    assert (now(disk).damage, now(disk).task) == ("unfinished", "")
+
+
+@pytest.mark.parametrize("touched", [None, False, True])
+def test_a_disk_that_is_landed_without_its_job_is_marked(box: Box, touched: bool | None) -> None:
     disk = ready(box)
     take(box, disk)
     roll_back(box, now(disk))
     late = timezone.now() - timedelta(seconds=1)
     Disk.objects.filter(pk=disk.pk).update(task_deadline=late)
-    result = {"in_place": True} if touched else {}
+    result = {} if touched is None else {"in_place": touched}
     Job.objects.filter(pk=now(disk).task_job).update(status="failed", result=result)
     assert disk_sweeps.land_stuck_disks() == 1
-    assert now(disk).is_damaged is touched
+    assert now(disk).is_damaged is bool(touched)
 
 
 @pytest.mark.parametrize("error", [VolumeDamaged, VolumeMissing])
