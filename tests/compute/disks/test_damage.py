@@ -138,6 +138,25 @@ def test_a_start_that_was_begun_before_is_stopped_by_the_job(box: Box) -> None:
     assert box.domain(vm).running is None
 
 
+def test_a_vm_that_could_not_start_again_is_not_restarted(box: Box) -> None:
+    vm = box.vm()
+    disk = damaged(box, attached(box, vm))
+    with pytest.raises(Conflict) as refused:
+        lifecycle.restart_vm(actor=box.actor, vm=vm)
+    assert refused.value.code == "disk_damaged"
+    assert refused.value.numbers == {"disk": disk.pk, "errors": 3}
+    assert not Job.objects.filter(kind="vm.restart").exists()
+    mark_sound(disk.pk)
+    lifecycle.restart_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk))
+    # Only a new machine will do, and it would have to open the disk.
+    Job.objects.filter(kind="vm.restart").update(result={"cold": True})
+    mark_damaged(disk.pk, Damage.SUSPECTED)
+    box.run()
+    vm.refresh_from_db()
+    assert (vm.status, vm.failure_code) == ("running", "disk_damaged")
+    assert box.domain(vm).running is not None
+
+
 def test_no_image_is_made_of_a_damaged_disk(box: Box) -> None:
     vm = box.vm(stopped=True)
     damaged(box, box.system_disk(vm))
