@@ -17,10 +17,11 @@ from compute.models import VM, Disk, Snapshot
 from compute.models.image import OsFamily
 from compute.rules import sizes
 from compute.rules.refusals import require_sound
-from compute.states.disks import DiskStatus
+from compute.states.disks import Damage, DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import (
+    SAYS_DAMAGED,
     STALL_S,
     host_of,
     pool_of,
@@ -40,7 +41,7 @@ from compute.tasks.volumes import (
     where_it_is_open,
 )
 from compute.transitions.bin import land_disk_in_bin
-from compute.transitions.disks import DISKS
+from compute.transitions.disks import DISKS, mark_damaged
 from scloud.jobs.handlers import Context, Step, register
 from scloud.jobs.lanes import Lane
 from scloud.lib.errors import ScloudError
@@ -314,7 +315,7 @@ class ExpandDisk(DiskHandler):
 
 
 def erase_snapshots(context: Context, disk: Disk) -> None:
-    """Remove all snapshots from the volume; one that is damaged is not changed any more."""
+    """Remove all snapshots from the volume; a damaged one goes with what it has."""
     if disk.is_damaged:
         return
     names = list(
@@ -323,7 +324,13 @@ def erase_snapshots(context: Context, disk: Disk) -> None:
         .values_list("pk", flat=True)
     )
     for name in names:
-        drop_snapshot(disk, name, context)
+        try:
+            drop_snapshot(disk, name, context)
+        except ScloudError as error:
+            if error.code not in SAYS_DAMAGED:
+                raise
+            mark_damaged(disk.pk, Damage.SUSPECTED)
+            return
 
 
 class DeleteDisk(DiskHandler):

@@ -184,6 +184,21 @@ def test_a_damaged_disk_is_deleted_with_its_snapshots_restored_and_destroyed(box
     assert disk.pk not in box.storage.volumes
 
 
+def test_a_disk_that_proves_to_be_damaged_is_deleted_at_once(box: Box) -> None:
+    vm = box.vm(stopped=True)
+    along, alone = attached(box, vm), ready(box)
+    for disk in (along, alone):
+        take(box, disk)
+        box.volume(disk).errors, box.volume(disk).doubt = 2, "resize_volume"
+    disks.delete_disk(actor=box.actor, disk=now(alone))
+    lifecycle.delete_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk), delete_disks=True)
+    box.run()
+    assert VM.objects.get(pk=vm.pk).status == "binned"
+    for disk in (along, alone):
+        assert (now(disk).status, now(disk).damage) == ("binned", "suspected")
+        assert not Snapshot.objects.filter(disk=disk).exclude(status="destroyed").exists()
+
+
 def test_a_vm_with_a_damaged_system_disk_comes_back_from_the_bin(box: Box) -> None:
     vm = box.vm(stopped=True)
     damaged(box, box.system_disk(vm))
