@@ -14,7 +14,7 @@ from compute.states.disks import IN_PLACE, Damage
 from compute.storage.base import StorageError
 from compute.tasks.base import AWAY, BUSY, SAYS_DAMAGED, host_of, is_on_host, pool_of, remember
 from compute.tasks.drivers import translated_errors
-from compute.transitions.disks import DISKS, mark_damaged
+from compute.transitions.disks import DISKS, idle_disks, mark_damaged
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
@@ -89,11 +89,16 @@ def look_for_doubt(context: Context, disk: Disk) -> None:
         return
 
 
-def mark_doubtful(disk: Disk) -> None:
-    """Mark a disk whose volume was being changed when something else failed."""
+def mark_doubtful(disk: Disk, *, idle: bool = False) -> None:
+    """Mark a disk whose volume was being changed when something else failed.
+
+    With ``idle`` not while another operation is on: what it changes is in doubt until it ends.
+    """
+    if idle and not idle_disks(disk.pk).exists():
+        return
     with suppress(StorageError):
         if pool_of(disk).in_doubt(disk.pk):
-            mark_damaged(disk.pk, Damage.UNFINISHED)
+            mark_damaged(disk.pk, Damage.UNFINISHED, idle=idle)
 
 
 def suspect(context: Context, disk_id: str, error: ScloudError) -> None:

@@ -14,6 +14,7 @@ from compute.actions.vms import changes, lifecycle
 from compute.models import VM, Disk, Snapshot, StoragePool
 from compute.states.disks import Damage
 from compute.storage.base import StorageError, StorageUnavailable, VolumeDamaged, VolumeMissing
+from compute.storage.fake import FakeStorage
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import overlays
 from compute.sweeps import snapshots as snapshot_sweeps
@@ -671,6 +672,40 @@ def test_a_sweep_that_was_cut_off_in_the_volume_marks_it(box: Box) -> None:
     assert snapshot_sweeps.sweep_leftovers() == 0, "not while it is damaged"
     mark_sound(disk.pk)
     assert snapshot_sweeps.sweep_leftovers() == 1
+
+
+@pytest.mark.parametrize("on_its_vm", [False, True])
+def test_a_sweep_marks_no_disk_of_which_another_operation_is_on(
+    box: Box, monkeypatch: pytest.MonkeyPatch, on_its_vm: bool
+) -> None:
+    vm = box.vm(stopped=True)
+    disk = attached(box, vm)
+    kept = take(box, disk)
+    Snapshot.objects.filter(pk=kept.pk).update(status="failed")
+
+    def begun_meanwhile(disk: Disk, name: str) -> None:
+        late = timezone.now() + timedelta(minutes=1)
+        rows = VM.objects.filter(pk=vm.pk) if on_its_vm else Disk.objects.filter(pk=disk.pk)
+        rows.update(task="starting" if on_its_vm else "expanding", task_deadline=late)
+        box.volume(disk).doubt = "resize_volume"
+        raise Conflict("It is in use.", code="volume_busy")
+
+    monkeypatch.setattr(snapshot_sweeps, "drop_snapshot", begun_meanwhile)
+    assert snapshot_sweeps.sweep_leftovers() == 0
+    assert not now(disk).is_damaged
+    # Nor where it begins while the pool is asked.
+    VM.objects.update(task="", task_deadline=None)
+    Disk.objects.update(task="", task_deadline=None)
+    ask = FakeStorage.in_doubt
+
+    def asked(storage: FakeStorage, volume_id: str) -> bool:
+        with pytest.raises(Conflict):
+            begun_meanwhile(disk, kept.pk)
+        return ask(storage, volume_id)
+
+    monkeypatch.setattr(FakeStorage, "in_doubt", asked)
+    volumes.mark_doubtful(now(disk), idle=True)
+    assert not now(disk).is_damaged
 
 
 def test_a_vms_deletion_that_was_cut_off_in_a_volume_marks_that_disk(box: Box) -> None:
