@@ -90,11 +90,11 @@ def look_for_doubt(context: Context, disk: Disk) -> None:
 
 
 def mark_doubtful(disk: Disk, *, idle: bool = False) -> None:
-    """Mark a disk whose volume was being changed when something else failed.
+    """Mark a disk whose volume was being changed when something else failed, unless it is marked.
 
     With ``idle`` not while another operation is on: what it changes is in doubt until it ends.
     """
-    if idle and not idle_disks(disk.pk).exists():
+    if disk.is_damaged or (idle and not idle_disks(disk.pk).exists()):
         return
     with suppress(StorageError):
         if pool_of(disk).in_doubt(disk.pk):

@@ -274,6 +274,9 @@ class StartVm(VmHandler):
     def before_failure(self, context: Context, error: ScloudError) -> None:
         super().before_failure(context, error)
         vm = vm_of(context.job)
+        for disk in disks_of(vm):
+            # What the start puts right in a volume is a change in place too.
+            mark_doubtful(disk)
         # Asked and answered: of a host that is silent nobody knows whether the VM runs there.
         stopped = observed(vm) in (Power.STOPPED, Power.CRASHED, Power.ABSENT)
         context.result["leaves"] = (

@@ -13,7 +13,13 @@ from compute.actions import disks, snapshots
 from compute.actions.vms import changes, lifecycle
 from compute.models import VM, Disk, Snapshot, StoragePool
 from compute.states.disks import Damage
-from compute.storage.base import StorageError, StorageUnavailable, VolumeDamaged, VolumeMissing
+from compute.storage.base import (
+    StorageError,
+    StorageTimeout,
+    StorageUnavailable,
+    VolumeDamaged,
+    VolumeMissing,
+)
 from compute.storage.fake import FakeStorage
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import overlays
@@ -23,6 +29,7 @@ from compute.transitions.disks import mark_damaged, mark_sound
 from scloud.audit.models import Event
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput
+from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, points_of
 from tests.compute.disks.test_tasks import attached, expand, order, ready
 from tests.compute.snapshots.test_tasks import take
@@ -383,6 +390,50 @@ def test_a_start_that_meets_damage_names_the_disk(box: Box) -> None:
     box.run()
     assert (now(disk).damage, now(disk).damage_errors) == ("errors", 2)
     assert disk_sweeps.check_damaged() == 0, "what a check found is its owner's to decide"
+
+
+def test_a_start_that_is_cut_off_in_a_volume_marks_that_disk(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = box.vm(stopped=True)
+    disk, other = attached(box, vm), attached(box, vm)
+
+    def cut_off(_storage: FakeStorage, volume_id: str) -> None:
+        if volume_id == disk.pk:
+            box.volume(disk).doubt = "resize"
+            raise StorageTimeout("The helper made no progress.")
+
+    monkeypatch.setattr(FakeStorage, "prepare_volume", cut_off)
+    lifecycle.start_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk))
+    box.run()
+    assert Job.objects.get(kind="vm.start", status="failed").error_code == "storage_timeout"
+    assert (now(disk).damage, now(other).damage) == ("unfinished", "")
+    assert disk_sweeps.check_damaged() == 1
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_clearing_that_is_cut_off_in_a_volume_marks_an_idle_disk(
+    box: Box, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    StoragePool.objects.filter(pk=box.platform.pool.pk).update(snapshots="overlays")
+    box.platform.pool.refresh_from_db()
+    disk = ready(box)
+    snapshots.delete_snapshot(actor=box.actor, snapshot=take(box, disk))
+    box.run()
+
+    def cut_off(_storage: FakeStorage, _volume_id: str) -> bool:
+        box.volume(disk).doubt = "0"
+        if busy:
+            late = timezone.now() + timedelta(minutes=1)
+            Disk.objects.filter(pk=disk.pk).update(task="expanding", task_deadline=late)
+        raise StorageTimeout("The helper made no progress.")
+
+    monkeypatch.setattr(FakeStorage, "tidy_volume", cut_off)
+    assert overlays.tidy_volumes() == 1
+    box.run()
+    with scopes_disabled():
+        assert Job.objects.get(kind="volume.tidy").status == "failed"
+    assert now(disk).damage == ("" if busy else "unfinished")
 
 
 def test_a_copy_that_meets_damage_marks_its_source(box: Box) -> None:
