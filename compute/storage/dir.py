@@ -607,27 +607,33 @@ class DirectoryStorage:
             self._files(volume_id).replace(made)
 
     def _roll_back_inside(self, volume_id: str, name: str) -> None:
-        size = self._volume_size(volume_id)
-        if not size.exists():
-            # QEMU takes the size back as well. The note survives a crash between the two steps.
+        # QEMU takes the size back as well. The note survives a crash between the two steps; the
+        # volume may have grown since one that was left.
+        now, noted = self.volume_info(volume_id).size_bytes, self._noted_size(volume_id)
+        if noted is None or noted < now:
             with self._workspace(f"volume-{volume_id}") as folder:
                 note = folder / "size"
-                note.write_text(str(self.volume_info(volume_id).size_bytes))
-                publish(note, size)
+                note.write_text(str(now))
+                publish(note, self._volume_size(volume_id))
         self._snapshot(_BACK, volume_id, name)
         self._give_size_back(volume_id)
 
     def _give_size_back(self, volume_id: str) -> None:
         """Do what is left of a rollback whose worker died before it gave the size back."""
-        note = self._volume_size(volume_id)
-        try:
-            wanted = int(note.read_text())
-        except FileNotFoundError:
+        wanted = self._noted_size(volume_id)
+        if wanted is None:
             return
         if self.volume_info(volume_id).size_bytes < wanted:
             volume = self._files(volume_id)
             volume.resize(volume.tree(), wanted)
-        note.unlink(missing_ok=True)
+        self._volume_size(volume_id).unlink(missing_ok=True)
+
+    def _noted_size(self, volume_id: str) -> int | None:
+        """Return the size in bytes that a rollback has to give back; None where none has."""
+        try:
+            return int(self._volume_size(volume_id).read_text())
+        except FileNotFoundError:
+            return None
 
     @_looked
     def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:

@@ -11,6 +11,7 @@ import pytest
 
 from compute.storage import helper
 from compute.storage.base import (
+    GIB,
     CheckReport,
     FileSource,
     StorageError,
@@ -519,3 +520,16 @@ def test_a_rollback_that_was_killed_before_it_gave_the_size_back_is_completed(ro
     assert pool.check_volume("disk-1").sound
     assert pool.volume_info("disk-1").size_gib == 3
     assert filled_with(path, 1)
+
+
+def test_a_rollback_gives_back_the_size_that_the_volume_had_last(root: Path) -> None:
+    pool, _path = plain(root)
+    pool.resize_volume("disk-1", size_gib=2)
+    # What one left that was killed before QEMU began; then the volume was enlarged.
+    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), AT_QEMU)
+    await_end_of_helpers(root)
+    assert (root / "volumes/disk-1.size").read_text() == str(2 * GIB)
+    pool.resize_volume("disk-1", size_gib=3)
+    pool.rollback_snapshot("disk-1", "s1")
+    assert pool.volume_info("disk-1").size_gib == 3
+    assert not (root / "volumes/disk-1.size").exists()
