@@ -335,6 +335,8 @@ class VolumeFiles:
         note = self._folder / "doubt"
         if not note.exists():
             return
+        # Who took the job over may be changing the volume by now.
+        lease.confirm()
         note.unlink(missing_ok=True)
         files.sync_folder(self._folder)
         if not self._manifest.exists():
@@ -388,6 +390,7 @@ class VolumeFiles:
                 return self._look(tree, tree.files)
             self._doubt(_ALL)
             for number in sorted(tree.files):
+                lease.confirm()
                 # Where not everything could be repaired the look afterwards says so.
                 self._check_file(number, repair="all" if everything else "leaks")
                 files.sync_file(self.path(number))

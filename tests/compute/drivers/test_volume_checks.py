@@ -22,6 +22,7 @@ from compute.storage.base import (
 )
 from compute.storage.dir import DirectoryStorage
 from compute.storage.helper import HelperFailed, HelperInterrupted
+from scloud.lib import lease
 from tests import budget
 from tests.compute.drivers.overlay_world import (
     World,
@@ -447,6 +448,37 @@ def test_a_note_on_a_file_that_is_not_the_active_one_is_its_number_alone(root: P
     assert not note.exists()
     there = subprocess.check_output(["qemu-img", "snapshot", "-l", path])
     assert there.strip() == b""
+
+
+@pytest.mark.parametrize("repairs", [False, True])
+def test_who_has_lost_the_job_neither_trusts_nor_repairs(root: Path, repairs: bool) -> None:
+    class Lost(Exception):
+        """The job was taken over."""
+
+    world = branched(root)
+    assert dies_at(lambda: world.pool.resize_volume("disk-1", size_gib=2), 0)
+    for number in world.files.tree().files if repairs else ():
+        forget_what_is_used(world.files.path(number))
+    before = {path: path.read_bytes() for path in root.rglob("*.qcow2")}
+    asked: list[bool] = []
+
+    def confirm() -> None:
+        asked.append(True)
+        # Held while the call begins.
+        if len(asked) > 1:
+            raise Lost
+
+    def call() -> CheckReport:
+        if repairs:
+            return world.pool.repair_volume("disk-1", everything=True)
+        return world.pool.check_volume("disk-1")
+
+    with lease.held(confirm), pytest.raises(Lost):
+        call()
+    assert world.pool.in_doubt("disk-1")
+    assert {path: path.read_bytes() for path in root.rglob("*.qcow2")} == before
+    assert call().sound
+    assert not world.pool.in_doubt("disk-1")
 
 
 # Before it lie the note of the size and its folder; behind it the end of the doubt, and the size.
