@@ -26,6 +26,7 @@ from compute.tasks.base import (
     host_of,
     pool_of,
     refuse_if_paid,
+    remember,
     renewed_meanwhile,
     source_of,
 )
@@ -73,6 +74,7 @@ class CreateDisk(DiskHandler):
                 pool.clone_volume(disk.id, source_volume_id=source)
             else:
                 pool.volume_from_snapshot(disk.id, source_volume_id=source, snapshot=snapshot)
+            remember(context, "copied", True)
             pool.resize_volume(disk.id, size_gib=disk.size_gib)
 
     def source_verb(self, context: Context) -> str:
@@ -95,7 +97,9 @@ class CreateDisk(DiskHandler):
         if source := context.payload.get("source"):
             # Nothing happened to the source, and there is nothing to read at it.
             DISKS.fail(source, context.job, self.source_verb(context), ScloudError("", code=""))
-            suspect(context, source, error)
+            if not context.result.get("copied"):
+                # Else it is the copy of which the storage says something.
+                suspect(context, source, error)
 
 
 class AttachDisk(DiskHandler):

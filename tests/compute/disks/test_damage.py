@@ -447,6 +447,17 @@ def test_a_copy_that_meets_damage_marks_its_source(box: Box) -> None:
     assert (now(new).status, now(new).is_damaged) == ("failed", False)
 
 
+def test_a_copy_that_is_damaged_itself_marks_no_source(box: Box) -> None:
+    disk = ready(box)
+    wanted = order(box)
+    token = disks.quote_disk(actor=box.actor, order=wanted).token
+    box.storage.faults.fail_next["resize_volume"] = VolumeDamaged("The copy cannot be read.")
+    new = disks.clone_disk(actor=box.actor, disk=disk, order=wanted, quote_token=token)
+    box.run()
+    assert (now(new).status, now(new).failure_code) == ("failed", "volume_damaged")
+    assert (now(disk).status, now(disk).is_damaged) == ("unbound", False)
+
+
 def test_an_image_that_meets_damage_marks_the_disk(box: Box) -> None:
     vm = box.vm(stopped=True)
     disk = box.system_disk(vm)
