@@ -344,7 +344,7 @@ class DirectoryStorage:
                 volume.start_over(made, image_id=image_id)
             else:
                 publish(made, self._volume(volume_id))
-                volume.trust()
+                volume.checks.trust()
 
     @publishes
     @_looked
@@ -382,7 +382,7 @@ class DirectoryStorage:
             # QEMU copies a snapshot inside a file with the file's present size; one that has grown
             # since has zeros behind, which is what a grown disk shows as well.
             inside = snapshot if kept is not None and kept.inside else None
-            volume.require_readable(tree, file)
+            volume.checks.require_readable(tree, file)
             seen = volume.seen(tree, file)
             self._convert(seen, target, "qcow2", size_bytes=size_bytes, snapshot=inside)
 
@@ -478,17 +478,17 @@ class DirectoryStorage:
 
     @_looked
     def in_doubt(self, volume_id: str) -> bool:
-        return self._files(volume_id).doubts() is not None
+        return self._files(volume_id).checks.doubts() is not None
 
     @publishes
     @_looked
     def check_volume(self, volume_id: str) -> CheckReport:
-        return self._judged(volume_id, self._files(volume_id).check())
+        return self._judged(volume_id, self._files(volume_id).checks.check())
 
     @publishes
     @_looked
     def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:
-        return self._judged(volume_id, self._files(volume_id).repair(everything=everything))
+        return self._judged(volume_id, self._files(volume_id).checks.repair(everything=everything))
 
     def _judged(self, volume_id: str, report: CheckReport) -> CheckReport:
         if report.missing:
@@ -497,7 +497,7 @@ class DirectoryStorage:
         if report.sound:
             self._give_size_back(volume_id)
         else:
-            self._files(volume_id).distrust()
+            self._files(volume_id).checks.distrust()
         return report
 
     @publishes
@@ -533,7 +533,7 @@ class DirectoryStorage:
         """Raise VolumeBusy while it is open, VolumeDamaged where a change did not end well."""
         volume = self._files(volume_id)
         volume.require_unused()
-        volume.settle()
+        volume.checks.settle()
 
     # -- snapshots of volumes ------------------------------------------------------------------
 
@@ -573,7 +573,7 @@ class DirectoryStorage:
     @_looked
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
         volume = self._files(volume_id)
-        if volume.doubts() == f"0 {_BACK} {checked(name)}":
+        if volume.checks.doubts() == f"0 {_BACK} {checked(name)}":
             # The same one was cut off. Repeated to its end it is checked then; what it left is not
             # sound yet.
             volume.require_unused()

@@ -6,7 +6,7 @@
     overlays/<volume>/changing              lock of a change: short
     overlays/<volume>/tidying               lock of merges (exclusive), of copies (shared): long
     overlays/<volume>/wanted                ends a merge: somebody needs the volume
-    overlays/<volume>/doubt                 a file was being changed in place: see `doubted`. Which
+    overlays/<volume>/doubt                 a file was being changed in place: see `checking`. Which
                                             file, and how; "all" while a volume is repaired, and
                                             after a check that found something wrong
 
@@ -28,9 +28,8 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compute.storage import checking, files, helper, qcow2
+from compute.storage import files, helper, qcow2
 from compute.storage.base import (
-    CheckReport,
     ImageRefused,
     SnapshotLimit,
     SnapshotMissing,
@@ -39,6 +38,7 @@ from compute.storage.base import (
     VolumeDamaged,
     VolumeMissing,
 )
+from compute.storage.checking import Checks
 from compute.storage.sandbox import Seen
 from compute.storage.tree import Drop, Kept, Merge, Node, TooDeep, Tree, TreeDamaged
 from scloud.lib import lease
@@ -51,26 +51,23 @@ _DELETED = "deleted\n"
 _READS = 3
 """How often a manifest is read anew whose files were tidied away while one looked at them."""
 
-BUSY = "The volume is in use by a running VM."
-
-_ALL = "all"
-
 
 class VolumeFiles:
     """See the module's docstring. Cheap; touches nothing until it is asked."""
 
     def __init__(self, root: Path, volume_id: str) -> None:
         self.volume_id = files.checked(volume_id)
-        self._root = root
+        self.root = root
         self._folder = root / "overlays" / volume_id
         self._manifest = self._folder / "manifest.json"
+        self.checks = Checks(self)
 
     # -- names ---------------------------------------------------------------------------------
 
     def path(self, number: int) -> Path:
         """Return where a file of the tree lies."""
         if number == 0:
-            return self._root / "volumes" / f"{self.volume_id}.qcow2"
+            return self.root / "volumes" / f"{self.volume_id}.qcow2"
         return self._folder / f"{number}.qcow2"
 
     def backing_name(self, tree: Tree, number: int) -> str | None:
@@ -87,13 +84,13 @@ class VolumeFiles:
     def seen(self, tree: Tree, number: int, *, writable: Collection[int] = ()) -> list[Seen]:
         """Return what a helper needs to open a file: first itself, then what it rests on."""
         seen = [
-            Seen(path, f"/pool/{path.relative_to(self._root)}", one in writable)
+            Seen(path, f"/pool/{path.relative_to(self.root)}", one in writable)
             for one in tree.chain(number)
             for path in (self.path(one),)
         ]
         image_id = tree.image_of(number)
         if image_id is not None:
-            image = self._root / "images" / f"{files.checked(image_id)}.qcow2"
+            image = self.root / "images" / f"{files.checked(image_id)}.qcow2"
             seen.append(Seen(image, f"/pool/images/{image.name}"))
         return seen
 
@@ -189,7 +186,7 @@ class VolumeFiles:
             self.stop_tidying()
         else:
             self.tree()  # no folder is made for a volume that is not there
-        self.settle()
+        self.checks.settle()
         with self.changing():
             yield
 
@@ -262,7 +259,7 @@ class VolumeFiles:
             except FileNotFoundError as error:
                 raise self._incomplete() from error
             if busy:
-                raise VolumeBusy(BUSY)
+                raise VolumeBusy(files.BUSY)
 
     def require_closed(self) -> None:
         """Raise VolumeBusy while anybody has any file of the volume open, whatever its tree says.
@@ -272,185 +269,13 @@ class VolumeFiles:
         for path in (self.path(0), *self._folder.glob("*.qcow2")):
             with contextlib.suppress(FileNotFoundError):
                 if files.is_open(path):
-                    raise VolumeBusy(BUSY)
+                    raise VolumeBusy(files.BUSY)
 
     def _incomplete(self) -> VolumeMissing | VolumeDamaged:
         """Return the error of a volume that lacks a file: all it has, or one of several."""
         if self._manifest.exists():
             return VolumeDamaged(f"A file of the volume {self.volume_id} is missing.")
         return VolumeMissing(f"The storage has no volume {self.volume_id}.")
-
-    # -- doubt ---------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def doubted(self, number: int, how: str) -> Iterator[None]:
-        """Change a file in place. Nobody uses the volume when it is not known whether this ended.
-
-        A note is made before and removed after; what finds it (`settle`) has QEMU check the file.
-        So does the end of a change that was begun in doubt. ``how`` may be empty.
-        """
-        before = self.doubts()
-        self._doubt(f"{number} {how}".rstrip())
-        try:
-            yield
-        except VolumeBusy:
-            # QEMU's lock refused it: nothing was changed.
-            if before is None:
-                self.trust()
-            else:
-                self._doubt(before)
-            raise
-        except helper.HelperFailed:
-            if before is not None:
-                # What it was left with may be why.
-                self.settle()
-            raise
-        if before is None:
-            self.trust()
-        else:
-            self.settle()
-
-    def doubts(self) -> str | None:
-        """Return what did not end: the file's number and how it was being changed, or `_ALL`."""
-        try:
-            return (self._folder / "doubt").read_text(errors="replace")
-        except FileNotFoundError:
-            return None
-
-    def _doubt(self, what: str) -> None:
-        note = self._folder / "doubt"
-        with files.named_errors():
-            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            note.write_text(what)
-        files.sync_file(note)
-        files.sync_folder(self._folder)
-
-    def distrust(self) -> None:
-        """Let nobody use the volume until it is found sound: something is wrong with it."""
-        lease.confirm()
-        self._doubt(_ALL)
-
-    def trust(self) -> None:
-        """Doubt no file any more: it was checked, or it was replaced."""
-        note = self._folder / "doubt"
-        if not note.exists():
-            return
-        # Who took the job over may be changing the volume by now.
-        lease.confirm()
-        note.unlink(missing_ok=True)
-        files.sync_folder(self._folder)
-        if not self._manifest.exists():
-            with contextlib.suppress(OSError):
-                self._folder.rmdir()
-
-    def settle(self) -> None:
-        """Check a file of which it is not known whether its last change ended.
-
-        Raises VolumeDamaged unless QEMU finds it sound, VolumeBusy while somebody has it open.
-        """
-        said = self.doubts()
-        if said is None:
-            return
-        tree = self.tree()
-        number = said.partition(" ")[0]
-        # A note that was cut off while it was written tells of no single file.
-        doubtful = {int(number)} if number.isdecimal() else set(tree.files)
-        report = self._look(tree, doubtful & set(tree.files))
-        if not report.sound:
-            raise VolumeDamaged(
-                f"An operation on the volume {self.volume_id} did not end ({said}): "
-                f"{_words(report)}."
-            )
-        self.trust()
-
-    # -- checking ------------------------------------------------------------------------------
-
-    def check(self) -> CheckReport:
-        """Look at every file of the tree, whoever rests on it; one that is sound is trusted.
-
-        Raises VolumeBusy, VolumeMissing, VolumeDamaged.
-        """
-        with self.copying():
-            tree = self.tree()
-            report = self._look(tree, tree.files)
-            if report.sound:
-                self.trust()
-            return report
-
-    def repair(self, *, everything: bool) -> CheckReport:
-        """Give back what leaks, with ``everything`` correct errors too, and look again.
-
-        Raises VolumeBusy, VolumeMissing, VolumeDamaged.
-        """
-        with self.copying():
-            tree = self.tree()
-            for number in tree.files:
-                self._require_closed(number)
-            if self._missing(tree):
-                return self._look(tree, tree.files)
-            self._doubt(_ALL)
-            for number in sorted(tree.files):
-                lease.confirm()
-                # Where not everything could be repaired the look afterwards says so.
-                self._check_file(number, repair="all" if everything else "leaks")
-                files.sync_file(self.path(number))
-            report = self._look(tree, tree.files)
-            if report.sound:
-                self.trust()
-            return report
-
-    def require_readable(self, tree: Tree, number: int) -> None:
-        """Look at the tables of each file that a read of this one may pass.
-
-        QEMU reads zeros where a file was cut off, and a copy is sound whatever it was made of. What
-        a domain writes to changes while one looks, and is left out. Raises VolumeDamaged.
-        """
-        frozen = [one for one in tree.chain(number) if not self._is_written(one)]
-        report = self._look(tree, frozen, beside_readers=True)
-        if not report.sound:
-            raise VolumeDamaged(f"The volume {self.volume_id} cannot be copied: {_words(report)}.")
-
-    def _is_written(self, number: int) -> bool:
-        try:
-            return files.is_written(self.path(number))
-        except FileNotFoundError as error:
-            raise self._incomplete() from error
-
-    def _look(
-        self, tree: Tree, numbers: Collection[int], *, beside_readers: bool = False
-    ) -> CheckReport:
-        errors = leaks = done = 0
-        missing = self._missing(tree)
-        there = [one for one in sorted(numbers) if self.path(one) not in missing]
-        sizes = {one: self.path(one).stat().st_size for one in there}
-        # A copy that follows has the same bytes to count.
-        total = None if beside_readers else sum(sizes.values())
-        for number in there:
-            if not beside_readers:
-                self._require_closed(number)
-            found = self._check_file(number)
-            errors += found.errors
-            leaks += found.leaks
-            done += sizes[number]
-            lease.moving(done, total)
-        return CheckReport(errors, leaks, len(missing))
-
-    def _missing(self, tree: Tree) -> set[Path]:
-        """Return the files of the tree that are not there, and the images."""
-        images = self._root / "images"
-        wanted = {self.path(one) for one in tree.files}
-        wanted |= {images / f"{files.checked(one)}.qcow2" for one in tree.images()}
-        return {path for path in wanted if not path.exists()}
-
-    def _require_closed(self, number: int) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if files.is_open(self.path(number)):
-                raise VolumeBusy(BUSY)
-
-    def _check_file(self, number: int, *, repair: str = "") -> CheckReport:
-        path = self.path(number)
-        seen = Seen(path, f"/pool/{path.relative_to(self._root)}", writable=bool(repair))
-        return checking.check_file(seen, repair=repair)
 
     # -- headers -------------------------------------------------------------------------------
 
@@ -461,10 +286,10 @@ class VolumeFiles:
         """
         if self.branched() is None:
             self.tree()
-            self.settle()
+            self.checks.settle()
             return
         self.stop_tidying()
-        self.settle()
+        self.checks.settle()
         with self.changing():
             # Read now: a merge that has just ended took a file away.
             tree = self.tree()
@@ -495,7 +320,7 @@ class VolumeFiles:
 
     def _set_header(self, tree: Tree, number: int) -> None:
         path, name = self.path(number), self.backing_name(tree, number)
-        seen = Seen(path, f"/pool/{path.relative_to(self._root)}", writable=True)
+        seen = Seen(path, f"/pool/{path.relative_to(self.root)}", writable=True)
         # -u changes the name alone; the safe mode moves content and is not safe when killed.
         rests = ["-F", "qcow2", "-b", name] if name is not None else ["-b", ""]
         helper.run(
@@ -583,7 +408,7 @@ class VolumeFiles:
             files.publish(made, self.path(tree.active))
             self._publish(tree.to_json())
             self._drop()
-            self.trust()
+            self.checks.trust()
 
     def _next_number(self) -> int:
         """Return a number that was not given yet, as far as anything still tells."""
@@ -616,7 +441,7 @@ class VolumeFiles:
     def resize(self, tree: Tree, size_bytes: int) -> None:
         """Grow the active file. Raises VolumeBusy, StorageFull."""
         seen = self.seen(tree, tree.active, writable={tree.active})
-        with self.doubted(tree.active, "resize"):
+        with self.checks.doubted(tree.active, "resize"):
             helper.run(
                 ["qemu-img", "resize", "-q", "-f", "qcow2", seen[0].name, str(size_bytes)],
                 files=seen,
@@ -647,7 +472,7 @@ class VolumeFiles:
     def _delete_plain(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             if files.is_open(self.path(0)):
-                raise VolumeBusy(BUSY)
+                raise VolumeBusy(files.BUSY)
             self.path(0).unlink(missing_ok=True)
         files.sync_folder(self.path(0).parent)
         with contextlib.suppress(OSError):
@@ -661,7 +486,7 @@ class VolumeFiles:
         # 7.2's `snapshot` takes no -f; --image-opts says the format instead.
         options = f"driver=qcow2,file.driver=file,file.filename={seen[0].name}"
         # Processes of the last release read more than a number as a note on the active file.
-        with self.doubted(0, f"{verb} {name}" if tree.active == 0 else ""):
+        with self.checks.doubted(0, f"{verb} {name}" if tree.active == 0 else ""):
             helper.run(
                 ["qemu-img", "snapshot", "-q", verb, files.checked(name), "--image-opts", options],
                 stall_s=helper.COPY_STALL_S,
@@ -679,7 +504,7 @@ class VolumeFiles:
         """
         if self.branched() is None:
             return True
-        if self._is_wanted() or self.doubts() is not None:
+        if self._is_wanted() or self.checks.doubts() is not None:
             # Nothing is merged into a file, or out of one, of which nobody knows what it holds.
             return False
         try:
@@ -806,7 +631,7 @@ class VolumeFiles:
     def end_merge(self, step: Merge) -> None:
         """Publish what a domain has merged. Raises VolumeBusy while it has the child open."""
         if not self._end(step):
-            raise VolumeBusy(BUSY)
+            raise VolumeBusy(files.BUSY)
 
     def _forget_inside(self, tree: Tree) -> None:
         """Delete the snapshots inside the first file that the manifest has forgotten."""
@@ -819,10 +644,6 @@ class VolumeFiles:
         gone = there - {one.name for one in tree.snapshots if one.inside}
         for name in sorted(gone):
             self.snapshot_inside("-d", tree, name)
-
-
-def _words(report: CheckReport) -> str:
-    return f"{report.errors} errors in its tables, {report.missing} files are missing"
 
 
 def names_of(root: Path) -> set[str]:
