@@ -59,6 +59,8 @@ class Damage(models.TextChoices):
 
 #: What a check that begins by itself decides.
 UNCHECKED = (Damage.UNFINISHED, Damage.SUSPECTED)
+#: What a check found: it stands until another one.
+FOUND = (Damage.ERRORS, Damage.MISSING)
 #: What is said of a damaged disk instead of its status.
 DAMAGED = "damaged"
 

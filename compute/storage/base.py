@@ -371,9 +371,9 @@ class Storage(Protocol):
     ) -> ImageInfo:
         """Make an image from a volume's (or its snapshot's) content; independent of both after.
 
-        Without `snapshot` the volume must not be open in a running domain (`VolumeBusy`), and its
-        tables are looked at (`VolumeDamaged`). Raises `VolumeMissing`, `SnapshotMissing`,
-        `StorageFull`.
+        Without `snapshot` the volume must not be open in a running domain (`VolumeBusy`). As for
+        each copy, the tables of what is read are looked at (`VolumeDamaged`), but for those that a
+        running domain writes to. Raises `VolumeMissing`, `SnapshotMissing`, `StorageFull`.
         """
         ...
 
@@ -411,7 +411,8 @@ class Storage(Protocol):
         """Make an independent volume with the source's present content and size.
 
         If the target exists nothing is done. Snapshots of the source are not copied. The source
-        must not be open in a running domain (`VolumeBusy`). Raises `VolumeMissing`, `StorageFull`.
+        must not be open in a running domain (`VolumeBusy`). Raises `VolumeMissing`,
+        `VolumeDamaged`, `StorageFull`.
         """
         ...
 
@@ -419,7 +420,7 @@ class Storage(Protocol):
         """Make an independent volume from a snapshot, also while the source is in use.
 
         If the target exists nothing is done. The caller must not delete the snapshot meanwhile.
-        Raises `VolumeMissing`, `SnapshotMissing`, `StorageFull`.
+        Raises `VolumeMissing`, `VolumeDamaged`, `SnapshotMissing`, `StorageFull`.
         """
         ...
 
@@ -427,7 +428,8 @@ class Storage(Protocol):
         """Replace a volume by a fresh one from the image; its content and snapshots are gone.
 
         A repeated call rebuilds again. The volume must not be open (`VolumeBusy`). After a
-        failure the old content is whole. Creates the volume if it is missing.
+        failure the old content is what it was. Creates the volume if it is missing; nothing of one
+        that is damaged is needed.
         """
         ...
 
@@ -478,7 +480,8 @@ class Storage(Protocol):
         """Look at all tables of a volume that nobody has open (`VolumeBusy`).
 
         Content is not changed. One that is sound is not in doubt any more, and what an
-        interrupted rollback left undone of its size is done. Takes as long as its tables need.
+        interrupted rollback left undone of its size is done; one that is not is in doubt from then
+        on. Takes as long as its tables need.
         Raises `VolumeMissing`, `VolumeDamaged` where nothing can be looked at.
         """
         ...

@@ -233,16 +233,6 @@ class DirectoryStorage:
     ) -> ImageInfo:
         with contextlib.suppress(ImageMissing):
             return self.image_info(image_id)
-        if snapshot is None:
-            # QEMU reads zeros where a file was cut off. Tables of a volume that a running domain
-            # has open change while one looks.
-            self._require_idle(volume_id)
-            try:
-                probe.check_metadata(self._seen(volume_id))
-            except ImageRefused as error:
-                raise VolumeDamaged(
-                    f"The volume {volume_id} cannot be copied: {error.message}"
-                ) from error
         with self._workspace(f"image-{image_id}") as folder:
             made = folder / "image.qcow2"
             self._copy_volume(volume_id, made, snapshot=snapshot)
@@ -331,16 +321,14 @@ class DirectoryStorage:
     @publishes
     @_looked
     def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
-        volume = self._files(volume_id)
-        with contextlib.suppress(VolumeMissing):
-            volume.require_idle(volume.branched())
+        self._files(volume_id).require_closed()
         self._make_volume(volume_id, size_gib=size_gib, image_id=image_id)
         self._volume_size(volume_id).unlink(missing_ok=True)
 
     def _make_volume(self, volume_id: str, *, size_gib: int, image_id: str | None) -> None:
         """Make a volume, or replace one with all its snapshots."""
         volume = self._files(volume_id)
-        branched = volume.exists() and volume.branched() is not None
+        branched = volume.has_manifest()
         with self._workspace(f"volume-{volume_id}") as folder, self._image_lock(exclusive=False):
             made = folder / "volume.qcow2"
             argv = ["qemu-img", "create", "-q", "-f", "qcow2"]
@@ -353,10 +341,10 @@ class DirectoryStorage:
             helper.run([*argv, str(made), str(size_gib * GIB)])
             made.chmod(0o600)
             if branched:
-                volume.replace(made, image_id=image_id, alone=True)
+                volume.start_over(made, image_id=image_id)
             else:
                 publish(made, self._volume(volume_id))
-                volume.trust()
+                volume.checks.trust()
 
     @publishes
     @_looked
@@ -394,14 +382,9 @@ class DirectoryStorage:
             # QEMU copies a snapshot inside a file with the file's present size; one that has grown
             # since has zeros behind, which is what a grown disk shows as well.
             inside = snapshot if kept is not None and kept.inside else None
+            volume.checks.require_readable(tree, file)
             seen = volume.seen(tree, file)
             self._convert(seen, target, "qcow2", size_bytes=size_bytes, snapshot=inside)
-
-    def _seen(self, volume_id: str, *, writable: bool = False) -> list[Seen]:
-        """Return what a helper needs to open a volume: first itself, then what it rests on."""
-        volume = self._files(volume_id)
-        tree = volume.tree()
-        return volume.seen(tree, tree.active, writable={tree.active} if writable else ())
 
     def _convert(
         self,
@@ -495,22 +478,26 @@ class DirectoryStorage:
 
     @_looked
     def in_doubt(self, volume_id: str) -> bool:
-        return self._files(volume_id).doubts() is not None
+        return self._files(volume_id).checks.doubts() is not None
 
     @publishes
     @_looked
     def check_volume(self, volume_id: str) -> CheckReport:
-        report = self._files(volume_id).check()
-        if report.sound:
-            self._give_size_back(volume_id)
-        return report
+        return self._judged(volume_id, self._files(volume_id).checks.check())
 
     @publishes
     @_looked
     def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:
-        report = self._files(volume_id).repair(everything=everything)
+        return self._judged(volume_id, self._files(volume_id).checks.repair(everything=everything))
+
+    def _judged(self, volume_id: str, report: CheckReport) -> CheckReport:
+        if report.missing:
+            # Not when the pool itself is gone by now.
+            self._look()
         if report.sound:
             self._give_size_back(volume_id)
+        else:
+            self._files(volume_id).checks.distrust()
         return report
 
     @publishes
@@ -545,8 +532,8 @@ class DirectoryStorage:
     def _require_idle(self, volume_id: str) -> None:
         """Raise VolumeBusy while it is open, VolumeDamaged where a change did not end well."""
         volume = self._files(volume_id)
-        volume.require_idle(volume.branched())
-        volume.settle()
+        volume.require_unused()
+        volume.checks.settle()
 
     # -- snapshots of volumes ------------------------------------------------------------------
 
@@ -586,10 +573,10 @@ class DirectoryStorage:
     @_looked
     def rollback_snapshot(self, volume_id: str, name: str) -> None:
         volume = self._files(volume_id)
-        if volume.doubts() == f"0 {_BACK} {checked(name)}":
+        if volume.checks.doubts() == f"0 {_BACK} {checked(name)}":
             # The same one was cut off. Repeated to its end it is checked then; what it left is not
             # sound yet.
-            volume.require_idle(volume.branched())
+            volume.require_unused()
         else:
             self._require_idle(volume_id)
         self._require_snapshot(volume_id, name)
@@ -620,27 +607,33 @@ class DirectoryStorage:
             self._files(volume_id).replace(made)
 
     def _roll_back_inside(self, volume_id: str, name: str) -> None:
-        size = self._volume_size(volume_id)
-        if not size.exists():
-            # QEMU takes the size back as well. The note survives a crash between the two steps.
+        # QEMU takes the size back as well. The note survives a crash between the two steps; the
+        # volume may have grown since one that was left.
+        now, noted = self.volume_info(volume_id).size_bytes, self._noted_size(volume_id)
+        if noted is None or noted < now:
             with self._workspace(f"volume-{volume_id}") as folder:
                 note = folder / "size"
-                note.write_text(str(self.volume_info(volume_id).size_bytes))
-                publish(note, size)
+                note.write_text(str(now))
+                publish(note, self._volume_size(volume_id))
         self._snapshot(_BACK, volume_id, name)
         self._give_size_back(volume_id)
 
     def _give_size_back(self, volume_id: str) -> None:
         """Do what is left of a rollback whose worker died before it gave the size back."""
-        note = self._volume_size(volume_id)
-        try:
-            wanted = int(note.read_text())
-        except FileNotFoundError:
+        wanted = self._noted_size(volume_id)
+        if wanted is None:
             return
         if self.volume_info(volume_id).size_bytes < wanted:
             volume = self._files(volume_id)
             volume.resize(volume.tree(), wanted)
-        note.unlink(missing_ok=True)
+        self._volume_size(volume_id).unlink(missing_ok=True)
+
+    def _noted_size(self, volume_id: str) -> int | None:
+        """Return the size in bytes that a rollback has to give back; None where none has."""
+        try:
+            return int(self._volume_size(volume_id).read_text())
+        except FileNotFoundError:
+            return None
 
     @_looked
     def list_snapshots(self, volume_id: str) -> tuple[SnapshotInfo, ...]:

@@ -335,11 +335,13 @@ class FakeStorage:
 
     def _content(self, volume_id: str, snapshot: str | None) -> bytes:
         volume = self._volume(volume_id)
+        if snapshot is None:
+            self._require_idle(volume_id)
         self._settle(volume)
-        if snapshot is not None:
-            return volume.snapshot(snapshot).content
-        self._require_idle(volume_id)
-        return volume.content
+        content = volume.content if snapshot is None else volume.snapshot(snapshot).content
+        if not volume.users and (volume.errors or volume.missing):
+            raise VolumeDamaged(f"The volume {volume_id} cannot be copied.")
+        return content
 
     @publishes
     def resize_volume(self, volume_id: str, *, size_gib: int) -> None:
@@ -392,7 +394,11 @@ class FakeStorage:
     def check_volume(self, volume_id: str) -> CheckReport:
         with self._call("check_volume"):
             self._require_idle(volume_id)
-            return self._look(self._volume(volume_id))
+            volume = self._volume(volume_id)
+            report = self._look(volume)
+            if not report.sound:
+                volume.doubt = "all"
+            return report
 
     @publishes
     def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:

@@ -23,6 +23,7 @@ from compute.storage.base import (
 from scloud.lib import lease
 
 LOCK_TIMEOUT_S = 30.0
+BUSY = "The volume is in use by a running VM."
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _F_OFD_GETLK = 36

@@ -40,9 +40,25 @@ INSPECT_BYTES_PER_S = 200 * 1024**2
 
 
 class HelperFailed(StorageError):
-    """A helper program ended with an error that has no better name."""
+    """A helper program ended with an error that has no better name.
+
+    ``exit_code`` is its own, or the number of the signal that ended it: negative, or above 128.
+    ``output`` is what it said before.
+    """
 
     code = "storage_helper_failed"
+
+    def __init__(self, message: str, *, exit_code: int = 1, output: bytes = b"") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.output = output
+
+
+class HelperInterrupted(StorageError):
+    """A helper program was ended from outside or could not begin: it says nothing of its files."""
+
+    code = "storage_helper_failed"
+    retryable = True
 
 
 def run(
@@ -114,8 +130,9 @@ def run(
                     process.wait(1.0)
         output.seek(0)
         errors.seek(0)
+        said = output.read()
         if process.returncode in accept:
-            return output.read()
+            return said
         text = errors.read().decode("utf-8", "replace").strip()
     if files and text.startswith("bwrap: "):
         raise sandbox.SandboxMissing(text.removeprefix("bwrap: ")[:200])
@@ -127,7 +144,11 @@ def run(
         raise StorageStale("The storage pool has to be mounted anew (stale file handle).")
     if "lock" in text and "Failed to get" in text:
         raise VolumeBusy("The volume is in use by a running VM.")
-    raise HelperFailed(f"{Path(argv[0]).name} failed ({process.returncode}): {text[-500:]}")
+    raise HelperFailed(
+        f"{Path(argv[0]).name} failed ({process.returncode}): {text[-500:]}",
+        exit_code=process.returncode,
+        output=said,
+    )
 
 
 def _await_death(pipe: io.RawIOBase) -> None:

@@ -6,8 +6,9 @@
     overlays/<volume>/changing              lock of a change: short
     overlays/<volume>/tidying               lock of merges (exclusive), of copies (shared): long
     overlays/<volume>/wanted                ends a merge: somebody needs the volume
-    overlays/<volume>/doubt                 a file was being changed in place: see `doubted`. Which
-                                            file, and how; "all" while a volume is repaired
+    overlays/<volume>/doubt                 a file was being changed in place: see `checking`. Which
+                                            file, and how; "all" while a volume is repaired, and
+                                            after a check that found something wrong
 
 A change makes the file that it needs, publishes the new tree by a rename, and then removes what
 the tree no longer has. A caller that dies before the rename has changed nothing; one that dies
@@ -20,7 +21,6 @@ may be killed at any moment and repeated.
 """
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -30,16 +30,15 @@ from pathlib import Path
 
 from compute.storage import files, helper, qcow2
 from compute.storage.base import (
-    CheckReport,
     ImageRefused,
     SnapshotLimit,
     SnapshotMissing,
-    StorageFaulty,
     StorageTimeout,
     VolumeBusy,
     VolumeDamaged,
     VolumeMissing,
 )
+from compute.storage.checking import Checks
 from compute.storage.sandbox import Seen
 from compute.storage.tree import Drop, Kept, Merge, Node, TooDeep, Tree, TreeDamaged
 from scloud.lib import lease
@@ -52,30 +51,23 @@ _DELETED = "deleted\n"
 _READS = 3
 """How often a manifest is read anew whose files were tidied away while one looked at them."""
 
-BUSY = "The volume is in use by a running VM."
-
-_ALL = "all"
-# Exit codes of qemu-img check: sound, errors, leaks alone.
-_CHECKED = (0, 2, 3)
-# What a helper says that could not look, as distinct from one that found something.
-_NOT_LOOKED = ("Input/output error", "Cannot allocate memory", "Permission denied")
-
 
 class VolumeFiles:
     """See the module's docstring. Cheap; touches nothing until it is asked."""
 
     def __init__(self, root: Path, volume_id: str) -> None:
         self.volume_id = files.checked(volume_id)
-        self._root = root
+        self.root = root
         self._folder = root / "overlays" / volume_id
         self._manifest = self._folder / "manifest.json"
+        self.checks = Checks(self)
 
     # -- names ---------------------------------------------------------------------------------
 
     def path(self, number: int) -> Path:
         """Return where a file of the tree lies."""
         if number == 0:
-            return self._root / "volumes" / f"{self.volume_id}.qcow2"
+            return self.root / "volumes" / f"{self.volume_id}.qcow2"
         return self._folder / f"{number}.qcow2"
 
     def backing_name(self, tree: Tree, number: int) -> str | None:
@@ -92,13 +84,13 @@ class VolumeFiles:
     def seen(self, tree: Tree, number: int, *, writable: Collection[int] = ()) -> list[Seen]:
         """Return what a helper needs to open a file: first itself, then what it rests on."""
         seen = [
-            Seen(path, f"/pool/{path.relative_to(self._root)}", one in writable)
+            Seen(path, f"/pool/{path.relative_to(self.root)}", one in writable)
             for one in tree.chain(number)
             for path in (self.path(one),)
         ]
         image_id = tree.image_of(number)
         if image_id is not None:
-            image = self._root / "images" / f"{files.checked(image_id)}.qcow2"
+            image = self.root / "images" / f"{files.checked(image_id)}.qcow2"
             seen.append(Seen(image, f"/pool/images/{image.name}"))
         return seen
 
@@ -108,6 +100,10 @@ class VolumeFiles:
         """Tell whether there is a volume, whole or damaged."""
         text = self._text()
         return self.path(0).exists() if text is None else text != _DELETED
+
+    def has_manifest(self) -> bool:
+        """Tell whether the volume has a manifest, whatever that says."""
+        return self._manifest.exists()
 
     def branched(self) -> Tree | None:
         """Return the tree of a volume that has a manifest. Raises VolumeMissing, VolumeDamaged."""
@@ -169,8 +165,8 @@ class VolumeFiles:
             return self._manifest.read_text()
         except FileNotFoundError:
             return None
-        except UnicodeDecodeError as error:
-            raise VolumeDamaged(f"The volume {self.volume_id} cannot be read.") from error
+        except UnicodeDecodeError:
+            return ""  # as little a tree as any other text of which nothing can be made
 
     def _publish(self, text: str) -> None:
         made = self._folder / "manifest.new"
@@ -181,18 +177,16 @@ class VolumeFiles:
     # -- who is at it --------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def alone(self, *, whatever: bool = False) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Change the tree of a volume that nobody may have open; a merge is ended for it.
 
-        ``whatever`` it holds: its content does not matter any more. Raises StorageTimeout,
-        VolumeBusy, VolumeMissing, VolumeDamaged.
+        Raises StorageTimeout, VolumeBusy, VolumeMissing, VolumeDamaged.
         """
         if self.branched() is not None:
             self.stop_tidying()
         else:
             self.tree()  # no folder is made for a volume that is not there
-        if not whatever:
-            self.settle()
+        self.checks.settle()
         with self.changing():
             yield
 
@@ -237,8 +231,20 @@ class VolumeFiles:
                 raise VolumeBusy("The volume's files are being copied or merged.") from error
             yield
 
-    def require_idle(self, tree: Tree | None, *, readers: bool = False) -> None:
-        """Raise VolumeBusy while a domain has the volume, with ``readers`` also while one copies.
+    def require_unused(self) -> None:
+        """Raise VolumeBusy while a domain has the volume; a merge is ended for it.
+
+        Raises StorageTimeout, VolumeMissing, VolumeDamaged too.
+        """
+        if self.branched() is None:
+            self.require_idle(None)
+            return
+        self.stop_tidying()
+        with self.changing():
+            self.require_idle(self.branched())
+
+    def require_idle(self, tree: Tree | None) -> None:
+        """Raise VolumeBusy while a domain has the volume. Within a change, so that the tree holds.
 
         Without a tree the first file is all there is. Raises VolumeMissing, VolumeDamaged.
 
@@ -249,182 +255,27 @@ class VolumeFiles:
         for number in (0,) if tree is None else tuple(tree.files):
             path = self.path(number)
             try:
-                everything = readers or number == active
-                busy = files.is_open(path) if everything else files.is_written(path)
+                busy = files.is_open(path) if number == active else files.is_written(path)
             except FileNotFoundError as error:
                 raise self._incomplete() from error
             if busy:
-                raise VolumeBusy(BUSY)
+                raise VolumeBusy(files.BUSY)
+
+    def require_closed(self) -> None:
+        """Raise VolumeBusy while anybody has any file of the volume open, whatever its tree says.
+
+        It may be damaged, or missing.
+        """
+        for path in (self.path(0), *self._folder.glob("*.qcow2")):
+            with contextlib.suppress(FileNotFoundError):
+                if files.is_open(path):
+                    raise VolumeBusy(files.BUSY)
 
     def _incomplete(self) -> VolumeMissing | VolumeDamaged:
         """Return the error of a volume that lacks a file: all it has, or one of several."""
         if self._manifest.exists():
             return VolumeDamaged(f"A file of the volume {self.volume_id} is missing.")
         return VolumeMissing(f"The storage has no volume {self.volume_id}.")
-
-    # -- doubt ---------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def doubted(self, number: int, how: str) -> Iterator[None]:
-        """Change a file in place. Nobody uses the volume when it is not known whether this ended.
-
-        A note is made before and removed after; what finds it (`settle`) has QEMU check the file.
-        So does the end of a change that was begun in doubt.
-        """
-        before = self.doubts()
-        self._doubt(f"{number} {how}")
-        try:
-            yield
-        except VolumeBusy:
-            # QEMU's lock refused it: nothing was changed.
-            if before is None:
-                self.trust()
-            else:
-                self._doubt(before)
-            raise
-        except helper.HelperFailed:
-            if before is not None:
-                # What it was left with may be why.
-                self.settle()
-            raise
-        if before is None:
-            self.trust()
-        else:
-            self.settle()
-
-    def doubts(self) -> str | None:
-        """Return what did not end: the file's number and how it was being changed, or `_ALL`."""
-        try:
-            return (self._folder / "doubt").read_text(errors="replace")
-        except FileNotFoundError:
-            return None
-
-    def _doubt(self, what: str) -> None:
-        note = self._folder / "doubt"
-        with files.named_errors():
-            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            note.write_text(what)
-        files.sync_file(note)
-        files.sync_folder(self._folder)
-
-    def trust(self) -> None:
-        """Doubt no file any more: it was checked, or it was replaced."""
-        note = self._folder / "doubt"
-        if not note.exists():
-            return
-        note.unlink(missing_ok=True)
-        files.sync_folder(self._folder)
-        if not self._manifest.exists():
-            with contextlib.suppress(OSError):
-                self._folder.rmdir()
-
-    def settle(self) -> None:
-        """Check a file of which it is not known whether its last change ended.
-
-        Raises VolumeDamaged unless QEMU finds it sound, VolumeBusy while somebody has it open.
-        """
-        said = self.doubts()
-        if said is None:
-            return
-        tree = self.tree()
-        number = said.partition(" ")[0]
-        # A note that was cut off while it was written tells of no single file.
-        doubtful = {int(number)} if number.isdecimal() else set(tree.files)
-        report = self._look(tree, doubtful & set(tree.files))
-        if not report.sound:
-            raise VolumeDamaged(
-                f"An operation on the volume {self.volume_id} did not end ({said}): "
-                f"{report.errors} errors in its tables, {report.missing} files are missing."
-            )
-        self.trust()
-
-    # -- checking ------------------------------------------------------------------------------
-
-    def check(self) -> CheckReport:
-        """Look at every file of the tree, whoever rests on it; one that is sound is trusted.
-
-        Raises VolumeBusy, VolumeMissing, VolumeDamaged.
-        """
-        with self.copying():
-            tree = self.tree()
-            report = self._look(tree, tree.files)
-            if report.sound:
-                self.trust()
-            return report
-
-    def repair(self, *, everything: bool) -> CheckReport:
-        """Give back what leaks, with ``everything`` correct errors too, and look again.
-
-        Raises VolumeBusy, VolumeMissing, VolumeDamaged.
-        """
-        with self.copying():
-            tree = self.tree()
-            for number in tree.files:
-                self._require_closed(number)
-            if self._missing(tree):
-                return self._look(tree, tree.files)
-            self._doubt(_ALL)
-            for number in sorted(tree.files):
-                # Where not everything could be repaired the look afterwards says so.
-                self._check_file(number, repair="all" if everything else "leaks")
-                files.sync_file(self.path(number))
-            report = self._look(tree, tree.files)
-            if report.sound:
-                self.trust()
-            return report
-
-    def _look(self, tree: Tree, numbers: Collection[int]) -> CheckReport:
-        errors = leaks = done = 0
-        missing = self._missing(tree)
-        there = [one for one in sorted(numbers) if self.path(one) not in missing]
-        sizes = {one: self.path(one).stat().st_size for one in there}
-        for number in there:
-            self._require_closed(number)
-            found = self._check_file(number)
-            errors += found.errors
-            leaks += found.leaks
-            done += sizes[number]
-            lease.moving(done, sum(sizes.values()))
-        return CheckReport(errors, leaks, len(missing))
-
-    def _missing(self, tree: Tree) -> set[Path]:
-        """Return the files of the tree that are not there, and the images."""
-        images = self._root / "images"
-        wanted = {self.path(one) for one in tree.files}
-        wanted |= {images / f"{files.checked(one)}.qcow2" for one in tree.images()}
-        return {path for path in wanted if not path.exists()}
-
-    def _require_closed(self, number: int) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if files.is_open(self.path(number)):
-                raise VolumeBusy(BUSY)
-
-    def _check_file(self, number: int, *, repair: str = "") -> CheckReport:
-        """Let QEMU look at the tables of one file, without what it rests on, or repair them.
-
-        It takes as long as it makes progress: the tables of large volumes are large. What it cannot
-        open at all counts as one error.
-        """
-        path = self.path(number)
-        seen = Seen(path, f"/pool/{path.relative_to(self._root)}", writable=bool(repair))
-        # The header may name a file that is gone; what this one says of itself is asked for.
-        node = {"driver": "file", "filename": seen.name}
-        name = "json:" + json.dumps({"driver": "qcow2", "backing": None, "file": node})
-        how = ["-r", repair] if repair else []
-        argv = ["qemu-img", "check", "--output=json", *how, name]
-        try:
-            output = helper.run(argv, files=(seen,), stall_s=helper.COPY_STALL_S, accept=_CHECKED)
-            report = json.loads(output)
-            errors = int(report.get("corruptions", 0)) + int(report["check-errors"])
-            return CheckReport(errors, int(report.get("leaks", 0)))
-        except helper.HelperFailed as error:
-            # A repair that needs more than it was asked to do ends with such an error too.
-            looked = "ERROR cluster" in error.message or "need to rebuild" in error.message
-            if not looked and any(words in error.message for words in _NOT_LOOKED):
-                raise StorageFaulty(error.message) from error
-            return CheckReport(errors=1)
-        except (KeyError, TypeError, ValueError):
-            return CheckReport(errors=1)
 
     # -- headers -------------------------------------------------------------------------------
 
@@ -433,21 +284,16 @@ class VolumeFiles:
 
         Where they agree nothing is opened for writing, so that this may be called at any time.
         """
-        tree = self.branched()
-        if tree is None:
+        if self.branched() is None:
             self.tree()
-            self.settle()
+            self.checks.settle()
             return
         self.stop_tidying()
-        self.settle()
-        if self._agrees(tree):
-            return
+        self.checks.settle()
         with self.changing():
+            # Read now: a merge that has just ended took a file away.
             tree = self.tree()
             self._agree(tree, tree.files)
-
-    def _agrees(self, tree: Tree) -> bool:
-        return not any(self._differs(tree, one) for one in tree.files) and not self._lags(tree)
 
     def _differs(self, tree: Tree, number: int) -> bool:
         try:
@@ -474,7 +320,7 @@ class VolumeFiles:
 
     def _set_header(self, tree: Tree, number: int) -> None:
         path, name = self.path(number), self.backing_name(tree, number)
-        seen = Seen(path, f"/pool/{path.relative_to(self._root)}", writable=True)
+        seen = Seen(path, f"/pool/{path.relative_to(self.root)}", writable=True)
         # -u changes the name alone; the safe mode moves content and is not safe when killed.
         rests = ["-F", "qcow2", "-b", name] if name is not None else ["-b", ""]
         helper.run(
@@ -536,20 +382,49 @@ class VolumeFiles:
         files.publish(made, self.path(tree.active))
         self._publish(tree.to_json())
 
-    def replace(self, made: Path, *, image_id: str | None = None, alone: bool = False) -> None:
-        """Make a finished file the active one, on an image or on nothing; then remove the rest.
+    def replace(self, made: Path) -> None:
+        """Make a finished file the active one, which rests on nothing; snapshots stay.
 
-        ``alone`` forgets all snapshots. Raises VolumeBusy.
+        Raises VolumeBusy.
         """
-        with self.alone(whatever=alone):
+        with self.alone():
             before = self.tree()
-            self.require_idle(before, readers=alone)
-            tree = before.with_root(image_id, alone=alone)
+            self.require_idle(before)
+            tree = before.with_root()
             files.publish(made, self.path(tree.active))
             self._publish(tree.to_json())
             self._drop()
-            if alone:
-                self.trust()
+
+    def start_over(self, made: Path, *, image_id: str | None) -> None:
+        """Make a finished file, on an image or on nothing, all there is of the volume.
+
+        For one that has a manifest; what that says does not matter any more, nor which files are
+        there. Raises StorageTimeout, VolumeBusy.
+        """
+        self.stop_tidying()
+        with self.changing():
+            self.require_closed()
+            tree = Tree(0, next_file=self._next_number()).with_root(image_id)
+            files.publish(made, self.path(tree.active))
+            self._publish(tree.to_json())
+            self._drop()
+            self.checks.trust()
+
+    def _next_number(self) -> int:
+        """Return a number that was not given yet, as far as anything still tells."""
+        with contextlib.suppress(VolumeDamaged, VolumeMissing):
+            tree = self.branched()
+            if tree is not None:
+                return tree.next_file
+        return max(self._numbers(), default=0) + 1
+
+    def _numbers(self) -> list[int]:
+        """Return the numbers of the files that are there, without the first one."""
+        return [
+            int(found.group(1))
+            for path in self._folder.iterdir()
+            if (found := _OVERLAY.fullmatch(path.name))
+        ]
 
     def forget(self, name: str) -> None:
         """Delete a snapshot, also while a domain has the volume; may be missing.
@@ -566,7 +441,7 @@ class VolumeFiles:
     def resize(self, tree: Tree, size_bytes: int) -> None:
         """Grow the active file. Raises VolumeBusy, StorageFull."""
         seen = self.seen(tree, tree.active, writable={tree.active})
-        with self.doubted(tree.active, "resize"):
+        with self.checks.doubted(tree.active, "resize"):
             helper.run(
                 ["qemu-img", "resize", "-q", "-f", "qcow2", seen[0].name, str(size_bytes)],
                 files=seen,
@@ -581,10 +456,7 @@ class VolumeFiles:
         self.stop_tidying()
         with self.changing():
             # A damaged volume is deleted like any other, but not from under a domain.
-            for path in (self.path(0), *self._folder.glob("*.qcow2")):
-                with contextlib.suppress(FileNotFoundError):
-                    if files.is_open(path):
-                        raise VolumeBusy(BUSY)
+            self.require_closed()
             self._publish(_DELETED)
             self.path(0).unlink(missing_ok=True)
             files.sync_folder(self.path(0).parent)
@@ -600,7 +472,7 @@ class VolumeFiles:
     def _delete_plain(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             if files.is_open(self.path(0)):
-                raise VolumeBusy(BUSY)
+                raise VolumeBusy(files.BUSY)
             self.path(0).unlink(missing_ok=True)
         files.sync_folder(self.path(0).parent)
         with contextlib.suppress(OSError):
@@ -613,7 +485,8 @@ class VolumeFiles:
         seen = self.seen(tree, 0, writable={0})
         # 7.2's `snapshot` takes no -f; --image-opts says the format instead.
         options = f"driver=qcow2,file.driver=file,file.filename={seen[0].name}"
-        with self.doubted(0, f"{verb} {name}"):
+        # Processes of the last release read more than a number as a note on the active file.
+        with self.checks.doubted(0, f"{verb} {name}" if tree.active == 0 else ""):
             helper.run(
                 ["qemu-img", "snapshot", "-q", verb, files.checked(name), "--image-opts", options],
                 stall_s=helper.COPY_STALL_S,
@@ -631,7 +504,7 @@ class VolumeFiles:
         """
         if self.branched() is None:
             return True
-        if self._is_wanted() or self.doubts() is not None:
+        if self._is_wanted() or self.checks.doubts() is not None:
             # Nothing is merged into a file, or out of one, of which nobody knows what it holds.
             return False
         try:
@@ -685,12 +558,7 @@ class VolumeFiles:
     def _remove_strays(self, tree: Tree) -> None:
         """Remove files of ours that the tree does not have. What has a foreign name stays."""
         (self._folder / "new.qcow2").unlink(missing_ok=True)
-        numbers = [
-            int(found.group(1))
-            for path in self._folder.iterdir()
-            if (found := _OVERLAY.fullmatch(path.name))
-        ]
-        for number in (0, *numbers):
+        for number in (0, *self._numbers()):
             if number in tree.files:
                 continue
             with (
@@ -763,7 +631,7 @@ class VolumeFiles:
     def end_merge(self, step: Merge) -> None:
         """Publish what a domain has merged. Raises VolumeBusy while it has the child open."""
         if not self._end(step):
-            raise VolumeBusy(BUSY)
+            raise VolumeBusy(files.BUSY)
 
     def _forget_inside(self, tree: Tree) -> None:
         """Delete the snapshots inside the first file that the manifest has forgotten."""

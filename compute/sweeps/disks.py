@@ -222,7 +222,7 @@ def _land_disk(disk: Disk, landed: list[str]) -> None:
             quotas.free(disk.pk)
         status = DiskStatus.FAILED if new else DiskStatus(disk.status)
         # Without its job nobody knows whether the storage was at it.
-        unknown = disk.task in IN_PLACE and (job is None or "in_place" in job.result)
+        unknown = disk.task in IN_PLACE and (job is None or job.result.get("in_place", False))
         if DISKS.land(disk, status, gave_up()):
             if unknown:
                 mark_damaged(disk.pk, Damage.UNFINISHED)

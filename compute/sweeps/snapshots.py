@@ -54,7 +54,7 @@ def sweep_leftovers() -> int:
                     drop_snapshot(row.disk, row.pk)
                     removed += 1
             except ScloudError as error:
-                mark_doubtful(row.disk)
+                mark_doubtful(row.disk, idle=True)
                 said.say(
                     row.pk,
                     error.code,

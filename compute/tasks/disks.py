@@ -17,16 +17,18 @@ from compute.models import VM, Disk, Snapshot
 from compute.models.image import OsFamily
 from compute.rules import sizes
 from compute.rules.refusals import require_sound
-from compute.states.disks import DiskStatus
+from compute.states.disks import Damage, DiskStatus
 from compute.states.snapshots import SnapshotStatus
 from compute.storage.base import StorageError
 from compute.tasks.base import (
+    SAYS_DAMAGED,
     STALL_S,
     host_of,
     is_on_host,
     may_be_elsewhere,
     pool_of,
     refuse_if_paid,
+    remember,
     renewed_meanwhile,
     require_found,
     source_of,
@@ -43,7 +45,7 @@ from compute.tasks.volumes import (
     where_it_is_open,
 )
 from compute.transitions.bin import land_disk_in_bin
-from compute.transitions.disks import DISKS
+from compute.transitions.disks import DISKS, mark_damaged
 from scloud.jobs.handlers import Context, Step, register
 from scloud.jobs.lanes import Lane
 from scloud.lib.errors import ScloudError
@@ -75,6 +77,7 @@ class CreateDisk(DiskHandler):
                 pool.clone_volume(disk.id, source_volume_id=source)
             else:
                 pool.volume_from_snapshot(disk.id, source_volume_id=source, snapshot=snapshot)
+            remember(context, "copied", True)
             pool.resize_volume(disk.id, size_gib=disk.size_gib)
 
     def source_verb(self, context: Context) -> str:
@@ -97,7 +100,9 @@ class CreateDisk(DiskHandler):
         if source := context.payload.get("source"):
             # Nothing happened to the source, and there is nothing to read at it.
             DISKS.fail(source, context.job, self.source_verb(context), ScloudError("", code=""))
-            suspect(context, source, error)
+            if not context.result.get("copied"):
+                # Else it is the copy of which the storage says something.
+                suspect(context, source, error)
 
 
 class AttachDisk(DiskHandler):
@@ -321,7 +326,7 @@ class ExpandDisk(DiskHandler):
 
 
 def erase_snapshots(context: Context, disk: Disk) -> None:
-    """Remove all snapshots from the volume; one that is damaged is not changed any more."""
+    """Remove all snapshots from the volume; a damaged one goes with what it has."""
     if disk.is_damaged:
         return
     names = list(
@@ -330,7 +335,13 @@ def erase_snapshots(context: Context, disk: Disk) -> None:
         .values_list("pk", flat=True)
     )
     for name in names:
-        drop_snapshot(disk, name, context)
+        try:
+            drop_snapshot(disk, name, context)
+        except ScloudError as error:
+            if error.code not in SAYS_DAMAGED:
+                raise
+            mark_damaged(disk.pk, Damage.SUSPECTED)
+            return
 
 
 class DeleteDisk(DiskHandler):

@@ -23,7 +23,7 @@ from compute.tasks.base import (
 from compute.tasks.drivers import best_effort, storage_of, translated_errors
 from compute.transfer import staging
 from compute.transfer.download import Partial, Paused, fetch
-from compute.transfer.staging import export_path, file_of
+from compute.transfer.staging import export_part, export_path, file_of
 from compute.transitions.images import IMAGES
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.lanes import Lane
@@ -183,12 +183,17 @@ class ExportImage(Handler):
         if target.exists():
             os.utime(target)
             return
-        part = target.with_suffix(".part")
+        part = export_part(image)
         part.unlink(missing_ok=True)
         with translated_errors():
             storage_of(image.pool).export_image(image.pk, part)
+        # As a second name of the pool's file it is as old as the image.
+        os.utime(part)
         context.guard()
         part.rename(target)
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        export_part(image_of(context)).unlink(missing_ok=True)
 
 
 class DestroyImage(Handler):
@@ -206,7 +211,8 @@ class DestroyImage(Handler):
         image = image_of(context)
         with translated_errors():
             storage_of(image.pool).delete_image(image.pk)
-        export_path(image).unlink(missing_ok=True)
+        for path in (export_path(image), export_part(image)):
+            path.unlink(missing_ok=True)
 
     def on_success(self, context: Context) -> None:
         image = image_of(context)

@@ -10,7 +10,7 @@ from compute.hypervisor.base import DomainNotRunning, Refused
 from compute.models import Disk
 from compute.tasks.base import STALL_S, host_of, pool_of
 from compute.tasks.drivers import translated_errors
-from compute.tasks.volumes import runs
+from compute.tasks.volumes import mark_doubtful, runs
 from scloud.jobs.handlers import Context, Handler, Step, register
 from scloud.jobs.lanes import Lane
 from scloud.jobs.models import Job
@@ -80,6 +80,11 @@ class TidyVolume(Handler):
             return False
         pool.end_merge(disk.id, merging)
         return True
+
+    def before_failure(self, context: Context, error: ScloudError) -> None:
+        """Mark the disk if the volume was being changed in place."""
+        for disk in Disk.objects.select_related("pool").filter(pk=context.job.target_id):
+            mark_doubtful(disk, idle=True)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         """Nothing to give back."""

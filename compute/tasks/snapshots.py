@@ -140,8 +140,10 @@ class CreateSnapshot(DiskHandler):
         disk = disk_of(context)
         if disk.vm is not None and is_on_host(disk.vm):
             thaw(host_of(disk.vm), str(disk.vm.uuid))
-        drop_snapshot(disk, context.payload["snapshot"])
-        super().before_failure(context, error)
+        try:
+            drop_snapshot(disk, context.payload["snapshot"])
+        finally:
+            super().before_failure(context, error)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
         snapshot = context.payload["snapshot"]

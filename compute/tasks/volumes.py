@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from compute.hypervisor.base import DomainNotRunning, Hypervisor
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk
-from compute.states.disks import Damage
+from compute.states.disks import IN_PLACE, Damage
 from compute.storage.base import StorageError
 from compute.tasks.base import (
     AWAY,
@@ -23,7 +23,7 @@ from compute.tasks.base import (
     require_found,
 )
 from compute.tasks.drivers import translated_errors
-from compute.transitions.disks import DISKS, mark_damaged
+from compute.transitions.disks import DISKS, idle_disks, mark_damaged
 from scloud.jobs.handlers import Context, Handler, Step
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
@@ -89,8 +89,11 @@ def in_place(
 
 
 def look_for_doubt(context: Context, disk: Disk) -> None:
-    """Note whether a change in place is known to have ended; a silent pool says that it is not."""
-    if not context.result.get("in_place"):
+    """Note whether a change in place is known to have ended; a silent pool says that it is not.
+
+    A worker of the last release may have begun it, and noted nothing.
+    """
+    if not context.result.get("in_place") and disk.task not in IN_PLACE:
         return
     try:
         context.result["in_place"] = pool_of(disk).in_doubt(disk.id)
@@ -98,11 +101,16 @@ def look_for_doubt(context: Context, disk: Disk) -> None:
         return
 
 
-def mark_doubtful(disk: Disk) -> None:
-    """Mark a disk whose volume was being changed when something else failed."""
+def mark_doubtful(disk: Disk, *, idle: bool = False) -> None:
+    """Mark a disk whose volume was being changed when something else failed, unless it is marked.
+
+    With ``idle`` not while another operation is on: what it changes is in doubt until it ends.
+    """
+    if disk.is_damaged or (idle and not idle_disks(disk.pk).exists()):
+        return
     with suppress(StorageError):
         if pool_of(disk).in_doubt(disk.pk):
-            mark_damaged(disk.pk, Damage.UNFINISHED)
+            mark_damaged(disk.pk, Damage.UNFINISHED, idle=idle)
 
 
 def suspect(context: Context, disk_id: str, error: ScloudError) -> None:

@@ -190,3 +190,8 @@ def file_of(image: Image) -> Path:
 def export_path(image: Image) -> Path:
     """Return where the file for download lies once the job is done; it stays for a day."""
     return exports() / f"{image.pk}.qcow2"
+
+
+def export_part(image: Image) -> Path:
+    """Return where that file lies while it is being made."""
+    return export_path(image).with_suffix(".part")

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from billing import services
 from billing.models import SubscriptionStatus
 from compute.models import VM, Disk
 from compute.rules.refusals import disk_refusal
-from compute.states.disks import Damage, DiskStatus
+from compute.states.disks import FOUND, UNCHECKED, Damage, DiskStatus
 from compute.verbs import disks as verbs
 from scloud.audit import events
 from scloud.verbs.machine import Machine
@@ -63,12 +64,24 @@ SOUND: Mapping[str, Any] = {"damaged_since": None, "damage": "", "damage_errors"
 _NO_VOLUME = (DiskStatus.NEW, DiskStatus.FAILED, DiskStatus.DESTROYED)
 
 
-def mark_damaged(disk_id: str, damage: Damage, *, errors: int | None = None) -> None:
+def idle_disks(disk_id: str) -> QuerySet[Disk]:
+    """Return the disk, unless something is in flight on it or on its VM."""
+    return Disk.objects.filter(Q(vm=None) | Q(vm__task=""), pk=disk_id, task="")
+
+
+def mark_damaged(
+    disk_id: str, damage: Damage, *, errors: int | None = None, idle: bool = False
+) -> None:
     """Let nothing use a disk until a check finds it sound, whatever its status; told once.
 
-    ``errors`` is how many a check found. A disk without a volume is passed over.
+    ``errors`` is how many a check found. A disk without a volume is passed over, with ``idle`` also
+    one on which or on whose VM something is in flight. What a check found is not replaced by what
+    an operation left or met.
     """
-    rows = Disk.objects.filter(pk=disk_id).exclude(status__in=_NO_VOLUME)
+    rows = idle_disks(disk_id) if idle else Disk.objects.filter(pk=disk_id)
+    rows = rows.exclude(status__in=_NO_VOLUME)
+    if damage in UNCHECKED:
+        rows = rows.exclude(damage__in=FOUND)
     with transaction.atomic():
         columns = {"damage": damage, "damage_errors": errors}
         if not rows.filter(damaged_since=None).update(damaged_since=timezone.now(), **columns):

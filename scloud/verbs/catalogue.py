@@ -297,11 +297,10 @@ class Catalogue(Generic[V]):
     def label(self, status: str, task: str = "") -> str:
         """Return the state that people see: what is being done, else where it stands.
 
-        A newer release that runs beside this one may have written what has no word here.
+        A state of a newer release, which runs beside this one during an upgrade, is its own word.
         """
-        if task and task not in self.hidden_tasks:
-            return str(self.labels.get(task, _("In progress")))
-        return str(self.labels.get(status, _("Unknown")))
+        state = status if task in self.hidden_tasks else task or status
+        return str(self.labels.get(state, state.replace("_", " ").capitalize()))
 
     def standing(self, verb: str, status: str, task: str = "") -> str | None:
         """Return why status and task do not allow a verb; None when they do."""

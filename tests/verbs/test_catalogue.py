@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from compute.verbs import inputs
+from compute.verbs.disks import DISKS
 from compute.verbs.vms import VMS
 from scloud.rest.checks import check_verbs, mistakes, route_name
 from scloud.verbs.actions import action_of
@@ -80,8 +81,8 @@ def test_a_kind_has_one_catalogue() -> None:
 
 def test_what_a_newer_release_has_written_has_a_word_too() -> None:
     assert VMS.label("stopped", "failing_over") == "Failover migrating"
-    assert VMS.label("stopped", "teleporting") == "In progress"
-    assert VMS.label("elsewhere") == "Unknown"
+    assert VMS.label("stopped", "teleporting") == "Teleporting"
+    assert VMS.label("elsewhere") == "Elsewhere"
     assert VMS.standing("start_vm", "stopped", "teleporting") == "The VM is busy: in progress."
 
 
@@ -159,3 +160,19 @@ def test_nothing_else_names_the_route_of_a_verb() -> None:
         if any(word in text for word in words) and pattern.search(text)
     ]
     assert guilty == []
+
+
+@pytest.mark.parametrize("catalogue", all_catalogues(), ids=lambda one: one.kind)
+def test_a_state_of_a_newer_release_has_a_word(catalogue: Catalogue[Any]) -> None:
+    known = {str(word) for word in catalogue.labels.values()}
+    for state in map(str, catalogue.labels):
+        assert catalogue.label(state) in known
+    assert catalogue.label("half_way") == "Half way"
+    verb = next(iter(catalogue.public.values()))
+    refusal = catalogue.standing(verb.name, "half_way")
+    assert refusal is None or "half way" in refusal
+
+
+def test_a_task_of_a_newer_release_is_refused_in_words() -> None:
+    refusal = DISKS.standing("expand_disk", "bound", "being_turned")
+    assert refusal == "The disk is busy: being turned."

@@ -85,7 +85,12 @@ def power_off_vm(*, actor: Actor, vm: VM) -> Job:
 
 @action("compute.restart_vm")
 def restart_vm(*, actor: Actor, vm: VM) -> Job:
-    """Restart a running VM through its operating system. Raises Conflict."""
+    """Restart a running VM through its operating system.
+
+    Raises Conflict (also ``disk_damaged``: it could not start again).
+    """
+    VMS.guard(vm, "restart_vm")
+    _require_sound_disks(vm)
     return VMS.begin(vm, "restart_vm", actor=actor)
 
 

@@ -16,6 +16,7 @@ from compute.hosts import gpu
 from compute.hypervisor.base import AgentUnavailable, DomainObservation
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, GuestLogin, GuestNetwork
+from compute.rules.refusals import require_sound
 from compute.states.disks import DiskStatus
 from compute.states.vms import PauseReason, VmStatus
 from compute.tasks.base import (
@@ -276,6 +277,9 @@ class StartVm(VmHandler):
     def before_failure(self, context: Context, error: ScloudError) -> None:
         super().before_failure(context, error)
         vm = vm_of(context.job)
+        for disk in disks_of(vm):
+            # What the start puts right in a volume is a change in place too.
+            mark_doubtful(disk)
         # Asked and answered: of a host that is silent nobody knows whether the VM runs there.
         stopped = observed(vm) in (Power.STOPPED, Power.CRASHED, Power.ABSENT)
         context.result["leaves"] = (
@@ -457,9 +461,13 @@ class RestartVm(VmHandler):
             remember(context, "went_down", True)
 
     def ensure_went_down(self, context: Context) -> None:
-        """Shut the guest down once per job; a retry after that point goes on to the start."""
+        """Shut the guest down once per job; a retry after that point goes on to the start.
+
+        Raises Conflict (``disk_damaged``) where it could not start again.
+        """
         if context.result.get("went_down"):
             return
+        require_sound(disks_of(vm_of(context.job)))
         ensure_shut_down(context)
         remember(context, "went_down", True)
 

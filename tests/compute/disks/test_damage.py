@@ -13,14 +13,23 @@ from compute.actions import disks, snapshots
 from compute.actions.vms import changes, lifecycle
 from compute.models import VM, Disk, Snapshot, StoragePool
 from compute.states.disks import Damage
-from compute.storage.base import VolumeDamaged, VolumeMissing
+from compute.storage.base import (
+    StorageError,
+    StorageTimeout,
+    StorageUnavailable,
+    VolumeDamaged,
+    VolumeMissing,
+)
+from compute.storage.fake import FakeStorage
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import overlays
 from compute.sweeps import snapshots as snapshot_sweeps
+from compute.tasks import volumes
 from compute.transitions.disks import mark_damaged, mark_sound
 from scloud.audit.models import Event
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput
+from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, points_of
 from tests.compute.disks.test_tasks import attached, expand, order, ready
 from tests.compute.snapshots.test_tasks import take
@@ -137,6 +146,25 @@ def test_a_start_that_was_begun_before_is_stopped_by_the_job(box: Box) -> None:
     assert box.domain(vm).running is None
 
 
+def test_a_vm_that_could_not_start_again_is_not_restarted(box: Box) -> None:
+    vm = box.vm()
+    disk = damaged(box, attached(box, vm))
+    with pytest.raises(Conflict) as refused:
+        lifecycle.restart_vm(actor=box.actor, vm=vm)
+    assert refused.value.code == "disk_damaged"
+    assert refused.value.numbers == {"disk": disk.pk, "errors": 3}
+    assert not Job.objects.filter(kind="vm.restart").exists()
+    mark_sound(disk.pk)
+    lifecycle.restart_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk))
+    # Only a new machine will do, and it would have to open the disk.
+    Job.objects.filter(kind="vm.restart").update(result={"cold": True})
+    mark_damaged(disk.pk, Damage.SUSPECTED)
+    box.run()
+    vm.refresh_from_db()
+    assert (vm.status, vm.failure_code) == ("running", "disk_damaged")
+    assert box.domain(vm).running is not None
+
+
 def test_no_image_is_made_of_a_damaged_disk(box: Box) -> None:
     vm = box.vm(stopped=True)
     damaged(box, box.system_disk(vm))
@@ -162,6 +190,21 @@ def test_a_damaged_disk_is_deleted_with_its_snapshots_restored_and_destroyed(box
     box.run()
     assert now(disk).status == "destroyed"
     assert disk.pk not in box.storage.volumes
+
+
+def test_a_disk_that_proves_to_be_damaged_is_deleted_at_once(box: Box) -> None:
+    vm = box.vm(stopped=True)
+    along, alone = attached(box, vm), ready(box)
+    for disk in (along, alone):
+        take(box, disk)
+        box.volume(disk).errors, box.volume(disk).doubt = 2, "resize_volume"
+    disks.delete_disk(actor=box.actor, disk=now(alone))
+    lifecycle.delete_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk), delete_disks=True)
+    box.run()
+    assert VM.objects.get(pk=vm.pk).status == "binned"
+    for disk in (along, alone):
+        assert (now(disk).status, now(disk).damage) == ("binned", "suspected")
+        assert not Snapshot.objects.filter(disk=disk).exclude(status="destroyed").exists()
 
 
 def test_a_vm_with_a_damaged_system_disk_comes_back_from_the_bin(box: Box) -> None:
@@ -273,17 +316,48 @@ def test_a_job_that_was_given_up_before_it_touched_the_volume_marks_nothing(box:
     assert not now(disk).is_damaged
 
 
-@pytest.mark.parametrize("touched", [False, True])
-def test_a_disk_that_is_landed_without_its_job_is_marked(box: Box, touched: bool) -> None:
+def noted_nowhere(*_none: object) -> None:
+    """The last release changed volumes in place without a note in the job."""
+
+
+@pytest.mark.parametrize("kind", [one for one in IN_PLACE if one != "disk.create_snapshot"])
+def test_a_change_that_a_worker_of_the_last_release_began_is_looked_at_too(
+    box: Box, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(volumes, "remember", noted_nowhere)
+    disk = ready(box)
+    take(box, disk)
+    call, begin = IN_PLACE[kind]
+    box.storage.faults.cut_off.add(call)
+    begin(box, now(disk))
+    box.run()
+    assert Job.objects.get(kind=kind, status="failed").error_code == "storage_timeout"
+    assert now(disk).damage == "unfinished"
+
+
+def test_a_snapshot_that_cannot_be_taken_back_leaves_the_disk_marked(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "remember", noted_nowhere)
+    disk = ready(box)
+    take(box, disk)
+    box.storage.faults.cut_off |= {"create_snapshot", "delete_snapshot"}
+    snapshots.create_snapshot(actor=box.actor, disk=now(disk), name="two")
+    box.run()
+    assert (now(disk).damage, now(disk).task) == ("unfinished", "")
+
+
+@pytest.mark.parametrize("touched", [None, False, True])
+def test_a_disk_that_is_landed_without_its_job_is_marked(box: Box, touched: bool | None) -> None:
     disk = ready(box)
     take(box, disk)
     roll_back(box, now(disk))
     late = timezone.now() - timedelta(seconds=1)
     Disk.objects.filter(pk=disk.pk).update(task_deadline=late)
-    result = {"in_place": True} if touched else {}
+    result = {} if touched is None else {"in_place": touched}
     Job.objects.filter(pk=now(disk).task_job).update(status="failed", result=result)
     assert disk_sweeps.land_stuck_disks() == 1
-    assert now(disk).is_damaged is touched
+    assert now(disk).is_damaged is bool(touched)
 
 
 @pytest.mark.parametrize("error", [VolumeDamaged, VolumeMissing])
@@ -318,6 +392,50 @@ def test_a_start_that_meets_damage_names_the_disk(box: Box) -> None:
     assert disk_sweeps.check_damaged() == 0, "what a check found is its owner's to decide"
 
 
+def test_a_start_that_is_cut_off_in_a_volume_marks_that_disk(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = box.vm(stopped=True)
+    disk, other = attached(box, vm), attached(box, vm)
+
+    def cut_off(_storage: FakeStorage, volume_id: str) -> None:
+        if volume_id == disk.pk:
+            box.volume(disk).doubt = "resize"
+            raise StorageTimeout("The helper made no progress.")
+
+    monkeypatch.setattr(FakeStorage, "prepare_volume", cut_off)
+    lifecycle.start_vm(actor=box.actor, vm=VM.objects.get(pk=vm.pk))
+    box.run()
+    assert Job.objects.get(kind="vm.start", status="failed").error_code == "storage_timeout"
+    assert (now(disk).damage, now(other).damage) == ("unfinished", "")
+    assert disk_sweeps.check_damaged() == 1
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_clearing_that_is_cut_off_in_a_volume_marks_an_idle_disk(
+    box: Box, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    StoragePool.objects.filter(pk=box.platform.pool.pk).update(snapshots="overlays")
+    box.platform.pool.refresh_from_db()
+    disk = ready(box)
+    snapshots.delete_snapshot(actor=box.actor, snapshot=take(box, disk))
+    box.run()
+
+    def cut_off(_storage: FakeStorage, _volume_id: str) -> bool:
+        box.volume(disk).doubt = "0"
+        if busy:
+            late = timezone.now() + timedelta(minutes=1)
+            Disk.objects.filter(pk=disk.pk).update(task="expanding", task_deadline=late)
+        raise StorageTimeout("The helper made no progress.")
+
+    monkeypatch.setattr(FakeStorage, "tidy_volume", cut_off)
+    assert overlays.tidy_volumes() == 1
+    box.run()
+    with scopes_disabled():
+        assert Job.objects.get(kind="volume.tidy").status == "failed"
+    assert now(disk).damage == ("" if busy else "unfinished")
+
+
 def test_a_copy_that_meets_damage_marks_its_source(box: Box) -> None:
     disk = ready(box)
     wanted = order(box)
@@ -327,6 +445,17 @@ def test_a_copy_that_meets_damage_marks_its_source(box: Box) -> None:
     box.run()
     assert now(disk).damage == "suspected"
     assert (now(new).status, now(new).is_damaged) == ("failed", False)
+
+
+def test_a_copy_that_is_damaged_itself_marks_no_source(box: Box) -> None:
+    disk = ready(box)
+    wanted = order(box)
+    token = disks.quote_disk(actor=box.actor, order=wanted).token
+    box.storage.faults.fail_next["resize_volume"] = VolumeDamaged("The copy cannot be read.")
+    new = disks.clone_disk(actor=box.actor, disk=disk, order=wanted, quote_token=token)
+    box.run()
+    assert (now(new).status, now(new).failure_code) == ("failed", "volume_damaged")
+    assert (now(disk).status, now(disk).is_damaged) == ("unbound", False)
 
 
 def test_an_image_that_meets_damage_marks_the_disk(box: Box) -> None:
@@ -479,13 +608,40 @@ def test_a_repair_that_is_interrupted_leaves_the_disk_damaged(box: Box) -> None:
     disk = damaged(box, ready(box))
     box.storage.faults.cut_off.add("repair_volume")
     disk = repair(box, disk)
-    assert (disk.damage, disk.task) == ("unfinished", "")
+    assert (disk.damage, disk.damage_errors, disk.task) == ("errors", 3, "")
     assert box.storage.in_doubt(disk.pk)
     box.storage.faults.cut_off.clear()
-    assert disk_sweeps.check_damaged() == 1
-    box.run()
-    assert (now(disk).damage, now(disk).damage_errors) == ("errors", 3)
     assert not repair(box, disk).is_damaged
+
+
+def test_a_repair_that_the_pool_does_not_answer_hides_no_error_that_was_found(box: Box) -> None:
+    disk = ready(box)
+    kept = take(box, disk)
+    box.volume(disk).errors = 3
+    assert check(box, disk).damage == "errors"
+    away = {"repair_volume": StorageError("It cannot."), "in_doubt": StorageUnavailable("Away.")}
+    box.storage.faults.fail_next.update(away)
+    disk = repair(box, now(disk))
+    assert Job.objects.get(kind="disk.repair").status == "failed"
+    assert (disk.damage, disk.damage_errors, disk.task) == ("errors", 3, "")
+    # Nothing writes to it, whatever the row says.
+    with pytest.raises(Conflict, match="Repair it first"):
+        snapshots.roll_back_snapshot(actor=box.actor, snapshot=kept)
+    Disk.objects.filter(pk=disk.pk).update(damage="unfinished")
+    snapshots.roll_back_snapshot(actor=box.actor, snapshot=kept)
+    box.run()
+    assert now(disk).is_damaged
+
+
+@pytest.mark.parametrize("found", [Damage.ERRORS, Damage.MISSING])
+def test_what_a_check_found_stands_until_another_one(box: Box, found: Damage) -> None:
+    disk = ready(box)
+    mark_damaged(disk.pk, found, errors=3)
+    for left in (Damage.UNFINISHED, Damage.SUSPECTED):
+        mark_damaged(disk.pk, left)
+        assert (now(disk).damage, now(disk).damage_errors) == (found, 3)
+    mark_damaged(disk.pk, Damage.ERRORS, errors=1)
+    assert (now(disk).damage, now(disk).damage_errors) == ("errors", 1)
 
 
 # -- rollback --------------------------------------------------------------------------------------
@@ -578,6 +734,40 @@ def test_a_sweep_that_was_cut_off_in_the_volume_marks_it(box: Box) -> None:
     assert snapshot_sweeps.sweep_leftovers() == 0, "not while it is damaged"
     mark_sound(disk.pk)
     assert snapshot_sweeps.sweep_leftovers() == 1
+
+
+@pytest.mark.parametrize("on_its_vm", [False, True])
+def test_a_sweep_marks_no_disk_of_which_another_operation_is_on(
+    box: Box, monkeypatch: pytest.MonkeyPatch, on_its_vm: bool
+) -> None:
+    vm = box.vm(stopped=True)
+    disk = attached(box, vm)
+    kept = take(box, disk)
+    Snapshot.objects.filter(pk=kept.pk).update(status="failed")
+
+    def begun_meanwhile(disk: Disk, name: str) -> None:
+        late = timezone.now() + timedelta(minutes=1)
+        rows = VM.objects.filter(pk=vm.pk) if on_its_vm else Disk.objects.filter(pk=disk.pk)
+        rows.update(task="starting" if on_its_vm else "expanding", task_deadline=late)
+        box.volume(disk).doubt = "resize_volume"
+        raise Conflict("It is in use.", code="volume_busy")
+
+    monkeypatch.setattr(snapshot_sweeps, "drop_snapshot", begun_meanwhile)
+    assert snapshot_sweeps.sweep_leftovers() == 0
+    assert not now(disk).is_damaged
+    # Nor where it begins while the pool is asked.
+    VM.objects.update(task="", task_deadline=None)
+    Disk.objects.update(task="", task_deadline=None)
+    ask = FakeStorage.in_doubt
+
+    def asked(storage: FakeStorage, volume_id: str) -> bool:
+        with pytest.raises(Conflict):
+            begun_meanwhile(disk, kept.pk)
+        return ask(storage, volume_id)
+
+    monkeypatch.setattr(FakeStorage, "in_doubt", asked)
+    volumes.mark_doubtful(now(disk), idle=True)
+    assert not now(disk).is_damaged
 
 
 def test_a_vms_deletion_that_was_cut_off_in_a_volume_marks_that_disk(box: Box) -> None:

@@ -1,6 +1,7 @@
 """A volume with overlays beside a model of what it holds, and workers that die at a chosen step."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -51,11 +52,16 @@ def forget_what_is_used(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened_by_qemu(path: Path) -> Iterator[None]:
-    """The file in the hands of QEMU, as when a domain runs with it."""
-    process = subprocess.Popen(
-        ["qemu-io", "-f", "qcow2", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+def opened_by_qemu(path: Path, *, alone: bool = False) -> Iterator[None]:
+    """The file in the hands of QEMU, as when a domain runs with it.
+
+    ``alone`` without what it rests on, which may be missing.
+    """
+    words = ["-f", "qcow2", str(path)]
+    if alone:
+        node = {"driver": "file", "filename": str(path)}
+        words = ["json:" + json.dumps({"driver": "qcow2", "backing": None, "file": node})]
+    process = subprocess.Popen(["qemu-io", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -4,6 +4,8 @@ import contextlib
 import os
 import random
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from compute.storage.base import (
     VolumeMissing,
 )
 from compute.storage.dir import DirectoryStorage
-from compute.storage.tree import MAX_DEPTH
+from compute.storage.overlays import VolumeFiles
+from compute.storage.tree import MAX_DEPTH, Tree
 from tests import budget
 from tests.compute.drivers.overlay_world import (
     SLOTS,
@@ -351,6 +354,66 @@ def test_a_missing_or_foreign_file_is_told_and_nothing_of_others_is_removed(worl
         world.pool.volume_info("disk-1")
     world.pool.delete_volume("disk-1")
     assert all(path.exists() for path in foreign)
+
+
+@pytest.mark.parametrize("what", ["prepare", "look", "take", "roll back"])
+def test_a_merge_that_ends_while_the_volume_is_looked_at_damages_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    for _ in range(3):
+        world.write()
+        world.take()
+    world.write()
+    world.pool.delete_snapshot("disk-1", "s2")
+    del world.kept["s2"]
+    read = VolumeFiles.branched
+    merged: list[bool] = []
+
+    def merged_after_it_was_read(volume: VolumeFiles) -> Tree | None:
+        tree = read(volume)
+        if not merged:
+            merged.append(True)
+            assert volume.tidy()
+        return tree
+
+    calls: dict[str, Callable[[], object]] = {
+        "prepare": world.files.prepare,
+        "look": world.files.require_unused,
+        "take": lambda: world.pool.create_snapshot("disk-1", "s9"),
+        "roll back": lambda: world.pool.rollback_snapshot("disk-1", "s1"),
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(VolumeFiles, "branched", merged_after_it_was_read)
+        calls[what]()
+    assert merged
+    if what == "take":
+        world.kept["s9"] = dict(world.state)
+    if what == "roll back":
+        world.state = dict(world.kept["s1"])
+    world.settle()
+
+
+def test_a_merge_is_ended_for_a_change_of_the_volume(world: World) -> None:
+    for _ in range(2):
+        world.write()
+        world.take()
+    world.write()
+    volume = world.files
+    begun = threading.Event()
+
+    def merge() -> None:
+        with volume._tidying(exclusive=True), opened_by_qemu(volume.path(0)):
+            begun.set()
+            while not volume._is_wanted():
+                time.sleep(0.01)
+
+    merging = threading.Thread(target=merge, daemon=True)
+    merging.start()
+    assert begun.wait(10)
+    world.take()
+    merging.join(10)
+    assert "s3" in world.kept
+    world.settle()
 
 
 def test_depth_has_a_bound_and_forgetting_gives_it_back(world: World) -> None:

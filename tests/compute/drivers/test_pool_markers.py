@@ -12,6 +12,7 @@ import pytest
 
 from compute.storage import files, lookout, overlays
 from compute.storage.base import (
+    CheckReport,
     Storage,
     StorageError,
     StorageFaulty,
@@ -27,6 +28,7 @@ from compute.storage.base import (
 from compute.storage.fake import FakeStorage, forget_fake_pools
 from compute.storage.marker import digest_of
 from compute.storage.opening import open_storage
+from compute.storage.tree import Tree
 from tests.compute.drivers.sick import SickFileSystem
 
 
@@ -166,6 +168,38 @@ def test_a_pool_that_goes_while_it_is_read_has_lost_nothing(
     monkeypatch.setattr(overlays.VolumeFiles, "facts", unreadable)
     with pytest.raises(StorageUnavailable):
         pool.volume_info("disk-1")
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda pool: pool.check_volume("disk-1"),
+        lambda pool: pool.repair_volume("disk-1", everything=True),
+    ],
+    ids=["check", "repair"],
+)
+def test_a_pool_that_goes_while_a_volume_is_checked_has_lost_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Storage], CheckReport]
+) -> None:
+    place = _directory(tmp_path)
+    place.open("").mark("token")
+    pool = place.open(digest_of("token"))
+    pool.create_volume("disk-1", size_gib=1)
+    tree_of = overlays.VolumeFiles.tree
+
+    def gone_after_it_was_read(volume: overlays.VolumeFiles) -> Tree:
+        tree = tree_of(volume)
+        place.unmount()
+        return tree
+
+    with monkeypatch.context() as patched:
+        patched.setattr(overlays.VolumeFiles, "tree", gone_after_it_was_read)
+        with pytest.raises(StorageUnavailable):
+            look(pool)
+    assert place.is_untouched()
+    place.mount()
+    assert not pool.in_doubt("disk-1")
+    assert pool.check_volume("disk-1") == CheckReport()
 
 
 @pytest.mark.parametrize(

@@ -375,8 +375,7 @@ def test_a_damaged_volume_is_found_and_repaired_as_far_as_is_wanted(pool: Pool) 
     found = pool.storage.check_volume("disk-1")
     assert found.errors > 0
     assert not found.sound
-    # Space alone is not what is wrong with it; from here on nobody uses it.
-    assert pool.storage.repair_volume("disk-1", everything=False).errors > 0
+    # From here on nobody uses it.
     assert pool.storage.in_doubt("disk-1")
     uses: list[Callable[[], object]] = [
         lambda: pool.storage.prepare_volume("disk-1"),
@@ -386,9 +385,14 @@ def test_a_damaged_volume_is_found_and_repaired_as_far_as_is_wanted(pool: Pool) 
         lambda: pool.storage.clone_volume("disk-2", source_volume_id="disk-1"),
         lambda: pool.storage.image_from_volume("image-1", "disk-1"),
     ]
-    for use in uses:
-        with pytest.raises(VolumeDamaged):
-            use()
+    for repaired in (False, True):
+        if repaired:
+            # Space alone is not what is wrong with it.
+            assert pool.storage.repair_volume("disk-1", everything=False).errors > 0
+        for use in uses:
+            with pytest.raises(VolumeDamaged):
+                use()
+        assert pool.storage.in_doubt("disk-1")
     for _ in range(2):
         assert pool.storage.repair_volume("disk-1", everything=True).sound
         assert not pool.storage.in_doubt("disk-1")
@@ -396,6 +400,24 @@ def test_a_damaged_volume_is_found_and_repaired_as_far_as_is_wanted(pool: Pool) 
     assert pool.holds("disk-1", 0x42)
     pool.storage.rollback_snapshot("disk-1", "snap-1")
     assert pool.holds("disk-1", 0x41)
+
+
+def test_no_copy_is_made_of_a_volume_with_errors(pool: Pool) -> None:
+    pool.storage.create_volume("disk-1", size_gib=1)
+    pool.write("disk-1", 0x41)
+    pool.damage("disk-1")
+    uses: list[Callable[[], object]] = [
+        lambda: pool.storage.clone_volume("disk-2", source_volume_id="disk-1"),
+        lambda: pool.storage.image_from_volume("image-1", "disk-1"),
+    ]
+    for use in uses:
+        with pytest.raises(VolumeDamaged):
+            use()
+    assert [one.volume_id for one in pool.storage.list_volumes()] == ["disk-1"]
+    assert pool.storage.list_images() == ()
+    assert pool.storage.repair_volume("disk-1", everything=True).sound
+    for use in uses:
+        use()
 
 
 def test_what_is_not_there_cannot_be_checked(pool: Pool) -> None:

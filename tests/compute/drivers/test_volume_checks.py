@@ -3,19 +3,26 @@
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from compute.storage import helper
 from compute.storage.base import (
+    GIB,
     CheckReport,
+    FileSource,
+    StorageError,
     StorageFaulty,
+    StorageTimeout,
     VolumeBusy,
     VolumeDamaged,
 )
 from compute.storage.dir import DirectoryStorage
-from compute.storage.helper import HelperFailed
+from compute.storage.helper import HelperFailed, HelperInterrupted
+from scloud.lib import lease
 from tests import budget
 from tests.compute.drivers.overlay_world import (
     World,
@@ -128,6 +135,18 @@ def test_a_file_that_is_no_qcow2_any_more_is_an_error(root: Path) -> None:
         world.pool.prepare_volume("disk-1")
 
 
+def test_a_file_that_qemu_marked_as_damaged_is_an_error_until_it_is_repaired(root: Path) -> None:
+    world = branched(root)
+    with world.files.path(1).open("rb+") as file:
+        file.seek(79)
+        file.write(bytes([2]))
+    assert world.pool.check_volume("disk-1") == CheckReport(errors=1)
+    with pytest.raises(VolumeDamaged):
+        world.pool.prepare_volume("disk-1")
+    assert world.pool.repair_volume("disk-1", everything=True) == CheckReport()
+    world.settle()
+
+
 def test_a_manifest_that_cannot_be_read_is_told(root: Path) -> None:
     world = branched(root)
     (root / "overlays/disk-1/manifest.json").write_text("{}")
@@ -146,19 +165,77 @@ def test_what_a_domain_has_open_is_neither_checked_nor_repaired(root: Path) -> N
     world.settle()
 
 
-def test_a_medium_that_cannot_be_read_says_nothing_of_the_volume(
+@pytest.mark.parametrize(
+    ("exit_code", "said", "kind"),
+    [
+        (
+            1,
+            "qemu-img: Could not open 'x': Could not read L1 table: Input/output error",
+            StorageFaulty,
+        ),
+        (1, "qemu-img: Could not open 'x': Connection timed out", StorageFaulty),
+        (1, "qemu-img: Check failed: Cannot allocate memory", StorageFaulty),
+        (1, "unshare: fork failed: Resource temporarily unavailable", HelperInterrupted),
+        (1, "unshare: unshare failed: Operation not permitted", HelperInterrupted),
+        (137, "", HelperInterrupted),
+        (-9, "", HelperInterrupted),
+        (134, "qemu-img: Assertion failed.", HelperInterrupted),
+    ],
+)
+def test_what_keeps_a_check_from_looking_says_nothing_of_the_volume(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    exit_code: int,
+    said: str,
+    kind: type[StorageError],
+) -> None:
+    world = branched(root)
+    assert dies_at(lambda: world.pool.resize_volume("disk-1", size_gib=2), 0)
+
+    def fails(argv: object, **limits: object) -> bytes:
+        raise HelperFailed(f"qemu-img failed ({exit_code}): {said}", exit_code=exit_code)
+
+    calls: list[Callable[[], object]] = [
+        lambda: world.pool.check_volume("disk-1"),
+        lambda: world.pool.prepare_volume("disk-1"),
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr("compute.storage.helper.run", fails)
+        for call in calls:
+            with pytest.raises(kind) as caught:
+                call()
+            assert caught.value.retryable
+    assert world.pool.check_volume("disk-1").sound
+
+
+def test_a_check_that_does_not_get_its_memory_says_nothing_of_the_volume(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = branched(root)
+    run = helper.run
 
-    def fails(argv: object, **limits: object) -> bytes:
-        raise HelperFailed("qemu-img failed (1): Could not read L1 table: Input/output error")
+    def starved(argv: Sequence[str], **limits: Any) -> bytes:
+        return run(argv, **limits, memory_bytes=16 * MIB)
 
     with monkeypatch.context() as patched:
-        patched.setattr("compute.storage.helper.run", fails)
-        with pytest.raises(StorageFaulty):
+        patched.setattr(helper, "run", starved)
+        with pytest.raises(HelperInterrupted):
             world.pool.check_volume("disk-1")
     assert world.pool.check_volume("disk-1").sound
+
+
+def test_damage_that_sounds_like_a_mediums_error_is_damage(root: Path) -> None:
+    pool, path = plain(root)
+    with path.open("rb+") as file:
+        # A table of reference counts that begins where none can begin is not read any further.
+        file.seek(48)
+        table = int.from_bytes(file.read(8), "big")
+        file.seek(table)
+        block = int.from_bytes(file.read(8), "big")
+        file.seek(table)
+        file.write((block + 512).to_bytes(8, "big"))
+    assert pool.check_volume("disk-1").errors > 1
+    assert pool.repair_volume("disk-1", everything=True).errors > 1
 
 
 def test_nothing_is_merged_while_a_volume_is_in_doubt(root: Path) -> None:
@@ -170,6 +247,128 @@ def test_nothing_is_merged_while_a_volume_is_in_doubt(root: Path) -> None:
     assert not world.pool.tidy_volume("disk-1")
     assert world.pool.check_volume("disk-1").sound
     world.settle()
+
+
+# -- copies ----------------------------------------------------------------------------------------
+
+
+def test_every_file_that_a_copy_reads_is_looked_at(root: Path) -> None:
+    world = branched(root)
+    pool = world.pool
+    forget_what_is_used(world.files.path(1))
+    calls: list[Callable[[], object]] = [
+        lambda: pool.clone_volume("disk-2", source_volume_id="disk-1"),
+        lambda: pool.image_from_volume("image-1", "disk-1"),
+        lambda: pool.volume_from_snapshot("disk-2", source_volume_id="disk-1", snapshot="s2"),
+        lambda: pool.image_from_volume("image-1", "disk-1", snapshot="s2"),
+    ]
+    for call in calls:
+        with pytest.raises(VolumeDamaged):
+            call()
+    # The first one rests on no other.
+    pool.volume_from_snapshot("disk-2", source_volume_id="disk-1", snapshot="s1")
+    assert holds(root / "volumes/disk-2.qcow2", world.kept["s1"])
+    with opened_by_qemu(world.active), pytest.raises(VolumeDamaged):
+        pool.volume_from_snapshot("disk-3", source_volume_id="disk-1", snapshot="s2")
+    assert [one.volume_id for one in pool.list_volumes()] == ["disk-1", "disk-2"]
+
+
+def test_a_snapshot_inside_a_damaged_file_is_neither_copied_nor_gone_back_to(root: Path) -> None:
+    _plain, path = plain(root)
+    pool = DirectoryStorage(root, overlays=True)
+    forget_what_is_used(path)
+    calls: list[Callable[[], object]] = [
+        lambda: pool.volume_from_snapshot("disk-2", source_volume_id="disk-1", snapshot="s1"),
+        lambda: pool.rollback_snapshot("disk-1", "s1"),
+    ]
+    for call in calls:
+        with pytest.raises(VolumeDamaged):
+            call()
+    assert pool.repair_volume("disk-1", everything=True).sound
+    pool.rollback_snapshot("disk-1", "s1")
+    active = pool.disk_source("disk-1")
+    assert isinstance(active, FileSource)
+    assert filled_with(Path(active.path), 1)
+
+
+def test_a_copy_from_a_pool_that_is_slow_says_nothing_of_the_volume(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = branched(root)
+    run = helper.run
+
+    def slow(argv: Sequence[str], **limits: Any) -> bytes:
+        if argv[1] == "check":
+            raise StorageTimeout("qemu-img made no progress for 900 seconds.")
+        return run(argv, **limits)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(helper, "run", slow)
+        with pytest.raises(StorageTimeout):
+            world.pool.image_from_volume("image-1", "disk-1")
+    world.pool.image_from_volume("image-1", "disk-1")
+
+
+# -- a new one in place of what is damaged ---------------------------------------------------------
+
+
+LOSSES: dict[str, Callable[[World], object]] = {
+    "its first file": lambda world: world.files.path(0).unlink(),
+    "a frozen file": lambda world: world.files.path(1).unlink(),
+    "its active file": lambda world: world.active.unlink(),
+    "its manifest's end": lambda world: manifest_of(world).write_text("{"),
+    "its manifest": lambda world: manifest_of(world).write_bytes(b"\xff\xfe"),
+    "all of its files": lambda world: lose_all_files(world),
+}
+
+
+def lose_all_files(world: World) -> None:
+    for number in world.files.tree().files:
+        world.files.path(number).unlink()
+
+
+def manifest_of(world: World) -> Path:
+    return world.root / "overlays/disk-1/manifest.json"
+
+
+@pytest.mark.parametrize("lost", LOSSES)
+def test_a_volume_that_lost_anything_is_rebuilt(root: Path, tmp_path: Path, lost: str) -> None:
+    world = branched(root)
+    pool = world.pool
+    (tmp_path / "source").write_bytes(bytes([5]) * MIB)
+    pool.import_image("image-1", tmp_path / "source")
+    foreign = root / "overlays/disk-1/notes.txt"
+    foreign.write_text("somebody's")
+    (frozen, last) = (world.files.path(1), world.active)
+    LOSSES[lost](world)
+    for path in (frozen, last):
+        if path.exists():
+            with opened_by_qemu(path, alone=True), pytest.raises(VolumeBusy):
+                pool.rebuild_volume("disk-1", size_gib=2, image_id="image-1")
+    for step in range(5):
+        assert dies_at(
+            lambda: pool.rebuild_volume("disk-1", size_gib=2, image_id="image-1"), step
+        ), step
+    pool.rebuild_volume("disk-1", size_gib=2, image_id="image-1")
+    info = pool.volume_info("disk-1")
+    assert (info.size_gib, info.image_id) == (2, "image-1")
+    assert pool.list_snapshots("disk-1") == ()
+    assert pool.check_volume("disk-1") == CheckReport()
+    pool.prepare_volume("disk-1")
+    assert filled_with(world.active, 5)
+    # Nobody who knows the old names finds the new content.
+    assert world.active not in (frozen, last)
+    assert [*root.glob("volumes/*"), *root.glob("overlays/disk-1/*.qcow2")] == [world.active]
+    assert foreign.exists()
+
+
+def test_a_volume_whose_manifest_is_no_text_is_deleted(root: Path) -> None:
+    world = branched(root)
+    manifest_of(world).write_bytes(b"\xff\xfe")
+    assert [one.size_bytes for one in world.pool.list_volumes()] == [0]
+    world.pool.delete_volume("disk-1")
+    assert world.pool.list_volumes() == ()
+    assert not list(root.glob("*/disk-1*"))
 
 
 def patiently(call: Callable[[], object]) -> None:
@@ -226,6 +425,60 @@ def test_a_repair_that_is_killed_at_any_step_leaves_the_volume_in_doubt(
     patiently(repair)
     assert not world.pool.in_doubt("disk-1")
     world.settle()
+
+
+def test_a_note_on_a_file_that_is_not_the_active_one_is_its_number_alone(root: Path) -> None:
+    """So does a process of the last release check that file."""
+    _plain, path = plain(root)
+    pool = DirectoryStorage(root, overlays=True)
+    pool.create_snapshot("disk-1", "s2")
+    pool.delete_snapshot("disk-1", "s1")
+    note = root / "overlays/disk-1/doubt"
+    for step in range(20):
+        assert dies_at(lambda: pool.tidy_volume("disk-1"), step)
+        await_end_of_helpers(root)
+        if note.exists():
+            break
+    assert note.read_text() == "0"
+    forget_what_is_used(path)
+    with pytest.raises(VolumeDamaged):
+        pool.prepare_volume("disk-1")
+    assert pool.repair_volume("disk-1", everything=True).sound
+    assert pool.tidy_volume("disk-1")
+    assert not note.exists()
+    there = subprocess.check_output(["qemu-img", "snapshot", "-l", path])
+    assert there.strip() == b""
+
+
+@pytest.mark.parametrize("repairs", [False, True])
+def test_who_has_lost_the_job_neither_trusts_nor_repairs(root: Path, repairs: bool) -> None:
+    class Lost(Exception):
+        """The job was taken over."""
+
+    world = branched(root)
+    assert dies_at(lambda: world.pool.resize_volume("disk-1", size_gib=2), 0)
+    for number in world.files.tree().files if repairs else ():
+        forget_what_is_used(world.files.path(number))
+    before = {path: path.read_bytes() for path in root.rglob("*.qcow2")}
+    asked: list[bool] = []
+
+    def confirm() -> None:
+        asked.append(True)
+        # Held while the call begins.
+        if len(asked) > 1:
+            raise Lost
+
+    def call() -> CheckReport:
+        if repairs:
+            return world.pool.repair_volume("disk-1", everything=True)
+        return world.pool.check_volume("disk-1")
+
+    with lease.held(confirm), pytest.raises(Lost):
+        call()
+    assert world.pool.in_doubt("disk-1")
+    assert {path: path.read_bytes() for path in root.rglob("*.qcow2")} == before
+    assert call().sound
+    assert not world.pool.in_doubt("disk-1")
 
 
 # Before it lie the note of the size and its folder; behind it the end of the doubt, and the size.
@@ -299,3 +552,16 @@ def test_a_rollback_that_was_killed_before_it_gave_the_size_back_is_completed(ro
     assert pool.check_volume("disk-1").sound
     assert pool.volume_info("disk-1").size_gib == 3
     assert filled_with(path, 1)
+
+
+def test_a_rollback_gives_back_the_size_that_the_volume_had_last(root: Path) -> None:
+    pool, _path = plain(root)
+    pool.resize_volume("disk-1", size_gib=2)
+    # What one left that was killed before QEMU began; then the volume was enlarged.
+    assert dies_at(lambda: pool.rollback_snapshot("disk-1", "s1"), AT_QEMU)
+    await_end_of_helpers(root)
+    assert (root / "volumes/disk-1.size").read_text() == str(2 * GIB)
+    pool.resize_volume("disk-1", size_gib=3)
+    pool.rollback_snapshot("disk-1", "s1")
+    assert pool.volume_info("disk-1").size_gib == 3
+    assert not (root / "volumes/disk-1.size").exists()

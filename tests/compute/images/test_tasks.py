@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import subprocess
 import threading
@@ -20,6 +21,8 @@ from compute.actions import images
 from compute.actions.images import ImageFacts
 from compute.models import Image
 from compute.queries import catalogue
+from compute.storage.base import StorageError
+from compute.storage.fake import FakeStorage
 from compute.sweeps import images as image_sweeps
 from compute.transfer import download, staging
 from compute.transfer.staging import export_path
@@ -564,6 +567,50 @@ def test_an_image_lies_ready_for_download(box: Box, qcow2: bytes) -> None:
     job.refresh_from_db()
     assert (job.status, job.result["file"]) == ("succeeded", export_path(image).name)
     assert export_path(image).read_bytes() == qcow2
+
+
+def test_a_file_for_download_stays_for_a_day_however_old_its_image_is(
+    box: Box, qcow2: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    image = run(box, upload(box, qcow2))
+    of_the_pool = tmp_path / "old.qcow2"
+    of_the_pool.write_bytes(qcow2)
+    os.utime(of_the_pool, (0, 0))
+
+    def linked(_storage: FakeStorage, _image_id: str, target: Path) -> None:
+        os.link(of_the_pool, target)
+
+    monkeypatch.setattr(FakeStorage, "export_image", linked)
+    images.download_image(actor=box.actor, image=image)
+    box.run()
+    assert export_path(image).samefile(of_the_pool)
+    assert image_sweeps.sweep_staging() == 0
+    assert export_path(image).exists()
+
+
+def test_no_part_of_a_file_for_download_stays(
+    box: Box, qcow2: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = run(box, upload(box, qcow2))
+
+    def fills_up(_storage: FakeStorage, _image_id: str, target: Path) -> None:
+        target.write_bytes(qcow2[:10])
+        raise StorageError("It cannot.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeStorage, "export_image", fills_up)
+        job = images.download_image(actor=box.actor, image=image)
+        box.run()
+    job.refresh_from_db()
+    assert job.status == "failed"
+    assert list(staging.exports().iterdir()) == []
+    # What a worker left that was killed goes with the image.
+    staging.export_part(image).write_bytes(qcow2[:10])
+    images.delete_image(actor=box.actor, image=image)
+    image.refresh_from_db()
+    images.destroy_image(actor=box.actor, image=image)
+    assert run(box, image).status == "destroyed"
+    assert list(staging.exports().iterdir()) == []
 
 
 def test_uploads_that_nobody_imported_go_after_a_day(
