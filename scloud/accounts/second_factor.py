@@ -268,8 +268,8 @@ def _me(actor: Actor) -> User:
 
 
 def _state(user: User) -> str:
-    factor = SecondFactor.objects.filter(pk=user.pk).first()
-    return factor.turned_on_at.isoformat() if factor is not None else ""
+    since = factors.turned_on_at(user)
+    return since.isoformat() if since is not None else ""
 
 
 def _open(user: User, pending: str) -> dict[str, Any] | None:

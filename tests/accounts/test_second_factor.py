@@ -13,7 +13,7 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.core import mail
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from scloud.accounts import devices, halfway, onetime, second_factor
@@ -248,6 +248,43 @@ def test_wrong_codes_lock_all_browsers_out_that_are_not_known(user: User, app: A
 
     LoginAttempt.objects.update(at=timezone.now() - lockout.LOCK)
     assert comes_in(user, app.fresh(), stranger)
+
+
+def test_browsers_known_by_the_password_alone_have_one_count_together(
+    user: User, clock: Clock
+) -> None:
+    browsers = [Client() for _ in range(3)]
+    for browser in browsers:
+        assert first_step(browser, user)["Location"] == "/"
+    app = give(user, clock)
+    for number in range(5):
+        browser = browsers[number % 3]
+        assert first_step(browser, user)["Location"] == "/login/code/"
+        assert second_step(browser, app.wrong()).status_code == 422
+    for browser in browsers:
+        assert second_step(browser, app.code()).status_code == 429
+
+
+def knows(browser: Client, user: User) -> bool:
+    """Tell whether a browser is one that the user has signed in with."""
+    request = RequestFactory().get("/")
+    request.COOKIES[devices.COOKIE] = browser.cookies[devices.COOKIE].value
+    return devices.name_of(request, user) is not None
+
+
+def test_the_browser_that_changes_the_second_factor_stays_known(user: User, clock: Clock) -> None:
+    browser, other = Client(), Client()
+    for one in (browser, other):
+        assert first_step(one, user)["Location"] == "/"
+        assert knows(one, user)
+    browser.post("/second-factor/set-up/", {"password": PASSWORD})
+    app = App(secret_shown(text_of(browser.get("/second-factor/confirm/"))), clock)
+    browser.post("/second-factor/confirm/", {"code": app.code()})
+    assert (knows(browser, user), knows(other, user)) == (True, False)
+    assert comes_in(user, app.fresh(), other)
+    assert knows(other, user)
+    assert browser.post("/second-factor/off/", proven(app))["Location"] == "/profile/"
+    assert (knows(browser, user), knows(other, user)) == (True, False)
 
 
 @pytest.mark.usefixtures("one_window")
