@@ -51,10 +51,10 @@ def confirm_code(
 ) -> Used:
     """Return what the code was, and use it up: no code is accepted twice.
 
-    Guesses are counted as those of passwords are, but by themselves: a password that is right does
-    not take wrong codes back. The count must outlast the refusal: call it outside the transaction
-    of what is confirmed. Raises InvalidInput (``code_wrong``) and TooManyRequests
-    (``account_locked``).
+    Guesses are counted as those of passwords are, but by themselves and whatever the platform's
+    settings say: a password that is right does not take wrong codes back. The count must outlast
+    the refusal: call it outside the transaction of what is confirmed. Raises InvalidInput
+    (``code_wrong``) and TooManyRequests (``account_locked``).
     """
     attempt = lockout.begin(
         account=f"code:{user.pk}",
@@ -62,6 +62,8 @@ def confirm_code(
         ip=ip,
         source=source,
         known_browser=known_browser,
+        # Of six digits three are right at any time: a million tries are few.
+        always=True,
     )
     used = _use(user, onetime.cleaned(code), ip)
     if used is None:

@@ -24,6 +24,7 @@ from scloud.tenancy import apikeys, lockout
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import (
     LoginAttempt,
+    PlatformSettings,
     RecoveryCode,
     SecondFactor,
     Tenant,
@@ -248,6 +249,25 @@ def test_wrong_codes_lock_all_browsers_out_that_are_not_known(user: User, app: A
 
     LoginAttempt.objects.update(at=timezone.now() - lockout.LOCK)
     assert comes_in(user, app.fresh(), stranger)
+
+
+def test_wrong_codes_are_counted_where_wrong_passwords_are_not(user: User, app: App) -> None:
+    PlatformSettings.objects.create(login_lockout=False)
+    inside, stranger = Client(), Client()
+    assert comes_in(user, app.code(), inside)
+    for _number in range(5):
+        assert first_step(stranger, user, "guess").status_code == 422
+    assert first_step(stranger, user)["Location"] == "/login/code/"
+    for _number in range(5):
+        assert second_step(stranger, app.wrong()).status_code == 422
+    assert second_step(stranger, app.fresh()).status_code == 429
+    assert not is_in(stranger)
+    for path in ("off", "codes", "set-up", "off", "codes"):
+        wrong = inside.post(f"/second-factor/{path}/", proven(app, code=app.wrong()))
+        assert wrong.status_code == 422
+    for path in ("off", "codes", "set-up"):
+        assert inside.post(f"/second-factor/{path}/", proven(app)).status_code == 429
+    assert SecondFactor.objects.exists()
 
 
 def test_browsers_known_by_the_password_alone_have_one_count_together(
