@@ -18,22 +18,26 @@ from django.utils.translation import gettext as _
 
 from scloud.accounts import onetime
 from scloud.accounts.confirming import confirm_password
-from scloud.accounts.mailing import What
+from scloud.accounts.mailing import TELL, What
 from scloud.accounts.telling import tell
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
+from scloud.jobs.models import Job
 from scloud.lib import keys
 from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
 from scloud.tenancy import factors, lockout, sessions
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import RecoveryCode, SecondFactor, User
+from scloud.tenancy.models import LoginAttempt, RecoveryCode, SecondFactor, User
 from scloud.tenancy.scoping import scopes_disabled
 
 #: Codes of a set.
 RECOVERY_CODES: Final = 10
 #: How long a secret waits for the first code of the app.
 SET_UP: Final = timedelta(minutes=30)
+#: So many wrong codes in a day are told to the user, once.
+TOLD_WRONG: Final = 5
+_DAY: Final = timedelta(days=1)
 
 
 class Used(StrEnum):
@@ -57,7 +61,7 @@ def confirm_code(
     (``code_wrong``) and TooManyRequests (``account_locked``).
     """
     attempt = lockout.begin(
-        account=f"code:{user.pk}",
+        account=_account(user),
         email=user.email,
         ip=ip,
         source=source,
@@ -67,6 +71,7 @@ def confirm_code(
     )
     used = _use(user, onetime.cleaned(code), ip)
     if used is None:
+        _tell_of_guesses(user, ip)
         raise InvalidInput(
             _("This code is wrong or was used before."),
             code="code_wrong",
@@ -75,6 +80,34 @@ def confirm_code(
         )
     lockout.succeeded(attempt)
     return used
+
+
+def _tell_of_guesses(user: User, ip: str | None) -> None:
+    """Tell a user whose password somebody knows, after several wrong codes.
+
+    They need not be in a row: who stays below the lock is told of, too.
+    """
+    since = timezone.now() - _DAY
+    attempts = LoginAttempt.objects.filter(account=_account(user), succeeded=False, at__gt=since)
+    wrong = attempts.count()
+    if wrong < TOLD_WRONG:
+        return
+    with scopes_disabled(), transaction.atomic():
+        # Of several guesses at the same moment one tells.
+        lock(user)
+        told = Job.objects.filter(
+            kind=TELL,
+            target_id=str(user.pk),
+            payload__what=What.WRONG_CODES.value,
+            created_at__gt=since,
+        )
+        if not told.exists():
+            tell(user, What.WRONG_CODES, ip=ip, count=str(wrong))
+
+
+def _account(user: User) -> str:
+    """Return what wrong codes are counted by."""
+    return f"code:{user.pk}"
 
 
 def _use(user: User, code: str, ip: str | None) -> Used | None:

@@ -270,6 +270,52 @@ def test_wrong_codes_are_counted_where_wrong_passwords_are_not(user: User, app: 
     assert SecondFactor.objects.exists()
 
 
+def test_a_user_whose_codes_are_guessed_is_told_once_a_day(user: User, app: App) -> None:
+    subjects()
+    stranger = Client()
+    first_step(stranger, user)
+
+    def guess() -> int:
+        return int(second_step(stranger, app.wrong(), ip="198.51.100.9").status_code)
+
+    assert [guess() for _number in range(4)] == [422] * 4
+    assert subjects() == []
+    assert guess() == 422
+    run_jobs()
+    (sent,) = mail.outbox
+    assert (sent.subject, sent.to) == ("Wrong codes for your account", [user.email])
+    assert "wrong codes of the second factor: 5 in a day." in str(sent.body)
+    assert "From: 198.51.100.9" in str(sent.body)
+    mail.outbox.clear()
+    assert guess() == 429
+    LoginAttempt.objects.update(at=timezone.now() - lockout.LOCK)
+    assert guess() == 422
+    assert subjects() == []
+    with scopes_disabled():
+        Job.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert guess() == 422
+    assert subjects() == ["Wrong codes for your account"]
+
+
+def test_a_few_typing_errors_are_not_told(user: User, app: App) -> None:
+    subjects()
+    LoginAttempt.objects.bulk_create(
+        LoginAttempt(
+            email=user.email,
+            succeeded=False,
+            account=f"code:{user.pk}",
+            source="signed in",
+            at=timezone.now() - timedelta(hours=25),
+        )
+        for _number in range(5)
+    )
+    browser = Client()
+    assert first_step(browser, user).status_code == 302
+    assert second_step(browser, app.wrong()).status_code == 422
+    assert second_step(browser, app.code()).status_code == 302
+    assert subjects() == ["New sign-in to your account"]
+
+
 def test_browsers_known_by_the_password_alone_have_one_count_together(
     user: User, clock: Clock
 ) -> None:
