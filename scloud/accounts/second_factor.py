@@ -266,9 +266,11 @@ def refusal(user: User) -> ScloudError | None:
 def remove(user: User, *, by: str, ip: str | None) -> None:
     """Take a user's second factor away, end their sessions and tell them.
 
-    For actions that reset it, which say in the log what was done. Raises Conflict
-    (``second_factor_off``).
+    For actions that reset it, within their transaction; they say in the log what was done. Raises
+    Conflict (``second_factor_off``).
     """
+    # A session that is about to begin after a code is there to be ended, or does not begin.
+    lock(user)
     deleted, _rows = SecondFactor.objects.filter(pk=user.pk).delete()
     if not deleted:
         raise _is_off()

@@ -48,6 +48,7 @@ from tests.accounts.factor import (
 )
 from tests.alarms.receiver import run_jobs
 from tests.fixtures import PASSWORD, new_user
+from tests.locks import locking
 
 NEW_PASSWORD = "a passphrase of one's own"
 
@@ -420,6 +421,42 @@ def test_half_a_sign_in_ends_with_time_and_with_what_it_rests_on(
     assert not is_in(browser)
     assert not UserSession.objects.exists()
     assert "Sign in with your password first." in text_of(browser.get("/login/"))
+
+
+@pytest.mark.parametrize("change", ["password", "reset", "moved"])
+def test_no_session_begins_on_what_has_changed_while_the_code_was_looked_at(
+    change: str, user: User, tenant: Tenant, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirm = second_factor.confirm_code
+
+    def meanwhile(*given: Any, **more: Any) -> second_factor.Used:
+        used = confirm(*given, **more)
+        match change:
+            case "password":
+                user.set_password(NEW_PASSWORD)
+                user.save()
+            case "reset":
+                second_factor.reset_second_factor(actor=Actor.system(tenant), user=user)
+            case "moved":
+                SecondFactor.objects.update(turned_on_at=app.clock.now)
+        return used
+
+    monkeypatch.setattr(second_factor, "confirm_code", meanwhile)
+    browser = Client()
+    assert first_step(browser, user).status_code == 302
+    assert second_step(browser, app.code())["Location"] == "/login/"
+    assert not is_in(browser)
+    assert not UserSession.objects.exists()
+    assert verbs()[-1] == ("tenancy.sign_in", "sign_in_again")
+
+
+def test_who_resets_it_waits_for_a_session_that_is_about_to_begin(
+    user: User, tenant: Tenant, app: App
+) -> None:
+    locks = locking(
+        lambda: second_factor.reset_second_factor(actor=Actor.system(tenant), user=user)
+    )
+    assert "FOR NO KEY UPDATE" in locks
 
 
 def test_half_a_sign_in_is_good_for_one(user: User, app: App) -> None:
