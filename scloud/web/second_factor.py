@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from scloud.accounts import devices, onetime, second_factor
 from scloud.lib.errors import ScloudError
-from scloud.tenancy import factors
+from scloud.tenancy import factors, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.middleware import actor_of
@@ -190,6 +190,8 @@ class BeginView(_ProvenView):
 
     def perform(self, data: dict[str, Any]) -> HttpResponse:
         self.request.session[PENDING_KEY] = second_factor.begin(actor=self.actor, **data)
+        # Wherever the session began: it has just brought what a sign-in asks for, and will be kept.
+        self.request.session[sessions.ASKED_KEY] = True
         return HttpResponseRedirect(resolve_url("second-factor-confirm"))
 
 

@@ -20,7 +20,7 @@ from scloud.accounts import devices, halfway, onetime, second_factor
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import NotFound, ScloudError
-from scloud.tenancy import apikeys, lockout
+from scloud.tenancy import apikeys, lockout, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import (
     LoginAttempt,
@@ -33,6 +33,7 @@ from scloud.tenancy.models import (
 )
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
+from scloud.web import consumers
 from tests.accounts.factor import (
     App,
     Clock,
@@ -120,6 +121,35 @@ def test_the_second_step_never_leads_to_another_site(user: User, app: App, targe
     browser = Client()
     assert first_step(browser, user, next=target)["Location"] == "/login/code/"
     assert second_step(browser, app.code(), next=target)["Location"] == "/"
+
+
+@pytest.mark.parametrize("path", ["/", "/second-factor/", "/api/v1/vms"])
+def test_a_session_that_began_without_the_code_is_over(
+    user: User, tenant: Tenant, app: App, path: str
+) -> None:
+    browser = Client()
+    # As a console of an earlier release begins it.
+    browser.force_login(user)
+    key = str(browser.session.session_key)
+    assert sessions.user_of(key) is None
+    assert not consumers.still_valid(user.pk, tenant.pk, key)
+    assert browser.get(path).status_code == (401 if path.startswith("/api/") else 302)
+    assert not Session.objects.filter(session_key=key).exists()
+    assert comes_in(user, app.code(), browser)
+    assert browser.get(path).status_code == 200
+    assert sessions.user_of(browser.session.session_key) == user
+
+
+def test_a_session_in_which_it_is_set_up_goes_on_wherever_it_began(
+    console: Client, user: User, tenant: Tenant, clock: Clock
+) -> None:
+    key = str(console.session.session_key)
+    assert consumers.still_valid(user.pk, tenant.pk, key)
+    console.post("/second-factor/set-up/", {"password": PASSWORD})
+    app = App(secret_shown(text_of(console.get("/second-factor/confirm/"))), clock)
+    assert console.post("/second-factor/confirm/", {"code": app.code()}).status_code == 200
+    assert console.get("/").status_code == 200
+    assert consumers.still_valid(user.pk, tenant.pk, key)
 
 
 def test_nothing_tells_of_a_second_factor_before_the_right_password(
@@ -665,12 +695,13 @@ def test_it_is_turned_off_with_password_and_code(user: User, app: App) -> None:
         assert refusal.value.code == "second_factor_off"
 
 
-def test_guesses_of_who_is_signed_in_are_counted(console: Client, user: User, app: App) -> None:
-    console.force_login(user)
+def test_guesses_of_who_is_signed_in_are_counted(user: User, app: App) -> None:
+    browser = Client()
+    assert comes_in(user, app.code(), browser)
     for _number in range(5):
         wrong = {"password": PASSWORD, "code": app.wrong()}
-        assert console.post("/second-factor/off/", wrong).status_code == 422
-    assert console.post("/second-factor/off/", proven(app)).status_code == 429
+        assert browser.post("/second-factor/off/", wrong).status_code == 422
+    assert browser.post("/second-factor/off/", proven(app)).status_code == 429
     assert SecondFactor.objects.exists()
 
 
