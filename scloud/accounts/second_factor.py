@@ -291,7 +291,8 @@ def reset_second_factor(*, actor: Actor, user: User) -> None:
             code="own_account",
             remedy=_("Turn it off, or move it to another device."),
         )
-    # The address of an administrator is nobody else's business.
+    # Mails leave the platform: they name no administrator. The operation log does, as for all that
+    # administrators do.
     remove(user, by=_("an administrator of the platform"), ip=None)
 
 
