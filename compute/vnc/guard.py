@@ -77,7 +77,7 @@ def _session_ending(grant: Grant, *, input_seen: bool) -> Ending | None:
     limits = PlatformSettings.load()
     if factors.is_missing(user, limits):
         return Ending(proxy.CLOSED_RIGHTS, "A second factor has to be set up first.")
-    if sessions.is_too_old(store, limits):
+    if sessions.is_too_old(store, limits) or sessions.lacks_code(store, user):
         return Ending(proxy.CLOSED_RIGHTS, "You were signed out.")
     now = timezone.now()
     idle_s = now.timestamp() - float(store.get(sessions.SEEN_KEY) or 0.0)

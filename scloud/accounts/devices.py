@@ -2,7 +2,8 @@
 
 A known browser is not delayed while strangers guess at the account. The cookie opens nothing: it
 carries a random name of the browser and whose browser it is, signed; a new password makes it
-worthless.
+worthless, and so does a second factor that is turned on or moved: each known browser has a count of
+wrong codes of its own, and who knows the password only could make many known beforehand.
 """
 
 import secrets
@@ -14,6 +15,7 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from scloud.tenancy import factors
 from scloud.tenancy.models import User
 
 COOKIE: Final = "scloud_browser"
@@ -28,9 +30,12 @@ def name_of(request: HttpRequest, user: User | None) -> str | None:
     held = _read(request)
     if user is None or held is None:
         return None
-    mark = held["users"].get(str(user.pk), "")
+    mark = held["users"].get(str(user.pk))
+    if mark is None:
+        return None
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    fits = any(constant_time_compare(mark, _mark(user, key)) for key in keys)
+    basis = _basis(user)
+    fits = any(constant_time_compare(mark, _mark(basis, key)) for key in keys)
     return str(held["name"]) if fits else None
 
 
@@ -38,7 +43,7 @@ def remember(request: HttpRequest, response: HttpResponse, user: User) -> None:
     """Make the browser known to the user from now on."""
     held = _read(request) or {"name": secrets.token_urlsafe(12), "users": {}}
     users = {key: mark for key, mark in held["users"].items() if key != str(user.pk)}
-    users[str(user.pk)] = _mark(user, settings.SECRET_KEY)
+    users[str(user.pk)] = _mark(_basis(user), settings.SECRET_KEY)
     kept = dict(list(users.items())[-_MAX_USERS:])
     response.set_cookie(
         COOKIE,
@@ -50,9 +55,14 @@ def remember(request: HttpRequest, response: HttpResponse, user: User) -> None:
     )
 
 
-def _mark(user: User, key: str) -> str:
-    """Return what fits the user's present password only."""
-    return salted_hmac(_SALT, f"{user.pk} {user.password}", secret=key).hexdigest()[:32]
+def _basis(user: User) -> str:
+    """Return what a browser is known by: the user, with the present password and second factor."""
+    since = factors.turned_on_at(user)
+    return f"{user.pk} {user.password}" + (f" {since.isoformat()}" if since is not None else "")
+
+
+def _mark(basis: str, key: str) -> str:
+    return salted_hmac(_SALT, basis, secret=key).hexdigest()[:32]
 
 
 def _read(request: HttpRequest) -> dict[str, Any] | None:

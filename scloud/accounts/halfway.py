@@ -13,8 +13,9 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from scloud.tenancy import factors
 from scloud.tenancy.backends import EmailBackend
-from scloud.tenancy.models import SecondFactor, User
+from scloud.tenancy.models import User
 
 COOKIE: Final = "scloud_half"
 LIVES: Final = timedelta(minutes=5)
@@ -52,6 +53,5 @@ def user_of(request: HttpRequest) -> User | None:
 
 def _mark(user: User) -> str:
     """Return what fits the present state of the user only, and does not tell it."""
-    factor = SecondFactor.objects.filter(pk=user.pk).first()
-    since = factor.turned_on_at if factor is not None else None
+    since = factors.turned_on_at(user)
     return salted_hmac(_SALT, f"{user.pk} {user.password} {since} {user.last_login}").hexdigest()

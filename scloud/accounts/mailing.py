@@ -42,6 +42,7 @@ class What(StrEnum):
     SECOND_FACTOR_RESET = "second_factor_reset"
     RECOVERY_CODES = "recovery_codes"
     RECOVERY_CODE = "recovery_code"
+    WRONG_CODES = "wrong_codes"
 
 
 class SendInvitation(Handler):
@@ -250,6 +251,14 @@ def _news(what: What) -> tuple[str, str]:
             return (
                 _("Recovery code used"),
                 _("A recovery code of your account was used. Recovery codes left: %(left)s."),
+            )
+        case What.WRONG_CODES:
+            return (
+                _("Wrong codes for your account"),
+                _(
+                    "Somebody has entered the right password of your account, and then wrong codes "
+                    "of the second factor: %(count)s in a day."
+                ),
             )
 
 

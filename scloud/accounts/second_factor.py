@@ -18,22 +18,26 @@ from django.utils.translation import gettext as _
 
 from scloud.accounts import onetime
 from scloud.accounts.confirming import confirm_password
-from scloud.accounts.mailing import What
+from scloud.accounts.mailing import TELL, What
 from scloud.accounts.telling import tell
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
+from scloud.jobs.models import Job
 from scloud.lib import keys
 from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
 from scloud.tenancy import factors, lockout, sessions
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import RecoveryCode, SecondFactor, User
+from scloud.tenancy.models import LoginAttempt, RecoveryCode, SecondFactor, User
 from scloud.tenancy.scoping import scopes_disabled
 
 #: Codes of a set.
 RECOVERY_CODES: Final = 10
 #: How long a secret waits for the first code of the app.
 SET_UP: Final = timedelta(minutes=30)
+#: So many wrong codes in a day are told to the user, once.
+TOLD_WRONG: Final = 5
+_DAY: Final = timedelta(days=1)
 
 
 class Used(StrEnum):
@@ -51,20 +55,23 @@ def confirm_code(
 ) -> Used:
     """Return what the code was, and use it up: no code is accepted twice.
 
-    Guesses are counted as those of passwords are, but by themselves: a password that is right does
-    not take wrong codes back. The count must outlast the refusal: call it outside the transaction
-    of what is confirmed. Raises InvalidInput (``code_wrong``) and TooManyRequests
-    (``account_locked``).
+    Guesses are counted as those of passwords are, but by themselves and whatever the platform's
+    settings say: a password that is right does not take wrong codes back. The count must outlast
+    the refusal: call it outside the transaction of what is confirmed. Raises InvalidInput
+    (``code_wrong``) and TooManyRequests (``account_locked``).
     """
     attempt = lockout.begin(
-        account=f"code:{user.pk}",
+        account=_account(user),
         email=user.email,
         ip=ip,
         source=source,
         known_browser=known_browser,
+        # Of six digits three are right at any time: a million tries are few.
+        always=True,
     )
     used = _use(user, onetime.cleaned(code), ip)
     if used is None:
+        _tell_of_guesses(user, ip)
         raise InvalidInput(
             _("This code is wrong or was used before."),
             code="code_wrong",
@@ -73,6 +80,34 @@ def confirm_code(
         )
     lockout.succeeded(attempt)
     return used
+
+
+def _tell_of_guesses(user: User, ip: str | None) -> None:
+    """Tell a user whose password somebody knows, after several wrong codes.
+
+    They need not be in a row: who stays below the lock is told of, too.
+    """
+    since = timezone.now() - _DAY
+    attempts = LoginAttempt.objects.filter(account=_account(user), succeeded=False, at__gt=since)
+    wrong = attempts.count()
+    if wrong < TOLD_WRONG:
+        return
+    with scopes_disabled(), transaction.atomic():
+        # Of several guesses at the same moment one tells.
+        lock(user)
+        told = Job.objects.filter(
+            kind=TELL,
+            target_id=str(user.pk),
+            payload__what=What.WRONG_CODES.value,
+            created_at__gt=since,
+        )
+        if not told.exists():
+            tell(user, What.WRONG_CODES, ip=ip, count=str(wrong))
+
+
+def _account(user: User) -> str:
+    """Return what wrong codes are counted by."""
+    return f"code:{user.pk}"
 
 
 def _use(user: User, code: str, ip: str | None) -> Used | None:
@@ -231,9 +266,11 @@ def refusal(user: User) -> ScloudError | None:
 def remove(user: User, *, by: str, ip: str | None) -> None:
     """Take a user's second factor away, end their sessions and tell them.
 
-    For actions that reset it, which say in the log what was done. Raises Conflict
-    (``second_factor_off``).
+    For actions that reset it, within their transaction; they say in the log what was done. Raises
+    Conflict (``second_factor_off``).
     """
+    # A session that is about to begin after a code is there to be ended, or does not begin.
+    lock(user)
     deleted, _rows = SecondFactor.objects.filter(pk=user.pk).delete()
     if not deleted:
         raise _is_off()
@@ -254,7 +291,8 @@ def reset_second_factor(*, actor: Actor, user: User) -> None:
             code="own_account",
             remedy=_("Turn it off, or move it to another device."),
         )
-    # The address of an administrator is nobody else's business.
+    # Mails leave the platform: they name no administrator. The operation log does, as for all that
+    # administrators do.
     remove(user, by=_("an administrator of the platform"), ip=None)
 
 
@@ -268,8 +306,8 @@ def _me(actor: Actor) -> User:
 
 
 def _state(user: User) -> str:
-    factor = SecondFactor.objects.filter(pk=user.pk).first()
-    return factor.turned_on_at.isoformat() if factor is not None else ""
+    since = factors.turned_on_at(user)
+    return since.isoformat() if since is not None else ""
 
 
 def _open(user: User, pending: str) -> dict[str, Any] | None:

@@ -90,11 +90,7 @@ def enter_code(request: HttpRequest, *, code: str) -> tuple[User, second_factor.
     ratelimit.hit(f"login:{lockout.source_of(ip)}", limit=settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE)
     user = halfway.user_of(request)
     if user is None:
-        raise InvalidInput(
-            _("This sign-in took too long, or your account has changed."),
-            code="sign_in_again",
-            remedy=_("Sign in again."),
-        )
+        raise _begin_again()
     browser = devices.name_of(request, user)
     try:
         used = second_factor.confirm_code(
@@ -106,13 +102,27 @@ def enter_code(request: HttpRequest, *, code: str) -> tuple[User, second_factor.
             source=f"browser:{browser}" if browser else "unknown browsers",
             known_browser=browser is not None,
         )
+        with transaction.atomic():
+            # What ends the sessions of the user meanwhile ends this one too, or is seen here.
+            second_factor.lock(user)
+            fresh = halfway.user_of(request)
+            if fresh is None:
+                raise _begin_again()
+            enter(request, fresh, ip)
     except ScloudError as refusal:
         _write(user, ip, "tenancy.sign_in", refusal)
         raise
-    enter(request, user, ip)
     if browser is None:
         _tell_of_browser(request, user, ip)
     return user, used
+
+
+def _begin_again() -> InvalidInput:
+    return InvalidInput(
+        _("This sign-in took too long, or your account has changed."),
+        code="sign_in_again",
+        remedy=_("Sign in again."),
+    )
 
 
 def _tell_of_browser(request: HttpRequest, user: User, ip: str | None) -> None:

@@ -27,6 +27,7 @@ from scloud.adminsite.passwords import PasswordChangeView
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.lib.form_fields import PlainDecimalField, PlainIntegerField
+from scloud.web import errors
 from scloud.web.export import workbook_response
 
 if TYPE_CHECKING:
@@ -55,9 +56,16 @@ class Bounded(ModelAdmin):
         return [path("download/", view, name=name), *super().get_urls()]
 
     def download_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Send all rows that the list finds with its filters and its search, in its order."""
+        """Send all rows that the list finds with its filters and its search, in its order.
+
+        With ``progress`` in the URL, how far it is comes first; see scloud/web/export.py.
+        """
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
+        query = request.GET.copy()
+        progress = bool(query.pop("progress", None))
+        # The list takes everything else for a filter.
+        request.GET = query  # type: ignore[assignment]  # as Django's own admin does
         back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         try:
             found = self.get_changelist_instance(request)
@@ -67,11 +75,14 @@ class Bounded(ModelAdmin):
                 name=slugify(str(self.opts.verbose_name_plural)),
                 tenant=None,
                 user=f"administrator {request.user.pk}",
+                progress=progress,
                 asynchronous=isinstance(request, ASGIRequest),
             )
         except IncorrectLookupParameters:
             return HttpResponseRedirect(back)
         except ScloudError as error:
+            if request.headers.get("HX-Request") == "true":
+                return errors.response(request, error)
             self.message_user(request, f"{error.message} {error.remedy or ''}", messages.ERROR)
             return HttpResponseRedirect(back)
 

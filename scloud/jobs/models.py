@@ -1,5 +1,8 @@
 """The durable job: the authoritative record of work in flight. django-q2 only wakes workers up."""
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -25,6 +28,9 @@ class JobStatus(models.TextChoices):
 
 
 ACTIVE = (JobStatus.QUEUED, JobStatus.RUNNING)
+# Nobody has seen a failure that is new. It is written with the failure, too: an earlier release,
+# which does not know the columns, may have queued again what somebody had acknowledged.
+UNSEEN: Final[Mapping[str, Any]] = {"acknowledged_at": None, "acknowledged_by": ""}
 
 
 class Job(models.Model):

@@ -22,7 +22,7 @@ from scloud.jobs.handlers import (
     handler_for,
     registered_kinds,
 )
-from scloud.jobs.models import Job, JobStatus
+from scloud.jobs.models import UNSEEN, Job, JobStatus
 from scloud.jobs.service import tell
 from scloud.lib import lease, tracing
 from scloud.lib.backoff import Said, delay_s
@@ -337,7 +337,7 @@ def _failed(run: _Run, error: ScloudError) -> str:
         return "will retry"
     with lease.held(run.context.guard, run.moving):
         give_up(run.context, run.handler, error)
-    run.end(JobStatus.FAILED, lambda: run.handler.on_failure(run.context, error), **told)
+    run.end(JobStatus.FAILED, lambda: run.handler.on_failure(run.context, error), **told, **UNSEEN)
     return "failed"
 
 

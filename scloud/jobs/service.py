@@ -13,7 +13,7 @@ from django_q.tasks import async_task
 from scloud.audit import events
 from scloud.jobs.handlers import handler_for
 from scloud.jobs.lanes import Lane
-from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.jobs.models import ACTIVE, UNSEEN, Job, JobStatus
 from scloud.lib import tracing
 from scloud.lib.errors import Conflict, NotFound
 from scloud.tenancy.actor import Actor
@@ -167,10 +167,9 @@ def retry(job_id: str) -> Job:
             error_message="",
             error_detail="",
             finished_at=None,
-            acknowledged_at=None,
-            acknowledged_by="",
             lease_until=None,
             parked=None,
+            **UNSEEN,
         )
         if not changed:
             raise Conflict(

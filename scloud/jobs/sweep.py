@@ -22,7 +22,7 @@ from scloud.jobs.handlers import (
     knows,
     registered_kinds,
 )
-from scloud.jobs.models import ACTIVE, Job, JobStatus
+from scloud.jobs.models import ACTIVE, UNSEEN, Job, JobStatus
 from scloud.jobs.rows import Rota, each
 from scloud.jobs.service import tell, wake_up
 from scloud.lib import lease, tracing
@@ -146,6 +146,7 @@ def end_now(job: Job, error: ScloudError) -> bool:
                 finished_at=timezone.now(),
                 lease_until=None,
                 parked=None,
+                **UNSEEN,
             )
             if not ended:
                 return False

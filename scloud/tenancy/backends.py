@@ -30,6 +30,12 @@ class EmailBackend(ModelBackend):
             return user
         return None
 
+    def get_user(self, user_id: Any) -> User | None:
+        """Return the user of a session, read together with whether there is a second factor."""
+        users = User.objects.select_related("second_factor").defer("second_factor__sealed_secret")
+        user = users.filter(pk=user_id).first()
+        return user if self.user_can_authenticate(user) else None
+
     def user_can_authenticate(self, user: Any) -> bool:
         """Refuse disabled users and users of disabled tenants."""
         if user is None or not user.is_active:

@@ -1,11 +1,18 @@
 """Who has a second factor, and who has to have one. Its codes: scloud/accounts/second_factor.py."""
 
+from datetime import datetime
+
 from scloud.tenancy.models import PlatformSettings, SecondFactor, User
 
 
 def has_one(user: User) -> bool:
     """Tell whether the password alone does not sign the user in."""
     return SecondFactor.objects.filter(pk=user.pk).exists()
+
+
+def turned_on_at(user: User) -> datetime | None:
+    """Return since when the present one is on; None without one."""
+    return SecondFactor.objects.filter(pk=user.pk).values_list("turned_on_at", flat=True).first()
 
 
 def is_required(user: User, limits: PlatformSettings | None = None) -> bool:

@@ -65,16 +65,23 @@ def source_of(ip: str | None) -> str:
 
 
 def begin(
-    *, account: str, email: str, ip: str | None, source: str, known_browser: bool = False
+    *,
+    account: str,
+    email: str,
+    ip: str | None,
+    source: str,
+    known_browser: bool = False,
+    always: bool = False,
 ) -> LoginAttempt:
     """Count an attempt as failed and let it go on, or raise TooManyRequests.
 
     Codes: ``account_locked`` when this source failed too often, ``sign_in_delayed`` when the
-    account is being guessed at and the source has to wait.
+    account is being guessed at and the source has to wait. ``always`` is for what is guessed in so
+    few tries that the platform's setting must not turn the lock off.
     """
     refusal: TooManyRequests | None = None
     with transaction.atomic():
-        if PlatformSettings.load().login_lockout:
+        if always or PlatformSettings.load().login_lockout:
             with connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_advisory_xact_lock(%s)", [advisory_key(f"sign-in {account}")]

@@ -39,7 +39,7 @@ class TenancyMiddleware:
         request.factor_missing = False  # type: ignore[attr-defined]  # as above
         if sessions.carries_session(request) and isinstance(request.user, User):
             limits = PlatformSettings.load()
-            if sessions.has_run_out(request, limits):
+            if sessions.has_run_out(request, request.user, limits):
                 # Whatever the way: the API takes the console's session, too.
                 sessions.end(str(request.session.session_key))
                 logout(request)

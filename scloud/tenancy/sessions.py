@@ -18,6 +18,8 @@ from scloud.tenancy.models import PlatformSettings, User, UserSession
 # Keys of a session: when somebody was last there, and when they signed in (both in Unix time, s).
 SEEN_KEY: Final = "seen_at"
 STARTED_KEY: Final = "signed_in_at"
+# That the code of a second factor was asked for where there was one.
+ASKED_KEY: Final = "code_asked"
 # How often the life of a session is written down.
 _SEEN_AGAIN_S: Final = 30.0
 
@@ -25,6 +27,7 @@ _SEEN_AGAIN_S: Final = 30.0
 def begin(request: HttpRequest, user: User, ip: str | None) -> None:
     """Write down the session that ``login()`` has just made, so that its owner sees it."""
     request.session[STARTED_KEY] = request.session[SEEN_KEY] = timezone.now().timestamp()
+    request.session[ASKED_KEY] = True
     # login() has cycled the key; saving makes sure that there is one to remember.
     request.session.save()
     UserSession.objects.update_or_create(
@@ -66,14 +69,23 @@ def is_too_old(session: SessionBase, limits: PlatformSettings) -> bool:
     return _is_past(session.get(STARTED_KEY), timedelta(hours=limits.session_lifetime_h))
 
 
+def lacks_code(session: SessionBase, user: User) -> bool:
+    """Tell whether a session began by the password alone although its user has a second factor.
+
+    A console of an earlier release begins such: it does not know of second factors.
+    """
+    # The backend has read with the user whether there is one.
+    return not session.get(ASKED_KEY) and hasattr(user, "second_factor")
+
+
 def _is_past(at: Any, span: timedelta) -> bool:
     return at is not None and timezone.now().timestamp() - float(at) > span.total_seconds()
 
 
-def has_run_out(request: HttpRequest, limits: PlatformSettings) -> bool:
+def has_run_out(request: HttpRequest, user: User, limits: PlatformSettings) -> bool:
     """Tell whether the session of a signed-in request is over; else note that it is alive."""
     session = request.session
-    if is_idle(session, limits) or is_too_old(session, limits):
+    if is_idle(session, limits) or is_too_old(session, limits) or lacks_code(session, user):
         return True
     now = timezone.now()
     last = session.get(SEEN_KEY)
@@ -98,7 +110,8 @@ def user_of(session_key: str | None) -> User | None:
     """Return the user of a living session, for what outlasts a request: websockets.
 
     None when it was ended or is over, when the password was changed, when the user or the tenant
-    may not sign in any more, and while the user has to set up a second factor.
+    may not sign in any more, while the user has to set up a second factor, and when the session
+    began without the code of one.
     """
     if not session_key:
         return None
@@ -108,6 +121,8 @@ def user_of(session_key: str | None) -> User | None:
     if is_idle(request.session, limits) or is_too_old(request.session, limits):
         return None
     user = get_user(request)
-    if not isinstance(user, User) or factors.is_missing(user, limits):
+    if not isinstance(user, User) or lacks_code(request.session, user):
+        return None
+    if factors.is_missing(user, limits):
         return None
     return user

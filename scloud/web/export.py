@@ -1,9 +1,10 @@
 """Lists as workbooks: written by a worker thread into a spooled file, then sent.
 
 The rows come from a server-side cursor and go to the file as they come, so memory does not depend
-on their number. The worker thread has a database connection of its own and at most two of them
-run in a process; a user may have two downloads at a time. The workbook of a long list is written by
-a child process: that is half of the work, and this process has pages to answer.
+on their number. The worker thread has a database connection of its own. At most two of them run in
+a process for tenants and one for administrators; a user may have two downloads at a time. The
+workbook of a long list is written by a child process: that is half of the work, and this process
+has pages to answer.
 
 With ``progress`` the response is a stream of lines, each a JSON object: ``{"rows", "total"}``
 while rows are written, at last ``{"file", "bytes"}``, after which that many bytes of the file
@@ -68,6 +69,10 @@ _PLAIN = frozenset({str, bool, int, float, Decimal, NoneType})
 
 # Writing is work for the processor: more threads would only slow the pages down.
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="download")
+# Long lists of tenants do not hold up those who look after the platform, nor the other way round.
+_threads_of_operators = ThreadPoolExecutor(
+    max_workers=1, thread_name_prefix="download of an operator"
+)
 _running: Counter[str] = Counter()
 _counting = threading.Lock()
 
@@ -229,6 +234,7 @@ class _Download:
         self._queryset, self._columns, self._name, self._tenant = queryset, columns, name, tenant
         # The middleware has closed all three by the time at which the rows are read.
         self._zone, self._language = timezone.get_current_timezone(), translation.get_language()
+        self.threads = _threads_of_operators if tenant is None else _threads
         self.progress = Progress()
         self.cancelled = threading.Event()
 
@@ -324,7 +330,8 @@ def _stream(
 async def _stream_async(
     download: _Download, filename: str, progress: bool, ended: Callable[[], Any]
 ) -> AsyncIterator[bytes]:
-    writing = asyncio.get_running_loop().run_in_executor(_threads, download.write_in_thread)
+    loop = asyncio.get_running_loop()
+    writing = loop.run_in_executor(download.threads, download.write_in_thread)
     try:
         while not (await asyncio.wait({writing}, timeout=REPORT_EVERY_S))[0]:
             if progress:
@@ -384,8 +391,9 @@ def workbook_response(
 ) -> StreamingHttpResponse:
     """Return a download of all rows of a queryset; see the module for ``progress``.
 
-    ``user`` identifies who asks. ``asynchronous`` says that the server is an ASGI one; only then
-    a worker thread writes. Raises TooManyRequests (``too_many_downloads``).
+    ``user`` identifies who asks; ``tenant`` is None for administrators. ``asynchronous`` says that
+    the server is an ASGI one; only then a worker thread writes. Raises TooManyRequests
+    (``too_many_downloads``).
     """
     _begin(user)
     try:

@@ -308,6 +308,14 @@ class ListView(ConsoleView):
     # Set it when the list may stand beside another one of the same kind on a page.
     dom_id: ClassVar[str] = ""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Note the kind, for views of the list that users save."""
+        super().__init_subclass__(**kwargs)
+        kind = getattr(cls, "kind", None)
+        # The recycle bin has that of its address, which is one of another list's too.
+        if isinstance(kind, str):
+            saved_views.KINDS.add(kind)
+
     # --- for subclasses -----------------------------------------------------------------
 
     def get_queryset(self) -> QuerySet[Any]:

@@ -44,11 +44,16 @@ OTHERS: Mapping[str, Text] = {
     "tenancy.change_password": gettext_lazy("Change password"),
     "tenancy.manage_api_keys": gettext_lazy("Manage API keys"),
     "tenancy.manage_users": gettext_lazy("Manage users"),
+    "tenancy.renew_recovery_codes": gettext_lazy("Make new recovery codes"),
     "tenancy.reset_own_password": gettext_lazy("Set a new password"),
     "tenancy.revoke_session": gettext_lazy("End session"),
+    "tenancy.set_up_second_factor": gettext_lazy("Set up second factor"),
     "tenancy.sign_in": gettext_lazy("Sign in"),
     "tenancy.sign_out": gettext_lazy("Sign out"),
+    "tenancy.turn_off_second_factor": gettext_lazy("Turn off second factor"),
+    "tenancy.turn_on_second_factor": gettext_lazy("Turn on second factor"),
     "tenancy.update_profile": gettext_lazy("Change profile"),
+    "tenancy.use_recovery_code": gettext_lazy("Use recovery code"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from django import forms
@@ -16,8 +16,12 @@ from scloud.accounts.actions import (
     delete_list_view,
     save_list_view,
 )
+from scloud.lib.errors import NotFound
 from scloud.web import http
 from scloud.web.views import ActionView, PostView
+
+#: Kinds of the lists that there are: each notes its own (scloud/web/lists.py).
+KINDS: Final[set[str]] = set()
 
 
 class SaveForm(forms.Form):
@@ -44,6 +48,11 @@ class SaveListView(ActionView):
     verb = gettext_lazy("Save")
     form_class = SaveForm
     success_text = gettext_lazy("Saved.")
+
+    def get_object(self) -> None:
+        """There is none; a list of the kind there must be."""
+        if self.kwargs["kind"] not in KINDS:
+            raise NotFound(_("There is no such list."))
 
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
         """What the list shows comes with the link."""

@@ -20,9 +20,9 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
-from scloud.accounts import onetime, second_factor
+from scloud.accounts import devices, onetime, second_factor
 from scloud.lib.errors import ScloudError
-from scloud.tenancy import factors
+from scloud.tenancy import factors, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.middleware import actor_of
@@ -190,6 +190,8 @@ class BeginView(_ProvenView):
 
     def perform(self, data: dict[str, Any]) -> HttpResponse:
         self.request.session[PENDING_KEY] = second_factor.begin(actor=self.actor, **data)
+        # Wherever the session began: it has just brought what a sign-in asks for, and will be kept.
+        self.request.session[sessions.ASKED_KEY] = True
         return HttpResponseRedirect(resolve_url("second-factor-confirm"))
 
 
@@ -215,7 +217,10 @@ class ConfirmView(_OwnView):
             add_error(form, error)
             return self.with_form(form, status=422)
         del request.session[PENDING_KEY]
-        return self.show_codes(codes)
+        response = self.show_codes(codes)
+        # It was known by the factor of before, as all others were, which are not known any more.
+        devices.remember(request, response, self.user)
+        return response
 
     def with_form(self, form: CodeForm, *, status: int = 200) -> HttpResponse:
         pending = self.request.session.get(PENDING_KEY, "")
@@ -263,4 +268,6 @@ class TurnOffView(_ProvenView):
     def perform(self, data: dict[str, Any]) -> HttpResponse:
         second_factor.turn_off(actor=self.actor, **data)
         where = "admin:index" if self.user.tenant_id is None else "profile"
-        return http.done(self.request, _("Second factor turned off."), to=where)
+        response = http.done(self.request, _("Second factor turned off."), to=where)
+        devices.remember(self.request, response, self.user)
+        return response

@@ -58,6 +58,11 @@ function show(element, { rows, total }) {
 
 /** Say what the server refused, as HTMX would. */
 function refuse(response) {
+  if (response.redirected) {
+    // The session is over, or the list is not what it was: the page itself leads on.
+    location.reload();
+    return;
+  }
   const place = response.headers.get("HX-Redirect");
   if (place) {
     location.assign(place);

@@ -13,17 +13,18 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.core import mail
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from scloud.accounts import devices, halfway, onetime, second_factor
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import NotFound, ScloudError
-from scloud.tenancy import apikeys, lockout
+from scloud.tenancy import apikeys, lockout, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import (
     LoginAttempt,
+    PlatformSettings,
     RecoveryCode,
     SecondFactor,
     Tenant,
@@ -32,6 +33,7 @@ from scloud.tenancy.models import (
 )
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
+from scloud.web import consumers
 from tests.accounts.factor import (
     App,
     Clock,
@@ -47,6 +49,7 @@ from tests.accounts.factor import (
 )
 from tests.alarms.receiver import run_jobs
 from tests.fixtures import PASSWORD, new_user
+from tests.locks import locking
 
 NEW_PASSWORD = "a passphrase of one's own"
 
@@ -118,6 +121,35 @@ def test_the_second_step_never_leads_to_another_site(user: User, app: App, targe
     browser = Client()
     assert first_step(browser, user, next=target)["Location"] == "/login/code/"
     assert second_step(browser, app.code(), next=target)["Location"] == "/"
+
+
+@pytest.mark.parametrize("path", ["/", "/second-factor/", "/api/v1/vms"])
+def test_a_session_that_began_without_the_code_is_over(
+    user: User, tenant: Tenant, app: App, path: str
+) -> None:
+    browser = Client()
+    # As a console of an earlier release begins it.
+    browser.force_login(user)
+    key = str(browser.session.session_key)
+    assert sessions.user_of(key) is None
+    assert not consumers.still_valid(user.pk, tenant.pk, key)
+    assert browser.get(path).status_code == (401 if path.startswith("/api/") else 302)
+    assert not Session.objects.filter(session_key=key).exists()
+    assert comes_in(user, app.code(), browser)
+    assert browser.get(path).status_code == 200
+    assert sessions.user_of(browser.session.session_key) == user
+
+
+def test_a_session_in_which_it_is_set_up_goes_on_wherever_it_began(
+    console: Client, user: User, tenant: Tenant, clock: Clock
+) -> None:
+    key = str(console.session.session_key)
+    assert consumers.still_valid(user.pk, tenant.pk, key)
+    console.post("/second-factor/set-up/", {"password": PASSWORD})
+    app = App(secret_shown(text_of(console.get("/second-factor/confirm/"))), clock)
+    assert console.post("/second-factor/confirm/", {"code": app.code()}).status_code == 200
+    assert console.get("/").status_code == 200
+    assert consumers.still_valid(user.pk, tenant.pk, key)
 
 
 def test_nothing_tells_of_a_second_factor_before_the_right_password(
@@ -250,6 +282,108 @@ def test_wrong_codes_lock_all_browsers_out_that_are_not_known(user: User, app: A
     assert comes_in(user, app.fresh(), stranger)
 
 
+def test_wrong_codes_are_counted_where_wrong_passwords_are_not(user: User, app: App) -> None:
+    PlatformSettings.objects.create(login_lockout=False)
+    inside, stranger = Client(), Client()
+    assert comes_in(user, app.code(), inside)
+    for _number in range(5):
+        assert first_step(stranger, user, "guess").status_code == 422
+    assert first_step(stranger, user)["Location"] == "/login/code/"
+    for _number in range(5):
+        assert second_step(stranger, app.wrong()).status_code == 422
+    assert second_step(stranger, app.fresh()).status_code == 429
+    assert not is_in(stranger)
+    for path in ("off", "codes", "set-up", "off", "codes"):
+        wrong = inside.post(f"/second-factor/{path}/", proven(app, code=app.wrong()))
+        assert wrong.status_code == 422
+    for path in ("off", "codes", "set-up"):
+        assert inside.post(f"/second-factor/{path}/", proven(app)).status_code == 429
+    assert SecondFactor.objects.exists()
+
+
+def test_a_user_whose_codes_are_guessed_is_told_once_a_day(user: User, app: App) -> None:
+    subjects()
+    stranger = Client()
+    first_step(stranger, user)
+
+    def guess() -> int:
+        return int(second_step(stranger, app.wrong(), ip="198.51.100.9").status_code)
+
+    assert [guess() for _number in range(4)] == [422] * 4
+    assert subjects() == []
+    assert guess() == 422
+    run_jobs()
+    (sent,) = mail.outbox
+    assert (sent.subject, sent.to) == ("Wrong codes for your account", [user.email])
+    assert "wrong codes of the second factor: 5 in a day." in str(sent.body)
+    assert "From: 198.51.100.9" in str(sent.body)
+    mail.outbox.clear()
+    assert guess() == 429
+    LoginAttempt.objects.update(at=timezone.now() - lockout.LOCK)
+    assert guess() == 422
+    assert subjects() == []
+    with scopes_disabled():
+        Job.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    assert guess() == 422
+    assert subjects() == ["Wrong codes for your account"]
+
+
+def test_a_few_typing_errors_are_not_told(user: User, app: App) -> None:
+    subjects()
+    LoginAttempt.objects.bulk_create(
+        LoginAttempt(
+            email=user.email,
+            succeeded=False,
+            account=f"code:{user.pk}",
+            source="signed in",
+            at=timezone.now() - timedelta(hours=25),
+        )
+        for _number in range(5)
+    )
+    browser = Client()
+    assert first_step(browser, user).status_code == 302
+    assert second_step(browser, app.wrong()).status_code == 422
+    assert second_step(browser, app.code()).status_code == 302
+    assert subjects() == ["New sign-in to your account"]
+
+
+def test_browsers_known_by_the_password_alone_have_one_count_together(
+    user: User, clock: Clock
+) -> None:
+    browsers = [Client() for _ in range(3)]
+    for browser in browsers:
+        assert first_step(browser, user)["Location"] == "/"
+    app = give(user, clock)
+    for number in range(5):
+        browser = browsers[number % 3]
+        assert first_step(browser, user)["Location"] == "/login/code/"
+        assert second_step(browser, app.wrong()).status_code == 422
+    for browser in browsers:
+        assert second_step(browser, app.code()).status_code == 429
+
+
+def knows(browser: Client, user: User) -> bool:
+    """Tell whether a browser is one that the user has signed in with."""
+    request = RequestFactory().get("/")
+    request.COOKIES[devices.COOKIE] = browser.cookies[devices.COOKIE].value
+    return devices.name_of(request, user) is not None
+
+
+def test_the_browser_that_changes_the_second_factor_stays_known(user: User, clock: Clock) -> None:
+    browser, other = Client(), Client()
+    for one in (browser, other):
+        assert first_step(one, user)["Location"] == "/"
+        assert knows(one, user)
+    browser.post("/second-factor/set-up/", {"password": PASSWORD})
+    app = App(secret_shown(text_of(browser.get("/second-factor/confirm/"))), clock)
+    browser.post("/second-factor/confirm/", {"code": app.code()})
+    assert (knows(browser, user), knows(other, user)) == (True, False)
+    assert comes_in(user, app.fresh(), other)
+    assert knows(other, user)
+    assert browser.post("/second-factor/off/", proven(app))["Location"] == "/profile/"
+    assert (knows(browser, user), knows(other, user)) == (True, False)
+
+
 @pytest.mark.usefixtures("one_window")
 def test_codes_are_limited_per_source(user: User, app: App, settings: Any) -> None:
     browser = Client()
@@ -317,6 +451,42 @@ def test_half_a_sign_in_ends_with_time_and_with_what_it_rests_on(
     assert not is_in(browser)
     assert not UserSession.objects.exists()
     assert "Sign in with your password first." in text_of(browser.get("/login/"))
+
+
+@pytest.mark.parametrize("change", ["password", "reset", "moved"])
+def test_no_session_begins_on_what_has_changed_while_the_code_was_looked_at(
+    change: str, user: User, tenant: Tenant, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirm = second_factor.confirm_code
+
+    def meanwhile(*given: Any, **more: Any) -> second_factor.Used:
+        used = confirm(*given, **more)
+        match change:
+            case "password":
+                user.set_password(NEW_PASSWORD)
+                user.save()
+            case "reset":
+                second_factor.reset_second_factor(actor=Actor.system(tenant), user=user)
+            case "moved":
+                SecondFactor.objects.update(turned_on_at=app.clock.now)
+        return used
+
+    monkeypatch.setattr(second_factor, "confirm_code", meanwhile)
+    browser = Client()
+    assert first_step(browser, user).status_code == 302
+    assert second_step(browser, app.code())["Location"] == "/login/"
+    assert not is_in(browser)
+    assert not UserSession.objects.exists()
+    assert verbs()[-1] == ("tenancy.sign_in", "sign_in_again")
+
+
+def test_who_resets_it_waits_for_a_session_that_is_about_to_begin(
+    user: User, tenant: Tenant, app: App
+) -> None:
+    locks = locking(
+        lambda: second_factor.reset_second_factor(actor=Actor.system(tenant), user=user)
+    )
+    assert "FOR NO KEY UPDATE" in locks
 
 
 def test_half_a_sign_in_is_good_for_one(user: User, app: App) -> None:
@@ -525,12 +695,13 @@ def test_it_is_turned_off_with_password_and_code(user: User, app: App) -> None:
         assert refusal.value.code == "second_factor_off"
 
 
-def test_guesses_of_who_is_signed_in_are_counted(console: Client, user: User, app: App) -> None:
-    console.force_login(user)
+def test_guesses_of_who_is_signed_in_are_counted(user: User, app: App) -> None:
+    browser = Client()
+    assert comes_in(user, app.code(), browser)
     for _number in range(5):
         wrong = {"password": PASSWORD, "code": app.wrong()}
-        assert console.post("/second-factor/off/", wrong).status_code == 422
-    assert console.post("/second-factor/off/", proven(app)).status_code == 429
+        assert browser.post("/second-factor/off/", wrong).status_code == 422
+    assert browser.post("/second-factor/off/", proven(app)).status_code == 429
     assert SecondFactor.objects.exists()
 
 

@@ -1,5 +1,6 @@
 """Lists of the administration as workbooks."""
 
+import json
 from io import BytesIO
 from typing import Any
 
@@ -56,7 +57,10 @@ def test_all_rows_that_are_found_are_in_it_in_their_order(operator: Client, vm: 
         )
     listed = operator.get(reverse("admin:compute_drift_changelist"))
     url = reverse("admin:compute_drift_download")
-    assert f'href="{url}?"' in listed.content.decode()
+    html = listed.content.decode()
+    assert f'href="{url}?"' in html
+    for part in ("data-download>", 'id="download-template"', 'id="toasts"', "js/admin.js"):
+        assert part in html
     headings, *rows = rows_of(operator.get(url))
     assert len(rows) == 120
     place = headings.index("Host or pool")
@@ -89,3 +93,27 @@ def test_downloads_of_an_administrator_are_bounded(
     monkeypatch.setattr(export, "MAX_PER_USER", 0)
     answer = operator.get(reverse("admin:compute_drift_download"), follow=True)
     assert "of your downloads are being prepared" in answer.content.decode()
+
+
+def test_a_download_tells_how_far_it_is(operator: Client, vm: VM) -> None:
+    for place, kind in (("h1", "missing"), ("h2", "unknown"), ("h3", "missing")):
+        Drift.objects.create(kind=kind, place=place, resource_id=vm.pk, detail="not there")
+    url = reverse("admin:compute_drift_download")
+    answer = operator.get(url, {"kind__exact": "missing", "progress": "1"})
+    assert answer["Content-Type"] == export.PROGRESS_TYPE
+    figures, told, content = b"".join(answer).split(b"\n", 2)
+    assert json.loads(figures) == {"rows": 2, "total": 2}
+    assert json.loads(told)["bytes"] == len(content)
+    sheet = load_workbook(BytesIO(content)).active
+    assert sheet is not None
+    assert sheet.max_row == 3
+
+
+def test_a_refused_download_is_told_on_the_page(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MAX_PER_USER", 0)
+    url = reverse("admin:compute_drift_download")
+    answer = operator.get(url, {"progress": "1"}, headers={"HX-Request": "true"})
+    assert answer.status_code == 429
+    assert "of your downloads are being prepared" in answer["HX-Trigger"]

@@ -9,13 +9,15 @@ from django.urls import reverse
 from django.utils import timezone
 
 from scloud.audit.models import Operation
+from scloud.jobs import runner, sweep
 from scloud.jobs.actions import acknowledge_job, cancel_job, retry_job
+from scloud.jobs.handlers import Context
 from scloud.jobs.models import Job
-from scloud.lib.errors import Conflict
+from scloud.lib.errors import Conflict, ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
 from scloud.tenancy.scoping import scopes_disabled
-from tests.jobs.conftest import change, fresh
+from tests.jobs.conftest import Script, ago, change, fresh
 
 Enqueue = Callable[..., Job]
 FAILED: dict[str, Any] = {"status": "failed", "error_code": "host_error"}
@@ -75,6 +77,31 @@ def test_one_that_is_tried_again_is_told_of_anew(enqueue: Enqueue, operator: Act
     retry_job(actor=operator, job=job)
     row = fresh(job)
     assert (row.status, row.acknowledged_at, row.acknowledged_by) == ("queued", None, "")
+
+
+@pytest.mark.parametrize("by", ["worker", "sweep"])
+def test_one_that_an_earlier_release_tried_again_is_told_of_anew(
+    enqueue: Enqueue, script: Script, operator: Actor, by: str
+) -> None:
+    job = enqueue()
+    change(job, **FAILED)
+    acknowledge_job(actor=operator, job=job)
+    # It does not know who has seen the failure, and leaves it as it is.
+    change(job, status="queued", error_code="")
+    if by == "worker":
+        script.works["first"] = refuse
+        assert runner.run(job.id) == "failed"
+    else:
+        change(job, deadline=ago(1))
+        assert sweep.end_overdue() == 1
+    row = fresh(job)
+    assert (row.status, row.acknowledged_at, row.acknowledged_by) == ("failed", None, "")
+    acknowledge_job(actor=operator, job=job)
+    assert fresh(job).acknowledged_by == operator.label
+
+
+def refuse(_context: Context) -> None:
+    raise ScloudError("No.", code="no")
 
 
 def test_who_cancels_a_job_knows_of_it(enqueue: Enqueue, operator: Actor) -> None:

@@ -262,6 +262,8 @@ def test_the_lock_can_be_switched_off(db: None) -> None:
     PlatformSettings.objects.create(pk=1, login_lockout=False)
     for _ in range(9):
         _fails("a")
+    with pytest.raises(TooManyRequests):
+        lockout.begin(account="a", email="a@b.test", ip=None, source="192.0.2.1", always=True)
 
 
 @pytest.mark.parametrize(

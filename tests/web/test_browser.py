@@ -8,13 +8,15 @@ from typing import Any
 
 import openpyxl
 import pytest
+from django.contrib.auth.hashers import make_password
 from playwright.sync_api import BrowserContext, Page, expect
 
 from scloud.audit import events
 from scloud.jobs.models import Job
-from scloud.tenancy.models import Tenant
+from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope
 from tests.browser import NARROW
+from tests.fixtures import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -262,6 +264,41 @@ def test_a_download_tells_how_far_it_is_and_ends_as_a_file(
     coming.value.save_as(book)
     sheet = openpyxl.load_workbook(io.BytesIO(book.read_bytes()), read_only=True).worksheets[0]
     assert sum(1 for _ in sheet.iter_rows(values_only=True)) == 20_001
+
+
+def test_a_download_of_the_administration_tells_how_far_it_is(
+    page: Page, console_url: str, make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    make_many(make_job, 20_000)
+    boss = User.objects.create_superuser("boss@platform.test", PASSWORD)
+    # As the page of an owner does it: the server process accepts no fast algorithm.
+    boss.password = make_password(PASSWORD, hasher="argon2")
+    boss.save(update_fields=["password"])
+    page.context.clear_cookies()
+    page.goto(f"{console_url}/login/")
+    page.fill("[name=email]", boss.email)
+    page.fill("[name=password]", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{console_url}/admin/")
+    page.goto(f"{console_url}/admin/jobs/job/")
+    told = page.locator("#toasts [data-download-text]")
+    link = page.get_by_role("link", name="Download as a workbook")
+    with page.expect_download(timeout=120_000) as coming:
+        link.click()
+        expect(told).to_contain_text(re.compile("^[0-9,]+ of 20,000 rows$"), timeout=30_000)
+    expect(told).not_to_be_attached()
+    book = tmp_path / coming.value.suggested_filename
+    coming.value.save_as(book)
+    sheet = openpyxl.load_workbook(io.BytesIO(book.read_bytes()), read_only=True).worksheets[0]
+    assert sum(1 for _ in sheet.iter_rows(values_only=True)) == 20_001
+    link.click()
+    expect(told).to_contain_text("of 20,000 rows", timeout=30_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#toasts .toast")).to_have_count(0)
+    page.context.clear_cookies()
+    # The session is over: the page itself leads to the login, and back to the list.
+    link.click()
+    page.wait_for_url(f"{console_url}/login/?next=/admin/jobs/job/")
 
 
 def test_a_download_can_be_cancelled(

@@ -340,6 +340,34 @@ def test_the_console_process_tells_how_far_the_worker_thread_is(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("who", ["administrator", "tenant"])
+def test_tenants_and_administrators_do_not_wait_for_each_others_downloads(
+    make_job: Callable[..., Job], tenant: Tenant, who: str
+) -> None:
+    make_job(title="One")
+    go_on = threading.Event()
+    others = export._threads if who == "administrator" else export._threads_of_operators
+    busy = [others.submit(go_on.wait, 60) for _ in range(4)]
+
+    async def take() -> bytes:
+        with scopes_disabled():
+            response = export.workbook_response(
+                queryset=Job.objects.all(), columns=[ExportColumn("Task", str)], name="job",
+                tenant=None if who == "administrator" else tenant, user="1", asynchronous=True,
+            )  # fmt: skip
+        async with asyncio.timeout(20):
+            return b"".join([piece async for piece in response])
+
+    try:
+        content = asyncio.run(take())
+    finally:
+        go_on.set()
+        for one in busy:
+            assert one.result(30)
+    assert len(read(content)) == 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_browser_that_goes_away_ends_the_writing(
     make_job: Callable[..., Job], tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

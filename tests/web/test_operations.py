@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
@@ -30,6 +32,16 @@ def test_every_action_of_tenants_has_words() -> None:
     assert len(rights) > 80
     # The toy verb of other tests is in a catalogue only while they run.
     assert rights - known - {"compute.nudge_vm"} == set()
+
+
+def test_everything_that_people_do_about_their_account_has_words() -> None:
+    # These write into the log by themselves: they are no actions, or not of a right.
+    sources = (settings.BASE_DIR / "scloud" / "accounts").glob("*.py")
+    named = {
+        verb for path in sources for verb in re.findall(r'"(tenancy\.[a-z_]+)"', path.read_text())
+    }
+    assert {"tenancy.sign_in", "tenancy.use_recovery_code"} < named
+    assert named - operations.OTHERS.keys() == set()
 
 
 @pytest.mark.parametrize(
@@ -70,6 +82,8 @@ def test_the_log_is_searched_and_filtered_by_words(
     assert ">Start: web-1<" in found
     assert ">Power off: web-1<" not in found
     assert '<option value="compute.start_vm" selected>Start (compute.start_vm)</option>' in found
+    make_operation(verb="tenancy.renew_recovery_codes", resources=[])
+    assert ">Make new recovery codes<" in console.get("/operations/?q=make+new").content.decode()
     # The words of another kind's verb are words of the right, too.
     make_operation(verb="compute.attach_disk", resources=[{"kind": "disk", "id": "disk-1"}])
     assert "Attach: disk-1" in console.get("/operations/?q=attach+disk").content.decode()

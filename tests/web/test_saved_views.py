@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from scloud.accounts.actions import MAX_VIEWED_LISTS, MAX_VIEWS
+from scloud.accounts.actions import MAX_VIEW_QUERY, MAX_VIEWS, MAX_VIEWS_BYTES
 from scloud.jobs.models import Job
 from scloud.tenancy.models import User
 from tests.fixtures import new_user
@@ -88,14 +89,19 @@ def test_views_are_the_users_own(console: Client, user: User) -> None:
     assert names(user) == ["mine"]
 
 
-@pytest.mark.parametrize(
-    ("name", "query", "kind"),
-    [("", "", "job"), ("x" * 41, "", "job"), ("x", "q=" + "y" * 500, "job"), ("x", "", "J!")],
-)
+@pytest.mark.parametrize(("name", "query"), [("", ""), ("x" * 41, ""), ("x", "q=" + "y" * 500)])
 def test_what_cannot_be_saved_is_refused(
-    console: Client, user: User, name: str, query: str, kind: str
+    console: Client, user: User, name: str, query: str
 ) -> None:
-    assert save(console, name, query, kind).status_code == 422
+    assert save(console, name, query).status_code == 422
+    user.refresh_from_db()
+    assert user.list_views == {}
+
+
+@pytest.mark.parametrize("kind", ["nothing", "J!", "x" * 200])
+def test_a_view_is_of_a_list_that_there_is(console: Client, user: User, kind: str) -> None:
+    assert save(console, "x", kind=kind).status_code == 404
+    assert console.get(f"/views/{kind}/save/", headers=HERE).status_code == 404
     user.refresh_from_db()
     assert user.list_views == {}
 
@@ -108,10 +114,32 @@ def test_their_number_is_bounded(console: Client, user: User) -> None:
     assert "Delete one first." in refused.content.decode()
     # Replacing is possible.
     assert save(console, "view 0", "q=x").status_code == 204
-    for number in range(MAX_VIEWED_LISTS - 1):
-        kind = f"list-{chr(97 + number // 26)}{chr(97 + number % 26)}"
-        assert save(console, "one", kind=kind).status_code == 204
-    assert save(console, "one", kind="list-zz").status_code == 422
+
+
+def test_their_size_is_bounded_over_all_lists(console: Client, user: User) -> None:
+    def size() -> int:
+        user.refresh_from_db()
+        return len(json.dumps(user.list_views).encode())
+
+    long, statuses = "q=" + "x" * (MAX_VIEW_QUERY - 2), []
+    for kind in ("vm", "disk", "image", "snapshot"):
+        statuses += [save(console, f"{number}", long, kind).status_code for number in range(10)]
+    assert set(statuses) == {204, 422}
+    assert MAX_VIEWS_BYTES - 2 * MAX_VIEW_QUERY < size() <= MAX_VIEWS_BYTES
+    refused = save(console, "other", long)
+    assert refused.status_code == 422
+    assert "There is no room for more saved views." in refused.content.decode()
+    console.post("/views/vm/delete/", {"name": "3"}, headers=HERE)
+    assert save(console, "other", long).status_code == 204
+
+    # More than the bound, from before there was one: it cannot grow, but shrink.
+    user.list_views["eni"] = [{"name": f"{number}", "query": long} for number in range(10)]
+    user.save(update_fields=["list_views"])
+    assert save(console, "new", kind="vpc").status_code == 422
+    before = size()
+    assert before > MAX_VIEWS_BYTES
+    assert save(console, "3", "q=x", "eni").status_code == 204
+    assert size() == before - len(long) + len("q=x")
 
 
 def test_hostile_names_and_queries_stay_text(console: Client, make_job: MakeJob) -> None:

@@ -17,7 +17,7 @@ from compute.states.vms import VmStatus
 from compute.vnc import proxy
 from scloud.audit.events import emit
 from scloud.audit.models import Event
-from scloud.tenancy.models import Tenant, User
+from scloud.tenancy.models import SecondFactor, Tenant, User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scopes_disabled
 from scloud.tenancy.sessions import SEEN_KEY, STARTED_KEY
@@ -166,6 +166,16 @@ def test_a_second_factor_that_has_to_be_set_up_first_ends_the_session(
     recheck(site)
     said = "A second factor has to be set up first."
     assert closing(socket) == (proxy.CLOSED_RIGHTS, said)
+
+
+def test_a_session_that_began_without_the_code_carries_no_screen(
+    site: Site, console: Client, ticket_path: Callable[[], str], user: User
+) -> None:
+    socket = site.dial(console, ticket_path())
+    log_in(socket)
+    SecondFactor.objects.create(user=user, sealed_secret=b"")
+    recheck(site)
+    assert closing(socket) == (proxy.CLOSED_RIGHTS, "You were signed out.")
 
 
 def test_an_event_that_the_vm_stopped_ends_the_session_at_once(
