@@ -83,7 +83,7 @@ def test_what_a_newer_release_has_written_has_a_word_too() -> None:
     assert VMS.label("stopped", "failing_over") == "Failover migrating"
     assert VMS.label("stopped", "teleporting") == "Teleporting"
     assert VMS.label("elsewhere") == "Elsewhere"
-    assert VMS.standing("start_vm", "stopped", "teleporting") == "The VM is busy: in progress."
+    assert VMS.standing("start_vm", "stopped", "teleporting") == "The VM is busy: teleporting."
 
 
 def test_a_kind_that_declares_nothing_is_unknown() -> None:
