@@ -401,6 +401,9 @@ class VmNetwork(VmTabView):
             "rows": rows,
             "sides": self._sides(vm),
             "external_ips": outside,
+            "may_unbind_external_ips": bool(outside)
+            and actor.allows(of_kind("external_ip").rule("unbind_external_ip").permission),
+            "may_unbind_enis": bool(enis) and actor.allows(ENIS.rule("unbind_eni").permission),
             "enis": [
                 {
                     "eni": one,
