@@ -51,7 +51,7 @@ def test_everything_that_the_guide_lets_people_choose(
     expect(form.locator("[name=count]")).to_have_attribute("max", "10")
 
     # How it is paid, for how long, and what it costs.
-    for label in ("Hour", "Month", "Year"):
+    for label in ("Hourly", "Monthly", "Yearly"):
         expect(form.get_by_role("radio", name=label, exact=True)).to_be_attached()
     expect(form).to_contain_text("Due now")
     expect(page.locator("#buy")).to_contain_text("Buy now")
