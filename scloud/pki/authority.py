@@ -8,6 +8,7 @@ from it.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -197,6 +198,10 @@ class Authority:
             .last_update(now - BACKDATED)
             # GnuTLS refuses everything by a list that is overdue, so none ever is.
             .next_update(own.not_valid_after_utc)
+            .add_extension(x509.CRLNumber(time.time_ns()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key().public_key()), False
+            )
         )
         for serial, at in sorted(self._revoked().items()):
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at)

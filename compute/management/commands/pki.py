@@ -11,9 +11,8 @@ from scloud.pki import Holder, Kind, Pki, PkiError
 
 # What a holder of each kind does with its files.
 _NEXT = {
-    Kind.HOST: (
-        "Copy the directory to the host, run install-certificates.sh DIRECTORY there, remove the copy."
-    ),
+    Kind.HOST: "Copy the directory to the host, run install-certificates.sh DIRECTORY there, and"
+    " remove the copy.",
     Kind.WORKER: "Copy the directory to the machine of the workers (SCLOUD_WORKER_CERTIFICATES).",
     Kind.GATEWAY: "Copy the directory to the machine of the VNC processes"
     " (SCLOUD_GATEWAY_CERTIFICATES) and restart them.",
@@ -74,7 +73,7 @@ class Command(BaseCommand):
         pki = Pki(settings.SCLOUD_PKI_DIR)
         verbs = {
             "issue": self.issue,
-            "list": self.list,
+            "list": self.show,
             "renew": self.renew,
             "revoke": self.revoke,
         }
@@ -96,7 +95,7 @@ class Command(BaseCommand):
         place = pki.issue(holder, lifetime=options["days"])
         self.stdout.write(f"{kind} {name}: {place}\n{_NEXT[kind]}")
 
-    def list(self, pki: Pki, **options: Any) -> None:
+    def show(self, pki: Pki, **options: Any) -> None:
         """Tell about every certificate on the books, and what of it is used now."""
         now = datetime.now(UTC)
         for name, ends_at in pki.ends():
