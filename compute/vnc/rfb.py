@@ -167,7 +167,7 @@ async def pass_security(
         types = await reader.readexactly((await reader.readexactly(1))[0])
     if not types:
         raise ProtocolError(f"the server refused: {await _read_reason(reader)}")
-    if SECURITY_VENCRYPT in types and encrypt is not None:
+    if SECURITY_VENCRYPT in types and minor != 3 and encrypt is not None:
         await writer.write(bytes([SECURITY_VENCRYPT]))
         await _choose_encryption(reader, writer)
         await encrypt()

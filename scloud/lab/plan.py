@@ -226,13 +226,25 @@ class Lab:
         return f"{'ssl' if self.tls else 'tcp'}:{self.management_address}:6642"
 
     @property
-    def ovn_options(self) -> tuple[str, ...]:
-        """What ``ovn-nbctl`` and the like need beside ``--db`` to reach the databases."""
+    def nb_options(self) -> tuple[str, ...]:
+        """What ``ovn-nbctl`` needs to reach the northbound database over the network."""
+        return (f"--db={self.nb}", *self._tls_options)
+
+    @property
+    def sb_options(self) -> tuple[str, ...]:
+        """What ``ovn-sbctl`` needs to reach the southbound database, only to read with TLS."""
+        return (f"--db={self.sb}", *self._tls_options)
+
+    @property
+    def _tls_options(self) -> tuple[str, ...]:
         if not self.tls:
             return ()
         files = f"{self.run}/pki/workers/worker/ovn"
-        return (f"--private-key={files}/key.pem", f"--certificate={files}/cert.pem",
-                f"--ca-cert={files}/ca.pem")  # fmt: skip
+        return (
+            f"--private-key={files}/key.pem",
+            f"--certificate={files}/cert.pem",
+            f"--ca-cert={files}/ca.pem",
+        )
 
     @property
     def segments(self) -> tuple[SegmentPlan, ...]:

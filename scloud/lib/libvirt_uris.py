@@ -2,8 +2,8 @@
 
 libvirt takes commands, programs, sockets and key files from the parameters of a URI
 (``?command=``, ``netcat=``, ``proxy=``, ``socket=``, ``keyfile=``), and hands user and host to ssh.
-Only what is known to be harmless passes. ``pkipath=`` names the directory of the certificates that a
-connection by TLS uses.
+Only what is known to be harmless passes. ``pkipath=`` names the directory of the certificates that
+a connection by TLS uses.
 """
 
 import re

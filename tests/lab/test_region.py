@@ -71,8 +71,8 @@ def test_up_is_fast_and_up_again_changes_nothing(spare: Lab) -> None:
     facts = region.status(spare)
     assert facts["up"] is True
     assert [host["uri"] for host in facts["hosts"]] == [
-        "qemu+tcp://10.99.61.11/system",
-        "qemu+tcp://10.99.61.12/system",
+        "qemu+tls://10.99.61.11/system?pkipath=/run/scloud-lab/spare/pki/workers/worker",
+        "qemu+tls://10.99.61.12/system?pkipath=/run/scloud-lab/spare/pki/workers/worker",
     ]
     json.dumps(facts)
     for host in spare.hosts:
@@ -81,8 +81,8 @@ def test_up_is_fast_and_up_again_changes_nothing(spare: Lab) -> None:
 
 def test_the_external_gateway_and_both_databases_answer_from_outside(spare: Lab) -> None:
     region.up(spare)
-    assert run("ovn-nbctl", f"--db={spare.nb}", "get-connection") == ""
-    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    assert run("ovn-nbctl", *spare.nb_options, "get-connection") == ""
+    chassis = run("ovn-sbctl", *spare.sb_options, "--bare", "--columns=name", "list", "chassis")
     assert sorted(chassis.split()) == ["spare-h1", "spare-h2"]
     for segment in spare.segments:
         run("ping", "-n", "-q", "-c", "1", "-w", "2", segment.gateway)
@@ -142,7 +142,7 @@ def test_leftovers_of_a_killed_lab_are_cleaned_up(spare: Lab) -> None:
     Path("/run/netns/scl-spare-p-gone").touch()
     region.up(spare)
     assert region.is_up(spare)
-    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    chassis = run("ovn-sbctl", *spare.sb_options, "--bare", "--columns=name", "list", "chassis")
     assert sorted(chassis.split()) == ["spare-h1", "spare-h2"]
     boxes = [
         pid
@@ -181,7 +181,7 @@ def test_fewer_hosts_are_wanted(spare: Lab) -> None:
     region.up(spare)
     region.up(Lab("spare", 61, 1))
     assert not links.netns_exists(HostPlan(spare, 2).netns)
-    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    chassis = run("ovn-sbctl", *spare.sb_options, "--bare", "--columns=name", "list", "chassis")
     assert chassis.split() == ["spare-h1"]
 
 

@@ -31,7 +31,7 @@ def use_certificates(directory: Path) -> None:
 
 
 def context() -> ssl.SSLContext:
-    """Return what verifies a database by its address. ValueError where there are no certificates."""
+    """Return what verifies a database by its address. ValueError without certificates."""
     if _directory is None:
         raise ValueError("this process was given no certificates")
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
