@@ -110,7 +110,7 @@ def _wait(
         try:
             host.with_domain(
                 uuid,
-                lambda domain: _move(domain, destination, encrypted=encrypted),
+                lambda domain: _move(domain, destination, encrypted),
                 # Ended from here, when it makes no progress any more.
                 timeout_s=MAX_MIGRATION_S,
                 giving_up_breaks=False,
@@ -156,7 +156,7 @@ def _end(host: Host, uuid: str, done: threading.Event) -> None:
         done.wait(_ABORT_AGAIN_S)
 
 
-def _move(domain: libvirt.virDomain, destination: HostRef, *, encrypted: bool) -> None:
+def _move(domain: libvirt.virDomain, destination: HostRef, encrypted: bool) -> None:
     stop_merges(domain, xml_of(domain).targets())
     live = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
     stored = domain.XMLDesc(
