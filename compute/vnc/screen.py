@@ -214,7 +214,7 @@ class ScreenOpener:
             except TimeoutError:
                 raise ScreenUnavailable("The host did not answer in time.") from None
             try:
-                return await self._connect(endpoint)
+                return await self.connect(endpoint)
             except rfb.WrongPassword:
                 log.info("the password of %s changed meanwhile, attempt %d", vm_id, attempt + 1)
                 await asyncio.sleep(0.05 * (attempt + 1))
@@ -228,7 +228,9 @@ class ScreenOpener:
                 )
         raise ScreenUnavailable("The screen of the VM refused its own password.")
 
-    async def _connect(self, endpoint: Endpoint) -> TcpEnd:
+    @staticmethod
+    async def connect(endpoint: Endpoint) -> TcpEnd:
+        """Open the connection of one endpoint. Raises what ``rfb.pass_security`` and sockets do."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, end = await asyncio.get_running_loop().create_connection(
                 TcpEnd, endpoint.address, endpoint.port

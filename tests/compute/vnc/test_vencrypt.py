@@ -193,19 +193,12 @@ def test_uvloop_does_the_same(pki: Pki) -> None:
 
 
 def test_a_wrong_password_is_one_inside_tls_too(pki: Pki) -> None:
-    async def story(port: int) -> None:
-        end = None
-
-        async def prepare(vm_id: str) -> Endpoint:
-            return Endpoint(address=ADDRESS, port=port, password="wrong", tls=context_of(pki))
-
-        opener = ScreenOpener(prepare)
-        with pytest.raises(rfb.WrongPassword, match="no"):
-            end = await opener._connect(await prepare("vm-1"))
-        assert end is None
-
-    with serving(screen_of(pki)) as server:
-        asyncio.run(story(server.port))
+    with serving(screen_of(pki)) as server, pytest.raises(rfb.WrongPassword, match="no"):
+        asyncio.run(
+            ScreenOpener.connect(
+                Endpoint(address=ADDRESS, port=server.port, password="wrong", tls=context_of(pki))
+            )
+        )
 
 
 def test_without_a_certificate_the_server_lets_nobody_in(pki: Pki) -> None:
