@@ -35,7 +35,7 @@ trusted() { # certificate authority [revocation list]
     file=$source/$1
     shift
     said=$(openssl verify -no-CApath -no-CAstore "$@" "$file" 2>&1) ||
-        fail "$(basename "$file") is not valid: $(echo "$said" | tail -n 1)"
+        fail "$(basename "$file") is not valid: $(echo "$said" | grep -m 1 lookup)"
 }
 is_ours() { # certificate
     for name in "$(hostname)" "$(hostname -f 2>/dev/null || :)"; do
@@ -74,6 +74,8 @@ fi
 version=$(date +%s)-$$
 umask 022
 mkdir -p "$home"
+exec 9>"$home/.lock"
+flock 9
 # Nobody else reads a key, not even while it is being copied.
 umask 077
 mkdir "$home/$version"
