@@ -21,8 +21,10 @@ class PkiError(Exception):
 
 
 def directory(path: Path) -> Path:
-    """Have a directory for its owner only, with what is above it."""
-    path.mkdir(parents=True, exist_ok=True, mode=DIRECTORY_MODE)
+    """Have a directory; what is made for it, above it too, is for its owner only."""
+    # One by one: the mode counts for the last of several only.
+    for missing in [one for one in (path, *path.parents) if not one.exists()][::-1]:
+        missing.mkdir(exist_ok=True, mode=DIRECTORY_MODE)
     return path
 
 

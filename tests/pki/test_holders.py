@@ -58,7 +58,9 @@ def pairs(pki: Pki) -> list[tuple[Path, Path]]:
     return [
         (key.with_name(key.name.replace("key", "cert")), key)
         for kind in Kind
-        for key in (pki.root / kind.folder).glob("*/**/*key.pem")
+        for link in (pki.root / kind.folder).glob("*")
+        if link.is_symlink()
+        for key in link.glob("**/*key.pem")
     ]
 
 

@@ -99,7 +99,7 @@ def test_again_replaces_all_and_leaves_nothing_of_the_former(tmp_path: Path, pki
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        ("rm -rf $given; cp -r $other $given", "for another host"),
+        ("rm -rf $given; cp -rL $other $given", "for another host"),
         # One of four is enough to be refused.
         ("cp $other/vnc/* $given/vnc/", "for another host"),
         ("cp $other/libvirt/serverkey.pem $given/libvirt/", "not the key of"),
