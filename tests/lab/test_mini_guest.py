@@ -102,7 +102,7 @@ def test_kill_9_of_libvirtd_leaves_the_guest_running(scene: Scene) -> None:
     guest = scene.guest
     before = guest.execute("cat /proc/sys/kernel/random/boot_id")
     region.kill_libvirtd(guest.host, hold=True)
-    assert not region.answers(guest.host.address, region.LIBVIRT_PORT)
+    assert not region.answers(guest.host.address, guest.host.libvirt_port)
     assert scene.probe.reaches("10.44.0.11")
     region.start_libvirtd(guest.host)
     assert guest.state() == "running"

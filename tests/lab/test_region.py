@@ -217,7 +217,7 @@ def test_a_region_without_tls_goes_on_without_until_everything_is_down(
     with monkeypatch.context() as patch:
         patch.setenv("SCLOUD_LAB_TLS", "0")
         region.up(spare)
-    assert not spare.tls
+    assert not spare.encrypted.exists()
     assert [host.uri for host in spare.hosts] == [
         "qemu+tcp://10.99.61.11/system",
         "qemu+tcp://10.99.61.12/system",
@@ -228,14 +228,14 @@ def test_a_region_without_tls_goes_on_without_until_everything_is_down(
     # One that was started by an earlier release looks just so.
     region.kill_host(spare.hosts[0])
     region.up(spare)
-    assert not spare.tls
+    assert not spare.encrypted.exists()
     assert region.inner_pid(spare.hosts[1]) == before
     for host in spare.hosts:
         assert run("virsh", "-q", "-c", host.uri, "hostname").strip() == host.hostname
 
     region.down(spare)
     region.up(spare)
-    assert spare.tls
+    assert spare.encrypted.exists()
     assert region.status(spare)["hosts"][0]["plain_uri"] == "qemu+tcp://10.99.61.11/system"
     for host in spare.hosts:
         assert run("virsh", "-q", "-c", host.uri, "hostname").strip() == host.hostname

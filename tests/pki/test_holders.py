@@ -234,13 +234,14 @@ def test_a_revocation_that_was_interrupted_is_finished_by_the_next(
     def die(*_args: object) -> None:
         raise Killed
 
-    for step in (
+    steps: list[tuple[type, str]] = [
         (authority.Authority, "_write_list"),
         (Pki, "_spread_lists"),
         (Pki, "_remove"),
-    ):
+    ]
+    for owner, step in steps:
         with monkeypatch.context() as patch:
-            patch.setattr(*step, die)
+            patch.setattr(owner, step, die)
             with pytest.raises(Killed):
                 pki.revoke(Kind.HOST, "h1")
         assert pki.holder(Kind.HOST, "h1") is not None

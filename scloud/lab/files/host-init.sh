@@ -136,7 +136,8 @@ supervise ovsdb-server ovsdb-server /etc/openvswitch/conf.db \
     -vconsole:warn -vsyslog:off &
 until [ -S /run/openvswitch/db.sock ]; do sleep 0.05; done
 
-ovs-vsctl --no-wait -- init -- set Open_vSwitch . \
+# Its socket is there a moment before it listens.
+ovs-vsctl --retry --timeout=20 --no-wait -- init -- set Open_vSwitch . \
     external-ids:system-id="$HOST_NAME" \
     external-ids:hostname="$HOST_NAME" \
     external-ids:ovn-remote="$OVN_SB" \

@@ -16,8 +16,7 @@ import pytest
 from compute.hypervisor.base import HostRef, HypervisorError, PowerState
 from compute.hypervisor.opening import open_hypervisor
 from scloud.lab import certificates, region
-from scloud.lab.plan import HostPlan, Lab
-from scloud.lab.shell import LabError
+from scloud.lab.plan import HostPlan, Lab, LabError
 from scloud.lib import libvirt_uris
 from scloud.pki import HOST_DIRECTORY, Holder, Kind, Pki
 from tests.compute.drivers.rig import Rig
