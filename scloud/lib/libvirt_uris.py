@@ -65,9 +65,14 @@ def problem_of(uri: str) -> str:
     return ""
 
 
-def uses_tls(uri: str) -> bool:
-    """Tell whether an address is reached by TLS with certificates."""
-    return urlsplit(uri).scheme == "qemu+tls"
+def names_certificates(uri: str) -> bool:
+    """Tell whether an address is reached by TLS with certificates of the platform.
+
+    Addresses of ``qemu+tls`` without ``pkipath`` are older than those: libvirt finds certificates
+    by itself then, and nothing is known of QEMU's.
+    """
+    parts = urlsplit(uri)
+    return parts.scheme == "qemu+tls" and PKI_PATH in dict(parse_qsl(parts.query))
 
 
 def for_other_hosts(uri: str) -> str:

@@ -120,7 +120,7 @@ for daemon in libvirtd virtproxyd; do
     timeout 20 virt-admin -q -c "$daemon:///system" server-update-tls $daemon ||
         warn "$daemon did not take the certificates: restart it"
 done
-if [ -S /run/libvirt/libvirt-sock ]; then
+if [ -S /run/libvirt/libvirt-sock ] || [ -S /run/libvirt/virtqemud-sock ]; then
     # Screens of guests that run keep theirs until QEMU is told. It is an error, and of no
     # importance, for one that was started without TLS.
     reload='{"execute":"display-reload","arguments":{"type":"vnc","tls-certs":true}}'

@@ -103,8 +103,8 @@ def _wait(
 ) -> None:
     errors: list[Exception] = []
     done = threading.Event()
-    # Hosts with certificates for libvirt have some for QEMU too; ours are both or neither.
-    encrypted = uris.uses_tls(host.ref.uri) and uris.uses_tls(destination.uri)
+    # Hosts that the platform gave certificates to have some for QEMU too.
+    encrypted = uris.names_certificates(host.ref.uri) and uris.names_certificates(destination.uri)
 
     def move() -> None:
         try:

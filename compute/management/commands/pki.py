@@ -15,7 +15,7 @@ _NEXT = {
     " remove the copy.",
     Kind.WORKER: "Copy the directory to the machine of the workers (SCLOUD_WORKER_CERTIFICATES).",
     Kind.GATEWAY: "Copy the directory to the machine of the VNC processes"
-    " (SCLOUD_GATEWAY_CERTIFICATES) and restart them.",
+    " (SCLOUD_GATEWAY_CERTIFICATES).",
     Kind.CENTRE: "Copy the directory to the machine of the OVN databases.",
 }
 _DEFAULT_NAMES = {Kind.WORKER: "worker", Kind.GATEWAY: "gateway", Kind.CENTRE: "centre"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import libvirt
@@ -15,6 +17,8 @@ import pytest
 
 from compute.hypervisor.base import HostRef, HypervisorError, PowerState
 from compute.hypervisor.opening import open_hypervisor
+from compute.vnc import screens
+from compute.vnc.screen import Endpoint, ScreenOpener
 from scloud.lab import certificates, region
 from scloud.lab.plan import HostPlan, Lab, LabError
 from scloud.lib import libvirt_uris
@@ -103,6 +107,36 @@ def test_a_host_is_renewed_while_it_runs(lab: Lab) -> None:
     assert shown() != before
     assert region.in_host(host, "pidof", "libvirtd") == pid
     open_hypervisor(HostRef(host.name, host.uri, host.address, offloads=False)).observe_all()
+
+
+def test_a_screen_that_is_open_for_long_gets_the_new_certificate_too(
+    lab: Lab, lab_rig: Rig
+) -> None:
+    rig, host = lab_rig, lab.hosts[0]
+    spec = rig.started()
+    where = rig.hypervisor.vnc_endpoint(spec.uuid)
+    soon = datetime.now(UTC) + timedelta(seconds=300)
+    rig.hypervisor.set_vnc_password(spec.uuid, "abcdefgh", valid_until=soon)
+
+    async def shown() -> bytes:
+        end = await ScreenOpener.connect(
+            Endpoint(
+                address=where.address,
+                port=where.port,
+                password="abcdefgh",
+                tls=screens.encryption(certificates.of_gateway(lab)),
+                plain_allowed=False,
+            )
+        )
+        found: bytes = end.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        end.close()
+        return found
+
+    before = asyncio.run(shown())
+    Pki(lab.pki).renew(Kind.HOST, host.name)
+    region.in_host(host, certificates.INSTALL, certificates.of_host(host))
+    assert asyncio.run(shown()) != before
+    rig.hypervisor.undefine(spec.uuid)
 
 
 def test_a_host_does_not_install_the_certificates_of_another(lab: Lab) -> None:

@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from compute.hypervisor.base import HostUnreachable
 from compute.hypervisor.libvirt.connection import _connect
 from compute.models import Host
-from scloud.lib.libvirt_uris import for_other_hosts, problem_of, uses_tls
+from scloud.lib.libvirt_uris import for_other_hosts, names_certificates, problem_of
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,6 @@ def test_another_host_uses_certificates_of_its_own() -> None:
     assert for_other_hosts(ours) == "qemu+tls://[2001:db8::1]:16514/system?mode=auto"
     plain = "qemu+tcp://10.0.0.1/system"
     assert for_other_hosts(plain) == plain
-    assert uses_tls(ours)
-    assert not uses_tls(plain)
-    assert not uses_tls("qemu+ssh://root@10.0.0.1/system")
+    assert names_certificates(ours)
+    for one in (plain, "qemu+ssh://root@10.0.0.1/system", "qemu+tls://10.0.0.1/system"):
+        assert not names_certificates(one)
