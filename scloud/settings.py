@@ -6,6 +6,7 @@ from pathlib import Path
 import django_stubs_ext
 import environ
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from scloud.lib import postgres
 
@@ -353,6 +354,19 @@ SCLOUD_METRICS_TOKEN = env.str("SCLOUD_METRICS_TOKEN", default="")
 # other dates that somebody has to know of, such as the end of a licence ({"name": "2027-01-31"}).
 SCLOUD_OPERATOR_ALARMS = env.json("SCLOUD_OPERATOR_ALARMS", default={})
 SCLOUD_CERTIFICATES = env.list("SCLOUD_CERTIFICATES", default=[])
+# The certificates between control plane and hosts: where `manage.py pki` keeps its authorities, and
+# where this machine's own files are, of its workers and of its VNC processes.
+SCLOUD_PKI_DIR = Path(env.str("SCLOUD_PKI_DIR", default=str(SCLOUD_STATE_DIR / "pki")))
+SCLOUD_WORKER_CERTIFICATES = Path(
+    env.str("SCLOUD_WORKER_CERTIFICATES", default=str(SCLOUD_PKI_DIR / "workers" / "worker"))
+)
+SCLOUD_GATEWAY_CERTIFICATES = Path(
+    env.str("SCLOUD_GATEWAY_CERTIFICATES", default=str(SCLOUD_PKI_DIR / "gateways" / "gateway"))
+)
+# Screens: "preferred" encrypts where the host offers it, "required" opens no other.
+SCLOUD_VNC_TLS = env.str("SCLOUD_VNC_TLS", default="preferred")
+if SCLOUD_VNC_TLS not in ("preferred", "required"):
+    raise ImproperlyConfigured("SCLOUD_VNC_TLS must be preferred or required.")
 SCLOUD_DATES = env.json("SCLOUD_DATES", default={})
 # The mail server of notifications, such as smtp+tls://user:password@mail.example.org:587; without
 # one no e-mail is sent. The address is where messages come from, the URL begins their links.

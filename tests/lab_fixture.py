@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from django.conf import settings
 
 from compute.hypervisor.base import HostRef
 from compute.storage.base import StorageRef
 from compute.storage.opening import open_storage
-from scloud.lab import images, region
+from network.fabric import ovn
+from scloud.lab import certificates, images, region
 from scloud.lab.plan import Lab, lab_named
 from tests.compute.drivers.rig import Rig, new_id
 
@@ -27,9 +30,20 @@ def lab() -> Iterator[Lab]:
     wanted = lab_named(os.environ.get("SCLOUD_TEST_LAB", "test"), host_count=2)
     was_up = region.is_up(wanted)
     region.up(wanted, fresh=not was_up)
-    yield wanted
+    with _certificates(wanted):
+        yield wanted
     if not was_up:
         region.down(wanted, wipe=True)
+
+
+@contextmanager
+def _certificates(lab: Lab) -> Iterator[None]:
+    """What the product's processes have by their settings, for the drivers in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "SCLOUD_WORKER_CERTIFICATES", certificates.of_worker(lab))
+        patch.setattr(settings, "SCLOUD_GATEWAY_CERTIFICATES", certificates.of_gateway(lab))
+        ovn.use_certificates(certificates.of_worker(lab) / "ovn")
+        yield
 
 
 def _lab_rig(wanted: Lab) -> Rig:

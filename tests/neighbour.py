@@ -18,8 +18,8 @@ MAC: Final = "52:54:00:e2:e0:01"
 @contextmanager
 def neighbour(lab: Lab, switch: str, address: str = "10.0.0.250") -> Iterator[probe.Probe]:
     """Plug a namespace into a logical switch for a while, on the last host of the lab."""
-    nb = f"--db={lab.nb}"
-    run("ovn-nbctl", nb, "lsp-add", switch, PORT,
+    nb = lab.nb_options
+    run("ovn-nbctl", *nb, "lsp-add", switch, PORT,
         "--", "lsp-set-addresses", PORT, f"{MAC} {address}")  # fmt: skip
     try:
         yield probe.add(
@@ -27,7 +27,7 @@ def neighbour(lab: Lab, switch: str, address: str = "10.0.0.250") -> Iterator[pr
         )
     finally:
         probe.delete(lab, name="beside")
-        run("ovn-nbctl", nb, "--if-exists", "lsp-del", PORT)
+        run("ovn-nbctl", *nb, "--if-exists", "lsp-del", PORT)
 
 
 def ssh(address: str, password: str, *command: str) -> tuple[str | Path, ...]:

@@ -38,6 +38,7 @@ from scloud.jobs import health, workers
 from scloud.jobs.models import Heartbeat, WorkerHost
 from scloud.jobs.periodic import Lane
 from scloud.lib.backoff import Said
+from scloud.pki import Pki, PkiError
 from scloud.tenancy.models import Tenant
 from scloud.tenancy.scoping import scopes_disabled
 
@@ -367,12 +368,25 @@ def is_somebody_told() -> bool:
         )
 
 
+def _own_certificates() -> list[tuple[str, datetime]]:
+    """Return when the certificates end that the platform issued on this machine."""
+    root = settings.SCLOUD_PKI_DIR
+    try:
+        ends = Pki(root).ends()
+    except (OSError, ValueError, PkiError) as error:
+        said.say(str(root), repr(error)[:200], logging.ERROR, "certificates in %s: %s", root, error)
+        return []
+    said.over(str(root))
+    return [(gettext("The certificate of %(holder)s") % {"holder": one}, at) for one, at in ends]
+
+
 def dates() -> list[tuple[str, datetime]]:
     """Return what ends and when: the certificates and the dates that the settings name.
 
-    A file that cannot be read is logged and left out.
+    The certificates of ``manage.py pki`` are among them. What cannot be read is logged and left
+    out.
     """
-    found: list[tuple[str, datetime]] = []
+    found = _own_certificates()
     for path in settings.SCLOUD_CERTIFICATES:
         try:
             for certificate in x509.load_pem_x509_certificates(Path(path).read_bytes())[:1]:

@@ -22,7 +22,7 @@ from billing.models import PriceList, TransactionKind
 from compute.actions.fencing import save_fence_device
 from compute.models import Cluster, DiskType, FenceDevice, Host, Image, Spec, StoragePool
 from compute.models.fencing import FenceAgent
-from compute.models.platform import GpuType
+from compute.models.platform import GpuType, host_id
 from compute.states.images import ImageStatus
 from compute.tasks.images import store_base_image
 from network.actions.defaults import ensure_tenant_defaults
@@ -76,7 +76,8 @@ def seed_platform(
     """Make region, cluster, hosts, pool, disk types, specs and prices.
 
     ``facts``: ``{"hosts": [{"name", "uri", "address"}], "ovn": {"nb"}, "storage": {"path"}}``;
-    ``sb`` beside ``nb`` lets operators trace packets.
+    ``sb`` beside ``nb`` lets operators trace packets. A host's ``plain_uri`` is an address by which
+    it may be known from before: that row then has the new one.
     ``extra_specs_mib`` are (vCPU, MiB) beside the shipped sizes.
     """
     ovn = facts["ovn"]
@@ -94,9 +95,14 @@ def seed_platform(
         },
     )
     for host in facts["hosts"]:
+        known = (
+            Host.objects.filter(uri=host["uri"]).first()
+            or Host.objects.filter(uri=host.get("plain_uri", "")).first()
+        )
         Host.objects.update_or_create(
-            uri=host["uri"],
+            pk=known.pk if known is not None else host_id(),
             defaults={
+                "uri": host["uri"],
                 "name": host["name"],
                 "cluster": cluster,
                 "address": host["address"],

@@ -8,7 +8,7 @@ the functions work on anything that reads and writes bytes.
 import hmac
 import secrets
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -17,6 +17,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 VERSION: Final = b"RFB 003.008\n"
 SECURITY_NONE: Final = 1
 SECURITY_VNC: Final = 2
+SECURITY_VENCRYPT: Final = 19
+#: VeNCrypt's subtype: TLS with certificates on both sides, and a VNC password inside.
+X509_VNC: Final = 261
+_VENCRYPT_VERSION: Final = b"\x00\x02"
 CHALLENGE_BYTES: Final = 16
 PASSWORD_LENGTH: Final = 8
 _MAX_REASON_BYTES: Final = 4096
@@ -132,16 +136,25 @@ async def serve_security(reader: ByteReader, writer: ByteWriter, *, password: st
     await writer.write(bytes(4))
 
 
-async def pass_security(reader: ByteReader, writer: ByteWriter, *, password: str) -> None:
+async def pass_security(
+    reader: ByteReader,
+    writer: ByteWriter,
+    *,
+    password: str,
+    encrypt: Callable[[], Awaitable[None]] | None = None,
+    plain_allowed: bool = True,
+) -> None:
     """Go through the security handshake of a server, as the viewer.
 
     Only VNC authentication is used: a server that lets everybody in is refused, for the
-    hypervisor was told to protect the screen and evidently did not. Returns when ClientInit may
-    be sent.
+    hypervisor was told to protect the screen and evidently did not. ``encrypt`` turns the
+    connection below ``reader`` and ``writer`` into one by TLS; it is called where the server
+    offers VeNCrypt with certificates, and the password is then proven inside. Without
+    ``plain_allowed`` no other server is used. Returns when ClientInit may be sent.
 
     Raises:
         WrongPassword: the server did not accept the password.
-        ProtocolError: the server does something else than RFB, or offers no VNC authentication.
+        ProtocolError: the server does something else than RFB, or offers nothing that is used.
         asyncio.IncompleteReadError: the server went away.
     """
     minor = _parse_version(await reader.readexactly(12))
@@ -154,10 +167,42 @@ async def pass_security(reader: ByteReader, writer: ByteWriter, *, password: str
         types = await reader.readexactly((await reader.readexactly(1))[0])
     if not types:
         raise ProtocolError(f"the server refused: {await _read_reason(reader)}")
+    if SECURITY_VENCRYPT in types and minor != 3 and encrypt is not None:
+        await writer.write(bytes([SECURITY_VENCRYPT]))
+        await _choose_encryption(reader, writer)
+        await encrypt()
+        await _prove_password(reader, writer, password, minor)
+        return
+    if not plain_allowed:
+        raise ProtocolError(f"the server offers no encryption that can be used but {list(types)}")
     if SECURITY_VNC not in types:
         raise ProtocolError(f"the server offers no VNC authentication but {list(types)}")
     if minor != 3:
         await writer.write(bytes([SECURITY_VNC]))
+    await _prove_password(reader, writer, password, minor)
+
+
+async def _choose_encryption(reader: ByteReader, writer: ByteWriter) -> None:
+    """Agree on version and subtype of VeNCrypt; TLS begins afterwards."""
+    version = await reader.readexactly(2)
+    if version < _VENCRYPT_VERSION:
+        raise ProtocolError(f"VeNCrypt {version[0]}.{version[1]} is too old")
+    await writer.write(_VENCRYPT_VERSION)
+    if (await reader.readexactly(1))[0] != 0:
+        raise ProtocolError("the server does not take VeNCrypt 0.2")
+    count = (await reader.readexactly(1))[0]
+    offered = await reader.readexactly(4 * count)
+    subtypes = [int.from_bytes(offered[at : at + 4], "big") for at in range(0, 4 * count, 4)]
+    if X509_VNC not in subtypes:
+        raise ProtocolError(f"the server offers no password within TLS but {subtypes}")
+    await writer.write(X509_VNC.to_bytes(4, "big"))
+    if (await reader.readexactly(1))[0] != 1:
+        raise ProtocolError("the server does not begin TLS")
+
+
+async def _prove_password(
+    reader: ByteReader, writer: ByteWriter, password: str, minor: int
+) -> None:
     challenge = await reader.readexactly(CHALLENGE_BYTES)
     await writer.write(answer_challenge(password, challenge))
     if int.from_bytes(await reader.readexactly(4), "big") != 0:

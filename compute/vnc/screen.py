@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ class Endpoint:
     address: str
     port: int
     password: str = field(repr=False)
+    # With this machine's certificates, where it has some.
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    plain_allowed: bool = True
 
 
 # Asks the hypervisor for the endpoint of a VM and sets a fresh password on it.
@@ -137,6 +141,18 @@ class TcpEnd(asyncio.Protocol):
         if not self._writable.is_set():
             await self._writable.wait()
 
+    async def encrypt(self, context: ssl.SSLContext, *, server_name: str) -> None:
+        """Go on by TLS. Raises OSError where the certificates do not do, or the peer ends it."""
+        if self._chunks:
+            # It would be taken for what came encrypted.
+            raise rfb.ProtocolError("the server sent something before TLS began")
+        transport = await asyncio.get_running_loop().start_tls(
+            self.transport, self, context, server_hostname=server_name
+        )
+        if transport is None:
+            raise ConnectionResetError("the connection is closed")
+        self.transport = transport
+
     def close(self) -> None:
         """Drop the connection, whatever is still unsent."""
         self.transport.abort()
@@ -153,6 +169,13 @@ def keep_watch(sock: socket.socket, *, timeout_s: int) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_s * 1000)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _encryption(end: TcpEnd, endpoint: Endpoint) -> Callable[[], Awaitable[None]] | None:
+    context = endpoint.tls
+    if context is None:
+        return None
+    return lambda: end.encrypt(context, server_name=endpoint.address)
 
 
 class ScreenOpener:
@@ -191,7 +214,7 @@ class ScreenOpener:
             except TimeoutError:
                 raise ScreenUnavailable("The host did not answer in time.") from None
             try:
-                return await self._connect(endpoint)
+                return await self.connect(endpoint)
             except rfb.WrongPassword:
                 log.info("the password of %s changed meanwhile, attempt %d", vm_id, attempt + 1)
                 await asyncio.sleep(0.05 * (attempt + 1))
@@ -205,7 +228,9 @@ class ScreenOpener:
                 )
         raise ScreenUnavailable("The screen of the VM refused its own password.")
 
-    async def _connect(self, endpoint: Endpoint) -> TcpEnd:
+    @staticmethod
+    async def connect(endpoint: Endpoint) -> TcpEnd:
+        """Open the connection of one endpoint. Raises what ``rfb.pass_security`` and sockets do."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, end = await asyncio.get_running_loop().create_connection(
                 TcpEnd, endpoint.address, endpoint.port
@@ -213,7 +238,13 @@ class ScreenOpener:
         try:
             keep_watch(end.transport.get_extra_info("socket"), timeout_s=30)
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-                await rfb.pass_security(end, end, password=endpoint.password)
+                await rfb.pass_security(
+                    end,
+                    end,
+                    password=endpoint.password,
+                    encrypt=_encryption(end, endpoint),
+                    plain_allowed=endpoint.plain_allowed,
+                )
         except BaseException:
             end.close()
             raise

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from network.fabric import ovn
@@ -45,6 +46,7 @@ def fabric_of(region: Region, *, chassis: bool = False) -> Fabric:
     key = (region.pk, region.ovn_nb, sb)
     with _lock:
         if key not in _open:
+            ovn.use_certificates(settings.SCLOUD_WORKER_CERTIFICATES / "ovn")
             _open[key] = connect(region.ovn_nb, owner=region.pk, sb=sb or None, timeout_s=TIMEOUT_S)
         found = _open[key]
         # Of the same region, of the same use, with another address.
@@ -69,6 +71,7 @@ def trace_in(region: Region, spec: TraceSpec) -> str:
             code="trace_not_configured",
             detail=f"Set the address of the OVN southbound database of region {region.pk}.",
         )
+    ovn.use_certificates(settings.SCLOUD_WORKER_CERTIFICATES / "ovn")
     with translated_errors():
         return trace(region.ovn_sb, spec)
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-KNOWN_INDEXES = {"demo": 0, "test": 1, "second": 2, "third": 3, "dev": 9}
+KNOWN_INDEXES = {"demo": 0, "test": 1, "second": 2, "third": 3, "fourth": 4, "dev": 9}
 MAX_HOSTS = 20
 #: What the hosts call the network behind the external bridge in their bridge mappings.
 PHYSICAL_NETWORK = "ext"
@@ -102,7 +102,18 @@ class HostPlan:
 
     @property
     def uri(self) -> str:
+        if not self.lab.tls:
+            return self.plain_uri
+        return f"qemu+tls://{self.address}/system?pkipath={self.lab.run}/pki/workers/worker"
+
+    @property
+    def plain_uri(self) -> str:
+        """The address without TLS, which earlier releases used."""
         return f"qemu+tcp://{self.address}/system"
+
+    @property
+    def libvirt_port(self) -> int:
+        return 16514 if self.lab.tls else 16509
 
     @property
     def uuid(self) -> str:
@@ -154,6 +165,26 @@ class Lab:
         return Path("/run/scloud-lab") / self.name
 
     @property
+    def tls(self) -> bool:
+        """Whether libvirt, OVN and VNC are encrypted: not in one that runs since before that."""
+        return self.encrypted.exists() or not self.saved.exists()
+
+    @property
+    def encrypted(self) -> Path:
+        """The file that is there when the region was brought up with TLS."""
+        return self.state / "tls"
+
+    @property
+    def saved(self) -> Path:
+        """Index and number of hosts of the last ``up``."""
+        return self.state / "lab.env"
+
+    @property
+    def pki(self) -> Path:
+        """Authorities and certificates of the region; ``run``/pki is a short way there."""
+        return self.state / "pki"
+
+    @property
     def storage(self) -> Path:
         """Directory that every host sees at the same path."""
         return self.state / "storage"
@@ -188,11 +219,32 @@ class Lab:
 
     @property
     def nb(self) -> str:
-        return f"tcp:{self.management_address}:6641"
+        return f"{'ssl' if self.tls else 'tcp'}:{self.management_address}:6641"
 
     @property
     def sb(self) -> str:
-        return f"tcp:{self.management_address}:6642"
+        return f"{'ssl' if self.tls else 'tcp'}:{self.management_address}:6642"
+
+    @property
+    def nb_options(self) -> tuple[str, ...]:
+        """What ``ovn-nbctl`` needs to reach the northbound database over the network."""
+        return (f"--db={self.nb}", *self._tls_options)
+
+    @property
+    def sb_options(self) -> tuple[str, ...]:
+        """What ``ovn-sbctl`` needs to reach the southbound database, only to read with TLS."""
+        return (f"--db={self.sb}", *self._tls_options)
+
+    @property
+    def _tls_options(self) -> tuple[str, ...]:
+        if not self.tls:
+            return ()
+        files = f"{self.run}/pki/workers/worker/ovn"
+        return (
+            f"--private-key={files}/key.pem",
+            f"--certificate={files}/cert.pem",
+            f"--ca-cert={files}/ca.pem",
+        )
 
     @property
     def segments(self) -> tuple[SegmentPlan, ...]:

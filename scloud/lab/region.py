@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from scloud.lab import controllers, images, kvm, links
+from scloud.lab import certificates, controllers, images, kvm, links
 from scloud.lab.plan import (
     PHYSICAL_NETWORK,
     HostPlan,
@@ -23,12 +23,14 @@ from scloud.lab.plan import (
     state_root,
 )
 from scloud.lab.shell import alive, daemon, kill_all, marked_processes, run, say, succeeds, wait_for
+from scloud.pki import HOST_DIRECTORY
 
 FILES = Path(__file__).parent / "files"
 # What belongs on every host, in a lab or elsewhere.
 FORGET_UNSTARTED = project_root() / "compute/hypervisor/libvirt/forget-unstarted.sh"
 HEARTBEAT = project_root() / "compute/storage/heartbeat.sh"
-LIBVIRT_PORT = 16509
+# In the environment, as 0: a region that starts from nothing has no TLS.
+WITHOUT_TLS = "SCLOUD_LAB_TLS"
 # Where cgroups are: one directory per controller, or (version 2) one for all.
 CGROUP_DIRECTORIES = (
     ".",
@@ -43,10 +45,7 @@ CGROUP_DIRECTORIES = (
 )
 
 LIBVIRTD_CONF = """\
-listen_tls = 0
-listen_tcp = 1
 listen_addr = "{address}"
-auth_tcp = "none"
 auth_unix_ro = "none"
 auth_unix_rw = "none"
 host_uuid = "{uuid}"
@@ -55,6 +54,29 @@ max_clients = 200
 max_workers = 40
 keepalive_interval = 5
 keepalive_count = 3
+"""
+
+# Only workers and other hosts reach the daemons: not QEMU's certificates, nor any other.
+LISTEN_TLS = """\
+listen_tls = 1
+listen_tcp = 0
+auth_tls = "none"
+tls_allowed_dn_list = ["O=SCloud,OU=worker,CN=*", "O=SCloud,OU=host,CN=*"]
+"""
+
+LISTEN_TCP = """\
+listen_tls = 0
+listen_tcp = 1
+auth_tcp = "none"
+"""
+
+QEMU_TLS = f"""\
+default_tls_x509_cert_dir = "{HOST_DIRECTORY}/qemu"
+default_tls_x509_verify = 1
+migrate_tls_force = 1
+vnc_tls = 1
+vnc_tls_x509_cert_dir = "{HOST_DIRECTORY}/vnc"
+vnc_tls_x509_verify = 1
 """
 
 QEMU_CONF = """\
@@ -131,7 +153,7 @@ def host_is_up(host: HostPlan) -> bool:
     return (
         _box_pid(host.run) is not None
         and (host.run / "ready").exists()
-        and answers(host.address, LIBVIRT_PORT)
+        and answers(host.address, host.libvirt_port)
     )
 
 
@@ -161,6 +183,8 @@ def status(lab: Lab) -> dict[str, Any]:
             "name": host.name,
             "hostname": host.hostname,
             "uri": host.uri,
+            # By which an installation may know it still.
+            "plain_uri": host.plain_uri,
             "address": host.address,
             "netns": host.netns,
             "up": host_is_up(host),
@@ -179,6 +203,7 @@ def status(lab: Lab) -> dict[str, Any]:
             "nb_socket": f"unix:{lab.run}/central/nb.sock",
             "sb_socket": f"unix:{lab.run}/central/sb.sock",
         },
+        "tls": lab.tls,
         "storage": {"path": str(lab.storage)},
         "external": {
             "physical_network": PHYSICAL_NETWORK,
@@ -249,6 +274,7 @@ def _up_central(lab: Lab) -> None:
             "CENTRAL_STATE": str(state),
             "CENTRAL_RUN": str(run_directory),
             "MANAGEMENT_ADDRESS": lab.management_address,
+            "CERTIFICATES": str(certificates.of_centre(lab)) if lab.tls else "",
             "SCLOUD_LAB": lab.name,
         },
     )
@@ -258,8 +284,11 @@ def _up_central(lab: Lab) -> None:
 def _write_configuration(host: HostPlan) -> None:
     etc = host.state / "etc-libvirt"
     etc.mkdir(parents=True, exist_ok=True)
-    (etc / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(address=host.address, uuid=host.uuid))
-    (etc / "qemu.conf").write_text(QEMU_CONF.format(address=host.address))
+    tls = host.lab.tls
+    daemon_conf = LIBVIRTD_CONF.format(address=host.address, uuid=host.uuid)
+    (etc / "libvirtd.conf").write_text(daemon_conf + (LISTEN_TLS if tls else LISTEN_TCP))
+    qemu_conf = QEMU_CONF.format(address=host.address)
+    (etc / "qemu.conf").write_text(qemu_conf + (QEMU_TLS if tls else ""))
     names = ["127.0.0.1 localhost", f"{host.lab.management_address} central"]
     names += [f"{other.address} {other.hostname} {other.name}" for other in host.lab.hosts]
     text = "\n".join(names) + "\n"
@@ -304,6 +333,8 @@ def _up_host(host: HostPlan, with_kvm: bool) -> None:
             "FORGET_UNSTARTED": str(FORGET_UNSTARTED),
             "HEARTBEAT": str(HEARTBEAT),
             "SHARED_STORAGE": str(lab.storage),
+            "CERTIFICATES": str(certificates.of_host(host)) if lab.tls else "",
+            "INSTALL_CERTIFICATES": str(certificates.INSTALL),
             "SCLOUD_LAB": lab.name,
         },
     )
@@ -368,12 +399,14 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
             # One that an earlier release brought up may lack a range, and the controllers.
             _ensure_external(lab)
             _ensure_controllers(lab)
+            _ensure_certificates(lab)
             say(f"lab {lab.name} is up")
             return
         say(f"lab {lab.name}: {lab.host_count} hosts, state in {lab.state}")
         with_kvm = kvm.works()
         say(f"  guests run under {'KVM' if with_kvm else 'TCG (no usable KVM here)'}")
         _remove_leftovers(lab)
+        _choose_tls(lab)
         lab.storage.mkdir(parents=True, exist_ok=True)
         lab.run.mkdir(parents=True, exist_ok=True)
         for host in _surplus_hosts(lab):
@@ -381,7 +414,8 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
             _stop_host(host)
             run("ovn-sbctl", f"--db=unix:{lab.run}/central/sb.sock", "--if-exists", "chassis-del",
                 host.hostname, check=False)  # fmt: skip
-        (lab.state / "lab.env").write_text(f"index={lab.index}\nhosts={lab.host_count}\n")
+        lab.saved.write_text(f"index={lab.index}\nhosts={lab.host_count}\n")
+        _ensure_certificates(lab)
         links.ensure_bridge(lab.management_bridge, [f"{lab.management_address}/24"])
         _ensure_controllers(lab)
         links.ensure_bridge(lab.tunnel_bridge, [], mtu_bytes=links.WIDE_MTU_BYTES)
@@ -404,6 +438,33 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
                 say(f"  host {host.name} is switched off")
         _await_chassis(lab)
     say(f"lab {lab.name} is up after {time.monotonic() - started:.1f} s")
+
+
+def _choose_tls(lab: Lab) -> None:
+    """Encrypt unless somebody said otherwise; what runs without, goes on without until ``down``.
+
+    Hosts with certificates and hosts without do not understand each other, so all change at once.
+    """
+    boxes = [lab.run / "central", *(host.run for host in lab.hosts)]
+    if any(_box_pid(directory) is not None for directory in boxes):
+        return
+    lab.state.mkdir(parents=True, exist_ok=True)
+    if os.environ.get(WITHOUT_TLS) == "0":
+        lab.encrypted.unlink(missing_ok=True)
+        # What says that there was a decision.
+        lab.saved.touch()
+        say("  without TLS")
+    else:
+        lab.encrypted.touch()
+
+
+def _ensure_certificates(lab: Lab) -> None:
+    """Issue what is missing or ends soon, and bring it to the hosts that run."""
+    if not lab.tls:
+        return
+    for host in certificates.ensure(lab):
+        if host_is_up(host):
+            in_host(host, certificates.INSTALL, certificates.of_host(host))
 
 
 def _ensure_external(lab: Lab) -> None:
@@ -434,7 +495,7 @@ def _await_chassis(lab: Lab) -> None:
 
 def _saved_host_count(lab: Lab) -> int:
     with suppress(OSError, ValueError):
-        return int((lab.state / "lab.env").read_text().rpartition("hosts=")[2])
+        return int(lab.saved.read_text().rpartition("hosts=")[2])
     return 0
 
 
@@ -600,7 +661,7 @@ def start_libvirtd(host: HostPlan, *, timeout_s: float = 20) -> None:
     (host.run / "libvirtd.hold").unlink(missing_ok=True)
     wait_for(
         f"libvirt of host {host.name}",
-        lambda: _libvirtd_pid(host) is not None and answers(host.address, LIBVIRT_PORT),
+        lambda: _libvirtd_pid(host) is not None and answers(host.address, host.libvirt_port),
         timeout_s=timeout_s,
     )
 

@@ -71,6 +71,8 @@ class Stack:
             "DATABASE_URL": self.cluster.url,
             "SCLOUD_STATE_DIR": str(self.state),
             "SCLOUD_DEMO": "1",
+            "SCLOUD_PKI_DIR": str(self.lab.pki),
+            "SCLOUD_VNC_TLS": "required" if self.lab.tls else "preferred",
             "SCLOUD_VNC_PUBLIC_URL": f"ws://localhost:{self.vnc_port}",
             "SCLOUD_VNC_LISTEN": f"127.0.0.1:{self.vnc_port}",
             "PYTHONUNBUFFERED": "1",

@@ -2,13 +2,14 @@
 
 libvirt takes commands, programs, sockets and key files from the parameters of a URI
 (``?command=``, ``netcat=``, ``proxy=``, ``socket=``, ``keyfile=``), and hands user and host to ssh.
-Only what is known to be harmless passes.
+Only what is known to be harmless passes. ``pkipath=`` names the directory of the certificates that
+a connection by TLS uses.
 """
 
 import re
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 TRANSPORTS: Final = ("tls", "ssh", "tcp")
 PATHS: Final = ("/system", "/session")
@@ -18,6 +19,8 @@ PARAMETERS: Final = {
     "mode": ("auto", "direct", "legacy"),
     "known_hosts_verify": ("normal",),
 }
+PKI_PATH: Final = "pkipath"
+_PKI_PATH: Final = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", re.ASCII)
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
     re.IGNORECASE | re.ASCII,
@@ -51,11 +54,32 @@ def problem_of(uri: str) -> str:
     if parts.path not in PATHS:
         return "The path must be /system or /session."
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name == PKI_PATH and transport == "tls":
+            if _PKI_PATH.fullmatch(value) is None:
+                return "The parameter pkipath must be the absolute path of a directory."
+            continue
         if name not in PARAMETERS:
             return f"The parameter {name} is not allowed."
         if value not in PARAMETERS[name]:
             return f"The parameter {name} must be {' or '.join(PARAMETERS[name])}."
     return ""
+
+
+def names_certificates(uri: str) -> bool:
+    """Tell whether an address is reached by TLS with certificates of the platform.
+
+    Addresses of ``qemu+tls`` without ``pkipath`` are older than those: libvirt finds certificates
+    by itself then, and nothing is known of QEMU's.
+    """
+    parts = urlsplit(uri)
+    return parts.scheme == "qemu+tls" and PKI_PATH in dict(parse_qsl(parts.query))
+
+
+def for_other_hosts(uri: str) -> str:
+    """Return the address as another host uses it: with certificates of its own, not with ours."""
+    parts = urlsplit(uri)
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != PKI_PATH]
+    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 def _is_address(text: str) -> bool:

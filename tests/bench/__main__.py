@@ -34,6 +34,7 @@ from tests.bench import (
     renewals,
     screen,
     snapshots,
+    tls,
 )
 from tests.bench.rows import Row
 
@@ -42,6 +43,7 @@ REPORT = installation.ROOT / "docs" / "benchmarks.md"
 BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "create": create.run,
     "batch": create.run_batch,
+    "tls": tls.run,
     "snapshots": snapshots.run,
     "boot": boot.run,
     "overlays": overlays.run,
@@ -72,6 +74,8 @@ HOW = """\
 - **batch**: the same with one request for all; directly, by as many threads as the product has
   workers. Guests that boot keep the processors busy meanwhile, in both; the lab's hosts have a
   quarter of the usual weight (see lab.md).
+- **tls**: as create, on a region that is started with TLS and without it in turns; the first VM of
+  each turn is not counted.
 - **snapshots**: from the call of the action to the row that says *available*, with real workers;
   the guest's file systems are frozen through its agent, and the snapshot is deleted again before
   the next one.

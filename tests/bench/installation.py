@@ -63,6 +63,7 @@ def _open_django() -> None:
         {
             "DATABASE_URL": stack().cluster.url,
             "DJANGO_SETTINGS_MODULE": "tests.bench.settings",
+            "SCLOUD_PKI_DIR": str(stack().lab.pki),
             **dict(stack().settings),
         }
     )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network, ip_network
 
 from network.fabric.base import Fabric, PortSpec
+from scloud.lab import certificates
 from tests.bench import installation
 from tests.bench.rows import Row, p50, p95, seconds
 
@@ -26,7 +27,9 @@ def run(quick: bool) -> list[Row]:
     installation.whole()
     from network.fabric import ovn
 
-    fabric = ovn.connect(installation.stack().lab.nb, owner=f"bench-{uuid.uuid4()}")
+    lab = installation.stack().lab
+    ovn.use_certificates(certificates.of_worker(lab) / "ovn")
+    fabric = ovn.connect(lab.nb, owner=f"bench-{uuid.uuid4()}")
     made = _Network(ports)
     try:
         began = time.perf_counter()

@@ -12,13 +12,15 @@ from billing import pricelists
 from billing.models import Price
 from billing.pricing import Method, Tier
 from compute.management import seeding
-from compute.models import Cluster, FenceDevice
+from compute.models import Cluster, FenceDevice, Host
 from compute.models.platform import GpuType
 from network.models import ExternalSegment
 from scloud.lab.plan import PHYSICAL_NETWORK, Lab
 from scloud.lab.redfish import make_certificate
 from scloud.lab.region import status
 from scloud.lib import keys
+from scloud.lib.libvirt_uris import problem_of
+from scloud.resources.models import Region
 
 pytestmark = pytest.mark.django_db
 
@@ -96,3 +98,23 @@ def test_an_installation_of_an_earlier_release_gets_segments_and_their_prices(
         (0, Decimal("0.07")),
         (8, Decimal("0.05")),
     ]
+
+
+def test_a_host_that_was_known_without_tls_is_the_same_row_with_it(facts: dict[str, Any]) -> None:
+    host = facts["hosts"][0]
+    assert host["uri"].startswith("qemu+tls://")
+    assert problem_of(host["uri"]) == ""
+    plain = {**facts, "hosts": [{**host, "uri": host["plain_uri"]}]}
+    seeding.seed_platform(plain)
+    known = Host.objects.get()
+    assert known.uri == host["plain_uri"]
+    Host.objects.update(name="renamed")
+    seeding.seed_platform(facts)
+    found = Host.objects.get()
+    assert (found.pk, found.uri) == (known.pk, host["uri"])
+    assert found.name == host["name"]
+    region = Region.objects.get()
+    assert region.ovn_nb.startswith("ssl:")
+    assert region.ovn_sb.startswith("ssl:")
+    seeding.seed_platform(facts)
+    assert Host.objects.count() == 1

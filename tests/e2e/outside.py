@@ -71,7 +71,7 @@ def seeds(facts: dict[str, Any], vm_id: str) -> list[str]:
 def ports(lab: Lab) -> set[str]:
     """Names of all logical switch ports with a MAC of a VM."""
     text = run(
-        "ovn-nbctl", f"--db={lab.nb}", "--format=csv", "--no-headings", "--data=bare",
+        "ovn-nbctl", *lab.nb_options, "--format=csv", "--no-headings", "--data=bare",
         "--columns=name", "find", "logical_switch_port", 'type=""',
     )  # fmt: skip
     return {line.strip() for line in text.splitlines() if line.strip()}
@@ -80,7 +80,7 @@ def ports(lab: Lab) -> set[str]:
 def addresses(lab: Lab) -> dict[str, frozenset[str]]:
     """Return the IP addresses of all logical switch ports with a MAC of a VM, by name."""
     text = run(
-        "ovn-nbctl", f"--db={lab.nb}", "--format=json", "--columns=name,addresses", "find",
+        "ovn-nbctl", *lab.nb_options, "--format=json", "--columns=name,addresses", "find",
         "logical_switch_port", 'type=""',
     )  # fmt: skip
     found = {}

@@ -58,9 +58,9 @@ def page(stack: Stack, logins: dict[str, str]) -> Iterator[Page]:
 
 def switch_of(lab: Lab, port: str) -> str:
     """Return the logical switch that a port is on."""
-    nb = f"--db={lab.nb}"
-    for line in run("ovn-nbctl", nb, "--bare", "--columns=name", "list", "logical_switch").split():
-        if port in run("ovn-nbctl", nb, "lsp-list", line):
+    nb = lab.nb_options
+    for line in run("ovn-nbctl", *nb, "--bare", "--columns=name", "list", "logical_switch").split():
+        if port in run("ovn-nbctl", *nb, "lsp-list", line):
             return line
     raise AssertionError(f"{port} is on no switch")
 

@@ -18,7 +18,7 @@ ELSEWHERE = re.compile(
     r"|^alarms/store/"
     r"|^(compute|network)/sweeps/(drift|hosts|pools|reconcile)\.py|^alarms/collecting/rounds\.py"
     # Drivers use it as well, and they know nothing of Django.
-    r"|^scloud/lib/libvirt_uris\.py"
+    r"|^scloud/lib/libvirt_uris\.py|^scloud/pki/"
     # What is wrong with a declaration, told when a process starts.
     r"|^scloud/verbs/actions\.py|^scloud/(rest|accounts)/checks\.py|^alarms/registry\.py"
     # What Prometheus is told.

@@ -83,7 +83,7 @@ def seed(key: str, instance: str = "i-1") -> tuple[str, str, str]:
 def make_switch(lab: Lab) -> None:
     """A logical switch with the ports of the scene."""
     remove_switch(lab)
-    run("ovn-nbctl", f"--db={lab.nb}", "ls-add", SWITCH)
+    run("ovn-nbctl", *lab.nb_options, "ls-add", SWITCH)
     addresses = {
         "first": "10.44.0.11 fd44::11",
         "second": "10.45.0.11",
@@ -91,14 +91,14 @@ def make_switch(lab: Lab) -> None:
     }
     for name, (port, mac) in PORTS.items():
         run(
-            "ovn-nbctl", f"--db={lab.nb}", "lsp-add", SWITCH, port,
+            "ovn-nbctl", *lab.nb_options, "lsp-add", SWITCH, port,
             "--", "lsp-set-addresses", port, f"{mac} {addresses[name]}",
         )  # fmt: skip
 
 
 def remove_switch(lab: Lab) -> None:
     """Remove it with its ports."""
-    run("ovn-nbctl", f"--db={lab.nb}", "--if-exists", "ls-del", SWITCH)
+    run("ovn-nbctl", *lab.nb_options, "--if-exists", "ls-del", SWITCH)
 
 
 def guest_on_switch(lab: Lab, name: str, number: int) -> Guest:

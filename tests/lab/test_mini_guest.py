@@ -102,7 +102,7 @@ def test_kill_9_of_libvirtd_leaves_the_guest_running(scene: Scene) -> None:
     guest = scene.guest
     before = guest.execute("cat /proc/sys/kernel/random/boot_id")
     region.kill_libvirtd(guest.host, hold=True)
-    assert not region.answers(guest.host.address, region.LIBVIRT_PORT)
+    assert not region.answers(guest.host.address, guest.host.libvirt_port)
     assert scene.probe.reaches("10.44.0.11")
     region.start_libvirtd(guest.host)
     assert guest.state() == "running"
@@ -126,14 +126,14 @@ def test_the_guest_moves_live_to_the_other_host(scene: Scene) -> None:
     guest = scene.guest
     target = scene.lab.host("h2")
     guest.virsh(
-        "migrate", "--live", "--unsafe", "--persistent", "--undefinesource",
+        "migrate", "--live", "--unsafe", "--tls", "--persistent", "--undefinesource",
         "--migrateuri", f"tcp://{target.address}", guest.name, target.uri,
     )  # fmt: skip
     source, guest.host = guest.host, target
     assert guest.state() == "running"
     assert scene.probe.reaches("10.44.0.11", timeout_s=10)
     guest.virsh(
-        "migrate", "--live", "--unsafe", "--persistent", "--undefinesource",
+        "migrate", "--live", "--unsafe", "--tls", "--persistent", "--undefinesource",
         "--migrateuri", f"tcp://{source.address}", guest.name, source.uri,
     )  # fmt: skip
     guest.host = source

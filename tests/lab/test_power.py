@@ -64,7 +64,7 @@ def test_a_host_loses_its_power_stays_off_and_comes_back(spare: Lab) -> None:
     done = fence(first).off()
     assert (done.power, done.already) == (Power.OFF, False)
     assert region.processes_in(inside) == []
-    assert not region.answers(first.address, region.LIBVIRT_PORT)
+    assert not region.answers(first.address, first.libvirt_port)
     assert not links.netns_exists(first.netns), "its kernel would still answer"
     assert region.inner_pid(second) == before
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from scloud.lab import links, probe, region
 from scloud.lab.plan import HostPlan, Lab, LabError
 from scloud.lab.shell import marked_processes, run, wait_for
+from scloud.pki import Kind, Pki
 
 pytestmark = pytest.mark.lab
 
@@ -71,8 +74,8 @@ def test_up_is_fast_and_up_again_changes_nothing(spare: Lab) -> None:
     facts = region.status(spare)
     assert facts["up"] is True
     assert [host["uri"] for host in facts["hosts"]] == [
-        "qemu+tcp://10.99.61.11/system",
-        "qemu+tcp://10.99.61.12/system",
+        "qemu+tls://10.99.61.11/system?pkipath=/run/scloud-lab/spare/pki/workers/worker",
+        "qemu+tls://10.99.61.12/system?pkipath=/run/scloud-lab/spare/pki/workers/worker",
     ]
     json.dumps(facts)
     for host in spare.hosts:
@@ -81,8 +84,8 @@ def test_up_is_fast_and_up_again_changes_nothing(spare: Lab) -> None:
 
 def test_the_external_gateway_and_both_databases_answer_from_outside(spare: Lab) -> None:
     region.up(spare)
-    assert run("ovn-nbctl", f"--db={spare.nb}", "get-connection") == ""
-    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    assert run("ovn-nbctl", *spare.nb_options, "get-connection") == ""
+    chassis = run("ovn-sbctl", *spare.sb_options, "--bare", "--columns=name", "list", "chassis")
     assert sorted(chassis.split()) == ["spare-h1", "spare-h2"]
     for segment in spare.segments:
         run("ping", "-n", "-q", "-c", "1", "-w", "2", segment.gateway)
@@ -142,7 +145,7 @@ def test_leftovers_of_a_killed_lab_are_cleaned_up(spare: Lab) -> None:
     Path("/run/netns/scl-spare-p-gone").touch()
     region.up(spare)
     assert region.is_up(spare)
-    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    chassis = run("ovn-sbctl", *spare.sb_options, "--bare", "--columns=name", "list", "chassis")
     assert sorted(chassis.split()) == ["spare-h1", "spare-h2"]
     boxes = [
         pid
@@ -181,8 +184,63 @@ def test_fewer_hosts_are_wanted(spare: Lab) -> None:
     region.up(spare)
     region.up(Lab("spare", 61, 1))
     assert not links.netns_exists(HostPlan(spare, 2).netns)
-    chassis = run("ovn-sbctl", f"--db={spare.sb}", "--bare", "--columns=name", "list", "chassis")
+    chassis = run("ovn-sbctl", *spare.sb_options, "--bare", "--columns=name", "list", "chassis")
     assert chassis.split() == ["spare-h1"]
+
+
+def shown_by(host: HostPlan) -> bytes:
+    """The certificate that a host's libvirt daemon shows."""
+    text = ssl.get_server_certificate((host.address, host.libvirt_port), timeout=10)
+    return ssl.PEM_cert_to_DER_cert(text)
+
+
+def test_certificates_that_end_soon_are_renewed_while_the_hosts_run(spare: Lab) -> None:
+    region.up(spare)
+    before, boxes = [shown_by(host) for host in spare.hosts], identity(spare)
+    first = spare.hosts[0]
+    holder = Pki(spare.pki).holder(Kind.HOST, first.name)
+    assert holder is not None
+    Pki(spare.pki).issue(holder, lifetime=timedelta(days=10))
+    region.up(spare)
+    assert identity(spare) == boxes
+    after = [shown_by(host) for host in spare.hosts]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+    assert Pki(spare.pki).due() == []
+    assert run("virsh", "-q", "-c", first.uri, "hostname").strip() == first.hostname
+
+
+def test_a_region_without_tls_goes_on_without_until_everything_is_down(
+    spare: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region.down(spare, wipe=True)
+    with monkeypatch.context() as patch:
+        patch.setenv("SCLOUD_LAB_TLS", "0")
+        region.up(spare)
+    assert not spare.encrypted.exists()
+    assert [host.uri for host in spare.hosts] == [
+        "qemu+tcp://10.99.61.11/system",
+        "qemu+tcp://10.99.61.12/system",
+    ]
+    assert (spare.nb, spare.sb) == ("tcp:10.99.61.1:6641", "tcp:10.99.61.1:6642")
+    run("ovn-nbctl", *spare.nb_options, "ls-add", "kept")
+    before = region.inner_pid(spare.hosts[1])
+    # One that was started by an earlier release looks just so.
+    region.kill_host(spare.hosts[0])
+    region.up(spare)
+    assert not spare.encrypted.exists()
+    assert region.inner_pid(spare.hosts[1]) == before
+    for host in spare.hosts:
+        assert run("virsh", "-q", "-c", host.uri, "hostname").strip() == host.hostname
+
+    region.down(spare)
+    region.up(spare)
+    assert spare.encrypted.exists()
+    assert region.status(spare)["hosts"][0]["plain_uri"] == "qemu+tcp://10.99.61.11/system"
+    for host in spare.hosts:
+        assert run("virsh", "-q", "-c", host.uri, "hostname").strip() == host.hostname
+    assert "kept" in run("ovn-nbctl", *spare.nb_options, "ls-list"), "its networks are still there"
+    run("ovn-nbctl", *spare.nb_options, "ls-del", "kept")
 
 
 def test_down_leaves_nothing_and_down_again_is_fine(spare: Lab) -> None:

@@ -72,7 +72,7 @@ class Guests:
 
     def nbctl(self, *args: str) -> str:
         """Look at the northbound database, or meddle with it."""
-        command = ["ovn-nbctl", f"--db={labs.status(self.lab)['ovn']['nb']}", *args]
+        command = ["ovn-nbctl", *self.lab.nb_options, *args]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def northd(self, *args: str) -> str:

@@ -22,6 +22,7 @@ from compute.hypervisor.libvirt.build import VNC_LOCKED_UNTIL, random_vnc_passwo
 from compute.hypervisor.libvirt.host import Host, xml_of
 from compute.hypervisor.libvirt.overlays import stop_merges
 from compute.hypervisor.libvirt.parse import DomainXml
+from scloud.lib import libvirt_uris as uris
 
 _POLL_S = 0.25
 # Not a limit of the migration: the thread that waits for libvirt's call is not kept for ever.
@@ -102,12 +103,14 @@ def _wait(
 ) -> None:
     errors: list[Exception] = []
     done = threading.Event()
+    # Hosts that the platform gave certificates to have some for QEMU too.
+    encrypted = uris.names_certificates(host.ref.uri) and uris.names_certificates(destination.uri)
 
     def move() -> None:
         try:
             host.with_domain(
                 uuid,
-                lambda domain: _move(domain, destination),
+                lambda domain: _move(domain, destination, encrypted),
                 # Ended from here, when it makes no progress any more.
                 timeout_s=MAX_MIGRATION_S,
                 giving_up_breaks=False,
@@ -153,7 +156,7 @@ def _end(host: Host, uuid: str, done: threading.Event) -> None:
         done.wait(_ABORT_AGAIN_S)
 
 
-def _move(domain: libvirt.virDomain, destination: HostRef) -> None:
+def _move(domain: libvirt.virDomain, destination: HostRef, encrypted: bool) -> None:
     stop_merges(domain, xml_of(domain).targets())
     live = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
     stored = domain.XMLDesc(
@@ -162,13 +165,14 @@ def _move(domain: libvirt.virDomain, destination: HostRef) -> None:
         | libvirt.VIR_DOMAIN_XML_INACTIVE
     )
     domain.migrateToURI3(
-        destination.uri,
+        # It is the source's daemon that connects there.
+        uris.for_other_hosts(destination.uri),
         {
             libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{destination.address}",
             libvirt.VIR_MIGRATE_PARAM_DEST_XML: for_destination(live, destination),
             libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: for_destination(stored, destination),
         },
-        _FLAGS,
+        _FLAGS | (libvirt.VIR_MIGRATE_TLS if encrypted else 0),
     )
 
 

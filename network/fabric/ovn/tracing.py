@@ -15,6 +15,7 @@ from network.fabric.base import (
     IpProtocol,
     TraceSpec,
 )
+from network.fabric.ovn import tls
 
 #: Long traces of a large router fit; what is beyond is cut.
 LONGEST: Final = 60_000
@@ -32,7 +33,7 @@ def trace(sb: str, spec: TraceSpec, *, timeout_s: float = 30.0) -> str:
     has no ``ovn-trace``.
     """
     command = [
-        "ovn-trace", f"--db={sb}", "--no-leader-only", "--detailed", *_NEW,
+        "ovn-trace", f"--db={sb}", *tls.options(sb), "--no-leader-only", "--detailed", *_NEW,
         spec.switch_id, flow(spec),
     ]  # fmt: skip
     try:

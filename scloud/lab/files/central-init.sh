@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs as the only child of PID 1 of the lab's OVN centre: two databases and northd.
-# Expects: CENTRAL_STATE CENTRAL_RUN MANAGEMENT_ADDRESS
+# Expects: CENTRAL_STATE CENTRAL_RUN MANAGEMENT_ADDRESS CERTIFICATES (a directory; empty without TLS)
 set -eu
 mkdir -p "$CENTRAL_STATE" "$CENTRAL_RUN"
 cd "$CENTRAL_STATE"
@@ -19,18 +19,34 @@ supervise() { # name command...
     done
 }
 
-database() { # nb|sb port
-    supervise "$1" ovsdb-server "$CENTRAL_STATE/$1.db" \
-        --remote="punix:$CENTRAL_RUN/$1.sock" \
-        --remote="ptcp:$2:$MANAGEMENT_ADDRESS" \
-        --unixctl="$CENTRAL_RUN/$1.ctl" -vconsole:warn -vsyslog:off
+database() { # nb|sb option...
+    name=$1
+    shift
+    supervise "$name" ovsdb-server "$CENTRAL_STATE/$name.db" \
+        --remote="punix:$CENTRAL_RUN/$name.sock" \
+        --unixctl="$CENTRAL_RUN/$name.ctl" -vconsole:warn -vsyslog:off "$@"
+}
+encrypted() { # nb|sb option...
+    name=$1
+    shift
+    database "$name" --private-key="$CERTIFICATES/key.pem" --certificate="$CERTIFICATES/cert.pem" \
+        --ca-cert="$CERTIFICATES/ca-$name.pem" "$@"
 }
 rm -f "$CENTRAL_RUN"/*.sock "$CENTRAL_RUN"/*.ctl
-database nb 6641 &
-database sb 6642 &
+if [ -n "$CERTIFICATES" ]; then
+    # A port without a role lets whoever has a certificate write everything: workers only. Hosts
+    # come by a connection of the database's own table, which gives them theirs.
+    encrypted nb --remote="pssl:6641:$MANAGEMENT_ADDRESS" &
+    encrypted sb --remote=db:OVN_Southbound,SB_Global,connections &
+else
+    database nb --remote="ptcp:6641:$MANAGEMENT_ADDRESS" &
+    database sb --remote="ptcp:6642:$MANAGEMENT_ADDRESS" &
+fi
 until [ -S "$CENTRAL_RUN/nb.sock" ] && [ -S "$CENTRAL_RUN/sb.sock" ]; do sleep 0.05; done
 ovn-nbctl --db="unix:$CENTRAL_RUN/nb.sock" --no-wait init
 ovn-sbctl --db="unix:$CENTRAL_RUN/sb.sock" init
+[ -z "$CERTIFICATES" ] || ovn-sbctl --db="unix:$CENTRAL_RUN/sb.sock" \
+    set-connection role=ovn-controller "pssl:6642:$MANAGEMENT_ADDRESS"
 supervise northd ovn-northd --ovnnb-db="unix:$CENTRAL_RUN/nb.sock" \
     --ovnsb-db="unix:$CENTRAL_RUN/sb.sock" --unixctl="$CENTRAL_RUN/northd.ctl" \
     -vconsole:warn -vsyslog:off &

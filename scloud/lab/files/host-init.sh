@@ -4,6 +4,7 @@
 # Expects: HOST_STATE HOST_RUN HOST_NAME HOST_ADDRESS TUNNEL_ADDRESS OVN_SB WITH_KVM
 # LAB_GROUP PHYSICAL_NETWORK FORGET_UNSTARTED (a command to run before libvirtd)
 # HEARTBEAT (a command to run beside it) SHARED_STORAGE (its directory)
+# CERTIFICATES (a directory; empty without TLS) INSTALL_CERTIFICATES (a command to run with it)
 set -eu
 
 mount --make-rprivate /
@@ -109,6 +110,7 @@ private log-ovn /var/log/ovn
 # Last: from here on /run is the host's own.
 mount --bind "$HOST_RUN" /run
 mkdir -p /run/libvirt /run/openvswitch /run/ovn /run/lock
+[ -z "$CERTIFICATES" ] || "$INSTALL_CERTIFICATES" "$CERTIFICATES"
 
 supervise() { # name command...
     name=$1
@@ -134,7 +136,8 @@ supervise ovsdb-server ovsdb-server /etc/openvswitch/conf.db \
     -vconsole:warn -vsyslog:off &
 until [ -S /run/openvswitch/db.sock ]; do sleep 0.05; done
 
-ovs-vsctl --no-wait -- init -- set Open_vSwitch . \
+# Its socket is there a moment before it listens.
+ovs-vsctl --retry --timeout=20 --no-wait -- init -- set Open_vSwitch . \
     external-ids:system-id="$HOST_NAME" \
     external-ids:hostname="$HOST_NAME" \
     external-ids:ovn-remote="$OVN_SB" \
@@ -149,6 +152,8 @@ ovs-vsctl --no-wait -- init -- set Open_vSwitch . \
     -- add-port br-ex ext0 \
     -- add-br br-int -- set bridge br-int datapath_type=netdev fail_mode=secure \
     other-config:disable-in-band=true
+tls=/etc/pki/scloud/current/ovn
+[ -z "$CERTIFICATES" ] || ovs-vsctl --no-wait set-ssl $tls/key.pem $tls/cert.pem $tls/ca.pem
 supervise ovs-vswitchd ovs-vswitchd unix:/run/openvswitch/db.sock \
     --unixctl=/run/openvswitch/ovs-vswitchd.ctl -vconsole:warn -vsyslog:off &
 until [ -d /sys/class/net/br-phy ]; do sleep 0.05; done

@@ -1,5 +1,6 @@
 """The libvirt driver on real guests: what the guest and the host say, not what the driver says."""
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -20,6 +21,7 @@ from xml.etree import ElementTree
 import libvirt
 import libvirt_qemu
 import pytest
+from django.conf import settings
 
 from compute.hypervisor.base import (
     STARTING,
@@ -41,6 +43,8 @@ from compute.hypervisor.libvirt import connection, migration
 from compute.hypervisor.libvirt.parse import DomainXml, alias_of
 from compute.hypervisor.opening import open_hypervisor
 from compute.storage.base import FileSource
+from compute.vnc import rfb, screens
+from compute.vnc.screen import Endpoint, ScreenOpener
 from scloud.lab import region
 from scloud.lab.plan import Lab
 from tests.compute.drivers.rig import Rig, eventually, new_id
@@ -382,28 +386,26 @@ def test_the_guest_reads_its_seed_which_takes_no_letter_from_the_disks(lab_rig: 
 # -- screen ----------------------------------------------------------------------------------------
 
 
-_VNC_CLIENT = """
-import asyncio, sys, asyncvnc
-async def main():
-    try:
-        async with (
-            asyncio.timeout(20),
-            asyncvnc.connect(sys.argv[1], int(sys.argv[2]), password=sys.argv[3]) as client,
-        ):
-            print("in" if client.video.width else "empty")
-    except PermissionError:
-        print("refused")
-asyncio.run(main())
-"""
-
-
 def _login(rig: Rig, spec: DomainSpec, password: str) -> bool:
-    """Open the screen with a VNC client that is not ours; whether it was let in."""
-    endpoint = rig.hypervisor.vnc_endpoint(spec.uuid)
-    words = [sys.executable, "-c", _VNC_CLIENT, endpoint.address, str(endpoint.port), password]
-    result = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
-    assert result.stdout in ("in\n", "refused\n")
-    return result.stdout == "in\n"
+    """Open the screen as our VNC processes do; whether it was let in."""
+    where = rig.hypervisor.vnc_endpoint(spec.uuid)
+    endpoint = Endpoint(
+        address=where.address,
+        port=where.port,
+        password=password,
+        tls=screens.encryption(settings.SCLOUD_GATEWAY_CERTIFICATES),
+        plain_allowed=False,
+    )
+
+    async def login() -> bool:
+        try:
+            end = await ScreenOpener.connect(endpoint)
+        except rfb.WrongPassword:
+            return False
+        end.close()
+        return True
+
+    return asyncio.run(login())
 
 
 def test_the_screen_speaks_rfb_and_opens_only_with_a_fresh_password(lab_rig: Rig) -> None:
@@ -413,7 +415,13 @@ def test_the_screen_speaks_rfb_and_opens_only_with_a_fresh_password(lab_rig: Rig
     with socket.create_connection((endpoint.address, endpoint.port), timeout=5) as raw:
         assert raw.recv(12).startswith(b"RFB 003.")
         raw.sendall(b"RFB 003.008\n")
-        assert raw.recv(2) == b"\x01\x02"  # one way in: VNC authentication
+        # One way in: VeNCrypt, and with it one as well, a VNC password within TLS.
+        assert raw.recv(2) == bytes([1, rfb.SECURITY_VENCRYPT])
+        raw.sendall(bytes([rfb.SECURITY_VENCRYPT]))
+        assert raw.recv(2) == b"\x00\x02"
+        raw.sendall(b"\x00\x02")
+        offered = raw.recv(6, socket.MSG_WAITALL)
+        assert offered == b"\x00\x01" + rfb.X509_VNC.to_bytes(4, "big")
     assert not _login(rig, spec, "guessed1")
     xml = live_xml(rig, spec).find("devices/graphics")
     assert xml is not None

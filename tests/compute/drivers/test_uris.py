@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from compute.hypervisor.base import HostUnreachable
 from compute.hypervisor.libvirt.connection import _connect
 from compute.models import Host
-from scloud.lib.libvirt_uris import problem_of
+from scloud.lib.libvirt_uris import for_other_hosts, names_certificates, problem_of
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ from scloud.lib.libvirt_uris import problem_of
         "qemu+ssh://root@host-1/system?no_tty=1&mode=direct",
         "qemu+tcp://[2001:db8::1]/system",
         "qemu+tls://host/session",
+        "qemu+tls://host/system?pkipath=/etc/scloud/pki/workers/worker",
+        "qemu+tls://[2001:db8::1]/system?pkipath=/run/scloud-lab/demo/pki/workers/worker",
     ],
 )
 def test_remote_daemons_are_reached(uri: str) -> None:
@@ -35,7 +37,17 @@ def test_remote_daemons_are_reached(uri: str) -> None:
         "qemu+tcp://host/system?socket=/run/evil",
         "qemu+ssh://host/system?keyfile=/etc/shadow",
         "qemu+tls://host/system?no_verify=1",
-        "qemu+tls://host/system?pkipath=/tmp",
+        "qemu+tls://host/system?pkipath=pki",
+        "qemu+tls://host/system?pkipath=",
+        "qemu+tls://host/system?pkipath=/",
+        "qemu+tls://host/system?pkipath=/etc/../tmp",
+        "qemu+tls://host/system?pkipath=/etc/.hidden",
+        "qemu+tls://host/system?pkipath=/etc/pki/",
+        "qemu+tls://host/system?pkipath=/etc/pki&pkipath=etc",
+        "qemu+tls://host/system?PKIPATH=/etc/pki",
+        "qemu+tls://host/system?pkipath=/etc/pki&no_verify=1",
+        "qemu+ssh://host/system?pkipath=/etc/pki",
+        "qemu+tcp://host/system?pkipath=/etc/pki",
         "qemu+ssh://host/system?known_hosts=/tmp/x",
         "qemu+ssh://host/system?known_hosts_verify=ignore",
         "qemu+ssh://host/system?%63ommand=/tmp/evil",
@@ -71,3 +83,13 @@ def test_everything_else_is_refused(uri: str) -> None:
     # A row that was written past the form reaches no library either.
     with pytest.raises(HostUnreachable, match="is not used"):
         _connect(uri)
+
+
+def test_another_host_uses_certificates_of_its_own() -> None:
+    ours = "qemu+tls://[2001:db8::1]:16514/system?mode=auto&pkipath=/etc/scloud/pki/workers/worker"
+    assert for_other_hosts(ours) == "qemu+tls://[2001:db8::1]:16514/system?mode=auto"
+    plain = "qemu+tcp://10.0.0.1/system"
+    assert for_other_hosts(plain) == plain
+    assert names_certificates(ours)
+    for one in (plain, "qemu+ssh://root@10.0.0.1/system", "qemu+tls://10.0.0.1/system"):
+        assert not names_certificates(one)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import subprocess
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,20 @@ ECHO = bytes.fromhex("31c08ed8b400cd16baf803eeb40ebb0700cd10ebef")
 
 
 class Qemu:
-    """One QEMU process with a VNC server that asks for a password."""
+    """One QEMU process with a VNC server that asks for a password.
 
-    def __init__(self, folder: Path) -> None:
+    With ``certificates``, a host's directory for VNC, it speaks TLS and asks for one as well.
+    """
+
+    def __init__(self, folder: Path, *, certificates: Path | None = None) -> None:
         self._folder = folder
+        self._tls: ssl.SSLContext | None = None
+        options = ""
+        words: list[str] = []
+        if certificates is not None:
+            options = ",tls-creds=tls0"
+            given = f"tls-creds-x509,id=tls0,endpoint=server,verify-peer=on,dir={certificates}"
+            words = ["-object", given]
         self.serial = folder / "serial"
         self.passwords_set = 0
         disk = folder / "disk"
@@ -32,7 +43,7 @@ class Qemu:
         self.process = subprocess.Popen(
             [
                 "qemu-system-x86_64", "-nodefaults", "-accel", "tcg", "-m", "32", "-vga", "std",
-                "-display", f"vnc=127.0.0.1:{self.port - 5900},password=on",
+                "-display", f"vnc=127.0.0.1:{self.port - 5900},password=on{options}", *words,
                 "-qmp", f"unix:{folder / 'qmp'},server=on,wait=off",
                 "-serial", f"file:{self.serial}",
                 "-drive", f"file={disk},format=raw,if=ide",
@@ -66,6 +77,10 @@ class Qemu:
                 if "error" in answer:
                     raise RuntimeError(answer["error"])
 
+    def trust(self, context: ssl.SSLContext) -> None:
+        """Open the screen with these certificates from now on, and not without."""
+        self._tls = context
+
     async def prepare(self, vm_id: str) -> Endpoint:
         """Do what the driver of a host does."""
         password = rfb.new_password()
@@ -73,7 +88,13 @@ class Qemu:
         valid_until = datetime.now(UTC) + timedelta(seconds=30)
         self.command("set_password", protocol="vnc", password=password)
         self.command("expire_password", protocol="vnc", time=str(int(valid_until.timestamp())))
-        return Endpoint(address="127.0.0.1", port=self.port, password=password)
+        return Endpoint(
+            address="127.0.0.1",
+            port=self.port,
+            password=password,
+            tls=self._tls,
+            plain_allowed=self._tls is None,
+        )
 
     def typed(self) -> str:
         """What the guest got from its keyboard."""

@@ -1,12 +1,15 @@
 """The handshake with QEMU itself."""
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from compute.vnc import screens
 from compute.vnc.screen import Endpoint, ScreenOpener, ScreenUnavailable
+from scloud.pki import Holder, Kind, Pki
 from tests.compute.vnc.qemu import Qemu
 
 pytestmark = pytest.mark.lab
@@ -16,6 +19,23 @@ pytestmark = pytest.mark.lab
 def qemu(tmp_path: Path) -> Iterator[Qemu]:
     """A QEMU with a screen."""
     qemu = Qemu(tmp_path)
+    yield qemu
+    qemu.stop()
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Pki:
+    """Certificates for a host at 127.0.0.1, and for a gateway."""
+    found = Pki(tmp_path / "pki")
+    found.issue(Holder(Kind.HOST, "h1", ("127.0.0.1",)))
+    found.issue(Holder(Kind.GATEWAY, "gateway"))
+    return found
+
+
+@pytest.fixture
+def encrypted(pki: Pki, tmp_path: Path) -> Iterator[Qemu]:
+    """A QEMU whose screen is encrypted as libvirt's ``vnc_tls`` does it."""
+    qemu = Qemu(tmp_path, certificates=pki.directory(Kind.HOST, "h1") / "vnc")
     yield qemu
     qemu.stop()
 
@@ -71,3 +91,62 @@ def test_the_end_of_qemu_is_the_end_of_the_connection(qemu: Qemu) -> None:
                 pass
 
     asyncio.run(story())
+
+
+def certificates(pki: Pki) -> ssl.SSLContext:
+    found = screens.encryption(pki.directory(Kind.GATEWAY, "gateway"))
+    assert found is not None
+    return found
+
+
+async def name_of(qemu: Qemu) -> bytes:
+    """What the screen says of itself, through the way that our processes open it."""
+    end = await ScreenOpener(qemu.prepare).open("vm-1")
+    await end.write(b"\1")
+    head = await end.readexactly(24)
+    name = await end.readexactly(int.from_bytes(head[20:24], "big"))
+    end.close()
+    return name
+
+
+def test_an_encrypted_screen_opens_with_certificates_of_both_sides(
+    encrypted: Qemu, pki: Pki
+) -> None:
+    encrypted.trust(certificates(pki))
+    assert asyncio.run(name_of(encrypted)).startswith(b"QEMU")
+
+
+def test_qemu_lets_in_nobody_with_certificates_of_another_authority(
+    encrypted: Qemu, pki: Pki, tmp_path: Path
+) -> None:
+    strange = Pki(tmp_path / "strange")
+    strange.issue(Holder(Kind.GATEWAY, "gateway"))
+    theirs = certificates(strange)
+    # They believe the server all the same.
+    theirs.load_verify_locations(pki.directory(Kind.GATEWAY, "gateway") / "ca.pem")
+    encrypted.trust(theirs)
+    with pytest.raises(ScreenUnavailable):
+        asyncio.run(name_of(encrypted))
+    # Nor without any.
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    nobody.load_verify_locations(pki.directory(Kind.GATEWAY, "gateway") / "ca.pem")
+    encrypted.trust(nobody)
+    with pytest.raises(ScreenUnavailable):
+        asyncio.run(name_of(encrypted))
+
+
+def test_qemu_lets_in_nobody_who_was_revoked(pki: Pki, tmp_path: Path) -> None:
+    theirs = certificates(pki)
+    pki.issue(Holder(Kind.GATEWAY, "another"))
+    pki.revoke(Kind.GATEWAY, "gateway")
+    qemu = Qemu(tmp_path, certificates=pki.directory(Kind.HOST, "h1") / "vnc")
+    try:
+        qemu.trust(theirs)
+        with pytest.raises(ScreenUnavailable):
+            asyncio.run(name_of(qemu))
+        another = screens.encryption(pki.directory(Kind.GATEWAY, "another"))
+        assert another is not None
+        qemu.trust(another)
+        assert asyncio.run(name_of(qemu)).startswith(b"QEMU")
+    finally:
+        qemu.stop()

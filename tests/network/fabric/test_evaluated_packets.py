@@ -11,7 +11,6 @@ from network.fabric.base import Direction, SecurityGroupSpec
 from network.models import SecurityGroupRule
 from network.rules.evaluate import ICMP, ICMPV6, TCP, IpAddress, Packet, evaluate
 from network.tasks.specs import rule_spec
-from scloud.lab import region
 from tests.budget import WHOLE
 from tests.network.fabric.rule_sets import some_group
 from tests.network.fabric.site import Machine, Site, eventually
@@ -24,8 +23,8 @@ PORTS = (22, 443)
 
 def settle(site: Site) -> None:
     """Wait until every host has the rules."""
-    nb = region.status(site.lab)["ovn"]["nb"]
-    subprocess.run(["ovn-nbctl", f"--db={nb}", "--wait=hv", "--timeout=30", "sync"], check=True)
+    command = ["ovn-nbctl", *site.lab.nb_options, "--wait=hv", "--timeout=30", "sync"]
+    subprocess.run(command, check=True)
 
 
 def same(one: Machine, version: int) -> IpAddress:

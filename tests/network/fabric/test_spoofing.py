@@ -15,7 +15,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import pytest
 
 from network.fabric.base import Direction, IpProtocol, SecurityGroupSpec, SegmentSpec
-from scloud.lab import region
 from tests.network.fabric import frames
 from tests.network.fabric.frames import ARP, BROADCAST, IPV4, IPV6, NO_MAC, Catcher
 from tests.network.fabric.site import Machine, Site, eventually, rule
@@ -208,9 +207,8 @@ def test_without_port_security_the_forgeries_do_arrive(site: Site) -> None:
     subnet = site.subnet()
     liar, victim = (site.machine(subnet, host, ipv6=True) for host in ("h1", "h2"))
     assert eventually(lambda: liar.probe.reaches(victim.address, timeout_s=1))
-    nb = region.status(site.lab)["ovn"]["nb"]
     subprocess.run(
-        ["ovn-nbctl", f"--db={nb}", "--wait=hv", "--timeout=30",
+        ["ovn-nbctl", *site.lab.nb_options, "--wait=hv", "--timeout=30",
          "set", "logical_switch_port", liar.spec.name, "port_security=[]"],
         check=True,
     )  # fmt: skip
