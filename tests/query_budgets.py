@@ -52,6 +52,7 @@ QUERIES: dict[str, int] = {
     "admin: compute_host": 11,
     "admin: compute_hosttransition": 5,
     "admin: compute_image": 7,
+    "admin: compute_placementgroup": 6,
     "admin: compute_snapshot": 6,
     "admin: compute_storagepool": 6,
     "admin: compute_vm": 10,

@@ -7,7 +7,7 @@ from typing import Final
 from django.utils.translation import gettext as _
 
 from compute.hosts import placement
-from compute.hosts.groups import members_of
+from compute.hosts.groups import GroupRule, members_of
 from compute.models import VM, Cluster, PlacementGroup
 from compute.models.placement import GroupPolicy
 from compute.rules.validation import check_name, check_remark
@@ -294,8 +294,8 @@ def _put_into(vm: VM, group: PlacementGroup | None, column: str) -> VM:
     # A VM with a GPU does not move, not even while it is stopped.
     stays = fresh.status != VmStatus.STOPPED or fresh.gpu_count > 0
     if group is not None and stays and fresh.host is not None:
-        broken = placement.refusal_at(fresh, fresh.host)
-        if broken is not None:
+        rule = GroupRule.of(group, without=fresh)
+        if rule.refusal(fresh.host.pk) is not None:
             raise Conflict(
                 _("%(name)s is not on a host that %(group)s allows.")
                 % {"name": fresh.name, "group": group.name},
@@ -306,7 +306,7 @@ def _put_into(vm: VM, group: PlacementGroup | None, column: str) -> VM:
                 )
                 if not fresh.gpu_count
                 else _("A VM with a GPU cannot change its host. Choose another group."),
-                detail=broken.words,
+                detail=rule.words(fresh.host.pk),
             )
     setattr(vm, column, group)
     return vm

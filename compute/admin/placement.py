@@ -121,7 +121,7 @@ class VmPlacementForm(forms.Form):
         empty_label=gettext_lazy("None"),
         label=gettext_lazy("Operators' placement group"),
         help_text=gettext_lazy(
-            "It counts beside the tenant's own, and the tenant does not see it."
+            "It counts beside the tenant's own. The tenant does not see it."
         ),
     )
 

@@ -385,7 +385,9 @@ def refuse(
     size = f"{demand.vcpus} vCPU, {demand.memory_mib} MiB"
     if demand.gpus:
         size += f", {demand.gpus} {cluster.gpu_type}"
-    by_rule = any(key in counts for key in ("apart", "together")) and not lack
+    # What a tenant can do nothing about, such as a group of the operators, is not spoken of.
+    own = any(rule.group.tenant_id is not None for rule in demand.rules)
+    by_rule = own and not lack and any(key in counts for key in ("apart", "together"))
     remedy = gettext("Choose a smaller size or another model, or try again later.")
     if by_rule:
         remedy = gettext(

@@ -259,6 +259,8 @@ def _host_to_start_on(vm: VM) -> Host | None:
     broken = placement.refusal_at(vm, host)
     if broken is None:
         return host
+    if vm.gpu_count and vm.placement_group_id is None:
+        raise _not_ready(vm, detail=broken.words)
     if vm.gpu_count:
         raise Conflict(
             _("%(name)s cannot start: its placement group does not allow its host, and a VM with "
