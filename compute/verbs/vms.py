@@ -259,7 +259,7 @@ _PUBLIC = (
         _("Change placement group"),
         SETTLED | ON,
         icon="layout-grid",
-        input=inputs.PlacementGroupInput,
+        input=inputs.VmPlacementGroupInput,
         route=Route(
             "Put a VM into a placement group, or take it out of its own.\n\n"
             "A stopped VM whose host does not fit starts on another one. A running VM has to be "
