@@ -120,9 +120,7 @@ class VmPlacementForm(forms.Form):
         required=False,
         empty_label=gettext_lazy("None"),
         label=gettext_lazy("Operators' placement group"),
-        help_text=gettext_lazy(
-            "It counts beside the tenant's own. The tenant does not see it."
-        ),
+        help_text=gettext_lazy("It counts beside the tenant's own. The tenant does not see it."),
     )
 
     def __init__(self, *args: Any, vm: VM, **kwargs: Any) -> None:

@@ -7,7 +7,7 @@ the greyed-out sizes and the operators' page *Why not?* explain it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -63,14 +63,6 @@ class Demand:
         return cluster.vm_overhead_mib + self.vcpus * cluster.vcpu_overhead_mib
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a host does not take a VM: the key of the condition, and the words for operators."""
-
-    key: str
-    words: str
-
-
 @dataclass
 class Candidate:
     """A host on which a VM may be placed, with the capacity in use. Memory in MiB.
@@ -98,75 +90,67 @@ class Candidate:
 
     def refusal(self, demand: Demand) -> str | None:
         """Return the key of the first condition that fails, or None."""
-        found = self.reason(demand)
-        return None if found is None else found.key
-
-    def reason(self, demand: Demand) -> Reason | None:
-        """Return the first condition that fails, with its figures for operators, or None."""
         host = self.host
+        needed_mib = demand.memory_mib + demand.overhead_mib(host.cluster)
         if self.excluded:
-            return Reason("excluded", gettext("It is not considered for this."))
+            return "excluded"
         if host.state != HostState.AVAILABLE:
-            words = gettext("It is: %(state)s.") % {"state": host.get_state_display()}
-            return Reason("state", words)
+            return "state"
         if self.is_unreachable:
-            words = gettext("It was never seen.")
-            if host.vcpus:
-                seconds = self.silent_for.total_seconds()
-                words = gettext("It has not answered for %(seconds)d s.") % {"seconds": seconds}
-            return Reason("unreachable", words)
-        missing = demand.tags - words_of(host.tags)
-        if missing:
-            words = gettext("It does not have these tags: %(tags)s.")
-            return Reason("tags", words % {"tags": ", ".join(sorted(missing))})
-        return self._lack(demand) or self._broken_rule(demand.rules)
-
-    def _lack(self, demand: Demand) -> Reason | None:
-        if demand.vcpus > self.host.vcpus:
-            return Reason(
-                "vcpus_total",
-                gettext("It has %(has)d CPUs, and a VM of %(needed)d vCPU needs as many.")
-                % {"has": self.host.vcpus, "needed": demand.vcpus},
-            )
+            return "unreachable"
+        if demand.tags - words_of(host.tags):
+            return "tags"
+        if demand.vcpus > host.vcpus:
+            return "vcpus_total"
         if self.vcpus_taken + demand.vcpus > self.vcpus_total:
-            return Reason(
-                "vcpus",
-                gettext("%(taken)d of %(total)d vCPU are taken; %(needed)d are needed.")
-                % {
-                    "taken": self.vcpus_taken,
-                    "total": self.vcpus_total,
-                    "needed": demand.vcpus,
-                },
-            )
-        needed_mib = demand.memory_mib + demand.overhead_mib(self.host.cluster)
+            return "vcpus"
         if self.memory_taken_mib + needed_mib > self.memory_total_mib:
-            return Reason(
-                "memory",
-                gettext(
-                    "%(taken)s of %(total)s memory are taken; %(needed)s are needed, overhead "
-                    "included. %(kept)s are kept for the host."
-                )
-                % {
-                    "taken": size_mib(self.memory_taken_mib),
-                    "total": size_mib(max(0, self.memory_total_mib)),
-                    "needed": size_mib(needed_mib),
-                    "kept": size_mib(self.host.reserved_memory_mib),
-                },
-            )
+            return "memory"
         if demand.gpus > self.gpus_free:
-            return Reason(
-                "gpus",
-                gettext("%(free)d GPU chips are free; %(needed)d are needed.")
-                % {"free": self.gpus_free, "needed": demand.gpus},
-            )
-        return None
+            return "gpus"
+        broken = (rule.refusal(host.pk) for rule in demand.rules)
+        return next((key for key in broken if key is not None), None)
 
-    def _broken_rule(self, rules: Iterable[GroupRule]) -> Reason | None:
-        for rule in rules:
-            key = rule.refusal(self.host.pk)
-            if key is not None:
-                return Reason(key, rule.words(self.host.pk))
-        return None
+    def words(self, demand: Demand) -> str:
+        """Return for operators the condition that :meth:`refusal` found, with its figures."""
+        host = self.host
+        key = self.refusal(demand)
+        if key is None:
+            return ""
+        if key in ("apart", "together"):
+            return next(one.words(host.pk) for one in demand.rules if one.refusal(host.pk))
+        text = {
+            "excluded": gettext("It is not considered for this."),
+            "state": gettext("It is: %(state)s."),
+            "unreachable": gettext("It has not answered for %(seconds)d s.")
+            if host.vcpus
+            else gettext("It was never seen."),
+            "tags": gettext("It does not have these tags: %(tags)s."),
+            "vcpus_total": gettext(
+                "It has %(cpus)d CPUs, and a VM of %(vcpus)d vCPU needs as many."
+            ),
+            "vcpus": gettext("%(taken)d of %(total)d vCPU are taken; %(vcpus)d are needed."),
+            "memory": gettext(
+                "%(memory_taken)s of %(memory_total)s memory are taken; %(memory)s are needed, "
+                "overhead included. %(kept)s are kept for the host."
+            ),
+            "gpus": gettext("%(free)d GPU chips are free; %(gpus)d are needed."),
+        }[key]
+        return text % {
+            "state": host.get_state_display(),
+            "seconds": self.silent_for.total_seconds(),
+            "tags": ", ".join(sorted(demand.tags - words_of(host.tags))),
+            "cpus": host.vcpus,
+            "vcpus": demand.vcpus,
+            "taken": self.vcpus_taken,
+            "total": self.vcpus_total,
+            "memory_taken": size_mib(self.memory_taken_mib),
+            "memory_total": size_mib(max(0, self.memory_total_mib)),
+            "memory": size_mib(demand.memory_mib + demand.overhead_mib(host.cluster)),
+            "kept": size_mib(host.reserved_memory_mib),
+            "free": self.gpus_free,
+            "gpus": demand.gpus,
+        }
 
     @property
     def silent(self) -> bool:
@@ -485,17 +469,16 @@ def place_on(host: Host, vm: VM) -> Host:
     return choose(vm.cluster, chosen, demand_of(vm))[0]
 
 
-def refusal_at(vm: VM, host: Host) -> Reason | None:
-    """Return which required rule of its groups a VM would break by running on a host, or None.
+def rule_against(vm: VM, host: Host) -> str:
+    """Return for operators which required rule of its groups a VM breaks on a host; else empty.
 
     The hosts of its cluster stay locked until the transaction ends where it is in a group.
     """
     if vm.placement_group_id is None and vm.operators_group_id is None:
-        return None
-    (here,) = [
-        one for one in candidates(vm.cluster, vm.tenant, lock=True) if one.host.pk == host.pk
-    ]
-    return here._broken_rule(rules_for(vm))
+        return ""
+    candidates(vm.cluster, None, lock=True)
+    broken = (one for one in rules_for(vm) if one.refusal(host.pk) is not None)
+    return next((one.words(host.pk) for one in broken), "")
 
 
 def why_not(cluster: Cluster, of_cluster: list[Candidate], demand: Demand) -> str | None:
@@ -533,8 +516,8 @@ def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> tuple[str, str] | No
             )
             # Its chips are its own already.
             one.gpus_free += vm.gpu_count
-            found = one.reason(demand)
-            return None if found is None else (found.key, found.words)
+            key = one.refusal(demand)
+            return None if key is None else (key, one.words(demand))
     return "state", REASONS["state"]
 
 
@@ -577,17 +560,13 @@ def explain(
     with scopes_disabled():
         rules = () if group is None else (GroupRule.of(group),)
     demand = replace(demand_for(spec, gpus), rules=rules)
-    reasons = {one.host.pk: one.reason(demand) for one in of_cluster}
-    fitting = [one for one in of_cluster if reasons[one.host.pk] is None]
+    reasons = {one.host.pk: one.words(demand) for one in of_cluster}
+    fitting = [one for one in of_cluster if not reasons[one.host.pk]]
     fitting.sort(key=lambda one: one.order(demand))
     reserve = reserve_of(cluster, of_cluster)
     lack = reserve.lack(spec.vcpus, spec.memory_mib + demand.overhead_mib(cluster))
     verdicts = [Verdict(one, "", number) for number, one in enumerate(fitting, start=1)]
-    verdicts += [
-        Verdict(one, found.words)
-        for one in of_cluster
-        if (found := reasons[one.host.pk]) is not None
-    ]
+    verdicts += [Verdict(one, reasons[one.host.pk]) for one in of_cluster if reasons[one.host.pk]]
     notes = []
     if reserve.hosts:
         notes.append(

@@ -15,6 +15,7 @@ from compute.actions.placement import VMS_PER_GROUP
 from compute.models import VM, PlacementGroup
 from compute.models.placement import GroupPolicy
 from compute.queries import placement as queries
+from compute.states.vms import VmStatus
 from compute.views.common import name_and_id, vm_status
 from scloud.lib.errors import InvalidInput
 from scloud.resources.models import Region
@@ -91,13 +92,21 @@ class PlacementGroupList(VerbList):
         return queries.groups(_region_of(self.request))
 
 
+def _named(vm: VM) -> Any:
+    """A VM's name and id; one in the recycle bin has no page."""
+    if vm.status == VmStatus.BINNED:
+        return ui.two(vm.name, ui.ident(vm.pk))
+    return ui.link(vm.name, reverse("vm-detail", args=[vm.pk]), ui.ident(vm.pk))
+
+
 class PlacementGroupDetail(DetailListView):
     """A group with its VMs."""
 
     title = gettext_lazy("VMs")
     permission = "compute.view_placement_group"
     columns = (
-        name_and_id("vm-detail"),
+        Column("name", gettext_lazy("Name / ID"), value=_named, sort="name", export="name",
+               main=True),
         Column("status", gettext_lazy("Status"), value=vm_status,
                export=lambda vm: vm_status(vm).label),
         Column("size", gettext_lazy("Size"), value="spec_label", sort=("vcpus", "memory_mib")),

@@ -202,7 +202,9 @@ def hot_upgrade_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job
         raise NoCapacity(
             _("%(name)s cannot grow to this size while it runs.") % {"name": vm.name},
             field="spec",
-            remedy=_("Shut the VM down and modify its configuration."),
+            remedy=_("Choose a smaller size, or try again later.")
+            if refusal[0] == "reserve"
+            else _("Shut the VM down and modify its configuration."),
             detail=f"The host of {vm.id}: {_said(refusal)}",
         )
     return VMS.begin(

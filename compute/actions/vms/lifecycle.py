@@ -256,18 +256,18 @@ def _host_to_start_on(vm: VM) -> Host | None:
     if host.state not in IN_SERVICE:
         # It may be running there, so it is started nowhere else.
         raise _not_ready(vm, detail=f"{host.name} is {host.state}.")
-    broken = placement.refusal_at(vm, host)
-    if broken is None:
+    broken = placement.rule_against(vm, host)
+    if not broken:
         return host
     if vm.gpu_count and vm.placement_group_id is None:
-        raise _not_ready(vm, detail=broken.words)
+        raise _not_ready(vm, detail=broken)
     if vm.gpu_count:
         raise Conflict(
             _("%(name)s cannot start: its placement group does not allow its host, and a VM with "
               "a GPU stays on it.") % {"name": vm.name},
             code="placement_rule",
             remedy=_("Take it out of the placement group, or choose another one."),
-            detail=broken.words,
+            detail=broken,
         )  # fmt: skip
     return None
 
