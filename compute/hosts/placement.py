@@ -260,6 +260,23 @@ def reserve_of(cluster: Cluster, of_cluster: Collection[Candidate]) -> Reserve:
     )
 
 
+def _lack(cluster: Cluster, of_cluster: list[Candidate], vcpus: int, memory_mib: int) -> str:
+    """Return what the reserve is short of for so much more, by the settings as read with the hosts.
+
+    ``memory_mib`` without the overhead of the vCPUs.
+    """
+    now = of_cluster[0].host.cluster if of_cluster else cluster
+    more_mib = memory_mib + vcpus * now.vcpu_overhead_mib
+    return reserve_of(now, of_cluster).lack(vcpus, more_mib)
+
+
+def _lack_for(cluster: Cluster, of_cluster: list[Candidate], demand: Demand) -> str:
+    """Return what the reserve is short of for a VM that holds nothing yet; empty when it fits."""
+    now = of_cluster[0].host.cluster if of_cluster else cluster
+    memory_mib = demand.memory_mib + now.vm_overhead_mib
+    return _lack(now, of_cluster, demand.vcpus, memory_mib)
+
+
 def _share(hosts: list[tuple[int, int]], reserve_hosts: int, owed: int) -> Share:
     largest = sorted((free + taken for free, taken in hosts), reverse=True)[:reserve_hosts]
     return Share(free=sum(free for free, _taken in hosts), kept=sum(largest), owed=owed)
@@ -405,8 +422,7 @@ def choose(
         fitting = [one for one in of_cluster if one.refusal(demand) is None]
         lack = ""
         if adds:
-            memory_mib = demand.memory_mib + demand.overhead_mib(cluster)
-            lack = reserve_of(cluster, of_cluster).lack(demand.vcpus, memory_mib)
+            lack = _lack_for(cluster, of_cluster, demand)
         if not fitting or lack:
             raise refuse(cluster, of_cluster, demand, lack)
         best = min(fitting, key=lambda one: one.order(demand))
@@ -483,8 +499,7 @@ def rule_against(vm: VM, host: Host) -> str:
 
 def why_not(cluster: Cluster, of_cluster: list[Candidate], demand: Demand) -> str | None:
     """Return why a size fits nowhere at present (for the greyed-out spec), or None."""
-    memory_mib = demand.memory_mib + demand.overhead_mib(cluster)
-    lack = reserve_of(cluster, of_cluster).lack(demand.vcpus, memory_mib)
+    lack = _lack_for(cluster, of_cluster, demand)
     if not lack and any(one.refusal(demand) is None for one in of_cluster):
         return None
     return refuse(cluster, of_cluster, demand, lack).message
@@ -492,9 +507,7 @@ def why_not(cluster: Cluster, of_cluster: list[Candidate], demand: Demand) -> st
 
 def _growth_lack(vm: VM, of_cluster: list[Candidate], demand: Demand) -> str:
     """Return what the reserve is short of for what a VM would take more than now."""
-    more = demand.vcpus - vm.vcpus
-    more_mib = demand.memory_mib - vm.memory_mib + more * vm.cluster.vcpu_overhead_mib
-    return reserve_of(vm.cluster, of_cluster).lack(more, more_mib)
+    return _lack(vm.cluster, of_cluster, demand.vcpus - vm.vcpus, demand.memory_mib - vm.memory_mib)
 
 
 def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> tuple[str, str] | None:
@@ -511,9 +524,8 @@ def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> tuple[str, str] | No
     for one in of_cluster:
         if one.host.pk == vm.host_id:
             one.vcpus_taken -= vm.vcpus
-            one.memory_taken_mib -= vm.memory_mib + (
-                vm.cluster.vm_overhead_mib + vm.vcpus * vm.cluster.vcpu_overhead_mib
-            )
+            own = Demand(vm.vcpus, vm.memory_mib)
+            one.memory_taken_mib -= vm.memory_mib + own.overhead_mib(one.host.cluster)
             # Its chips are its own already.
             one.gpus_free += vm.gpu_count
             key = one.refusal(demand)
@@ -564,7 +576,7 @@ def explain(
     fitting = [one for one in of_cluster if not reasons[one.host.pk]]
     fitting.sort(key=lambda one: one.order(demand))
     reserve = reserve_of(cluster, of_cluster)
-    lack = reserve.lack(spec.vcpus, spec.memory_mib + demand.overhead_mib(cluster))
+    lack = _lack_for(cluster, of_cluster, demand)
     verdicts = [Verdict(one, "", number) for number, one in enumerate(fitting, start=1)]
     verdicts += [Verdict(one, reasons[one.host.pk]) for one in of_cluster if reasons[one.host.pk]]
     notes = []
