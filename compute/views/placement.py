@@ -102,6 +102,8 @@ def _named(vm: VM) -> Any:
 class PlacementGroupDetail(DetailListView):
     """A group with its VMs."""
 
+    # Columns and saved views are its own, not those of the list of VMs.
+    kind = "placement_group_vm"
     title = gettext_lazy("VMs")
     permission = "compute.view_placement_group"
     columns = (

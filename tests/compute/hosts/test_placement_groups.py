@@ -54,6 +54,12 @@ def system(actor: Actor) -> Actor:
     return Actor.system(actor.tenant)
 
 
+def now(vm: VM) -> VM:
+    """The row as it is now."""
+    found: VM = VM.objects.get(pk=vm.pk)
+    return found
+
+
 def hosts_of(vms: list[VM]) -> list[str]:
     with scopes_disabled():
         rows = VM.objects.filter(pk__in=[vm.pk for vm in vms])
@@ -239,7 +245,7 @@ def test_a_stopped_vm_goes_to_another_host_when_it_starts(box: Box) -> None:
     lifecycle.power_off_vm(actor=box.actor, vm=second)
     box.run()
     home = second.host
-    lifecycle.start_vm(actor=box.actor, vm=second)
+    lifecycle.start_vm(actor=box.actor, vm=now(second))
     box.run()
     second.refresh_from_db()
     assert second.host == home
@@ -252,9 +258,8 @@ def _shared(box: Box) -> tuple[VM, VM]:
     migrate_vm(actor=system(box.actor), vm=first)
     box.run()
     for vm in (first, second):
-        groups.change_placement_group(actor=box.actor, vm=vm, group=group)
-    first.refresh_from_db()
-    return first, second
+        groups.change_placement_group(actor=box.actor, vm=now(vm), group=group)
+    return now(first), now(second)
 
 
 @pytest.mark.parametrize("point", points_of("vm.start"))
@@ -277,8 +282,8 @@ def test_a_vm_whose_former_host_is_silent_stays_there(box: Box) -> None:
     box.run()
     second.refresh_from_db()
     assert (second.status, second.host) == ("stopped", before)
-    box.host_of(first).faults.unreachable = False
-    lifecycle.start_vm(actor=box.actor, vm=second)
+    box.host_of(second).faults.unreachable = False
+    lifecycle.start_vm(actor=box.actor, vm=now(second))
     box.run()
     second.refresh_from_db()
     assert (second.status, second.failure) == ("running", "")
@@ -345,9 +350,9 @@ def test_a_migration_keeps_the_rules(three: Platform, actor: Actor) -> None:
     migrate_vm(actor=system(actor), vm=vms[0])
     vms[0].refresh_from_db()
     assert vms[0].destination_id not in taken
-    settle(vms[0], destination=None)
+    settled = settle(vms[0], destination=None)
     with pytest.raises(NoCapacity) as refused:
-        migrate_vm(actor=system(actor), vm=vms[0], host=vms[1].host)
+        migrate_vm(actor=system(actor), vm=settled, host=vms[1].host)
     assert "has a VM of the placement group already" in refused.value.detail
 
 
