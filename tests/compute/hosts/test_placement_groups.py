@@ -274,7 +274,7 @@ def test_a_worker_that_dies_on_the_way_leaves_one_copy(box: Box, point: str) -> 
 
 
 def test_a_vm_whose_former_host_is_silent_stays_there(box: Box) -> None:
-    first, second = _shared(box)
+    _first, second = _shared(box)
     before = second.host
     assert before is not None
     box.host_of(second).faults.unreachable = True
