@@ -48,14 +48,12 @@ class PlacementGroupAdmin(ModelAdmin):
         """With the number of their VMs, those of the operators' groups included."""
         living = ~Q(vms__status=VmStatus.DESTROYED)
         placed = ~Q(placed_vms__status=VmStatus.DESTROYED)
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                own=Count("vms", filter=living, distinct=True),
-                placed=Count("placed_vms", filter=placed, distinct=True),
-            )
+        rows: QuerySet[PlacementGroup] = super().get_queryset(request)
+        counted: QuerySet[Any] = rows.annotate(
+            own=Count("vms", filter=living, distinct=True),
+            placed=Count("placed_vms", filter=placed, distinct=True),
         )
+        return counted
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """A policy never changes under the VMs that it has placed."""
@@ -123,9 +121,9 @@ class VmPlacementForm(forms.Form):
         help_text=gettext_lazy("It counts beside the tenant's own. The tenant does not see it."),
     )
 
-    def __init__(self, *args: Any, vm: VM, **kwargs: Any) -> None:
+    def __init__(self, data: Any, *, vm: VM) -> None:
         initial = {"priority": vm.failover_priority, "operators_group": vm.operators_group_id}
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(data, initial=initial)
         rows = PlacementGroup.objects.filter(tenant=None, region=vm.region)
         self.fields["operators_group"].queryset = rows  # type: ignore[attr-defined]  # ModelChoiceField
 

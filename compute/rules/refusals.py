@@ -82,7 +82,8 @@ def disk_refusal(disk: Disk, verb: str) -> str | None:
 
 def placement_group_refusal(group: PlacementGroup, verb: str) -> str | None:
     """Reads ``vm_count``, which the queries of the group's pages count."""
-    if verb == "delete_placement_group" and getattr(group, "vm_count", 0):
+    vms: int = getattr(group, "vm_count", 0)
+    if verb == "delete_placement_group" and vms:
         return _("Cannot be deleted while it has VMs, including VMs in the recycle bin.")
     return None
 

@@ -23,7 +23,7 @@ from scloud.web import ui
 from scloud.web.details import DetailListView
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import Column, EmptyState, PageAction
-from scloud.web.status import StatusView
+from scloud.web.status import StatusView, Tone
 from scloud.web.verbs import Names, Pages, VerbDialog, VerbList, dialog, menu, register
 from scloud.web.views import ActionView
 
@@ -40,7 +40,8 @@ def kept_view(group: Any) -> StatusView:
     kept = queries.is_kept(group)
     answer = {True: _("yes"), False: _("not yet"), None: _("no VM yet")}[kept]
     label = str(RULES[GroupPolicy(group.policy)]) % {"answer": answer}
-    return StatusView(label, {True: "ok", False: "warn", None: "off"}[kept])
+    tone: Tone = "off" if kept is None else "ok" if kept else "warn"
+    return StatusView(label, tone)
 
 
 def _region_of(request: ConsoleRequest) -> Region:

@@ -60,7 +60,7 @@ class PlacementGroupInput(serializers.Serializer[Any]):
         choices=GroupPolicy.choices,
         help_text="`spread`: no two VMs on one host. `together`: all on one host.",
     )
-    required = serializers.BooleanField(
+    required = serializers.BooleanField(  # type: ignore[assignment]  # the metaclass takes it away
         default=True,
         help_text="A VM that no host fits is refused; else the policy is only preferred.",
     )

@@ -221,7 +221,7 @@ class VmOverview(VmTabView):
                 _linked(
                     "placement_group",
                     vm.placement_group_id,
-                    vm.placement_group and vm.placement_group.name,
+                    vm.placement_group.name if vm.placement_group is not None else None,
                 ),
             ),
             (_("Deletion protection"), _protection(vm, actor.allows("compute.protect_vm"))),
