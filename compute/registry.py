@@ -19,6 +19,7 @@ from compute.rules.refusals import (
     disk_refusal,
     image_refusal,
     own_image_refusal,
+    placement_group_refusal,
     snapshot_refusal,
     vm_refusal,
 )
@@ -52,6 +53,7 @@ from compute.tasks import (
     snapshots,
 )
 from compute.tasks.vms import changes, lifecycle, migrate
+from compute.verbs import placement as placement_verbs
 from compute.views import shell as console
 from compute.vnc import leases, tickets
 from network.rules import usage
@@ -96,10 +98,12 @@ def register_all() -> None:
         tasks.register_all()
     actions.load("compute.actions")
     assert verb_queries
+    assert placement_verbs
     refusals.register("vm", vm_refusal)
     refusals.register("disk", disk_refusal)
     refusals.register("snapshot", snapshot_refusal)
     refusals.register("image", own_image_refusal, platform=image_refusal)
+    refusals.register("placement_group", placement_group_refusal)
     console.register()
     sealed.register(GuestLogin, "sealed_hash", "sealed_pending")
     sealed.register(VncLease, "password_box")
@@ -157,6 +161,17 @@ def register_all() -> None:
                 restore=image_verbs.restore_image, destroy=image_verbs.destroy_image, order=40
             ),
             view_permission="compute.view_image",
+        )
+    )
+    kinds.register(
+        kinds.Kind(
+            kind="placement_group",
+            model="compute.PlacementGroup",
+            label=_("Placement group"),
+            label_plural=_("Placement groups"),
+            icon="layout-grid",
+            url_name="placement-group-detail",
+            view_permission="compute.view_placement_group",
         )
     )
     destinations.register_platform_addresses(lambda: Host.objects.values_list("address", flat=True))

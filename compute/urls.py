@@ -3,7 +3,7 @@
 from django.urls import URLPattern, path, re_path
 
 from compute.views import bin as recycle
-from compute.views import vnc
+from compute.views import placement, vnc
 from compute.views.disks import detail as disk_detail
 from compute.views.disks import dialogs as disk_dialogs
 from compute.views.disks import list as disk_list
@@ -54,6 +54,22 @@ def patterns() -> list[URLPattern]:
         *verbs.url_patterns("disk"),
         path("snapshots/", snapshot_list.SnapshotList.as_view(), name="snapshot-list"),
         *verbs.url_patterns("snapshot"),
+        path(
+            "placement-groups/",
+            placement.PlacementGroupList.as_view(),
+            name="placement-group-list",
+        ),
+        path(
+            "placement-groups/create/",
+            placement.PlacementGroupCreate.as_view(),
+            name="placement-group-create",
+        ),
+        *verbs.url_patterns("placement_group"),
+        path(
+            "placement-groups/<str:pk>/",
+            placement.PlacementGroupDetail.as_view(),
+            name="placement-group-detail",
+        ),
         path("images/", image_list.ImageList.as_view(), name="image-list"),
         path("images/import/", image_dialogs.ImageImport.as_view(), name="image-import"),
         path("images/upload/", image_dialogs.ImageUpload.as_view(), name="image-upload"),

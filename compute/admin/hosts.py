@@ -20,6 +20,7 @@ from compute.actions import hosts as platform
 from compute.actions import pools
 from compute.actions.fencing import fence_host
 from compute.admin.fencing import HostNameForm
+from compute.admin.placement import why_not_page
 from compute.hosts import capacity
 from compute.models import (
     Cluster,
@@ -57,7 +58,7 @@ else:
 class SpecInline(TabularInline):
     model = Spec
     extra = 1
-    fields = ("vcpus", "memory_mib", "enabled")
+    fields = ("vcpus", "memory_mib", "required_tags", "enabled")
 
 
 @admin.register(Cluster)
@@ -69,6 +70,7 @@ class ClusterAdmin(ModelAdmin):
         "architecture",
         "gpu_type",
         "cpu_overcommit",
+        "reserve_hosts",
         "enabled",
         "position",
     )
@@ -77,6 +79,24 @@ class ClusterAdmin(ModelAdmin):
     search_fields = ("alias", "id", "description")
     filter_horizontal = ("tenants",)
     inlines = (SpecInline,)
+    change_form_template = "compute/admin/cluster.html"
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Propose for new clusters what QEMU was measured to take."""
+        return {"vm_overhead_mib": 64, "vcpu_overhead_mib": 4}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that explains placement."""
+        own = path(
+            "<path:object_id>/why-not/",
+            self.admin_site.admin_view(self.why_not_view),
+            name="compute_cluster_why_not",
+        )
+        return [own, *super().get_urls()]
+
+    def why_not_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say of each host why it would or would not take a new VM."""
+        return why_not_page(self, request, self.get_object(request, object_id))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What its VMs depend on does not change under them."""

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from compute.actions.vms.migrate import migrate_vm
+from compute.admin.placement import vm_placement_page
 from compute.models import (
     VM,
     Host,
@@ -79,6 +80,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         ("status", "task", "task_job", "task_deadline"),
         ("power_state", "observed_at"),
         ("wanted_power", "failover_since", "epoch"),
+        ("failover_priority", "placement_group", "operators_group"),
         ("pause_reason", "paused_at"),
         ("failure_code", "failure", "failure_detail"),
         ("cluster", "host", "image"),
@@ -98,6 +100,8 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         "observed_at",
         "wanted_power",
         "failover_since",
+        "failover_priority",
+        "operators_group",
         "epoch",
         "pause_reason",
         "paused_at",
@@ -121,13 +125,24 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         return vm.spec_label
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page of the live migration."""
-        own = path(
-            "<path:object_id>/migrate/",
-            self.admin_site.admin_view(self.migrate_view),
-            name="compute_vm_migrate",
-        )
-        return [own, *super().get_urls()]
+        """Add the pages of the live migration and of its placement."""
+        own = [
+            path(
+                "<path:object_id>/migrate/",
+                self.admin_site.admin_view(self.migrate_view),
+                name="compute_vm_migrate",
+            ),
+            path(
+                "<path:object_id>/placement/",
+                self.admin_site.admin_view(self.placement_view),
+                name="compute_vm_placement",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    def placement_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Its priority in a failover, and its group of the operators."""
+        return vm_placement_page(self, request, self.get_object(request, object_id))
 
     def migrate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Choose a host (GET) and begin the live migration (POST)."""

@@ -50,7 +50,7 @@ def _mark_refusals(cluster: Cluster, tenant: Tenant) -> None:
     specs = [spec for spec in cluster.specs.all() if spec.enabled]
     for spec in specs:
         spec.refusal = placement.why_not(  # type: ignore[attr-defined]  # for the serializer
-            cluster, candidates, spec.vcpus, spec.memory_mib
+            cluster, candidates, placement.demand_for(spec)
         )
     cluster.offered = specs  # type: ignore[attr-defined]  # for the serializer
 

@@ -15,7 +15,7 @@ from billing.serializers import ChangeQuoteShape, QuoteShape
 from compute.actions.vms import create
 from compute.api.common import REGION
 from compute.api.serializers import vms as shapes
-from compute.models import VM
+from compute.models import VM, PlacementGroup
 from compute.queries import catalogue
 from compute.queries import vms as vm_queries
 from compute.rules.orders import VmOrder, VmParts, vm_order
@@ -134,6 +134,14 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
             what="external segment",
         )
         if segment_id
+        else None,
+        placement_group=pick(
+            PlacementGroup.objects.filter(region=region, tenant=tenant),
+            data["placement_group"],
+            field="placement_group",
+            what="placement group",
+        )
+        if data.get("placement_group")
         else None,
     )
     return vm_order(parts, data)

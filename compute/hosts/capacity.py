@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Count, Sum
 
-from compute.hosts import pools
+from compute.hosts import placement, pools
 from compute.models import VM, Cluster, Drift, Host, StoragePool
 from scloud.jobs import health, workers
 from scloud.jobs.models import ACTIVE, Job, JobStatus
@@ -17,7 +17,7 @@ from scloud.tenancy.scoping import scopes_disabled
 
 @dataclass(frozen=True)
 class HostUsage:
-    """A host with the capacity in use and in total. Memory in MiB."""
+    """A host with the capacity in use and in total. Memory in MiB, with the overhead of VMs."""
 
     host: Host
     vms: int
@@ -45,7 +45,9 @@ def hosts() -> list[HostUsage]:
             vms=(row := taken.get(host.pk, none))["vms"],
             vcpus_taken=row["vcpus"],
             vcpus_total=int(host.vcpus * host.cluster.cpu_overcommit),
-            memory_taken_mib=row["memory"],
+            memory_taken_mib=row["memory"]
+            + row["vms"] * host.cluster.vm_overhead_mib
+            + row["vcpus"] * host.cluster.vcpu_overhead_mib,
             memory_total_mib=max(0, host.memory_mib - host.reserved_memory_mib),
         )
         for host in found
@@ -58,8 +60,18 @@ def clusters() -> list[dict[str, Any]]:
     out = []
     for cluster in Cluster.objects.select_related("region"):
         mine = [usage for usage in usages if usage.host.cluster_id == cluster.pk]
+        reserve = placement.reserve_of(
+            cluster,
+            [
+                placement.Candidate(
+                    one.host, one.vcpus_taken, one.memory_taken_mib, vms_of_tenant=0, vms=one.vms
+                )
+                for one in mine
+            ],
+        )
         out.append(
             {
+                "reserve": reserve,
                 "cluster": cluster,
                 "hosts": len(mine),
                 "vms": sum(usage.vms for usage in mine),

@@ -7,6 +7,7 @@ from compute.models.gpu import GpuDevice
 from compute.models.guest import GuestNetwork
 from compute.models.hosts import HostSighting, HostTransition
 from compute.models.image import Image
+from compute.models.placement import PlacementGroup
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
 from compute.models.snapshot import Snapshot, SnapshotSchedule
 from compute.models.vm import VM, GuestLogin
@@ -26,6 +27,7 @@ __all__ = [
     "HostSighting",
     "HostTransition",
     "Image",
+    "PlacementGroup",
     "Snapshot",
     "SnapshotSchedule",
     "Spec",

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
@@ -38,6 +38,12 @@ class Medium(models.TextChoices):
     HDD = "HDD", "HDD"
     SSD = "SSD", "SSD"
     NVME = "NVME", "NVME"
+
+
+tags_validator = RegexValidator(
+    r"\A[a-z0-9][a-z0-9-]{0,29}(?: +[a-z0-9][a-z0-9-]{0,29})*\Z",
+    _("Words of lower-case letters, digits and -, separated by spaces."),
+)
 
 
 def host_id() -> str:
@@ -112,6 +118,30 @@ class Cluster(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(100)],
         help_text=_("How many VMs of failed hosts start on one host at the same time."),
     )
+    reserve_hosts = models.PositiveSmallIntegerField(
+        _("hosts kept in reserve"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(100)],
+        help_text=_(
+            "What the VMs of so many hosts need stays free on the others: purchases and growth "
+            "that would take of it are refused, and only failovers use it."
+        ),
+    )
+    vm_overhead_mib = models.PositiveSmallIntegerField(
+        _("overhead per VM (MB)"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(4096)],
+        help_text=_("Memory of the host that each VM takes beside its own."),
+    )
+    vcpu_overhead_mib = models.PositiveSmallIntegerField(
+        _("overhead per vCPU (MB)"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(1024)],
+        help_text=_("Memory of the host that each vCPU takes."),
+    )
     tenants = models.ManyToManyField(
         Tenant,
         verbose_name=_("tenants"),
@@ -177,6 +207,16 @@ class Host(models.Model):
     reserved_memory_mib = models.PositiveIntegerField(
         _("reserved memory (MB)"), default=1024, help_text=_("Kept for the host itself.")
     )
+    # Words that operators give it, separated by spaces; sizes may ask for them.
+    tags = models.CharField(
+        _("tags"),
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[tags_validator],
+        help_text=_("Separated by spaces, such as: nvme fast-cpu. Sizes may ask for them."),
+    )
     accelerated = models.BooleanField(_("hardware acceleration"), default=False, editable=False)
     version = models.CharField(_("version"), max_length=60, blank=True, editable=False)
     observed_at = models.DateTimeField(_("last observed"), null=True, editable=False)
@@ -219,6 +259,15 @@ class Spec(models.Model):
         _("memory (MB)"), validators=[MinValueValidator(64), MaxValueValidator(4_194_304)]
     )
     enabled = models.BooleanField(_("enabled"), default=True)
+    required_tags = models.CharField(
+        _("required tags"),
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[tags_validator],
+        help_text=_("Only hosts that have all of these tags take VMs of this size."),
+    )
 
     class Meta:
         verbose_name = _("size")

@@ -9,8 +9,17 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from compute.models.image import Image
+from compute.models.placement import PlacementGroup
 from compute.models.platform import Cluster, Host
-from compute.states.vms import PAUSED, PauseReason, PowerState, VmStatus, VmTask, WantedPower
+from compute.states.vms import (
+    PAUSED,
+    FailoverPriority,
+    PauseReason,
+    PowerState,
+    VmStatus,
+    VmTask,
+    WantedPower,
+)
 from scloud.lib.ids import new_id
 from scloud.resources.models import Binnable, Resource, name_validator
 from scloud.tenancy.models import Tenant
@@ -89,6 +98,32 @@ class VM(Resource, Binnable):
     # Since when it waits to be started again because its host failed.
     failover_since = models.DateTimeField(
         _("waiting for failover since"), null=True, editable=False
+    )
+    # Operators' choice: who is started again first.
+    failover_priority = models.PositiveSmallIntegerField(
+        _("priority in a failover"),
+        choices=FailoverPriority.choices,
+        default=FailoverPriority.NORMAL,
+        db_default=FailoverPriority.NORMAL,
+        editable=False,
+    )
+    # The tenant's group, and one of the operators that the tenant does not see. Both count.
+    placement_group = models.ForeignKey(
+        PlacementGroup,
+        models.SET_NULL,
+        verbose_name=_("placement group"),
+        null=True,
+        blank=True,
+        related_name="vms",
+    )
+    operators_group = models.ForeignKey(
+        PlacementGroup,
+        models.SET_NULL,
+        verbose_name=_("operators' placement group"),
+        null=True,
+        blank=True,
+        related_name="placed_vms",
+        editable=False,
     )
     # Of a running VM: why its guest stands still, and since when.
     pause_reason = models.CharField(

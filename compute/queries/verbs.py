@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
-from compute.models import VM, Disk, Image, Snapshot, Spec
+from compute.models import VM, Disk, Image, PlacementGroup, Snapshot, Spec
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
 from compute.queries.vms import UNLISTED
@@ -31,6 +31,15 @@ def images(actor: Actor, vm: VM) -> QuerySet[Image]:
 @rows("compute.security_groups")
 def security_groups(actor: Actor, vm: VM) -> QuerySet[SecurityGroup]:
     found: QuerySet[SecurityGroup] = SecurityGroup.objects.filter(region=vm.region)
+    return found
+
+
+@rows("compute.placement_groups")
+def placement_groups(actor: Actor, vm: VM) -> QuerySet[PlacementGroup]:
+    """Return the placement groups of the VM's region that its tenant made."""
+    found: QuerySet[PlacementGroup] = PlacementGroup.objects.filter(
+        region=vm.region, tenant=vm.tenant
+    )
     return found
 
 

@@ -97,7 +97,7 @@ def vm(vm_id: str, *, binned: bool = False) -> VM:
     hidden = (VmStatus.DESTROYED,) if binned else UNLISTED
     found: VM | None = (
         with_row(VM.objects.exclude(status__in=hidden))
-        .select_related("tenant", "region", "host", "cluster", "image")
+        .select_related("tenant", "region", "host", "cluster", "image", "placement_group")
         .filter(pk=vm_id)
         .first()
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from billing.services import QuoteItem
-from compute.models import Cluster, DiskType, Image, Spec
+from compute.models import Cluster, DiskType, Image, PlacementGroup, Spec
 from compute.rules import catalogue as rules_catalogue
 from compute.rules import sizes
 from network.models import ExternalSegment, SecurityGroup, Subnet
@@ -32,6 +32,7 @@ class VmParts:
     internal_group: SecurityGroup | None = None
     external_group: SecurityGroup | None = None
     external_segment: ExternalSegment | None = None
+    placement_group: PlacementGroup | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

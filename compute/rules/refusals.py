@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from django.utils.translation import gettext as _
 
-from compute.models import VM, Disk, Image, Snapshot
+from compute.models import VM, Disk, Image, PlacementGroup, Snapshot
 from compute.states.disks import Damage
 from compute.states.snapshots import SnapshotStatus
 from compute.states.vms import NOT_RESUMABLE, VmStatus
@@ -26,6 +26,7 @@ _NEEDS_KNOWN_HOST = frozenset(
         "start_vm",
         "restart_vm",
         "modify_vm",
+        "change_placement_group",
         "make_image",
         "reinstall_vm",
         "delete_vm",
@@ -77,6 +78,14 @@ def disk_refusal(disk: Disk, verb: str) -> str | None:
         return _("It is not attached.")
     reason = None if vm is None else _holder_refusal(vm, verb)
     return reason or _damage_refusal(disk, verb)
+
+
+def placement_group_refusal(group: PlacementGroup, verb: str) -> str | None:
+    """Reads ``vm_count``, which the queries of the group's pages count."""
+    vms: int = getattr(group, "vm_count", 0)
+    if verb == "delete_placement_group" and vms:
+        return _("Cannot be deleted while it has VMs, including VMs in the recycle bin.")
+    return None
 
 
 def damage_words(disk: Disk) -> str:

@@ -60,6 +60,8 @@ class MoveRule:
 S = HostState
 #: The states of a host that is used, of which one is come back to.
 IN_SERVICE: Final = frozenset({S.AVAILABLE, S.LOCKED})
+#: The states of a host that VMs leave, or have left.
+BEING_EMPTIED: Final = frozenset({S.ENTERING_MAINTENANCE, S.MAINTENANCE})
 #: The states of a host that was confirmed to be off.
 CONFIRMED_OFF: Final = frozenset({S.FENCED, S.DOWN})
 #: The states of a host that may be running.

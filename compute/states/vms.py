@@ -24,6 +24,14 @@ class WantedPower(models.TextChoices):
     OFF = "off", _("off")
 
 
+class FailoverPriority(models.IntegerChoices):
+    """Who is started again first after hosts failed; the smaller number goes first."""
+
+    HIGH = 1, _("High")
+    NORMAL = 2, _("Normal")
+    LOW = 3, _("Low")
+
+
 class PauseReason(models.TextChoices):
     """Why a VM that is switched on does not run, in the words that people see."""
 

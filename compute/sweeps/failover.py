@@ -179,7 +179,7 @@ def lose_vms(host: Host) -> None:
 
 
 def fail_over() -> int:
-    """Start VMs that stopped with their hosts, the oldest first; return how many.
+    """Start VMs that stopped with their hosts by priority, the oldest first; return how many.
 
     Those for which there is no room, or no turn yet, go on waiting and say so.
     """
@@ -192,7 +192,7 @@ def fail_over() -> int:
             cluster__failover=True,
         )
         .select_related("tenant", "host", "cluster")
-        .order_by("created_at", "pk")
+        .order_by("failover_priority", "created_at", "pk")
     )
     if not waiting:
         return 0
@@ -264,10 +264,10 @@ class _Queue:
             return "", "", ""
         of_cluster = placement.candidates(vm.cluster, vm.tenant)
         usable = [one for one in of_cluster if one.host.pk not in self.silent]
-        size = (vm.vcpus, vm.memory_mib, vm.gpu_count)
-        if all(one.refusal(*size) is not None for one in usable):
-            refused: ScloudError = placement.refuse(vm.cluster, usable, *size)
+        demand = placement.demand_of(vm)
+        if all(one.refusal(demand) is not None for one in usable):
+            refused: ScloudError = placement.refuse(vm.cluster, usable, demand)
             return NO_ROOM, _("No host has room for it. It starts when there is."), refused.detail
-        if all(one.refusal(*size) is not None for one in usable if one.host.pk not in excluded):
+        if all(one.refusal(demand) is not None for one in usable if one.host.pk not in excluded):
             return WAITS, _("It starts again when others have started."), ""
         return "", "", ""

@@ -98,6 +98,12 @@ class SecurityGroupsInput(VerbInput):
     external = Reference("compute.security_groups", what="security group", allow_null=True)
 
 
+class VmPlacementGroupInput(VerbInput):
+    """The placement group of a VM from now on; null for none."""
+
+    group = Reference("compute.placement_groups", what="placement group", allow_null=True)
+
+
 class VmAlarmTemplateInput(VerbInput):
     """The alarm template of a VM from now on; null for none."""
 

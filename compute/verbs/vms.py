@@ -255,6 +255,29 @@ _PUBLIC = (
         ),
     ),
     Verb(
+        "change_placement_group",
+        _("Change placement group"),
+        SETTLED | ON,
+        icon="layout-grid",
+        input=inputs.VmPlacementGroupInput,
+        route=Route(
+            "Put a VM into a placement group, or take it out of its own.\n\n"
+            "A stopped VM whose host does not fit starts on another one. A running VM has to be "
+            "where a required policy allows it.",
+            answer=Answer.ROW,
+            example=("One", {"group": "pg-0q8zt5mva"}),
+        ),
+        dialog=Dialog(
+            group=CONFIGURATION,
+            press=_("Save"),
+            text=_(
+                "A running VM stays where it is. A stopped one whose host does not fit starts on "
+                "another host."
+            ),
+            done=_("Saved."),
+        ),
+    ),
+    Verb(
         "change_alarm_template",
         _("Modify alarm template"),
         SETTLED | ON,

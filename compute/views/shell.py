@@ -97,6 +97,13 @@ def register() -> None:
         (_("Disks"), "disk-list", "database", "compute.view_disk", 20),
         (_("Snapshots"), "snapshot-list", "camera", "compute.view_snapshot", 30),
         (_("Images"), "image-list", "photo", "compute.view_image", 40),
+        (
+            _("Placement groups"),
+            "placement-group-list",
+            "layout-grid",
+            "compute.view_placement_group",
+            50,
+        ),
     ):
         nav.register(
             nav.NavItem("compute", label, url_name, icon=icon, permission=permission, order=order)

@@ -242,7 +242,8 @@ def test_without_the_lock_two_would_get_the_last_memory(rich: Platform, tenant: 
     def work(number: int) -> str:
         with scope(tenant=tenant), transaction.atomic():
             candidates = placement.candidates(rich.cluster, tenant, lock=False)
-            fitting = [one.host.name for one in candidates if one.refusal(1, 2048) is None]
+            size = placement.Demand(1, 2048)
+            fitting = [one.host.name for one in candidates if one.refusal(size) is None]
             both_have_looked.wait()
             return ",".join(fitting)
 

@@ -259,6 +259,11 @@ _VM_CALLS: dict[str, tuple[str, str, Callable[[Tenant, dict[str, Any]], Any]]] =
     ),
     "make_image": ("POST", "/make-image", lambda t, vm: {"name": t.fresh_name()}),
     "change_private_ip": ("POST", "/change-private-ip", lambda t, vm: {}),
+    "change_placement_group": (
+        "POST",
+        "/change-placement-group",
+        lambda t, vm: {"group": None},
+    ),
     "change_alarm_template": (
         "POST",
         "/change-alarm-template",

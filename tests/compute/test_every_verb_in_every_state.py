@@ -19,6 +19,7 @@ from django.utils import timezone
 from alarms.actions.binding import change_vm_template
 from billing import quotas, services
 from compute.actions import disks, images, snapshots
+from compute.actions.placement import change_placement_group
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.models import VM, Disk, Image, Snapshot
@@ -120,6 +121,9 @@ VM_VERBS: dict[str, Invoke] = {
         actor=box.actor, vm=vm, internal=None, external=None
     ),
     "change_private_ip": lambda box, vm: changes.change_private_ip(actor=box.actor, vm=vm),
+    "change_placement_group": lambda box, vm: change_placement_group(
+        actor=box.actor, vm=vm, group=None
+    ),
     "change_alarm_template": lambda box, vm: change_vm_template(
         actor=box.actor, vm=vm, template=None
     ),

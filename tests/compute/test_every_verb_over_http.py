@@ -75,6 +75,7 @@ def by_api(program: Program, box: Box, vm: VM, verb: str) -> tuple[int, str, str
         "make_image": {"name": "golden"},
         "change_security_groups": {"internal": None, "external": None},
         "change_private_ip": {"address": ""},
+        "change_placement_group": {"group": None},
         "change_alarm_template": {"template": None},
         "attach_disk": {"disk": Disk.objects.get(name="loose").pk},
         "detach_disk": {"disk": Disk.objects.get(vm=vm, is_system=False).pk},
@@ -113,6 +114,7 @@ def by_console(console: Client, box: Box, vm: VM, verb: str) -> tuple[int, str]:
         "reinstall_vm": {"image": box.platform.image.pk, "password": ""},
         "make_image": {"name": "golden", "remark": ""},
         "change_security_groups": {"internal": "", "external": ""},
+        "change_placement_group": {"group": ""},
         "change_alarm_template": {"template": ""},
         "change_private_ip": {
             "subnet": Nic.objects.get(vm_id=vm.pk, index=0).subnet_id,

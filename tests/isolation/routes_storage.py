@@ -82,6 +82,22 @@ STORAGE_API: dict[str, Known] = {
     "api-vm-change-security-groups": _vm(
         "change_security_groups", {"internal": "{group}", "external": None}
     ),
+    "api-vm-change-placement-group": _vm("change_placement_group", {"group": "{placement_group}"}),
+    "api-placement-group-list": Known(
+        writes={
+            "post": Write(
+                "compute.create_placement_group",
+                {"region": "{region}", "name": "new", "policy": "spread"},
+            )
+        }
+    ),
+    "api-placement-group-detail": Known(
+        {"pk": "placement_group"},
+        {
+            "patch": Write("compute.rename_placement_group", {"name": "renamed"}),
+            "delete": Write("compute.delete_placement_group"),
+        },
+    ),
     "api-vm-change-private-ip": _vm("change_private_ip", {"address": ""}, "stopped_vm"),
     "api-vm-modify": _vm("modify_vm", _SIZE, "stopped_vm"),
     "api-vm-quote-modification": _vm("modify_vm", asked(_SIZE), "stopped_vm", "billing.quote"),
@@ -182,6 +198,20 @@ STORAGE_CONSOLE: dict[str, Known] = {
     "vm-change-security-groups": _change(
         "change_security_groups", {"internal": "{group}", "external": ""}
     ),
+    "vm-change-placement-group": _change("change_placement_group", {"group": "{placement_group}"}),
+    "placement-group-list": Known(),
+    "placement-group-create": Known(
+        writes={
+            "post": Write(
+                "compute.create_placement_group", {"name": "new", "policy": "spread", "remark": ""}
+            )
+        }
+    ),
+    "placement-group-detail": Known({"pk": "placement_group"}),
+    "placement-group-rename": own(
+        "placement_group", "compute.rename_placement_group", {"name": "renamed", "remark": ""}
+    ),
+    "placement-group-delete": own("placement_group", "compute.delete_placement_group"),
     "vm-change-private-ip": _change(
         "change_private_ip", {"subnet": "{subnet}", "address": ""}, "stopped_vm"
     ),

@@ -24,6 +24,7 @@ from billing.actions import request_quota
 from billing.budgeting import create_budget
 from billing.models import LedgerTransaction, Order, Subscription
 from compute.actions.disks import create_disk, quote_disk
+from compute.actions.placement import create_placement_group
 from compute.actions.snapshots import set_snapshot_schedule
 from compute.actions.vms.create import quote_vms
 from compute.models import VM, Disk, Image, Snapshot
@@ -308,6 +309,9 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
         empty_group = create_security_group(
             actor=actor, region=platform.region, name=f"{mark}-group", rules=()
         )
+        placement_group = create_placement_group(
+            actor=actor, region=platform.region, name=f"{mark}-placement", policy="spread"
+        )
         rule = add_rule(
             actor=actor,
             group=network.security_group,
@@ -365,6 +369,7 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
             "empty_vpc": empty_vpc.pk,
             "empty_vpc_name": empty_vpc.name,
             "empty_group": empty_group.pk,
+            "placement_group": placement_group.pk,
             "rule": rule.pk,
             "image": image.pk,
             "binned_image": binned_image.pk,
@@ -439,6 +444,9 @@ def furnish_more(platform: Platform, owner: User, mark: str) -> None:
                 cidr="10.89.0.0/16",
             )
             create_subnet(actor=actor, vpc=vpc, name=f"{mark}-subnet", cidr="10.89.1.0/24")
+            create_placement_group(
+                actor=actor, region=platform.region, name=f"{mark}-{number}", policy="together"
+            )
             group = create_security_group(
                 actor=actor, region=platform.region, name=f"{mark}-group-{number}", rules=()
             )

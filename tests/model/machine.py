@@ -26,11 +26,22 @@ from billing import actions as money_verbs
 from billing import services
 from compute.actions import base_images, disks, hosts, images, snapshots
 from compute.actions.images import ImageFacts
+from compute.actions.placement import change_placement_group
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.create import create_vms, quote_vms
 from compute.actions.vms.migrate import migrate_vm
 from compute.hypervisor.base import OperationTimeout
-from compute.models import VM, Cluster, Disk, DiskType, Drift, Image, Snapshot, SnapshotSchedule
+from compute.models import (
+    VM,
+    Cluster,
+    Disk,
+    DiskType,
+    Drift,
+    Image,
+    PlacementGroup,
+    Snapshot,
+    SnapshotSchedule,
+)
 from compute.queries import catalogue
 from compute.rules.orders import DiskOrder, VmOrder
 from compute.rules.refusals import disk_refusal, image_refusal, snapshot_refusal, vm_refusal
@@ -77,6 +88,7 @@ VM_VERBS = [
     "reset_password",
     "change_security_groups",
     "change_private_ip",
+    "change_placement_group",
     "change_alarm_template",
     "rename_vm",
     "protect_vm",
@@ -485,6 +497,11 @@ class CloudMachine(RuleBasedStateMachine):
             where = pick([*self.rows(Subnet, tenant), None], number)
             return f" in {where and where.name}", lambda: changes.change_private_ip(
                 actor=actor, vm=vm, subnet=where
+            )
+        if verb == "change_placement_group":
+            placed = pick([*self.rows(PlacementGroup, tenant), None], number)
+            return f" to {placed and placed.name}", lambda: change_placement_group(
+                actor=actor, vm=vm, group=placed
             )
         if verb == "change_alarm_template":
             template = pick([*self.rows(AlarmTemplate, tenant), None], number)

@@ -160,16 +160,15 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
             _("This size is not available for %(name)s right now.") % {"name": vm.name},
             field="spec",
             remedy=_("Choose a smaller size, or try again later."),
-            detail=f"The host with the GPUs of {vm.id}: {placement.REASONS[refusal]}.",
+            detail=f"The host with the GPUs of {vm.id}: {_said(refusal)}",
         )
     if refusal is not None:
-        host = placement.place(
-            vm.cluster,
-            vm.tenant,
+        host = placement.place_vm(
+            vm,
             vcpus=spec.vcpus,
             memory_mib=spec.memory_mib,
             excluded=frozenset({vm.host_id} if vm.host_id else ()),
-        )[0]
+        )
     max_vcpus, max_memory_mib = sizes.headroom(vm.image, vm.cluster, spec.vcpus, spec.memory_mib)
     return VMS.begin(
         vm,
@@ -182,6 +181,11 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
         max_memory_mib=max_memory_mib,
         host=host,
     )
+
+
+def _said(refusal: tuple[str, str]) -> str:
+    key, words = refusal
+    return f"{placement.REASONS[key]}. {words}"
 
 
 @action("compute.hot_upgrade_vm")
@@ -198,8 +202,10 @@ def hot_upgrade_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job
         raise NoCapacity(
             _("%(name)s cannot grow to this size while it runs.") % {"name": vm.name},
             field="spec",
-            remedy=_("Shut the VM down and modify its configuration."),
-            detail=f"The host of {vm.id}: {placement.REASONS[refusal]}.",
+            remedy=_("Choose a smaller size, or try again later.")
+            if refusal[0] == "reserve"
+            else _("Shut the VM down and modify its configuration."),
+            detail=f"The host of {vm.id}: {_said(refusal)}",
         )
     return VMS.begin(
         vm,

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from billing import quotas, services
 from billing.quotes import Quote
 from billing.services import ResourceRef
+from compute.actions.placement import check_group, join_group
 from compute.hosts import gpu, placement, pools
 from compute.models import VM, Disk
 from compute.models.disk import disk_id
@@ -113,6 +114,7 @@ def _check_network(tenant: Tenant, order: VmOrder) -> None:
         )
         external_addresses.check_all(outside.segment, [], order.count, field="external_segment")
     addresses.check_all(order.subnet, order.private_ips, field="private_ips")
+    check_group(order.placement_group, order.region)
 
 
 def _check_sizes(order: VmOrder) -> None:
@@ -233,9 +235,10 @@ def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
 def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
     """Buy and begin to create ``order.count`` VMs at exactly the quoted price.
 
-    Locks are taken in the documented order: account, quota, addresses, hosts, pools. Raises
-    InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity, Conflict
-    (``subnet_exhausted``, ``segment_exhausted``, ``address_taken``); nothing has changed then.
+    Locks are taken in the documented order: account, quota, addresses, placement group, hosts,
+    pools. Raises InvalidInput, StaleQuote, InsufficientBalance, QuotaExceeded, NoCapacity, Conflict
+    (``subnet_exhausted``, ``segment_exhausted``, ``address_taken``, ``group_full``); nothing has
+    changed then.
     """
     tenant = _tenant(actor)
     order = check_order(tenant, order)
@@ -293,6 +296,9 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
     bought = []
     if outside is not None:
         bought = insert_external_ips(tenant, outside, external_ids, external_names)
+    group = order.placement_group
+    if group is not None:
+        join_group(group, order.cluster, order.count)
     hosts = placement.place(
         order.cluster,
         tenant,
@@ -300,6 +306,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
         memory_mib=order.spec.memory_mib,
         gpus=order.gpu_count,
         count=order.count,
+        group=group,
     )
     _require_room(order)
     max_vcpus, max_memory_mib = sizes.headroom(
@@ -317,6 +324,7 @@ def create_vms(*, actor: Actor, order: VmOrder, quote_token: str) -> list[VM]:
             tags=list(order.tags),
             cluster=order.cluster,
             host=hosts[number],
+            placement_group=group,
             image=order.image,
             vcpus=order.spec.vcpus,
             memory_mib=order.spec.memory_mib,

@@ -17,7 +17,7 @@ from compute.rules.refusals import require_sound
 from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
 from compute.rules.validation import check_confirmed
-from compute.states.hosts import IN_SERVICE
+from compute.states.hosts import BEING_EMPTIED, IN_SERVICE
 from compute.states.vms import VmStatus
 from compute.transitions.bin import system_snapshots
 from compute.transitions.vms import VMS
@@ -31,19 +31,23 @@ from scloud.tenancy.actor import Actor
 
 @action("compute.start_vm")
 def start_vm(*, actor: Actor, vm: VM) -> Job:
-    """Start a stopped VM; one that is on no host, or whose host is off, goes to another.
+    """Start a stopped VM where it is, or on another host where it cannot start there.
 
-    Raises Conflict (``vm_state``, ``disk_damaged``, and ``host_not_ready`` where a migration may
-    have taken it to a host that has not answered yet), NoCapacity.
+    It leaves a host that is off or in maintenance, and one on which it would break a required rule
+    of its placement groups. Raises Conflict (``vm_state``, ``disk_damaged``, ``placement_rule``,
+    and ``host_not_ready`` where it may be running on a host that has not answered yet), NoCapacity.
     """
     fits = VMS.table.standing("start_vm", vm.standing, vm.task) is None
     if fits and vm.destination_id is not None:
         raise _not_ready(vm, detail="The end of its migration is not known yet.")
     VMS.guard(vm, "start_vm")
     _require_sound_disks(vm)
-    here = vm.host if vm.host is not None and not vm.host.is_off else None
+    former = vm.host
+    here = _host_to_start_on(vm)
     host = here or _place_again(vm)
-    payload = {"placed": here is None}
+    payload: dict[str, object] = {"placed": here is None}
+    if here is None and former is not None and not former.is_off:
+        payload["left"] = former.pk
     return VMS.begin(vm, "start_vm", actor=actor, payload=payload, expected=_as_read(vm), host=host)
 
 
@@ -228,9 +232,44 @@ def protect_vm(*, actor: Actor, vm: VM, protected: bool) -> VM:
     return vm
 
 
-def _as_read(vm: VM) -> dict[str, int]:
+def _as_read(vm: VM) -> dict[str, object]:
     """What says that a VM is still as it was when its host was chosen."""
-    return {"revision": vm.revision}
+    return {
+        "revision": vm.revision,
+        "placement_group": vm.placement_group_id,
+        "operators_group": vm.operators_group_id,
+    }
+
+
+def _host_to_start_on(vm: VM) -> Host | None:
+    """Return the host of a stopped VM if it starts there, None if it goes to another one.
+
+    Raises Conflict (``host_not_ready``, ``placement_rule``).
+    """
+    host = vm.host
+    if host is None or host.is_off:
+        return None
+    if host.state in BEING_EMPTIED:
+        if vm.gpu_count:
+            raise _not_ready(vm, detail=f"{host.name} is {host.state}, and has its GPUs.")
+        return None
+    if host.state not in IN_SERVICE:
+        # It may be running there, so it is started nowhere else.
+        raise _not_ready(vm, detail=f"{host.name} is {host.state}.")
+    broken = placement.rule_against(vm, host)
+    if not broken:
+        return host
+    if vm.gpu_count and vm.placement_group_id is None:
+        raise _not_ready(vm, detail=broken)
+    if vm.gpu_count:
+        raise Conflict(
+            _("%(name)s cannot start: its placement group does not allow its host, and a VM with "
+              "a GPU stays on it.") % {"name": vm.name},
+            code="placement_rule",
+            remedy=_("Take it out of the placement group, or choose another one."),
+            detail=broken,
+        )  # fmt: skip
+    return None
 
 
 def _not_ready(vm: VM, *, detail: str) -> Conflict:
@@ -252,13 +291,6 @@ def _require_sound_disks(vm: VM) -> None:
 
 
 def _place_again(vm: VM, excluded: frozenset[str] = frozenset()) -> Host:
-    host = placement.place(
-        vm.cluster,
-        vm.tenant,
-        vcpus=vm.vcpus,
-        memory_mib=vm.memory_mib,
-        gpus=vm.gpu_count,
-        excluded=excluded,
-    )[0]
+    host = placement.place_vm(vm, excluded=excluded)
     gpu.allocate(vm, host)
     return host

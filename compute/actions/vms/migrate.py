@@ -25,13 +25,7 @@ def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
     if vm.host is None:
         raise Conflict(_("%(name)s is on no host.") % {"name": vm.name}, code="vm_state")
     if host is None:
-        destination = placement.place(
-            vm.cluster,
-            vm.tenant,
-            vcpus=vm.vcpus,
-            memory_mib=vm.memory_mib,
-            excluded=frozenset({vm.host.pk}),
-        )[0]
+        destination = placement.place_vm(vm, excluded=frozenset({vm.host.pk}))
     else:
         if host.pk == vm.host_id:
             raise InvalidInput(
@@ -47,9 +41,7 @@ def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
                 field="host",
                 detail=host.name,
             )
-        destination = placement.place_on(
-            host, vm.cluster, vm.tenant, vcpus=vm.vcpus, memory_mib=vm.memory_mib
-        )
+        destination = placement.place_on(host, vm)
     audit.note(vm, detail=f"From {vm.host.name} to {destination.name}.")
     return VMS.begin(
         vm,

@@ -67,6 +67,7 @@ class VmSerializer(ShownSerializer[VM]):
             "external_ips",
             "admin_account",
             "deletion_protected",
+            "placement_group_id",
             "status",
             "task",
             "state",
@@ -171,6 +172,12 @@ class VmOrderInput(serializers.Serializer[Any]):
         help_text="Each VM gets an external IP of it; `GET /segments` lists them.",
     )
     external_bandwidth_mbps = WholeNumber(min_value=1, max_value=100_000, required=False)
+    placement_group = serializers.CharField(
+        max_length=20,
+        required=False,
+        allow_null=True,
+        help_text="The VMs are placed by its policy; `GET /placement-groups` lists them.",
+    )
     name = serializers.CharField(max_length=200, default="host")
     names = serializers.ListField(
         child=serializers.CharField(max_length=200), required=False, max_length=10

@@ -15,7 +15,7 @@ from billing import quotas, services
 from compute.hosts import gpu
 from compute.hypervisor.base import AgentUnavailable, DomainObservation
 from compute.hypervisor.base import PowerState as Power
-from compute.models import VM, Disk, GuestLogin, GuestNetwork
+from compute.models import VM, Disk, GuestLogin, GuestNetwork, Host
 from compute.rules.refusals import require_sound
 from compute.states.disks import DiskStatus
 from compute.states.vms import PauseReason, VmStatus
@@ -41,7 +41,7 @@ from compute.tasks.base import (
     vm_of,
 )
 from compute.tasks.disks import erase_snapshots
-from compute.tasks.drivers import best_effort, translated_errors
+from compute.tasks.drivers import best_effort, hypervisor_of, translated_errors
 from compute.tasks.volumes import mark_doubtful
 from compute.transitions.bin import free_quota, land_in_bin
 from compute.transitions.disks import end
@@ -272,6 +272,7 @@ class StartVm(VmHandler):
         """Define again unless it runs already: what runs keeps its definition."""
         vm = vm_of(context.job)
         if observed(vm) != Power.RUNNING:
+            leave_former_host(context, vm)
             define(vm)
 
     def before_failure(self, context: Context, error: ScloudError) -> None:
@@ -293,8 +294,35 @@ class StartVm(VmHandler):
             # The host that it was given for this start alone.
             gpu.release(vm)
             columns["host"] = None
+            if not context.result.get("left"):
+                # It may still be on the one that it was to leave.
+                columns["host"] = Host.objects.filter(pk=context.payload.get("left")).first()
         status = context.result.get("true_status")
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
+
+
+def leave_former_host(context: Context, vm: VM) -> None:
+    """Take the definition off the host that a stopped VM leaves for this start.
+
+    Nothing is started elsewhere before that host has said that the VM does not run there. Raises
+    its errors, and HostError (``runs_elsewhere``).
+    """
+    former = Host.objects.filter(pk=context.payload.get("left")).first()
+    if former is None or former.pk == vm.host_id:
+        return
+    if not former.is_off:
+        host = hypervisor_of(former)
+        with translated_errors():
+            power = host.observe(str(vm.uuid)).power_state
+            if power not in (Power.STOPPED, Power.CRASHED, Power.ABSENT):
+                raise HostError(
+                    _("%(name)s could not leave its host.") % {"name": vm.name},
+                    code="runs_elsewhere",
+                    remedy=_("Power it off, then start it."),
+                    detail=f"{former.name} says that it is {power}.",
+                )
+            host.undefine(str(vm.uuid))
+    remember(context, "left", True)
 
 
 class FailOverVm(StartVm):

@@ -216,6 +216,14 @@ class VmOverview(VmTabView):
             ),
             (_("Created"), ui.moment(vm.created_at)),
             (_("Tags"), ui.tags(vm.tags)),
+            (
+                _("Placement group"),
+                _linked(
+                    "placement_group",
+                    vm.placement_group_id,
+                    vm.placement_group.name if vm.placement_group is not None else None,
+                ),
+            ),
             (_("Deletion protection"), _protection(vm, actor.allows("compute.protect_vm"))),
         ]
         added = (fact(self.request, vm) for fact in _facts.values())
@@ -489,6 +497,7 @@ _EVENT_WORDS: dict[str, Text] = {
     "vm.host_failed": gettext_lazy("Stopped because its host failed"),
     "vm.renamed": gettext_lazy("Renamed"),
     "vm.protected": gettext_lazy("Deletion protection changed"),
+    "vm.placement_group_changed": gettext_lazy("Placement group changed"),
     "vm.deleted": gettext_lazy("Moved to the recycle bin"),
     "vm.restored": gettext_lazy("Restored"),
     "vm.destroyed": gettext_lazy("Destroyed"),

@@ -125,6 +125,7 @@ def test_what_needs_a_guest_that_answers_is_refused_while_it_stands_still(box: B
         "open_vnc",
         "get_vnc_information",
         "change_security_groups",
+        "change_placement_group",
         "change_alarm_template",
         "unbind_external_ip",
         "rename_vm",

@@ -46,6 +46,7 @@ def form_of(verb: Verb, vm: VM, platform: Platform) -> dict[str, Any]:
         "make_image": {"name": "golden", "remark": ""},
         "reinstall_vm": {"image": platform.image.pk, "password": ""},
         "change_security_groups": {"internal": "", "external": ""},
+        "change_placement_group": {"group": ""},
         "change_alarm_template": {"template": ""},
     }.get(verb.name, {})
 

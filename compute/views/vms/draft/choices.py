@@ -18,7 +18,7 @@ from billing.pricing import DURATIONS, Method
 from billing.views.dialogs import durations
 from compute.actions.vms.create import MAX_BATCH
 from compute.hosts import placement
-from compute.models import Cluster, DiskType, Image, Spec
+from compute.models import Cluster, DiskType, Image, PlacementGroup, Spec
 from compute.queries import catalogue
 from compute.rules import catalogue as rules_catalogue
 from compute.states.images import ImageStatus
@@ -177,8 +177,8 @@ class Hardware:
             rules_catalogue.check_gpu(cluster, spec, self.gpu_count)
         except InvalidInput as error:
             return error.message
-        size = (spec.vcpus, spec.memory_mib, self.gpu_count)
-        return placement.why_not(cluster, candidates, *size) or ""
+        demand = placement.demand_for(spec, self.gpu_count)
+        return placement.why_not(cluster, candidates, demand) or ""
 
     def _prices_of(self, cluster: Cluster, specs: list[Spec]) -> Mapping[Any, Decimal]:
         """Return what one period of each size costs, without disks; nothing without prices."""
@@ -277,6 +277,18 @@ class Hardware:
     @cached_property
     def data_disk_gib(self) -> int:
         return self.typed.number("data_disk_gib", 100)
+
+    @cached_property
+    def placement_groups(self) -> list[PlacementGroup]:
+        """The tenant's placement groups of the region."""
+        rows: QuerySet[PlacementGroup] = PlacementGroup.objects.filter(region=self.typed.region)
+        return list(rows.order_by("name", "pk"))
+
+    @cached_property
+    def placement_group(self) -> PlacementGroup | None:
+        """The group whose policy decides where the VMs go; none at first."""
+        what = _("placement group")
+        return self.typed.pick(self.placement_groups, "placement_group", what, None)
 
     @property
     def size_key(self) -> str:

@@ -61,6 +61,7 @@ class Purchase:
         # Reading what makes no sense leaves an error, which must be there before the check below.
         internal_group, external_group = self.network.internal_group, self.network.external_group
         segment, bandwidth_mbps = self.network.segment, self.network.external_bandwidth_mbps
+        group = self.hardware.placement_group
         count, periods, system_gib = (
             self.terms.count,
             self.terms.periods,
@@ -104,6 +105,7 @@ class Purchase:
             internal_group=internal_group,
             external_group=external_group,
             external_segment=segment,
+            placement_group=group,
         )
         return vm_order(
             parts,

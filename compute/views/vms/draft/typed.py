@@ -39,6 +39,7 @@ FIELDS = (
     "external_group",
     "external_segment",
     "external_bandwidth_mbps",
+    "placement_group",
     "name",
     "remark",
     "tags",

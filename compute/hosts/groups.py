@@ -1,0 +1,110 @@
+"""What the rule of a placement group says of a host."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from django.db.models import Count, Q, QuerySet
+from django.utils.translation import gettext
+
+from compute.models import VM, PlacementGroup
+from compute.models.placement import GroupPolicy
+from compute.states.hosts import MAY_RUN
+from compute.states.vms import VmStatus
+from scloud.tenancy.scoping import scopes_disabled
+
+#: A VM that failed may still run where its row says: others keep away from it, and none follows it.
+_GONE = (VmStatus.FAILED, VmStatus.DESTROYED)
+
+
+@dataclass
+class GroupRule:
+    """A group with where its VMs are: those of one's own, the VM that is placed, do not count.
+
+    ``members`` has every VM by host; ``leading`` only those that others of the group have to
+    follow: those on hosts that may be running, so that a group can leave one that is given up.
+    """
+
+    group: PlacementGroup
+    members: Counter[str]
+    leading: Counter[str]
+
+    @classmethod
+    def of(cls, group: PlacementGroup, *, without: VM | None = None) -> GroupRule:
+        """Read where the VMs of a group are, in two queries.
+
+        Read after the hosts were locked, so that no other placement changes it.
+        """
+        members: Counter[str] = Counter()
+        leading: Counter[str] = Counter()
+        with scopes_disabled():
+            rows = members_of(group)
+            if without is not None:
+                rows = rows.exclude(pk=without.pk)
+            for place in ("host", "destination"):
+                for row in (
+                    rows.exclude(**{place: None})
+                    .order_by()
+                    .values(place, f"{place}__state")
+                    .annotate(all=Count("pk"), living=Count("pk", filter=~Q(status__in=_GONE)))
+                ):
+                    members[row[place]] += row["all"]
+                    if row["living"] and row[f"{place}__state"] in MAY_RUN:
+                        leading[row[place]] += row["living"]
+        return cls(group, members, leading)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether its VMs go to different hosts."""
+        return self.group.policy == GroupPolicy.SPREAD
+
+    def _fits(self, host: str) -> bool:
+        if self.spreads:
+            return not self.members[host]
+        return not self.leading or self.leading[host] > 0
+
+    def refusal(self, host: str) -> str | None:
+        """Return *apart* or *together* where a required rule does not allow the host, else None."""
+        if not self.group.required or self._fits(host):
+            return None
+        return "apart" if self.spreads else "together"
+
+    def words(self, host: str) -> str:
+        """For operators: why the host does not fit."""
+        if self.spreads:
+            text = gettext(
+                "%(number)d VMs of the placement group %(group)s are here, and no two of them may "
+                "be on one host."
+            )
+            return text % {"number": self.members[host], "group": self.group.name}
+        text = gettext(
+            "The VMs of the placement group %(group)s are on another host, and have to stay on one."
+        )
+        return text % {"group": self.group.name}
+
+    def penalty(self, host: str) -> int:
+        """Return how much the host is against the rule: less is better."""
+        if self.spreads:
+            return self.members[host]
+        return int(not self._fits(host))
+
+    def take(self, host: str) -> None:
+        """Count one more VM of the group."""
+        self.members[host] += 1
+        self.leading[host] += 1
+
+
+def members_of(group: PlacementGroup) -> QuerySet[VM]:
+    """Return all VMs of a group; needs a scope."""
+    rows: QuerySet[VM] = VM.objects.filter(Q(placement_group=group) | Q(operators_group=group))
+    return rows
+
+
+def rules_for(vm: VM) -> tuple[GroupRule, ...]:
+    """Return the rules of the groups in which a VM is by now, without the VM itself."""
+    with scopes_disabled():
+        named = VM.objects.filter(pk=vm.pk).values_list("placement_group", "operators_group")
+        keys = {key for pair in named for key in pair if key is not None}
+        groups = list(PlacementGroup.objects.filter(pk__in=keys).order_by("pk")) if keys else []
+    return tuple(GroupRule.of(group, without=vm) for group in groups)
