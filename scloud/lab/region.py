@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from scloud.lab import controllers, images, kvm, links
+from scloud.lab import ceph, controllers, images, kvm, links
 from scloud.lab.plan import (
     PHYSICAL_NETWORK,
     HostPlan,
@@ -151,6 +151,7 @@ def is_up(lab: Lab) -> bool:
         links.exists(lab.external_bridge)
         and central_is_up(lab)
         and all(host.switched_off.exists() or host_is_up(host) for host in lab.hosts)
+        and (not lab.ceph or ceph.of_lab(lab).is_up())
     )
 
 
@@ -179,7 +180,10 @@ def status(lab: Lab) -> dict[str, Any]:
             "nb_socket": f"unix:{lab.run}/central/nb.sock",
             "sb_socket": f"unix:{lab.run}/central/sb.sock",
         },
-        "storage": {"path": str(lab.storage)},
+        "storage": {
+            "path": str(lab.storage),
+            "ceph": ceph.of_lab(lab).facts() if lab.ceph else None,
+        },
         "external": {
             "physical_network": PHYSICAL_NETWORK,
             "bridge": lab.external_bridge,
@@ -365,6 +369,8 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
     started = time.monotonic()
     with locked(lab):
         if is_up(lab) and _saved_host_count(lab) == lab.host_count:
+            _end_unwanted_storage(lab)
+            _save(lab)
             # One that an earlier release brought up may lack a range, and the controllers.
             _ensure_external(lab)
             _ensure_controllers(lab)
@@ -381,19 +387,23 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
             _stop_host(host)
             run("ovn-sbctl", f"--db=unix:{lab.run}/central/sb.sock", "--if-exists", "chassis-del",
                 host.hostname, check=False)  # fmt: skip
-        (lab.state / "lab.env").write_text(f"index={lab.index}\nhosts={lab.host_count}\n")
+        _end_unwanted_storage(lab)
+        _save(lab)
         links.ensure_bridge(lab.management_bridge, [f"{lab.management_address}/24"])
         _ensure_controllers(lab)
         links.ensure_bridge(lab.tunnel_bridge, [], mtu_bytes=links.WIDE_MTU_BYTES)
         _ensure_external(lab)
         links.offload_off(lab.tunnel_bridge)
-        with ThreadPoolExecutor(max_workers=lab.host_count + 1) as pool:
+        with ThreadPoolExecutor(max_workers=lab.host_count + 2) as pool:
             central = pool.submit(_up_central, lab)
+            storage = pool.submit(ceph.of_lab(lab).up) if lab.ceph else None
             hosts = {
                 host: pool.submit(_up_host, host, with_kvm)
                 for host in lab.hosts
                 if not host.switched_off.exists()
             }
+            if storage is not None:
+                storage.result()
             central.result()
             say(f"  OVN central {lab.nb}")
             for host, started_host in hosts.items():
@@ -430,6 +440,18 @@ def _await_chassis(lab: Lab) -> None:
         return all(host.hostname in there for host in lab.hosts if not host.switched_off.exists())
 
     wait_for("every host to register with OVN", all_there, timeout_s=20, every_s=0.2)
+
+
+def _end_unwanted_storage(lab: Lab) -> None:
+    """Stop the Ceph of an earlier run that had one; what it holds stays until the lab is wiped."""
+    if not lab.ceph:
+        ceph.of_lab(lab).down()
+
+
+def _save(lab: Lab) -> None:
+    """Keep what the next ``up`` takes for what it is not told."""
+    text = f"index={lab.index}\nceph={int(lab.ceph)}\nhosts={lab.host_count}\n"
+    (lab.state / "lab.env").write_text(text)
 
 
 def _saved_host_count(lab: Lab) -> int:
@@ -489,6 +511,8 @@ def down(lab: Lab, *, wipe: bool = False) -> None:
         _stop_box(lab.run / "central")
         strays = [pid for pid in marked_processes(lab.marker) if _is_init_of_box(pid)]
         kill_all(strays)
+        # After the guests: what they wrote last is on its way to it.
+        ceph.of_lab(lab).down()
         _remove_namespaces(lab)
         for bridge in (lab.management_bridge, lab.tunnel_bridge, lab.external_bridge):
             links.delete_link(bridge)
