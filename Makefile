@@ -11,7 +11,7 @@ help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: ## Install what the product needs (apt, Python, npm)
-	@scripts/install.sh
+	@STORAGE=$(STORAGE) scripts/install.sh
 
 install-check: # Linters, type checker and test tools, too
 	@scripts/timed.sh "packages of checks" scripts/install.sh check
@@ -19,8 +19,8 @@ install-check: # Linters, type checker and test tools, too
 install-tests: # What only the tests need, too
 	@scripts/timed.sh "packages of tests" scripts/install.sh tests
 
-run: install ## Start everything and print URL and logins
-	@$(AS_ROOT) $(PY) -m scloud.lab.stack up
+run: install ## Start everything and print URL and logins (STORAGE=ceph: with a Ceph cluster)
+	@$(AS_ROOT) $(PY) -m scloud.lab.stack up $(if $(STORAGE),--storage $(STORAGE))
 
 stop: ## Stop everything that make run started
 	@if [ -x $(PY) ]; then $(AS_ROOT) $(PY) -m scloud.lab.stack down; fi
@@ -52,7 +52,7 @@ database: install-tests
 	@$(AS_ROOT) $(PY) -m scloud.lab pg up --no-fsync
 
 fast: database ## Tests that need no hypervisor and no browser
-	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not install and not bench" -n 2 --durations 15
+	$(AS_ROOT) $(PY) -m pytest -q -m "not lab and not browser and not ceph and not install and not bench" -n 2 --durations 15
 
 test: database ## All checks and all tests, on real hypervisors
 	@$(AS_ROOT) $(PY) -m tests.template & template=$$!; \

@@ -10,7 +10,7 @@ from billing import hooks
 from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
-from compute.models import FenceDevice, GuestLogin, Host, VncLease
+from compute.models import FenceDevice, GuestLogin, Host, StoragePool, VncLease
 from compute.queries import catalogue
 from compute.queries import verbs as verb_queries
 from compute.queries import vms as vm_queries
@@ -52,6 +52,7 @@ from compute.tasks import (
     overlays,
     snapshots,
 )
+from compute.tasks import pools as pool_tasks
 from compute.tasks.vms import changes, lifecycle, migrate
 from compute.verbs import placement as placement_verbs
 from compute.views import shell as console
@@ -94,6 +95,7 @@ def register_all() -> None:
         images,
         limits,
         fencing,
+        pool_tasks,
     ):
         tasks.register_all()
     actions.load("compute.actions")
@@ -108,6 +110,7 @@ def register_all() -> None:
     sealed.register(GuestLogin, "sealed_hash", "sealed_pending")
     sealed.register(VncLease, "password_box")
     sealed.register(FenceDevice, "sealed_password")
+    sealed.register(StoragePool, "sealed_key")
     kinds.register(
         kinds.Kind(
             kind="vm",

@@ -3,6 +3,7 @@
 #   install.sh          what the product needs
 #   install.sh check    linters, type checker and test tools, too
 #   install.sh tests    and the apt packages that only the tests need
+# With STORAGE=ceph, and for the tests, the packages of a Ceph cluster too.
 # Each part leaves a stamp of what it installed, so that a second run takes a second.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,8 +23,13 @@ lock=run
 case ${1:-} in
     "") ;;
     check) lock=dev ;;
-    tests) lock=dev lists="$lists tests/packages.txt" ;;
+    tests) lock=dev lists="$lists tests/packages.txt" STORAGE=ceph ;;
     *) echo "usage: install.sh [check|tests]" >&2; exit 2 ;;
+esac
+case ${STORAGE:-directory} in
+    directory) ;;
+    ceph) lists="$lists scloud/lab/packages-ceph.txt" ;;
+    *) echo "STORAGE is directory or ceph, not $STORAGE." >&2; exit 2 ;;
 esac
 # shellcheck disable=SC2086  # a list of files
 for names in $(grep -hv '^#' $lists); do

@@ -289,7 +289,7 @@ def copy_tree() -> Path:
 
 def pytest_command(*words: str) -> list[str]:
     """Return the command that runs tests of the tree that is the working directory."""
-    marks = "not lab and not browser and not install and not bench"
+    marks = "not lab and not browser and not ceph and not install and not bench"
     # None of the tests needs schemathesis, and its import takes a second.
     plugins = ["-p", "no:cacheprovider", "-p", "no:schemathesis"]
     plain = ["-m", "pytest", "-q", *plugins, "-m", marks]

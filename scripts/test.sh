@@ -26,6 +26,10 @@ beside() {
         scripts/timed.sh "tests without hosts (beside)" $py -m pytest -q \
         -m "(browser or lab) and not region and not bench and not soak" -n 1 \
         --cov --cov-report= --junitxml "$report/beside.xml" --durations 15 || status=1
+    say "storage driver on a Ceph cluster"
+    SCLOUD_TEST_NO_REGION=1 COVERAGE_FILE="$report/ceph.coverage" \
+        scripts/timed.sh "storage on Ceph (beside)" $py -m pytest -q -m ceph \
+        --cov --cov-report= --junitxml "$report/ceph.xml" --durations 15 || status=1
     say "drivers, networks and guests on real hosts"
     # shellcheck disable=SC2086  # a list of words
     SCLOUD_TEST_LAB=second COVERAGE_FILE="$report/second.coverage" \
@@ -39,12 +43,12 @@ status=0
 say "fast tests, on PostgreSQL only"
 $py -m coverage erase
 scripts/timed.sh "fast tests" $py -m pytest -q \
-    -m "not lab and not browser and not install and not bench" \
+    -m "not lab and not browser and not ceph and not install and not bench" \
     -n 2 --cov --cov-report= --junitxml "$report/fast.xml" --durations 25 \
     || status=1
 say "tests on real hosts, with real guests; beside them what needs none"
 # A report of an earlier run is not one of this.
-rm -f "$report"/{install,beside,second,region}.xml "$report"/{beside,second}.coverage
+rm -f "$report"/{install,beside,ceph,second,region}.xml "$report"/{beside,ceph,second}.coverage
 beside > "$report/beside.log" 2>&1 &
 lane=$!
 trap 'kill $lane 2>/dev/null || true' EXIT
@@ -56,10 +60,10 @@ wait $lane || status=1
 trap - EXIT
 cat "$report/beside.log"
 say "coverage"
-$py -m coverage combine --append "$report/beside.coverage" "$report/second.coverage" || status=1
+$py -m coverage combine --append "$report"/{beside,ceph,second}.coverage || status=1
 scripts/timed.sh "coverage report" scripts/coverage.sh || status=1
 $py scripts/count_tests.py "$report/fast.xml" "$report/install.xml" "$report/beside.xml" \
-    "$report/second.xml" "$report/region.xml" || status=1
+    "$report/ceph.xml" "$report/second.xml" "$report/region.xml" || status=1
 say "seconds of each part"
 scripts/timed.sh
 say "$((SECONDS / 60)) minutes for all tests"

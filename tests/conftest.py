@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.stage",
     "tests.browser",
     "tests.lab_fixture",
+    "tests.ceph_fixture",
     "tests.lab_platform",
 ]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -30,6 +31,13 @@ from compute.models import (
     HostTransition,
     Spec,
     StoragePool,
+)
+from compute.rules.pools import (
+    KEY_RECIPIENT,
+    holds_anything,
+    is_key,
+    needs_key,
+    pool_problem,
 )
 from compute.states.hosts import CONFIRMED_OFF, HostState
 from compute.states.pools import PoolState
@@ -384,6 +392,50 @@ class HostTransitionAdmin(ReadOnlyAdmin):
     search_fields = ("host__name", "reason", "by")
 
 
+def _test_pool(actor: Actor, pool: StoragePool) -> str:
+    pools.test_pool(actor=actor, pool=pool)
+    return _("%(name)s is tried. Reload to see what it said.") % {"name": pool.pk}
+
+
+class PoolForm(forms.ModelForm[StoragePool]):
+    """A pool; the key of a Ceph pool is set by typing it, and shown nowhere."""
+
+    new_key = forms.CharField(
+        label=gettext_lazy("Key"),
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=gettext_lazy(
+            "Ceph RBD: the client's key. Leave empty to keep the current one. Enter it again when "
+            "monitors or user change."
+        ),
+    )
+
+    class Meta:
+        model = StoragePool
+        fields = (
+            "id", "region", "kind", "location", "monitors", "user", "snapshots",
+            "overprovisioning", "reserve_percent",
+        )  # fmt: skip
+
+    def clean(self) -> dict[str, Any]:
+        """Put what the action would refuse next to its field."""
+        data = super().clean() or {}
+        if not {"kind", "location"} <= data.keys():
+            return data
+        if problem := pool_problem({"monitors": "", "user": "", **data}):
+            self.add_error(*problem)
+        key = data.get("new_key") or ""
+        before = StoragePool.objects.filter(pk=self.instance.pk).first()
+        if before is not None and before.kind != data["kind"] and holds_anything(before):
+            self.add_error("kind", _("The type cannot change: disks or images are in the pool."))
+        if data["kind"] == "rbd":
+            if key and not is_key(key):
+                self.add_error("new_key", _("This is not the key of a Ceph client."))
+            elif not key and needs_key(before, {name: data.get(name) for name in KEY_RECIPIENT}):
+                self.add_error("new_key", _("Enter the key."))
+        return data
+
+
 def _adopt(actor: Actor, pool: StoragePool) -> str:
     pools.adopt_pool(actor=actor, pool=pool)
     return _("%(name)s is marked when it is used next, within a minute.") % {"name": pool.pk}
@@ -401,6 +453,26 @@ def _needs_adoption(pool: StoragePool) -> str:
 class StoragePoolAdmin(ButtonAdmin):
     """Where volumes and images lie."""
 
+    form = PoolForm
+    fields = (
+        "id",
+        "region",
+        "kind",
+        "location",
+        "monitors",
+        "user",
+        "new_key",
+        "snapshots",
+        "overprovisioning",
+        "reserve_percent",
+        "state",
+        "state_since",
+        "last_error",
+        "total_bytes",
+        "available_bytes",
+        "observed_at",
+        "adopting",
+    )
     list_display = (
         "id",
         "region",
@@ -425,6 +497,7 @@ class StoragePoolAdmin(ButtonAdmin):
         "adopting",
     )
     buttons = (
+        Button("test", gettext_lazy("Test"), _test_pool, batch=True),
         Button(
             "adopt",
             gettext_lazy("Mark anew"),
@@ -437,6 +510,19 @@ class StoragePoolAdmin(ButtonAdmin):
             ),
         ),
     )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A pool keeps its id: disks and images name it."""
+        own = super().get_readonly_fields(request, obj)
+        return own if obj is None else ("id", *own)
+
+    def save_model(self, request: HttpRequest, obj: StoragePool, form: Any, change: bool) -> None:
+        """By the action, which seals the key. The form has been checked by the same rules."""
+        pools.save_pool(
+            actor=administrator(request, None),
+            pool=obj,
+            key=form.cleaned_data.get("new_key") or "",
+        )
 
     @admin.display(description=gettext_lazy("Problem"))
     def trouble(self, pool: StoragePool) -> str:

@@ -499,6 +499,15 @@ class Hypervisor(Protocol):
         """All PCI functions, by address, whether passed through or not."""
         ...
 
+    def keep_secret(self, secret_uuid: str, value: bytes) -> None:
+        """Let the host know the secret that `RbdSource.secret_uuid` names, or its new value.
+
+        It is on no disk of the host, so it is gone when the host's libvirt is restarted; running
+        domains need it no more. Whoever has a domain started, moved here or given a disk tells it
+        before.
+        """
+        ...
+
     # -- definition and power ------------------------------------------------------------------
 
     def define(self, spec: DomainSpec) -> None:

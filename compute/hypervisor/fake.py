@@ -129,6 +129,7 @@ class FakeHost:
     accounts: set[str] = field(default_factory=lambda: {"root", "ubuntu", "administrator"})
     pci: tuple[PciDevice, ...] = ()
     domains: dict[str, FakeDomain] = field(default_factory=dict)
+    secrets: dict[str, bytes] = field(default_factory=dict)
     faults: HostFaults = field(default_factory=HostFaults)
     guest_command: Callable[[str, Sequence[str], bytes], CommandResult] | None = None
     guest_files: dict[str, bytes] = field(default_factory=dict)
@@ -252,6 +253,10 @@ class FakeHypervisor:
             return tuple(sorted(self.host.pci, key=lambda device: device.address))
 
     # -- definition and power ------------------------------------------------------------------
+
+    def keep_secret(self, secret_uuid: str, value: bytes) -> None:
+        with self._call("keep_secret"):
+            self.host.secrets[secret_uuid] = value
 
     @publishes
     def define(self, spec: DomainSpec) -> None:

@@ -20,9 +20,10 @@ from django.utils import timezone
 from billing import ledger, money, pricelists
 from billing.models import PriceList, TransactionKind
 from compute.actions.fencing import save_fence_device
+from compute.actions.pools import save_pool
 from compute.models import Cluster, DiskType, FenceDevice, Host, Image, Spec, StoragePool
 from compute.models.fencing import FenceAgent
-from compute.models.platform import GpuType, host_id
+from compute.models.platform import CEPH, GpuType, host_id
 from compute.states.images import ImageStatus
 from compute.tasks.images import store_base_image
 from network.actions.defaults import ensure_tenant_defaults
@@ -63,6 +64,40 @@ class Platform:
     cluster: Cluster
     pool: StoragePool
     disk_types: list[DiskType]
+    # Beside the first pool: base images are stored there, too.
+    more_pools: tuple[StoragePool, ...] = ()
+
+
+def seed_ceph(region: Region, facts: Mapping[str, Any]) -> DiskType:
+    """Make the pool of a Ceph cluster, and a disk type on it; safe to repeat."""
+    keyring = Path(facts["keyring"]).read_text()
+    key = next(
+        value.strip()
+        for name, _equals, value in (line.partition("=") for line in keyring.splitlines())
+        if name.strip() == "key"
+    )
+    pool = StoragePool.objects.filter(pk="ceph").first() or StoragePool(pk="ceph")
+    adopting = pool._state.adding
+    pool.region, pool.kind = region, "rbd"
+    pool.location, pool.monitors = f"{CEPH}{facts['pool']}", facts["monitors"]
+    pool.user = facts["user"]
+    save_pool(actor=Actor.system(None), pool=pool, key=key)
+    if adopting:
+        # The cluster may hold an earlier installation's.
+        StoragePool.objects.filter(pk=pool.pk, marker="").update(adopting=True)
+    disk_type, _ = DiskType.objects.get_or_create(
+        id="ceph",
+        defaults={
+            "region": region,
+            "pool": pool,
+            "alias": "Ceph SSD",
+            "medium": "SSD",
+            "iops_limit": 5000,
+            "throughput_limit_mbps": 200,
+            "position": 2,
+        },
+    )
+    return disk_type
 
 
 def seed_platform(
@@ -77,7 +112,8 @@ def seed_platform(
 
     ``facts``: ``{"hosts": [{"name", "uri", "address"}], "ovn": {"nb"}, "storage": {"path"}}``;
     ``sb`` beside ``nb`` lets operators trace packets. A host's ``plain_uri`` is an address by which
-    it may be known from before: that row then has the new one.
+    it may be known from before: that row then has the new one. ``ceph`` beside ``path`` is a pool
+    of a Ceph cluster (``{"monitors", "pool", "user", "keyring"}``): a second pool, with a disk type.
     ``extra_specs_mib`` are (vCPU, MiB) beside the shipped sizes.
     """
     ovn = facts["ovn"]
@@ -117,6 +153,8 @@ def seed_platform(
         # The directory may have been an earlier installation's.
         create_defaults={**place, "adopting": True},
     )
+    cluster_facts = facts["storage"].get("ceph")
+    ceph = [] if cluster_facts is None else [seed_ceph(region, cluster_facts)]
     ssd, _ = DiskType.objects.get_or_create(
         id="ssd",
         defaults={
@@ -149,8 +187,8 @@ def seed_platform(
         gpus = [found.value for found in GpuType if found]
         prices = pricelists.shipped_prices({"disk_gib": ["ssd", "hdd"], "mbps": skus, "gpu": gpus})
         pricelists.publish(pricelists.draft(region, prices, note="Shipped prices"))
-    sell_missing(region, segments)
-    return Platform(region, cluster, pool, [ssd, hdd])
+    sell_missing(region, segments, ceph)
+    return Platform(region, cluster, pool, [ssd, hdd, *ceph], tuple(one.pool for one in ceph))
 
 
 def seed_fence_devices(facts: Mapping[str, Any]) -> int:
@@ -220,9 +258,11 @@ def seed_segments(region: Region, external: Mapping[str, Any] | None) -> list[Ex
     return made
 
 
-def sell_missing(region: Region, segments: Sequence[ExternalSegment]) -> None:
+def sell_missing(
+    region: Region, segments: Sequence[ExternalSegment], disk_types: Sequence[DiskType] = ()
+) -> None:
     """Let be sold what a region has and the prices in force know nothing of: the bandwidth of
-    ``segments`` and the GPUs of its clusters. What is there keeps its price.
+    ``segments``, ``disk_types`` and the GPUs of its clusters. What is there keeps its price.
     """
     latest = (
         PriceList.objects.filter(region=region, published_at__isnull=False)
@@ -236,6 +276,7 @@ def sell_missing(region: Region, segments: Sequence[ExternalSegment]) -> None:
     shipped = pricelists.shipped_prices(
         {
             "mbps": [segment.pk for segment in segments],
+            "disk_gib": [disk_type.pk for disk_type in disk_types],
             "gpu": sorted(set(gpus.values_list("gpu_type", flat=True))),
         }
     )
@@ -246,37 +287,56 @@ def sell_missing(region: Region, segments: Sequence[ExternalSegment]) -> None:
         if key[0] not in {*known, *pricelists.SHIPPED_BASE, *pricelists.SHIPPED_METERED}
     }
     if missing:
-        note = "Shipped prices of external bandwidth and GPUs"
+        note = "Shipped prices of external bandwidth, disk types and GPUs"
         pricelists.publish(pricelists.copy(latest, adding=missing, note=note))
 
 
 def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:
-    """Import base images from files into the pool; those that are there already stay."""
+    """Import base images from files into the pools; those that are there already stay.
+
+    Returns those of the first pool.
+    """
     made = []
-    for position, file in enumerate(files):
-        image = Image.objects.filter(
-            tenant=None,
+    for pool in (platform.pool, *platform.more_pools):
+        suffix = "" if pool == platform.pool else f" ({pool.pk})"
+        stored = [
+            _seed_image(platform, pool, file, position, suffix)
+            for position, file in enumerate(files)
+        ]
+        made = made or stored
+    return made
+
+
+def _seed_image(
+    platform: Platform, pool: StoragePool, file: ImageFile, position: int, suffix: str
+) -> Image:
+    rows = Image.objects.filter(
+        tenant=None,
+        region=platform.region,
+        distribution=file.distribution,
+        version=file.version,
+        status=ImageStatus.AVAILABLE,
+    )
+    if suffix:
+        image = rows.filter(pool=pool).first()
+    else:
+        # An administrator may have put the first pool's elsewhere.
+        image = rows.exclude(pool__in=platform.more_pools).first()
+    if image is None:
+        image = Image(
             region=platform.region,
+            pool=pool,
+            name=f"{file.name}{suffix}",
             distribution=file.distribution,
             version=file.version,
-            status=ImageStatus.AVAILABLE,
-        ).first()
-        if image is None:
-            image = Image(
-                region=platform.region,
-                pool=platform.pool,
-                name=file.name,
-                distribution=file.distribution,
-                version=file.version,
-                admin_account=file.admin_account,
-                supports_hot_upgrade=file.supports_hot_upgrade,
-                position=position,
-            )
-            if file.image_id:
-                image.id = file.image_id
-            store_base_image(image, file.path)
-        made.append(image)
-    return made
+            admin_account=file.admin_account,
+            supports_hot_upgrade=file.supports_hot_upgrade,
+            position=position,
+        )
+        if file.image_id and not suffix:
+            image.id = file.image_id
+        store_base_image(image, file.path)
+    return image
 
 
 def seed_tenant(

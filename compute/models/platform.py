@@ -286,6 +286,10 @@ class Spec(models.Model):
         return self.memory_mib / 1024
 
 
+CEPH = "rbd:"
+"""With what the location of a Ceph pool begins: an earlier release takes locations for paths."""
+
+
 class StoragePool(models.Model):
     """Where volumes and images lie, as the storage driver knows it."""
 
@@ -294,9 +298,42 @@ class StoragePool(models.Model):
         Region, models.PROTECT, verbose_name=_("region"), related_name="pools"
     )
     kind = models.CharField(
-        _("type"), max_length=10, choices=[("dir", _("shared directory")), ("fake", _("simulated"))]
+        _("type"),
+        max_length=10,
+        choices=[
+            ("dir", _("shared directory")),
+            ("rbd", _("Ceph RBD")),
+            ("fake", _("simulated")),
+        ],
     )
-    location = models.CharField(_("location"), max_length=200)
+    location = models.CharField(
+        _("location"),
+        max_length=200,
+        help_text=_(
+            "Shared directory: its path, the same on all hosts and workers. Ceph RBD: rbd: and the "
+            "name of the pool in the cluster, such as rbd:vms."
+        ),
+    )
+    # Of a Ceph pool: whom to ask, as whom, and the key of that user; empty otherwise.
+    monitors = models.CharField(
+        _("monitors"),
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Ceph RBD: addresses of the monitors as host:port, with commas between them."),
+    )
+    user = models.CharField(
+        _("user"),
+        max_length=60,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Ceph RBD: the client without “client.”; it needs profile rbd on the pool."),
+    )
+    sealed_key = models.TextField(_("sealed key"), default="", db_default="", editable=False)
+    # What hosts call the secret with the key.
+    secret_uuid = models.UUIDField(_("UUID of the secret"), null=True, editable=False)
     snapshots = models.CharField(
         _("new snapshots"),
         max_length=10,

@@ -7,7 +7,7 @@ Contract of every method of `Storage`:
   Deleting what does not exist succeeds. Ids are chosen by the caller and never reused.
 * **Nothing half-done is visible.** A volume or image exists completely or not at all: a killed
   call leaves at most a temporary object that no list shows and that `sweep_temporary` removes.
-* **The right pool or none.** A pool has a marker: a file with a random token, whose digest is in
+* **The right pool or none.** A pool has a marker: a random token, whose digest is in
   `StorageRef.marker`. Without it a directory is somebody else's, or not mounted: no method reads
   that as "empty" or writes there (`StorageUnavailable`, `StorageForeign`). The pool is looked at
   before each call, and again where something was not found.
@@ -22,7 +22,7 @@ calls on different objects may overlap.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, runtime_checkable
@@ -282,17 +282,21 @@ class StorageRef:
     """Names one pool. `kind` selects the backend, `location` is its address.
 
     `dir`: a directory path that every host sees under the same name. `fake`: any word.
+    `rbd`: the name of a pool of a Ceph cluster; its `options` are `monitors` (``host:port``, with
+    commas), `user` (whose key is `secret`), `secret_uuid` (of the libvirt secret with that key)
+    and `scratch`, a directory with room for the content of an image that is imported.
     `options` are backend settings (never secrets in clear): ``("snapshots", "overlays")`` for a
     `dir` whose new snapshots are overlays. `pool_id` is the platform's name of the pool. `marker`
     is the SHA-256 digest of the token in its marker, in hex; empty while none was written, and
     nothing is compared then.
     """
 
-    kind: Literal["dir", "fake"]
+    kind: Literal["dir", "rbd", "fake"]
     location: str
     options: tuple[tuple[str, str], ...] = ()
     pool_id: str = ""
     marker: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @runtime_checkable
@@ -566,7 +570,7 @@ class Storage(Protocol):
         """Make or replace the NoCloud seed of a VM (`meta-data`, `user-data`, `network-config`).
 
         A seed holds password hashes: only its owner may read it (mode 0600 on files). Replacing
-        is atomic; a running domain keeps reading the seed it was started with.
+        is atomic; a running domain reads the seed it was started with or, on `rbd`, the new one.
         """
         ...
 
@@ -583,6 +587,15 @@ class Storage(Protocol):
         between two looks tells of a host that writes no more: no clock but the reader's is needed.
         At most 100 characters of each; a host without a heartbeat is not among them. What is no
         heartbeat is passed over. Raises `StorageUnavailable` if the pool is not there.
+        """
+        ...
+
+    def shut_out(self, volume_id: str) -> tuple[str, ...]:
+        """Let nobody who has the volume open now write to it any more; returns who that was.
+
+        For a volume whose domain has ended with its host, before another host opens it: a cluster
+        (`rbd`) believes in such a client for half a minute, for which the next one would wait.
+        Other pools do nothing. Never while the domain runs somewhere. May be missing.
         """
         ...
 

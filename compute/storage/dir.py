@@ -24,7 +24,6 @@ import re
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -51,6 +50,8 @@ from compute.storage.base import (
     VolumeMissing,
 )
 from compute.storage.files import (
+    abandoned,
+    age_s,
     checked,
     header_of,
     locked,
@@ -62,10 +63,10 @@ from compute.storage.files import (
 from compute.storage.lookout import lookout
 from compute.storage.overlays import VolumeFiles, names_of
 from compute.storage.sandbox import Seen
+from compute.storage.seeds import make_iso
 from scloud.lib import lease
 from scloud.lib.lease import publishes
 
-_SEED_FILE = re.compile(r"[a-z-]{1,32}")
 _CHUNK_BYTES = 4 * 1024**2
 
 HEARTBEATS = "heartbeats"
@@ -170,7 +171,7 @@ class DirectoryStorage:
     def _forget_workspaces(self, what: str) -> None:
         """Remove at once what calls for the same thing left that died half-way."""
         for folder in self._work.glob(f"{what}.*"):
-            if _abandoned(folder, 0.0):
+            if abandoned(folder, 0.0):
                 shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -656,32 +657,9 @@ class DirectoryStorage:
     @publishes
     @_looked
     def write_seed(self, vm_id: str, files: Mapping[str, str]) -> DiskSource:
-        for name in files:
-            if not _SEED_FILE.fullmatch(name):
-                raise ValueError(f"{name!r} is not a name for a seed file.")
         place = self._seed(vm_id)
         with self._workspace(f"seed-{vm_id}") as folder:
-            content, made = folder / "content", folder / "seed.iso"
-            with named_errors():
-                content.mkdir(mode=0o700)
-                for name, text in files.items():
-                    (content / name).write_text(text)
-                made.touch(mode=0o600)
-            helper.run(
-                [
-                    "genisoimage",
-                    "-quiet",
-                    "-output",
-                    str(made),
-                    "-volid",
-                    "CIDATA",
-                    "-joliet",
-                    "-rock",
-                    "-input-charset",
-                    "utf-8",
-                    str(content),
-                ]
-            )
+            made = make_iso(folder, files)
             publish(made, place)
         return FileSource(path=str(place), format="raw")
 
@@ -711,18 +689,21 @@ class DirectoryStorage:
                             found[path.name] = file.read(_BEAT_BYTES).decode()
         return found
 
+    def shut_out(self, volume_id: str) -> tuple[str, ...]:
+        return ()
+
     # -- housekeeping ----------------------------------------------------------------------------
 
     @_looked
     def sweep_temporary(self, *, older_than_s: float = 3600.0) -> tuple[str, ...]:
         removed = []
         for folder in sorted(self._work.iterdir()):
-            if _abandoned(folder, older_than_s):
+            if abandoned(folder, older_than_s):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed.append(folder.name)
         with self._image_lock(exclusive=True):
             for facts in self._images.glob("*.json"):
-                if not facts.with_suffix(".qcow2").exists() and _age_s(facts) > older_than_s:
+                if not facts.with_suffix(".qcow2").exists() and age_s(facts) > older_than_s:
                     facts.unlink(missing_ok=True)
                     removed.append(facts.name)
         return tuple(removed)
@@ -737,24 +718,3 @@ def _sha256(path: Path) -> str:
             # No share of a total: it is a second round over what was counted already.
             lease.moving(done)
     return digest.hexdigest()
-
-
-def _age_s(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _abandoned(folder: Path, older_than_s: float) -> bool:
-    """Whether the call that made the folder is over."""
-    if _age_s(folder) <= older_than_s:
-        return False
-    try:
-        with (folder / "lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
-        return False
-    return True

@@ -137,6 +137,7 @@ class FakeStorage:
         self.images: dict[str, _Image] = {}
         self.seeds: dict[str, dict[str, str]] = {}
         self.beats: dict[str, str] = {}
+        self.shut_outs: list[str] = []
         # Digests: of the marker that is there, of those laid ready, of the one that is asked for.
         self.marker = ""
         self.ready: set[str] = set()
@@ -561,6 +562,12 @@ class FakeStorage:
     def heartbeats(self) -> Mapping[str, str]:
         with self._call("heartbeats"):
             return dict(self.beats)
+
+    @publishes
+    def shut_out(self, volume_id: str) -> tuple[str, ...]:
+        with self._call("shut_out"):
+            self.shut_outs.append(volume_id)
+            return ()
 
     # -- housekeeping ----------------------------------------------------------------------------
 

@@ -152,3 +152,25 @@ def kept_from_qemu(path: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def age_s(path: Path) -> float:
+    """Return how long ago the path was changed, in seconds; 0 for one that is not there."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def abandoned(folder: Path, older_than_s: float) -> bool:
+    """Whether the call that made the folder is over."""
+    if age_s(folder) <= older_than_s:
+        return False
+    try:
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True

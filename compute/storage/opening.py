@@ -11,6 +11,10 @@ def open_storage(ref: StorageRef) -> Storage:
         from compute.storage.fake import open_fake_storage
 
         return open_fake_storage(ref)
+    if ref.kind == "rbd":
+        from compute.storage.rbd.driver import RbdStorage
+
+        return RbdStorage(ref)
     from compute.storage.dir import DirectoryStorage
 
     return DirectoryStorage(

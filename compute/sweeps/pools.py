@@ -21,6 +21,7 @@ from compute.storage.base import (
 )
 from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
 from compute.tasks.drivers import claim, needs_marker, storage_of
+from compute.tasks.pools import saw
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
 from scloud.recovery import freezing
@@ -49,13 +50,6 @@ def reconcile_pools() -> None:
         each(pools, compare, "comparing a pool")
     if len(compared) == len(pools):
         freezing.reported("pools")
-
-
-def saw(pool: StoragePool, state: PoolState, reason: str = "") -> None:
-    """Write down in which state a pool is, and why; since when, only where that is new."""
-    rows = StoragePool.objects.filter(pk=pool.pk)
-    rows.exclude(state=state).update(state=state, state_since=timezone.now())
-    rows.exclude(last_error=reason[:300]).update(last_error=reason[:300])
 
 
 def _can_write(pool: StoragePool, storage: Storage) -> bool:

@@ -30,7 +30,7 @@ from compute.sweeps.sizes import KIND as OTHER_SIZE
 from compute.sweeps.sizes import compare_size
 from compute.tasks.base import source_of
 from compute.tasks.build import attachment
-from compute.tasks.drivers import hypervisor_of
+from compute.tasks.drivers import hypervisor_of, keep_secrets
 from compute.transitions.hosts import move
 from compute.transitions.vms import forget_waiting, lose, observe
 from scloud.jobs.models import ACTIVE, Job
@@ -435,7 +435,9 @@ def put_back_if_wanted(vm: VM, host: Host, disk_id: str) -> None:
     """
     disk = Disk.objects.select_related("disk_type", "pool").filter(pk=disk_id, vm=vm).first()
     if disk is not None and disk.task != DiskTask.DETACHING and not disk.is_damaged:
-        hypervisor_of(host).attach_disk(str(vm.uuid), attachment(disk, source_of(disk)))
+        driver = hypervisor_of(host)
+        keep_secrets(driver, [disk])
+        driver.attach_disk(str(vm.uuid), attachment(disk, source_of(disk)))
 
 
 def missing_disks(vm: VM, domain: DomainObservation) -> list[tuple[str, str, str]]:

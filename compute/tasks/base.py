@@ -31,7 +31,13 @@ from compute.storage.base import (
     VolumeMissing,
 )
 from compute.tasks.build import domain_spec, seed_spec
-from compute.tasks.drivers import hypervisor_of, storage_of, translated, translated_errors
+from compute.tasks.drivers import (
+    hypervisor_of,
+    keep_secrets,
+    storage_of,
+    translated,
+    translated_errors,
+)
 from compute.transitions.disks import mark_damaged
 from compute.transitions.vms import HOST_FAILED, VMS
 from network.actions.nics import external_nic
@@ -179,7 +185,9 @@ def define(vm: VM) -> None:
         sources = [(disk, source_of(disk)) for disk in disks]
         spec = domain_spec(vm, sources, nics, seed, digest_of(contents))
         with placed(vm):
-            host_of(vm).define(spec)
+            host = host_of(vm)
+            keep_secrets(host, disks)
+            host.define(spec)
 
 
 def close_gaps(disks: Sequence[Disk]) -> None:

@@ -34,7 +34,7 @@ from compute.tasks.base import (
     source_of,
 )
 from compute.tasks.build import attachment
-from compute.tasks.drivers import best_effort, translated_errors
+from compute.tasks.drivers import best_effort, keep_secrets, translated_errors
 from compute.tasks.volumes import (
     DiskHandler,
     disk_of,
@@ -122,7 +122,9 @@ class AttachDisk(DiskHandler):
         require_sound([disk])
         with translated_errors():
             try:
-                target = host_of(vm).attach_disk(str(vm.uuid), attachment(disk, source_of(disk)))
+                host = host_of(vm)
+                keep_secrets(host, [disk])
+                target = host.attach_disk(str(vm.uuid), attachment(disk, source_of(disk)))
             except DomainNotFound:
                 if runs(vm):
                     raise

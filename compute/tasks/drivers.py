@@ -1,8 +1,9 @@
 """From rows to drivers. Only tasks, reconcile and the VNC processes import this."""
 
+import base64
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from django.utils.functional import Promise
@@ -12,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from compute.hypervisor.base import HostRef, Hypervisor, HypervisorError
 from compute.hypervisor.opening import open_hypervisor
 from compute.models import Disk, Host, Image, StoragePool
+from compute.models.platform import CEPH
 from compute.states.disks import KEPT
 from compute.states.images import ImageStatus
 from compute.storage import marker
@@ -22,6 +24,8 @@ from compute.storage.base import (
     StorageRef,
 )
 from compute.storage.opening import open_storage
+from compute.transfer import staging
+from scloud.lib import keys
 from scloud.lib.backoff import Said
 from scloud.lib.errors import HostError, ScloudError
 from scloud.tenancy.scoping import scopes_disabled
@@ -125,10 +129,26 @@ def storage_of(pool: StoragePool) -> Storage:
 
 def needs_marker(pool: StoragePool) -> bool:
     """Tell whether a pool has to be marked before it is used."""
-    return pool.kind == "dir" and not pool.marker
+    return pool.kind in ("dir", "rbd") and not pool.marker
 
 
 def _open(pool: StoragePool, digest: str) -> Storage:
+    if pool.kind == "rbd":
+        return open_storage(
+            StorageRef(
+                kind="rbd",
+                location=pool.location.removeprefix(CEPH),
+                options=(
+                    ("monitors", pool.monitors),
+                    ("user", pool.user),
+                    ("secret_uuid", str(pool.secret_uuid or "")),
+                    ("scratch", str(staging.scratch())),
+                ),
+                pool_id=pool.pk,
+                marker=digest,
+                secret=_key_of(pool),
+            )
+        )
     return open_storage(
         StorageRef(
             kind="fake" if pool.kind == "fake" else "dir",
@@ -138,6 +158,17 @@ def _open(pool: StoragePool, digest: str) -> Storage:
             marker=digest,
         )
     )
+
+
+def _key_of(pool: StoragePool) -> str:
+    return keys.box().decrypt(pool.sealed_key.encode()).decode() if pool.sealed_key else ""
+
+
+def keep_secrets(host: Hypervisor, disks: Iterable[Disk]) -> None:
+    """Let a host know the keys that it needs to open the disks."""
+    for pool in {disk.pool_id: disk.pool for disk in disks}.values():
+        if pool.secret_uuid is not None:
+            host.keep_secret(str(pool.secret_uuid), base64.b64decode(_key_of(pool)))
 
 
 def claim(pool: StoragePool) -> None:

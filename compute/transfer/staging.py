@@ -42,6 +42,13 @@ def exports() -> Path:
     return place
 
 
+def scratch() -> Path:
+    """Return where drivers unpack what they import; made if it is missing."""
+    place = Path(settings.MEDIA_ROOT) / "scratch"
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return place
+
+
 def max_file_bytes() -> int:
     """Return how large an image's file may be."""
     return int(settings.SCLOUD_IMAGE_MAX_FILE_GIB) * 1024**3

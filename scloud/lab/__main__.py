@@ -19,6 +19,11 @@ def _parser() -> argparse.ArgumentParser:
 
     up = verbs.add_parser("up", parents=[which], help="bring a lab up")
     up.add_argument("--hosts", type=int, help="number of hosts (default 2)")
+    up.add_argument(
+        "--storage",
+        choices=["directory", "ceph"],
+        help="ceph: a one-node cluster beside the shared directory (default: as it was last)",
+    )
     up.add_argument("--fresh", action="store_true", help="forget the state of earlier runs")
     down = verbs.add_parser("down", parents=[which], help="take a lab down")
     down.add_argument("--wipe", action="store_true", help="delete its state too")
@@ -60,6 +65,9 @@ def _show(lab: Lab) -> None:
         print(f"  {host['name']:4} {'up' if host['up'] else 'down':5} {host['uri']}")
     print(f"  OVN  {facts['ovn']['nb']}")
     print(f"  storage  {facts['storage']['path']}")
+    if (cluster := facts["storage"]["ceph"]) is not None:
+        state = "up" if cluster["up"] else "down"
+        print(f"  Ceph     {state} {cluster['monitors']} pool {cluster['pool']}")
     external = facts["external"]
     ranges = " ".join(segment["cidr"] for segment in external["segments"])
     print(f"  external {ranges} on {external['bridge']}")
@@ -123,7 +131,9 @@ def main(words: list[str] | None = None) -> int:
             _probe(options)
             return 0
         hosts = options.hosts if options.verb == "up" else None
-        lab = lab_named(options.name, options.index, hosts)
+        storage = options.storage if options.verb == "up" else None
+        with_ceph = None if storage is None else storage == "ceph"
+        lab = lab_named(options.name, options.index, hosts, with_ceph)
         if options.verb == "up":
             region.up(lab, fresh=options.fresh)
         elif options.verb == "down":

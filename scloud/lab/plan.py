@@ -7,7 +7,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-KNOWN_INDEXES = {"demo": 0, "test": 1, "second": 2, "third": 3, "fourth": 4, "dev": 9}
+KNOWN_INDEXES = {
+    "demo": 0,
+    "test": 1,
+    "second": 2,
+    "third": 3,
+    "fourth": 4,
+    "fifth": 5,
+    "dev": 9,
+}
 MAX_HOSTS = 20
 #: What the hosts call the network behind the external bridge in their bridge mappings.
 PHYSICAL_NETWORK = "ext"
@@ -136,11 +144,12 @@ class HostPlan:
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab's name, its index (0 to 63) and how many hosts it has."""
+    """A lab's name, its index (0 to 63), how many hosts it has, and whether it has a Ceph."""
 
     name: str = "demo"
     index: int = 0
     host_count: int = 2
+    ceph: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", self.name):
@@ -272,7 +281,12 @@ class Lab:
         return f"SCLOUD_LAB={self.name}"
 
 
-def lab_named(name: str = "demo", index: int | None = None, host_count: int | None = None) -> Lab:
+def lab_named(
+    name: str = "demo",
+    index: int | None = None,
+    host_count: int | None = None,
+    ceph: bool | None = None,
+) -> Lab:
     """The lab called ``name``; what is not given comes from its last ``up`` or the defaults.
 
     LabError when the name is new and no index is known for it.
@@ -287,4 +301,6 @@ def lab_named(name: str = "demo", index: int | None = None, host_count: int | No
         index = known.get("index", KNOWN_INDEXES.get(name))
     if index is None:
         raise LabError(f"lab {name} is new: give its --index (1 to {MAX_INDEX})")
-    return Lab(name, index, host_count or known.get("hosts", 2))
+    if ceph is None:
+        ceph = bool(known.get("ceph", 0))
+    return Lab(name, index, host_count or known.get("hosts", 2), ceph)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from scloud.lab import certificates, controllers, images, kvm, links
+from scloud.lab import ceph, certificates, controllers, images, kvm, links
 from scloud.lab.plan import (
     PHYSICAL_NETWORK,
     HostPlan,
@@ -173,6 +173,7 @@ def is_up(lab: Lab) -> bool:
         links.exists(lab.external_bridge)
         and central_is_up(lab)
         and all(host.switched_off.exists() or host_is_up(host) for host in lab.hosts)
+        and (not lab.ceph or ceph.of_lab(lab).is_up())
     )
 
 
@@ -204,7 +205,10 @@ def status(lab: Lab) -> dict[str, Any]:
             "sb_socket": f"unix:{lab.run}/central/sb.sock",
         },
         "tls": lab.tls,
-        "storage": {"path": str(lab.storage)},
+        "storage": {
+            "path": str(lab.storage),
+            "ceph": ceph.of_lab(lab).facts() if lab.ceph else None,
+        },
         "external": {
             "physical_network": PHYSICAL_NETWORK,
             "bridge": lab.external_bridge,
@@ -396,6 +400,8 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
     started = time.monotonic()
     with locked(lab):
         if is_up(lab) and _saved_host_count(lab) == lab.host_count:
+            _end_unwanted_storage(lab)
+            _save(lab)
             # One that an earlier release brought up may lack a range, and the controllers.
             _ensure_external(lab)
             _ensure_controllers(lab)
@@ -414,20 +420,24 @@ def up(lab: Lab, *, fresh: bool = False) -> None:
             _stop_host(host)
             run("ovn-sbctl", f"--db=unix:{lab.run}/central/sb.sock", "--if-exists", "chassis-del",
                 host.hostname, check=False)  # fmt: skip
-        lab.saved.write_text(f"index={lab.index}\nhosts={lab.host_count}\n")
+        _end_unwanted_storage(lab)
+        _save(lab)
         _ensure_certificates(lab)
         links.ensure_bridge(lab.management_bridge, [f"{lab.management_address}/24"])
         _ensure_controllers(lab)
         links.ensure_bridge(lab.tunnel_bridge, [], mtu_bytes=links.WIDE_MTU_BYTES)
         _ensure_external(lab)
         links.offload_off(lab.tunnel_bridge)
-        with ThreadPoolExecutor(max_workers=lab.host_count + 1) as pool:
+        with ThreadPoolExecutor(max_workers=lab.host_count + 2) as pool:
             central = pool.submit(_up_central, lab)
+            storage = pool.submit(ceph.of_lab(lab).up) if lab.ceph else None
             hosts = {
                 host: pool.submit(_up_host, host, with_kvm)
                 for host in lab.hosts
                 if not host.switched_off.exists()
             }
+            if storage is not None:
+                storage.result()
             central.result()
             say(f"  OVN central {lab.nb}")
             for host, started_host in hosts.items():
@@ -493,6 +503,18 @@ def _await_chassis(lab: Lab) -> None:
     wait_for("every host to register with OVN", all_there, timeout_s=20, every_s=0.2)
 
 
+def _end_unwanted_storage(lab: Lab) -> None:
+    """Stop the Ceph of an earlier run that had one; what it holds stays until the lab is wiped."""
+    if not lab.ceph:
+        ceph.of_lab(lab).down()
+
+
+def _save(lab: Lab) -> None:
+    """Keep what the next ``up`` takes for what it is not told."""
+    text = f"index={lab.index}\nceph={int(lab.ceph)}\nhosts={lab.host_count}\n"
+    lab.saved.write_text(text)
+
+
 def _saved_host_count(lab: Lab) -> int:
     with suppress(OSError, ValueError):
         return int(lab.saved.read_text().rpartition("hosts=")[2])
@@ -550,6 +572,8 @@ def down(lab: Lab, *, wipe: bool = False) -> None:
         _stop_box(lab.run / "central")
         strays = [pid for pid in marked_processes(lab.marker) if _is_init_of_box(pid)]
         kill_all(strays)
+        # After the guests: what they wrote last is on its way to it.
+        ceph.of_lab(lab).down()
         _remove_namespaces(lab)
         for bridge in (lab.management_bridge, lab.tunnel_bridge, lab.external_bridge):
             links.delete_link(bridge)

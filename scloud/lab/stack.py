@@ -97,11 +97,11 @@ class Stack:
         return done.stdout
 
 
-def demo() -> Stack:
-    """Return the stack of ``make run``."""
+def demo(*, ceph: bool | None = None) -> Stack:
+    """Return the stack of ``make run``; without ``ceph`` its storage is what it was last."""
     state = Path(os.environ.get("SCLOUD_STATE_DIR", ROOT / ".scloud"))
     port = int(os.environ.get("SCLOUD_PORT", "8000"))
-    return Stack(lab_named("demo"), state, port, port + 1, port + 2)
+    return Stack(lab_named("demo", ceph=ceph), state, port, port + 1, port + 2)
 
 
 def supervisor_config(stack: Stack) -> str:
@@ -315,8 +315,10 @@ def main(words: list[str] | None = None) -> int:
     """Run one verb on the demo stack."""
     parser = argparse.ArgumentParser(prog="python -m scloud.lab.stack", description=__doc__)
     parser.add_argument("verb", choices=["up", "down", "wipe", "status"])
-    verb = parser.parse_args(words).verb
-    stack = demo()
+    parser.add_argument("--storage", choices=["directory", "ceph"])
+    options = parser.parse_args(words)
+    verb = options.verb
+    stack = demo(ceph=None if options.storage is None else options.storage == "ceph")
     try:
         if verb == "up":
             started = time.monotonic()

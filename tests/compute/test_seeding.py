@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from billing import pricelists
 from billing.models import Price
 from billing.pricing import Method, Tier
 from compute.management import seeding
-from compute.models import Cluster, FenceDevice, Host
+from compute.models import Cluster, FenceDevice, Host, StoragePool
 from compute.models.platform import GpuType
 from network.models import ExternalSegment
 from scloud.lab.plan import PHYSICAL_NETWORK, Lab
@@ -118,3 +119,30 @@ def test_a_host_that_was_known_without_tls_is_the_same_row_with_it(facts: dict[s
     assert region.ovn_sb.startswith("ssl:")
     seeding.seed_platform(facts)
     assert Host.objects.count() == 1
+
+
+def test_a_lab_with_ceph_gets_a_second_pool_with_a_disk_type_that_is_sold(
+    facts: dict[str, Any], tmp_path: Path
+) -> None:
+    seeding.seed_platform(facts)
+    assert not StoragePool.objects.filter(kind="rbd").exists()
+    raw = b"\1\0" + bytes(8) + b"\x10\0" + bytes(16)
+    key = base64.b64encode(raw).decode()
+    keyring = tmp_path / "keyring"
+    keyring.write_text(f"[client.scloud]\n\tkey = {key}\n")
+    facts["storage"]["ceph"] = {
+        "monitors": "10.99.47.1:6789",
+        "pool": "scloud",
+        "user": "scloud",
+        "keyring": str(keyring),
+    }
+    for _ in range(2):
+        platform = seeding.seed_platform(facts)
+        pool = StoragePool.objects.get(kind="rbd")
+        assert (pool.location, pool.monitors) == ("rbd:scloud", "10.99.47.1:6789")
+        assert keys.box().decrypt(pool.sealed_key.encode()).decode() == key
+        assert platform.more_pools == (pool,)
+        assert [one.pk for one in platform.disk_types] == ["ssd", "hdd", "ceph"]
+        assert platform.pool.kind == "dir"
+    assert StoragePool.objects.count() == 2
+    assert "disk_gib:ceph" in prices_now()

@@ -44,6 +44,7 @@ from compute.hypervisor.libvirt import (
     overlays,
     reboot,
     screen,
+    secrets,
     snapshots,
 )
 from compute.hypervisor.libvirt.build import build_domain, random_vnc_password
@@ -142,6 +143,9 @@ class LibvirtHypervisor:
 
         found = [pci_device(text) for text in self._host.call(work)]
         return tuple(sorted((d for d in found if d is not None), key=lambda d: d.address))
+
+    def keep_secret(self, secret_uuid: str, value: bytes) -> None:
+        secrets.keep(self._host, secret_uuid, value)
 
     # -- definition and power ------------------------------------------------------------------
 

@@ -30,6 +30,19 @@ class RbdMonitor(XmlObject):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CephSecret(XmlObject):
+    """A key that disks name; libvirt keeps it in memory and shows it to nobody."""
+
+    TAG: ClassVar[str] = "secret"
+
+    ephemeral: str = at("@ephemeral", "yes")
+    private: str = at("@private", "yes")
+    uuid: str = at("uuid")
+    usage_type: str = at("usage@type", "ceph")
+    usage: str = at("usage/name")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Disk(XmlObject):
     """A disk or CD-ROM from a file or from the network."""
 

@@ -330,6 +330,16 @@ class FailOverVm(StartVm):
 
     verb = "fail_over_vm"
 
+    def ensure_fresh_definition(self, context: Context) -> None:
+        """Have its disks let go of the host that failed; then as at every start."""
+        vm = vm_of(context.job)
+        # Asked and answered: a repeated job finds it running here.
+        if observed(vm) in (Power.STOPPED, Power.CRASHED, Power.ABSENT):
+            with translated_errors():
+                for disk in disks_of(vm):
+                    pool_of(disk).shut_out(disk.id)
+        super().ensure_fresh_definition(context)
+
 
 class ShutDownVm(VmHandler):
     """Ask the guest and wait."""

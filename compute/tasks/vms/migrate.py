@@ -11,8 +11,14 @@ from compute.hypervisor.base import HypervisorError, MigrationProgress
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Host
 from compute.states.vms import VmStatus
-from compute.tasks.base import STALL_S, VmHandler, placed, vm_of
-from compute.tasks.drivers import best_effort, hypervisor_of, ref_of, translated_errors
+from compute.tasks.base import STALL_S, VmHandler, disks_of, placed, vm_of
+from compute.tasks.drivers import (
+    best_effort,
+    hypervisor_of,
+    keep_secrets,
+    ref_of,
+    translated_errors,
+)
 from compute.tasks.vms.lifecycle import ensure_network
 from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, Step, register
@@ -92,6 +98,7 @@ class MigrateVm(VmHandler):
             if driver.migration_progress(uuid) is not None:
                 # Of a worker that is gone: its end cannot be waited for, so it is begun anew.
                 driver.abort_migration(uuid)
+            keep_secrets(hypervisor_of(destination), disks_of(vm))
             with placed(vm):
                 driver.migrate(
                     uuid, ref_of(destination), timeout_s=MIGRATION_LIMIT_S, on_progress=report

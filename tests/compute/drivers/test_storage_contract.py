@@ -1,4 +1,4 @@
-"""The storage port's contract, over the pool in memory and over directories."""
+"""The storage port's contract, over the pool in memory, over directories and over Ceph."""
 
 import subprocess
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from compute.storage.base import (
 )
 from compute.storage.fake import FakeStorage
 from compute.storage.opening import open_storage
+from tests.ceph_fixture import CephWorld
 from tests.compute.drivers.overlay_world import forget_what_is_used
 
 MIB = 1024**2
@@ -108,11 +109,24 @@ def _fake_pool(tmp_path: Path) -> Pool:
     )
 
 
-@pytest.fixture(params=["fake", "dir", "overlays"])
+def _ceph_pool(world: CephWorld) -> Pool:
+    return Pool(
+        world.open(),
+        write=world.write,
+        holds=world.holds,
+        sources=world.scratch,
+        beat=world.beat,
+        damage=world.damage,
+    )
+
+
+@pytest.fixture(params=["fake", "dir", "overlays", pytest.param("rbd", marks=pytest.mark.ceph)])
 def pool(request: pytest.FixtureRequest, tmp_path: Path) -> Pool:
     """Each test of the contract runs over all."""
     if request.param == "fake":
         return _fake_pool(tmp_path)
+    if request.param == "rbd":
+        return _ceph_pool(request.getfixturevalue("ceph"))
     options = [("snapshots", "overlays")] if request.param == "overlays" else []
     return _directory_pool(tmp_path, *options)
 
@@ -347,6 +361,15 @@ def test_hosts_leave_heartbeats(pool: Pool) -> None:
     pool.beat("h2.example", "1")
     pool.beat("h1", "2")
     assert pool.storage.heartbeats() == {"h1": "2", "h2.example": "1"}
+
+
+def test_nobody_is_shut_out_of_a_volume_that_nobody_has_open(pool: Pool) -> None:
+    pool.storage.create_volume("disk-1", size_gib=1)
+    pool.write("disk-1", 0x41)
+    for volume_id in ("disk-1", "disk-none"):
+        assert pool.storage.shut_out(volume_id) == ()
+    assert pool.holds("disk-1", 0x41)
+    pool.write("disk-1", 0x42)
 
 
 # -- checking ----------------------------------------------------------------------------------

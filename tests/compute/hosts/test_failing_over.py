@@ -99,6 +99,10 @@ def test_a_vm_runs_on_another_host_after_its_own_was_fenced(yard: Yard) -> None:
     assert yard.copies(vm) == [there.name]
     assert kinds(vm)[-3:] == ["vm.host_failed", "vm.failing_over", "vm.failed_over"]
     assert books() == before
+    # The cluster is told that the dead host is not to be waited for; not of the one that runs now.
+    volumes = {disk.pk for disk in row.disks.all()}
+    assert set(yard.box.storage.shut_outs) == volumes
+    assert len(yard.box.storage.shut_outs) == len(volumes)
     # Once, however often it is looked.
     all_over(yard)
     assert yard.box.domain(vm).starts == 1

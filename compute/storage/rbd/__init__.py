@@ -1,0 +1,1 @@
+"""The storage port on a pool of a Ceph cluster."""
