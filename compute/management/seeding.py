@@ -113,7 +113,7 @@ def seed_platform(
     ``facts``: ``{"hosts": [{"name", "uri", "address"}], "ovn": {"nb"}, "storage": {"path"}}``;
     ``sb`` beside ``nb`` lets operators trace packets. A host's ``plain_uri`` is an address by which
     it may be known from before: that row then has the new one. ``ceph`` beside ``path`` is a pool
-    of a Ceph cluster (``{"monitors", "pool", "user", "keyring"}``): a second pool, with a disk type.
+    of a Ceph cluster (``{"monitors", "pool", "user", "keyring"}``): a second pool, with a type.
     ``extra_specs_mib`` are (vCPU, MiB) beside the shipped sizes.
     """
     ovn = facts["ovn"]
