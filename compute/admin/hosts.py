@@ -20,6 +20,7 @@ from compute.actions import hosts as platform
 from compute.actions import pools
 from compute.actions.fencing import fence_host
 from compute.admin.fencing import HostNameForm
+from compute.admin.maintenance import ClusterRollAdmin, HostMaintenanceAdmin
 from compute.hosts import capacity
 from compute.models import (
     Cluster,
@@ -38,7 +39,6 @@ from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import (
     Button,
     ButtonAdmin,
-    ModelAdmin,
     ReadOnlyAdmin,
     administrator,
 )
@@ -61,7 +61,7 @@ class SpecInline(TabularInline):
 
 
 @admin.register(Cluster)
-class ClusterAdmin(ModelAdmin):
+class ClusterAdmin(ClusterRollAdmin):
     list_display = (
         "alias",
         "id",
@@ -103,7 +103,7 @@ def _needs_off(host: Host) -> str:
 
 
 @admin.register(Host)
-class HostAdmin(ButtonAdmin):
+class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
     """Machines with libvirt. Capacity is read from libvirt by the reconciler."""
 
     list_display = (
@@ -358,10 +358,10 @@ def _sighting(row: HostSighting) -> str:
 class HostTransitionAdmin(ReadOnlyAdmin):
     """What became of hosts, when and why."""
 
-    list_display = ("at", "host", "old", "new", "by", "reason")
+    list_display = ("at", "host", "host_name", "old", "new", "by", "reason")
     list_filter = ("new", ("host", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("host",)
-    search_fields = ("host__name", "reason", "by")
+    search_fields = ("host__name", "host_name", "reason", "by")
 
 
 def _adopt(actor: Actor, pool: StoragePool) -> str:

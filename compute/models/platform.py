@@ -112,6 +112,16 @@ class Cluster(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(100)],
         help_text=_("How many VMs of failed hosts start on one host at the same time."),
     )
+    moves_per_host = models.PositiveSmallIntegerField(
+        _("moves at once per host"),
+        default=2,
+        db_default=2,
+        validators=[MinValueValidator(1), MaxValueValidator(20)],
+        help_text=_(
+            "How many running VMs leave a host that enters maintenance, or arrive on another one, "
+            "at the same time."
+        ),
+    )
     tenants = models.ManyToManyField(
         Tenant,
         verbose_name=_("tenants"),

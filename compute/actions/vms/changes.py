@@ -155,14 +155,14 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
     payload = _pay_for_size(actor, vm, spec, quote_token)
     host: Host | None = vm.host
     refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
-    if refusal is not None and vm.gpu_count:
+    if refusal is not None and vm.gpu_count and vm.host_id is not None:
         raise NoCapacity(
             _("This size is not available for %(name)s right now.") % {"name": vm.name},
             field="spec",
             remedy=_("Choose a smaller size, or try again later."),
             detail=f"The host with the GPUs of {vm.id}: {placement.REASONS[refusal]}.",
         )
-    if refusal is not None:
+    if refusal is not None and not vm.gpu_count:
         host = placement.place(
             vm.cluster,
             vm.tenant,

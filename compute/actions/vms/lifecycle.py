@@ -17,7 +17,7 @@ from compute.rules.refusals import require_sound
 from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
 from compute.rules.validation import check_confirmed
-from compute.states.hosts import IN_SERVICE
+from compute.states.hosts import IN_MAINTENANCE, IN_SERVICE
 from compute.states.vms import VmStatus
 from compute.transitions.bin import system_snapshots
 from compute.transitions.vms import VMS
@@ -34,7 +34,8 @@ def start_vm(*, actor: Actor, vm: VM) -> Job:
     """Start a stopped VM; one that is on no host, or whose host is off, goes to another.
 
     Raises Conflict (``vm_state``, ``disk_damaged``, and ``host_not_ready`` where a migration may
-    have taken it to a host that has not answered yet), NoCapacity.
+    have taken it to a host that has not answered yet, or where it is about to leave its host for
+    maintenance), NoCapacity.
     """
     fits = VMS.table.standing("start_vm", vm.standing, vm.task) is None
     if fits and vm.destination_id is not None:
@@ -42,6 +43,9 @@ def start_vm(*, actor: Actor, vm: VM) -> Job:
     VMS.guard(vm, "start_vm")
     _require_sound_disks(vm)
     here = vm.host if vm.host is not None and not vm.host.is_off else None
+    if here is not None and here.state in IN_MAINTENANCE:
+        # Something of it may be there until that host has said otherwise.
+        raise _not_ready(vm, detail=f"{here.name} is {here.state}: the VM is being taken off it.")
     host = here or _place_again(vm)
     payload = {"placed": here is None}
     return VMS.begin(vm, "start_vm", actor=actor, payload=payload, expected=_as_read(vm), host=host)

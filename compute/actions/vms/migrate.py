@@ -15,9 +15,12 @@ from scloud.tenancy.actor import Actor
 
 
 @action("platform.migrate_vm")
-def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
+def migrate_vm(
+    *, actor: Actor, vm: VM, host: Host | None = None, excluded: frozenset[str] = frozenset()
+) -> Job:
     """Move a running VM to ``host``, or to the best one of its cluster, without stopping it.
 
+    ``excluded`` are ids of hosts that are not chosen now.
     The capacity on the destination is held from now on; the VM's host changes when the hypervisor
     says that it runs there. Raises Conflict (``vm_state``), InvalidInput, NoCapacity.
     """
@@ -30,7 +33,7 @@ def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
             vm.tenant,
             vcpus=vm.vcpus,
             memory_mib=vm.memory_mib,
-            excluded=frozenset({vm.host.pk}),
+            excluded=excluded | {vm.host.pk},
         )[0]
     else:
         if host.pk == vm.host_id:
