@@ -24,7 +24,7 @@ from compute.hosts import placement
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, ClusterRoll, Disk, Host, HostMaintenance
 from compute.queries.maintenance import cannot_move, obstacle, standing, vms_on
-from compute.states.hosts import IN_SERVICE, HostState
+from compute.states.hosts import IN_MAINTENANCE, IN_SERVICE, HostState
 from compute.states.maintenance import DepartureState, Way
 from compute.states.vms import VmStatus, VmTask
 from compute.sweeps.hosts import HostAnswer
@@ -69,9 +69,9 @@ def _look_after(maintenance: HostMaintenance) -> None:
     host = maintenance.host
     if host.state in IN_SERVICE:
         transitions.forget(maintenance)
-    elif host.state == HostState.MAINTENANCE:
+    elif host.state == HostState.MAINTENANCE and not VM.objects.filter(host=host).exists():
         return
-    elif host.state != HostState.ENTERING_MAINTENANCE:
+    elif host.state not in IN_MAINTENANCE:
         words = _("The host is %(state)s: what follows on that goes first.")
         transitions.note(maintenance, words % {"state": host.get_state_display()})
     elif host.unreachable_since is not None:
@@ -287,7 +287,11 @@ def _finish(answer: HostAnswer) -> None:
         if host is None or maintenance is None:
             # Asked before it entered, it says nothing of now.
             return
-        if vms_on(host):
+        # A VM that gets another size on another host is taken off this one at the end.
+        leaving = Job.objects.filter(
+            kind="vm.modify", status__in=ACTIVE, payload__before__host=host.pk
+        )
+        if vms_on(host) or leaving.exists():
             transitions.note(maintenance, "")
             return
         off = (Power.STOPPED, Power.CRASHED, Power.ABSENT)

@@ -49,14 +49,14 @@ def abort(maintenance: HostMaintenance, host: Host, *, actor: Actor, reason: str
     (``host_state``) when it is in maintenance by now, or was changed.
     """
     with transaction.atomic():
-        if host.state == HostState.MAINTENANCE:
+        # As by whoever ends the way into maintenance, the host is locked first.
+        locked = Host.objects.select_for_update().filter(pk=host.pk, state=host.state)
+        if host.state == HostState.MAINTENANCE or not locked.exists():
             raise not_entering(host)
         if not _end(maintenance, MaintenanceEnd.ABORTED, reason):
             raise not_entering(host)
         if host.state == HostState.ENTERING_MAINTENANCE:
             move(host, HostMove.ABORT, actor=actor, reason=reason)
-        elif not Host.objects.filter(pk=host.pk, state=host.state).exists():
-            raise not_entering(host)
 
 
 def emptied(maintenance: HostMaintenance, host: Host, *, reason: str) -> None:

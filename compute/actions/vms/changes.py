@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from billing import quotas, services, usage
 from billing.models import QuotaItem
 from billing.services import ChangeQuote
-from compute.hosts import placement, pools
+from compute.hosts import gpu, placement, pools
 from compute.models import VM, Host, Image, Spec
 from compute.models.image import OsFamily, image_id
 from compute.queries import catalogue
@@ -162,14 +162,16 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
             remedy=_("Choose a smaller size, or try again later."),
             detail=f"The host with the GPUs of {vm.id}: {placement.REASONS[refusal]}.",
         )
-    if refusal is not None and not vm.gpu_count:
+    if refusal is not None:
         host = placement.place(
             vm.cluster,
             vm.tenant,
             vcpus=spec.vcpus,
             memory_mib=spec.memory_mib,
+            gpus=vm.gpu_count,
             excluded=frozenset({vm.host_id} if vm.host_id else ()),
         )[0]
+        gpu.allocate(vm, host)
     max_vcpus, max_memory_mib = sizes.headroom(vm.image, vm.cluster, spec.vcpus, spec.memory_mib)
     return VMS.begin(
         vm,

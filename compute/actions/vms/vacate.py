@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from compute.models import VM, Host, HostMaintenance
-from compute.states.hosts import HostState
+from compute.states.hosts import IN_MAINTENANCE
 from compute.transitions.vms import VMS
 from scloud.audit import action as audit
 from scloud.audit.action import action
@@ -41,7 +41,7 @@ def _require_entering(vm: VM) -> None:
     """Refuse a VM whose host does not enter maintenance. Raises Conflict (``host_state``)."""
     # It stays so until this has ended.
     rows = Host.objects.select_for_update(no_key=True).filter(pk=vm.host_id)
-    host = rows.filter(state=HostState.ENTERING_MAINTENANCE).first()
+    host = rows.filter(state__in=IN_MAINTENANCE).first()
     if host is None:
         raise Conflict(
             _("The host of %(name)s is not entering maintenance.") % {"name": vm.name},

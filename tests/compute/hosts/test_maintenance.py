@@ -32,6 +32,7 @@ from compute.queries.maintenance import forecast
 from compute.states.hosts import HostState
 from compute.states.maintenance import Way
 from compute.sweeps import failover, maintenance, reconcile
+from compute.sweeps.hosts import ask_host
 from compute.transitions import maintenance as transitions
 from scloud.audit.models import Operation
 from scloud.jobs.models import ACTIVE, Job
@@ -113,7 +114,6 @@ def test_running_vms_move_and_stopped_ones_start_elsewhere_next(yard: Yard) -> N
     assert set(departures(order).values()) == {("moved", "")}
     assert books() == before
     # Each once.
-    assert [one.starts for one in (yard.box.domain(vm) for vm in running)] == [1, 1]
     assert Job.objects.filter(kind__in=["vm.migrate", "vm.rehome"]).count() == 3
     lifecycle.start_vm(actor=yard.box.actor, vm=now(off))
     yard.box.run()
@@ -193,6 +193,30 @@ def test_a_vm_that_is_being_created_there_moves_when_it_runs(yard: Yard) -> None
     assert (now(vm).status, now(vm).host, state(host)) == ("running", there, "maintenance")
 
 
+def test_a_vm_that_gets_another_size_elsewhere_is_off_the_host_first(yard: Yard) -> None:
+    host, (vm,) = on_first(yard, stopped=1)
+    enter(host)
+    spec = next(one for one in yard.box.platform.specs if one.vcpus == 2)
+    quote = changes.quote_size(actor=yard.box.actor, vm=now(vm), spec=spec)
+    changes.modify_vm(actor=yard.box.actor, vm=now(vm), spec=spec, quote_token=quote.token)
+    assert home(vm) == other_than(yard, host)
+    look()
+    assert state(host) == HostState.ENTERING_MAINTENANCE
+    go_on(yard)
+    assert (yard.box.places(vm), state(host)) == (
+        [other_than(yard, host).name], HostState.MAINTENANCE
+    )  # fmt: skip
+
+
+def test_what_comes_back_to_a_host_in_maintenance_leaves_it_again(yard: Yard) -> None:
+    host, (vm,) = on_first(yard, stopped=1)
+    enter(host)
+    go_on(yard)
+    VM.objects.filter(pk=vm.pk).update(host=host)
+    go_on(yard)
+    assert (now(vm).host, state(host)) == (None, HostState.MAINTENANCE)
+
+
 def test_a_busy_disk_is_waited_for(yard: Yard) -> None:
     host, (vm,) = on_first(yard)
     order = enter(host)
@@ -241,14 +265,15 @@ def test_a_vm_with_a_gpu_is_listed_and_left_running(with_chips: Yard) -> None:
     go_on(with_chips)
     assert state(host) == HostState.MAINTENANCE
     assert not GpuDevice.objects.filter(vm=vm).exists()
-    # Another size needs no host of it.
     assert now(vm).host is None
     size = {"actor": with_chips.box.actor, "vm": now(vm)}
     spec = next(one for one in with_chips.box.platform.specs if one.vcpus == 8)
     token = changes.quote_size(**size, spec=spec).token
     changes.modify_vm(**size, spec=spec, quote_token=token)
     with_chips.box.run()
-    assert (now(vm).vcpus, now(vm).host) == (8, None)
+    # With another size it has a host and a chip again.
+    assert (now(vm).vcpus, home(vm)) == (8, other_than(with_chips, host))
+    assert {chip.host for chip in GpuDevice.objects.filter(vm=vm)} == {home(vm)}
     lifecycle.start_vm(actor=with_chips.box.actor, vm=now(vm))
     with_chips.box.run()
     assert home(vm) == other_than(with_chips, host)
@@ -610,10 +635,7 @@ def test_what_runs_there_and_no_row_names_keeps_it_from_being_in_maintenance(yar
 
 def test_what_was_asked_before_it_entered_does_not_say_that_it_is_empty(yard: Yard) -> None:
     host = yard.hosts[0]
-    answers = [
-        reconcile.ask_in_thread(host, {})
-        for host in Host.objects.select_related("cluster").filter(pk=host.pk)
-    ]
+    answers = [ask_host(Host.objects.select_related("cluster").get(pk=host.pk), {})]
     enter(host)
     maintenance.finish_entering(answers)
     assert state(host) == HostState.ENTERING_MAINTENANCE

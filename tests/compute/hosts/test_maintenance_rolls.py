@@ -28,6 +28,7 @@ from compute.transitions import maintenance as transitions
 from scloud.audit.models import Operation
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.tenancy.models import User
+from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, WorkerDied
 from tests.compute.hosts.test_failing_over import home, now
 from tests.compute.hosts.test_maintenance import (
@@ -261,7 +262,8 @@ def test_a_host_is_removed_out_of_maintenance_and_its_history_stays(yard: Yard) 
     history = HostTransition.objects.filter(host_name=host.name).order_by("id")
     assert [row.new for row in history] == ["entering_maintenance", "maintenance"]
     assert str(history[0]).startswith(host.name)
-    done = Operation.objects.filter(verb="platform.remove_host", succeeded=True).get()
+    with scopes_disabled():
+        done = Operation.objects.get(verb="platform.remove_host", succeeded=True)
     assert done.before is not None
     assert done.before["uri"] == host.uri
     assert (now(vm).status, yard.copies(vm)) == ("running", [home(vm).name])
@@ -276,7 +278,6 @@ def test_a_host_that_is_known_to_be_off_is_removed_with_its_stopped_vms_elsewher
 ) -> None:
     host, (off, on) = on_first(yard, 2, stopped=1)
     yard.fenced(host)
-    HostTransition.objects.all()
     Host.objects.filter(pk=host.pk).update(off_seen_at=None)
     with pytest.raises(Conflict) as refused:
         remove(host)
@@ -328,11 +329,9 @@ def test_an_operator_sees_what_would_happen_and_how_far_it_is(yard: Yard, operat
     reconcile.reconcile_hosts()
     operator.post(url, {"do": "leave"})
     assert state(host) == HostState.RETURNING
-    verbs = Operation.objects.filter(verb__contains="_maintenance").values_list("verb", "via")
-    assert {
-        ("platform.enter_maintenance", "admin"),
-        ("platform.leave_maintenance", "admin"),
-    } <= set(verbs)
+    with scopes_disabled():
+        verbs = set(Operation.objects.filter(via="admin").values_list("verb", flat=True))
+    assert {"platform.enter_maintenance", "platform.leave_maintenance"} <= verbs
 
 
 def test_an_operator_goes_through_a_cluster(three: Yard, operator: Client) -> None:
