@@ -30,6 +30,7 @@ from compute.sweeps import (
     failover,
     guest_networks,
     guests,
+    maintenance,
     pools,
     reconcile,
     schedules,
@@ -53,7 +54,7 @@ from compute.tasks import (
     snapshots,
 )
 from compute.tasks import pools as pool_tasks
-from compute.tasks.vms import changes, lifecycle, migrate
+from compute.tasks.vms import changes, lifecycle, migrate, vacate
 from compute.verbs import placement as placement_verbs
 from compute.views import shell as console
 from compute.vnc import leases, tickets
@@ -88,6 +89,7 @@ def register_all() -> None:
         lifecycle,
         changes,
         migrate,
+        vacate,
         disks,
         checks,
         snapshots,
@@ -207,6 +209,8 @@ def register_all() -> None:
     periodic.register("compute.chassis", 5, witnesses.ask_chassis, Lane.WITNESSES)
     periodic.register("compute.heartbeats", 10, witnesses.look_at_heartbeats, Lane.WITNESSES)
     periodic.register("compute.failover", 5, failover.look_after_failures, Lane.FAILOVER)
+    periodic.register("compute.maintenance", 5, maintenance.look_after_maintenance, Lane.FAILOVER)
+    periodic.register("compute.forget_maintenance", 3600, maintenance.forget_old)
     periodic.register("compute.pools", 60, pools.reconcile_pools, Lane.POOLS)
     periodic.register("compute.forget", 3600, drift.forget_repaired)
     periodic.register("compute.forget_hosts", 3600, witnesses.forget_old)

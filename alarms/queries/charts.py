@@ -487,6 +487,7 @@ _TOLD: Final[Mapping[str, tuple[Text, Tone]]] = {
     "vm.reinstalled": (gettext_lazy("Reinstalled"), "busy"),
     "vm.migrated": (gettext_lazy("Migrated"), "busy"),
     "vm.failed_over": (gettext_lazy("Failed over"), "warn"),
+    "vm.evacuated": (gettext_lazy("Shut down for maintenance"), "off"),
     "alarm.opened": (gettext_lazy("Alarm"), "warn"),
     "alarm.ended": (gettext_lazy("Alarm ended"), "ok"),
 }

@@ -21,6 +21,7 @@ from compute.actions import hosts as platform
 from compute.actions import pools
 from compute.actions.fencing import fence_host
 from compute.admin.fencing import HostNameForm
+from compute.admin.maintenance import ClusterRollAdmin, HostMaintenanceAdmin
 from compute.admin.placement import why_not_page
 from compute.hosts import capacity
 from compute.models import (
@@ -47,7 +48,6 @@ from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import (
     Button,
     ButtonAdmin,
-    ModelAdmin,
     ReadOnlyAdmin,
     administrator,
 )
@@ -70,7 +70,7 @@ class SpecInline(TabularInline):
 
 
 @admin.register(Cluster)
-class ClusterAdmin(ModelAdmin):
+class ClusterAdmin(ClusterRollAdmin):
     list_display = (
         "alias",
         "id",
@@ -131,7 +131,7 @@ def _needs_off(host: Host) -> str:
 
 
 @admin.register(Host)
-class HostAdmin(ButtonAdmin):
+class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
     """Machines with libvirt. Capacity is read from libvirt by the reconciler."""
 
     list_display = (
@@ -386,10 +386,10 @@ def _sighting(row: HostSighting) -> str:
 class HostTransitionAdmin(ReadOnlyAdmin):
     """What became of hosts, when and why."""
 
-    list_display = ("at", "host", "old", "new", "by", "reason")
+    list_display = ("at", "host", "host_name", "old", "new", "by", "reason")
     list_filter = ("new", ("host", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("host",)
-    search_fields = ("host__name", "reason", "by")
+    search_fields = ("host__name", "host_name", "reason", "by")
 
 
 def _test_pool(actor: Actor, pool: StoragePool) -> str:

@@ -9,6 +9,7 @@ from django.db.models import Count, Sum
 
 from compute.hosts import placement, pools
 from compute.models import VM, Cluster, Drift, Host, StoragePool
+from compute.states.hosts import HostState
 from scloud.jobs import health, workers
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.recovery.models import SweepFreeze
@@ -107,5 +108,7 @@ def front() -> dict[str, Any]:
             "frozen": SweepFreeze.objects.filter(released_at__isnull=True).exists(),
             "unknown": workers.unknown(),
             "drift": Drift.objects.filter(repaired_at__isnull=True).count(),
-            "silent_hosts": Host.objects.filter(unreachable_since__isnull=False).count(),
+            "silent_hosts": Host.objects.filter(unreachable_since__isnull=False)
+            .exclude(state=HostState.MAINTENANCE)
+            .count(),
         }

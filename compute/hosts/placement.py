@@ -464,11 +464,12 @@ def place_vm(
     vcpus: int | None = None,
     memory_mib: int | None = None,
     excluded: Collection[str] = (),
+    spare: bool = False,
 ) -> Host:
     """Choose another host for a VM, perhaps with another size; lock the hosts of its cluster.
 
     One that holds capacity of a host already may go to any other; for what it did not hold, the
-    reserve of the cluster has to stay free. Raises NoCapacity.
+    reserve of the cluster has to stay free, unless ``spare`` lets it use that. Raises NoCapacity.
     """
     of_cluster = candidates(vm.cluster, vm.tenant, lock=True, excluded=excluded)
     demand = demand_of(vm, vcpus=vcpus, memory_mib=memory_mib)
@@ -476,7 +477,7 @@ def place_vm(
         lack = _growth_lack(vm, of_cluster, demand)
         if lack:
             raise refuse(vm.cluster, of_cluster, demand, lack)
-    return choose(vm.cluster, of_cluster, demand, adds=vm.host_id is None)[0]
+    return choose(vm.cluster, of_cluster, demand, adds=vm.host_id is None and not spare)[0]
 
 
 def place_on(host: Host, vm: VM) -> Host:

@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compute', '0019_disk_damage'),
+        ("compute", "0020_maintenance"),
         ('resources', '0004_underlay_mtu'),
         ('tenancy', '0010_user_list_views'),
     ]

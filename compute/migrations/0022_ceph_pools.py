@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compute', '0019_disk_damage'),
+        ("compute", "0021_placement"),
     ]
 
     operations = [

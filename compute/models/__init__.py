@@ -7,6 +7,7 @@ from compute.models.gpu import GpuDevice
 from compute.models.guest import GuestNetwork
 from compute.models.hosts import HostSighting, HostTransition
 from compute.models.image import Image
+from compute.models.maintenance import ClusterRoll, Departure, HostMaintenance
 from compute.models.placement import PlacementGroup
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
 from compute.models.snapshot import Snapshot, SnapshotSchedule
@@ -16,6 +17,8 @@ from compute.models.vnc import VncLease, VncTicket
 __all__ = [
     "VM",
     "Cluster",
+    "ClusterRoll",
+    "Departure",
     "Disk",
     "DiskType",
     "Drift",
@@ -24,6 +27,7 @@ __all__ = [
     "GuestLogin",
     "GuestNetwork",
     "Host",
+    "HostMaintenance",
     "HostSighting",
     "HostTransition",
     "Image",

@@ -12,8 +12,12 @@ LONGEST_REASON = 300
 class HostTransition(models.Model):
     """One change of a host's state, with its reason."""
 
+    # Of a host that was removed its name is left.
     host = models.ForeignKey(
-        Host, models.CASCADE, verbose_name=_("host"), related_name="transitions"
+        Host, models.SET_NULL, null=True, verbose_name=_("host"), related_name="transitions"
+    )
+    host_name = models.CharField(
+        _("name of the removed host"), max_length=60, blank=True, default="", db_default=""
     )
     old = models.CharField(_("from"), max_length=20, choices=HostState.choices)
     new = models.CharField(_("to"), max_length=20, choices=HostState.choices)
@@ -28,7 +32,8 @@ class HostTransition(models.Model):
         indexes = [models.Index(fields=["host", "-at"], name="host_transition_host")]
 
     def __str__(self) -> str:
-        return f"{self.host}: {self.get_old_display()} → {self.get_new_display()}"
+        host = self.host or self.host_name
+        return f"{host}: {self.get_old_display()} → {self.get_new_display()}"
 
 
 class HostSighting(models.Model):

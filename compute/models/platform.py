@@ -142,6 +142,16 @@ class Cluster(models.Model):
         validators=[MaxValueValidator(1024)],
         help_text=_("Memory of the host that each vCPU takes."),
     )
+    moves_per_host = models.PositiveSmallIntegerField(
+        _("moves at once per host"),
+        default=2,
+        db_default=2,
+        validators=[MinValueValidator(1), MaxValueValidator(20)],
+        help_text=_(
+            "How many running VMs leave a host that enters maintenance, or arrive on another one, "
+            "at the same time."
+        ),
+    )
     tenants = models.ManyToManyField(
         Tenant,
         verbose_name=_("tenants"),

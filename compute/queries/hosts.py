@@ -7,9 +7,8 @@ from django.db.models import Count, Q
 from compute.hosts.fencing import Situation
 from compute.hosts.witnesses import Sighting
 from compute.models import FenceDevice, Host, HostSighting
-from compute.states.hosts import MAY_RUN, HostState, Witness
+from compute.states.hosts import IN_MAINTENANCE, MAY_RUN, HostState, Witness
 
-_AWAY = (HostState.ENTERING_MAINTENANCE, HostState.MAINTENANCE)
 _GONE = (HostState.SUSPECT, HostState.FENCED)
 # Of those that are to run: one that does not answer is on its way to be suspect.
 _SILENT = Q(state__in=MAY_RUN, unreachable_since__isnull=False)
@@ -18,7 +17,7 @@ _SILENT = Q(state__in=MAY_RUN, unreachable_since__isnull=False)
 def situation_of(host: Host, *, others_alive: bool) -> Situation:
     """Return what decides whether a suspect host is fenced by itself."""
     found = Host.objects.filter(cluster=host.cluster_id).aggregate(
-        hosts=Count("pk", filter=~Q(state__in=_AWAY)),
+        hosts=Count("pk", filter=~Q(state__in=IN_MAINTENANCE)),
         gone=Count("pk", filter=Q(state__in=_GONE) | _SILENT),
     )
     return Situation(

@@ -34,6 +34,8 @@ _NEEDS_KNOWN_HOST = frozenset(
         "destroy_vm",
         "migrate_vm",
         "fail_over_vm",
+        "rehome_vm",
+        "evacuate_vm",
     }
 )
 

@@ -43,13 +43,18 @@ class HostMove(StrEnum):
     CONFIRM_OFF = "confirm_off"
     RETURN = "return"
     COMPARED = "compared"
+    ENTER = "enter"
+    ABORT = "abort"
+    EMPTIED = "emptied"
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)
 class MoveRule:
     """From which states a move leads, and where to.
 
-    Without ``to`` it leads back to that one of the states ``back_to`` in which the host was last.
+    Without ``to`` it leads back to that one of the states ``back_to`` in which the host was last;
+    to *entering maintenance* only while that is not over.
     """
 
     allowed_from: frozenset[HostState]
@@ -60,25 +65,32 @@ class MoveRule:
 S = HostState
 #: The states of a host that is used, of which one is come back to.
 IN_SERVICE: Final = frozenset({S.AVAILABLE, S.LOCKED})
-#: The states of a host that VMs leave, or have left.
-BEING_EMPTIED: Final = frozenset({S.ENTERING_MAINTENANCE, S.MAINTENANCE})
 #: The states of a host that was confirmed to be off.
 CONFIRMED_OFF: Final = frozenset({S.FENCED, S.DOWN})
-#: The states of a host that may be running.
-MAY_RUN: Final = IN_SERVICE | {S.SUSPECT, S.RETURNING}
+#: The states of a host that may be running VMs.
+MAY_RUN: Final = IN_SERVICE | {S.ENTERING_MAINTENANCE, S.SUSPECT, S.RETURNING}
+#: The states of a host that its VMs leave, or have left, for maintenance.
+IN_MAINTENANCE: Final = frozenset({S.ENTERING_MAINTENANCE, S.MAINTENANCE})
+_USED: Final = IN_SERVICE | {S.ENTERING_MAINTENANCE}
 
 #: All that changes a host's state. Nothing leads from maintenance to *suspect*: there operators
-#: switch hosts off as they like. A host that was off comes into service by *returning* alone, and a
-#: returning one that falls silent is still one that was not compared when it is heard again.
+#: switch hosts off as they like. One that is still entering it runs VMs, so that it is watched, and
+#: goes on entering when it has been silent or off. A host that was off comes into service by
+#: *returning* alone, as does one that was in maintenance, and a returning one that falls silent is
+#: still one that was not compared when it is heard again.
 MOVES: Final[Mapping[HostMove, MoveRule]] = {
     HostMove.LOCK: MoveRule(frozenset({S.AVAILABLE}), S.LOCKED),
     HostMove.UNLOCK: MoveRule(frozenset({S.LOCKED}), S.AVAILABLE),
-    HostMove.SUSPECT: MoveRule(IN_SERVICE | {S.RETURNING}, S.SUSPECT),
-    HostMove.CLEAR: MoveRule(frozenset({S.SUSPECT}), None, IN_SERVICE | {S.RETURNING}),
+    HostMove.SUSPECT: MoveRule(_USED | {S.RETURNING}, S.SUSPECT),
+    HostMove.CLEAR: MoveRule(frozenset({S.SUSPECT}), None, _USED | {S.RETURNING}),
     # Also of one that was cleared while its device was asked: it is off all the same.
     HostMove.FENCE: MoveRule(MAY_RUN, S.FENCED),
     # A device that lied is corrected by an operator.
     HostMove.CONFIRM_OFF: MoveRule(frozenset({S.SUSPECT, S.RETURNING, S.FENCED}), S.DOWN),
     HostMove.RETURN: MoveRule(CONFIRMED_OFF, S.RETURNING),
-    HostMove.COMPARED: MoveRule(frozenset({S.RETURNING}), None, IN_SERVICE),
+    HostMove.COMPARED: MoveRule(frozenset({S.RETURNING}), None, _USED),
+    HostMove.ENTER: MoveRule(IN_SERVICE, S.ENTERING_MAINTENANCE),
+    HostMove.ABORT: MoveRule(frozenset({S.ENTERING_MAINTENANCE}), None, IN_SERVICE),
+    HostMove.EMPTIED: MoveRule(frozenset({S.ENTERING_MAINTENANCE}), S.MAINTENANCE),
+    HostMove.LEAVE: MoveRule(frozenset({S.MAINTENANCE}), S.RETURNING),
 }

@@ -12,6 +12,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,7 +21,7 @@ from compute.actions.vms.lifecycle import fail_over_vm
 from compute.hosts import placement
 from compute.hosts.fencing import refusal
 from compute.hosts.witnesses import FRESH, Sighting, Since, since_off
-from compute.models import VM, Disk, FenceDevice, Host, HostSighting
+from compute.models import VM, Departure, Disk, FenceDevice, Host, HostSighting
 from compute.queries.hosts import sightings_of, situation_of
 from compute.rules.fencing import FENCE
 from compute.states.hosts import CONFIRMED_OFF, IN_SERVICE, HostMove, HostState, Witness
@@ -183,14 +184,18 @@ def fail_over() -> int:
 
     Those for which there is no room, or no turn yet, go on waiting and say so.
     """
+    shut_down_for_maintenance = Departure.objects.filter(
+        vm=OuterRef("pk"), waits_since=OuterRef("failover_since")
+    )
     waiting = list(
         VM.objects.filter(
             status=VmStatus.STOPPED,
             task="",
             failover_since__isnull=False,
             destination=None,
-            cluster__failover=True,
         )
+        # Of a host in maintenance they are started again also where hosts are not failed over.
+        .filter(Q(cluster__failover=True) | Exists(shut_down_for_maintenance))
         .select_related("tenant", "host", "cluster")
         .order_by("failover_priority", "created_at", "pk")
     )

@@ -22,7 +22,7 @@ from compute.states.disks import DiskStatus, DiskTask
 from compute.states.hosts import CONFIRMED_OFF, HostMove, HostState, Witness
 from compute.states.vms import VmStatus
 from compute.storage.base import StorageError
-from compute.sweeps import witnesses
+from compute.sweeps import maintenance, witnesses
 from compute.sweeps.drift import FROZEN, close_drift, drift, note_repair
 from compute.sweeps.hosts import HostAnswer, ask_in_thread, record_host
 from compute.sweeps.leftovers import GONE, let_go
@@ -92,6 +92,7 @@ def reconcile_hosts(rounds: Rounds | None = None) -> None:
         known, left = compare_those_returning(heard, hosts)
         off = frozenset(host.pk for host in hosts if host.is_off and host.pk not in alive)
         reconcile_domains(known, off, left)
+        maintenance.finish_entering(known)
     # Of a host that answered with an error nothing is known.
     if len(known) == len(hosts):
         freezing.reported("hosts")

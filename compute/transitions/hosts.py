@@ -55,7 +55,10 @@ def move(host: Host, name: HostMove, *, actor: Actor | None = None, reason: str 
 
 def _last_of(host: Host, rule: MoveRule) -> HostState:
     """Return in which of the states that a rule leads back to a host was last."""
-    states = host.transitions.filter(old__in=rule.back_to).values_list("old", flat=True)
+    back_to = rule.back_to
+    if not host.maintenances.filter(ended_at=None).exists():
+        back_to -= {HostState.ENTERING_MAINTENANCE}
+    states = host.transitions.filter(old__in=back_to).values_list("old", flat=True)
     last = states.first()
     return HostState.AVAILABLE if last is None else HostState(last)
 

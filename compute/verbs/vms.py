@@ -656,6 +656,26 @@ _INTERNAL = (
         "vm.failed_over",
         administrator_only=True,
     ),
+    # Of a host that enters maintenance: off it, and placed anew at its next start.
+    Verb(
+        "rehome_vm",
+        _("Move to another host"),
+        frozenset({S.STOPPED, S.EXPIRED}),
+        T.MIGRATING,
+        120,
+        "vm.rehomed",
+        administrator_only=True,
+    ),
+    # Off it with its guest shut down, and started again on another host.
+    Verb(
+        "evacuate_vm",
+        _("Shut down for maintenance"),
+        RUNNING,
+        T.STOPPING,
+        240,
+        "vm.evacuated",
+        administrator_only=True,
+    ),
 )
 
 VMS = Catalogue(

@@ -12,18 +12,22 @@ from django.utils import timezone
 
 from billing.models import Account, QuotaClaim, Subscription
 from compute.actions import disks, images, snapshots
+from compute.actions.maintenance import enter_maintenance
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.create import create_vms, quote_vms
 from compute.actions.vms.migrate import migrate_vm
+from compute.actions.vms.vacate import evacuate_vm, rehome_vm
 from compute.models import VM, Disk, GpuDevice, GuestLogin, Host, Image, Snapshot
 from compute.rules.orders import DiskOrder
 from compute.states.disks import Damage
 from compute.states.hosts import HostState
+from compute.states.maintenance import Way
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import subscriptions
 from compute.sweeps import vms as vm_sweeps
 from compute.tasks.drivers import hypervisor_of
 from compute.transitions.disks import mark_damaged
+from compute.transitions.maintenance import open_of
 from compute.transitions.vms import VMS, lose
 from network.models import Nic
 from scloud.jobs.models import Job
@@ -107,6 +111,26 @@ def _lost_vm(box: Box) -> Begin:
         return lifecycle.fail_over_vm(actor=Actor.system(lost.tenant), vm=lost)
 
     return begin
+
+
+def _leaving_vm(stopped: bool) -> Callable[[Box], Begin]:
+    def prepare(box: Box) -> Begin:
+        vm = box.vm(stopped=stopped, method="month")
+        assert vm.host is not None
+        way = enter_maintenance(actor=Actor.system(None), host=vm.host, way=Way.SHUT_DOWN)
+        maintenance = open_of(way)
+        assert maintenance is not None
+
+        def begin() -> object:
+            row = VM.objects.get(pk=vm.pk)
+            actor = Actor.system(row.tenant)
+            if stopped:
+                return rehome_vm(actor=actor, vm=row)
+            return evacuate_vm(actor=actor, vm=row, maintenance=maintenance)
+
+        return begin
+
+    return prepare
 
 
 def _paused_vm(begin: Callable[[Box, VM], object]) -> Callable[[Box], Begin]:
@@ -264,6 +288,8 @@ CASES = [
     Case("vm.create", _create),
     Case("vm.start", _vm(True, lambda box, vm: lifecycle.start_vm(actor=box.actor, vm=vm))),
     Case("vm.fail_over", _lost_vm),
+    Case("vm.rehome", _leaving_vm(True)),
+    Case("vm.evacuate", _leaving_vm(False)),
     Case(
         "vm.shut_down", _vm(False, lambda box, vm: lifecycle.shut_down_vm(actor=box.actor, vm=vm))
     ),

@@ -24,7 +24,7 @@ from alarms.actions.binding import change_vm_template
 from alarms.models import AlarmTemplate
 from billing import actions as money_verbs
 from billing import services
-from compute.actions import base_images, disks, hosts, images, snapshots
+from compute.actions import base_images, disks, hosts, images, maintenance, snapshots
 from compute.actions.images import ImageFacts
 from compute.actions.placement import change_placement_group
 from compute.actions.vms import changes, lifecycle
@@ -45,6 +45,7 @@ from compute.models import (
 from compute.queries import catalogue
 from compute.rules.orders import DiskOrder, VmOrder
 from compute.rules.refusals import disk_refusal, image_refusal, snapshot_refusal, vm_refusal
+from compute.states.maintenance import Way
 from compute.storage.base import StorageUnavailable
 from compute.sweeps.reconcile import MISSING_DISK
 from compute.transfer import staging
@@ -149,6 +150,9 @@ NETWORK_VERBS = [
 OPERATOR_VERBS = [
     "lock_host",
     "unlock_host",
+    "enter_maintenance",
+    "abort_maintenance",
+    "leave_maintenance",
     "withdraw_base_image",
     "offer_base_image",
     "cancel_job",
@@ -826,6 +830,16 @@ class CloudMachine(RuleBasedStateMachine):
         elif verb in ("lock_host", "unlock_host"):
             swap = hosts.lock_host if verb == "lock_host" else hosts.unlock_host
             world.attempt(f"operator: {verb} {host.name}", lambda: swap(actor=operator, host=host))
+        elif verb == "enter_maintenance":
+            way = Way.values[number % len(Way.values)]
+            world.attempt(
+                f"operator: {verb} {host.name} {way}",
+                lambda: maintenance.enter_maintenance(actor=operator, host=host, way=way),
+            )
+        elif verb in ("abort_maintenance", "leave_maintenance"):
+            abort = verb == "abort_maintenance"
+            end = maintenance.abort_maintenance if abort else maintenance.leave_maintenance
+            world.attempt(f"operator: {verb} {host.name}", lambda: end(actor=operator, host=host))
         elif verb in ("withdraw_base_image", "offer_base_image"):
             offer = base_images.withdraw if verb == "withdraw_base_image" else base_images.offer
             world.attempt(f"operator: {verb}", lambda: offer(actor=operator, image=image))

@@ -31,8 +31,9 @@ from compute.hypervisor.fake import (
     pause,
 )
 from compute.models import VM, DiskType, Host, StoragePool
+from compute.states.hosts import Witness
 from compute.storage.fake import FakeStorage, forget_fake_pools
-from compute.sweeps import reconcile
+from compute.sweeps import maintenance, reconcile, witnesses
 from compute.sweeps.hosts import HostAnswer, ask_host, record_host
 from compute.tasks.drivers import hypervisor_of, storage_of
 from network.actions.defaults import ensure_tenant_defaults
@@ -232,7 +233,14 @@ class World:
             for answer in answers:
                 record_host(answer)
             heard = [answer for answer in answers if answer.capacity is not None]
-            reconcile.reconcile_domains(heard)
+            alive = {answer.host.pk for answer in heard}
+            witnesses.note(
+                Witness.LIBVIRT, {answer.host.pk: answer.host.pk in alive for answer in answers}
+            )
+            hosts = list(Host.objects.select_related("cluster"))
+            known, left = reconcile.compare_those_returning(heard, hosts)
+            reconcile.reconcile_domains(known, left=left)
+            maintenance.finish_entering(known)
 
     def sweep_all(self) -> None:
         """Run every chore once."""

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from billing import quotas, services, usage
 from billing.models import QuotaItem
 from billing.services import ChangeQuote
-from compute.hosts import placement, pools
+from compute.hosts import gpu, placement, pools
 from compute.models import VM, Host, Image, Spec
 from compute.models.image import OsFamily, image_id
 from compute.queries import catalogue
@@ -155,7 +155,7 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
     payload = _pay_for_size(actor, vm, spec, quote_token)
     host: Host | None = vm.host
     refusal = placement.refusal_to_grow(vm, spec.vcpus, spec.memory_mib)
-    if refusal is not None and vm.gpu_count:
+    if refusal is not None and vm.gpu_count and vm.host_id is not None:
         raise NoCapacity(
             _("This size is not available for %(name)s right now.") % {"name": vm.name},
             field="spec",
@@ -169,6 +169,7 @@ def modify_vm(*, actor: Actor, vm: VM, spec: Spec, quote_token: str) -> Job:
             memory_mib=spec.memory_mib,
             excluded=frozenset({vm.host_id} if vm.host_id else ()),
         )
+        gpu.allocate(vm, host)
     max_vcpus, max_memory_mib = sizes.headroom(vm.image, vm.cluster, spec.vcpus, spec.memory_mib)
     return VMS.begin(
         vm,

@@ -17,7 +17,7 @@ from compute.rules.refusals import require_sound
 from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
 from compute.rules.validation import check_confirmed
-from compute.states.hosts import BEING_EMPTIED, IN_SERVICE
+from compute.states.hosts import IN_SERVICE
 from compute.states.vms import VmStatus
 from compute.transitions.bin import system_snapshots
 from compute.transitions.vms import VMS
@@ -33,9 +33,10 @@ from scloud.tenancy.actor import Actor
 def start_vm(*, actor: Actor, vm: VM) -> Job:
     """Start a stopped VM where it is, or on another host where it cannot start there.
 
-    It leaves a host that is off or in maintenance, and one on which it would break a required rule
-    of its placement groups. Raises Conflict (``vm_state``, ``disk_damaged``, ``placement_rule``,
-    and ``host_not_ready`` where it may be running on a host that has not answered yet), NoCapacity.
+    It leaves a host that is off, and one on which it would break a required rule of its placement
+    groups. Raises Conflict (``vm_state``, ``disk_damaged``, ``placement_rule``, and
+    ``host_not_ready`` where it may be running on a host that has not answered yet, or where it is
+    about to leave its host for maintenance), NoCapacity.
     """
     fits = VMS.table.standing("start_vm", vm.standing, vm.task) is None
     if fits and vm.destination_id is not None:
@@ -62,7 +63,7 @@ def fail_over_vm(*, actor: Actor, vm: VM, excluded: frozenset[str] = frozenset()
     _require_sound_disks(vm)
     host = vm.host
     if host is None or host.is_off:
-        placed, host = True, _place_again(vm, excluded)
+        placed, host = True, _place_again(vm, excluded, spare=True)
     elif host.state not in IN_SERVICE or host.unreachable_since is not None or host.pk in excluded:
         # It may be running there, so it is started nowhere else.
         raise _not_ready(vm, detail=f"{host.name} is {host.state}.")
@@ -249,12 +250,9 @@ def _host_to_start_on(vm: VM) -> Host | None:
     host = vm.host
     if host is None or host.is_off:
         return None
-    if host.state in BEING_EMPTIED:
-        if vm.gpu_count:
-            raise _not_ready(vm, detail=f"{host.name} is {host.state}, and has its GPUs.")
-        return None
     if host.state not in IN_SERVICE:
-        # It may be running there, so it is started nowhere else.
+        # It may be running there, so it is started nowhere else. Where it is being taken off its
+        # host for maintenance, something of it may be there until that host has said otherwise.
         raise _not_ready(vm, detail=f"{host.name} is {host.state}.")
     broken = placement.rule_against(vm, host)
     if not broken:
@@ -290,7 +288,7 @@ def _require_sound_disks(vm: VM) -> None:
     require_sound(Disk.objects.filter(vm=vm, damaged_since__isnull=False))
 
 
-def _place_again(vm: VM, excluded: frozenset[str] = frozenset()) -> Host:
-    host = placement.place_vm(vm, excluded=excluded)
+def _place_again(vm: VM, excluded: frozenset[str] = frozenset(), *, spare: bool = False) -> Host:
+    host = placement.place_vm(vm, excluded=excluded, spare=spare)
     gpu.allocate(vm, host)
     return host

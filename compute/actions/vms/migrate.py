@@ -15,9 +15,12 @@ from scloud.tenancy.actor import Actor
 
 
 @action("platform.migrate_vm")
-def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
+def migrate_vm(
+    *, actor: Actor, vm: VM, host: Host | None = None, excluded: frozenset[str] = frozenset()
+) -> Job:
     """Move a running VM to ``host``, or to the best one of its cluster, without stopping it.
 
+    ``excluded`` are ids of hosts that are not chosen now.
     The capacity on the destination is held from now on; the VM's host changes when the hypervisor
     says that it runs there. Raises Conflict (``vm_state``), InvalidInput, NoCapacity.
     """
@@ -25,7 +28,7 @@ def migrate_vm(*, actor: Actor, vm: VM, host: Host | None = None) -> Job:
     if vm.host is None:
         raise Conflict(_("%(name)s is on no host.") % {"name": vm.name}, code="vm_state")
     if host is None:
-        destination = placement.place_vm(vm, excluded=frozenset({vm.host.pk}))
+        destination = placement.place_vm(vm, excluded=excluded | {vm.host.pk})
     else:
         if host.pk == vm.host_id:
             raise InvalidInput(

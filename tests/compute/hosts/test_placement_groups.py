@@ -319,20 +319,6 @@ def test_nothing_starts_on_a_host_of_which_nothing_is_known(
     assert Job.objects.filter(kind="vm.start").count() == 0
 
 
-def test_a_vm_leaves_a_host_in_maintenance_when_it_starts(box: Box) -> None:
-    vm = box.vm(stopped=True)
-    before = vm.host
-    assert before is not None
-    Host.objects.filter(pk=before.pk).update(state=HostState.MAINTENANCE)
-    vm = VM.objects.get(pk=vm.pk)
-    lifecycle.start_vm(actor=box.actor, vm=vm)
-    box.run()
-    vm.refresh_from_db()
-    assert (vm.status, vm.failure) == ("running", "")
-    assert vm.host != before
-    assert len(box.places(vm)) == 1
-
-
 def test_a_vm_starts_on_its_locked_host(box: Box) -> None:
     vm = box.vm(stopped=True)
     before = vm.host

@@ -1,0 +1,108 @@
+"""Off a host that enters maintenance: stopped VMs, and those that have to be shut down for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from compute.hosts import gpu
+from compute.hypervisor.base import PowerState as Power
+from compute.models import VM
+from compute.states.vms import PowerState, VmStatus, WantedPower
+from compute.tasks.base import VmHandler, host_of, is_on_host, paid_status, require_found, vm_of
+from compute.tasks.drivers import translated_errors
+from compute.tasks.vms.lifecycle import ensure_shut_down
+from compute.transitions.maintenance import to_be_started
+from compute.transitions.vms import VMS
+from scloud.jobs.handlers import Context, Step, register
+from scloud.lib.errors import ScloudError
+
+_OFF = (Power.STOPPED, Power.CRASHED, Power.ABSENT)
+
+
+def ensure_off_its_host(context: Context) -> None:
+    """Take the definition off the host. A VM that runs there is left alone.
+
+    Raises ScloudError (``vm_runs``).
+    """
+    vm = vm_of(context.job)
+    require_found(vm)
+    if not is_on_host(vm):
+        return
+    with translated_errors():
+        host, uuid = host_of(vm), str(vm.uuid)
+        if host.observe(uuid).power_state not in _OFF:
+            raise ScloudError(
+                _("%(name)s runs: it was switched on meanwhile.") % {"name": vm.name},
+                code="vm_runs",
+            )
+        host.undefine(uuid)
+
+
+class RehomeVm(VmHandler):
+    """Off its host; the next start places it anew."""
+
+    verb = "rehome_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (Step("leave", _("Leaving the host"), ensure_off_its_host),)
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        gpu.release(vm)
+        VMS.complete(vm, context.job, self.verb, paid_status(vm, vm.status), host=None)
+
+
+class EvacuateVm(VmHandler):
+    """Shut down, off its host, and waiting to be started on another one."""
+
+    verb = "evacuate_vm"
+
+    def vm_steps(self, vm_id: str) -> Sequence[Step]:
+        return (
+            Step("shut_down", _("Waiting for the guest to shut down"), ensure_shut_down, 3),
+            Step("leave", _("Leaving the host"), ensure_off_its_host, 1),
+        )
+
+    def on_success(self, context: Context) -> None:
+        vm = vm_of(context.job)
+        gpu.release(vm)
+        VMS.complete(
+            vm,
+            context.job,
+            self.verb,
+            VmStatus.STOPPED,
+            host=None,
+            power_state=PowerState.STOPPED,
+            **self.to_start_again(context, vm),
+        )
+
+    def on_failure(self, context: Context, error: ScloudError) -> None:
+        vm = vm_of(context.job)
+        status = context.result.get("true_status")
+        columns: dict[str, Any] = {}
+        if status == VmStatus.STOPPED:
+            # Its guest is off by our order: it goes on from there, and not by its owner's hand.
+            columns = self.to_start_again(context, vm)
+        VMS.fail(vm, context.job, self.verb, error, status, **columns)
+
+    @staticmethod
+    def to_start_again(context: Context, vm: VM) -> dict[str, Any]:
+        """Return what lets it be started again, and write it down in the maintenance too."""
+        now = timezone.now()
+        to_be_started(context.payload["maintenance"], vm, now)
+        return {
+            "wanted_power": WantedPower.ON,
+            "failover_since": now,
+            "failure_code": "host_maintenance",
+            "failure": _("Its host is under maintenance. It starts on another host."),
+        }
+
+
+def register_all() -> None:
+    """Make the handlers known."""
+    register("vm.rehome", RehomeVm())
+    register("vm.evacuate", EvacuateVm())
