@@ -52,6 +52,7 @@ from compute.tasks import (
     snapshots,
 )
 from compute.tasks.vms import changes, lifecycle, migrate
+from compute.verbs.ssh_keys import SSH_KEYS
 from compute.views import shell as console
 from compute.vnc import leases, tickets
 from network.rules import usage
@@ -100,6 +101,7 @@ def register_all() -> None:
     refusals.register("disk", disk_refusal)
     refusals.register("snapshot", snapshot_refusal)
     refusals.register("image", own_image_refusal, platform=image_refusal)
+    refusals.register(SSH_KEYS.kind, lambda row, verb: "")
     console.register()
     sealed.register(GuestLogin, "sealed_hash", "sealed_pending")
     sealed.register(VncLease, "password_box")

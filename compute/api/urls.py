@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from compute.api import catalogue, disks, images, snapshots, vms
+from compute.api import catalogue, disks, images, snapshots, ssh_keys, vms
 from scloud.rest.verbs import routed
 
 
@@ -14,6 +14,7 @@ def patterns() -> list[URLPattern | URLResolver]:
     router.register("disks", routed(disks.DiskViewSet), basename="api-disk")
     router.register("snapshots", routed(snapshots.SnapshotViewSet), basename="api-snapshot")
     router.register("images", routed(images.ImageViewSet), basename="api-image")
+    router.register("ssh-keys", routed(ssh_keys.SshKeyViewSet), basename="api-ssh-key")
     return [
         *router.urls,
         path("models", catalogue.ModelView.as_view(), name="api-models"),

@@ -9,6 +9,7 @@ from compute.models.hosts import HostSighting, HostTransition
 from compute.models.image import Image
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
 from compute.models.snapshot import Snapshot, SnapshotSchedule
+from compute.models.ssh_key import SshKey
 from compute.models.vm import VM, GuestLogin
 from compute.models.vnc import VncLease, VncTicket
 
@@ -29,6 +30,7 @@ __all__ = [
     "Snapshot",
     "SnapshotSchedule",
     "Spec",
+    "SshKey",
     "StoragePool",
     "VncLease",
     "VncTicket",

@@ -97,6 +97,7 @@ def register() -> None:
         (_("Disks"), "disk-list", "database", "compute.view_disk", 20),
         (_("Snapshots"), "snapshot-list", "camera", "compute.view_snapshot", 30),
         (_("Images"), "image-list", "photo", "compute.view_image", 40),
+        (_("SSH keys"), "ssh-key-list", "key", "compute.view_ssh_key", 50),
     ):
         nav.register(
             nav.NavItem("compute", label, url_name, icon=icon, permission=permission, order=order)
