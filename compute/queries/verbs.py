@@ -85,7 +85,7 @@ def keys_of(actor: Actor, vm: VM, data: dict[str, Any]) -> str | None:
 
     Raises InvalidInput (``ssh_keys_unknown``).
     """
-    if not data:
+    if "ssh_public_key" not in data and not data.get("ssh_keys"):
         return None
     stored = key_queries.chosen(vm.tenant, data.get("ssh_keys", ()))
     return key_queries.together(data.get("ssh_public_key", ""), stored)

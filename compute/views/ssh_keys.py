@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils.translation import gettext_lazy
 
 from compute.actions.ssh_keys import create_ssh_key
@@ -114,7 +115,7 @@ class SshKeyCreate(ActionView):
     def succeeded(self, obj: Any, result: Any) -> Any:
         """To the list; the page that creates a VM stays and offers the key."""
         here = (self.request.htmx.current_url_abs_path if self.request.htmx else "") or ""
-        stays = here.startswith("/vms/")
+        stays = here.split("?")[0] == reverse("vm-create")
         response = http.done(self.request, self.success_text, to=None if stays else "ssh-key-list")
         return http.changed(response, SshKey.KIND, result.pk) if stays else response
 
