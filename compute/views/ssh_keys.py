@@ -15,7 +15,7 @@ from compute.queries import ssh_keys as queries
 from compute.rules.validation import SSH_KEY_MAX
 from scloud.web import http, ui
 from scloud.web.lists import Column, EmptyState, PageAction
-from scloud.web.verbs import Lines, Pages, VerbList, register
+from scloud.web.verbs import Lines, Pages, VerbDialog, VerbList, dialog, register
 from scloud.web.views import ActionView
 
 
@@ -35,18 +35,8 @@ class SshKeyList(VerbList):
     columns = (
         Column("name", gettext_lazy("Name"), sort="name", main=True),
         Column("type", gettext_lazy("Type"), value="key_type", sort="key_type"),
-        Column(
-            "fingerprint",
-            gettext_lazy("Fingerprint"),
-            render=lambda row: ui.ident(row.fingerprint),
-            nowrap=True,
-        ),
-        Column(
-            "key",
-            gettext_lazy("Public key"),
-            render=lambda row: ui.ident(row.public_key),
-            default=False,
-        ),
+        Column("fingerprint", gettext_lazy("Fingerprint"), render=ui.ident, nowrap=True),
+        Column("public_key", gettext_lazy("Public key"), render=ui.ident, default=False),
         Column(
             "created",
             gettext_lazy("Added"),
@@ -118,6 +108,11 @@ class SshKeyCreate(ActionView):
         stays = here.split("?")[0] == reverse("vm-create")
         response = http.done(self.request, self.success_text, to=None if stays else "ssh-key-list")
         return http.changed(response, SshKey.KIND, result.pk) if stays else response
+
+
+@dialog("ssh_key", "rename_ssh_key")
+class SshKeyRename(VerbDialog):
+    """Its name alone: a key has no remark and no tags."""
 
 
 def _lines(verb: str, key: Any) -> Lines:

@@ -165,7 +165,7 @@ def test_a_vm_is_bought_with_kept_keys_and_keeps_them_when_they_are_gone(
         "ssh_public_key": SSH_KEY.replace(" one", " typed"),
         "ssh_keys": [first.pk, second.pk],
     }
-    token = program.post("/vms/quote", body).body["quote_token"]
+    token = program.post("/vms/quote", body).body["token"]
     made = program.post("/vms", {**body, "quote_token": token})
     assert made.status == 201, made.body
     with scope(tenant=tenant):
