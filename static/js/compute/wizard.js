@@ -93,6 +93,15 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.matches?.("[data-filter]")) event.preventDefault();
 });
 
+// A price that is asked for before the purchase is answered would else not tell the mistakes again.
+document.addEventListener("submit", (event) => {
+  const box = event.target.id === "wizard" && document.getElementById("wizard-mistakes");
+  if (!box || box.querySelector("[name=pressed]")) return;
+  const pressed = document.createElement("input");
+  Object.assign(pressed, { type: "hidden", name: "pressed", value: "1" });
+  box.append(pressed);
+}, true);
+
 // The price is asked for without the password; whether there is one matters to what is missing.
 document.body.addEventListener("htmx:configRequest", (event) => {
   if (event.detail.path?.endsWith("/quote/") && document.getElementById("password")?.value) {

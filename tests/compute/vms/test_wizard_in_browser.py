@@ -46,8 +46,10 @@ def ready(platform: Platform, tenant: Tenant) -> Platform:
     return platform
 
 
-def allow_refusals(problems: list[str]) -> None:
+def allow_refusals(page: Page, problems: list[str]) -> None:
     """The browser notes each answer 422 as an error."""
+    # What it has noted is heard when it is asked something.
+    page.wait_for_timeout(100)
     problems[:] = [one for one in problems if "422" not in one]
 
 
@@ -91,7 +93,7 @@ def test_all_mistakes_are_listed_and_lead_to_their_fields(
     page.wait_for_url(f"{console_url}/vms/")
     with scopes_disabled():
         assert VM.objects.get().name == "shop"
-    allow_refusals(problems)
+    allow_refusals(page, problems)
 
 
 def test_images_are_searched_and_own_ones_in_a_tab(
@@ -112,12 +114,12 @@ def test_images_are_searched_and_own_ones_in_a_tab(
     box.fill("ubuntu 24")
     expect(images.get_by_text("Ubuntu 24.04")).to_be_visible()
     expect(images.get_by_text("Ubuntu 22.04")).not_to_be_visible()
-    expect(images.get_by_text("AlmaLinux", exact=True)).not_to_be_visible()
+    expect(images.get_by_text("AlmaLinux 9")).not_to_be_visible()
     box.press("Enter")
     box.fill("nothing like it")
     expect(images.get_by_text("No image matches.")).to_be_visible()
     box.fill("")
-    expect(images.get_by_text("AlmaLinux", exact=True)).to_be_visible()
+    expect(images.get_by_text("AlmaLinux 9")).to_be_visible()
     page.wait_for_timeout(400)
     # Neither a price nor a purchase was asked for.
     assert not [url for url in asked if url.endswith("/quote/")]
@@ -143,6 +145,7 @@ def test_limits_follow_what_is_chosen_and_the_table_is_used_by_keyboard(
     page.select_option("#external_segment", index=1)
     expect(page.locator("#hint-external_bandwidth_mbps")).to_contain_text("for each VM")
     assert bandwidth.get_attribute("max")
+    page.fill("#system_disk_gib", "64")
     first = page.locator(f"#spec-{ready.specs[0].pk}")
     first.focus()
     page.keyboard.press("ArrowRight")
@@ -228,4 +231,4 @@ def test_axe_finds_nothing_in_what_the_wizard_can_show(
     expect(page.locator("#wizard-mistakes")).to_contain_text("attention")
     page.locator(".api-call > summary").click()
     assert findings(page) == []
-    allow_refusals(problems)
+    allow_refusals(page, problems)
