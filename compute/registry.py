@@ -56,6 +56,7 @@ from compute.tasks import (
 from compute.tasks import pools as pool_tasks
 from compute.tasks.vms import changes, lifecycle, migrate, vacate
 from compute.verbs import placement as placement_verbs
+from compute.verbs.ssh_keys import SSH_KEYS
 from compute.views import shell as console
 from compute.vnc import leases, tickets
 from network.rules import usage
@@ -108,6 +109,7 @@ def register_all() -> None:
     refusals.register("snapshot", snapshot_refusal)
     refusals.register("image", own_image_refusal, platform=image_refusal)
     refusals.register("placement_group", placement_group_refusal)
+    refusals.register(SSH_KEYS.kind, lambda row, verb: "")
     console.register()
     sealed.register(GuestLogin, "sealed_hash", "sealed_pending")
     sealed.register(VncLease, "password_box")

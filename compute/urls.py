@@ -3,7 +3,7 @@
 from django.urls import URLPattern, path, re_path
 
 from compute.views import bin as recycle
-from compute.views import placement, vnc
+from compute.views import placement, ssh_keys, vnc
 from compute.views.disks import detail as disk_detail
 from compute.views.disks import dialogs as disk_dialogs
 from compute.views.disks import list as disk_list
@@ -82,6 +82,9 @@ def patterns() -> list[URLPattern]:
             name="snapshot-detail",
         ),
         path("images/<str:image_id>/", image_detail.ImageDetail.as_view(), name="image-detail"),
+        path("ssh-keys/", ssh_keys.SshKeyList.as_view(), name="ssh-key-list"),
+        path("ssh-keys/create/", ssh_keys.SshKeyCreate.as_view(), name="ssh-key-create"),
+        *verbs.url_patterns("ssh_key"),
         path("bin/", recycle.BinList.as_view(), name="bin"),
         path("bin/<str:kind>/", recycle.BinList.as_view(), name="bin-kind"),
         path(

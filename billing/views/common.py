@@ -1,9 +1,10 @@
 """What the billing pages share."""
 
 from django.conf import settings
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from billing import money
+from billing import money, paying
 from billing.models import (
     Subscription,
     SubscriptionStatus,
@@ -46,3 +47,10 @@ def subscription_status(row: Subscription) -> StatusView:
 def may_recharge_self(view: ConsoleView) -> bool:
     """Whether the page offers a recharge: on demonstration installations only."""
     return bool(settings.SCLOUD_DEMO) and view.actor.allows("billing.recharge")
+
+
+def top_up_url(view: ConsoleView) -> str:
+    """Return the dialog in which the caller can top up; empty where there is none for them."""
+    if paying.is_offered() and view.actor.allows("billing.start_payment"):
+        return reverse("billing-pay")
+    return reverse("billing-recharge") if may_recharge_self(view) else ""

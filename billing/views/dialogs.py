@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from billing import services
+from billing import ledger, services
 from billing.actions import renew_resource
 from billing.models.prices import MethodChoice
 from billing.pricing import DURATIONS, Method
@@ -23,9 +25,10 @@ from billing.services import ChangeQuote
 from scloud.lib.errors import InvalidInput, NotFound, ScloudError
 from scloud.tenancy.models import Tenant
 from scloud.web import ui
+from scloud.web.forms import nothing_to_choose
 from scloud.web.icons import icon
 from scloud.web.lists import BatchAction
-from scloud.web.views import ActionView
+from scloud.web.views import ActionView, Instead
 
 _WORDS = {
     Method.HOUR: lambda n: ngettext("%(n)d hour", "%(n)d hours", n),
@@ -185,6 +188,16 @@ def _number(text: str) -> int:
 
 
 Choices = list[tuple[str, Any]]
+# What every purchase begins with, in the console as in the API.
+FIRST_METHOD = Method.HOUR
+FIRST_DURATION = f"{FIRST_METHOD.value}:1"
+RENEW_BY_ITSELF = gettext_lazy("Renew automatically")
+RENEW_HELP = gettext_lazy("One period at a time, as long as the balance covers it.")
+
+
+def renews_at_first(tenant: Tenant) -> bool:
+    """Whether what a tenant buys renews by itself unless the purchase says otherwise."""
+    return ledger.account_of(tenant).renews_by_default
 
 
 def all_durations() -> Choices:
@@ -198,10 +211,47 @@ def all_durations() -> Choices:
     ]
 
 
+class PaidForm(forms.Form):
+    """How something is paid for: the same choices and defaults in every dialog that buys."""
+
+    duration = forms.ChoiceField(label=gettext_lazy("Billing and duration"), initial=FIRST_DURATION)
+    auto_renew = forms.BooleanField(label=RENEW_BY_ITSELF, required=False, help_text=RENEW_HELP)
+    # An unchecked box sends nothing, and neither does a page of an earlier release.
+    renewal_asked = forms.CharField(widget=forms.HiddenInput, required=False, initial="1")
+
+    def __init__(self, *args: Any, tenant: Tenant, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.fields["duration"].choices = all_durations()  # type: ignore[attr-defined]  # ChoiceField
+        self.fields["auto_renew"].initial = renews_at_first(tenant)
+
+
+@dataclass(frozen=True)
+class Paid:
+    """A method, how many of its periods, and whether it renews; None as the tenant has it."""
+
+    method: str
+    periods: int
+    auto_renew: bool | None
+
+
+def paid_of(data: Mapping[str, Any]) -> Paid:
+    """Return what the cleaned data of a :class:`PaidForm` says."""
+    method, periods = data["duration"].split(":")
+    renews = data["auto_renew"] if data["renewal_asked"] else None
+    return Paid(method, int(periods), renews)
+
+
 class PricedView(ActionView):
     """An action that costs money: GET with ``quote`` answers the price of what is typed."""
 
     template_name = "billing/dialogs/priced.html"
+    # Said instead of the form where something has to be chosen and there is nothing.
+    sold_out: ClassVar[Instead] = Instead(gettext_lazy("There is nothing to choose from."))
+
+    def instead(self, obj: Any, form: forms.Form | None) -> Instead | None:
+        """Say that nothing can be bought here, rather than show a form that nobody can fill in."""
+        fields = form.fields.values() if form is not None else ()
+        return self.sold_out if any(nothing_to_choose(field) for field in fields) else None
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Quote | ChangeQuote:
         """Return the price of the form's cleaned data. Raises ScloudError."""

@@ -321,8 +321,10 @@ class DefaultAutoRenewView(ActionView):
         wanted = {"": None, "on": True, "off": False}[data["auto_renew"]]
         return actions.set_default_auto_renew(actor=self.actor, auto_renew=wanted)
 
-    def success_url(self, obj: Any) -> str:
-        return "billing"
+    def success_url(self, obj: Any) -> str | None:
+        """To the page of costs; a page on which something is being bought stays as it is."""
+        here = (self.request.htmx.current_url_abs_path if self.request.htmx else "") or ""
+        return "billing" if here.split("?")[0] in ("", reverse("billing")) else None
 
 
 class LowBalanceForm(forms.Form):
@@ -352,8 +354,10 @@ class LowBalanceView(ActionView):
     def perform(self, obj: Any, data: dict[str, Any]) -> Account:
         return actions.set_low_balance(actor=self.actor, below=data["below"])
 
-    def success_url(self, obj: Any) -> str:
-        return "billing"
+    def success_url(self, obj: Any) -> str | None:
+        """To the page of costs; a page on which something is being bought stays as it is."""
+        here = (self.request.htmx.current_url_abs_path if self.request.htmx else "") or ""
+        return "billing" if here.split("?")[0] in ("", reverse("billing")) else None
 
 
 class AutoRenewView(PostView):
@@ -408,5 +412,7 @@ class RechargeView(ActionView):
     def get_success_text(self, obj: Any, result: Any) -> str:
         return _("%(amount)s added.") % {"amount": amount(result.amount_minor)}
 
-    def success_url(self, obj: Any) -> str:
-        return "billing"
+    def success_url(self, obj: Any) -> str | None:
+        """To the page of costs; a page on which something is being bought stays as it is."""
+        here = (self.request.htmx.current_url_abs_path if self.request.htmx else "") or ""
+        return "billing" if here.split("?")[0] in ("", reverse("billing")) else None

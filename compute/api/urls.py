@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 from rest_framework.routers import SimpleRouter
 
-from compute.api import catalogue, disks, images, placement, snapshots, vms
+from compute.api import catalogue, disks, images, placement, snapshots, ssh_keys, vms
 from scloud.rest.verbs import routed
 
 
@@ -19,6 +19,7 @@ def patterns() -> list[URLPattern | URLResolver]:
         routed(placement.PlacementGroupViewSet),
         basename="api-placement-group",
     )
+    router.register("ssh-keys", routed(ssh_keys.SshKeyViewSet), basename="api-ssh-key")
     return [
         *router.urls,
         path("models", catalogue.ModelView.as_view(), name="api-models"),

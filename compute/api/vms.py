@@ -17,6 +17,7 @@ from compute.api.common import REGION
 from compute.api.serializers import vms as shapes
 from compute.models import VM, PlacementGroup
 from compute.queries import catalogue
+from compute.queries import ssh_keys as key_queries
 from compute.queries import vms as vm_queries
 from compute.rules.orders import VmOrder, VmParts, vm_order
 from compute.states.vms import PAUSED, VmStatus
@@ -144,7 +145,9 @@ def order_from(tenant: Tenant, data: dict[str, Any]) -> VmOrder:
         if data.get("placement_group")
         else None,
     )
-    return vm_order(parts, data)
+    stored = key_queries.chosen(tenant, data.get("ssh_keys", ()))
+    keys = key_queries.together(data["ssh_public_key"], stored)
+    return vm_order(parts, {**data, "ssh_public_key": keys})
 
 
 class VmViewSet(VerbViewSet):

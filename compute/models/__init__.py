@@ -11,6 +11,7 @@ from compute.models.maintenance import ClusterRoll, Departure, HostMaintenance
 from compute.models.placement import PlacementGroup
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
 from compute.models.snapshot import Snapshot, SnapshotSchedule
+from compute.models.ssh_key import SshKey
 from compute.models.vm import VM, GuestLogin
 from compute.models.vnc import VncLease, VncTicket
 
@@ -35,6 +36,7 @@ __all__ = [
     "Snapshot",
     "SnapshotSchedule",
     "Spec",
+    "SshKey",
     "StoragePool",
     "VncLease",
     "VncTicket",

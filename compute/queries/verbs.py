@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from compute.models import VM, Disk, Image, PlacementGroup, Snapshot, Spec
 from compute.queries import catalogue
 from compute.queries import disks as disk_queries
+from compute.queries import ssh_keys as key_queries
 from compute.queries.vms import UNLISTED
 from compute.rules.orders import DiskOrder, disk_order
 from network.models import SecurityGroup, Subnet
@@ -85,6 +86,18 @@ def spec_of(actor: Actor, vm: VM, data: dict[str, Any]) -> Spec:
             remedy=_("Choose one of the sizes that GET /models lists."),
         )
     return found
+
+
+@builder("vm.ssh_public_key")
+def keys_of(actor: Actor, vm: VM, data: dict[str, Any]) -> str | None:
+    """Return sent and kept keys together, None where neither was given: the VM keeps its own.
+
+    Raises InvalidInput (``ssh_keys_unknown``).
+    """
+    if "ssh_public_key" not in data and not data.get("ssh_keys"):
+        return None
+    stored = key_queries.chosen(vm.tenant, data.get("ssh_keys", ()))
+    return key_queries.together(data.get("ssh_public_key", ""), stored)
 
 
 @builder("disk.order")

@@ -6,6 +6,7 @@ and OpenSSH's PROTOCOL.u2f for keys on security tokens.
 
 import base64
 import binascii
+import hashlib
 import struct
 from typing import Final
 
@@ -112,3 +113,14 @@ def check(kind: str, body: str) -> None:
     reader.end()
     if damaged:
         raise ValueError("not base64")
+
+
+def identity(key: str) -> str:
+    """Return type and body of a valid key without its comment: what tells keys apart."""
+    return " ".join(key.split()[:2])
+
+
+def fingerprint(key: str) -> str:
+    """Return what ``ssh-keygen -l`` shows of a valid key: ``SHA256:`` and 43 characters."""
+    digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

@@ -18,6 +18,16 @@ QUOTED = "eyJ0ZW5hbnQiOi..."
 # --- of several kinds
 
 
+def stored_keys_field() -> serializers.ListField:
+    """Return the field for ids of kept SSH keys, which are added to those that are sent."""
+    return serializers.ListField(
+        child=serializers.CharField(max_length=20),
+        required=False,
+        max_length=100,
+        help_text="Ids of SSH keys that `GET /ssh-keys` lists, in addition to `ssh_public_key`.",
+    )
+
+
 class DestroyInput(VerbInput):
     """Destroying may be confirmed with the name."""
 
@@ -63,11 +73,15 @@ class PasswordInput(VerbInput):
 class ReinstallInput(VerbInput):
     """The image, and what shall differ from before."""
 
+    builds: ClassVar[dict[str, tuple[str, ...]]] = {
+        "ssh_public_key": ("ssh_public_key", "ssh_keys")
+    }
     image = Reference("compute.images", what="image")
     password = serializers.CharField(
         max_length=200, required=False, write_only=True, trim_whitespace=False
     )
     ssh_public_key = Lines(max_length=100_000, required=False, allow_blank=True)
+    ssh_keys = stored_keys_field()
 
 
 class VmSizeInput(VerbInput):
@@ -258,3 +272,12 @@ class DiskCopyPurchaseInput(DiskCopyInput):
     """The same, at exactly the quoted price."""
 
     quote_token = serializers.CharField(max_length=2000, help_text="From POST /disks/quote.")
+
+
+# --- of SSH keys
+
+
+class SshKeyNameInput(VerbInput):
+    """Another name."""
+
+    name = serializers.CharField(max_length=200)

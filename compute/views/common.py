@@ -15,19 +15,12 @@ from compute.states import disks as disk_states
 from compute.states import vms as vm_states
 from compute.verbs.disks import DISKS
 from compute.verbs.vms import VMS
+from scloud.tenancy.actor import Actor
 from scloud.web import ui
-from scloud.web.lists import Column
+from scloud.web.lists import Column, RowAction
 from scloud.web.status import StatusView, Tone
 
 TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
-# The icon set has signs of these systems; all others show a disc.
-_OS_ICONS = {
-    "debian": "brand-debian",
-    "ubuntu": "brand-ubuntu",
-    "windows": "brand-windows",
-    "redhat": "brand-redhat",
-    "rhel": "brand-redhat",
-}
 SOON = timedelta(days=3)
 
 
@@ -62,11 +55,6 @@ def disk_status(disk: Disk) -> StatusView:
     )
 
 
-def os_icon(distribution: str) -> str:
-    """Return the name of the icon for an image's system."""
-    return _OS_ICONS.get(distribution.lower(), "disc")
-
-
 def headroom(vm: VM) -> str:
     """Return up to where a VM can grow while it runs; empty where it cannot."""
     if vm.max_vcpus <= vm.vcpus and vm.max_memory_mib <= vm.memory_mib:
@@ -75,6 +63,14 @@ def headroom(vm: VM) -> str:
         "vcpus": vm.max_vcpus,
         "memory": ui.size_mib(vm.max_memory_mib),
     }
+
+
+def another(vm: VM, actor: Actor) -> list[RowAction]:
+    """Return the line of menus that leads to a purchase like this one; none without the right."""
+    if not actor.allows("compute.create_vm"):
+        return []
+    url = reverse("vm-create", query={"like": vm.pk})
+    return [RowAction(_("Create another like this"), url, icon="copy-plus", how="link")]
 
 
 def configuration(row: Any) -> str:

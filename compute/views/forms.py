@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from compute.models import Image, Spec
+from compute.models import Image, Spec, SshKey
+from compute.rules.validation import MAX_SSH_KEYS, SSH_KEY_MAX
 from network.models import SecurityGroup
-from scloud.web.forms import NewPasswordForm
+from scloud.web.forms import LinesField, NewPasswordForm
 
 
 class InlineNameForm(forms.Form):
@@ -53,10 +55,28 @@ class ReinstallForm(NewPasswordForm):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text=_("Leave empty to keep the current one."),
     )
+    ssh_keys = forms.MultipleChoiceField(
+        label=_("SSH keys"), widget=forms.CheckboxSelectMultiple, required=False
+    )
+    ssh_public_key = LinesField(
+        label=_("Other SSH public keys"),
+        max_length=MAX_SSH_KEYS * SSH_KEY_MAX,
+        required=False,
+        widget=forms.Textarea(
+            attrs={"rows": "2", "class": "input-mono", "spellcheck": "false"},
+        ),
+        help_text=_("One a line. Without any key, chosen or typed, the VM keeps its own."),
+    )
 
-    def __init__(self, *args: Any, images: QuerySet[Image], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, images: QuerySet[Image], keys: Iterable[SshKey], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.fields["image"].queryset = images  # type: ignore[attr-defined]  # ModelChoiceField
+        choices = [(one.pk, one.name) for one in keys]
+        self.fields["ssh_keys"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
+        if not choices:
+            del self.fields["ssh_keys"]
 
 
 class GroupsForm(forms.Form):

@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from billing import usage
-from billing.views.dialogs import all_durations
+from billing.views.dialogs import PaidForm, paid_of
 from compute.models import DiskType
 from compute.rules.orders import DiskOrder, disk_order
 from scloud.lib.form_fields import PlainIntegerField
@@ -36,11 +36,11 @@ def metered_lines(tenant: Tenant, region: Region, sku: str, size_gib: int | None
     return [(gettext("Price"), words)]
 
 
-class DiskForm(forms.Form):
+class DiskForm(PaidForm):
+    field_order = ("name", "disk_type", "size_gib", "duration", "auto_renew", "remark", "tags")
     name = forms.CharField(label=_("Name"), max_length=30, initial="disk")
     disk_type = forms.ChoiceField(label=_("Type"))
     size_gib = PlainIntegerField(label=_("Size"), min_value=1, max_value=100_000)
-    duration = forms.ChoiceField(label=_("Billing and duration"))
     remark = forms.CharField(label=_("Remark"), max_length=200, required=False)
     tags = forms.CharField(
         label=_("Tags"),
@@ -63,8 +63,6 @@ class DiskForm(forms.Form):
             for one in known
         ]
         self.fields["disk_type"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
-        self.fields["duration"].choices = all_durations()  # type: ignore[attr-defined]  # ChoiceField
-        self.fields["duration"].initial = "month:1"
         if known:
             self.fields["disk_type"].initial = known[0].pk
             self.fields["size_gib"].initial = max(source_gib, known[0].data_min_gib)
@@ -76,6 +74,10 @@ class DiskForm(forms.Form):
 
 def order_of(region: Region, disk_type: DiskType, data: dict[str, Any]) -> DiskOrder:
     """Return the order that a valid DiskForm says."""
-    method, periods = data["duration"].split(":")
-    paid = {"billing_method": method, "periods": int(periods), "auto_renew": None}
+    chosen = paid_of(data)
+    paid = {
+        "billing_method": chosen.method,
+        "periods": chosen.periods,
+        "auto_renew": chosen.auto_renew,
+    }
     return disk_order(region, disk_type, {**data, **paid})

@@ -104,6 +104,7 @@ def register() -> None:
             "compute.view_placement_group",
             50,
         ),
+        (_("SSH keys"), "ssh-key-list", "key", "compute.view_ssh_key", 60),
     ):
         nav.register(
             nav.NavItem("compute", label, url_name, icon=icon, permission=permission, order=order)

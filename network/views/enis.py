@@ -14,16 +14,18 @@ from django.utils.translation import gettext_lazy
 from billing.quotes import Quote
 from billing.views.dialogs import (
     RENEW_TOGETHER,
+    PaidForm,
     PricedView,
     RenewView,
-    all_durations,
     expiry,
     expiry_of_bound,
     method_label,
     money_at_end,
+    paid_of,
 )
 from billing.views.upcoming import upcoming
 from network.actions import enis as actions
+from network.actions.common import tenant_of
 from network.models import Eni, ExternalSegment, NicNetwork, SecurityGroup, Subnet
 from network.queries import enis as queries
 from network.queries import security as security_queries
@@ -57,6 +59,7 @@ from scloud.web.verbs import (
     register,
     split_tags,
 )
+from scloud.web.views import Instead
 
 _TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
 _SHOWN = (EniStatus.FREE, EniStatus.BOUND, EniStatus.EXPIRED)
@@ -269,8 +272,20 @@ class EniDetail(VerbList, DetailListView):
         }
 
 
-class EniForm(forms.Form):
+class EniForm(PaidForm):
     """An ENI that is to be made."""
+
+    field_order = (
+        "where",
+        "bandwidth_mbps",
+        "address",
+        "security_group",
+        "name",
+        "duration",
+        "auto_renew",
+        "remark",
+        "tags",
+    )
 
     where = forms.ChoiceField(label=gettext_lazy("Network"))
     bandwidth_mbps = PlainIntegerField(
@@ -289,11 +304,6 @@ class EniForm(forms.Form):
     )
     security_group = forms.ChoiceField(label=gettext_lazy("Security group"), required=False)
     name = forms.CharField(label=gettext_lazy("Name"), max_length=30, initial="eni")
-    duration = forms.ChoiceField(
-        label=gettext_lazy("Billing and duration"),
-        initial="month:1",
-        help_text=gettext_lazy("Of an external ENI; an internal one costs nothing."),
-    )
     remark = forms.CharField(label=gettext_lazy("Remark"), max_length=200, required=False)
     tags = forms.CharField(
         label=gettext_lazy("Tags"),
@@ -325,7 +335,7 @@ class EniForm(forms.Form):
             *((one.pk, f"{one.name} ({one.pk})") for one in groups),
             ("", _("None: not filtered")),
         ]
-        self.fields["duration"].choices = all_durations()  # type: ignore[attr-defined]  # ChoiceField
+        self.fields["duration"].help_text = _("Of an external ENI; an internal one costs nothing.")
 
     def clean_tags(self) -> list[str]:
         """The tags as the action takes them."""
@@ -340,6 +350,7 @@ class EniCreate(PricedView):
     text = gettext_lazy("Bind it to a VM afterwards.")
     verb = gettext_lazy("Create")
     success_text = gettext_lazy("The ENI was created.")
+    sold_out = Instead(gettext_lazy("There is no subnet and no external segment in this region."))
 
     def _subnets(self) -> QuerySet[Subnet]:
         rows: QuerySet[Subnet] = vpc_queries.subnets(region=region_of(self.request))
@@ -363,10 +374,18 @@ class EniCreate(PricedView):
             segments=list(self._segments()),
             groups=groups,
             initial={"security_group": default},
+            tenant=tenant_of(self.actor),
         )
 
+    def instead(self, obj: Any, form: forms.Form | None) -> Instead | None:
+        """Say that there is no network, and where one is made."""
+        found = super().instead(obj, form)
+        if found is None or not self.actor.allows("network.create_vpc"):
+            return found
+        return Instead(found.text, _("Create VPC"), reverse("vpc-create"))
+
     def _order(self, data: dict[str, Any]) -> EniOrder:
-        method, periods = data["duration"].split(":")
+        paid = paid_of(data)
         where, group = data["where"], data["security_group"]
         inside = where.startswith("subnet-")
         return EniOrder(
@@ -383,8 +402,9 @@ class EniCreate(PricedView):
             name=data["name"],
             remark=data["remark"],
             tags=data["tags"],
-            method=method,
-            periods=int(periods),
+            method=paid.method,
+            periods=paid.periods,
+            auto_renew=paid.auto_renew,
         )
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Quote:

@@ -15,14 +15,16 @@ from django.utils.translation import gettext_lazy
 from billing.models.prices import MethodChoice
 from billing.views.dialogs import (
     RENEW_TOGETHER,
+    PaidForm,
     PricedView,
     RenewView,
-    all_durations,
     expiry,
     expiry_of_bound,
     method_label,
+    paid_of,
 )
 from billing.views.upcoming import upcoming
+from network.actions.common import tenant_of
 from network.actions.external_addresses import free_counts
 from network.actions.external_ips import (
     create_external_ips,
@@ -55,6 +57,7 @@ from scloud.web.verbs import (
     register,
     split_tags,
 )
+from scloud.web.views import Instead
 
 _TONES: dict[str, Tone] = {"ok": "ok", "busy": "busy", "warn": "warn", "bad": "error"}
 _SHOWN = (
@@ -311,8 +314,20 @@ def free_words(segments: Sequence[ExternalSegment]) -> dict[str, str]:
     return {pk: _("%(free)s free") % {"free": f"{free:,}"} for pk, free in counts.items()}
 
 
-class ExternalIpForm(forms.Form):
+class ExternalIpForm(PaidForm):
     """External IPs that are to be bought."""
+
+    field_order = (
+        "segment",
+        "bandwidth_mbps",
+        "count",
+        "address",
+        "name",
+        "duration",
+        "auto_renew",
+        "remark",
+        "tags",
+    )
 
     segment = forms.ChoiceField(label=gettext_lazy("Segment"))
     bandwidth_mbps = PlainIntegerField(
@@ -328,7 +343,6 @@ class ExternalIpForm(forms.Form):
         help_text=gettext_lazy("Leave it empty for an automatic one."),
     )
     name = forms.CharField(label=gettext_lazy("Name"), max_length=30, initial="eip")
-    duration = forms.ChoiceField(label=gettext_lazy("Billing and duration"), initial="month:1")
     remark = forms.CharField(label=gettext_lazy("Remark"), max_length=200, required=False)
     tags = forms.CharField(
         label=gettext_lazy("Tags"),
@@ -352,7 +366,6 @@ class ExternalIpForm(forms.Form):
             for one in segments
         ]
         self.fields["segment"].choices = choices  # type: ignore[attr-defined]  # ChoiceField
-        self.fields["duration"].choices = all_durations()  # type: ignore[attr-defined]  # ChoiceField
 
     def clean_tags(self) -> list[str]:
         """The tags as the action takes them."""
@@ -367,6 +380,7 @@ class ExternalIpCreate(PricedView):
     text = gettext_lazy("Bind it to a VM afterwards.")
     verb = gettext_lazy("Buy now")
     success_text = gettext_lazy("The external IP is yours.")
+    sold_out = Instead(gettext_lazy("No external segment is available to you in this region."))
 
     def _segments(self) -> QuerySet[ExternalSegment]:
         assert self.actor.tenant is not None
@@ -374,10 +388,10 @@ class ExternalIpCreate(PricedView):
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         """The segments of the region."""
-        return ExternalIpForm(data, segments=list(self._segments()))
+        return ExternalIpForm(data, segments=list(self._segments()), tenant=tenant_of(self.actor))
 
     def _order(self, data: dict[str, Any]) -> ExternalIpOrder:
-        method, periods = data["duration"].split(":")
+        paid = paid_of(data)
         return ExternalIpOrder(
             region=region_of(self.request),
             segment=pick(self._segments(), data["segment"], field="segment", what="segment"),
@@ -387,8 +401,9 @@ class ExternalIpCreate(PricedView):
             name=data["name"],
             remark=data["remark"],
             tags=data["tags"],
-            method=method,
-            periods=int(periods),
+            method=paid.method,
+            periods=paid.periods,
+            auto_renew=paid.auto_renew,
         )
 
     def quote(self, obj: Any, data: dict[str, Any]) -> Any:

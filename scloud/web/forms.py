@@ -95,6 +95,20 @@ def errors_with_remedies(form: forms.BaseForm, name: str | None) -> list[dict[st
     ]
 
 
+def nothing_to_choose(field: forms.Field) -> bool:
+    """Tell whether a choice has to be made and there is none, not in groups either.
+
+    Rows are not asked for that.
+    """
+    if not field.required or not isinstance(field, forms.ChoiceField):
+        return False
+    if isinstance(field, forms.ModelChoiceField):
+        return False
+    return not any(
+        label if isinstance(label, list | tuple) else True for _value, label in field.choices
+    )
+
+
 def css_class_of(widget: forms.Widget) -> str:
     for kind, css_class in _CLASSES:
         if isinstance(widget, kind):

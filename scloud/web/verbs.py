@@ -26,7 +26,7 @@ from scloud.tenancy.actor import Actor
 from scloud.verbs import actions, inputs, refusals
 from scloud.verbs.catalogue import Text, Verb, of_kind
 from scloud.web import http
-from scloud.web.forms import repeated
+from scloud.web.forms import nothing_to_choose, repeated
 from scloud.web.http import ConsoleRequest
 from scloud.web.lists import BatchAction, ListView, RowAction
 from scloud.web.views import ActionView, BatchView, Instead, PostView
@@ -189,16 +189,6 @@ class Nothing:
     dialog: bool = True
 
 
-def _is_empty(field: forms.Field) -> bool:
-    """Tell whether a choice has to be made and there is none; rows are not asked for that."""
-    return (
-        field.required
-        and isinstance(field, forms.ChoiceField)
-        and not isinstance(field, forms.ModelChoiceField)
-        and not field.choices
-    )
-
-
 class VerbDialog(ActionView):
     """A verb with its dialog, which says at once why it would be refused.
 
@@ -233,7 +223,7 @@ class VerbDialog(ActionView):
 
     def instead(self, obj: Any, form: forms.Form | None) -> Instead | None:
         """Say that there is nothing to choose, and what would help whoever may do that."""
-        if form is None or not any(_is_empty(field) for field in form.fields.values()):
+        if form is None or not any(nothing_to_choose(field) for field in form.fields.values()):
             return None
         known = self.nothing
         if not known.url_name or not self.actor.allows(known.permission):

@@ -79,6 +79,19 @@ function startNav() {
   });
 }
 
+/** Ctrl+Enter sends the form that the focus is in; dialogs do so by themselves. */
+function startSending() {
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.defaultPrevented) return;
+    const form = event.target.closest?.("form");
+    if (!form || form.closest("dialog")) return;
+    const button = [...form.elements].find((one) => one.type === "submit" && !one.disabled);
+    if (!button) return;
+    event.preventDefault();
+    form.requestSubmit(button);
+  });
+}
+
 function startErrors() {
   const failed = () => toast({ text: text("failed"), level: "error", remedy: text("retry") });
   document.body.addEventListener("htmx:sendError", (event) => {
@@ -101,5 +114,6 @@ startReveal();
 startSearch();
 startNav();
 startTimes();
+startSending();
 startErrors();
 startLive();

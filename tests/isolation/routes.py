@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from billing.models import month_text
 from billing.statements import this_month
+from tests.isolation.keys import OTHER_SSH_KEY
 from tests.isolation.known import OPEN, Known, Write, asked, own
 from tests.isolation.routes_alarms import ALARM_API, ALARM_CONSOLE
 from tests.isolation.routes_outside import OUTSIDE_API, OUTSIDE_CONSOLE
@@ -251,6 +252,15 @@ _CONSOLE: dict[str, Known] = {
     "vm-screen": Known({"vm_id": "vm"}),
     "vm-screen-ticket": _vm_verb("open_vnc"),
     "vm-screen-part": Known({"vm_id": "vm", "part": "=status"}),
+    # --- SSH keys
+    "ssh-key-list": Known(),
+    "ssh-key-create": Known(
+        writes={
+            "post": Write("compute.create_ssh_key", {"name": "new", "public_key": OTHER_SSH_KEY})
+        }
+    ),
+    "ssh-key-rename": own("ssh_key", "compute.rename_ssh_key", {"name": "renamed"}),
+    "ssh-key-delete": own("ssh_key", "compute.delete_ssh_key"),
     # --- the recycle bin
     "bin": Known(),
     "bin-kind": Known({"kind": "=vm"}),
@@ -536,6 +546,18 @@ _API: dict[str, Known] = {
     "api-vm-restore": own("binned_vm", "compute.restore_vm"),
     "api-vm-shut-down": own("vm", "compute.shut_down_vm"),
     "api-vm-start": own("stopped_vm", "compute.start_vm"),
+    "api-ssh-key-list": Known(
+        writes={
+            "post": Write("compute.create_ssh_key", {"name": "new", "public_key": OTHER_SSH_KEY})
+        }
+    ),
+    "api-ssh-key-detail": Known(
+        {"pk": "ssh_key"},
+        {
+            "patch": Write("compute.rename_ssh_key", {"name": "renamed"}),
+            "delete": Write("compute.delete_ssh_key"),
+        },
+    ),
     "api-region-list": Known(),
     "api-region-detail": Known({"pk": "=box"}),
     "api-job-list": Known(),

@@ -26,6 +26,7 @@ from billing.models import LedgerTransaction, Order, Subscription
 from compute.actions.disks import create_disk, quote_disk
 from compute.actions.placement import create_placement_group
 from compute.actions.snapshots import set_snapshot_schedule
+from compute.actions.ssh_keys import create_ssh_key
 from compute.actions.vms.create import quote_vms
 from compute.models import VM, Disk, Image, Snapshot
 from compute.rules.orders import DiskOrder
@@ -48,6 +49,7 @@ from scloud.web.profile import session_handle
 from tests.compute.factories import Platform, give_network, make_order, make_vm
 from tests.fixtures import PASSWORD
 from tests.isolation.alarms import RULE, furnish_alarms, furnish_notices, open_alarm
+from tests.isolation.keys import SSH_KEY
 from tests.isolation.known import Known
 from tests.isolation.routes import KNOWN, Route
 from tests.outside import buy_ips
@@ -351,11 +353,13 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
         budget = create_budget(
             actor=actor, name=f"{mark}-budget", amount=Decimal(1_000_000), tag=f"{mark}-tag"
         )
+        ssh_key = create_ssh_key(actor=actor, name=f"{mark}-key", public_key=SSH_KEY)
         with override_settings(SCLOUD_PAYMENT_SANDBOX=True):
             payment = paying.start_payment(actor=actor, amount=Decimal(100))
         return {
             "payment": payment.pk,
             "budget": budget.pk,
+            "ssh_key": ssh_key.pk,
             "vm": vm.pk,
             "stopped_vm": stopped.pk,
             "paused_vm": paused.pk,

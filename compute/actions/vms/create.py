@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from django.utils.translation import gettext as _
 
@@ -35,11 +37,12 @@ from network.actions import addresses, external_addresses
 from network.actions.external_ips import bind_bought
 from network.actions.external_ips import insert as insert_external_ips
 from network.actions.nics import NicRequest, create_nics, external_nic
+from network.models import SecurityGroup
 from network.models.external_ip import external_ip_id
 from network.rules import external_orders as rules_external
 from scloud.audit import action as audit
 from scloud.audit.action import action
-from scloud.lib.errors import InvalidInput
+from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.resources.tags import check_tags
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -78,13 +81,11 @@ def check_order(tenant: Tenant, order: VmOrder, *, complete: bool = True) -> VmO
     An order that is not ``complete`` may still lack the password and the key. Takes no lock: that
     an address, quota or host is still free when it is bought is seen then.
     """
-    _check_sizes(order)
-    names = _check_words(order, complete=complete)
-    check_understood(order.image, user_data=order.user_data, ssh_public_key=order.ssh_public_key)
-    _check_network(tenant, order)
+    for check in _checks(tenant, order, complete=complete):
+        check()
     return replace(
         order,
-        names=names,
+        names=_names_of(order),
         remark=check_remark(order.remark),
         tags=check_tags(order.tags),
         ssh_public_key=check_ssh_keys(order.ssh_public_key),
@@ -92,33 +93,75 @@ def check_order(tenant: Tenant, order: VmOrder, *, complete: bool = True) -> VmO
     )
 
 
-def _check_network(tenant: Tenant, order: VmOrder) -> None:
-    """Check that groups and addresses fit the region, the subnet and the segment."""
-    for name, group in (
-        ("internal_security_group", order.internal_group),
-        ("external_security_group", order.external_group),
-    ):
-        if group is not None and group.region_id != order.region.pk:
-            raise InvalidInput(
-                _("Security group %(name)s is in another region.") % {"name": group.name},
-                code="region_differs",
-                field=name,
-            )
-    outside = order.external_ips
-    if outside is not None:
+def refusals(tenant: Tenant, order: VmOrder, *, complete: bool = True) -> list[ScloudError]:
+    """Return all that :func:`check_order` would refuse, not only the first of it."""
+    found = []
+    for check in _checks(tenant, order, complete=complete):
+        try:
+            check()
+        except ScloudError as error:
+            found.append(error)
+    return found
+
+
+def _checks(tenant: Tenant, order: VmOrder, *, complete: bool) -> list[Callable[[], object]]:
+    """Return the checks of an order, each about one thing, in the order of the page."""
+    return [
+        partial(_check_count, order),
+        *(partial(_check_region, order, name) for name in ("cluster", "image")),
+        *(partial(_check_region, order, name) for name in ("system_disk_type", "subnet")),
+        partial(_check_spec, order),
+        partial(_check_image, order),
+        partial(rules_catalogue.check_gpu, order.cluster, order.spec, order.gpu_count),
+        partial(_check_system_disk, order),
+        partial(_check_pool, order),
+        partial(_check_data_disk, order),
+        partial(_names_of, order),
+        partial(_check_login, order, complete=complete),
+        partial(_check_private_ips, order),
+        partial(check_understood, order.image, user_data=order.user_data, ssh_public_key=""),
+        partial(check_understood, order.image, user_data="", ssh_public_key=order.ssh_public_key),
+        partial(_check_group, order, "internal_security_group", order.internal_group),
+        partial(_check_group, order, "external_security_group", order.external_group),
+        partial(check_group, order.placement_group, order.region),
+        partial(_check_segment, tenant, order),
+        partial(_check_bandwidth, order),
+        partial(addresses.check_all, order.subnet, order.private_ips, field="private_ips"),
+        partial(check_remark, order.remark),
+        partial(check_tags, order.tags),
+        partial(check_ssh_keys, order.ssh_public_key),
+        partial(check_user_data, order.user_data),
+    ]
+
+
+def _check_group(order: VmOrder, field: str, group: SecurityGroup | None) -> None:
+    if group is not None and group.region_id != order.region.pk:
+        raise InvalidInput(
+            _("Security group %(name)s is in another region.") % {"name": group.name},
+            code="region_differs",
+            field=field,
+        )
+
+
+def _check_segment(tenant: Tenant, order: VmOrder) -> None:
+    """Check that the segment is offered and has an address for each VM."""
+    if order.external_segment is not None:
         rules_external.check_segment(
-            tenant, outside.segment, order.region, field="external_segment"
+            tenant, order.external_segment, order.region, field="external_segment"
         )
+        external_addresses.check_all(
+            order.external_segment, [], order.count, field="external_segment"
+        )
+
+
+def _check_bandwidth(order: VmOrder) -> None:
+    if order.external_segment is not None:
         rules_external.check_bandwidth(
-            outside.segment, outside.bandwidth_mbps, field="external_bandwidth_mbps"
+            order.external_segment, order.external_bandwidth_mbps, field="external_bandwidth_mbps"
         )
-        external_addresses.check_all(outside.segment, [], order.count, field="external_segment")
-    addresses.check_all(order.subnet, order.private_ips, field="private_ips")
-    check_group(order.placement_group, order.region)
 
 
-def _check_sizes(order: VmOrder) -> None:
-    """Check what the price depends on, and what belongs together."""
+def _check_count(order: VmOrder) -> None:
     if not 1 <= order.count <= MAX_BATCH:
         raise InvalidInput(
             _("1 to %(limit)s VMs can be created at once.") % {"limit": MAX_BATCH},
@@ -126,24 +169,27 @@ def _check_sizes(order: VmOrder) -> None:
             field="count",
             numbers={"min": 1, "max": MAX_BATCH, "asked": order.count},
         )
-    for name, one in (
-        ("cluster", order.cluster),
-        ("image", order.image),
-        ("system_disk_type", order.system_disk_type),
-        ("subnet", order.subnet),
-    ):
-        if one.region_id != order.region.pk:
-            raise InvalidInput(
-                _("What was chosen is in another region."),
-                code="region_differs",
-                field=name,
-            )
+
+
+def _check_region(order: VmOrder, name: str) -> None:
+    if getattr(order, name).region_id != order.region.pk:
+        raise InvalidInput(
+            _("What was chosen is in another region."),
+            code="region_differs",
+            field=name,
+        )
+
+
+def _check_spec(order: VmOrder) -> None:
     if order.spec.cluster_id != order.cluster.pk or not order.spec.enabled:
         raise InvalidInput(
             _("%(alias)s does not offer this size.") % {"alias": order.cluster.alias},
             code="spec_unknown",
             field="spec",
         )
+
+
+def _check_image(order: VmOrder) -> None:
     if order.image.architecture != order.cluster.architecture:
         raise InvalidInput(
             _("The image is for %(architecture)s, the model is %(wanted)s.")
@@ -165,7 +211,9 @@ def _check_sizes(order: VmOrder) -> None:
             code="image_not_available",
             field="image",
         )
-    rules_catalogue.check_gpu(order.cluster, order.spec, order.gpu_count)
+
+
+def _check_system_disk(order: VmOrder) -> None:
     rules_catalogue.check_disk_size(
         order.system_disk_type, order.system_disk_gib, system=True, field="system_disk_gib"
     )
@@ -177,6 +225,9 @@ def _check_sizes(order: VmOrder) -> None:
             field="system_disk_gib",
             numbers={"min": order.image.min_disk_gib, "asked": order.system_disk_gib},
         )
+
+
+def _check_pool(order: VmOrder) -> None:
     if order.image.pool_id != order.system_disk_type.pool_id:
         raise InvalidInput(
             _("The image is not available for this disk type."),
@@ -184,43 +235,58 @@ def _check_sizes(order: VmOrder) -> None:
             field="system_disk_type",
             remedy=_("Choose another disk type for the system disk."),
         )
-    if order.data_disk_type is not None:
-        if order.data_disk_type.region_id != order.region.pk:
-            raise InvalidInput(
-                _("This disk type is in another region."),
-                code="region_differs",
-                field="data_disk_type",
-            )
-        rules_catalogue.check_disk_size(
-            order.data_disk_type, order.data_disk_gib, system=False, field="data_disk_gib"
+
+
+def _check_data_disk(order: VmOrder) -> None:
+    if order.data_disk_type is None:
+        return
+    if order.data_disk_type.region_id != order.region.pk:
+        raise InvalidInput(
+            _("This disk type is in another region."),
+            code="region_differs",
+            field="data_disk_type",
         )
+    rules_catalogue.check_disk_size(
+        order.data_disk_type, order.data_disk_gib, system=False, field="data_disk_gib"
+    )
 
 
-def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
-    """Check names and login; return the names of the batch."""
-    if order.names:
-        if len(order.names) != order.count:
-            raise InvalidInput(
-                _("Enter one name per VM."),
-                code="names_count",
-                field="names",
-                numbers={"asked": order.count, "given": len(order.names)},
-            )
-        names = [check_name(one, field="names") for one in order.names]
-    else:
-        names = batch_names(order.name, order.count)
+def _names_of(order: VmOrder) -> list[str]:
+    """Return the names of the batch."""
+    if not order.names:
+        return batch_names(order.name, order.count)
+    if len(order.names) != order.count:
+        raise InvalidInput(
+            _("Enter one name per VM."),
+            code="names_count",
+            field="names",
+            numbers={"asked": order.count, "given": len(order.names)},
+        )
+    return [check_name(one, field="names") for one in order.names]
+
+
+def _check_login(order: VmOrder, *, complete: bool) -> None:
     if order.password:
         check_password(
             order.password,
             os_family=order.image.os_family,
             account=order.image.admin_account,
         )
-    elif complete and not order.ssh_public_key.strip():
+    elif complete:
+        require_login(order.password, order.ssh_public_key)
+
+
+def require_login(password: str | None, ssh_public_key: str) -> None:
+    """Raise InvalidInput (``login_missing``) unless there is a password or a key."""
+    if not password and not ssh_public_key.strip():
         raise InvalidInput(
             _("Enter a password or an SSH public key."),
             code="login_missing",
             field="password",
         )
+
+
+def _check_private_ips(order: VmOrder) -> None:
     if order.private_ips and len(order.private_ips) != order.count:
         raise InvalidInput(
             _("Enter one private IP per VM, or none."),
@@ -228,7 +294,6 @@ def _check_words(order: VmOrder, *, complete: bool) -> list[str]:
             field="private_ips",
             numbers={"asked": order.count, "given": len(order.private_ips)},
         )
-    return names
 
 
 @action("compute.create_vm")

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from compute.models import VM
 from compute.queries import vms as vm_queries
 from compute.states import vms as states
+from compute.verbs.inputs import stored_keys_field
 from compute.verbs.vms import VMS
 from scloud.rest.errors import ErrorShape
 from scloud.rest.fields import Lines, WholeNumber
@@ -190,6 +191,7 @@ class VmOrderInput(serializers.Serializer[Any]):
         max_length=200, required=False, write_only=True, trim_whitespace=False
     )
     ssh_public_key = Lines(max_length=100_000, default="", allow_blank=True)
+    ssh_keys = stored_keys_field()
     user_data = Lines(max_length=100_000, default="", allow_blank=True, trim_whitespace=False)
     billing_method = serializers.ChoiceField(choices=["hour", "month", "year"], default="hour")
     periods = WholeNumber(min_value=1, max_value=1000, default=1)

@@ -25,6 +25,7 @@ from scloud.lib.form_fields import PlainIntegerField
 from scloud.verbs.inputs import pick
 from scloud.web import ui, verbs
 from scloud.web.verbs import Lines, Nothing, VerbDialog
+from scloud.web.views import Instead
 
 
 class DiskCreate(PricedView):
@@ -35,6 +36,7 @@ class DiskCreate(PricedView):
     text = gettext_lazy("An empty data disk. Attach it to a VM afterwards.")
     verb = gettext_lazy("Buy now")
     success_text = gettext_lazy("The disk is being created.")
+    sold_out = Instead(gettext_lazy("No disk type is available to you in this region."))
 
     @property
     def region(self) -> Any:
@@ -45,7 +47,7 @@ class DiskCreate(PricedView):
 
     def get_form(self, obj: Any, data: Any = None, files: Any = None) -> forms.Form:
         types = catalogue.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
-        return DiskForm(data, types=types)
+        return DiskForm(data, types=types, tenant=self.actor.tenant)
 
     def _order(self, data: dict[str, Any]) -> DiskOrder:
         types = catalogue.disk_types(self.actor.tenant, self.region)  # type: ignore[arg-type]  # console actors have one
@@ -184,7 +186,13 @@ class CopyDialog(VerbDialog, PricedView):
         """As large as the source, or larger."""
         disk = self.source(obj)
         initial = {"name": f"{disk.name[: 30 - len(self.suffix)]}{self.suffix}"}
-        return DiskForm(data, types=[disk.disk_type], source_gib=disk.size_gib, initial=initial)
+        return DiskForm(
+            data,
+            types=[disk.disk_type],
+            source_gib=disk.size_gib,
+            initial=initial,
+            tenant=disk.tenant,
+        )
 
     def _order(self, obj: Any, data: dict[str, Any]) -> DiskOrder:
         return order_of(obj.region, self.source(obj).disk_type, data)

@@ -30,7 +30,7 @@ from compute.queries import vms as vm_queries
 from compute.states.vms import VmStatus, VmTask
 from compute.verbs.vms import VMS
 from compute.views import systems
-from compute.views.common import disk_status, headroom, vm_status
+from compute.views.common import another, disk_status, headroom, vm_status
 from network.models import NicNetwork
 from network.queries import security as security_queries
 from network.queries.enis import enis_of
@@ -157,7 +157,7 @@ def header_of(vm: VM, request: ConsoleRequest) -> dict[str, Any]:
         "status": vm_status(vm),
         "job": job if job is not None and job.is_active else None,
         "main_actions": possible,
-        "more_actions": verbs.menu("vm", vm, request.actor),
+        "more_actions": [*another(vm, request.actor), *verbs.menu("vm", vm, request.actor)],
         "menu_id": f"more-{vm.pk}",
     }
 

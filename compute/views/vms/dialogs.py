@@ -16,6 +16,7 @@ from compute.actions.vms.changes import quote_size
 from compute.models import VM, Disk, Spec
 from compute.queries import disks as disk_queries
 from compute.queries import images as image_queries
+from compute.queries import ssh_keys as key_queries
 from compute.queries import vms as vm_queries
 from compute.rules.storage import IMAGE_SKU
 from compute.states.images import ImageStatus
@@ -211,7 +212,24 @@ class VmReinstall(VerbDialog):
             os_family=obj.image.os_family,
             architecture=obj.cluster.architecture,
         )
-        return {"images": images, "initial": {"image": obj.image_id}}
+        may_see = self.actor.allows("compute.view_ssh_key")
+        keys = list(key_queries.ssh_keys()) if may_see else []
+        return {"images": images, "keys": keys, "initial": {"image": obj.image_id}}
+
+    def instead(self, obj: Any, form: forms.Form | None) -> Instead | None:
+        """Say that there is no image, rather than ask for one."""
+        assert form is not None
+        if form.fields["image"].queryset.exists():  # type: ignore[attr-defined]  # ModelChoiceField
+            return None
+        return Instead(_("There is no image that this VM can be reinstalled from."))
+
+    def values(self, obj: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Put chosen and typed keys together; without any the VM keeps its own."""
+        chosen, typed = data.pop("ssh_keys", []), data.pop("ssh_public_key")
+        if not chosen and not typed.strip():
+            return data
+        stored = key_queries.chosen(obj.tenant, chosen)
+        return {**data, "ssh_public_key": key_queries.together(typed, stored)}
 
 
 @verbs.dialog("vm", "change_security_groups")

@@ -18,7 +18,7 @@ from compute.queries import vms as vm_queries
 from compute.states.vms import PAUSED, VmStatus
 from compute.verbs.vms import VMS
 from compute.views import systems
-from compute.views.common import configuration, vm_status
+from compute.views.common import another, configuration, vm_status
 from compute.views.forms import InlineNameForm
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput
@@ -238,7 +238,7 @@ class VmList(VerbList):
         details = RowAction(
             _("Details"), reverse("vm-detail", args=[obj.pk]), icon="list-details", how="link"
         )
-        return [details, *super().row_actions(obj)]
+        return [details, *another(obj, self.actor), *super().row_actions(obj)]
 
 
 def register_column(column: Column, *, after: str) -> None:

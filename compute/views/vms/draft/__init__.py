@@ -10,6 +10,7 @@ from django.http import QueryDict
 
 from compute.views.vms.draft.checks import check_typed
 from compute.views.vms.draft.choices import Hardware, Network, Terms
+from compute.views.vms.draft.login import Login
 from compute.views.vms.draft.order import Purchase
 from compute.views.vms.draft.typed import Typed
 from scloud.resources.models import Region
@@ -19,16 +20,29 @@ from scloud.tenancy.actor import Actor
 class Draft:
     """The wizard's state for one request."""
 
-    def __init__(self, *, actor: Actor, region: Region, data: QueryDict | None = None) -> None:
-        self.typed = Typed(actor=actor, region=region, data=data)
+    def __init__(
+        self,
+        *,
+        actor: Actor,
+        region: Region,
+        data: QueryDict | None = None,
+        pressed: bool = False,
+    ) -> None:
+        self.typed = Typed(actor=actor, region=region, data=data, pressed=pressed)
         self.terms = Terms(self.typed)
         self.hardware = Hardware(self.typed, self.terms)
         self.network = Network(self.typed)
-        self.purchase = Purchase(self.typed, self.terms, self.hardware, self.network)
+        self.login = Login(self.typed)
+        self.purchase = Purchase(self.typed, self.terms, self.hardware, self.network, self.login)
 
-    def check_typed(self) -> None:
-        """Refuse early what was typed wrongly; fields that are still empty are left alone."""
-        check_typed(self.typed, self.terms, self.network)
+    def check(self) -> None:
+        """Refuse all that is wrong, each beside its field; call it after the price.
+
+        Fields that are still empty are left alone until somebody wants to buy.
+        """
+        check_typed(self.typed, self.terms, self.network, self.login)
+        if self.typed.pressed or self.typed.errors:
+            self.purchase.refuse_all()
 
     @property
     def changed_parts(self) -> set[str]:
@@ -43,4 +57,6 @@ class Draft:
             out.add("periods")
         if self.typed.text("seen_count") != str(self.terms.count):
             out.add("rows")
+        if self.typed.text("seen_keys") != self.login.keys_seen:
+            out.add("keys")
         return out

@@ -14,6 +14,7 @@ from compute.rules.validation import (
     check_user_data,
 )
 from compute.views.vms.draft.choices import Network, Terms
+from compute.views.vms.draft.login import Login
 from compute.views.vms.draft.typed import Typed
 from network.actions import addresses
 from scloud.lib.errors import InvalidInput
@@ -21,7 +22,7 @@ from scloud.resources.tags import check_tags
 from scloud.web.verbs import split_tags
 
 
-def check_typed(typed: Typed, terms: Terms, network: Network) -> None:
+def check_typed(typed: Typed, terms: Terms, network: Network, login: Login) -> None:
     """Refuse early what was typed wrongly; fields that are still empty are left alone."""
     if network.subnet is not None and network.free_addresses < terms.count:
         typed.refuse(
@@ -45,5 +46,5 @@ def check_typed(typed: Typed, terms: Terms, network: Network) -> None:
             typed.refuse(refused)
     typed.try_(lambda: check_remark(typed.text("remark").strip()))
     typed.try_(lambda: check_tags(split_tags(typed.text("tags"))))
-    typed.try_(lambda: check_ssh_keys(typed.text("ssh_public_key")))
+    typed.try_(lambda: check_ssh_keys(login.text))
     typed.try_(lambda: check_user_data(typed.text("user_data")))

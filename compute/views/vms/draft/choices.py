@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,19 +11,20 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from billing import pricing, quotes
 from billing.models.prices import MethodChoice
 from billing.pricing import DURATIONS, Method
-from billing.views.dialogs import durations
+from billing.views.dialogs import FIRST_METHOD, durations, renews_at_first
 from compute.actions.vms.create import MAX_BATCH
 from compute.hosts import placement
 from compute.models import Cluster, DiskType, Image, PlacementGroup, Spec
 from compute.queries import catalogue
 from compute.rules import catalogue as rules_catalogue
 from compute.states.images import ImageStatus
-from compute.views.common import os_icon
+from compute.views import systems
 from compute.views.vms.draft.typed import Typed
 from network.actions import external_addresses
 from network.models import ExternalSegment, SecurityGroup, Subnet
@@ -40,10 +42,60 @@ class SpecChoice:
 
 
 @dataclass(frozen=True)
+class SizeTable:
+    """The sizes of a model: a line per number of vCPU, a column per amount of memory.
+
+    ``columns`` are amounts in MiB; a cell is None where the model has no such size. ``reasons``
+    are why some cannot be chosen, each once, with the sizes that it is about.
+    """
+
+    columns: list[int]
+    rows: list[tuple[int, list[SpecChoice | None]]]
+    reasons: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class ImageChoice:
     image: Image
-    icon: str
     reason: str
+
+    @property
+    def mark(self) -> SafeString:
+        """The sign of its distribution, as the list of VMs shows it."""
+        return systems.mark(self.image.distribution)
+
+    @property
+    def words(self) -> str:
+        """What a search looks at."""
+        image = self.image
+        said = (image.name, systems.title(image.distribution), image.version, image.remark)
+        return " ".join(said).lower()
+
+
+@dataclass(frozen=True)
+class ImageGroup:
+    """The images of one distribution, as administrators placed them, then the newest first."""
+
+    key: str
+    name: str
+    mark: SafeString
+    choices: list[ImageChoice]
+
+
+# Above so many images a search is shown.
+MANY_IMAGES = 6
+_DIGITS = re.compile(r"\d+")
+
+
+def _version(image: Image) -> tuple[list[int], str]:
+    """Return what orders the versions of a distribution: 9 before 10, however they are written."""
+    said = image.version or image.name
+    return [int(digits[:9]) for digits in _DIGITS.findall(said)], said
+
+
+def _newest_first(choices: list[ImageChoice]) -> list[ImageChoice]:
+    by_version = sorted(choices, key=lambda one: _version(one.image), reverse=True)
+    return sorted(by_version, key=lambda one: one.image.position)
 
 
 class Terms:
@@ -73,10 +125,10 @@ class Terms:
 
     @cached_property
     def method(self) -> Method:
-        typed = self.typed.text("method", Method.HOUR.value)
+        typed = self.typed.text("method", FIRST_METHOD.value)
         if typed not in set(Method):
             self.typed.refuse(InvalidInput(_("Choose hour, month or year."), field="method"))
-            return Method.HOUR
+            return FIRST_METHOD
         return Method(typed)
 
     @property
@@ -95,10 +147,12 @@ class Terms:
         changed = self.typed.text("seen_method") not in ("", self.method.value)
         return 1 if changed and asked not in DURATIONS[self.method] else asked
 
-    @property
+    @cached_property
     def auto_renew(self) -> bool:
-        """Whether it renews itself; on at first."""
-        return self.typed.fresh or self.typed.flag("auto_renew")
+        """Whether it renews itself; at first as the tenant has it."""
+        if self.typed.fresh:
+            return renews_at_first(self.typed.tenant)
+        return self.typed.flag("auto_renew")
 
     @property
     def name(self) -> str:
@@ -172,6 +226,21 @@ class Hardware:
             for spec in offered
         ]
 
+    @property
+    def size_table(self) -> SizeTable:
+        """The sizes by vCPU and memory, and why those that are greyed out are."""
+        columns = sorted({one.spec.memory_mib for one in self.specs})
+        cells = {(one.spec.vcpus, one.spec.memory_mib): one for one in self.specs}
+        rows = [
+            (vcpus, [cells.get((vcpus, memory)) for memory in columns])
+            for vcpus in sorted({one.spec.vcpus for one in self.specs})
+        ]
+        why: dict[str, list[str]] = {}
+        for one in self.specs:
+            if one.reason:
+                why.setdefault(one.reason, []).append(str(one.spec))
+        return SizeTable(columns, rows, [(", ".join(names), said) for said, names in why.items()])
+
     def _why_not(self, cluster: Cluster, candidates: list[placement.Candidate], spec: Spec) -> str:
         try:
             rules_catalogue.check_gpu(cluster, spec, self.gpu_count)
@@ -219,7 +288,6 @@ class Hardware:
         return [
             ImageChoice(
                 image,
-                os_icon(image.distribution),
                 "" if image.status == ImageStatus.AVAILABLE else str(image.get_status_display()),
             )
             for image in self.all_images
@@ -229,6 +297,39 @@ class Hardware:
     @property
     def base_images(self) -> list[ImageChoice]:
         return [choice for choice in self.images if choice.image.is_base]
+
+    @property
+    def base_groups(self) -> list[ImageGroup]:
+        """The base images by distribution, as administrators placed them, then by name."""
+        found: dict[str, list[ImageChoice]] = {}
+        for choice in self.base_images:
+            found.setdefault(choice.image.distribution.strip().lower(), []).append(choice)
+        groups = [
+            ImageGroup(
+                key,
+                systems.title(choices[0].image.distribution),
+                choices[0].mark,
+                _newest_first(choices),
+            )
+            for key, choices in found.items()
+        ]
+        return sorted(
+            groups,
+            key=lambda group: (group.choices[0].image.position, group.name.casefold()),
+        )
+
+    @property
+    def image_source(self) -> str:
+        """``base`` or ``own``: which images are in sight; at first those of the chosen one."""
+        asked = self.typed.text("image_source")
+        if asked in ("base", "own"):
+            return asked
+        return "base" if self.image is None or self.image.is_base else "own"
+
+    @property
+    def many_images(self) -> bool:
+        """Whether there are so many that a search helps."""
+        return len(self.images) > MANY_IMAGES
 
     @property
     def own_images(self) -> list[ImageChoice]:
@@ -260,6 +361,10 @@ class Hardware:
         if self.system_disk_type:
             least.append(self.system_disk_type.system_min_gib)
         return max(least, default=40)
+
+    @property
+    def system_max_gib(self) -> int | None:
+        return self.system_disk_type.system_max_gib if self.system_disk_type else None
 
     @cached_property
     def system_disk_gib(self) -> int:

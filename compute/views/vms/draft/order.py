@@ -9,10 +9,11 @@ from django.utils.translation import gettext as _
 
 from billing import quotas
 from billing.quotes import Quote
-from compute.actions.vms.create import quote_vms
+from compute.actions.vms.create import quote_vms, refusals, require_login
 from compute.rules import sizes
 from compute.rules.orders import VmOrder, VmParts, vm_order
 from compute.views.vms.draft.choices import Hardware, Network, Terms
+from compute.views.vms.draft.login import Login
 from compute.views.vms.draft.typed import Typed
 from network.rules.external_orders import quota_of
 from scloud.lib.errors import InvalidInput, ScloudError
@@ -35,11 +36,19 @@ class QuotaLine:
 
 
 class Purchase:
-    def __init__(self, typed: Typed, terms: Terms, hardware: Hardware, network: Network) -> None:
+    def __init__(
+        self,
+        typed: Typed,
+        terms: Terms,
+        hardware: Hardware,
+        network: Network,
+        login: Login,
+    ) -> None:
         self.typed = typed
         self.terms = terms
         self.hardware = hardware
         self.network = network
+        self.login = login
 
     @property
     def missing(self) -> str:
@@ -53,12 +62,20 @@ class Purchase:
         return ""
 
     def order(self) -> VmOrder | None:
-        """Return the order as far as it is complete, else None with the errors in place."""
+        """Return the order if nothing is wrong so far, else None with the errors in place."""
+        found = self.drafted
+        return None if self.typed.errors else found
+
+    @cached_property
+    def drafted(self) -> VmOrder | None:
+        """The order as far as it can be told; None, with the errors in place, where a part of it
+        is not chosen. Numbers that make no sense have left an error and count as the default.
+        """
         cluster, image, spec = self.hardware.cluster, self.hardware.image, self.hardware.spec
         disk_type, subnet = self.hardware.system_disk_type, self.network.subnet
         data_type = self.hardware.data_disk_type if self.hardware.wants_data_disk else None
         data_gib = self.hardware.data_disk_gib if self.hardware.wants_data_disk else 0
-        # Reading what makes no sense leaves an error, which must be there before the check below.
+        # Reading what makes no sense leaves an error, which must be there before anybody asks.
         internal_group, external_group = self.network.internal_group, self.network.external_group
         segment, bandwidth_mbps = self.network.segment, self.network.external_bandwidth_mbps
         group = self.hardware.placement_group
@@ -67,6 +84,8 @@ class Purchase:
             self.terms.periods,
             self.hardware.system_disk_gib,
         )
+        method, gpu_count = self.terms.method.value, self.hardware.gpu_count
+        keys = self.login.text
         if subnet is None and not self.network.subnets:
             self.typed.refuse(
                 InvalidInput(
@@ -86,13 +105,9 @@ class Purchase:
                 self.typed.refuse(
                     InvalidInput(_("Choose a %(what)s.") % {"what": what}, field=name)
                 )
-        if self.typed.errors or cluster is None or image is None or spec is None:
+        if cluster is None or image is None or spec is None or disk_type is None or subnet is None:
             return None
-        if (
-            disk_type is None
-            or subnet is None
-            or (self.hardware.wants_data_disk and data_type is None)
-        ):
+        if self.hardware.wants_data_disk and data_type is None:
             return None
         parts = VmParts(
             region=self.typed.region,
@@ -110,7 +125,7 @@ class Purchase:
         return vm_order(
             parts,
             {
-                "gpu_count": self.hardware.gpu_count,
+                "gpu_count": gpu_count,
                 "system_disk_gib": system_gib,
                 "data_disk_gib": data_gib,
                 "external_bandwidth_mbps": bandwidth_mbps if segment is not None else 0,
@@ -120,14 +135,24 @@ class Purchase:
                 "remark": self.typed.text("remark").strip(),
                 "tags": split_tags(self.typed.text("tags")),
                 "password": self.typed.text("password") or None,
-                "ssh_public_key": self.typed.text("ssh_public_key"),
+                "ssh_public_key": keys,
                 "user_data": self.typed.text("user_data").replace("\r\n", "\n"),
-                "billing_method": self.terms.method.value,
+                "billing_method": method,
                 "periods": periods,
                 "count": count,
                 "auto_renew": self.terms.auto_renew,
             },
         )
+
+    def refuse_all(self) -> None:
+        """Put all that the purchase would refuse beside its field, not only the first of it."""
+        complete = self.typed.pressed and not self.typed.has_password
+        order = self.drafted
+        if order is not None:
+            for error in refusals(self.typed.tenant, order, complete=complete):
+                self.typed.refuse(error)
+        elif complete:
+            self.typed.try_(lambda: require_login(None, self.login.text))
 
     @cached_property
     def quote(self) -> Quote | None:
