@@ -7,6 +7,7 @@ from compute.models.gpu import GpuDevice
 from compute.models.guest import GuestNetwork
 from compute.models.hosts import HostSighting, HostTransition
 from compute.models.image import Image
+from compute.models.look import GuestLook, LookKind
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
 from compute.models.snapshot import Snapshot, SnapshotSchedule
 from compute.models.vm import VM, GuestLogin
@@ -21,11 +22,13 @@ __all__ = [
     "FenceDevice",
     "GpuDevice",
     "GuestLogin",
+    "GuestLook",
     "GuestNetwork",
     "Host",
     "HostSighting",
     "HostTransition",
     "Image",
+    "LookKind",
     "Snapshot",
     "SnapshotSchedule",
     "Spec",

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from compute.hosts import capacity
 from compute.models import VM
 from compute.queries import vms as vm_queries
+from compute.views.vms import guest
 from scloud.adminsite import panels
 from scloud.adminsite.panels import Matter, Urgency
 from scloud.web import dashboard, nav
@@ -125,3 +126,4 @@ def register() -> None:
             link_label=_("All VMs"),
         )
     )
+    guest.register()

@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scloud.audit.models import Operation
+from scloud.jobs.handlers import quiet_kinds
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.lib import search
 from scloud.lib.errors import NotFound
@@ -100,7 +101,7 @@ class TasksView(ListView):
     )
 
     def get_queryset(self) -> QuerySet[Job]:
-        jobs: QuerySet[Job] = Job.objects.all()
+        jobs: QuerySet[Job] = Job.objects.exclude(kind__in=quiet_kinds())
         return jobs
 
 

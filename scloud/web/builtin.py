@@ -4,6 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from scloud.jobs.handlers import quiet_kinds
 from scloud.jobs.models import ACTIVE, Job
 from scloud.web import dashboard, nav
 from scloud.web.http import ConsoleRequest
@@ -15,12 +16,13 @@ def _recent_tasks(request: ConsoleRequest) -> dict[str, Any] | None:
     # Imported late: the module belongs to the views, which need the app registry.
     from scloud.web.activity import job_status
 
-    jobs = list(Job.objects.order_by("-created_at")[:RECENT_JOBS])
+    shown = Job.objects.exclude(kind__in=quiet_kinds())
+    jobs = list(shown.order_by("-created_at")[:RECENT_JOBS])
     if not jobs:
         return None
     return {
         "jobs": [{"job": job, "status": job_status(job)} for job in jobs],
-        "active": Job.objects.filter(status__in=ACTIVE).count(),
+        "active": shown.filter(status__in=ACTIVE).count(),
     }
 
 
