@@ -63,9 +63,9 @@ class CompressingMiddleware(GZipMiddleware):
     """Compresses pages and parts of them.
 
     Whoever can have somebody's browser send words of their choice, and sees how long the answers
-    are, could guess a secret that stands beside those words (BREACH). Django adds some random length
-    and masks the CSRF token anew in each answer. What is shown once (passwords, keys, recovery
-    codes) is in answers to POST or in pages that say so, and neither is compressed.
+    are, could guess a secret that stands beside those words (BREACH). Django adds some random
+    length and masks the CSRF token anew in each answer. What is shown once (passwords, keys,
+    recovery codes) is in answers to POST or in pages that say so, and neither is compressed.
     """
 
     def process_response(

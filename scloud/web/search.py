@@ -72,7 +72,7 @@ def find(actor: Any, words: str, limit: int) -> list[Group]:
 
 
 def _rank(kind: Kind, words: str) -> Case:
-    """Return where a row stands: 0 the name or id itself, 1 names that begin so, 2 ids, 3 others."""
+    """Where a row stands: 0 the name or id itself, 1 names that begin so, 2 ids, 3 others."""
     text = words.strip()
     named = [
         field

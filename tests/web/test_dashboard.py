@@ -23,6 +23,40 @@ from tests.compute.factories import Platform, make_vm
 CARDS = ("Failed or paused VMs", "Expiring soon", "Running alarms", "Quotas", "Recent operations")
 
 
+@pytest.fixture
+def vm(platform: Platform, actor: Actor) -> VM:
+    """A running VM of the tenant."""
+    return make_vm(platform, actor, name="web")
+
+
+@pytest.fixture
+def opened_alarms(vm: VM) -> list[Alarm]:
+    """Two alarms of the VM, the less urgent one opened later."""
+    now = timezone.now()
+    with scope(tenant=vm.tenant):
+        return [
+            Alarm.objects.create(
+                tenant=vm.tenant,
+                kind="threshold",
+                severity=severity,
+                subject="vm",
+                resource_id=vm.pk,
+                resource_name=vm.name,
+                metric="cpu_usage",
+                comparison=">",
+                threshold=0.9,
+                period_s=60,
+                value=0.97,
+                last_value=0.98,
+                opened_at=now - ago,
+            )
+            for severity, ago in (
+                ("critical", timedelta(hours=2)),
+                ("warning", timedelta(minutes=1)),
+            )
+        ]
+
+
 def front(client: Client) -> str:
     answer = client.get("/")
     assert answer.status_code == 200
