@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -73,54 +73,57 @@ def by_day(tenant: Tenant, month: date) -> History:
 
 def by_resource(tenant: Tenant) -> History:
     """Return what the most expensive resources cost in each of the last months."""
-    months, costs = _costs(tenant)
-    ranked = _ranked(costs)
-    ids = [resource_id for (_kind, resource_id), _total in ranked[:NAMED]]
-    named = Subscription.objects.filter(tenant=tenant, resource_id__in=ids).exclude(
-        resource_name=""
+    months, rows = _rows(tenant)
+    # The database chooses, and adds up the rest: a tenant may have had thousands.
+    totals = rows.values("resource_kind", "resource_id").annotate(total=Sum("amount_minor"))
+    ids = list(
+        totals.order_by("-total", "resource_id").values_list("resource_id", flat=True)[:NAMED]
     )
-    names = dict(named.order_by("pk").values_list("resource_id", "resource_name"))
-    return _history(months, costs, lambda key: names.get(key[1], key[1]))
+    chosen = rows.filter(resource_id__in=ids)
+    costs: dict[Key, dict[date, int]] = defaultdict(dict)
+    for kind, resource_id, month, amount in _summed(chosen, "resource_kind", "resource_id"):
+        costs[kind, resource_id][month] = amount
+    rest = dict(_summed(rows.exclude(resource_id__in=ids)))
+    bought = Subscription.objects.filter(tenant=tenant, resource_id__in=ids)
+    named = bought.exclude(resource_name="").order_by("pk")
+    names = dict(named.values_list("resource_id", "resource_name"))
+    found = _history(months, costs, lambda key: names.get(key[1], key[1]))
+    if not rest:
+        return found
+    others = [money.from_minor(rest.get(month, 0)) for month in months]
+    return History(months, [*found.lines, Line(_("Others"), others)])
 
 
 def by_type(tenant: Tenant) -> History:
     """Return what each type of resource cost in each of the last months."""
-    months, costs = _costs(tenant)
-    return _history(months, _grouped(costs, lambda key: [key[0]]), kind_label)
+    months, rows = _rows(tenant)
+    costs: dict[str, dict[date, int]] = defaultdict(dict)
+    for kind, month, amount in _summed(rows, "resource_kind"):
+        costs[kind][month] = amount
+    return _history(months, costs, kind_label)
 
 
 def by_tag(tenant: Tenant) -> History:
     """Return what the resources of each tag, as they have them now, cost in the last months."""
-    months, costs = _costs(tenant)
-    tags = tags_of(costs)
-    grouped = _grouped(costs, lambda key: tags.get(key[1], ()))
-    return _history(months, grouped, lambda tag: tag, overlaps=True)
+    months, rows = _rows(tenant)
+    known = rows.values_list("resource_kind", "resource_id").distinct()
+    tags = tags_of(known)
+    costs: dict[str, dict[date, int]] = defaultdict(lambda: defaultdict(int))
+    for resource_id, month, amount in _summed(rows.filter(resource_id__in=tags), "resource_id"):
+        for tag in tags[resource_id]:
+            costs[tag][month] += amount
+    return _history(months, costs, lambda tag: tag, overlaps=True)
 
 
-def _costs(tenant: Tenant) -> tuple[list[date], dict[Key, dict[date, int]]]:
-    """The last months, and what each resource cost in them, in minor units: one query."""
+def _rows(tenant: Tenant) -> tuple[list[date], QuerySet[MonthCost]]:
+    """The last months, and what was charged in them, without an order."""
     months = months_until_now()
-    rows = (
-        MonthCost.objects.filter(tenant=tenant, month__gte=months[0])
-        .order_by()
-        .values_list("resource_kind", "resource_id", "month")
-        .annotate(Sum("amount_minor"))
-    )
-    found: dict[Key, dict[date, int]] = defaultdict(dict)
-    for kind, resource_id, month, amount in rows:
-        found[kind, resource_id][month] = amount
-    return months, found
+    return months, MonthCost.objects.filter(tenant=tenant, month__gte=months[0]).order_by()
 
 
-def _grouped(
-    costs: Mapping[Key, Mapping[date, int]], groups: Callable[[Key], Iterable[T]]
-) -> dict[T, dict[date, int]]:
-    found: dict[T, dict[date, int]] = defaultdict(lambda: defaultdict(int))
-    for key, months in costs.items():
-        for group in groups(key):
-            for month, amount in months.items():
-                found[group][month] += amount
-    return found
+def _summed(rows: QuerySet[MonthCost], *columns: str) -> QuerySet[Any, Any]:
+    """The columns, the month, and what they cost together in it, in minor units."""
+    return rows.values_list(*columns, "month").annotate(Sum("amount_minor"))
 
 
 def _ranked(costs: Mapping[T, Mapping[date, int]]) -> list[tuple[T, int]]:

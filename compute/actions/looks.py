@@ -15,8 +15,10 @@ from scloud.jobs.service import enqueue
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
 
-#: A look is given up after this time, and may be asked for again.
-DEADLINE_S: Final = 60
+#: A look counts as lost after this time, and may be asked for again.
+GIVEN_UP_S: Final = 60
+#: How long its job may take: longer, so that hosts that answer late leave no failed jobs behind.
+DEADLINE_S: Final = 300
 #: Facts change rarely: who opens a page does not ask guests each time.
 FACTS_FRESH: Final = timedelta(minutes=5)
 #: A guest that did not answer may have booted since.
@@ -63,7 +65,7 @@ def _ask(actor: Actor, vm: VM, what: LookKind, title: str) -> Job | None:
     now = timezone.now()
     GuestLook.objects.get_or_create(vm=vm, what=what, defaults={"tenant_id": vm.tenant_id})
     ended = Q(asked_at=None) | Q(seen_at__gte=F("asked_at"))
-    given_up = Q(asked_at__lt=now - timedelta(seconds=DEADLINE_S))
+    given_up = Q(asked_at__lt=now - timedelta(seconds=GIVEN_UP_S))
     claimed = GuestLook.objects.filter(ended | given_up, vm=vm, what=what).update(asked_at=now)
     if not claimed:
         return None

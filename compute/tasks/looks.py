@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from compute.hypervisor.base import (
+    AgentUnavailable,
     GuestFilesystem,
     GuestInterface,
     GuestSystem,
@@ -92,6 +93,9 @@ def _console(driver: Hypervisor, uuid: str) -> Found:
 
 
 def _facts(driver: Hypervisor, uuid: str) -> Found:
+    # Most agents that do not answer are not there at all: that is known at once.
+    if not driver.agent_ready(uuid):
+        raise AgentUnavailable("The guest agent does not answer.")
     found = facts_of(driver.system(uuid), driver.addresses(uuid), driver.filesystems(uuid))
     return found, b""
 

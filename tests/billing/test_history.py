@@ -99,7 +99,7 @@ def test_types_add_up_and_have_their_words(tenant: Tenant, months: Months, conso
     found = asked(console, by="type")
     assert [(line["label"], line["values"][-1]) for line in found["lines"]] == [
         ("Disk", 3.0),
-        ("Virtual machine", 0.5),
+        ("VM", 0.5),
     ]
     assert not found["overlaps"]
 

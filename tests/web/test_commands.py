@@ -77,7 +77,7 @@ def test_names_that_begin_so_come_before_those_that_contain_it(
         ids[name] = f"{number}"
     with scope(tenant=actor.tenant):
         groups = search.find(actor, "web", 10)
-    (vms,) = [group for group in groups if group.label == "Virtual machines"]
+    (vms,) = [group for group in groups if group.label == "VMs"]
     names = [hit.name for hit in vms.hits]
     assert names[:2] == ["web", "web-2"]
     assert set(names[2:]) == {"the-web-front", "other"}
@@ -87,7 +87,7 @@ def test_the_kind_with_the_best_hit_comes_first(platform: Platform, actor: Actor
     vm = make_vm(platform, actor, name="zebra")
     with scope(tenant=vm.tenant):
         groups = search.find(actor, vm.pk, 10)
-    assert groups[0].label == "Virtual machines"
+    assert groups[0].label == "VMs"
     assert groups[0].hits[0].id == vm.pk
 
 

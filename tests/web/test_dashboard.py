@@ -42,6 +42,7 @@ def opened_alarms(vm: VM) -> list[Alarm]:
                 subject="vm",
                 resource_id=vm.pk,
                 resource_name=vm.name,
+                device=severity,
                 metric="cpu_usage",
                 comparison=">",
                 threshold=0.9,
@@ -72,7 +73,8 @@ def test_a_new_account_is_led_from_the_money_to_the_first_vm(
 ) -> None:
     settings.SCLOUD_DEMO = True
     with scope(tenant=actor.tenant):
-        Account.objects.filter(tenant=actor.tenant).update(cash_minor=0, gift_minor=0)
+        Account.objects.filter(tenant=actor.tenant).delete()
+        Account.objects.create(tenant=actor.tenant)
     page = front(console)
     steps = ["Top up the account", "Create your first VM", "Open the screen", "Log in"]
     places = [page.index(step) for step in steps]

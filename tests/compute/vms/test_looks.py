@@ -378,6 +378,7 @@ def test_readers_see_no_screen_and_no_log(
 
 
 def test_the_host_of_a_vm_is_never_asked_by_a_page(vm: VM, console: Client) -> None:
-    Host.objects.update(uri="qemu+tcp://192.0.2.1/none")
+    assert vm.host is not None
+    Host.objects.filter(pk=vm.host.pk).update(uri="qemu+tcp://192.0.2.1/none")
     assert console.get(reverse("vm-detail", args=[vm.pk])).status_code == 200
     assert console.post(reverse("vm-look", args=[vm.pk, "screen"])).status_code == 302
