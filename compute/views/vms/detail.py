@@ -76,7 +76,7 @@ class Section:
     """A part of the overview beside the facts; ``context`` returns None to leave it out.
 
     ``styles`` and ``scripts`` are static files that the page loads for it. ``aside`` puts it below
-    the facts, where there is less room.
+    the facts, where there is less room, ``first`` above them.
     """
 
     key: str
@@ -86,6 +86,7 @@ class Section:
     styles: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()
     aside: bool = False
+    first: bool = False
 
 
 Fact = Callable[[ConsoleRequest, VM], tuple[Text, Any] | None]

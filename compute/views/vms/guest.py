@@ -177,7 +177,7 @@ def _fact_rows(look: Look) -> list[tuple[Text, Any]]:
     kernel = " ".join(filter(None, (system["kernel"], system["machine"])))
     return [
         (_("Operating system"), system["name"] or system["version"]),
-        (_("Kernel"), kernel),
+        (_("Kernel"), ui.ident(kernel) if kernel else None),
         (_("Host name"), ui.ident(system["hostname"]) if system["hostname"] else None),
         (_("Addresses"), ui.idents(addresses)),
     ]
@@ -297,6 +297,7 @@ def _file(vm: VM, what: LookKind, content_type: str, ending: str) -> HttpRespons
 def register() -> None:
     """Called once when Django is ready."""
     add = register_section
-    add(Section("connection", "compute/vms/connection.html", connection_of, order=5, aside=True))
+    connection = "compute/vms/connection.html"
+    add(Section("connection", connection, connection_of, order=5, aside=True, first=True))
     add(Section("system", "compute/vms/system.html", system_of, order=30, aside=True))
     add(Section("guest", "compute/vms/guest.html", guest_of, order=200))

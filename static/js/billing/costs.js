@@ -6,11 +6,14 @@ import { $, $$ } from "../dom.js";
 const HEIGHT = 220;
 const WIDEST_BAR_PX = 48;
 
-function cell(name, text, { scope, number } = {}) {
+function cell(name, text, { scope, number, label, main } = {}) {
   const element = document.createElement(name);
   element.textContent = text;
   if (scope) element.scope = scope;
   if (number) element.className = "num";
+  if (main) element.className = "cell-main";
+  // On narrow screens rows are stacked, and each cell says what it is.
+  if (label) element.dataset.label = label;
   return element;
 }
 
@@ -165,8 +168,8 @@ class Costs {
         const row = document.createElement("tr");
         row.dataset.place = place;
         row.append(
-          cell("th", period, { scope: "row" }),
-          ...lines.map((line) => cell("td", line.texts[place], { number: true })),
+          cell("th", period, { scope: "row", main: true }),
+          ...lines.map((line) => cell("td", line.texts[place], { number: true, label: line.label })),
         );
         return row;
       })
@@ -174,8 +177,8 @@ class Costs {
     const total = document.createElement("tr");
     total.className = "strong";
     total.append(
-      cell("th", this.root.dataset.textTotal, { scope: "row" }),
-      ...lines.map((line) => cell("td", line.total, { number: true })),
+      cell("th", this.root.dataset.textTotal, { scope: "row", main: true }),
+      ...lines.map((line) => cell("td", line.total, { number: true, label: line.label })),
     );
     $("[data-costs-table] thead", this.root).replaceChildren(head);
     $("[data-costs-table] tbody", this.root).replaceChildren(total, ...rows);
