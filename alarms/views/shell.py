@@ -122,8 +122,7 @@ def register() -> None:
 
 def alarms_card(request: ConsoleRequest) -> dict[str, Any] | None:
     """The alarms that are running, the most urgent first; nothing where there are none."""
-    running = queries.alarms().filter(ended_at__isnull=True)
-    found = list(running.order_by("level", "-opened_at", "id")[: CARD_ROWS + 1])
+    found = list(queries.running_alarms()[: CARD_ROWS + 1])
     if not found:
         return None
     return {

@@ -72,6 +72,7 @@ def test_a_new_account_is_led_from_the_money_to_the_first_vm(
     platform: Platform, console: Client, actor: Actor, settings: Any
 ) -> None:
     settings.SCLOUD_DEMO = True
+    assert actor.tenant is not None
     with scope(tenant=actor.tenant):
         Account.objects.filter(tenant=actor.tenant).delete()
         Account.objects.create(tenant=actor.tenant)
