@@ -6,8 +6,8 @@ from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db.models import F, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce, TruncMonth
+from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from billing import catalog, hooks, ledger, money, pricing, runway, usage
@@ -249,27 +249,8 @@ def spent_by_day(tenant: Tenant, days: int) -> list[tuple[date, Decimal]]:
     """What was charged on each of the last days, refunds taken off; the last one is today."""
     last = timezone.now().astimezone(money.zone()).date()
     wanted = [last - timedelta(days=number) for number in reversed(range(days))]
-    return _spent(tenant, wanted, F("day"))
-
-
-def spent_by_month(tenant: Tenant, months: int) -> list[tuple[date, Decimal]]:
-    """What was charged in each of the last months, by their first days; the last one is this."""
-    first = timezone.now().astimezone(money.zone()).date().replace(day=1)
-    wanted = [first]
-    while len(wanted) < months:
-        wanted.append((wanted[-1] - timedelta(days=1)).replace(day=1))
-    return _spent(tenant, wanted[::-1], TruncMonth("day"))
-
-
-def _spent(tenant: Tenant, wanted: list[date], part: F | TruncMonth) -> list[tuple[date, Decimal]]:
-    rows = (
-        DayCost.objects.filter(tenant=tenant, day__gte=wanted[0])
-        .order_by()
-        .annotate(part=part)
-        .values_list("part")
-        .annotate(Sum("amount_minor"))
-    )
-    found = dict(rows)
+    rows = DayCost.objects.filter(tenant=tenant, day__gte=wanted[0]).order_by()
+    found = dict(rows.values_list("day", "amount_minor"))
     return [(day, money.from_minor(found.get(day, 0))) for day in wanted]
 
 
@@ -517,6 +498,11 @@ def upcoming(
 
 def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
     """How many resources run out soon and do not renew by themselves, or have run out."""
+    return expiring(tenant, within).count()
+
+
+def expiring(tenant: Tenant, within: timedelta = timedelta(days=7)) -> QuerySet[Subscription]:
+    """What runs out soon and does not renew by itself, or has run out, the first to end first."""
     soon = timezone.now() + within
     return (
         Subscription.objects.filter(tenant=tenant, in_bin=False)
@@ -525,7 +511,7 @@ def expiring_soon(tenant: Tenant, within: timedelta = timedelta(days=7)) -> int:
             | Q(status=SubscriptionStatus.ACTIVE, auto_renew=False, paid_until__lt=soon)
         )
         .exclude(method=Method.HOUR.value, status=SubscriptionStatus.ACTIVE)
-        .count()
+        .order_by("paid_until", "pk")
     )
 
 

@@ -17,6 +17,7 @@ from billing import (
     payment_sweep,
     pruning,
     queries,
+    quotas,
     reminding,
     spending,
     sweep,
@@ -29,7 +30,9 @@ from scloud.jobs import periodic
 from scloud.resources import kinds
 from scloud.tenancy import sealed
 from scloud.verbs import refusals
-from scloud.web import dashboard, nav, topbar, ui
+from scloud.web import commands, dashboard, nav, topbar, ui
+from scloud.web.activity import resource_link
+from scloud.web.commands import Command
 from scloud.web.http import ConsoleRequest
 
 SWEEP_EVERY_S = 20
@@ -41,6 +44,9 @@ BUDGETS_EVERY_S = 300
 PAYMENTS_EVERY_S = 20
 PRUNE_EVERY_S = 3600
 METER_EVERY_S = 300
+
+#: Rows of a card of the front page; a list has the others.
+CARD_ROWS = 6
 
 
 def _balance(request: ConsoleRequest) -> topbar.TopbarChip | None:
@@ -66,6 +72,36 @@ def _card(request: ConsoleRequest) -> dict[str, Any] | None:
         "expiring": queries.expiring_soon(request.actor.tenant, timedelta(days=7)),
         "days": trends.by_day(request.actor.tenant),
     }
+
+
+def _expiring_card(request: ConsoleRequest) -> dict[str, Any] | None:
+    """What ends soon and what to do; nothing where nothing does."""
+    if request.actor.tenant is None:
+        return None
+    rows = list(queries.expiring(request.actor.tenant)[: CARD_ROWS + 1])
+    if not rows:
+        return None
+    return {
+        "rows": [
+            {
+                "link": resource_link(row.resource_kind, row.resource_id, row.resource_name),
+                "type": queries.kind_label(row.resource_kind),
+                "subscription": row,
+            }
+            for row in rows[:CARD_ROWS]
+        ],
+        "more": len(rows) > CARD_ROWS,
+        "may_renew": request.actor.allows("billing.renew_resource"),
+    }
+
+
+def _quota_card(request: ConsoleRequest) -> dict[str, Any] | None:
+    """The quotas of the region that are fullest; nothing where nothing is used."""
+    if request.actor.tenant is None or not request.region:
+        return None
+    used = [one for one in quotas.usage(request.actor.tenant, request.region).values() if one.used]
+    fullest = sorted(used, key=lambda one: -one.percent)[:CARD_ROWS]
+    return {"usages": fullest} if fullest else None
 
 
 def register_all() -> None:
@@ -131,6 +167,12 @@ def register_all() -> None:
     ):
         nav.register(item)
     topbar.register("balance", _balance, order=10)
+    commands.register(
+        Command(_("Top up"), "billing", "wallet", "billing.view", _("pay recharge balance")),
+        Command(
+            _("Create budget"), "budget-create", "wallet", "billing.create_budget", _("new add")
+        ),
+    )
     dashboard.register(
         dashboard.Card(
             key="costs",
@@ -138,11 +180,39 @@ def register_all() -> None:
             template="billing/card.html",
             context=_card,
             permission="billing.view",
-            order=30,
+            order=12,
             width=6,
             icon="chart-pie",
             link_url_name="billing",
             link_label=_("Details"),
+        )
+    )
+    dashboard.register(
+        dashboard.Card(
+            key="expiring",
+            title=_("Expiring soon"),
+            template="billing/expiring_card.html",
+            context=_expiring_card,
+            permission="billing.view",
+            order=18,
+            width=6,
+            icon="calendar-due",
+            link_url_name="billing",
+            link_label=_("All costs"),
+        )
+    )
+    dashboard.register(
+        dashboard.Card(
+            key="quotas",
+            title=_("Quotas"),
+            template="billing/quota_card.html",
+            context=_quota_card,
+            permission="billing.view_quota",
+            order=20,
+            width=6,
+            icon="gauge",
+            link_url_name="quotas",
+            link_label=_("All quotas"),
         )
     )
     kinds.register(

@@ -3,10 +3,12 @@
 from django.urls import URLPattern, URLResolver, path
 
 from billing import views
+from billing.views.history import CostHistory
 from scloud.web import verbs
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("billing/", views.OverviewView.as_view(), name="billing"),
+    path("billing/history/", CostHistory.as_view(), name="billing-history"),
     path("billing/recharge/", views.RechargeView.as_view(), name="billing-recharge"),
     path("billing/auto-renew/", views.DefaultAutoRenewView.as_view(), name="billing-default-renew"),
     path("billing/low-balance/", views.LowBalanceView.as_view(), name="billing-low-balance"),

@@ -10,7 +10,7 @@ from billing import hooks
 from compute.actions import disks as disk_verbs
 from compute.actions import images as image_verbs
 from compute.actions.vms import lifecycle as verbs
-from compute.models import FenceDevice, GuestLogin, Host, StoragePool, VncLease
+from compute.models import FenceDevice, GuestLogin, GuestLook, Host, StoragePool, VncLease
 from compute.queries import catalogue
 from compute.queries import verbs as verb_queries
 from compute.queries import vms as vm_queries
@@ -40,6 +40,7 @@ from compute.sweeps import (
 from compute.sweeps import hosts as host_sweeps
 from compute.sweeps import images as image_sweeps
 from compute.sweeps import limits as limit_sweeps
+from compute.sweeps import looks as look_sweeps
 from compute.sweeps import overlays as overlay_sweeps
 from compute.sweeps import snapshots as snapshot_sweeps
 from compute.sweeps import vms as vm_sweeps
@@ -50,6 +51,7 @@ from compute.tasks import (
     fencing,
     images,
     limits,
+    looks,
     overlays,
     snapshots,
 )
@@ -97,6 +99,7 @@ def register_all() -> None:
         overlays,
         images,
         limits,
+        looks,
         fencing,
         pool_tasks,
     ):
@@ -113,6 +116,7 @@ def register_all() -> None:
     console.register()
     sealed.register(GuestLogin, "sealed_hash", "sealed_pending")
     sealed.register(VncLease, "password_box")
+    sealed.register(GuestLook, "sealed_content")
     sealed.register(FenceDevice, "sealed_password")
     sealed.register(StoragePool, "sealed_key")
     kinds.register(
@@ -236,6 +240,7 @@ def register_all() -> None:
     periodic.register("compute.unbind_expired", 20, disk_sweeps.unbind_expired)
     periodic.register("compute.overdue", 30, subscriptions.catch_up_overdue)
     periodic.register("compute.expired", 30, subscriptions.catch_up_expired)
+    periodic.register("compute.looks", 60, look_sweeps.forget_looks)
     periodic.register("compute.vnc_leases", 60, leases.sweep)
     periodic.register("compute.vnc_tickets", 600, tickets.sweep)
     periodic.register("compute.books", 60, subscriptions.agree_with_the_books)

@@ -16,6 +16,7 @@ from compute.views.snapshots import list as snapshot_list
 from compute.views.vms import create as vm_create
 from compute.views.vms import detail as vm_detail
 from compute.views.vms import dialogs as vm_dialogs
+from compute.views.vms import guest as vm_guest
 from compute.views.vms import list as vm_list
 from scloud.web import verbs
 
@@ -41,6 +42,24 @@ def patterns() -> list[URLPattern]:
         path("vms/create/quote/", vm_create.VmQuote.as_view(), name="vm-create-quote"),
         *verbs.url_patterns("vm"),
         path("vms/<str:vm_id>/", vm_detail.VmOverview.as_view(), name="vm-detail"),
+        re_path(
+            r"^vms/(?P<vm_id>[a-z0-9-]+)/part/(?P<part>connection|system|guest)/\Z",
+            vm_guest.GuestPart.as_view(),
+            name="vm-guest-part",
+        ),
+        re_path(
+            r"^vms/(?P<vm_id>[a-z0-9-]+)/look/(?P<what>screen|console)/\Z",
+            vm_guest.AskGuest.as_view(),
+            name="vm-look",
+        ),
+        path("vms/<str:vm_id>/look/facts/", vm_guest.AskFacts.as_view(), name="vm-look-facts"),
+        path(
+            "vms/<str:vm_id>/screenshot.png",
+            vm_guest.GuestScreenshot.as_view(),
+            name="vm-screenshot",
+        ),
+        path("vms/<str:vm_id>/console.log", vm_guest.GuestConsole.as_view(), name="vm-console-log"),
+        path("vms/<str:vm_id>/desktop.rdp", vm_guest.RdpFile.as_view(), name="vm-rdp"),
         path("vms/<str:vm_id>/name/", vm_list.VmName.as_view(), name="vm-name"),
         path("vms/<str:vm_id>/disks/", vm_detail.VmDisks.as_view(), name="vm-disks"),
         path("vms/<str:vm_id>/network/", vm_detail.VmNetwork.as_view(), name="vm-network"),

@@ -35,7 +35,8 @@ from scloud.recovery import freezing
 from scloud.resources import kinds
 from scloud.tenancy import welcome
 from scloud.verbs import actions, refusals
-from scloud.web import nav
+from scloud.web import commands, nav
+from scloud.web.commands import Command
 
 RECONCILE_EVERY_S: Final = 60.0
 
@@ -98,6 +99,21 @@ def register_all() -> None:
     periodic.register("network.let_go_enis", 60, eni_sweeps.let_go_of_the_gone)
     periodic.register("network.stuck_enis", 10, eni_sweeps.land_stuck, Lane.DEADLINES)
     periodic.register("network.forget", 3600, reconcile.forget_resolved)
+    new = _("new buy order add make")
+    commands.register(
+        Command(_("Create VPC"), "vpc-create", "sitemap", "network.create_vpc", new),
+        Command(
+            _("Buy external IP"), "external-ip-create", "world", "network.create_external_ip", new
+        ),
+        Command(_("Create ENI"), "eni-create", "network", "network.create_eni", new),
+        Command(
+            _("Create security group"),
+            "security-group-create",
+            "shield",
+            "network.create_security_group",
+            _("new add make firewall"),
+        ),
+    )
     nav.register(
         nav.NavItem(
             "network", _("VPCs"), "vpc-list", "sitemap", "network.view_vpc", 10, "/network/"

@@ -104,6 +104,7 @@ MIDDLEWARE = [
     "scloud.web.middleware.TraceMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "scloud.web.middleware.CompressingMiddleware",
     "csp.middleware.CSPMiddleware",
     "scloud.web.middleware.ProxyMiddleware",
     "scloud.web.middleware.BodyMiddleware",

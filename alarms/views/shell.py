@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.urls import reverse
 from django.utils.html import format_html
@@ -10,15 +10,21 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from alarms.catalogue import Subject
+from alarms.queries import alarms as queries
 from alarms.queries import bell
 from alarms.queries.templates import template_of
 from alarms.rules.operators import Severity
 from alarms.views import alarms, templates
+from alarms.views.presentation import severity_view, state_view
 from compute.models import VM
 from compute.views.vms import detail
 from scloud.adminsite.panels import Matter, Urgency
-from scloud.web import nav, topbar, ui, verbs
+from scloud.web import commands, dashboard, nav, topbar, ui, verbs
+from scloud.web.commands import Command
 from scloud.web.http import ConsoleRequest
+
+#: Rows of the card; the list has the others.
+CARD_ROWS: Final = 6
 
 
 def matters(figures: dict[str, Any]) -> list[Matter]:
@@ -39,6 +45,40 @@ def register() -> None:
     assert alarms
     assert templates
     topbar.register("alarms", _bell, order=20)
+    new = gettext_lazy("new add make")
+    commands.register(
+        Command(
+            gettext_lazy("Create alarm template"),
+            "alarm-template-create",
+            "bell-cog",
+            "alarms.create_alarm_template",
+            new,
+        ),
+        Command(
+            gettext_lazy("Create contact"), "contact-create", "mail", "alarms.create_contact", new
+        ),
+        Command(
+            gettext_lazy("Create silence"),
+            "silence-create",
+            "bell-off",
+            "alarms.create_silence",
+            new,
+        ),
+    )
+    dashboard.register(
+        dashboard.Card(
+            key="alarms",
+            title=gettext_lazy("Running alarms"),
+            template="alarms/card.html",
+            context=alarms_card,
+            permission="alarms.view_alarm",
+            order=16,
+            width=6,
+            icon="bell-ringing",
+            link_url_name="alarm-list",
+            link_label=gettext_lazy("All alarms"),
+        )
+    )
     detail.register_fact("alarm_template", _template_fact)
     detail.register_event_words(
         {
@@ -78,6 +118,20 @@ def register() -> None:
             20,
         )
     )
+
+
+def alarms_card(request: ConsoleRequest) -> dict[str, Any] | None:
+    """The alarms that are running, the most urgent first; nothing where there are none."""
+    found = list(queries.running_alarms()[: CARD_ROWS + 1])
+    if not found:
+        return None
+    return {
+        "rows": [
+            {"alarm": one, "severity": severity_view(one.severity), "state": state_view(one)}
+            for one in found[:CARD_ROWS]
+        ],
+        "more": len(found) > CARD_ROWS,
+    }
 
 
 def _bell(request: ConsoleRequest) -> topbar.TopbarChip | None:

@@ -13,7 +13,7 @@ from billing.models import (
     Subscription,
     SubscriptionStatus,
 )
-from billing.views import trends
+from billing.views import history
 from billing.views.common import (
     amount,
     may_recharge_self,
@@ -119,7 +119,7 @@ class OverviewView(ListView):
             "expiring": queries.expiring_soon(tenant_of(self)),
             "may_recharge": may_recharge_self(self),
             "may_pay": paying.is_offered() and self.actor.allows("billing.start_payment"),
-            "trends": (trends.by_month(tenant_of(self)), trends.by_day(tenant_of(self))),
+            "history": history.offered(),
             "may_set_low": self.actor.allows("billing.set_low_balance"),
             "may_set_default": self.actor.allows("billing.set_default_auto_renew"),
         }

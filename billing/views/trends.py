@@ -1,4 +1,4 @@
-"""What was spent over days and months, as bars and as a table."""
+"""What was spent over days, as bars and as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from scloud.web import ui
 from scloud.web.charts import Bar, bars
 
 DAYS: Final = 30
-MONTHS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,6 @@ def by_day(tenant: Tenant) -> Trend | None:
     rows = queries.spent_by_day(tenant, DAYS)
     title = _("Cost per day, last %(days)d days") % {"days": DAYS}
     return _trend("days", title, _("Day"), rows, "Y-m-d")
-
-
-def by_month(tenant: Tenant) -> Trend | None:
-    """Return the cost of each of the last months; None where there was none at all."""
-    rows = queries.spent_by_month(tenant, MONTHS)
-    title = _("Cost per month, last %(months)d months") % {"months": MONTHS}
-    return _trend("months", title, _("Month"), rows, "Y-m")
 
 
 def _trend(

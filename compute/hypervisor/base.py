@@ -34,6 +34,12 @@ Architecture = Literal["x86_64", "aarch64"]
 MAX_VNC_PASSWORD_LENGTH = 8
 """The RFB protocol's own limit; the rest would be ignored."""
 
+MAX_CONSOLE_BYTES = 128 * 1024
+"""Of the end of what a guest wrote to its serial port, so much is read by default."""
+
+MAX_SCREENSHOT_BYTES = 64 * 1024 * 1024
+"""A picture of a screen that is larger is not taken: 4096 by 4096 pixels have 48 MiB."""
+
 
 # -- errors ------------------------------------------------------------------------------------
 
@@ -437,12 +443,31 @@ class GuestDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class GuestSystem:
+    """The operating system that runs in the guest; what the agent did not say is empty."""
+
+    name: str
+    version: str = ""
+    kernel: str = ""
+    machine: str = ""
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandResult:
     """How a command in the guest ended. `exit_code` is None if a signal ended it."""
 
     exit_code: int | None
     stdout: bytes
     stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Screenshot:
+    """A picture of a screen as the host made it: `image/x-portable-pixmap` or `image/png`."""
+
+    mime_type: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -623,6 +648,13 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def system(self, uuid: str) -> GuestSystem:
+        """The operating system as the guest names it.
+
+        Raises `AgentUnavailable`, and `AgentRefused` when the agent is too old to know.
+        """
+        ...
+
     def freeze(self, uuid: str) -> int:
         """Freeze the guest's file systems; returns how many. Always `thaw` after it.
 
@@ -796,5 +828,21 @@ class Hypervisor(Protocol):
 
         Replaces the password before; open sessions go on. At most 8 characters. Raises
         `DomainNotRunning`, ValueError for an unusable password.
+        """
+        ...
+
+    def screenshot(self, uuid: str, *, max_bytes: int = MAX_SCREENSHOT_BYTES) -> Screenshot:
+        """A picture of the first screen as it is now; sessions of people are not disturbed.
+
+        Raises `DomainNotRunning`, `Refused` for a picture of more than `max_bytes`.
+        """
+        ...
+
+    def console_log(self, uuid: str, *, max_bytes: int = MAX_CONSOLE_BYTES) -> bytes:
+        """The end of what the guest wrote to its serial port since it was started on this host.
+
+        At most `max_bytes`; empty where it wrote nothing. That of a stopped domain can be read,
+        too. Nobody has looked at the bytes: they are whatever the guest wrote. Raises
+        `DomainNotFound`, `Refused` where the host keeps no log that it shows.
         """
         ...

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from compute.hypervisor.base import (
+    MAX_CONSOLE_BYTES,
+    MAX_SCREENSHOT_BYTES,
     MAX_VNC_PASSWORD_LENGTH,
     STARTING,
     AgentRefused,
@@ -34,6 +36,7 @@ from compute.hypervisor.base import (
     GuestFilesystem,
     GuestInterface,
     GuestRefused,
+    GuestSystem,
     HostCapacity,
     HostCounters,
     HostFull,
@@ -47,6 +50,7 @@ from compute.hypervisor.base import (
     PciDevice,
     PowerState,
     Refused,
+    Screenshot,
     ShrinkRefused,
     StartUnfinished,
     VncEndpoint,
@@ -135,6 +139,10 @@ class FakeHost:
     guest_files: dict[str, bytes] = field(default_factory=dict)
     # What guests call their disks, where it is not by their targets.
     guest_disks: dict[str, tuple[GuestDisk, ...]] = field(default_factory=dict)
+    # What guests wrote to their serial ports since they were started.
+    console_logs: dict[str, bytes] = field(default_factory=dict)
+    # What screens show: 8 by 4 pixels of one colour where nothing else is said.
+    screens: dict[str, bytes] = field(default_factory=dict)
 
 
 _hosts: dict[str, FakeHost] = {}
@@ -438,6 +446,11 @@ class FakeHypervisor:
                 return self.host.guest_disks[uuid]
             return tuple(GuestDisk(disk.id, f"/dev/{disk.target}") for disk in disks)
 
+    def system(self, uuid: str) -> GuestSystem:
+        with self._call("system"):
+            name = self._agent(uuid).spec.name
+            return GuestSystem("Debian GNU/Linux 12", "12", "6.1.0-18-amd64", "x86_64", name)
+
     @publishes
     def freeze(self, uuid: str) -> int:
         with self._call("freeze"):
@@ -692,6 +705,19 @@ class FakeHypervisor:
         with self._call("set_vnc_password"):
             domain = self._live(uuid)
             domain.vnc_password, domain.vnc_valid_until = password, valid_until
+
+    def screenshot(self, uuid: str, *, max_bytes: int = MAX_SCREENSHOT_BYTES) -> Screenshot:
+        with self._call("screenshot"):
+            self._live(uuid)
+            content = self.host.screens.get(uuid, b"P6\n8 4\n255\n" + b"\x20\x40\x80" * 32)
+            if len(content) > max_bytes:
+                raise Refused("The host sent more than was asked for.")
+            return Screenshot("image/x-portable-pixmap", content)
+
+    def console_log(self, uuid: str, *, max_bytes: int = MAX_CONSOLE_BYTES) -> bytes:
+        with self._call("console_log"):
+            self._domain(uuid)
+            return self.host.console_logs.get(uuid, b"")[-max_bytes:]
 
 
 def pause(domain: FakeDomain, why: PauseReason) -> None:

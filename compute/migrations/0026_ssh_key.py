@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("compute", "0022_ceph_pools"),
+        ("compute", "0024_guest_look"),
         ('tenancy', '0010_user_list_views'),
     ]
 

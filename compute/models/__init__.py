@@ -7,6 +7,7 @@ from compute.models.gpu import GpuDevice
 from compute.models.guest import GuestNetwork
 from compute.models.hosts import HostSighting, HostTransition
 from compute.models.image import Image
+from compute.models.look import GuestLook, LookKind
 from compute.models.maintenance import ClusterRoll, Departure, HostMaintenance
 from compute.models.placement import PlacementGroup
 from compute.models.platform import Cluster, DiskType, Host, Spec, StoragePool
@@ -26,12 +27,14 @@ __all__ = [
     "FenceDevice",
     "GpuDevice",
     "GuestLogin",
+    "GuestLook",
     "GuestNetwork",
     "Host",
     "HostMaintenance",
     "HostSighting",
     "HostTransition",
     "Image",
+    "LookKind",
     "PlacementGroup",
     "Snapshot",
     "SnapshotSchedule",

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from django.conf import settings
 from django.db.models import Count, Q
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from billing import ledger, money, paying
 from compute.hosts import capacity
 from compute.models import VM
 from compute.queries import vms as vm_queries
+from compute.states.vms import PAUSED, VmStatus
+from compute.views.common import vm_status
+from compute.views.vms import guest
 from scloud.adminsite import panels
 from scloud.adminsite.panels import Matter, Urgency
-from scloud.web import dashboard, nav
+from scloud.web import commands, dashboard, nav
+from scloud.web.commands import Command
 from scloud.web.http import ConsoleRequest
+
+#: Rows of a card; a list has the others.
+CARD_ROWS: Final = 6
 
 
 def vms_card(request: ConsoleRequest) -> dict[str, Any]:
@@ -32,7 +41,45 @@ def vms_card(request: ConsoleRequest) -> dict[str, Any]:
         expired=Count("pk", filter=Q(status="expired", task="")),
         failed=Count("pk", filter=Q(status="failed", task="")),
     )
-    return {"counts": counts, "may_create": request.actor.allows("compute.create_vm")}
+    shown: dict[str, Any] = {
+        "counts": counts,
+        "may_create": request.actor.allows("compute.create_vm"),
+    }
+    if not counts["total"]:
+        shown.update(_first_steps(request))
+    return shown
+
+
+def _first_steps(request: ConsoleRequest) -> dict[str, Any]:
+    """What somebody without a VM still has to do before the first one, and what is done."""
+    actor = request.actor
+    if actor.tenant is None or not actor.allows("billing.view"):
+        return {"pays": False}
+    balance = money.from_minor(ledger.account_of(actor.tenant).balance_minor)
+    return {
+        "pays": True,
+        "balance": balance,
+        "may_pay": paying.is_offered() and actor.allows("billing.start_payment"),
+        "may_recharge": settings.SCLOUD_DEMO and actor.allows("billing.recharge"),
+    }
+
+
+def trouble_card(request: ConsoleRequest) -> dict[str, Any] | None:
+    """VMs of the region that failed or are paused, with the reason; nothing where none is."""
+    rows = VM.objects.exclude(status__in=vm_queries.UNLISTED)
+    if request.region:
+        rows = rows.filter(region=request.region)
+    wrong = vm_queries.standing(rows, VmStatus.FAILED, PAUSED).filter(task="")
+    found = list(wrong.order_by("-created_at", "pk")[: CARD_ROWS + 1])
+    if not found:
+        return None
+    return {
+        "rows": [
+            {"vm": vm, "status": vm_status(vm), "why": vm.failure or vm.pause_words}
+            for vm in found[:CARD_ROWS]
+        ],
+        "more": len(found) > CARD_ROWS,
+    }
 
 
 def matters(figures: dict[str, Any]) -> list[Matter]:
@@ -132,4 +179,26 @@ def register() -> None:
             link_url_name="vm-list",
             link_label=_("All VMs"),
         )
+    )
+    dashboard.register(
+        dashboard.Card(
+            key="trouble",
+            title=_("Failed or paused VMs"),
+            template="compute/vms/trouble_card.html",
+            context=trouble_card,
+            permission="compute.view_vm",
+            order=14,
+            width=6,
+            icon="alert-triangle",
+            link_url_name="vm-list",
+            link_label=_("All VMs"),
+        )
+    )
+    guest.register()
+    new = _("new buy order add make")
+    commands.register(
+        Command(_("Create VM"), "vm-create", "server-2", "compute.create_vm", new),
+        Command(_("Create disk"), "disk-create", "database", "compute.create_disk", new),
+        Command(_("Import image"), "image-import", "download", "compute.import_image", new),
+        Command(_("Upload image"), "image-upload", "upload", "compute.import_image", new),
     )

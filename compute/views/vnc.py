@@ -130,6 +130,12 @@ class ScreenPage(ConsoleView):
                     "notRunning": _("The VM is not running."),
                     "waits": _("The screen opens by itself as soon as the VM runs."),
                     "untypable": _("This layout cannot type:"),
+                    "copied": _("Copied from the VM."),
+                    "notCopied": _("The browser does not allow it. Open the console by HTTPS."),
+                    "quality_good": _("The connection is good."),
+                    "quality_fair": _("The connection is slow."),
+                    "quality_poor": _("The connection is very slow."),
+                    "quality_silent": _("The screen does not answer."),
                 },
             },
         )

@@ -146,6 +146,8 @@ class Handler:
     # For what copies: the deadline is never nearer than this many seconds after the last sign of
     # progress, however long the whole takes. None: the deadline is what it was.
     stall_s: float | None = None
+    # Work that pages ask for by themselves: no list of tasks shows it.
+    quiet = False
     # Errors that mean "somebody else has it open" or "it is away": waited for until the deadline,
     # without a slot and without using up attempts.
     waits_for: frozenset[str] = frozenset()
@@ -198,3 +200,8 @@ def handler_for(kind: str) -> Handler:
 
 def registered_kinds() -> list[str]:
     return sorted(_handlers)
+
+
+def quiet_kinds() -> list[str]:
+    """Return the kinds of jobs that no list of tasks shows."""
+    return sorted(kind for kind, handler in _handlers.items() if handler.quiet)

@@ -13,6 +13,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from scloud.jobs.handlers import quiet_kinds
 from scloud.jobs.models import Job
 from scloud.rest.shown import ShownSerializer
 from scloud.rest.views import ResourceViewSet
@@ -69,7 +70,8 @@ class JobViewSet(ResourceViewSet):
 
     def get_queryset(self) -> QuerySet[Job]:
         """Return the tenant's jobs, the newest first."""
-        rows: QuerySet[Job] = Job.objects.order_by("-created_at", "-id")
+        shown = Job.objects.exclude(kind__in=quiet_kinds())
+        rows: QuerySet[Job] = shown.order_by("-created_at", "-id")
         target = self.request.query_params.get("target")
         return rows.filter(target_id=target) if target else rows
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scloud.audit.models import Operation
+from scloud.jobs.handlers import quiet_kinds
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.lib import search
 from scloud.lib.errors import NotFound
@@ -100,7 +101,7 @@ class TasksView(ListView):
     )
 
     def get_queryset(self) -> QuerySet[Job]:
-        jobs: QuerySet[Job] = Job.objects.all()
+        jobs: QuerySet[Job] = Job.objects.exclude(kind__in=quiet_kinds())
         return jobs
 
 
@@ -151,17 +152,18 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
 
 
 class TaskStripView(ConsoleView):
-    """The inner part of the strip at the bottom of every page."""
+    """The inner part of the strip at the bottom of every page: what runs, and what failed."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if not self.actor.allows("jobs.view"):
             return self.render("web/tasks/strip.html", {"jobs": [], "active": 0})
-        since = timezone.now() - STRIP_RECENT
-        shown = Job.objects.filter(Q(status__in=ACTIVE) | Q(created_at__gte=since))
+        failed = Q(status=JobStatus.FAILED, finished_at__gte=timezone.now() - STRIP_RECENT)
+        shown = Job.objects.filter(Q(status__in=ACTIVE) | failed).exclude(kind__in=quiet_kinds())
         jobs = sorted(shown.order_by("-created_at")[:50], key=lambda job: not job.is_active)
         context = {
             "jobs": [{"job": job, "status": job_status(job)} for job in jobs[:STRIP_JOBS]],
             "active": sum(job.is_active for job in jobs),
+            "more": max(0, len(jobs) - STRIP_JOBS),
         }
         return self.render("web/tasks/strip.html", context)
 
@@ -181,7 +183,8 @@ def _resources(operation: Operation) -> str:
     )
 
 
-def _result(operation: Operation) -> StatusView:
+def result_of(operation: Operation) -> StatusView:
+    """Return how the result of an operation is shown."""
     if operation.succeeded:
         return StatusView(_("Accepted"), "ok")
     return StatusView(_("Refused"), "error", operation.error_message)
@@ -216,7 +219,7 @@ class OperationsView(ListView):
             value=_resources,
             export=lambda o: [r.get("id") for r in o.resources],
         ),
-        Column("result", _("Result"), value=_result, sort="succeeded"),
+        Column("result", _("Result"), value=result_of, sort="succeeded"),
         Column("error", _("Reason"), value="error_message"),
         Column("actor", _("Who"), sort="actor"),
         Column("via", _("Through"), sort="via"),
@@ -275,7 +278,7 @@ class OperationDetailView(ConsoleView):
         context = {
             "operation": operation,
             "heading": operations.title_of(operation),
-            "status": _result(operation),
+            "status": result_of(operation),
             "facts": [
                 (_("Operation"), operations.words_of(operation.verb)),
                 (_("Right"), ui.ident(operation.verb)),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
@@ -56,6 +57,25 @@ class TraceMiddleware:
                     "%(method)s %(path)s %(status)s %(duration_ms)s ms", fields, extra=fields
                 )
         return response
+
+
+class CompressingMiddleware(GZipMiddleware):
+    """Compresses pages and parts of them.
+
+    Whoever can have somebody's browser send words of their choice, and sees how long the answers
+    are, could guess a secret that stands beside those words (BREACH). Django adds some random
+    length and masks the CSRF token anew in each answer. What is shown once (passwords, keys,
+    recovery codes) is in answers to POST or in pages that say so, and neither is compressed.
+    """
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """Return the answer, compressed where it is a page that was asked for by GET."""
+        html = response.headers.get("Content-Type", "").startswith("text/html")
+        if request.method != "GET" or not html or getattr(response, "holds_secret", False):
+            return response
+        return super().process_response(request, response)
 
 
 class ProxyMiddleware:

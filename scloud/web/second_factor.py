@@ -84,7 +84,10 @@ class _OwnView(View):
         if not isinstance(request.user, User):
             return http.login_redirect(request)
         self.user = request.user
-        return super().dispatch(request, *args, **kwargs)
+        response = super().dispatch(request, *args, **kwargs)
+        # Secrets and codes are shown here: see the middleware that compresses.
+        response.holds_secret = True  # type: ignore[attr-defined]  # read by it
+        return response
 
     @property
     def actor(self) -> Actor:

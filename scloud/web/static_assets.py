@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
-from scloud.web import icons
+from scloud.web import icons, modules
 
 BASE = Path(settings.BASE_DIR)
 NODE_MODULES = BASE / "node_modules"
@@ -30,8 +30,8 @@ class Asset:
 ASSETS = (
     Asset("htmx.org", "dist", ("htmx.min.js",), "htmx"),
     Asset("uplot", "dist", ("uPlot.esm.js", "uPlot.min.css"), "uplot"),
-    Asset("@novnc/novnc", "core", ("**/*.js",), "novnc/core"),
-    Asset("@novnc/novnc", "vendor", ("**/*.js",), "novnc/vendor"),
+    # Names of keys, for typing; all else of the package is in the bundle below.
+    Asset("@novnc/novnc", "core", ("input/keysymdef.js",), "novnc"),
     Asset(
         "@fontsource-variable/inter",
         "files",
@@ -45,6 +45,18 @@ ASSETS = (
         "jetbrains-mono",
     ),
 )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A module of an npm package with all that it imports, published as one file."""
+
+    package: str
+    entry: str
+    target: str
+
+
+BUNDLES = (Bundle("@novnc/novnc", "core/rfb.js", "novnc/rfb.js"),)
 LICENCES = re.compile(r"\A(LICENSE|LICENCE|COPYING)(\.\w+)?\Z", re.IGNORECASE)
 
 _TEMPLATE_ICON = re.compile(r"""\bicon\s+"([a-z0-9-]+)"|\bicon="([a-z0-9-]+)\"""")
@@ -91,8 +103,16 @@ def build_sprite(names: set[str]) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg">{symbols}</svg>\n'
 
 
+def bundle_of(bundled: Bundle) -> str:
+    """Return the one file of a bundle. Raises MissingAsset, ModuleError."""
+    entry = NODE_MODULES / bundled.package / bundled.entry
+    if not entry.is_file():
+        raise MissingAsset(f"{bundled.package}: there is no {bundled.entry}")
+    return modules.bundle(entry)
+
+
 def build() -> int:
-    """Fill ``static/vendor`` anew; return the number of files. Raises MissingAsset."""
+    """Fill ``static/vendor`` anew; return the number of files. Raises MissingAsset, ModuleError."""
     pairs = [pair for asset in ASSETS for pair in files_of(asset)]
     fresh = VENDOR.with_name("vendor.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -100,14 +120,18 @@ def build() -> int:
         destination = fresh / target
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, destination)
-    for asset in ASSETS:
-        for path in (NODE_MODULES / asset.package).iterdir():
+    for bundled in BUNDLES:
+        destination = fresh / bundled.target
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        destination.write_text(bundle_of(bundled))
+    for one in (*ASSETS, *BUNDLES):
+        for path in (NODE_MODULES / one.package).iterdir():
             if LICENCES.match(path.name):
-                shutil.copyfile(path, fresh / Path(asset.target).parts[0] / path.name)
+                shutil.copyfile(path, fresh / Path(one.target).parts[0] / path.name)
     (fresh / "icons.svg").write_text(build_sprite(icon_names()))
     shutil.rmtree(VENDOR, ignore_errors=True)
     fresh.rename(VENDOR)
-    return len(pairs) + 1
+    return len(pairs) + len(BUNDLES) + 1
 
 
 class HashedStaticStorage(CompressedManifestStaticFilesStorage):

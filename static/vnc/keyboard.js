@@ -1,6 +1,6 @@
 /* Keys that a browser does not let through, and texts typed as keystrokes. */
 
-import keysyms from "../vendor/novnc/core/input/keysymdef.js";
+import keysyms from "../vendor/novnc/input/keysymdef.js";
 import { normalise, strokes } from "./layouts.js";
 
 /* Physical key -> keysym of X11; the keysym serves servers that do not take positions. */

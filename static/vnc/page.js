@@ -1,6 +1,6 @@
 /* The page of a VM's screen: connects, reconnects, and the tools of the bar. */
 
-import RFB from "../vendor/novnc/core/rfb.js";
+import RFB from "../vendor/novnc/rfb.js";
 import { holdKey, pressCombination, typeText } from "./keyboard.js";
 import { NAMES, untypable } from "./layouts.js";
 
@@ -36,6 +36,13 @@ let off = false;
 /* Ctrl+Alt+Del restarts many guests: it is asked once. */
 const RESTART = "ControlLeft+AltLeft+Delete";
 let restartAllowed = false;
+
+/* How long the screen takes to answer is asked this often, and how long is waited for it. */
+const ASK_MS = 5000;
+const GOOD_MS = 100;
+const FAIR_MS = 300;
+/* Text that the VM has copied, for browsers that allow the clipboard on a click only. */
+let copied = "";
 
 const token = () => JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
 
@@ -95,6 +102,7 @@ function stop() {
   old?.disconnect();
   screen.replaceChildren();
   enableTools(false);
+  showQuality(null);
 }
 
 async function connect() {
@@ -205,6 +213,8 @@ function open(url, mine) {
     root.dataset.connected = "true";
     screenOf.focus({ preventScroll: true });
     refreshState();
+    sharpen();
+    watchQuality(screenOf, socket);
   });
   screenOf.addEventListener("disconnect", () => {
     root.dataset.connected = "false";
@@ -214,9 +224,99 @@ function open(url, mine) {
   });
   /* The VM copied something: it becomes what the browser pastes, where the browser allows it. */
   screenOf.addEventListener("clipboard", (event) => {
-    navigator.clipboard?.writeText(event.detail.text).catch(() => {});
+    copied = event.detail.text;
+    find("[data-copied]").hidden = copied === "";
+    copyOut();
   });
 }
+
+/* -- how good the connection is ----------------------------------------------------------------- */
+
+function showQuality(ms, level = "") {
+  const sign = find("[data-quality]");
+  sign.hidden = ms === null && !level;
+  sign.dataset.level = level;
+  find("[data-quality-ms]").textContent = ms === null ? "" : `${ms} ms`;
+  const words = texts[`quality_${level}`] ?? "";
+  sign.title = words;
+  find("[data-quality-words]").textContent = words;
+}
+
+/* One pixel is asked for, and the time until the VM's screen answers is measured: all the way to the
+   host and back. What the guest draws meanwhile may answer sooner, never later. */
+function watchQuality(screenOf, socket) {
+  let askedAt = 0;
+  let limit = null;
+  const answered = () => {
+    if (!askedAt) {
+      return;
+    }
+    clearTimeout(limit);
+    const ms = Math.max(1, Math.round(performance.now() - askedAt));
+    askedAt = 0;
+    if (rfb === screenOf) {
+      showQuality(ms, ms <= GOOD_MS ? "good" : ms <= FAIR_MS ? "fair" : "poor");
+    }
+  };
+  const ask = () => {
+    if (rfb !== screenOf || socket.readyState !== WebSocket.OPEN) {
+      clearInterval(timerOfQuality);
+      clearTimeout(limit);
+      return;
+    }
+    if (askedAt || document.hidden) {
+      return;
+    }
+    askedAt = performance.now();
+    limit = setTimeout(() => rfb === screenOf && showQuality(null, "silent"), ASK_MS);
+    /* Incremental: false, or an unchanged pixel would never be sent. */
+    RFB.messages.fbUpdateRequest(screenOf._sock, false, 0, 0, 1, 1);
+  };
+  socket.addEventListener("message", answered);
+  const timerOfQuality = setInterval(ask, ASK_MS);
+  ask();
+}
+
+/* -- what the VM copied ------------------------------------------------------------------------- */
+
+async function copyOut() {
+  try {
+    await navigator.clipboard.writeText(copied);
+    tell(texts.copied);
+    return true;
+  } catch {
+    /* Only on a click, or not at all without https: the button stays. */
+    return false;
+  }
+}
+
+function tell(text) {
+  const place = find("[data-told]");
+  place.textContent = text;
+  setTimeout(() => {
+    if (place.textContent === text) {
+      place.textContent = "";
+    }
+  }, 4000);
+}
+
+/* -- sharpness ---------------------------------------------------------------------------------- */
+
+/* Whole multiples of the screen's pixels, and anything near or above twice their size, are drawn as
+   squares; what is shrunk or only a little larger looks better smoothed. */
+function sharpen() {
+  const canvas = screen.querySelector("canvas");
+  if (!canvas?.width) {
+    return;
+  }
+  const ratio = (canvas.getBoundingClientRect().width * window.devicePixelRatio) / canvas.width;
+  const whole = Math.round(ratio) >= 1 && Math.abs(ratio - Math.round(ratio)) < 0.02;
+  screen.classList.toggle("vnc-sharp", whole || ratio >= 1.75);
+}
+
+new ResizeObserver(sharpen).observe(screen);
+/* The guest may choose another size, which changes the canvas and not the place around it. */
+new MutationObserver(sharpen).observe(screen, { subtree: true, attributes: true, attributeFilter: ["width", "style"] });
 
 function closed({ code, reason }) {
   rfb = null;
@@ -266,6 +366,8 @@ root.addEventListener("click", (event) => {
   } else if ("reconnect" in dataset) {
     attempts = 0;
     connect();
+  } else if ("copied" in dataset) {
+    copyOut().then((done) => done || tell(texts.notCopied));
   } else if ("screenshot" in dataset && rfb) {
     saveScreen();
   } else if ("scale" in dataset) {
@@ -285,6 +387,7 @@ function setScale(on) {
     rfb.clipViewport = !on;
     rfb.dragViewport = !on && matchMedia("(pointer: coarse)").matches;
   }
+  requestAnimationFrame(sharpen);
 }
 
 function saveScreen() {

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from django.test import Client
 
-from billing import queries
+from billing import history, queries
 from billing.models import Charge
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import Tenant
@@ -40,34 +40,35 @@ def _charges(
         for at, amount in AMOUNTS.items():
             charge.pk, charge.created_at, charge.amount_minor = None, at, amount
             charge.save(force_insert=True)
-    monkeypatch.setattr(queries, "timezone", SimpleNamespace(now=lambda: NOW))
+    for module in (queries, history):
+        monkeypatch.setattr(module, "timezone", SimpleNamespace(now=lambda: NOW))
 
 
 @pytest.mark.usefixtures("_charges")
 def test_days_and_months_are_those_of_the_bills(tenant: Tenant) -> None:
     with scope(tenant=tenant):
         days = queries.spent_by_day(tenant, 30)
-        months = queries.spent_by_month(tenant, 12)
+        months = history.by_type(tenant)
     assert {str(day): amount for day, amount in days if amount} == {
         "2026-02-28": Decimal("0.07"),
         "2026-03-01": Decimal("0.50"),
         "2026-03-05": Decimal("3.00"),
     }
-    assert (len(days), len(months), str(months[0][0])) == (30, 12, "2025-04-01")
-    assert [amount for _month, amount in months[-2:]] == [Decimal("0.07"), Decimal("3.50")]
+    assert (len(days), len(months.periods), str(months.periods[0])) == (30, 12, "2025-04-01")
+    (line,) = months.lines
+    assert list(line.values[-2:]) == [Decimal("0.07"), Decimal("3.50")]
 
 
 @pytest.mark.usefixtures("_charges")
-def test_the_pages_have_bars_and_tables(console: Client) -> None:
-    page = console.get("/billing/").content.decode()
-    assert page.count("<rect") >= 42
-    assert "Cost per month, last 12 months" in page
+def test_the_dashboard_has_bars_and_a_table(console: Client) -> None:
+    page = console.get("/").content.decode()
+    assert page.count("<rect") >= 30
+    assert "Cost per day, last 30 days" in page
     assert re.search(r'<th scope="row" class="tabular">2026-03-05</th>', page)
-    assert "Cost per day" in console.get("/").content.decode()
 
 
 def test_nothing_spent_is_no_bars(console: Client) -> None:
-    assert "Nothing has been charged yet." in console.get("/billing/").content.decode()
+    assert "Cost per day" not in console.get("/").content.decode()
 
 
 def test_refunds_point_down() -> None:

@@ -250,6 +250,12 @@ _CONSOLE: dict[str, Known] = {
     "busiest-vms": Known(),
     "recent-usage": Known(query="ids={vm}"),
     "vm-screen": Known({"vm_id": "vm"}),
+    "vm-guest-part": Known({"vm_id": "vm", "part": "=system"}),
+    "vm-look": Known({"vm_id": "vm", "what": "=console"}, {"post": Write("compute.look_at_guest")}),
+    "vm-look-facts": _vm_verb("view_vm"),
+    "vm-screenshot": Known({"vm_id": "vm"}),
+    "vm-console-log": Known({"vm_id": "vm"}),
+    "vm-rdp": Known({"vm_id": "vm"}),
     "vm-screen-ticket": _vm_verb("open_vnc"),
     "vm-screen-part": Known({"vm_id": "vm", "part": "=status"}),
     # --- SSH keys
@@ -321,6 +327,7 @@ _CONSOLE: dict[str, Known] = {
     "rule-edit": own("rule", "network.edit_rule", _RULE_FORM),
     "rule-remove": own("rule", "network.remove_rule"),
     # --- billing
+    "billing-history": Known(),
     "billing": Known(),
     "billing-recharge": Known(
         writes={"post": Write("billing.recharge", {"amount": "10", "key": "{uuid}"})}

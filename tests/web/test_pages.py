@@ -1,11 +1,14 @@
 """Tasks, operation log, search, errors, navigation, dashboard, style guide."""
 
+import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
+from django.utils import timezone
 
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
@@ -70,14 +73,29 @@ def test_foreign_and_unknown_things_are_not_found(
     assert console.get(f"/tasks/{job.pk}/", headers=HTMX).status_code == 404
 
 
-def test_the_strip_shows_active_jobs_first(console: Client, make_job: Callable[..., Job]) -> None:
+def test_the_strip_shows_what_runs_and_then_what_failed(
+    console: Client, make_job: Callable[..., Job]
+) -> None:
     make_job(title="Old one", status="running")
+    now = timezone.now()
     for number in range(6):
-        make_job(title=f"Done {number}", status="succeeded")
+        make_job(title=f"Failed {number}", status="failed", finished_at=now)
+    make_job(title="Long ago", status="failed", finished_at=now - timedelta(minutes=16))
+    make_job(title="Done", status="succeeded", finished_at=now)
+    make_job(title="Quiet", status="running", kind="vm.look")
     html = console.get("/tasks/strip/", headers=HTMX).content.decode()
     assert 'data-active="1"' in html
-    assert html.index("Old one") < html.index("Done")
-    assert html.count('class="strip-job"') == 5
+    assert html.index("Old one") < html.index("Failed")
+    assert html.count("<button") == 5
+    assert "2 more" in html
+    for other in ("Long ago", "Done", "Quiet"):
+        assert other not in html
+
+
+def test_a_quiet_strip_is_empty(console: Client, make_job: Callable[..., Job]) -> None:
+    make_job(title="Done", status="succeeded", finished_at=timezone.now())
+    html = console.get("/tasks/strip/", headers=HTMX).content.decode()
+    assert re.sub(r"<[^>]+>", "", html).strip() == ""
 
 
 def test_an_operation_shows_what_changed(

@@ -15,6 +15,7 @@ from compute.hypervisor.base import (
     GuestDisk,
     GuestFilesystem,
     GuestInterface,
+    GuestSystem,
     HostUnreachable,
     HypervisorError,
     OperationTimeout,
@@ -152,6 +153,27 @@ def disks(host: Host, uuid: str) -> tuple[GuestDisk, ...]:
             if disk_id and device and not info.get(f"disk.{number}.partition", False):
                 found.append(GuestDisk(disk_id, device))
         return tuple(found)
+
+    return with_agent(host, uuid, work)
+
+
+def system(host: Host, uuid: str) -> GuestSystem:
+    """The operating system; what an agent does not say is empty."""
+
+    def work(domain: libvirt.virDomain) -> GuestSystem:
+        wanted = libvirt.VIR_DOMAIN_GUEST_INFO_OS | libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME
+        info = domain.guestInfo(wanted, 0)
+
+        def text(key: str) -> str:
+            return str(info.get(key) or "")
+
+        return GuestSystem(
+            name=text("os.pretty-name") or text("os.name"),
+            version=text("os.version"),
+            kernel=text("os.kernel-release"),
+            machine=text("os.machine"),
+            hostname=text("hostname"),
+        )
 
     return with_agent(host, uuid, work)
 

@@ -14,6 +14,8 @@ from typing import Any
 import libvirt
 
 from compute.hypervisor.base import (
+    MAX_CONSOLE_BYTES,
+    MAX_SCREENSHOT_BYTES,
     CommandResult,
     DiskAttachment,
     DiskLimits,
@@ -23,6 +25,7 @@ from compute.hypervisor.base import (
     GuestDisk,
     GuestFilesystem,
     GuestInterface,
+    GuestSystem,
     HostCapacity,
     HostMeasurement,
     HostRef,
@@ -33,11 +36,13 @@ from compute.hypervisor.base import (
     PauseReason,
     PciDevice,
     PowerState,
+    Screenshot,
     StartUnfinished,
     VncEndpoint,
 )
 from compute.hypervisor.libvirt import (
     agent,
+    console,
     devices,
     growth,
     migration,
@@ -402,6 +407,9 @@ class LibvirtHypervisor:
     def guest_disks(self, uuid: str) -> tuple[GuestDisk, ...]:
         return agent.disks(self._host, uuid)
 
+    def system(self, uuid: str) -> GuestSystem:
+        return agent.system(self._host, uuid)
+
     @publishes
     def freeze(self, uuid: str) -> int:
         return agent.freeze(self._host, uuid)
@@ -503,6 +511,12 @@ class LibvirtHypervisor:
     @publishes
     def set_vnc_password(self, uuid: str, password: str, *, valid_until: datetime) -> None:
         screen.set_password(self._host, uuid, password, valid_until)
+
+    def screenshot(self, uuid: str, *, max_bytes: int = MAX_SCREENSHOT_BYTES) -> Screenshot:
+        return screen.screenshot(self._host, uuid, max_bytes=max_bytes)
+
+    def console_log(self, uuid: str, *, max_bytes: int = MAX_CONSOLE_BYTES) -> bytes:
+        return console.log_of(self._host, uuid, max_bytes=max_bytes)
 
 
 def _settled_state(domain: libvirt.virDomain) -> int:

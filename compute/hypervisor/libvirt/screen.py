@@ -1,4 +1,4 @@
-"""The domain's VNC server."""
+"""The domain's VNC server, and pictures of its screen."""
 
 from datetime import datetime
 from xml.etree import ElementTree
@@ -8,9 +8,11 @@ import libvirt
 from compute.hypervisor.base import (
     MAX_VNC_PASSWORD_LENGTH,
     DomainNotRunning,
+    Screenshot,
     VncEndpoint,
 )
 from compute.hypervisor.libvirt.build import vnc_time
+from compute.hypervisor.libvirt.console import drained
 from compute.hypervisor.libvirt.host import Host, xml_of
 
 
@@ -39,3 +41,14 @@ def set_password(host: Host, uuid: str, password: str, valid_until: datetime) ->
         domain.updateDeviceFlags(text, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     host.with_domain(uuid, work, running=True)
+
+
+def screenshot(host: Host, uuid: str, *, max_bytes: int) -> Screenshot:
+    """A picture of the running domain's first screen, in the format that the host prefers."""
+
+    def work(domain: libvirt.virDomain) -> Screenshot:
+        stream = domain.connect().newStream(0)
+        mime_type = domain.screenshot(stream, 0, 0)
+        return Screenshot(mime_type, drained(stream, max_bytes))
+
+    return host.with_domain(uuid, work, running=True, giving_up_breaks=False)

@@ -24,7 +24,7 @@ from billing import money
 from billing.models import Charge
 from billing.views.dialogs import expiry, method_label
 from billing.views.upcoming import upcoming
-from compute.models import VM, GuestNetwork
+from compute.models import VM, GuestNetwork, SnapshotSchedule
 from compute.queries import disks as disk_queries
 from compute.queries import vms as vm_queries
 from compute.states.vms import VmStatus, VmTask
@@ -42,6 +42,7 @@ from network.views.enis import status_view as eni_status
 from network.views.external_ips import AT_NEXT_BOOT, bound_since, route_word
 from network.views.external_ips import status_view as external_ip_status
 from scloud.audit.models import Event, Operation
+from scloud.jobs.handlers import quiet_kinds
 from scloud.jobs.models import Job
 from scloud.resources import kinds
 from scloud.verbs import refusals
@@ -72,9 +73,10 @@ class Tab:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the overview below the facts; ``context`` returns None to leave it out.
+    """A part of the overview beside the facts; ``context`` returns None to leave it out.
 
-    ``styles`` and ``scripts`` are static files that the page loads for it.
+    ``styles`` and ``scripts`` are static files that the page loads for it. ``aside`` puts it below
+    the facts, where there is less room, ``first`` above them.
     """
 
     key: str
@@ -83,6 +85,8 @@ class Section:
     order: int = 100
     styles: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()
+    aside: bool = False
+    first: bool = False
 
 
 Fact = Callable[[ConsoleRequest, VM], tuple[Text, Any] | None]
@@ -242,10 +246,11 @@ class VmOverview(VmTabView):
             ),
             (_("Hot upgrade"), headroom(vm) or _("not supported by its image")),
         ]
-        money_facts = [
+        money_facts: list[tuple[Text, Any]] = [
             (_("Billing"), method_label(row.billing_method)),
             (_("Paid until"), ui.moment(row.paid_until)),
             (_("Auto-renew"), row.auto_renew),
+            *dates_of(vm),
         ]
         return {
             "basics": basics,
@@ -262,6 +267,16 @@ class VmOverview(VmTabView):
             if context is not None:
                 out.append({"section": section, "context": context})
         return out
+
+
+def dates_of(vm: VM) -> list[tuple[Text, Any]]:
+    """Return what happens next by itself: renewal or end, and the snapshots of schedules."""
+    moments = [(one.at, one.title) for one in upcoming(vm, _UPCOMING_WORDS)]
+    schedules = SnapshotSchedule.objects.filter(disk__vm=vm, enabled=True).select_related("disk")
+    moments += [
+        (one.next_run_at, _("Snapshot of %(disk)s") % {"disk": one.disk.name}) for one in schedules
+    ]
+    return [(words, ui.moment(at)) for at, words in sorted(moments, key=lambda one: one[0])]
 
 
 def _name(vm: VM, may_rename: bool) -> SafeString:
@@ -553,7 +568,8 @@ def _jobs(vm: VM) -> list[Moment]:
     icons = {"ok": "circle-check", "error": "circle-x", "busy": "loader-2", "off": "circle-minus"}
     css = {"ok": "done", "error": "failed", "busy": "active"}
     out = []
-    for job in Job.objects.filter(target_id=vm.pk)[:TIMELINE_ROWS]:
+    shown = Job.objects.exclude(kind__in=quiet_kinds())
+    for job in shown.filter(target_id=vm.pk)[:TIMELINE_ROWS]:
         tone = job_status(job).tone
         link = format_html(
             '<button type="button" class="link-btn" hx-get="{}" hx-target="#dialog-slot"'

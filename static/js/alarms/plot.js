@@ -9,7 +9,7 @@ const DAY_S = 86_400;
 const SHORTEST_SELECTION_PX = 12;
 
 /** The computed colours of the page: light or dark, on screen or on paper. */
-function colours(place) {
+export function colours(place) {
   const probe = document.createElement("span");
   place.append(probe);
   const of = (name) => {

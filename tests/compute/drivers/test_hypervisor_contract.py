@@ -21,6 +21,8 @@ from compute.hypervisor.base import (
     Refused,
     ShrinkRefused,
 )
+from compute.hypervisor.fake import fake_host
+from compute.hypervisor.picture import png_of
 from compute.storage.base import GIB, FileSource, Merging, VolumeBusy
 from tests.compute.drivers.rig import Rig, eventually
 
@@ -113,6 +115,8 @@ def test_stopping_and_removing_what_is_missing_succeeds(rig: Rig) -> None:
         lambda h, u: h.set_disk_limits(u, "disk-none", DiskLimits(iops=10)),
         lambda h, u: h.detach_nic(u, "52:54:00:00:00:00"),
         lambda h, u: h.vnc_endpoint(u),
+        lambda h, u: h.screenshot(u),
+        lambda h, u: h.console_log(u),
         lambda h, u: h.set_password(u, "root", "Secret.123"),
     ],
 )
@@ -132,6 +136,8 @@ def test_changing_what_is_missing_says_so(
         lambda h, u, d: h.set_password(u, "root", "Secret.123"),
         lambda h, u, d: h.addresses(u),
         lambda h, u, d: h.filesystems(u),
+        lambda h, u, d: h.system(u),
+        lambda h, u, d: h.screenshot(u),
         lambda h, u, d: h.freeze(u),
         lambda h, u, d: h.thaw(u),
         lambda h, u, d: h.run(u, ["/bin/true"]),
@@ -560,3 +566,40 @@ def test_the_screen_listens_on_the_management_address_only(rig: Rig) -> None:
             spec.uuid, "abcdefgh", valid_until=soon.replace(tzinfo=None)
         )
     rig.hypervisor.power_off(spec.uuid)
+
+
+# -- what a guest shows ----------------------------------------------------------------------------
+
+
+def test_a_screen_can_be_looked_at_without_a_session(rig: Rig) -> None:
+    spec = rig.started()
+    shot = rig.hypervisor.screenshot(spec.uuid)
+    assert png_of(shot).startswith(b"\x89PNG")
+    with pytest.raises(Refused):
+        rig.hypervisor.screenshot(spec.uuid, max_bytes=len(shot.content) - 1)
+    rig.hypervisor.power_off(spec.uuid)
+
+
+def test_a_guest_says_what_system_it_is(rig: Rig) -> None:
+    spec = rig.guest()
+    assert rig.hypervisor.system(spec.uuid).kernel
+
+
+def test_what_a_guest_writes_to_its_serial_port_is_kept_and_its_end_is_read(rig: Rig) -> None:
+    spec = rig.guest()
+    if rig.kind == "fake":
+        fake_host(rig.here.uri).console_logs[spec.uuid] = b"Booting\nlogin: "
+    else:
+        said = ["/bin/sh", "-c", "echo said by a test >/dev/ttyS0"]
+        assert rig.hypervisor.run(spec.uuid, said).exit_code == 0
+    eventually(
+        lambda: len(rig.hypervisor.console_log(spec.uuid)) > 10, timeout_s=20, poll_s=rig.poll_s
+    )
+    whole = rig.hypervisor.console_log(spec.uuid)
+    assert whole.endswith(rig.hypervisor.console_log(spec.uuid, max_bytes=4))
+
+
+def test_the_log_of_a_domain_that_never_ran_is_empty(rig: Rig) -> None:
+    spec = rig.defined()
+    assert rig.hypervisor.console_log(spec.uuid) == b""
+    rig.hypervisor.undefine(spec.uuid)
