@@ -17,7 +17,7 @@ from alarms.models import OperatorContact, OperatorWebhook, PlatformAlarm
 from scloud.lib import destinations
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, ReadOnlyAdmin, administrator
+from scloud.tenancy.admintools import Button, ButtonAdmin, ReadOnlyAdmin, YesNoFilter, administrator
 from scloud.tenancy.models import canonical_email
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class PlatformAlarmAdmin(ReadOnlyAdmin, ButtonAdmin):
     )
     list_display_links = ("text",)
     list_filter = (
-        ("recovered_at", admin.EmptyFieldListFilter),
-        ("acknowledged_at", admin.EmptyFieldListFilter),
+        ("recovered_at", YesNoFilter),
+        ("acknowledged_at", YesNoFilter),
         "severity",
         "condition",
     )

@@ -29,6 +29,7 @@ from billing.models import (
 from billing.price_effects import effect_of
 from billing.pricelists import next_version
 from scloud.lib.errors import ScloudError
+from scloud.tenancy.admintools import YesNoFilter
 
 
 class PricesFormSet(InlineFormSet):
@@ -75,7 +76,7 @@ class PriceListAdmin(ModelAdmin):
     """Draft, copy, preview, publish. A published list is frozen; a correction is a new version."""
 
     list_display = ("__str__", "region", "version", "effective_from", "published_at", "note")
-    list_filter = ("region", ("published_at", admin.EmptyFieldListFilter))
+    list_filter = ("region", ("published_at", YesNoFilter))
     search_fields = ("id", "note", "prices__sku")
     fields = ("region", "effective_from", "note", "version", "published_at")
     readonly_fields = ("version", "published_at")

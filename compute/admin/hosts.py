@@ -40,7 +40,9 @@ from scloud.tenancy.admintools import (
     ButtonAdmin,
     ModelAdmin,
     ReadOnlyAdmin,
+    YesNoFilter,
     administrator,
+    size_column,
 )
 
 Text = str | Promise
@@ -399,11 +401,13 @@ class StoragePoolAdmin(ButtonAdmin):
         "state",
         "state_since",
         "last_error",
-        "total_bytes",
-        "available_bytes",
+        "total",
+        "available",
         "observed_at",
         "adopting",
     )
+    total = size_column("total_bytes", gettext_lazy("size"))
+    available = size_column("available_bytes", gettext_lazy("available"))
     buttons = (
         Button(
             "adopt",
@@ -451,5 +455,5 @@ class DriftAdmin(ReadOnlyAdmin):
         "last_seen_at",
         "repaired_at",
     )
-    list_filter = (("repaired_at", admin.EmptyFieldListFilter), "kind", "place")
+    list_filter = (("repaired_at", YesNoFilter), "kind", "place")
     search_fields = ("resource_id", "place", "detail")

@@ -24,7 +24,7 @@ from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, administrator
+from scloud.tenancy.admintools import Button, administrator, size_column
 from scloud.tenancy.scoping import scopes_disabled
 from scloud.web.forms import add_error
 
@@ -214,7 +214,7 @@ class ImageAdmin(VerbAdmin):
         ("supports_hot_upgrade", "accepts_user_data", "accepts_ssh_keys"),
         "position",
         ("status", "failure", "failure_detail", "withdrawn_at"),
-        ("size_bytes", "sha256", "base_image"),
+        ("size", "sha256", "base_image"),
         ("binned_at", "destroy_at", "destroyed_at"),
     )
     readonly_fields = (
@@ -226,7 +226,7 @@ class ImageAdmin(VerbAdmin):
         "architecture",
         "status",
         "withdrawn_at",
-        "size_bytes",
+        "size",
         "sha256",
         "base_image",
         "failure",
@@ -257,6 +257,7 @@ class ImageAdmin(VerbAdmin):
             ),
         ),
     )
+    size = size_column("size_bytes", gettext_lazy("size"))
     form = ChangeForm
     change_form_template = "compute/admin/image_change.html"
 

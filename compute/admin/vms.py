@@ -24,10 +24,7 @@ from compute.rules.refusals import vm_refusal
 from compute.verbs.vms import VMS
 from scloud.adminsite.verbs import VerbAdmin
 from scloud.lib.errors import ScloudError
-from scloud.tenancy.admintools import (
-    ReadOnlyAdmin,
-    administrator,
-)
+from scloud.tenancy.admintools import ReadOnlyAdmin, YesNoFilter, administrator
 
 
 class MigrateForm(forms.Form):
@@ -62,7 +59,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         "status",
         "pause_reason",
         "task",
-        ("failover_since", admin.EmptyFieldListFilter),
+        ("failover_since", YesNoFilter),
         "region",
         "cluster",
         "host",
@@ -78,7 +75,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         ("remark", "tags"),
         ("status", "task", "task_job", "task_deadline"),
         ("power_state", "observed_at"),
-        ("wanted_power", "failover_since", "epoch"),
+        ("wanted_power", "failover_since"),
         ("pause_reason", "paused_at"),
         ("failure_code", "failure", "failure_detail"),
         ("cluster", "host", "image"),
@@ -98,7 +95,6 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         "observed_at",
         "wanted_power",
         "failover_since",
-        "epoch",
         "pause_reason",
         "paused_at",
         "failure_code",

@@ -15,6 +15,7 @@ from network.models import (
     NetworkDrift,
     Tombstone,
 )
+from scloud.tenancy.admintools import YesNoFilter
 
 
 @admin.register(Tombstone)
@@ -23,7 +24,7 @@ class TombstoneAdmin(LookOnly):
 
     list_display = ("target_id", "kind", "tenant", "region", "buried_at", "removed_at")
     list_select_related = ("tenant", "region")
-    list_filter = ("kind", "region", ("removed_at", admin.EmptyFieldListFilter))
+    list_filter = ("kind", "region", ("removed_at", YesNoFilter))
     search_fields = ("target_id", "tenant__name")
 
 
@@ -34,7 +35,7 @@ class NetworkDriftAdmin(LookOnly):
         "resolved_at",
     )  # fmt: skip
     list_select_related = ("region",)
-    list_filter = (("resolved_at", admin.EmptyFieldListFilter), "problem", "kind", "region")
+    list_filter = (("resolved_at", YesNoFilter), "problem", "kind", "region")
     search_fields = ("target_id", "detail")
     actions = ("look_again", "only_compare")
 

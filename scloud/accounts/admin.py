@@ -14,7 +14,7 @@ from scloud.accounts.second_factor import reset_second_factor
 from scloud.lib.errors import InvalidInput
 from scloud.lib.text import time_zones
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, administrator
+from scloud.tenancy.admintools import Button, ButtonAdmin, YesNoFilter, administrator
 from scloud.tenancy.apikeys import check_networks
 from scloud.tenancy.models import ApiKey, User
 
@@ -171,7 +171,7 @@ class ApiKeyAdmin(ButtonAdmin):
     list_display = (
         "name", "id", "tenant", "user", "networks", "expires_at", "revoked_at", "last_used_at"
     )  # fmt: skip
-    list_filter = ("tenant", ("revoked_at", admin.EmptyFieldListFilter))
+    list_filter = ("tenant", ("revoked_at", YesNoFilter))
     list_select_related = ("tenant", "user")
     search_fields = ("name", "id", "user__email")
     readonly_fields = (

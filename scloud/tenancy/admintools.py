@@ -1,8 +1,8 @@
-"""What every app's Django admin shares: read-only rows, and buttons that call actions."""
+"""What every app's Django admin shares: read-only rows, columns, and buttons that call actions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,8 +13,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
+from scloud.lib import durations
 from scloud.lib.errors import ScloudError
+from scloud.lib.sizes import size_bytes
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
@@ -31,6 +34,46 @@ def administrator(request: HttpRequest, tenant: Tenant | None) -> Actor:
     if not isinstance(request.user, User):
         raise PermissionDenied
     return Actor.administrator(request.user, tenant, client_ip(request))
+
+
+class YesNoFilter(admin.EmptyFieldListFilter):
+    """Whether something has happened: rows whose column is filled, or empty."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Say yes and no instead of empty and not empty; the URL stays the same."""
+        counts = self.get_facet_queryset(changelist) if changelist.add_facets else {}
+        for value, text, counted in (
+            (None, _("All"), ""),
+            ("0", _("Yes"), "not_empty__c"),
+            ("1", _("No"), "empty__c"),
+        ):
+            yield {
+                "selected": self.lookup_val == value,
+                "query_string": changelist.get_query_string({self.lookup_kwarg: value}),
+                "display": f"{text} ({counts[counted]})" if counted in counts else text,
+            }
+
+
+def duration_column(field: str, label: str | Promise) -> Any:
+    """A column, or a field of a page, that shows seconds in words; nothing where there are none."""
+
+    @admin.display(description=label, ordering=field)
+    def show(_admin: Any, row: Any) -> str | None:
+        value = getattr(row, field)
+        return None if value is None else durations.words(value)
+
+    return show
+
+
+def size_column(field: str, label: str | Promise) -> Any:
+    """A column, or a field of a page, that shows bytes in the unit that fits."""
+
+    @admin.display(description=label, ordering=field)
+    def show(_admin: Any, row: Any) -> str | None:
+        value = getattr(row, field)
+        return None if value is None else size_bytes(value)
+
+    return show
 
 
 @dataclass(frozen=True)
