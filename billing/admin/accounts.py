@@ -36,6 +36,7 @@ from billing.models import (
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainDecimalField
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import needs
 from scloud.tenancy.models import Tenant
 
 
@@ -151,6 +152,7 @@ class AccountAdmin(BooksAdmin):
         own = path("<path:object_id>/recharge/", view, name="billing_account_recharge")
         return [own, *super().get_urls()]
 
+    @needs("platform.enter_top_up")
     def recharge_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         account = get_object_or_404(Account.objects.select_related("tenant"), pk=object_id)
         form = TopUpForm(request.POST or None, initial={"key": str(uuid4())})
@@ -217,6 +219,7 @@ class TopUpAdmin(DecidedAdmin):
     readonly_fields = fields
     amount = amount_column("amount_minor", _("amount"))
     approve_label = _("Book")
+    decision_right = "platform.decide_top_up"
     decision_help = _(
         "Another administrator than the one who entered it decides. Compare the amount with the "
         "receipt."
@@ -283,6 +286,7 @@ class PaymentAdmin(BooksAdmin):
         own = path("<path:object_id>/refund/", view, name="billing_payment_refund")
         return [own, *super().get_urls()]
 
+    @needs("platform.enter_payment_refund")
     def refund_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Pay back a part of one payment, or all of it."""
         row = get_object_or_404(Payment.objects.select_related("tenant"), pk=object_id)
@@ -342,6 +346,7 @@ class PaymentRefundAdmin(DecidedAdmin):
     readonly_fields = fields
     amount = amount_column("amount_minor", _("amount"))
     approve_label = _("Pay back")
+    decision_right = "platform.decide_payment_refund"
 
     def decide(
         self, actor: Actor, row: PaymentRefund, *, approve: bool, answer: str

@@ -29,7 +29,7 @@ from billing.models import (
 from billing.price_effects import effect_of
 from billing.pricelists import next_version
 from scloud.lib.errors import ScloudError
-from scloud.tenancy.admintools import YesNoFilter
+from scloud.tenancy.admintools import YesNoFilter, needs
 
 
 class PricesFormSet(InlineFormSet):
@@ -101,11 +101,13 @@ class PriceListAdmin(ModelAdmin):
             obj.version = next_version(obj.region)
         super().save_model(request, obj, form, change)
 
+    @needs("platform.publish_price_list")
     @admin.action(description=_("Publish"))
     def publish(self, request: HttpRequest, queryset: QuerySet[PriceList]) -> None:
         for row in queryset:
             self._publish(request, row)
 
+    @needs("platform.copy_price_list")
     @admin.action(description=_("Copy as a new draft"))
     def copy(self, request: HttpRequest, queryset: QuerySet[PriceList]) -> None:
         """Draft the next version from each."""
@@ -136,6 +138,7 @@ class PriceListAdmin(ModelAdmin):
         own = path("<path:object_id>/preview/", view, name="billing_pricelist_preview")
         return [own, *super().get_urls()]
 
+    @needs("billing.view_pricelist")
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What a draft would change for what exists now; nothing is written."""
         row = get_object_or_404(PriceList.objects.select_related("region"), pk=object_id)

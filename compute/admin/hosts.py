@@ -42,6 +42,7 @@ from scloud.tenancy.admintools import (
     ReadOnlyAdmin,
     YesNoFilter,
     administrator,
+    needs,
     size_column,
 )
 
@@ -148,6 +149,7 @@ class HostAdmin(ButtonAdmin):
             partial(_host_button, platform.lock_host, gettext_lazy("%(name)s takes no new VMs.")),
             partial(_needs_state, HostState.AVAILABLE),
             batch=True,
+            right="platform.lock_host",
         ),
         Button(
             "return",
@@ -158,6 +160,7 @@ class HostAdmin(ButtonAdmin):
                 gettext_lazy("%(name)s is used again when it answers and has been compared."),
             ),
             _needs_off,
+            right="platform.return_host",
         ),
         Button(
             "unlock",
@@ -167,6 +170,7 @@ class HostAdmin(ButtonAdmin):
             ),
             partial(_needs_state, HostState.LOCKED),
             batch=True,
+            right="platform.unlock_host",
         ),
     )
     change_list_template = "compute/admin/hosts.html"
@@ -193,6 +197,7 @@ class HostAdmin(ButtonAdmin):
         ]
         return [*own, *super().get_urls()]
 
+    @needs("platform.fence_host")
     def fence_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Have the name of the host typed (GET), have its device switch it off (POST)."""
         return self._typed(
@@ -208,6 +213,7 @@ class HostAdmin(ButtonAdmin):
             done=_("%(name)s is being fenced. Reload to see what its device said."),
         )
 
+    @needs("platform.confirm_host_off")
     def confirm_off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Have the name of the host typed (GET), take it for switched off (POST)."""
         return self._typed(
@@ -262,6 +268,7 @@ class HostAdmin(ButtonAdmin):
         }
         return TemplateResponse(request, "compute/admin/host_typed.html", context)
 
+    @needs("compute.view_host")
     def capacity_view(self, request: HttpRequest) -> HttpResponse:
         """Show how full clusters, hosts and pools are."""
         context = {
@@ -419,6 +426,7 @@ class StoragePoolAdmin(ButtonAdmin):
                 "right storage is mounted there on all workers and hosts: volumes that are not "
                 "there are reported as missing."
             ),
+            right="platform.adopt_pool",
         ),
     )
 

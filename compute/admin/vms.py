@@ -24,7 +24,7 @@ from compute.rules.refusals import vm_refusal
 from compute.verbs.vms import VMS
 from scloud.adminsite.verbs import VerbAdmin
 from scloud.lib.errors import ScloudError
-from scloud.tenancy.admintools import ReadOnlyAdmin, YesNoFilter, administrator
+from scloud.tenancy.admintools import ReadOnlyAdmin, YesNoFilter, administrator, needs
 
 
 class MigrateForm(forms.Form):
@@ -125,6 +125,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         )
         return [own, *super().get_urls()]
 
+    @needs("platform.migrate_vm")
     def migrate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Choose a host (GET) and begin the live migration (POST)."""
         vm = self.get_object(request, object_id)

@@ -15,7 +15,7 @@ from network.models import (
     NetworkDrift,
     Tombstone,
 )
-from scloud.tenancy.admintools import YesNoFilter
+from scloud.tenancy.admintools import YesNoFilter, needs
 
 
 @admin.register(Tombstone)
@@ -39,11 +39,13 @@ class NetworkDriftAdmin(LookOnly):
     search_fields = ("target_id", "detail")
     actions = ("look_again", "only_compare")
 
+    @needs("platform.reconcile_network")
     @admin.action(description=_("Compare the selected regions with their networks and repair them"))
     def look_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Queue one job per region."""
         self._queue(request, queryset, repair=True)
 
+    @needs("platform.reconcile_network")
     @admin.action(description=_("Compare the selected regions with their networks only"))
     def only_compare(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Queue one job per region, which changes nothing."""

@@ -22,6 +22,7 @@ from network.queries.nics import nics_with_ipv6
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainIntegerField
+from scloud.tenancy.admintools import needs
 from scloud.web.forms import add_error
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class NicAdmin(FabricAdmin):
         )
         return [own, *super().get_urls()]
 
+    @needs("platform.trace_packet")
     def trace_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask for a trace (POST); show the question and the last answers (GET)."""
         nic = self.get_object(request, object_id)

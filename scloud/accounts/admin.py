@@ -33,7 +33,10 @@ class UserForm(forms.ModelForm[User]):
 
     class Meta:
         model = User
-        fields = ("email", "full_name", "tenant", "role", "is_active", "is_staff", "time_zone")
+        fields = (
+            "email", "full_name", "tenant", "role", "is_active", "is_staff", "staff_role",
+            "time_zone",
+        )  # fmt: skip
 
     def clean_email(self) -> str:
         """Addresses are kept in lower case."""
@@ -59,9 +62,22 @@ class UserForm(forms.ModelForm[User]):
             self.add_error("new_password", _("A new user needs a password."))
         if data.get("is_staff") and data.get("tenant"):
             self.add_error("is_staff", _("A platform administrator belongs to no tenant."))
+        if data.get("staff_role") and not data.get("is_staff"):
+            self.add_error("staff_role", _("Only staff of the platform has such a role."))
+        stays = data.get("is_staff") and data.get("is_active") and not data.get("staff_role")
+        # The instance is still as it was.
+        if self.instance.is_superuser and not stays and _is_last_administrator(self.instance):
+            self.add_error(None, _("This is the last administrator of the platform."))
         if not data.get("is_staff") and not data.get("tenant"):
             self.add_error("tenant", _("Choose the tenant, or make it an administrator."))
         return data
+
+
+def _is_last_administrator(user: User) -> bool:
+    """Tell whether nobody else could make administrators; the caller holds their rows."""
+    administrators = User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
+    keys = list(administrators.select_for_update().order_by("pk").values_list("pk", flat=True))
+    return keys == [user.pk]
 
 
 def _reset_second_factor(actor: Actor, user: User) -> str:
@@ -86,17 +102,23 @@ class UserAdmin(ButtonAdmin):
                 "Make sure who asks for it: afterwards the password alone signs in. Sessions end, "
                 "and the user is told by e-mail."
             ),
+            right="platform.reset_second_factor",
         ),
     )
     list_display = (
-        "email", "full_name", "tenant", "role", "is_active", "is_staff", "has_second_factor",
-        "last_login",
+        "email", "full_name", "tenant", "role", "is_active", "is_staff", "staff_role",
+        "has_second_factor", "last_login",
     )  # fmt: skip
-    list_filter = ("role", "is_active", "is_staff", "tenant")
+    list_filter = ("role", "is_active", "is_staff", "staff_role", "tenant")
     list_select_related = ("tenant", "second_factor")
     search_fields = ("email", "full_name", "tenant__name")
     autocomplete_fields = ("tenant",)
     readonly_fields = ("last_login", "created_at", "has_second_factor")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes themselves, so that an administrator stays."""
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or obj.pk != request.user.pk)
 
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: User) -> bool:
@@ -106,10 +128,10 @@ class UserAdmin(ButtonAdmin):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Keep what is a column; a move and a new password have consequences, so actions do them.
 
-        Administrators may do everything in the admin.
+        Staff without a role may do everything in the admin.
         """
         password = form.cleaned_data.get("new_password")
-        obj.is_superuser = obj.is_staff
+        obj.is_superuser = obj.is_staff and not obj.staff_role
         if not change:
             obj.set_password(password)
             super().save_model(request, obj, form, change)
@@ -166,6 +188,7 @@ class ApiKeyAdmin(ButtonAdmin):
             reason=lambda key: _now("It has already been revoked.") if key.revoked_at else "",
             confirm=_("Programs that use it lose access immediately."),
             batch=True,
+            right="tenancy.manage_api_keys",
         ),
     )
     list_display = (

@@ -86,13 +86,21 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
     search_fields = ("id", "title", "target_id", "error_code", "created_by", "trace")
     date_hierarchy = "created_at"
     buttons = (
-        Button("retry", gettext_lazy("Retry"), _retry, _not_failed, batch=True),
+        Button(
+            "retry",
+            gettext_lazy("Retry"),
+            _retry,
+            _not_failed,
+            batch=True,
+            right="platform.retry_job",
+        ),
         Button(
             "acknowledge",
             gettext_lazy("Acknowledge"),
             _acknowledge,
             _not_to_acknowledge,
             batch=True,
+            right="platform.acknowledge_job",
         ),
         Button(
             "cancel",
@@ -104,6 +112,7 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
                 "the hypervisor says."
             ),
             batch=True,
+            right="platform.cancel_job",
         ),
     )
 

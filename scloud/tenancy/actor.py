@@ -11,6 +11,7 @@ from scloud.lib import tracing
 from scloud.lib.errors import Forbidden
 from scloud.tenancy.models import ApiKey, Tenant, User
 from scloud.tenancy.permissions import SPEND, matches, role_allows
+from scloud.tenancy.staff import may
 
 _noted: ContextVar[set[str] | None] = ContextVar("scloud_noted_rights", default=None)
 
@@ -52,7 +53,7 @@ class Actor:
 
     @property
     def is_platform(self) -> bool:
-        """True for the platform and its administrators, who are not bound to a role."""
+        """True for the platform and its staff, who are not bound to a role of the tenant."""
         return self.via == "system" or (
             self.via == "admin" and self.user is not None and self.user.is_staff
         )
@@ -68,7 +69,7 @@ class Actor:
     def allows(self, permission: str) -> bool:
         """Tell whether the caller may use the verb."""
         if self.is_platform:
-            return True
+            return self.user is None or may(self.user, permission)
         if self.tenant is None or self.role is None or not self.tenant.is_active:
             return False
         if permission.startswith("platform."):
@@ -88,6 +89,13 @@ class Actor:
                     code="spending_not_allowed",
                     remedy=_("Use a key with the scope %(scope)s.") % {"scope": SPEND},
                     numbers={"permission": permission, "role": self.role},
+                )
+            if self.is_platform and self.user is not None:
+                raise Forbidden(
+                    _("Your role does not include %(permission)s.") % {"permission": permission},
+                    code="forbidden",
+                    remedy=_("Ask an administrator of the platform."),
+                    numbers={"permission": permission, "role": self.user.staff_role},
                 )
             raise Forbidden(
                 _("Your role does not include %(permission)s.") % {"permission": permission},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from scloud.lib import durations
 from scloud.lib.errors import ScloudError
 from scloud.lib.sizes import size_bytes
+from scloud.tenancy import staff
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
@@ -76,11 +77,34 @@ def size_column(field: str, label: str | Promise) -> Any:
     return show
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def needs(right: str) -> Callable[[F], F]:
+    """Say which right a page of its own, or a verb for chosen rows, needs.
+
+    The site asks for it before the page is entered or the verb is offered. What does not say it is
+    for administrators alone.
+    """
+
+    def mark(function: F) -> F:
+        function.right = right  # type: ignore[attr-defined]  # read by scloud.adminsite.site
+        return function
+
+    return mark
+
+
+def is_allowed(request: HttpRequest, right: str) -> bool:
+    """Tell whether the signed-in member of the staff has a right."""
+    return isinstance(request.user, User) and staff.may(request.user, right)
+
+
 @dataclass(frozen=True)
 class Button:
     """A button of a row's page: ``call`` takes actor and object and returns what to say.
 
-    ``reason`` says why it cannot be pressed now (empty when it can); ``confirm`` is asked first;
+    ``right`` is that of the action; without one only administrators have it. ``reason`` says why it
+    cannot be pressed now (empty when it can); ``confirm`` is asked first;
     ``batch`` also offers it for chosen rows of the list.
     """
 
@@ -90,6 +114,7 @@ class Button:
     reason: Callable[[Any], str] = lambda _obj: ""
     confirm: str | Promise = ""
     batch: bool = False
+    right: str = ""
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -142,7 +167,7 @@ class ButtonAdmin(ModelAdmin):
         obj = self.get_object(request, object_id)
         if obj is None:
             raise Http404
-        if not self.has_view_permission(request, obj):
+        if not self.has_view_permission(request, obj) or not is_allowed(request, chosen.right):
             raise PermissionDenied
         meta = self.model._meta
         back = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[obj.pk])
@@ -179,6 +204,8 @@ class ButtonAdmin(ModelAdmin):
         if obj is not None:
             meta = self.model._meta
             for button in self.get_buttons():
+                if not is_allowed(request, button.right):
+                    continue
                 url = reverse(
                     f"admin:{meta.app_label}_{meta.model_name}_do", args=[obj.pk, button.name]
                 )
@@ -201,4 +228,4 @@ def _batch(button: Button) -> Callable[[Any, HttpRequest, QuerySet[Any]], None]:
         for obj in rows:
             owner._press(request, button, obj)
 
-    return run
+    return needs(button.right)(run)
