@@ -36,7 +36,7 @@ from billing.models import (
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainDecimalField
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import needs
+from scloud.tenancy.admintools import is_allowed, needs
 from scloud.tenancy.models import Tenant
 
 
@@ -125,10 +125,21 @@ class AccountAdmin(BooksAdmin):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Opening an account moves no money; a purchase or recharge would open it as well.
-        return True
+        return is_allowed(request, "billing.add_account")
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The link to the top-up leads only those who may make one."""
+        shown = super().get_list_display(request)
+        if is_allowed(request, "platform.enter_top_up"):
+            return shown
+        return tuple(name for name in shown if name != "recharge_link")
 
     def get_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
-        return ("tenant",) if obj is None else self.fields
+        if obj is None:
+            return ("tenant",)
+        if is_allowed(request, "platform.enter_top_up"):
+            return self.fields
+        return tuple(name for name in self.fields if name != "recharge_link")
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Account | None = None
@@ -207,6 +218,7 @@ class TopUpAdmin(DecidedAdmin):
     list_filter = ("status", "gift", "tenant")
     list_select_related = ("tenant", "entered_by")
     search_fields = ("id", "receipt", "remark", "tenant__name")
+    found_by = ("receipt",)
     date_hierarchy = "created_at"
     fields = (
         *list_display,
@@ -273,6 +285,7 @@ class PaymentAdmin(BooksAdmin):
     list_filter = ("status", "provider", "tenant")
     list_select_related = ("tenant",)
     search_fields = ("id", "provider_name", "tenant__name")
+    found_by = ("provider_name",)
     date_hierarchy = "created_at"
     fields = (*list_display, "provider_name", "reason", "asked_at", "transaction")
     readonly_fields = fields

@@ -62,13 +62,13 @@ class PriceInline(TabularInline):
         return obj is None or obj.published_at is None
 
     def has_add_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
-        return self._open(obj)
+        return self._open(obj) and super().has_add_permission(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
-        return self._open(obj)
+        return self._open(obj) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
-        return self._open(obj)
+        return self._open(obj) and super().has_delete_permission(request, obj)
 
 
 @admin.register(PriceList)
@@ -94,7 +94,8 @@ class PriceListAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
         # Without an object this is the bulk action, which would not look at each row.
-        return obj is not None and obj.published_at is None
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and obj is not None and obj.published_at is None
 
     def save_model(self, request: HttpRequest, obj: PriceList, form: Any, change: bool) -> None:
         if not change:
@@ -190,7 +191,8 @@ class DiscountAdmin(ModelAdmin):
         return ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Discount | None = None) -> bool:
-        return obj is not None and obj.effective_from > timezone.now()
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and obj is not None and obj.effective_from > timezone.now()
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any

@@ -86,6 +86,8 @@ class FenceDeviceAdmin(ButtonAdmin):
     list_filter = ("agent", "verify_certificate", "host__cluster")
     list_select_related = ("host",)
     search_fields = ("host__name", "address", "id")
+    found_by = ("address",)
+    found_as = 1
     fields = (
         "host", "agent", "address", "port", "user", "new_password", "system",
         "verify_certificate", "certificate", "tested_at", "said",

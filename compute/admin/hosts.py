@@ -123,6 +123,7 @@ class HostAdmin(ButtonAdmin):
     list_filter = ("cluster__region", "cluster", "state", "accelerated")
     list_select_related = ("cluster",)
     search_fields = ("name", "id", "uri", "address")
+    found_by = ("name", "hostname", "address")
     readonly_fields = (
         "id",
         "state",

@@ -9,6 +9,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -22,9 +23,12 @@ from compute.models import (
 )
 from compute.rules.refusals import vm_refusal
 from compute.verbs.vms import VMS
+from network.models import ExternalIp, Nic
+from scloud.adminsite import finding
 from scloud.adminsite.verbs import VerbAdmin
 from scloud.lib.errors import ScloudError
-from scloud.tenancy.admintools import ReadOnlyAdmin, YesNoFilter, administrator, needs
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import Button, ReadOnlyAdmin, YesNoFilter, administrator, needs
 
 
 class MigrateForm(forms.Form):
@@ -39,6 +43,11 @@ class MigrateForm(forms.Form):
         super().__init__(*args, **kwargs)
         others = Host.objects.filter(cluster=vm.cluster).exclude(pk=vm.host_id)
         self.fields["host"].queryset = others  # type: ignore[attr-defined]  # ModelChoiceField
+
+
+def _migrate(actor: Actor, vm: VM) -> str:
+    migrate_vm(actor=actor, vm=vm)
+    return _("The live migration has started.")
 
 
 @admin.register(VM)
@@ -67,6 +76,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
     )
     list_select_related = ("tenant", "region", "cluster", "host")
     search_fields = ("name", "id", "remark", "uuid", "tenant__name")
+    found_by = ("uuid", "name")
     date_hierarchy = "created_at"
     # What tenants give their guests is none of the operators' business.
     fields = (
@@ -107,6 +117,21 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
     )
     change_form_template = "compute/admin/vm.html"
 
+    buttons = (
+        Button(
+            "migrate",
+            gettext_lazy("Live migrate"),
+            _migrate,
+            lambda vm: vm_refusal(vm, "migrate_vm") or "",
+            confirm=gettext_lazy(
+                "Each VM moves to the best host of its cluster, without being stopped."
+            ),
+            batch=True,
+            only_batch=True,
+            right="platform.migrate_vm",
+        ),
+    )
+
     @admin.display(description=gettext_lazy("state"), ordering="status")
     def state(self, vm: VM) -> str:
         return VMS.label(vm.standing, vm.task)
@@ -115,6 +140,19 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
     def size(self, vm: VM) -> str:
         """Such as 2C4G."""
         return vm.spec_label
+
+    def find(self, request: HttpRequest, text: str) -> QuerySet[VM]:
+        """Find VMs by the addresses of their interfaces, too."""
+        by = finding.rows_named(Nic.objects.all(), ("mac", "addresses__address"), text)
+        outside = finding.rows_named(
+            ExternalIp.objects.filter(target_kind="vm"), ("address",), text
+        )
+        targets = [
+            *by.values_list("vm_id", flat=True),
+            *outside.values_list("target_id", flat=True),
+        ]
+        named = super().find(request, text)  # type: ignore[misc]  # of the site's own class
+        return named | self.get_queryset(request).filter(pk__in=targets).distinct()
 
     def get_urls(self) -> list[URLPattern]:
         """Add the page of the live migration."""

@@ -59,6 +59,8 @@ class NicAdmin(FabricAdmin):
     list_select_related = ("tenant", "region", "subnet", "security_group")
     list_filter = ("region", "kind", "network", "tenant")
     search_fields = ("id", "vm_id", "mac", "port_uuid", "addresses__address", "tenant__name")
+    found_by = ("mac", "port_uuid", "addresses__address")
+    found_as = 1
     readonly_fields = (*FabricAdmin.readonly_fields, "ipv6")
     inlines = (AddressInline,)
     change_form_template = "network/admin/nic.html"

@@ -112,6 +112,7 @@ class UserAdmin(ButtonAdmin):
     list_filter = ("role", "is_active", "is_staff", "staff_role", "tenant")
     list_select_related = ("tenant", "second_factor")
     search_fields = ("email", "full_name", "tenant__name")
+    found_by = ("email",)
     autocomplete_fields = ("tenant",)
     readonly_fields = ("last_login", "created_at", "has_second_factor")
 

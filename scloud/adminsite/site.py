@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite
@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.generic import RedirectView
 
 from scloud.accounts import signin
-from scloud.adminsite import downloads, panels
+from scloud.adminsite import downloads, finding, panels
 from scloud.adminsite.passwords import PasswordChangeView
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput, ScloudError
@@ -49,14 +49,14 @@ PLAIN_NUMBERS: dict[Any, Any] = {
 }
 
 
-# The pages of Django's own, which ask for the permissions of their model themselves, and the two of
+# The pages of Django's own, which ask for the permissions of their model themselves, and those of
 # ours that do.
 GUARDED: Final = frozenset(
     {
         "index", "login", "logout", "password_change", "password_change_done", "i18n_javascript",
         "app_index", "autocomplete_view", "catch_all_view", "changelist_view", "add_view",
         "change_view", "delete_view", "history_view", "shortcut",
-        "button_view", "download_view",
+        "button_view", "download_view", "search_view",
     }
 )  # fmt: skip
 
@@ -80,6 +80,15 @@ class Bounded(ModelAdmin):
             for name, found in super().get_actions(request).items()
             if name == "delete_selected" or is_allowed(request, getattr(found[0], "right", ""))
         }
+
+    #: By which columns, beside an id in letters, the search over all pages finds a row.
+    found_by: ClassVar[tuple[str, ...]] = ()
+
+    def find(self, request: HttpRequest, text: str) -> QuerySet[Any]:
+        """Return the rows of which the id, or another of their names, is exactly the text."""
+        rows = self.get_queryset(request)
+        key = self.opts.pk.name
+        return finding.rows_named(rows, (key, *self.found_by), text)
 
     def get_urls(self) -> list[URLPattern]:
         """Return the pages of the model, and the download of its list."""
@@ -204,6 +213,21 @@ class ScloudAdminSite(AdminSite):
         """The front page: whether everything is all right, and the panels of the apps."""
         assert isinstance(request.user, User)
         return super().index(request, {**(extra_context or {}), **panels.front(request.user)})
+
+    def get_urls(self) -> list[Any]:
+        """Add the search."""
+        own = path("search/", self.admin_view(self.search_view), name="search")
+        return [own, *super().get_urls()]
+
+    def search_view(self, request: HttpRequest) -> HttpResponse:
+        """Go to what has the id or the address; show all where there are several."""
+        text = request.GET.get("q", "").replace("\x00", "").strip()[: finding.LONGEST]
+        hits = finding.search(self._registry.values(), request, text) if text else []
+        best = [hit for hit in hits if hit.rank == hits[0].rank]
+        if len(best) == 1:
+            return HttpResponseRedirect(best[0].url)
+        context = {**self.each_context(request), "title": _("Search"), "words": text, "hits": hits}
+        return TemplateResponse(request, "admin/scloud/search.html", context)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         """Ask for the right of a page before it is entered.

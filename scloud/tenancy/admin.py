@@ -46,6 +46,7 @@ class TenantAdmin(ModelAdmin):
     list_display = ("name", "id", "is_active", "created_at")
     list_filter = ("is_active",)
     search_fields = ("name", "id")
+    found_by = ("name",)
     readonly_fields = ("id", "created_at")
 
     def get_inlines(
@@ -127,6 +128,8 @@ class InvitationAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("tenant", "invited_by")
     search_fields = ("email", "id")
+    found_by = ("email",)
+    found_as = 1
     exclude = ("digest",)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -105,7 +105,7 @@ class Button:
 
     ``right`` is that of the action; without one only administrators have it. ``reason`` says why it
     cannot be pressed now (empty when it can); ``confirm`` is asked first;
-    ``batch`` also offers it for chosen rows of the list.
+    ``batch`` also offers it for chosen rows of the list, ``only_batch`` for these alone.
     """
 
     name: str
@@ -114,6 +114,7 @@ class Button:
     reason: Callable[[Any], str] = lambda _obj: ""
     confirm: str | Promise = ""
     batch: bool = False
+    only_batch: bool = False
     right: str = ""
 
 
@@ -184,13 +185,20 @@ class ButtonAdmin(ModelAdmin):
         self._press(request, chosen, obj)
         return HttpResponseRedirect(back)
 
-    def _press(self, request: HttpRequest, button: Button, obj: Any) -> None:
+    def _pressed(self, request: HttpRequest, button: Button, obj: Any) -> Line:
+        """Call the action for a row and return what became of it."""
         try:
             said = button.call(administrator(request, self.tenant_of(obj)), obj)
         except ScloudError as error:
-            self.message_user(request, f"{obj}: {error.for_operators()}", messages.ERROR)
+            return Line(obj, error.for_operators(), failed=True)
+        return Line(obj, said, failed=False)
+
+    def _press(self, request: HttpRequest, button: Button, obj: Any) -> None:
+        line = self._pressed(request, button, obj)
+        if line.failed:
+            self.message_user(request, f"{obj}: {line.said}", messages.ERROR)
         else:
-            self.message_user(request, said, messages.SUCCESS)
+            self.message_user(request, line.said, messages.SUCCESS)
 
     def change_view(
         self,
@@ -204,7 +212,7 @@ class ButtonAdmin(ModelAdmin):
         if obj is not None:
             meta = self.model._meta
             for button in self.get_buttons():
-                if not is_allowed(request, button.right):
+                if button.only_batch or not is_allowed(request, button.right):
                     continue
                 url = reverse(
                     f"admin:{meta.app_label}_{meta.model_name}_do", args=[obj.pk, button.name]
@@ -223,9 +231,45 @@ class ButtonAdmin(ModelAdmin):
         return found
 
 
-def _batch(button: Button) -> Callable[[Any, HttpRequest, QuerySet[Any]], None]:
-    def run(owner: ButtonAdmin, request: HttpRequest, rows: QuerySet[Any]) -> None:
-        for obj in rows:
-            owner._press(request, button, obj)
+#: Rows that one request works on; more would keep a web process for too long.
+MOST_ROWS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A chosen row with why the verb is not possible for it, or what became of it."""
+
+    obj: Any
+    said: str
+    failed: bool
+
+
+def _batch(button: Button) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpResponse | None]:
+    def run(owner: ButtonAdmin, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        chosen = list(rows[: MOST_ROWS + 1])
+        if len(chosen) > MOST_ROWS:
+            said = _("Choose at most %(count)d at once.") % {"count": MOST_ROWS}
+            owner.message_user(request, said, messages.ERROR)
+            return None
+        if not button.confirm:
+            for obj in chosen:
+                owner._press(request, button, obj)
+            return None
+        confirmed = "confirmed" in request.POST
+        if confirmed:
+            lines = [owner._pressed(request, button, obj) for obj in chosen]
+        else:
+            reasons = [(obj, button.reason(obj)) for obj in chosen]
+            lines = [Line(obj, reason, bool(reason)) for obj, reason in reasons]
+        context = {
+            **owner.admin_site.each_context(request),
+            "title": button.label,
+            "opts": owner.model._meta,
+            "button": button,
+            "lines": lines,
+            "possible": sum(not line.failed for line in lines),
+            "confirmed": confirmed,
+        }
+        return TemplateResponse(request, "admin/scloud/batch.html", context)
 
     return needs(button.right)(run)
