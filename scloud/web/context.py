@@ -10,7 +10,7 @@ from django.utils.functional import cached_property
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
-from scloud.web import nav, topbar
+from scloud.web import announcements, nav, topbar
 from scloud.web.preferences import NAV_COOKIE, theme_of
 from scloud.web.regions import regions_for
 
@@ -49,6 +49,11 @@ class Console:
     @cached_property
     def region(self) -> Region | None:
         return getattr(self.request, "region", None)
+
+    @cached_property
+    def announcements(self) -> list[announcements.Shown]:
+        """What the operators tell everybody; nothing before people sign in."""
+        return announcements.shown(self.request, self.region) if self.actor else []
 
     @cached_property
     def theme(self) -> str:
