@@ -5,16 +5,21 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.password_validation import validate_password
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
+from scloud.accounts import acting
 from scloud.accounts.actions import move_user, reset_password, revoke_api_key, set_key_networks
 from scloud.accounts.second_factor import reset_second_factor
-from scloud.lib.errors import InvalidInput
+from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.lib.text import time_zones
+from scloud.tenancy.acting import RIGHT
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, YesNoFilter, administrator
+from scloud.tenancy.admintools import Button, ButtonAdmin, YesNoFilter, administrator, needs
 from scloud.tenancy.apikeys import check_networks
 from scloud.tenancy.models import ApiKey, User
 
@@ -73,6 +78,14 @@ class UserForm(forms.ModelForm[User]):
         return data
 
 
+class ActAsForm(forms.Form):
+    """Why somebody looks as a user; the tenant reads it."""
+
+    reason = forms.CharField(
+        label=_("Reason"), max_length=acting.REASON_LENGTH, help_text=_("The tenant reads it.")
+    )
+
+
 def _is_last_administrator(user: User) -> bool:
     """Tell whether nobody else could make administrators; the caller holds their rows."""
     administrators = User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
@@ -120,6 +133,47 @@ class UserAdmin(ButtonAdmin):
         """Nobody deletes themselves, so that an administrator stays."""
         allowed = super().has_delete_permission(request, obj)
         return allowed and (obj is None or obj.pk != request.user.pk)
+
+    change_form_template = "admin/scloud/user.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that asks why somebody looks as the user."""
+        own = path(
+            "<path:object_id>/act-as/",
+            self.admin_site.admin_view(self.act_as_view),
+            name="tenancy_user_act_as",
+        )
+        return [own, *super().get_urls()]
+
+    @needs(RIGHT)
+    def act_as_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask why (GET), look at the tenant's console as this user would (POST)."""
+        user = self.get_object(request, object_id)
+        if user is None or user.tenant is None:
+            raise Http404
+        form = ActAsForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                acting.begin(
+                    request,
+                    actor=administrator(request, user.tenant),
+                    user=user,
+                    reason=form.cleaned_data["reason"],
+                )
+            except ScloudError as error:
+                known = error.field if error.field in form.fields else None
+                form.add_error(known, error.for_operators())
+            else:
+                return HttpResponseRedirect(resolve_url("home"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _now("Look as this user"),
+            "opts": User._meta,
+            "object": user,
+            "form": form,
+            "back": reverse("admin:tenancy_user_change", args=[user.pk]),
+        }
+        return TemplateResponse(request, "admin/scloud/act_as.html", context)
 
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: User) -> bool:

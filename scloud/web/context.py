@@ -1,6 +1,7 @@
 """What every console page needs: navigation, region, chips, theme."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -28,8 +29,18 @@ class Console:
 
     @cached_property
     def user(self) -> User | None:
-        user = getattr(self.request, "user", None)
+        user = self.acting_as or getattr(self.request, "user", None)
         return user if isinstance(user, User) else None
+
+    @property
+    def acting_as(self) -> User | None:
+        """As whom a member of the staff looks at this page."""
+        return getattr(self.request, "acting_as", None)
+
+    @property
+    def acting_until(self) -> datetime | None:
+        """When that ends by itself."""
+        return getattr(self.request, "acting_until", None)
 
     @cached_property
     def nav_sections(self) -> list[nav.NavSection]:

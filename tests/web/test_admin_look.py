@@ -1,4 +1,4 @@
-"""The administration looks as the console does: one theme, chosen in one place, without a script."""
+"""The administration looks as the console does: one theme, chosen in one place, no script."""
 
 from __future__ import annotations
 

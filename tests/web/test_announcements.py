@@ -1,4 +1,4 @@
-"""What the operators announce stands in the console: in its region, in its time, until it is closed."""
+"""What operators announce stands in the console: in its region and time, until it is closed."""
 
 from __future__ import annotations
 
