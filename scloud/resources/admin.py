@@ -31,14 +31,15 @@ class AnnouncementForm(AnnouncementModelForm):
             "dismissible",
         )  # fmt: skip
 
-    def _post_clean(self) -> None:
+    def clean(self) -> dict[str, Any]:
         """Put what the action would refuse next to its field."""
-        super()._post_clean()  # type: ignore[misc]  # of Django's own
+        data = super().clean() or {}
         if not self.errors:
             try:
-                announcing.check(self.instance)
+                announcing.check(Announcement(**data))
             except ScloudError as error:
                 self.add_error(error.field, error.message)
+        return data
 
 
 @admin.register(Announcement)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
@@ -200,18 +201,18 @@ def test_every_page_of_ours_is_closed_to_those_without_its_right(role: str, db: 
 def test_a_page_without_a_right_is_for_administrators_alone(db: None) -> None:
     site = admin.site
 
-    def page(request: Any) -> str:
-        return "seen"
+    def page(request: Any) -> HttpResponse:
+        return HttpResponse("seen")
 
     request = RequestFactory().get("/admin/")
     request.user = member(StaffRole.OPERATIONS)
     with pytest.raises(PermissionDenied):
         site.admin_view(page)(request)
     request.user = User.objects.create_superuser("root@platform.test", "x")
-    assert site.admin_view(page)(request) == "seen"
+    assert site.admin_view(page)(request).content == b"seen"
     request.user = member(StaffRole.SUPPORT)
     with pytest.raises(PermissionDenied):
-        site.admin_view(needs("platform.lock_host")(lambda request: "seen"))(request)
+        site.admin_view(needs("platform.lock_host")(lambda request: page(request)))(request)
 
 
 def test_an_action_asks_for_the_role_as_well(
