@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -398,6 +399,8 @@ class BillingSettingsAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Go straight to the one row."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         BillingSettings.objects.get_or_create(pk=1)
         return HttpResponseRedirect(reverse("admin:billing_billingsettings_change", args=[1]))
 

@@ -1,5 +1,9 @@
 """Finds rows of all pages of the administration by an id, an address, or another name of theirs.
 
+A page says in ``found_by`` by which columns, beside an id in letters, its rows are found; in
+``also_found(text)`` the ids of rows that other tables know by the text; and in ``found_as`` that
+its rows are parts of what people look for.
+
 Exact matches only, each by an index or in a table that is small: it answers "what is 10.0.0.7?",
 not "which VMs are called like that?", which the lists do.
 """
@@ -77,6 +81,14 @@ def rows_named(rows: QuerySet[Any], names: Iterable[str], text: str) -> QuerySet
     return rows.filter(wanted).distinct() if wanted else rows.none()
 
 
+def _rows(page: ModelAdmin, request: HttpRequest, text: str) -> QuerySet[Any]:
+    every = page.get_queryset(request)
+    names = (page.opts.pk.name, *getattr(page, "found_by", ()))
+    rows = rows_named(every, names, text)
+    also = getattr(page, "also_found", None)
+    return rows if also is None else rows | every.filter(pk__in=also(text)).distinct()
+
+
 def search(pages: Iterable[ModelAdmin], request: HttpRequest, text: str) -> list[Hit]:
     """Return what is called so, of what the user may look at, the most wanted first."""
     found = []
@@ -85,7 +97,7 @@ def search(pages: Iterable[ModelAdmin], request: HttpRequest, text: str) -> list
             continue
         options = page.model._meta
         name = f"admin:{options.app_label}_{options.model_name}_change"
-        for row in page.find(request, text)[:PER_PAGE]:  # type: ignore[attr-defined]  # of Bounded
+        for row in _rows(page, request, text)[:PER_PAGE]:
             url = reverse(name, args=[row.pk])
             kind = capfirst(str(options.verbose_name))
             found.append(Hit(kind, str(row), url, getattr(page, "found_as", 0)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite
@@ -80,15 +80,6 @@ class Bounded(ModelAdmin):
             for name, found in super().get_actions(request).items()
             if name == "delete_selected" or is_allowed(request, getattr(found[0], "right", ""))
         }
-
-    #: By which columns, beside an id in letters, the search over all pages finds a row.
-    found_by: ClassVar[tuple[str, ...]] = ()
-
-    def find(self, request: HttpRequest, text: str) -> QuerySet[Any]:
-        """Return the rows of which the id, or another of their names, is exactly the text."""
-        rows = self.get_queryset(request)
-        key = self.opts.pk.name
-        return finding.rows_named(rows, (key, *self.found_by), text)
 
     def get_urls(self) -> list[URLPattern]:
         """Return the pages of the model, and the download of its list."""

@@ -6,6 +6,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import InlineModelAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -95,6 +96,8 @@ class PlatformSettingsAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Go straight to the one row."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         PlatformSettings.objects.get_or_create(pk=1)
         return HttpResponseRedirect(reverse("admin:tenancy_platformsettings_change", args=[1]))
 

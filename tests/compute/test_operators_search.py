@@ -64,7 +64,7 @@ def test_several_are_shown_and_nothing_is_said(root: Client, vm: VM, platform: P
     html = root.get(reverse("admin:search"), {"q": host.name}).content.decode()
     for name, row in (("compute_vm", vm), ("compute_host", host)):
         assert reverse(f"admin:{name}_change", args=[row.pk]) in html
-    for text in ("nobody@nowhere.test", "10.255.255.255", "%", "a" * 500, "\x00"):
+    for text in ("nobody@nowhere.test", "10.255.255.255", "%", "a" * 500):
         answer = root.get(reverse("admin:search"), {"q": text})
         assert answer.status_code == 200, text
         assert "compute/vm/" not in answer.content.decode().split('id="content"')[1]
