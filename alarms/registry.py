@@ -47,6 +47,7 @@ def register_all() -> None:
             _("Monitoring"),
             "alarms/admin/front.html",
             platform.front,
+            right="alarms.view_platformalarm",
             order=110,
             matters=shell.matters,
         )

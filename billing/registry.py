@@ -233,6 +233,7 @@ def register_all() -> None:
             _("Books"),
             "billing/admin/front.html",
             queries.books,
+            right="billing.view_account",
             order=110,
             matters=operators.matters,
         )

@@ -118,6 +118,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "scloud.tenancy.middleware.TenancyMiddleware",
     "scloud.web.middleware.SecondFactorMiddleware",
+    "scloud.web.middleware.ActingMiddleware",
     "scloud.web.middleware.ConsoleMiddleware",
 ]
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy
 
 from alarms.models import Alarm, AlarmRule, AlarmTemplate, EvaluationMark
-from scloud.tenancy.admintools import ReadOnlyAdmin
+from scloud.tenancy.admintools import ReadOnlyAdmin, YesNoFilter, duration_column
 
 if TYPE_CHECKING:
     # Generic for the type checker only.
@@ -20,9 +20,10 @@ else:
 
 class RuleInline(TabularInline):
     model = AlarmRule
-    fields = ("id", "says", "device", "period_s", "count", "convergence", "severity")
+    fields = ("id", "says", "device", "period", "count", "convergence", "severity")
     readonly_fields = fields
     can_delete = False
+    period = duration_column("period_s", gettext_lazy("period"))
 
     @admin.display(description=gettext_lazy("opens when"))
     def says(self, rule: AlarmRule) -> str:
@@ -60,10 +61,22 @@ class AlarmAdmin(ReadOnlyAdmin):
         "ended_at",
         "end_reason",
     )
-    list_filter = ("severity", "kind", ("ended_at", admin.EmptyFieldListFilter), "tenant")
+    list_filter = ("severity", "kind", ("ended_at", YesNoFilter), "tenant")
     list_select_related = ("tenant",)
     search_fields = ("id", "resource_id", "resource_name", "tenant__name")
-    readonly_fields = tuple(field.name for field in Alarm._meta.fields)
+    fields = (
+        ("id", "tenant"),
+        ("severity", "kind"),
+        ("subject", "resource_name", "resource_id"),
+        ("template", "rule"),
+        ("metric", "device"),
+        ("comparison", "threshold", "period"),
+        ("value", "last_value"),
+        ("opened_at", "ended_at", "end_reason"),
+        ("acknowledged_at", "acknowledged_by"),
+    )
+    readonly_fields = (*(field.name for field in Alarm._meta.fields), "period")
+    period = duration_column("period_s", gettext_lazy("period"))
 
     @admin.display(description=gettext_lazy("alarm"))
     def what(self, alarm: Alarm) -> str:
@@ -74,4 +87,7 @@ class AlarmAdmin(ReadOnlyAdmin):
 class EvaluationMarkAdmin(ReadOnlyAdmin):
     """How far the evaluation of rules has come."""
 
-    list_display = ("period_s", "done_until")
+    list_display = ("period", "done_until")
+    fields = list_display
+    readonly_fields = list_display
+    period = duration_column("period_s", gettext_lazy("rules with a period of"))

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from alarms.admin import guests, overview
 from alarms.models import Collector, HostCollection
+from scloud.lib import durations
 from scloud.tenancy.admintools import ReadOnlyAdmin
 
 #: Of a host that is measured every 30 seconds; more than two rounds are missing.
@@ -50,13 +51,13 @@ class HostCollectionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("Lag"), ordering="stored_at")
     def lag(self, row: HostCollection) -> str:
-        """The seconds between the newest stored sample and now."""
+        """The time between the newest stored sample and now."""
         if row.stored_at is None:
             return _("Nothing stored yet")
         seconds = max(0, int((timezone.now() - row.stored_at).total_seconds()))
         if seconds > LATE_S:
-            return _("%(seconds)d s (late)") % {"seconds": seconds}
-        return _("%(seconds)d s") % {"seconds": seconds}
+            return _("%(duration)s (late)") % {"duration": durations.words(seconds)}
+        return durations.words(seconds)
 
 
 @admin.register(Collector)

@@ -19,6 +19,7 @@ from alarms.queries import guests
 from alarms.queries.guests import Busy, Silent
 from alarms.store.base import StoreError
 from scloud.lib.sizes import size_bytes
+from scloud.tenancy.admintools import needs
 from scloud.web import ui
 
 _TITLES: Final[Mapping[str, str | Promise]] = {
@@ -30,6 +31,7 @@ _TITLES: Final[Mapping[str, str | Promise]] = {
 _SHARES: Final = frozenset({"cpu", "memory"})
 
 
+@needs("alarms.view_hostcollection")
 def page(request: HttpRequest) -> HttpResponse:
     """Show what the last minutes say of the VMs of all tenants."""
     context: dict[str, Any] = {

@@ -17,7 +17,7 @@ from alarms.models import OperatorContact, OperatorWebhook, PlatformAlarm
 from scloud.lib import destinations
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, ReadOnlyAdmin, administrator
+from scloud.tenancy.admintools import Button, ButtonAdmin, ReadOnlyAdmin, YesNoFilter, administrator
 from scloud.tenancy.models import canonical_email
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class PlatformAlarmAdmin(ReadOnlyAdmin, ButtonAdmin):
     )
     list_display_links = ("text",)
     list_filter = (
-        ("recovered_at", admin.EmptyFieldListFilter),
-        ("acknowledged_at", admin.EmptyFieldListFilter),
+        ("recovered_at", YesNoFilter),
+        ("acknowledged_at", YesNoFilter),
         "severity",
         "condition",
     )
@@ -69,6 +69,7 @@ class PlatformAlarmAdmin(ReadOnlyAdmin, ButtonAdmin):
             _acknowledge,
             _not_to_acknowledge,
             batch=True,
+            right="platform.acknowledge_alarm",
         ),
     )
 
@@ -142,7 +143,15 @@ class OperatorContactAdmin(ReceiverAdmin):
     list_display = ("name", "email", "created_at")
     search_fields = ("name", "email")
     fields = ("name", "email")
-    buttons = (Button("test", gettext_lazy("Send test message"), _test_contact, batch=True),)
+    buttons = (
+        Button(
+            "test",
+            gettext_lazy("Send test message"),
+            _test_contact,
+            batch=True,
+            right="alarms.test_contact",
+        ),
+    )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Another address is another row, with its own deliveries."""
@@ -213,7 +222,14 @@ class OperatorWebhookAdmin(ReceiverAdmin):
     fields = ("name", "format", "host", "url", "secret", "enabled")
     readonly_fields: ClassVar[tuple[str, ...]] = ("host",)
     buttons = (
-        Button("test", gettext_lazy("Send test message"), _test_webhook, _turned_off, batch=True),
+        Button(
+            "test",
+            gettext_lazy("Send test message"),
+            _test_webhook,
+            _turned_off,
+            batch=True,
+            right="alarms.test_webhook",
+        ),
     )
 
     def save_model(

@@ -26,6 +26,7 @@ from alarms.store.base import Latest, SeriesKey, StoreError
 from compute.models import Host
 from scloud.lib import sparklines
 from scloud.lib.sizes import size_bytes
+from scloud.tenancy.admintools import needs
 
 DAY: Final = timedelta(days=1)
 #: Of the lines of hosts: 96 points a day.
@@ -76,6 +77,7 @@ class CapacityRow:
     line: Line | None
 
 
+@needs("alarms.view_hostcollection")
 def page(request: HttpRequest) -> HttpResponse:
     """Show findings, processes, hosts, capacity, jobs, drift and the largest tenants."""
     now = timezone.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
@@ -20,6 +21,8 @@ class MetricSettingsAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Go straight to the one row."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         MetricSettings.objects.get_or_create(pk=1)
         return HttpResponseRedirect(reverse("admin:alarms_metricsettings_change", args=[1]))
 

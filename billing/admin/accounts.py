@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -36,6 +37,7 @@ from billing.models import (
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainDecimalField
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import is_allowed, needs
 from scloud.tenancy.models import Tenant
 
 
@@ -124,10 +126,21 @@ class AccountAdmin(BooksAdmin):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Opening an account moves no money; a purchase or recharge would open it as well.
-        return True
+        return is_allowed(request, "billing.add_account")
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The link to the top-up leads only those who may make one."""
+        shown = super().get_list_display(request)
+        if is_allowed(request, "platform.enter_top_up"):
+            return shown
+        return tuple(name for name in shown if name != "recharge_link")
 
     def get_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
-        return ("tenant",) if obj is None else self.fields
+        if obj is None:
+            return ("tenant",)
+        if is_allowed(request, "platform.enter_top_up"):
+            return self.fields
+        return tuple(name for name in self.fields if name != "recharge_link")
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: Account | None = None
@@ -151,6 +164,7 @@ class AccountAdmin(BooksAdmin):
         own = path("<path:object_id>/recharge/", view, name="billing_account_recharge")
         return [own, *super().get_urls()]
 
+    @needs("platform.enter_top_up")
     def recharge_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         account = get_object_or_404(Account.objects.select_related("tenant"), pk=object_id)
         form = TopUpForm(request.POST or None, initial={"key": str(uuid4())})
@@ -205,6 +219,7 @@ class TopUpAdmin(DecidedAdmin):
     list_filter = ("status", "gift", "tenant")
     list_select_related = ("tenant", "entered_by")
     search_fields = ("id", "receipt", "remark", "tenant__name")
+    found_by = ("receipt",)
     date_hierarchy = "created_at"
     fields = (
         *list_display,
@@ -217,6 +232,7 @@ class TopUpAdmin(DecidedAdmin):
     readonly_fields = fields
     amount = amount_column("amount_minor", _("amount"))
     approve_label = _("Book")
+    decision_right = "platform.decide_top_up"
     decision_help = _(
         "Another administrator than the one who entered it decides. Compare the amount with the "
         "receipt."
@@ -270,6 +286,7 @@ class PaymentAdmin(BooksAdmin):
     list_filter = ("status", "provider", "tenant")
     list_select_related = ("tenant",)
     search_fields = ("id", "provider_name", "tenant__name")
+    found_by = ("provider_name",)
     date_hierarchy = "created_at"
     fields = (*list_display, "provider_name", "reason", "asked_at", "transaction")
     readonly_fields = fields
@@ -283,6 +300,7 @@ class PaymentAdmin(BooksAdmin):
         own = path("<path:object_id>/refund/", view, name="billing_payment_refund")
         return [own, *super().get_urls()]
 
+    @needs("platform.enter_payment_refund")
     def refund_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Pay back a part of one payment, or all of it."""
         row = get_object_or_404(Payment.objects.select_related("tenant"), pk=object_id)
@@ -342,6 +360,7 @@ class PaymentRefundAdmin(DecidedAdmin):
     readonly_fields = fields
     amount = amount_column("amount_minor", _("amount"))
     approve_label = _("Pay back")
+    decision_right = "platform.decide_payment_refund"
 
     def decide(
         self, actor: Actor, row: PaymentRefund, *, approve: bool, answer: str
@@ -380,6 +399,8 @@ class BillingSettingsAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Go straight to the one row."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         BillingSettings.objects.get_or_create(pk=1)
         return HttpResponseRedirect(reverse("admin:billing_billingsettings_change", args=[1]))
 

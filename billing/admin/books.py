@@ -21,6 +21,7 @@ from billing.models import (
     Subscription,
     Usage,
 )
+from scloud.tenancy.admintools import YesNoFilter
 
 
 class EntryInline(ReadOnlyInline):
@@ -140,7 +141,7 @@ class UsageAdmin(BooksAdmin):
         "region",
         "charge",
     )
-    list_filter = (("charge", admin.EmptyFieldListFilter), "sku", "region", "tenant")
+    list_filter = (("charge", YesNoFilter), "sku", "region", "tenant")
     list_select_related = ("tenant", "region", "charge")
     search_fields = ("resource_id", "resource_name", "tenant__name")
     date_hierarchy = "begin"
@@ -167,7 +168,7 @@ class ReplayRunAdmin(BooksAdmin):
         "charges",
         "differences",
     )
-    list_filter = (("finished_at", admin.EmptyFieldListFilter),)
+    list_filter = (("finished_at", YesNoFilter),)
     search_fields = ("found__place",)
     date_hierarchy = "end"
     fields = list_display

@@ -1,5 +1,6 @@
 """What the pages of billing share: who acts, read-only rows, columns of money."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -13,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from billing import money
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import is_allowed, needs
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
 
@@ -62,6 +64,8 @@ class DecidedAdmin(BooksAdmin):
 
     change_form_template = "billing/admin/decided.html"
     approve_label: Text = _("Approve")
+    # Of the action that takes the decision.
+    decision_right: str = ""
     decision_help: Text = _("Another administrator than the one who entered it decides.")
 
     def decide(self, actor: Actor, row: Any, *, approve: bool, answer: str) -> Any:
@@ -73,7 +77,8 @@ class DecidedAdmin(BooksAdmin):
         return f"{self.opts.app_label}_{self.opts.model_name}"
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.decide_view)
+        decide = needs(self.decision_right)(partial(self.decide_view))
+        view = self.admin_site.admin_view(decide)
         own = path("<path:object_id>/decide/", view, name=f"{self._url_name}_decide")
         return [own, *super().get_urls()]
 
@@ -84,7 +89,9 @@ class DecidedAdmin(BooksAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        words = {"approve": self.approve_label, "help": self.decision_help}
+        words: dict[str, Any] | None = None
+        if is_allowed(request, self.decision_right):
+            words = {"approve": self.approve_label, "help": self.decision_help}
         context = {"decision": words, **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, context)
 

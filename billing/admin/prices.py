@@ -29,6 +29,7 @@ from billing.models import (
 from billing.price_effects import effect_of
 from billing.pricelists import next_version
 from scloud.lib.errors import ScloudError
+from scloud.tenancy.admintools import YesNoFilter, needs
 
 
 class PricesFormSet(InlineFormSet):
@@ -61,13 +62,13 @@ class PriceInline(TabularInline):
         return obj is None or obj.published_at is None
 
     def has_add_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
-        return self._open(obj)
+        return self._open(obj) and super().has_add_permission(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
-        return self._open(obj)
+        return self._open(obj) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
-        return self._open(obj)
+        return self._open(obj) and super().has_delete_permission(request, obj)
 
 
 @admin.register(PriceList)
@@ -75,7 +76,7 @@ class PriceListAdmin(ModelAdmin):
     """Draft, copy, preview, publish. A published list is frozen; a correction is a new version."""
 
     list_display = ("__str__", "region", "version", "effective_from", "published_at", "note")
-    list_filter = ("region", ("published_at", admin.EmptyFieldListFilter))
+    list_filter = ("region", ("published_at", YesNoFilter))
     search_fields = ("id", "note", "prices__sku")
     fields = ("region", "effective_from", "note", "version", "published_at")
     readonly_fields = ("version", "published_at")
@@ -93,18 +94,21 @@ class PriceListAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: PriceList | None = None) -> bool:
         # Without an object this is the bulk action, which would not look at each row.
-        return obj is not None and obj.published_at is None
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and obj is not None and obj.published_at is None
 
     def save_model(self, request: HttpRequest, obj: PriceList, form: Any, change: bool) -> None:
         if not change:
             obj.version = next_version(obj.region)
         super().save_model(request, obj, form, change)
 
+    @needs("platform.publish_price_list")
     @admin.action(description=_("Publish"))
     def publish(self, request: HttpRequest, queryset: QuerySet[PriceList]) -> None:
         for row in queryset:
             self._publish(request, row)
 
+    @needs("platform.copy_price_list")
     @admin.action(description=_("Copy as a new draft"))
     def copy(self, request: HttpRequest, queryset: QuerySet[PriceList]) -> None:
         """Draft the next version from each."""
@@ -135,6 +139,7 @@ class PriceListAdmin(ModelAdmin):
         own = path("<path:object_id>/preview/", view, name="billing_pricelist_preview")
         return [own, *super().get_urls()]
 
+    @needs("billing.view_pricelist")
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What a draft would change for what exists now; nothing is written."""
         row = get_object_or_404(PriceList.objects.select_related("region"), pk=object_id)
@@ -186,7 +191,8 @@ class DiscountAdmin(ModelAdmin):
         return ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Discount | None = None) -> bool:
-        return obj is not None and obj.effective_from > timezone.now()
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and obj is not None and obj.effective_from > timezone.now()
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any

@@ -29,6 +29,7 @@ from billing.models import (
 )
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.admin import TENANT_INLINES
+from scloud.tenancy.admintools import is_allowed, needs
 
 
 @admin.register(QuotaLimit)
@@ -128,11 +129,13 @@ class QuotaRequestAdmin(ReadOnly, ModelAdmin):
     change_form_template = "billing/admin/quota_request.html"
     actions = ("approve", "reject")
 
+    @needs("platform.decide_quota_request")
     @admin.action(description=_("Approve"), permissions=["view"])
     def approve(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
         for row in queryset:
             self._decide(request, row, approve=True)
 
+    @needs("platform.decide_quota_request")
     @admin.action(description=_("Reject"), permissions=["view"])
     def reject(self, request: HttpRequest, queryset: QuerySet[QuotaRequest]) -> None:
         for row in queryset:
@@ -169,6 +172,7 @@ class QuotaRequestAdmin(ReadOnly, ModelAdmin):
         own = path("<path:object_id>/decide/", view, name="billing_quotarequest_decide")
         return [own, *super().get_urls()]
 
+    @needs("platform.decide_quota_request")
     def decide_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Approve or reject one request with an answer."""
         row = get_object_or_404(QuotaRequest.objects.select_related("tenant"), pk=object_id)
@@ -189,5 +193,7 @@ class QuotaRequestAdmin(ReadOnly, ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        context = {"decision": QuotaDecisionForm(), **(extra_context or {})}
+        allowed = is_allowed(request, "platform.decide_quota_request")
+        form = QuotaDecisionForm() if allowed else None
+        context = {"decision": form, **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, context)

@@ -19,7 +19,7 @@ from compute.models.fencing import FenceAgent
 from compute.rules.fencing import RECIPIENT, fits, needs_password
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, administrator
+from scloud.tenancy.admintools import Button, ButtonAdmin, administrator, needs
 
 
 class DeviceForm(forms.ModelForm[FenceDevice]):
@@ -86,18 +86,27 @@ class FenceDeviceAdmin(ButtonAdmin):
     list_filter = ("agent", "verify_certificate", "host__cluster")
     list_select_related = ("host",)
     search_fields = ("host__name", "address", "id")
+    found_by = ("address",)
+    found_as = 1
     fields = (
         "host", "agent", "address", "port", "user", "new_password", "system",
         "verify_certificate", "certificate", "tested_at", "said",
     )  # fmt: skip
     readonly_fields = ("tested_at", "said")
     buttons = (
-        Button("test", gettext_lazy("Test"), _test, batch=True),
+        Button(
+            "test",
+            gettext_lazy("Test"),
+            _test,
+            batch=True,
+            right="platform.test_fence_device",
+        ),
         Button(
             "power-on",
             gettext_lazy("Power on"),
             _power_on,
             confirm=gettext_lazy("The host is switched on."),
+            right="platform.power_on_host",
         ),
     )
     change_form_template = "compute/admin/fence_device.html"
@@ -125,6 +134,7 @@ class FenceDeviceAdmin(ButtonAdmin):
         )
         return [own, *super().get_urls()]
 
+    @needs("platform.power_off_host")
     def power_off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Have the name of the host typed (GET), cut its power (POST)."""
         device = self.get_object(request, object_id)

@@ -49,7 +49,10 @@ from scloud.tenancy.admintools import (
     Button,
     ButtonAdmin,
     ReadOnlyAdmin,
+    YesNoFilter,
     administrator,
+    needs,
+    size_column,
 )
 
 Text = str | Promise
@@ -102,6 +105,7 @@ class ClusterAdmin(ClusterRollAdmin):
         )
         return [own, *super().get_urls()]
 
+    @needs("compute.view_cluster")
     def why_not_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Say of each host why it would or would not take a new VM."""
         return why_not_page(self, request, self.get_object(request, object_id))
@@ -148,6 +152,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
     list_filter = ("cluster__region", "cluster", "state", "accelerated")
     list_select_related = ("cluster",)
     search_fields = ("name", "id", "uri", "address")
+    found_by = ("name", "hostname", "address")
     readonly_fields = (
         "id",
         "state",
@@ -174,6 +179,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
             partial(_host_button, platform.lock_host, gettext_lazy("%(name)s takes no new VMs.")),
             partial(_needs_state, HostState.AVAILABLE),
             batch=True,
+            right="platform.lock_host",
         ),
         Button(
             "return",
@@ -184,6 +190,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
                 gettext_lazy("%(name)s is used again when it answers and has been compared."),
             ),
             _needs_off,
+            right="platform.return_host",
         ),
         Button(
             "unlock",
@@ -193,6 +200,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
             ),
             partial(_needs_state, HostState.LOCKED),
             batch=True,
+            right="platform.unlock_host",
         ),
     )
     change_list_template = "compute/admin/hosts.html"
@@ -219,6 +227,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
         ]
         return [*own, *super().get_urls()]
 
+    @needs("platform.fence_host")
     def fence_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Have the name of the host typed (GET), have its device switch it off (POST)."""
         return self._typed(
@@ -234,6 +243,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
             done=_("%(name)s is being fenced. Reload to see what its device said."),
         )
 
+    @needs("platform.confirm_host_off")
     def confirm_off_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Have the name of the host typed (GET), take it for switched off (POST)."""
         return self._typed(
@@ -288,6 +298,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
         }
         return TemplateResponse(request, "compute/admin/host_typed.html", context)
 
+    @needs("compute.view_host")
     def capacity_view(self, request: HttpRequest) -> HttpResponse:
         """Show how full clusters, hosts and pools are."""
         context = {
@@ -491,13 +502,15 @@ class StoragePoolAdmin(ButtonAdmin):
         "state",
         "state_since",
         "last_error",
-        "total_bytes",
-        "available_bytes",
+        "total",
+        "available",
         "observed_at",
         "adopting",
     )
+    total = size_column("total_bytes", gettext_lazy("size"))
+    available = size_column("available_bytes", gettext_lazy("available"))
     buttons = (
-        Button("test", gettext_lazy("Test"), _test_pool, batch=True),
+        Button("test", gettext_lazy("Test"), _test_pool, batch=True, right="platform.test_pool"),
         Button(
             "adopt",
             gettext_lazy("Mark anew"),
@@ -508,6 +521,7 @@ class StoragePoolAdmin(ButtonAdmin):
                 "right storage is mounted there on all workers and hosts: volumes that are not "
                 "there are reported as missing."
             ),
+            right="platform.adopt_pool",
         ),
     )
 
@@ -557,5 +571,5 @@ class DriftAdmin(ReadOnlyAdmin):
         "last_seen_at",
         "repaired_at",
     )
-    list_filter = (("repaired_at", admin.EmptyFieldListFilter), "kind", "place")
+    list_filter = (("repaired_at", YesNoFilter), "kind", "place")
     search_fields = ("resource_id", "place", "detail")

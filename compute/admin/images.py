@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -24,7 +25,7 @@ from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.lib.form_fields import PlainIntegerField
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, administrator
+from scloud.tenancy.admintools import Button, administrator, needs, size_column
 from scloud.tenancy.scoping import scopes_disabled
 from scloud.web.forms import add_error
 
@@ -214,7 +215,7 @@ class ImageAdmin(VerbAdmin):
         ("supports_hot_upgrade", "accepts_user_data", "accepts_ssh_keys"),
         "position",
         ("status", "failure", "failure_detail", "withdrawn_at"),
-        ("size_bytes", "sha256", "base_image"),
+        ("size", "sha256", "base_image"),
         ("binned_at", "destroy_at", "destroyed_at"),
     )
     readonly_fields = (
@@ -226,7 +227,7 @@ class ImageAdmin(VerbAdmin):
         "architecture",
         "status",
         "withdrawn_at",
-        "size_bytes",
+        "size",
         "sha256",
         "base_image",
         "failure",
@@ -247,6 +248,7 @@ class ImageAdmin(VerbAdmin):
             confirm=gettext_lazy(
                 "It can no longer be used for new VMs. Existing VMs are not affected."
             ),
+            right="platform.withdraw_base_image",
         ),
         Button(
             "offer",
@@ -255,8 +257,10 @@ class ImageAdmin(VerbAdmin):
             lambda image: (
                 _only_base(image) or ("" if image.withdrawn_at else _("It is already offered."))
             ),
+            right="platform.offer_base_image",
         ),
     )
+    size = size_column("size_bytes", gettext_lazy("size"))
     form = ChangeForm
     change_form_template = "compute/admin/image_change.html"
 
@@ -287,6 +291,8 @@ class ImageAdmin(VerbAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Say what the image is and where it comes from (GET), begin to make it (POST)."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
         form = AddForm(request.POST or None, request.FILES or None)
         if request.method == "POST" and form.is_valid():
             try:
@@ -302,6 +308,7 @@ class ImageAdmin(VerbAdmin):
 
     add_view.body_rule = uploads.of_form(staff=True)  # type: ignore[attr-defined]  # read by scloud.lib.bodies
 
+    @needs("platform.replace_base_image")
     def replace_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Choose what takes its place (GET) and withdraw it (POST)."""
         image = self.get_object(request, object_id)

@@ -22,7 +22,7 @@ from compute.states.maintenance import DepartureState, Way
 from compute.transitions.maintenance import open_of
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import ModelAdmin, administrator
+from scloud.tenancy.admintools import ModelAdmin, administrator, needs
 
 
 class WayForm(forms.Form):
@@ -74,6 +74,7 @@ class HostMaintenanceAdmin(ModelAdmin):
         """A host is removed on a page of its own, out of maintenance."""
         return False
 
+    @needs("platform.enter_maintenance")
     def maintenance_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what would happen or how far it is (GET); enter, abort or leave (POST)."""
         host = self.get_object(request, object_id)
@@ -133,6 +134,7 @@ class HostMaintenanceAdmin(ModelAdmin):
             )
         return True
 
+    @needs("platform.remove_host")
     def remove_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Have the name of the host typed (GET), forget it (POST)."""
         host = self.get_object(request, object_id)
@@ -191,6 +193,7 @@ class ClusterRollAdmin(ModelAdmin):
         )
         return [own, *super().get_urls()]
 
+    @needs("platform.start_roll")
     def roll_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show what would happen or how far it is (GET); start, go on or stop (POST)."""
         cluster = self.get_object(request, object_id)

@@ -23,12 +23,12 @@ from compute.models import (
 )
 from compute.rules.refusals import vm_refusal
 from compute.verbs.vms import VMS
+from network.models import ExternalIp, Nic
+from scloud.adminsite import finding
 from scloud.adminsite.verbs import VerbAdmin
 from scloud.lib.errors import ScloudError
-from scloud.tenancy.admintools import (
-    ReadOnlyAdmin,
-    administrator,
-)
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import Button, ReadOnlyAdmin, YesNoFilter, administrator, needs
 
 
 class MigrateForm(forms.Form):
@@ -43,6 +43,11 @@ class MigrateForm(forms.Form):
         super().__init__(*args, **kwargs)
         others = Host.objects.filter(cluster=vm.cluster).exclude(pk=vm.host_id)
         self.fields["host"].queryset = others  # type: ignore[attr-defined]  # ModelChoiceField
+
+
+def _migrate(actor: Actor, vm: VM) -> str:
+    migrate_vm(actor=actor, vm=vm)
+    return _("The live migration has started.")
 
 
 @admin.register(VM)
@@ -63,7 +68,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         "status",
         "pause_reason",
         "task",
-        ("failover_since", admin.EmptyFieldListFilter),
+        ("failover_since", YesNoFilter),
         "region",
         "cluster",
         "host",
@@ -71,6 +76,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
     )
     list_select_related = ("tenant", "region", "cluster", "host")
     search_fields = ("name", "id", "remark", "uuid", "tenant__name")
+    found_by = ("uuid", "name")
     date_hierarchy = "created_at"
     # What tenants give their guests is none of the operators' business.
     fields = (
@@ -79,7 +85,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         ("remark", "tags"),
         ("status", "task", "task_job", "task_deadline"),
         ("power_state", "observed_at"),
-        ("wanted_power", "failover_since", "epoch"),
+        ("wanted_power", "failover_since"),
         ("failover_priority", "placement_group", "operators_group"),
         ("pause_reason", "paused_at"),
         ("failure_code", "failure", "failure_detail"),
@@ -102,7 +108,6 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         "failover_since",
         "failover_priority",
         "operators_group",
-        "epoch",
         "pause_reason",
         "paused_at",
         "failure_code",
@@ -115,6 +120,21 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
     )
     change_form_template = "compute/admin/vm.html"
 
+    buttons = (
+        Button(
+            "migrate",
+            gettext_lazy("Live migrate"),
+            _migrate,
+            lambda vm: vm_refusal(vm, "migrate_vm") or "",
+            confirm=gettext_lazy(
+                "Each VM moves to the best host of its cluster, without being stopped."
+            ),
+            batch=True,
+            only_batch=True,
+            right="platform.migrate_vm",
+        ),
+    )
+
     @admin.display(description=gettext_lazy("state"), ordering="status")
     def state(self, vm: VM) -> str:
         return VMS.label(vm.standing, vm.task)
@@ -123,6 +143,16 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
     def size(self, vm: VM) -> str:
         """Such as 2C4G."""
         return vm.spec_label
+
+    def also_found(self, text: str) -> list[str]:
+        """Return the ids of VMs that have an address."""
+        nics = finding.rows_named(Nic.objects.all(), ("mac", "addresses__address"), text)
+        bound = ExternalIp.objects.filter(target_kind="vm")
+        outside = finding.rows_named(bound, ("address",), text)
+        return [
+            *nics.values_list("vm_id", flat=True),
+            *outside.values_list("target_id", flat=True),
+        ]
 
     def get_urls(self) -> list[URLPattern]:
         """Add the pages of the live migration and of its placement."""
@@ -140,10 +170,12 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         ]
         return [*own, *super().get_urls()]
 
+    @needs("platform.change_vm_placement")
     def placement_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Its priority in a failover, and its group of the operators."""
         return vm_placement_page(self, request, self.get_object(request, object_id))
 
+    @needs("platform.migrate_vm")
     def migrate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Choose a host (GET) and begin the live migration (POST)."""
         vm = self.get_object(request, object_id)

@@ -127,6 +127,7 @@ def register() -> None:
             _("Capacity, jobs, drift"),
             "compute/admin/front.html",
             capacity.front,
+            right="compute.view_host",
             matters=matters,
         )
     )

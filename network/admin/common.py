@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from network.actions import operators
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.admintools import needs
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
 
@@ -60,6 +61,7 @@ class FabricAdmin(LookOnly):
     def state(self, row: Any) -> str:
         return str(row.status.label)
 
+    @needs("platform.apply_network")
     @admin.action(description=_("Apply to the network again"))
     def apply_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Queue a job for each row."""

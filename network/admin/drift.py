@@ -15,6 +15,7 @@ from network.models import (
     NetworkDrift,
     Tombstone,
 )
+from scloud.tenancy.admintools import YesNoFilter, needs
 
 
 @admin.register(Tombstone)
@@ -23,7 +24,7 @@ class TombstoneAdmin(LookOnly):
 
     list_display = ("target_id", "kind", "tenant", "region", "buried_at", "removed_at")
     list_select_related = ("tenant", "region")
-    list_filter = ("kind", "region", ("removed_at", admin.EmptyFieldListFilter))
+    list_filter = ("kind", "region", ("removed_at", YesNoFilter))
     search_fields = ("target_id", "tenant__name")
 
 
@@ -34,15 +35,17 @@ class NetworkDriftAdmin(LookOnly):
         "resolved_at",
     )  # fmt: skip
     list_select_related = ("region",)
-    list_filter = (("resolved_at", admin.EmptyFieldListFilter), "problem", "kind", "region")
+    list_filter = (("resolved_at", YesNoFilter), "problem", "kind", "region")
     search_fields = ("target_id", "detail")
     actions = ("look_again", "only_compare")
 
+    @needs("platform.reconcile_network")
     @admin.action(description=_("Compare the selected regions with their networks and repair them"))
     def look_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Queue one job per region."""
         self._queue(request, queryset, repair=True)
 
+    @needs("platform.reconcile_network")
     @admin.action(description=_("Compare the selected regions with their networks only"))
     def only_compare(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Queue one job per region, which changes nothing."""

@@ -22,6 +22,8 @@ class EniAdmin(ReadOnlyAdmin, VerbAdmin):
     list_filter = ("status", "task", "network", "region", "tenant")
     list_select_related = ("tenant", "region")
     search_fields = ("address", "id", "name", "remark", "vm_id", "tenant__name")
+    found_by = ("address",)
+    found_as = 1
     fields = (
         ("name", "id"),
         ("tenant", "region"),

@@ -23,6 +23,8 @@ class ExternalIpAdmin(ReadOnlyAdmin, VerbAdmin):
     list_filter = ("status", "task", "ip_version", "segment", "tenant")
     list_select_related = ("tenant", "segment")
     search_fields = ("address", "id", "name", "remark", "target_id", "tenant__name")
+    found_by = ("address",)
+    found_as = 1
     fields = (
         ("name", "id"),
         ("tenant", "region"),

@@ -22,6 +22,7 @@ from network.queries.nics import nics_with_ipv6
 from scloud.jobs.models import Job
 from scloud.lib.errors import ScloudError
 from scloud.lib.form_fields import PlainIntegerField
+from scloud.tenancy.admintools import needs
 from scloud.web.forms import add_error
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class NicAdmin(FabricAdmin):
     list_select_related = ("tenant", "region", "subnet", "security_group")
     list_filter = ("region", "kind", "network", "tenant")
     search_fields = ("id", "vm_id", "mac", "port_uuid", "addresses__address", "tenant__name")
+    found_by = ("mac", "port_uuid", "addresses__address")
+    found_as = 1
     readonly_fields = (*FabricAdmin.readonly_fields, "ipv6")
     inlines = (AddressInline,)
     change_form_template = "network/admin/nic.html"
@@ -71,6 +74,7 @@ class NicAdmin(FabricAdmin):
         )
         return [own, *super().get_urls()]
 
+    @needs("platform.trace_packet")
     def trace_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask for a trace (POST); show the question and the last answers (GET)."""
         nic = self.get_object(request, object_id)

@@ -13,7 +13,7 @@ from network.actions import operators, segments
 from network.admin.common import LookOnly, Names, administrator
 from network.models import ExternalAddress, ExternalSegment
 from scloud.lib.errors import ScloudError
-from scloud.tenancy.admintools import ModelAdmin
+from scloud.tenancy.admintools import ModelAdmin, needs
 
 
 @admin.register(ExternalSegment)
@@ -88,6 +88,7 @@ class ExternalSegmentAdmin(ModelAdmin):
         except ScloudError as error:
             self.message_user(request, f"{row}: {error.for_operators()}", messages.ERROR)
 
+    @needs("platform.apply_network")
     @admin.action(description=_("Apply to the network again"))
     def apply_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Queue a job for each row."""

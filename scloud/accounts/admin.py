@@ -5,16 +5,21 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.password_validation import validate_password
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
+from scloud.accounts import acting
 from scloud.accounts.actions import move_user, reset_password, revoke_api_key, set_key_networks
 from scloud.accounts.second_factor import reset_second_factor
-from scloud.lib.errors import InvalidInput
+from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.lib.text import time_zones
+from scloud.tenancy.acting import RIGHT
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, administrator
+from scloud.tenancy.admintools import Button, ButtonAdmin, YesNoFilter, administrator, needs
 from scloud.tenancy.apikeys import check_networks
 from scloud.tenancy.models import ApiKey, User
 
@@ -33,7 +38,10 @@ class UserForm(forms.ModelForm[User]):
 
     class Meta:
         model = User
-        fields = ("email", "full_name", "tenant", "role", "is_active", "is_staff", "time_zone")
+        fields = (
+            "email", "full_name", "tenant", "role", "is_active", "is_staff", "staff_role",
+            "time_zone",
+        )  # fmt: skip
 
     def clean_email(self) -> str:
         """Addresses are kept in lower case."""
@@ -59,9 +67,30 @@ class UserForm(forms.ModelForm[User]):
             self.add_error("new_password", _("A new user needs a password."))
         if data.get("is_staff") and data.get("tenant"):
             self.add_error("is_staff", _("A platform administrator belongs to no tenant."))
+        if data.get("staff_role") and not data.get("is_staff"):
+            self.add_error("staff_role", _("Only staff of the platform has such a role."))
+        stays = data.get("is_staff") and data.get("is_active") and not data.get("staff_role")
+        # The instance is still as it was.
+        if self.instance.is_superuser and not stays and _is_last_administrator(self.instance):
+            self.add_error(None, _("This is the last administrator of the platform."))
         if not data.get("is_staff") and not data.get("tenant"):
             self.add_error("tenant", _("Choose the tenant, or make it an administrator."))
         return data
+
+
+class ActAsForm(forms.Form):
+    """Why somebody looks as a user; the tenant reads it."""
+
+    reason = forms.CharField(
+        label=_("Reason"), max_length=acting.REASON_LENGTH, help_text=_("The tenant reads it.")
+    )
+
+
+def _is_last_administrator(user: User) -> bool:
+    """Tell whether nobody else could make administrators; the caller holds their rows."""
+    administrators = User.objects.filter(is_active=True, is_staff=True, is_superuser=True)
+    keys = list(administrators.select_for_update().order_by("pk").values_list("pk", flat=True))
+    return keys == [user.pk]
 
 
 def _reset_second_factor(actor: Actor, user: User) -> str:
@@ -86,17 +115,65 @@ class UserAdmin(ButtonAdmin):
                 "Make sure who asks for it: afterwards the password alone signs in. Sessions end, "
                 "and the user is told by e-mail."
             ),
+            right="platform.reset_second_factor",
         ),
     )
     list_display = (
-        "email", "full_name", "tenant", "role", "is_active", "is_staff", "has_second_factor",
-        "last_login",
+        "email", "full_name", "tenant", "role", "is_active", "is_staff", "staff_role",
+        "has_second_factor", "last_login",
     )  # fmt: skip
-    list_filter = ("role", "is_active", "is_staff", "tenant")
+    list_filter = ("role", "is_active", "is_staff", "staff_role", "tenant")
     list_select_related = ("tenant", "second_factor")
     search_fields = ("email", "full_name", "tenant__name")
+    found_by = ("email",)
     autocomplete_fields = ("tenant",)
     readonly_fields = ("last_login", "created_at", "has_second_factor")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes themselves, so that an administrator stays."""
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or obj.pk != request.user.pk)
+
+    change_form_template = "admin/scloud/user.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page that asks why somebody looks as the user."""
+        own = path(
+            "<path:object_id>/act-as/",
+            self.admin_site.admin_view(self.act_as_view),
+            name="tenancy_user_act_as",
+        )
+        return [own, *super().get_urls()]
+
+    @needs(RIGHT)
+    def act_as_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask why (GET), look at the tenant's console as this user would (POST)."""
+        user = self.get_object(request, object_id)
+        if user is None or user.tenant is None:
+            raise Http404
+        form = ActAsForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                acting.begin(
+                    request,
+                    actor=administrator(request, user.tenant),
+                    user=user,
+                    reason=form.cleaned_data["reason"],
+                )
+            except ScloudError as error:
+                known = error.field if error.field in form.fields else None
+                form.add_error(known, error.for_operators())
+            else:
+                return HttpResponseRedirect(resolve_url("home"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _now("Look as this user"),
+            "opts": User._meta,
+            "object": user,
+            "form": form,
+            "back": reverse("admin:tenancy_user_change", args=[user.pk]),
+        }
+        return TemplateResponse(request, "admin/scloud/act_as.html", context)
 
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: User) -> bool:
@@ -106,10 +183,10 @@ class UserAdmin(ButtonAdmin):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Keep what is a column; a move and a new password have consequences, so actions do them.
 
-        Administrators may do everything in the admin.
+        Staff without a role may do everything in the admin.
         """
         password = form.cleaned_data.get("new_password")
-        obj.is_superuser = obj.is_staff
+        obj.is_superuser = obj.is_staff and not obj.staff_role
         if not change:
             obj.set_password(password)
             super().save_model(request, obj, form, change)
@@ -166,12 +243,13 @@ class ApiKeyAdmin(ButtonAdmin):
             reason=lambda key: _now("It has already been revoked.") if key.revoked_at else "",
             confirm=_("Programs that use it lose access immediately."),
             batch=True,
+            right="tenancy.manage_api_keys",
         ),
     )
     list_display = (
         "name", "id", "tenant", "user", "networks", "expires_at", "revoked_at", "last_used_at"
     )  # fmt: skip
-    list_filter = ("tenant", ("revoked_at", admin.EmptyFieldListFilter))
+    list_filter = ("tenant", ("revoked_at", YesNoFilter))
     list_select_related = ("tenant", "user")
     search_fields = ("name", "id", "user__email")
     readonly_fields = (

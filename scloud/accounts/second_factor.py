@@ -25,7 +25,7 @@ from scloud.audit.action import action
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib import keys
-from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
+from scloud.lib.errors import Conflict, Forbidden, InvalidInput, NotFound, ScloudError
 from scloud.tenancy import factors, lockout, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import LoginAttempt, RecoveryCode, SecondFactor, User
@@ -283,13 +283,20 @@ def remove(user: User, *, by: str, ip: str | None) -> None:
 def reset_second_factor(*, actor: Actor, user: User) -> None:
     """Take somebody's second factor away, who has lost app and recovery codes; sessions end.
 
-    Raises Conflict (``own_account``, ``second_factor_off``).
+    Raises Conflict (``own_account``, ``second_factor_off``), Forbidden (``administrator_needed``).
     """
     if actor.user is not None and actor.user.pk == user.pk:
         raise Conflict(
             _("You cannot reset your own second factor."),
             code="own_account",
             remedy=_("Turn it off, or move it to another device."),
+        )
+    if user.tenant_id is None and actor.user is not None and not actor.user.is_superuser:
+        # Else the staff could take over an administrator whose password they know.
+        raise Forbidden(
+            _("Only an administrator of the platform can reset the second factor of staff."),
+            code="administrator_needed",
+            remedy=_("Ask an administrator of the platform."),
         )
     # Mails leave the platform: they name no administrator. The operation log does, as for all that
     # administrators do.

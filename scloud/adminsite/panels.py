@@ -11,6 +11,9 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from scloud.tenancy import staff
+from scloud.tenancy.models import User
+
 
 class Urgency(Enum):
     """How soon somebody must look; the most urgent first."""
@@ -40,6 +43,8 @@ class Panel:
     title: str | Promise
     template: str
     context: Callable[[], dict[str, Any]]
+    # Who may look at it; without a right administrators alone.
+    right: str = ""
     order: int = 100
     matters: Callable[[dict[str, Any]], Sequence[Matter]] = lambda _context: ()
 
@@ -52,12 +57,14 @@ def register(panel: Panel) -> None:
     _panels[panel.key] = panel
 
 
-def front() -> dict[str, Any]:
+def front(user: User) -> dict[str, Any]:
     """Return ``panels`` with their variables, in order, and the ``matters`` of all of them.
 
-    What is wrong comes first, then what waits for a decision. ``wrong`` counts the former.
+    Those that the user may look at. What is wrong comes first, then what waits for a decision.
+    ``wrong`` counts the former.
     """
-    ordered = sorted(_panels.values(), key=lambda panel: (panel.order, panel.key))
+    seen = [panel for panel in _panels.values() if staff.may(user, panel.right)]
+    ordered = sorted(seen, key=lambda panel: (panel.order, panel.key))
     shown = [(panel, panel.context()) for panel in ordered]
     found = [matter for panel, context in shown for matter in panel.matters(context)]
     order = list(Urgency)

@@ -1,7 +1,8 @@
 """The admin site."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite
@@ -20,13 +21,16 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
+from django.views.generic import RedirectView
 
 from scloud.accounts import signin
-from scloud.adminsite import downloads, panels
+from scloud.adminsite import downloads, finding, panels
 from scloud.adminsite.passwords import PasswordChangeView
 from scloud.lib import search
 from scloud.lib.errors import InvalidInput, ScloudError
 from scloud.lib.form_fields import PlainDecimalField, PlainIntegerField
+from scloud.tenancy.admintools import is_allowed
+from scloud.tenancy.models import User
 from scloud.web import errors
 from scloud.web.export import workbook_response
 
@@ -45,9 +49,37 @@ PLAIN_NUMBERS: dict[Any, Any] = {
 }
 
 
+# The pages of Django's own, which ask for the permissions of their model themselves, and those of
+# ours that do.
+GUARDED: Final = frozenset(
+    {
+        "index", "login", "logout", "password_change", "password_change_done", "i18n_javascript",
+        "app_index", "autocomplete_view", "catch_all_view", "changelist_view", "add_view",
+        "change_view", "delete_view", "history_view", "shortcut",
+        "button_view", "download_view", "search_view",
+    }
+)  # fmt: skip
+
+
+def _asks_itself(view: Any) -> bool:
+    # A redirect leads to a page that asks.
+    return (
+        getattr(view, "__name__", "") in GUARDED
+        or getattr(view, "view_class", None) is RedirectView
+    )
+
+
 class Bounded(ModelAdmin):
-    """What the site adds to all: searches as long as the console's, numbers in plain digits,
-    and each list as a workbook."""
+    """What the site adds to all: searches as long as the console's, numbers in plain digits, each
+    list as a workbook, and only the verbs for chosen rows that the user has a right to."""
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the verbs that the user may use; Django asks itself about deleting."""
+        return {
+            name: found
+            for name, found in super().get_actions(request).items()
+            if name == "delete_selected" or is_allowed(request, getattr(found[0], "right", ""))
+        }
 
     def get_urls(self) -> list[URLPattern]:
         """Return the pages of the model, and the download of its list."""
@@ -170,4 +202,35 @@ class ScloudAdminSite(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
         """The front page: whether everything is all right, and the panels of the apps."""
-        return super().index(request, {**(extra_context or {}), **panels.front()})
+        assert isinstance(request.user, User)
+        return super().index(request, {**(extra_context or {}), **panels.front(request.user)})
+
+    def get_urls(self) -> list[Any]:
+        """Add the search."""
+        own = path("search/", self.admin_view(self.search_view), name="search")
+        return [own, *super().get_urls()]
+
+    def search_view(self, request: HttpRequest) -> HttpResponse:
+        """Go to what has the id or the address; show all where there are several."""
+        text = request.GET.get("q", "").replace("\x00", "").strip()[: finding.LONGEST]
+        hits = finding.search(self._registry.values(), request, text) if text else []
+        best = [hit for hit in hits if hit.rank == hits[0].rank]
+        if len(best) == 1:
+            return HttpResponseRedirect(best[0].url)
+        context = {**self.each_context(request), "title": _("Search"), "words": text, "hits": hits}
+        return TemplateResponse(request, "admin/scloud/search.html", context)
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Ask for the right of a page before it is entered.
+
+        Django's own ask themselves. One of ours that names none is for administrators alone.
+        """
+
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            right = getattr(view, "right", "")
+            if not _asks_itself(view) and not is_allowed(request, right):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(guarded, cacheable)

@@ -30,6 +30,7 @@ def verb_buttons(kind: str) -> tuple[Button, ...]:
             partial(refusals.for_platform, verb=verb),
             confirm=verb.admin.confirm,
             batch=verb.admin.batch,
+            right=verb.permission,
         )
         for verb in of_kind(kind).public.values()
         if verb.admin is not None

@@ -11,7 +11,13 @@ from django.utils.translation import gettext_lazy
 from scloud.jobs import actions
 from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, ReadOnlyAdmin
+from scloud.tenancy.admintools import (
+    Button,
+    ButtonAdmin,
+    ReadOnlyAdmin,
+    YesNoFilter,
+    duration_column,
+)
 
 
 def _retry(actor: Actor, job: Job) -> str:
@@ -70,7 +76,7 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
     )
     list_filter = (
         "status",
-        ("acknowledged_at", admin.EmptyFieldListFilter),
+        ("acknowledged_at", YesNoFilter),
         "lane",
         "kind",
         "created_at",
@@ -80,13 +86,21 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
     search_fields = ("id", "title", "target_id", "error_code", "created_by", "trace")
     date_hierarchy = "created_at"
     buttons = (
-        Button("retry", gettext_lazy("Retry"), _retry, _not_failed, batch=True),
+        Button(
+            "retry",
+            gettext_lazy("Retry"),
+            _retry,
+            _not_failed,
+            batch=True,
+            right="platform.retry_job",
+        ),
         Button(
             "acknowledge",
             gettext_lazy("Acknowledge"),
             _acknowledge,
             _not_to_acknowledge,
             batch=True,
+            right="platform.acknowledge_job",
         ),
         Button(
             "cancel",
@@ -98,11 +112,27 @@ class JobAdmin(ReadOnlyAdmin, ButtonAdmin):
                 "the hypervisor says."
             ),
             batch=True,
+            right="platform.cancel_job",
         ),
     )
 
-    exclude = ("steps",)
-    readonly_fields = ("shown_steps",)
+    fields = (
+        ("title", "id"),
+        ("status", "progress_percent", "step"),
+        ("kind", "target_kind", "target_id", "tenant"),
+        "shown_steps",
+        ("error_code", "error_message", "error_remedy"),
+        "error_detail",
+        ("acknowledged_at", "acknowledged_by"),
+        ("lane", "attempt", "max_attempts"),
+        ("lease_owner", "lease_until"),
+        ("created_by", "created_at", "not_before"),
+        ("started_at", "finished_at", "deadline", "limit"),
+        ("payload", "result"),
+        "trace",
+    )
+    readonly_fields = ("id", "shown_steps", "limit")
+    limit = duration_column("limit_s", gettext_lazy("time limit"))
 
     @admin.display(description=gettext_lazy("steps"))
     def shown_steps(self, job: Job) -> str:

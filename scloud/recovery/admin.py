@@ -41,5 +41,6 @@ class SweepFreezeAdmin(ReadOnlyAdmin, ButtonAdmin):
                 "Did you read the drift report of hosts, pools and network? Afterwards the "
                 "platform removes again what its database says is gone."
             ),
+            right="platform.release_sweeps",
         ),
     )

@@ -67,6 +67,61 @@ class Region(models.Model):
         return self.name
 
 
+class AnnouncementLevel(models.IntegerChoices):
+    """How much an announcement stands out; the highest comes first."""
+
+    NEWS = 1, _("News")
+    MAINTENANCE = 2, _("Maintenance")
+    TROUBLE = 3, _("Trouble")
+
+
+class Announcement(models.Model):
+    """What everybody in the console is told for a while."""
+
+    KIND: ClassVar[str] = "announcement"
+
+    text = models.CharField(_("text"), max_length=300)
+    level = models.PositiveSmallIntegerField(
+        _("type"), choices=AnnouncementLevel.choices, default=AnnouncementLevel.NEWS
+    )
+    region = models.ForeignKey(
+        Region,
+        models.CASCADE,
+        verbose_name=_("region"),
+        null=True,
+        blank=True,
+        related_name="announcements",
+        help_text=_("Empty: in all regions."),
+    )
+    shown_from = models.DateTimeField(_("shown from"), default=timezone.now)
+    shown_until = models.DateTimeField(_("shown until"))
+    work_begins = models.DateTimeField(
+        _("work begins"),
+        null=True,
+        blank=True,
+        help_text=_("Of planned work. Everybody sees it in their own time zone."),
+    )
+    work_ends = models.DateTimeField(_("work ends"), null=True, blank=True)
+    dismissible = models.BooleanField(
+        _("can be closed"), default=True, help_text=_("By each reader, in their browser.")
+    )
+
+    class Meta:
+        verbose_name = _("announcement")
+        verbose_name_plural = _("announcements")
+        ordering = ["-shown_from", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(shown_until__gt=models.F("shown_from")),
+                name="announcement_ends_after_it_begins",
+            )
+        ]
+        indexes = [models.Index(fields=["shown_until"], name="announcement_shown_until")]
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Resource(models.Model):
     """A tenant's resource. Subclasses add ``id`` with their prefix and set KIND."""
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from django.utils.translation import gettext as _
 
@@ -11,6 +12,10 @@ from scloud.lib import tracing
 from scloud.lib.errors import Forbidden
 from scloud.tenancy.models import ApiKey, Tenant, User
 from scloud.tenancy.permissions import SPEND, matches, role_allows
+from scloud.tenancy.staff import may
+
+#: How staff comes that looks at a tenant's console, see acting.py.
+ACTING: Final = "acting"
 
 _noted: ContextVar[set[str] | None] = ContextVar("scloud_noted_rights", default=None)
 
@@ -52,10 +57,15 @@ class Actor:
 
     @property
     def is_platform(self) -> bool:
-        """True for the platform and its administrators, who are not bound to a role."""
+        """True for the platform and its staff, who are not bound to a role of the tenant."""
         return self.via == "system" or (
             self.via == "admin" and self.user is not None and self.user.is_staff
         )
+
+    @property
+    def is_acting(self) -> bool:
+        """True for staff that looks at a tenant's console: it may look, and nothing else."""
+        return self.via == ACTING
 
     @property
     def label(self) -> str:
@@ -68,10 +78,12 @@ class Actor:
     def allows(self, permission: str) -> bool:
         """Tell whether the caller may use the verb."""
         if self.is_platform:
-            return True
+            return self.user is None or may(self.user, permission)
         if self.tenant is None or self.role is None or not self.tenant.is_active:
             return False
         if permission.startswith("platform."):
+            return False
+        if self.is_acting and not permission.partition(".")[2].startswith("view"):
             return False
         if not role_allows(self.role, permission):
             return False
@@ -88,6 +100,20 @@ class Actor:
                     code="spending_not_allowed",
                     remedy=_("Use a key with the scope %(scope)s.") % {"scope": SPEND},
                     numbers={"permission": permission, "role": self.role},
+                )
+            if self.is_acting:
+                raise Forbidden(
+                    _("You look at this account as one of its users. Nothing can be changed."),
+                    code="acting_read_only",
+                    remedy=_("Use the administration."),
+                    numbers={"permission": permission},
+                )
+            if self.is_platform and self.user is not None:
+                raise Forbidden(
+                    _("Your role does not include %(permission)s.") % {"permission": permission},
+                    code="forbidden",
+                    remedy=_("Ask an administrator of the platform."),
+                    numbers={"permission": permission, "role": self.user.staff_role},
                 )
             raise Forbidden(
                 _("Your role does not include %(permission)s.") % {"permission": permission},

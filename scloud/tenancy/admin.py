@@ -1,18 +1,28 @@
 """Tenants, sign-ins and the platform's switches in Django admin."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import InlineModelAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
+from scloud.lib.durations import DurationField
 from scloud.lib.errors import ScloudError
 from scloud.tenancy import welcome
-from scloud.tenancy.admintools import ModelAdmin, ReadOnlyAdmin
+from scloud.tenancy.admintools import ModelAdmin, ReadOnlyAdmin, YesNoFilter
 from scloud.tenancy.models import Invitation, LoginAttempt, PlatformSettings, Tenant, UserSession
+
+if TYPE_CHECKING:
+    # Generic for the type checker only.
+    PlatformSettingsModelForm = forms.ModelForm[PlatformSettings]
+else:
+    PlatformSettingsModelForm = forms.ModelForm
 
 # What apps above keep of a tenant, shown on its page; they add theirs when they are loaded.
 TENANT_INLINES: Final[list[type[InlineModelAdmin[Any, Any]]]] = []
@@ -37,6 +47,7 @@ class TenantAdmin(ModelAdmin):
     list_display = ("name", "id", "is_active", "created_at")
     list_filter = ("is_active",)
     search_fields = ("name", "id")
+    found_by = ("name",)
     readonly_fields = ("id", "created_at")
 
     def get_inlines(
@@ -56,14 +67,37 @@ class TenantAdmin(ModelAdmin):
         return False
 
 
+class PlatformSettingsForm(PlatformSettingsModelForm):
+    """The switches, with durations in their units."""
+
+    bin_retention_s = DurationField(
+        label=_("Recycle bin retention"),
+        min_value=1,
+        max_value=360_000,
+        help_text=_("At most 100 hours. Such as 4 d 4 h or 90 min."),
+        error_messages={
+            "min_value": _("It must be at least 1 s."),
+            "max_value": _("It must be at most 100 h."),
+        },
+    )
+
+    class Meta:
+        model = PlatformSettings
+        fields = "__all__"
+
+
 @admin.register(PlatformSettings)
 class PlatformSettingsAdmin(ModelAdmin):
     """The global switches: one row, always there."""
+
+    form = PlatformSettingsForm
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Go straight to the one row."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         PlatformSettings.objects.get_or_create(pk=1)
         return HttpResponseRedirect(reverse("admin:tenancy_platformsettings_change", args=[1]))
 
@@ -91,12 +125,14 @@ class InvitationAdmin(ReadOnlyAdmin):
         "withdrawn_at",
     )  # fmt: skip
     list_filter = (
-        ("accepted_at", admin.EmptyFieldListFilter),
-        ("withdrawn_at", admin.EmptyFieldListFilter),
+        ("accepted_at", YesNoFilter),
+        ("withdrawn_at", YesNoFilter),
         "tenant",
     )
     list_select_related = ("tenant", "invited_by")
     search_fields = ("email", "id")
+    found_by = ("email",)
+    found_as = 1
     exclude = ("digest",)
 
 

@@ -1,10 +1,10 @@
-"""What every app's Django admin shares: read-only rows, and buttons that call actions."""
+"""What every app's Django admin shares: read-only rows, columns, and buttons that call actions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -13,8 +13,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
+from scloud.lib import durations
 from scloud.lib.errors import ScloudError
+from scloud.lib.sizes import size_bytes
+from scloud.tenancy import staff
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
@@ -33,12 +37,75 @@ def administrator(request: HttpRequest, tenant: Tenant | None) -> Actor:
     return Actor.administrator(request.user, tenant, client_ip(request))
 
 
+class YesNoFilter(admin.EmptyFieldListFilter):
+    """Whether something has happened: rows whose column is filled, or empty."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Say yes and no instead of empty and not empty; the URL stays the same."""
+        counts = self.get_facet_queryset(changelist) if changelist.add_facets else {}
+        for value, text, counted in (
+            (None, _("All"), ""),
+            ("0", _("Yes"), "not_empty__c"),
+            ("1", _("No"), "empty__c"),
+        ):
+            yield {
+                "selected": self.lookup_val == value,
+                "query_string": changelist.get_query_string({self.lookup_kwarg: value}),
+                "display": f"{text} ({counts[counted]})" if counted in counts else text,
+            }
+
+
+def duration_column(field: str, label: str | Promise) -> Any:
+    """A column, or a field of a page, that shows seconds in words; nothing where there are none."""
+
+    @admin.display(description=label, ordering=field)
+    def show(_admin: Any, row: Any) -> str | None:
+        value = getattr(row, field)
+        return None if value is None else durations.words(value)
+
+    return show
+
+
+def size_column(field: str, label: str | Promise) -> Any:
+    """A column, or a field of a page, that shows bytes in the unit that fits."""
+
+    @admin.display(description=label, ordering=field)
+    def show(_admin: Any, row: Any) -> str | None:
+        value = getattr(row, field)
+        return None if value is None else size_bytes(value)
+
+    return show
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def needs(right: str) -> Callable[[F], F]:
+    """Say which right a page of its own, or a verb for chosen rows, needs.
+
+    The site asks for it before the page is entered or the verb is offered. What does not say it is
+    for administrators alone.
+    """
+
+    def mark(function: F) -> F:
+        function.right = right  # type: ignore[attr-defined]  # read by scloud.adminsite.site
+        return function
+
+    return mark
+
+
+def is_allowed(request: HttpRequest, right: str) -> bool:
+    """Tell whether the signed-in member of the staff has a right."""
+    return isinstance(request.user, User) and staff.may(request.user, right)
+
+
 @dataclass(frozen=True)
 class Button:
     """A button of a row's page: ``call`` takes actor and object and returns what to say.
 
-    ``reason`` says why it cannot be pressed now (empty when it can); ``confirm`` is asked first;
-    ``batch`` also offers it for chosen rows of the list.
+    ``right`` is that of the action; without one only administrators have it. ``reason`` says why it
+    cannot be pressed now (empty when it can); ``confirm`` is asked first;
+    ``batch`` also offers it for chosen rows of the list, ``only_batch`` for these alone.
     """
 
     name: str
@@ -47,6 +114,8 @@ class Button:
     reason: Callable[[Any], str] = lambda _obj: ""
     confirm: str | Promise = ""
     batch: bool = False
+    only_batch: bool = False
+    right: str = ""
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -99,7 +168,7 @@ class ButtonAdmin(ModelAdmin):
         obj = self.get_object(request, object_id)
         if obj is None:
             raise Http404
-        if not self.has_view_permission(request, obj):
+        if not self.has_view_permission(request, obj) or not is_allowed(request, chosen.right):
             raise PermissionDenied
         meta = self.model._meta
         back = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[obj.pk])
@@ -116,13 +185,20 @@ class ButtonAdmin(ModelAdmin):
         self._press(request, chosen, obj)
         return HttpResponseRedirect(back)
 
-    def _press(self, request: HttpRequest, button: Button, obj: Any) -> None:
+    def _pressed(self, request: HttpRequest, button: Button, obj: Any) -> Line:
+        """Call the action for a row and return what became of it."""
         try:
             said = button.call(administrator(request, self.tenant_of(obj)), obj)
         except ScloudError as error:
-            self.message_user(request, f"{obj}: {error.for_operators()}", messages.ERROR)
+            return Line(obj, error.for_operators(), failed=True)
+        return Line(obj, said, failed=False)
+
+    def _press(self, request: HttpRequest, button: Button, obj: Any) -> None:
+        line = self._pressed(request, button, obj)
+        if line.failed:
+            self.message_user(request, f"{obj}: {line.said}", messages.ERROR)
         else:
-            self.message_user(request, said, messages.SUCCESS)
+            self.message_user(request, line.said, messages.SUCCESS)
 
     def change_view(
         self,
@@ -136,6 +212,8 @@ class ButtonAdmin(ModelAdmin):
         if obj is not None:
             meta = self.model._meta
             for button in self.get_buttons():
+                if button.only_batch or not is_allowed(request, button.right):
+                    continue
                 url = reverse(
                     f"admin:{meta.app_label}_{meta.model_name}_do", args=[obj.pk, button.name]
                 )
@@ -153,9 +231,45 @@ class ButtonAdmin(ModelAdmin):
         return found
 
 
-def _batch(button: Button) -> Callable[[Any, HttpRequest, QuerySet[Any]], None]:
-    def run(owner: ButtonAdmin, request: HttpRequest, rows: QuerySet[Any]) -> None:
-        for obj in rows:
-            owner._press(request, button, obj)
+#: Rows that one request works on; more would keep a web process for too long.
+MOST_ROWS: Final = 100
 
-    return run
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A chosen row with why the verb is not possible for it, or what became of it."""
+
+    obj: Any
+    said: str
+    failed: bool
+
+
+def _batch(button: Button) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpResponse | None]:
+    def run(owner: ButtonAdmin, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
+        chosen = list(rows[: MOST_ROWS + 1])
+        if len(chosen) > MOST_ROWS:
+            said = _("Choose at most %(count)d at once.") % {"count": MOST_ROWS}
+            owner.message_user(request, said, messages.ERROR)
+            return None
+        if not button.confirm:
+            for obj in chosen:
+                owner._press(request, button, obj)
+            return None
+        confirmed = "confirmed" in request.POST
+        if confirmed:
+            lines = [owner._pressed(request, button, obj) for obj in chosen]
+        else:
+            reasons = [(obj, button.reason(obj)) for obj in chosen]
+            lines = [Line(obj, reason, bool(reason)) for obj, reason in reasons]
+        context = {
+            **owner.admin_site.each_context(request),
+            "title": button.label,
+            "opts": owner.model._meta,
+            "button": button,
+            "lines": lines,
+            "possible": sum(not line.failed for line in lines),
+            "confirmed": confirmed,
+        }
+        return TemplateResponse(request, "admin/scloud/batch.html", context)
+
+    return needs(button.right)(run)

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
+from scloud.tenancy import staff
 from scloud.tenancy.models import User
 
 
@@ -35,6 +36,14 @@ class EmailBackend(ModelBackend):
         users = User.objects.select_related("second_factor").defer("second_factor__sealed_secret")
         user = users.filter(pk=user_id).first()
         return user if self.user_can_authenticate(user) else None
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        """Tell what the pages of Django admin ask: by the role of a member of the staff."""
+        return isinstance(user_obj, User) and staff.may(user_obj, perm)
+
+    def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
+        """Tell whether a member of the staff sees any page of an app."""
+        return isinstance(user_obj, User) and staff.sees_app(user_obj, app_label)
 
     def user_can_authenticate(self, user: Any) -> bool:
         """Refuse disabled users and users of disabled tenants."""

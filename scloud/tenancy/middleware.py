@@ -6,7 +6,7 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 
 from scloud.lib import tracing
-from scloud.tenancy import factors, sessions
+from scloud.tenancy import acting, factors, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import PlatformSettings, User
@@ -26,6 +26,9 @@ def actor_of(request: HttpRequest, user: User) -> Actor:
 
 class TenancyMiddleware:
     """``request.actor`` for tenant users; administrators see all, inside Django admin only.
+
+    Staff that looks at a tenant's console (acting.py) has the tenant's scope outside of the admin,
+    and ``request.acting_as`` and ``request.acting_until`` beside the actor.
 
     ``request.factor_missing`` says that somebody is signed in who first has to set up a second
     factor. They have no actor and no scope, so that no page can do anything for them.
@@ -59,7 +62,16 @@ class TenancyMiddleware:
                     # Admin lists are rendered lazily; their queries need the open scope too.
                     render = getattr(response, "render", None)
                     return render() if callable(render) else response
-            return self.get_response(request)
+            found = acting.target_of(request, user) if user.is_staff else None
+            if found is None:
+                return self.get_response(request)
+            target, request.acting_until = found  # type: ignore[attr-defined]  # for the page
+            request.acting_as = target  # type: ignore[attr-defined]  # as above
+            request.actor = acting.actor_of(request, user, target)  # type: ignore[attr-defined]  # see above
+            with in_scope_of(target.tenant):
+                response = self.get_response(request)
+                render = getattr(response, "render", None)
+                return render() if callable(render) else response
         request.actor = actor_of(request, user)  # type: ignore[attr-defined]  # see above
         with in_scope_of(user.tenant):
             response = self.get_response(request)

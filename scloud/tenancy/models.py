@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from scloud.lib.ids import new_id
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import TenantManager
+from scloud.tenancy.staff import StaffRole
 
 
 def tenant_id() -> str:
@@ -109,7 +110,17 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.OWNER)
     is_active = models.BooleanField(_("active"), default=True)
-    is_staff = models.BooleanField(_("platform administrator"), default=False)
+    is_staff = models.BooleanField(_("staff of the platform"), default=False)
+    # Of staff; without one an administrator, who is a superuser as well.
+    staff_role = models.CharField(
+        _("role of staff"),
+        max_length=12,
+        choices=StaffRole.choices,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Without a role: an administrator, who may do everything."),
+    )
     language = models.CharField(_("language"), max_length=10, blank=True)
     time_zone = models.CharField(_("time zone"), max_length=40, default="Asia/Shanghai")
     theme = models.CharField(

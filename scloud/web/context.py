@@ -1,6 +1,7 @@
 """What every console page needs: navigation, region, chips, theme."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.utils.functional import cached_property
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
-from scloud.web import nav, topbar
+from scloud.web import announcements, nav, topbar
 from scloud.web.preferences import NAV_COOKIE, theme_of
 from scloud.web.regions import regions_for
 
@@ -28,8 +29,18 @@ class Console:
 
     @cached_property
     def user(self) -> User | None:
-        user = getattr(self.request, "user", None)
+        user = self.acting_as or getattr(self.request, "user", None)
         return user if isinstance(user, User) else None
+
+    @property
+    def acting_as(self) -> User | None:
+        """As whom a member of the staff looks at this page."""
+        return getattr(self.request, "acting_as", None)
+
+    @property
+    def acting_until(self) -> datetime | None:
+        """When that ends by itself."""
+        return getattr(self.request, "acting_until", None)
 
     @cached_property
     def nav_sections(self) -> list[nav.NavSection]:
@@ -49,6 +60,11 @@ class Console:
     @cached_property
     def region(self) -> Region | None:
         return getattr(self.request, "region", None)
+
+    @cached_property
+    def announcements(self) -> list[announcements.Shown]:
+        """What the operators tell everybody; nothing before people sign in."""
+        return announcements.shown(self.request, self.region) if self.actor else []
 
     @cached_property
     def theme(self) -> str:

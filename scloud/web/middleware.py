@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from scloud.lib import bodies, tracing
 from scloud.lib.errors import Forbidden, ScloudError, Unavailable
+from scloud.tenancy import acting
 from scloud.tenancy.clientip import is_forwarded
 from scloud.tenancy.models import User
 from scloud.web import errors
@@ -172,6 +173,27 @@ class SecondFactorMiddleware:
         missing = getattr(request, "factor_missing", False)
         if missing and request.path not in {reverse(name) for name in _SETTING_UP}:
             return second_factor_redirect(request)
+        return self.get_response(request)
+
+
+class ActingMiddleware:
+    """Refuses whatever could change something while staff looks at a tenant's console.
+
+    The administration is not the tenant's console, and goes on as always.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        actor = getattr(request, "actor", None)
+        if actor is not None and actor.is_acting and acting.is_refused(request):
+            error = Forbidden(
+                _("You look at this account as one of its users. Nothing can be changed."),
+                code="acting_read_only",
+                remedy=_("Use the administration."),
+            )
+            return errors.response(request, error)
         return self.get_response(request)
 
 

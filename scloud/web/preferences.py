@@ -14,12 +14,15 @@ YEAR_S = 365 * 24 * 3600
 
 
 def theme_of(request: HttpRequest) -> str:
-    """Return the theme: the user's choice, else the browser's cookie, else auto."""
+    """Return the theme: the user's choice, else the browser's cookie, else auto.
+
+    The administrators of the platform have no profile: theirs is the cookie's, in admin as well.
+    """
     user = getattr(request, "user", None)
     if isinstance(user, User) and user.theme in THEMES and user.theme != "auto":
         return user.theme
     chosen = request.COOKIES.get(THEME_COOKIE, "")
-    if isinstance(user, User):
+    if isinstance(user, User) and user.tenant_id is not None:
         return "auto"
     return chosen if chosen in THEMES else "auto"
 

@@ -4,6 +4,7 @@ from typing import cast
 
 from django.http import HttpRequest
 
+from scloud.resources.announcing import with_announcements
 from scloud.resources.models import Region
 from scloud.web.preferences import REGION_COOKIE
 
@@ -12,7 +13,8 @@ def regions_for(request: HttpRequest) -> list[Region]:
     """Return the enabled regions, asked once per request."""
     cached = getattr(request, "_scloud_regions", None)
     if cached is None:
-        cached = list(Region.objects.filter(enabled=True))
+        # With what is announced there, in the same query.
+        cached = list(with_announcements(Region.objects.filter(enabled=True)))
         request._scloud_regions = cached  # type: ignore[attr-defined]  # a cache for this request
     return cast(list[Region], cached)
 

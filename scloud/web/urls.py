@@ -3,7 +3,9 @@
 from django.urls import URLPattern, URLResolver, path
 
 from scloud.web import (
+    acting,
     activity,
+    announcements,
     auth,
     invitations,
     joining,
@@ -26,6 +28,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("region/", auth.SetRegionView.as_view(), name="set-region"),
     path("appearance/", profile.AppearanceView.as_view(), name="set-appearance"),
+    path("acting/end/", acting.EndView.as_view(), name="acting-end"),
+    path("announcements/close/", announcements.CloseView.as_view(), name="announcement-close"),
     path("search/", search.SearchView.as_view(), name="search"),
     path("tasks/", activity.TasksView.as_view(), name="tasks"),
     path("tasks/strip/", activity.TaskStripView.as_view(), name="task-strip"),
