@@ -102,7 +102,7 @@ def _send_invitation(context: Context) -> None:
     if not invitations.update(digest=keys.digest(code)):
         return
     known = User.objects.by_email(invitation.email) is not None
-    _send(
+    send(
         context,
         invitation.email,
         _("Invitation to %(account)s") % {"account": invitation.tenant.name},
@@ -167,7 +167,7 @@ def _send_reset(context: Context) -> None:
         "It is valid for half an hour, once. If it was not you, ignore this message: the password "
         "stays as it is."
     ) % {"email": user.email, "link": _link("password-reset", code), "code": code}
-    _send(context, user.email, _("Set a new password"), text)
+    send(context, user.email, _("Set a new password"), text)
 
 
 def _send_address_code(context: Context) -> None:
@@ -190,7 +190,7 @@ def _send_address_code(context: Context) -> None:
             "If the page asks for the code, enter:\n%(code)s\n\n"
             "It is valid for half an hour, once. If it is not you, ignore this message."
         ) % {"who": user.email, "link": _link("email-verify", code), "code": code}
-    _send(context, email, _("Verify your new address"), text)
+    send(context, email, _("Verify your new address"), text)
 
 
 def _tell(context: Context) -> None:
@@ -207,7 +207,7 @@ def _tell(context: Context) -> None:
         "the other sessions at once: %(link)s"
     ) % {**words, "what": what % words}
     context.guard()
-    _send(context, str(payload["to"]), subject, text)
+    send(context, str(payload["to"]), subject, text)
 
 
 def _news(what: What) -> tuple[str, str]:
@@ -267,7 +267,7 @@ def _link(url_name: str, code: str) -> str:
     return f"{settings.SCLOUD_CONSOLE_URL}{reverse(url_name)}#{code}"
 
 
-def _send(context: Context, address: str, subject: str, text: str) -> None:
+def send(context: Context, address: str, subject: str, text: str) -> None:
     """Send a mail, or wait without a slot for the next try."""
     try:
         mail.send(name="", address=address, subject=subject, text=text, mark=context.job.pk)

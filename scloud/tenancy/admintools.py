@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
 
 from scloud.lib.errors import ScloudError
+from scloud.tenancy import sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
@@ -30,7 +31,12 @@ def administrator(request: HttpRequest, tenant: Tenant | None) -> Actor:
     """Return the signed-in administrator, acting on a tenant's resource or on the platform."""
     if not isinstance(request.user, User):
         raise PermissionDenied
-    return Actor.administrator(request.user, tenant, client_ip(request))
+    return Actor.administrator(
+        request.user,
+        tenant,
+        client_ip(request),
+        confirmed=sessions.is_confirmed(request.session),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,22 @@
 """Tenants, their users, API keys, and the platform's switches."""
 
 import unicodedata
+from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scloud.lib.ids import new_id
-from scloud.tenancy.permissions import Role
+from scloud.tenancy.permissions import CUSTOM, Role
 from scloud.tenancy.scoping import TenantManager
 
 
@@ -23,6 +26,10 @@ def tenant_id() -> str:
 
 def api_key_id() -> str:
     return new_id("key")
+
+
+def role_id() -> str:
+    return new_id("role")
 
 
 def invitation_id() -> str:
@@ -43,12 +50,47 @@ class Tenant(models.Model):
         db_default=False,
         help_text=_("Users without one can only set it up after signing in. API keys go on."),
     )
+    ask_above = models.DecimalField(
+        _("confirm payments above"),
+        max_digits=14,
+        decimal_places=2,
+        default=Decimal(1000),
+        db_default=Decimal(1000),
+        validators=[MinValueValidator(0)],
+        help_text=_("Who pays more in the console has to enter the password again."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
         ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CustomRole(models.Model):
+    """A role that a tenant has made: a name and what it includes."""
+
+    KIND: ClassVar[str] = "role"
+
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=role_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="+")
+    name = models.CharField(_("name"), max_length=40)
+    # Patterns like those of the platform's roles.
+    permissions = models.JSONField(_("permissions"), default=list)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        verbose_name = _("role")
+        verbose_name_plural = _("roles")
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint("tenant", Lower("name"), name="custom_role_name_once")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -108,6 +150,16 @@ class User(AbstractBaseUser, PermissionsMixin):
         related_name="users",
     )
     role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.OWNER)
+    # Counts only where the role says so: a process that does not know of it may change the role.
+    custom_role = models.ForeignKey(
+        CustomRole,
+        models.PROTECT,
+        verbose_name=_("role of the tenant"),
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="users",
+    )
     is_active = models.BooleanField(_("active"), default=True)
     is_staff = models.BooleanField(_("platform administrator"), default=False)
     language = models.CharField(_("language"), max_length=10, blank=True)
@@ -139,6 +191,22 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def custom_grants(self) -> Sequence[str]:
+        """What the tenant's own role of the user includes; nothing where there is none."""
+        role = self.custom_role
+        # Who has moved to another tenant takes no role along.
+        if self.role != CUSTOM or role is None or role.tenant_id != self.tenant_id:
+            return ()
+        return tuple(role.permissions)
+
+    @property
+    def role_name(self) -> str:
+        """What people call the user's role."""
+        if self.role == CUSTOM:
+            return self.custom_role.name if self.custom_role is not None else gettext("None")
+        return str(self.get_role_display())
 
 
 class SecondFactor(models.Model):
@@ -260,6 +328,9 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
+    last_used_ip = models.GenericIPAddressField(_("last used from"), null=True, blank=True)
+    # When its user was told that it expires soon.
+    expiry_told_at = models.DateTimeField(_("expiry told"), null=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects = TenantManager()

@@ -20,6 +20,8 @@ SEEN_KEY: Final = "seen_at"
 STARTED_KEY: Final = "signed_in_at"
 # That the code of a second factor was asked for where there was one.
 ASKED_KEY: Final = "code_asked"
+# When somebody has proven last who they are (Unix time, s), after signing in.
+CONFIRMED_KEY: Final = "confirmed_at"
 # How often the life of a session is written down.
 _SEEN_AGAIN_S: Final = 30.0
 
@@ -67,6 +69,17 @@ def is_idle(session: SessionBase, limits: PlatformSettings) -> bool:
 def is_too_old(session: SessionBase, limits: PlatformSettings) -> bool:
     """Tell whether a session is older than any may get, however busy it is."""
     return _is_past(session.get(STARTED_KEY), timedelta(hours=limits.session_lifetime_h))
+
+
+def confirm(session: SessionBase) -> None:
+    """Note that somebody has just proven again who they are."""
+    session[CONFIRMED_KEY] = timezone.now().timestamp()
+
+
+def is_confirmed(session: SessionBase) -> bool:
+    """Tell whether somebody has proven lately who they are; signing in counts."""
+    at = session.get(CONFIRMED_KEY) or session.get(STARTED_KEY)
+    return at is not None and not _is_past(at, timedelta(minutes=settings.SCLOUD_CONFIRM_MINUTES))
 
 
 def lacks_code(session: SessionBase, user: User) -> bool:

@@ -252,6 +252,7 @@ def make_caller(user: User, samples: dict[str, str], mark: str) -> Caller:
         "colleague": _colleague(user.tenant, mark, True),
         "former_colleague": _colleague(user.tenant, mark, False),
         "invitation": _invitation(user.tenant, mark),
+        "role": _role(user.tenant, mark),
     }
     return Caller(user=user, samples=mine, secret=secret, console=client)
 
@@ -277,6 +278,15 @@ def _invitation(tenant: Tenant, mark: str) -> str:
             defaults={"role": Role.READONLY, "expires_at": timezone.now() + timedelta(days=3)},
         )
     return str(invitation.pk)
+
+
+def _role(tenant: Tenant, mark: str) -> str:
+    """Return the id of a role that a tenant has made, the same one for all its callers."""
+    with scope(tenant=tenant):
+        role, _made = CustomRole.objects.get_or_create(
+            tenant=tenant, name=f"{mark}-role", defaults={"permissions": ["compute.view*"]}
+        )
+    return str(role.pk)
 
 
 def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[str, str]:
