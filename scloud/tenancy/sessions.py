@@ -78,8 +78,9 @@ def confirm(session: SessionBase) -> None:
 
 def is_confirmed(session: SessionBase) -> bool:
     """Tell whether somebody has proven lately who they are; signing in counts."""
-    at = session.get(CONFIRMED_KEY) or session.get(STARTED_KEY)
-    return at is not None and not _is_past(at, timedelta(minutes=settings.SCLOUD_CONFIRM_MINUTES))
+    known = [at for key in (STARTED_KEY, CONFIRMED_KEY) if (at := session.get(key)) is not None]
+    span = timedelta(minutes=settings.SCLOUD_CONFIRM_MINUTES)
+    return any(not _is_past(at, span) for at in known)
 
 
 def lacks_code(session: SessionBase, user: User) -> bool:
