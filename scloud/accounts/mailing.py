@@ -18,9 +18,10 @@ from scloud.lib import keys, mail
 from scloud.lib.errors import ScloudError
 from scloud.lib.mail import MailNotSent
 from scloud.tenancy.models import Invitation, User
-from scloud.tenancy.permissions import Role
 
 INVITE: Final = "user.invite"
+# With a role of the tenant's own, which workers of an earlier release do not know.
+INVITE_AS: Final = "user.invite_as"
 RESET: Final = "user.send_reset"
 ADDRESS: Final = "user.verify_address"
 TELL: Final = "user.tell"
@@ -46,7 +47,7 @@ class What(StrEnum):
 
 
 class SendInvitation(Handler):
-    """``user.invite``: a new code to the address of an invitation."""
+    """``user.invite``, ``user.invite_as``: a new code to the address of an invitation."""
 
     repeatable = False
 
@@ -84,6 +85,7 @@ class Tell(Handler):
 def register_handlers() -> None:
     """Called once, when the app is ready."""
     register(INVITE, SendInvitation())
+    register(INVITE_AS, SendInvitation())
     register(RESET, SendReset())
     register(ADDRESS, SendAddressCode())
     register(TELL, Tell())
@@ -94,7 +96,7 @@ def _send_invitation(context: Context) -> None:
     invitations = Invitation.objects.filter(
         pk=context.job.target_id, accepted_at=None, withdrawn_at=None
     )
-    invitation = invitations.select_related("tenant", "invited_by").first()
+    invitation = invitations.select_related("tenant", "invited_by", "custom_role").first()
     if invitation is None or not invitation.tenant.is_active:
         return
     code = secrets.token_urlsafe(_CODE_BYTES)
@@ -116,7 +118,7 @@ def _head(invitation: Invitation) -> str:
     return _("%(who)s invites you to the account %(account)s on SCloud, as: %(role)s.") % {
         "who": who,
         "account": invitation.tenant.name,
-        "role": Role(invitation.role).label,
+        "role": invitation.role_name,
     }
 
 

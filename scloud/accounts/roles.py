@@ -78,6 +78,14 @@ def delete_role(*, actor: Actor, role: CustomRole) -> None:
             remedy=_("Give them another role first."),
             numbers={"users": having},
         )
+    invited = fresh.invitations.filter(accepted_at=None, withdrawn_at=None).count()
+    if invited:
+        raise Conflict(
+            _("%(count)s invitations are for this role.") % {"count": invited},
+            code="role_in_use",
+            remedy=_("Withdraw them first."),
+            numbers={"invitations": invited},
+        )
     users.update(custom_role=None)
     audit.note(fresh, before=_facts(fresh))
     fresh.delete()

@@ -76,22 +76,37 @@ def change_role(*, actor: Actor, user: User, role: str | CustomRole) -> User:
     ``role`` is one of the platform's, or one that the tenant has made. Raises InvalidInput
     (``role_unknown``) and Conflict (``own_account``, ``user_not_active``).
     """
-    unknown = InvalidInput(_("Choose one of the roles."), code="role_unknown", field="role")
-    if not isinstance(role, CustomRole) and role not in GIVEN:
-        raise unknown
+    require_known(role)
     _me, fresh = _lock(actor, user, "change_role")
     before = {"user": fresh.email, "role": _named(fresh)}
-    if isinstance(role, CustomRole):
-        # It may have been deleted since the request began; the lock keeps it from now on.
-        fresh.custom_role = CustomRole.objects.filter(pk=role.pk).first()
-        if fresh.custom_role is None:
-            raise unknown
-        fresh.role = CUSTOM
-    else:
-        fresh.role, fresh.custom_role = role, None
+    fresh.role, fresh.custom_role = columns_of(role)
     audit.note(before=before, after={"user": fresh.email, "role": _named(fresh)})
     fresh.save(update_fields=["role", "custom_role"])
     return fresh
+
+
+def require_known(role: str | CustomRole) -> None:
+    """Raise InvalidInput (``role_unknown``) for what is no role that owners give."""
+    if not isinstance(role, CustomRole) and role not in GIVEN:
+        raise _unknown()
+
+
+def columns_of(role: str | CustomRole) -> tuple[str, CustomRole | None]:
+    """Return what a row of a role has in ``role`` and ``custom_role``.
+
+    Under the lock of the tenant's users, which keeps a role of the tenant's own from being deleted.
+    Raises InvalidInput (``role_unknown``) where it was, since the request began.
+    """
+    if not isinstance(role, CustomRole):
+        return role, None
+    fresh = CustomRole.objects.filter(pk=role.pk).first()
+    if not isinstance(fresh, CustomRole):
+        raise _unknown()
+    return CUSTOM, fresh
+
+
+def _unknown() -> InvalidInput:
+    return InvalidInput(_("Choose one of the roles."), code="role_unknown", field="role")
 
 
 def _named(user: User) -> str:

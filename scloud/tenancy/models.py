@@ -204,9 +204,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     @property
     def role_name(self) -> str:
         """What people call the user's role."""
-        if self.role == CUSTOM:
-            return self.custom_role.name if self.custom_role is not None else gettext("None")
-        return str(self.get_role_display())
+        return _role_name(self)
+
+
+def _role_name(row: "User | Invitation") -> str:
+    if row.role == CUSTOM:
+        return row.custom_role.name if row.custom_role is not None else gettext("None")
+    return str(row.get_role_display())
 
 
 class SecondFactor(models.Model):
@@ -266,6 +270,16 @@ class Invitation(models.Model):
     tenant = models.ForeignKey(Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="+")
     email = models.EmailField(_("e-mail"))
     role = models.CharField(_("role"), max_length=20, choices=Role.choices)
+    # As that of users.
+    custom_role = models.ForeignKey(
+        CustomRole,
+        models.SET_NULL,
+        verbose_name=_("role of the tenant"),
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="invitations",
+    )
     invited_by = models.ForeignKey(
         User, models.SET_NULL, verbose_name=_("invited by"), null=True, related_name="+"
     )
@@ -303,6 +317,11 @@ class Invitation(models.Model):
     def name(self) -> str:
         """What dialogs and the operation log call it."""
         return self.email
+
+    @property
+    def role_name(self) -> str:
+        """What people call the role that the user will have."""
+        return _role_name(self)
 
 
 class ApiKey(models.Model):

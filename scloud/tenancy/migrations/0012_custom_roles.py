@@ -44,6 +44,11 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddField(
+            model_name='invitation',
+            name='custom_role',
+            field=models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='invitations', to='tenancy.customrole', verbose_name='role of the tenant'),
+        ),
+        migrations.AddField(
             model_name='user',
             name='custom_role',
             field=models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='users', to='tenancy.customrole', verbose_name='role of the tenant'),
