@@ -40,9 +40,10 @@ class UserForm(forms.ModelForm[User]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         role = self.fields.get("role")
-        if isinstance(role, forms.TypedChoiceField) and self.instance.role == CUSTOM:
-            # It can be kept, and is given by the owners of the tenant.
-            role.choices = [*Role.choices, (CUSTOM, self.instance.role_name)]
+        if isinstance(role, forms.TypedChoiceField):
+            # One of the tenant's own can be kept, and is given by the owners of the tenant.
+            kept = [(CUSTOM, self.instance.role_name)] if self.instance.role == CUSTOM else []
+            role.choices = [*Role.choices, *kept]
 
     def clean_email(self) -> str:
         """Addresses are kept in lower case."""

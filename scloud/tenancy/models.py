@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
@@ -34,6 +34,10 @@ def role_id() -> str:
 
 def invitation_id() -> str:
     return new_id("invite")
+
+
+# What rows say: a role of the platform, or that they have one of the tenant's own.
+ROLES: Final = (*Role.choices, (CUSTOM, _("Role of the tenant")))
 
 
 class Tenant(models.Model):
@@ -149,7 +153,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         blank=True,
         related_name="users",
     )
-    role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.OWNER)
+    role = models.CharField(_("role"), max_length=20, choices=ROLES, default=Role.OWNER)
     # Counts only where the role says so: a process that does not know of it may change the role.
     custom_role = models.ForeignKey(
         CustomRole,
@@ -269,7 +273,7 @@ class Invitation(models.Model):
     )
     tenant = models.ForeignKey(Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="+")
     email = models.EmailField(_("e-mail"))
-    role = models.CharField(_("role"), max_length=20, choices=Role.choices)
+    role = models.CharField(_("role"), max_length=20, choices=ROLES)
     # As that of users.
     custom_role = models.ForeignKey(
         CustomRole,

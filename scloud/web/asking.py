@@ -116,6 +116,8 @@ def _ask(request: HttpRequest, user: User, form: ProofForm) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "heading": _("Confirm that it is you"),
+        # What the page around a dialog is called.
+        "view": {"title": _("Confirm that it is you")},
         "action_url": request.get_full_path(),
         "mark": MARK,
         "sent": [

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,9 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import reverse
 
-from billing import services
-from billing.models import Order
-from billing.quotes import QuoteItem
 from compute.models import VM
 from compute.models.fencing import FenceDevice
 from compute.views import bin as bin_views
@@ -24,7 +18,6 @@ from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import InvalidInput
 from scloud.resources import kinds
-from scloud.resources.models import Region
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.confirmation import ConfirmationNeeded
@@ -37,7 +30,6 @@ from scloud.web import profile
 from tests.accounts.factor import Clock, give
 from tests.accounts.stale import ASKED, grow_stale, hidden, prove, text_of
 from tests.api.client import Program
-from tests.billing.helpers import balances
 from tests.compute.factories import Platform, make_vm, settle
 from tests.fixtures import PASSWORD, new_user
 
@@ -297,84 +289,7 @@ def test_what_a_batch_has_done_is_not_done_again(
     assert "Confirm first that it is you." in answer
 
 
-# --- paying
-
-
-@pytest.fixture
-def _above(tenant: Tenant) -> None:
-    """Payments above 100 are confirmed."""
-    Tenant.objects.filter(pk=tenant.pk).update(ask_above=Decimal(100))
-    tenant.refresh_from_db()
-
-
-ITEMS = [QuoteItem("vcpu", 2, "2 vCPU"), QuoteItem("memory_gib", 4, "4 GB memory")]
-BIGGER = [QuoteItem("vcpu", 64, "64 vCPU"), QuoteItem("memory_gib", 64, "64 GB memory")]
-
-
-@pytest.mark.usefixtures("prices", "scoped", "_above")
-def test_whoever_pays_more_than_the_tenant_says_is_asked(
-    buy: Callable[..., Order], actor: Actor, tenant: Tenant, region: Region
-) -> None:
-    buy("vm-a")
-    stale = replace(actor, confirmed=False)
-    before = balances(tenant)
-    bought: dict[str, Any] = {
-        "region": region, "items": ITEMS, "method": "month", "periods": 1,
-    }  # fmt: skip
-    quoted = services.quote(tenant=tenant, count=1, **bought)
-    assert quoted.total > 100
-    resource = services.common.ResourceRef("vm", "vm-b", "host-b")
-    renewal = services.quote_renewal(tenant=tenant, resource_id="vm-a", periods=1)
-    together: dict[str, Any] = {
-        "resource_ids": ["vm-a"],
-        "extent": services.Extent(until=date(datetime.now(UTC).year + 1, 12, 1)),
-    }
-    upgrade: dict[str, Any] = {"resource_id": "vm-a", "items": BIGGER}
-    for pay in (
-        lambda who: services.purchase(
-            actor=who, quote_token=quoted.token, resources=[resource], **bought
-        ),
-        lambda who: services.renew(
-            actor=who, resource_id="vm-a", periods=1, quote_token=renewal.token
-        ),
-        lambda who: services.renew_together(
-            actor=who,
-            quote_token=services.quote_renewals(tenant=tenant, **together).token,
-            **together,
-        ),
-        lambda who: services.upgrade(
-            actor=who,
-            quote_token=services.quote_upgrade(tenant=tenant, **upgrade).token,
-            **upgrade,
-        ),
-    ):
-        with pytest.raises(ConfirmationNeeded):
-            pay(stale)
-        assert balances(tenant) == before
-        pay(actor)
-        assert balances(tenant) != before
-        before = balances(tenant)
-
-
-@pytest.mark.usefixtures("prices", "scoped")
-def test_what_costs_less_or_is_done_by_the_platform_is_not_asked(
-    buy: Callable[..., Order], actor: Actor, tenant: Tenant
-) -> None:
-    buy("vm-a")
-
-    def renew(who: Actor) -> Order:
-        quoted = services.quote_renewal(tenant=tenant, resource_id="vm-a", periods=1)
-        return services.renew(actor=who, resource_id="vm-a", periods=1, quote_token=quoted.token)
-
-    # 120 is not above the 1000 that every tenant starts with, and neither above 120.
-    assert renew(replace(actor, confirmed=False)).total_minor == 12000
-    tenant.ask_above = Decimal(120)
-    assert renew(replace(actor, confirmed=False)).total_minor == 12000
-    tenant.ask_above = Decimal(0)
-    root = User.objects.create_superuser("root@platform.test", "x")
-    assert renew(Actor.administrator(root, tenant, confirmed=False)).total_minor == 12000
-    with pytest.raises(ConfirmationNeeded):
-        renew(replace(actor, confirmed=False))
+# --- the limit of payments
 
 
 def test_owners_set_the_limit_and_it_is_not_lifted_by_who_finds_an_open_browser(

@@ -32,7 +32,7 @@ from scloud.tenancy.permissions import GRANTS, Role
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 from tests.alarms.receiver import run_jobs
 from tests.api.client import Program, program_of
-from tests.fixtures import PASSWORD
+from tests.fixtures import PASSWORD, new_user
 
 HERE = "127.0.0.1"
 
@@ -81,6 +81,7 @@ def test_a_key_of_a_user_who_is_elsewhere_is_refused(user: User, other_tenant: T
 def test_moving_a_user_revokes_the_keys_and_ends_the_sessions(
     boss: Client, user: User, tenant: Tenant, other_tenant: Tenant
 ) -> None:
+    new_user(tenant, email="another@acme.test")
     _key, secret = key_of(user)
     browser = Client()
     browser.post("/login/", {"email": user.email, "password": PASSWORD})
@@ -150,7 +151,10 @@ def test_a_reset_on_the_command_line_that_fails_changes_nothing(
     assert Program(secret).get("/vms").status == 200
 
 
-def test_other_changes_of_a_user_leave_the_keys_alone(boss: Client, user: User) -> None:
+def test_other_changes_of_a_user_leave_the_keys_alone(
+    boss: Client, user: User, tenant: Tenant
+) -> None:
+    new_user(tenant, email="another@acme.test")
     _key, secret = key_of(user)
     assert change_user(boss, user, full_name="Ada", role=Role.OPERATOR) == 302
     assert Program(secret).get("/vms").status == 200

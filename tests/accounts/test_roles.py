@@ -67,12 +67,12 @@ def test_a_role_allows_what_it_includes_and_nothing_else(
         assert not them.allows(denied), denied
     browser = browser_of(clerk)
     assert browser.get("/vms/").status_code == 200
-    assert browser.get("/vpcs/").status_code == 403
+    assert browser.get("/network/vpcs/").status_code == 403
     assert browser.get("/users/").status_code == 403
     # It holds from the next request on.
     roles.change_custom_role(actor=actor, role=role, name="Night shift", abilities=["network-view"])
     assert browser.get("/vms/").status_code == 403
-    assert browser.get("/vpcs/").status_code == 200
+    assert browser.get("/network/vpcs/").status_code == 200
 
 
 def test_a_key_allows_no_more_than_the_role_of_its_user(

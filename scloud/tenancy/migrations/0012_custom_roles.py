@@ -28,6 +28,16 @@ class Migration(migrations.Migration):
             name='ask_above',
             field=models.DecimalField(db_default=Decimal('1000'), decimal_places=2, default=Decimal('1000'), help_text='Who pays more in the console has to enter the password again.', max_digits=14, validators=[django.core.validators.MinValueValidator(0)], verbose_name='confirm payments above'),
         ),
+        migrations.AlterField(
+            model_name='invitation',
+            name='role',
+            field=models.CharField(choices=[('owner', 'Owner'), ('administrator', 'Administrator'), ('operator', 'Operator'), ('finance', 'Finance'), ('readonly', 'Read-only'), ('custom', 'Role of the tenant')], max_length=20, verbose_name='role'),
+        ),
+        migrations.AlterField(
+            model_name='user',
+            name='role',
+            field=models.CharField(choices=[('owner', 'Owner'), ('administrator', 'Administrator'), ('operator', 'Operator'), ('finance', 'Finance'), ('readonly', 'Read-only'), ('custom', 'Role of the tenant')], default='owner', max_length=20, verbose_name='role'),
+        ),
         migrations.CreateModel(
             name='CustomRole',
             fields=[
