@@ -20,7 +20,7 @@ SCOPES: Final[Mapping[str, Text]] = {
     "billing.view*": _("See costs and quotas"),
     "alarms.*": _("Manage alarms and notifications"),
     "alarms.view*": _("See alarms and measurements"),
-    "resources.*": _("Use the recycle bin"),
+    "resources.*": _("See regions and the recycle bin"),
     "resources.view*": _("See regions and the recycle bin"),
     "jobs.*": _("See running tasks"),
     "jobs.view*": _("See running tasks"),

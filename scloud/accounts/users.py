@@ -175,12 +175,11 @@ def change_security(*, actor: Actor, required: bool, ask_above: Decimal | None =
         # Who has found an open browser must not lift the limit first.
         actor.require_confirmed()
     audit.note(
-        before={
-            "second_factor_required": tenant.second_factor_required,
-            "ask_above": str(tenant.ask_above),
-        },
-        after={"second_factor_required": required, "ask_above": str(above)},
+        before={"second_factor_required": tenant.second_factor_required},
+        after={"second_factor_required": required},
     )
+    if above != tenant.ask_above:
+        audit.note(before={"ask_above": str(tenant.ask_above)}, after={"ask_above": str(above)})
     tenant.second_factor_required, tenant.ask_above = required, above
     tenant.save(update_fields=["second_factor_required", "ask_above"])
     return tenant

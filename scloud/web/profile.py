@@ -317,7 +317,7 @@ class ApiKeysView(ListView):
         Column("name", gettext_lazy("Name"), sort="name", main=True),
         Column("id", gettext_lazy("ID"), render=ui.ident, default=False),
         Column("status", gettext_lazy("Status"), value=_key_status),
-        Column("scopes", gettext_lazy("May"), value=_allows, render=ui.tags),
+        Column("scopes", gettext_lazy("Rights"), value=_allows, render=ui.tags),
         Column(
             "networks",
             gettext_lazy("Allowed from"),
@@ -425,7 +425,7 @@ class ApiKeyForm(forms.Form):
         ],
     )
     scopes = forms.MultipleChoiceField(
-        label=gettext_lazy("May"),
+        label=gettext_lazy("Rights"),
         required=False,
         help_text=gettext_lazy(
             "Leave empty to allow everything that your role allows, now and later. What costs "
@@ -439,7 +439,9 @@ class ApiKeyForm(forms.Form):
         super().__init__(*args, **kwargs)
         field = self.fields["scopes"]
         assert isinstance(field, forms.MultipleChoiceField)
-        field.choices = [(scope, scope_words(scope)) for scope in account.known_scopes(grants)]
+        # Of scopes that allow the same the narrower one comes last, and is offered.
+        offered = {scope_words(scope): scope for scope in account.known_scopes(grants)}
+        field.choices = [(scope, words) for words, scope in offered.items()]
 
 
 class ApiKeyCreateView(ActionView):

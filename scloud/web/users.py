@@ -285,7 +285,7 @@ class SecurityForm(forms.Form):
         decimal_places=2,
         help_text=gettext_lazy(
             "At once, in the console. Who has entered it within the last minutes is not asked; API "
-            "keys never are. Creating API keys and destroying for good always ask."
+            "keys never are. Creating API keys and destroying for good ask as well."
         ),
     )
 

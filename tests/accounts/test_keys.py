@@ -81,7 +81,8 @@ def test_a_key_of_a_user_who_is_elsewhere_is_refused(user: User, other_tenant: T
 def test_moving_a_user_revokes_the_keys_and_ends_the_sessions(
     boss: Client, user: User, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    new_user(tenant, email="another@acme.test")
+    for place in (tenant, other_tenant):
+        new_user(place, email=f"another@{place.pk}.test")
     _key, secret = key_of(user)
     browser = Client()
     browser.post("/login/", {"email": user.email, "password": PASSWORD})

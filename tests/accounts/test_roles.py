@@ -52,6 +52,7 @@ def made(actor: Actor, *abilities: str, name: str = "Night shift") -> CustomRole
 # --- what they allow
 
 
+@pytest.mark.usefixtures("region")
 def test_a_role_allows_what_it_includes_and_nothing_else(
     actor: Actor, clerk: User, user: User
 ) -> None:

@@ -40,7 +40,7 @@ from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import Invitation, SecondFactor, Tenant, User, UserSession
+from scloud.tenancy.models import CustomRole, Invitation, SecondFactor, Tenant, User, UserSession
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
