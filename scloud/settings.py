@@ -120,6 +120,7 @@ MIDDLEWARE = [
     "scloud.web.middleware.SecondFactorMiddleware",
     "scloud.web.middleware.ActingMiddleware",
     "scloud.web.middleware.ConsoleMiddleware",
+    "scloud.web.asking.AskMiddleware",
 ]
 
 ROOT_URLCONF = "scloud.urls"
@@ -335,6 +336,8 @@ SCLOUD_CURRENCY = env.str("SCLOUD_CURRENCY", default="CNY")
 SCLOUD_CURRENCY_DECIMALS = env.int("SCLOUD_CURRENCY_DECIMALS", default=2)
 SCLOUD_BILLING_TIME_ZONE = env.str("SCLOUD_BILLING_TIME_ZONE", default="Asia/Shanghai")
 SCLOUD_API_REQUESTS_PER_MINUTE = env.int("SCLOUD_API_REQUESTS_PER_MINUTE", default=600)
+# So long after signing in, or entering the password again, nobody is asked for it.
+SCLOUD_CONFIRM_MINUTES = env.int("SCLOUD_CONFIRM_MINUTES", default=15)
 SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = env.int("SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE", default=20)
 # A proxy in front of the console may say where a request came from; nobody else may. Without a
 # word about proxies a request that went through one is refused: all would count as one caller.

@@ -17,6 +17,7 @@ from billing.orders import ChargeDraft, OrderDraft, ResourceRef, charge
 from billing.pricing import Method
 from billing.quotes import Quote, QuoteItem
 from billing.services.common import (
+    ask_before_paying,
     payer_of,
     refuse_used,
     tell,
@@ -99,6 +100,7 @@ def purchase(
             total=pricing.total(lines) * count,
         )
         refuse_used(token.nonce)
+        ask_before_paying(actor, pricing.total(lines) * count)
         anchor = pricing.anchor_day_of(now, money.zone())
         end = pricing.period_end(now, wanted, periods, anchor_day=anchor, zone=money.zone())
         drafts = [

@@ -24,6 +24,7 @@ from billing.pricing import DifferenceLine, Item, Method, PaidLine
 from billing.quotes import QuoteItem, items_of
 from billing.services import holding
 from billing.services.common import (
+    ask_before_paying,
     open_charges,
     payer_of,
     ref_of,
@@ -216,6 +217,7 @@ def upgrade(
             total=change.total,
         )
         refuse_used(token.nonce)
+        ask_before_paying(actor, change.total)
         after = [item.as_snapshot() for item in items]
         order: Order | None = None
         # Of the hour in which it is done: a quote of the hour before leaves nothing open there.

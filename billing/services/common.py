@@ -1,6 +1,7 @@
 """What buying, renewing, changing and refunding share."""
 
 from datetime import datetime
+from decimal import Decimal
 
 from django.utils.translation import gettext as _
 
@@ -112,6 +113,16 @@ def payer_of(actor: Actor) -> Tenant:
     tenant = tenant_of(actor)
     actor.require(SPEND)
     return tenant
+
+
+def ask_before_paying(actor: Actor, amount: Decimal) -> None:
+    """Have people in a browser prove who they are before they pay more than their tenant says.
+
+    Raises ConfirmationNeeded. Call it when the amount is known and nothing has been written. What
+    administrators of the platform do for a tenant is not asked.
+    """
+    if actor.tenant is not None and not actor.is_platform and amount > actor.tenant.ask_above:
+        actor.require_confirmed()
 
 
 def refuse_used(nonce: str) -> None:

@@ -23,6 +23,7 @@ from billing.pricing import Method
 from billing.quotes import Quote, items_of
 from billing.services import holding
 from billing.services.common import (
+    ask_before_paying,
     payer_of,
     ref_of,
     refuse_used,
@@ -102,6 +103,7 @@ def renew(*, actor: Actor, resource_id: str, periods: int, quote_token: str) -> 
             total=renewal.total,
         )
         refuse_used(token.nonce)
+        ask_before_paying(actor, renewal.total)
         return carry_out(account, subscription, renewal, nonce=token.nonce)
 
 

@@ -20,7 +20,13 @@ from billing.models import Order, Subscription
 from billing.pricing import DURATIONS, Method
 from billing.quotes import items_of
 from billing.services import holding, renewing
-from billing.services.common import no_subscription, payer_of, refuse_used, require_open
+from billing.services.common import (
+    ask_before_paying,
+    no_subscription,
+    payer_of,
+    refuse_used,
+    require_open,
+)
 from billing.services.renewing import Renewal
 from scloud.lib.errors import Conflict, InvalidInput, ScloudError
 from scloud.resources import kinds
@@ -225,6 +231,7 @@ def renew_together(
         )
         nonces = [f"{token.nonce}.{number}" for number in range(len(parts))]
         refuse_used(nonces[0])
+        ask_before_paying(actor, total)
         ledger.require(account, money.to_minor(total))
         return [
             renewing.carry_out(account, part.subscription, part.renewal, nonce=nonce)

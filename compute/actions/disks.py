@@ -386,7 +386,7 @@ def restore_disk(*, actor: Actor, disk: Disk) -> Disk:
     )
 
 
-@action("compute.destroy_disk")
+@action("compute.destroy_disk", confirmed=True)
 def destroy_disk(*, actor: Actor, disk: Disk, confirm_name: str | None = None) -> Job:
     """Destroy a binned disk for good; what is left of its paid time comes back.
 

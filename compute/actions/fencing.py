@@ -85,7 +85,7 @@ def test_fence_device(*, actor: Actor, device: FenceDevice) -> Job:
     return _enqueue(actor, device, TEST, title)
 
 
-@action("platform.power_off_host")
+@action("platform.power_off_host", confirmed=True)
 def power_off_host(*, actor: Actor, host: Host, typed: str) -> Job:
     """Cut the power of a host, with everything that runs on it.
 
@@ -98,7 +98,7 @@ def power_off_host(*, actor: Actor, host: Host, typed: str) -> Job:
     return _enqueue(actor, device_of(host), POWER_OFF, title)
 
 
-@action("platform.fence_host")
+@action("platform.fence_host", confirmed=True)
 def fence_host(*, actor: Actor, host: Host, typed: str) -> Job:
     """Give a host up: its device switches it off, and then it is fenced.
 

@@ -36,7 +36,7 @@ def unlock_host(*, actor: Actor, host: Host) -> Host:
     return _move(actor, host, HostMove.UNLOCK)
 
 
-@action("platform.confirm_host_off")
+@action("platform.confirm_host_off", confirmed=True)
 def confirm_host_off(*, actor: Actor, host: Host, typed: str) -> Host:
     """Take an operator's word that a host is off, where no device says so.
 

@@ -281,7 +281,7 @@ def restore_image(*, actor: Actor, image: Image) -> Image:
     )
 
 
-@action("compute.destroy_image")
+@action("compute.destroy_image", confirmed=True)
 def destroy_image(*, actor: Actor, image: Image, confirm_name: str | None = None) -> Job:
     """Destroy a binned image for good. Raises InvalidInput, Conflict, Forbidden."""
     _own(actor, image)

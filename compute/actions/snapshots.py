@@ -93,7 +93,7 @@ def _begin(snapshot: Snapshot, disk: Disk, verb: str, actor: Actor) -> Job:
     return SNAPSHOTS.begin(snapshot, verb, actor=actor, job=job)
 
 
-@action("compute.roll_back_snapshot")
+@action("compute.roll_back_snapshot", confirmed=True)
 def roll_back_snapshot(*, actor: Actor, snapshot: Snapshot) -> Job:
     """Set a disk's content back to a snapshot; all its snapshots stay, its size too.
 

@@ -204,7 +204,7 @@ def waiting() -> list[VncLease]:
         return list(
             _good()
             .filter(expires_at__gt=timezone.now())
-            .select_related("tenant", "user")
+            .select_related("tenant", "user__custom_role")
             .order_by("created_at")
         )
 
@@ -227,7 +227,7 @@ def mark_connected(lease_id: str, *, client_ip: str | None) -> bool:
         lease = (
             _good()
             .select_for_update(of=("self",))
-            .select_related("tenant", "user")
+            .select_related("tenant", "user__custom_role")
             .filter(pk=lease_id, state__in=_WAITING, expires_at__gt=now)
             .first()
         )
@@ -264,7 +264,9 @@ def ending(lease_id: str) -> str:
     """Tell why the client of a lease may not see the screen (any more); empty when it may."""
     with scopes_disabled():
         lease = (
-            VncLease.objects.select_related("tenant", "user", "api_key").filter(pk=lease_id).first()
+            VncLease.objects.select_related("tenant", "user__custom_role", "api_key")
+            .filter(pk=lease_id)
+            .first()
         )
     if lease is None or lease.state == VncLeaseState.CLOSED:
         return "The lease was closed."
@@ -285,7 +287,7 @@ def mark_left(lease_id: str, *, reason: str) -> bool:
         lease = (
             _good()
             .select_for_update(of=("self",))
-            .select_related("tenant", "user")
+            .select_related("tenant", "user__custom_role")
             .filter(pk=lease_id, expires_at__gt=timezone.now())
             .first()
         )

@@ -74,7 +74,7 @@ def claim(*, token: str, vm_id: str, user_id: int, session_key: str) -> VncTicke
         )
         if not fitting.filter(used_at=None, expires_at__gt=now).update(used_at=now):
             return None
-        ticket: VncTicket = fitting.select_related("tenant", "user", "vm").get()
+        ticket: VncTicket = fitting.select_related("tenant", "user__custom_role", "vm").get()
         return ticket
 
 

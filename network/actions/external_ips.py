@@ -472,7 +472,7 @@ def restore_external_ip(*, actor: Actor, external_ip: ExternalIp) -> ExternalIp:
     )
 
 
-@action("network.destroy_external_ip")
+@action("network.destroy_external_ip", confirmed=True)
 def destroy_external_ip(
     *, actor: Actor, external_ip: ExternalIp, confirm_name: str | None = None
 ) -> None:

@@ -5,6 +5,7 @@ Every role may, because the account is one's own; only API keys need a right.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +30,7 @@ from scloud.lib.text import time_zones
 from scloud.tenancy import apikeys, ratelimit, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
-from scloud.tenancy.permissions import GRANTS, SPEND, role_allows
+from scloud.tenancy.permissions import CUSTOM, SPEND, Role, covers
 
 MAX_KEYS = 20
 MAX_KEY_DAYS = 3650
@@ -280,17 +281,17 @@ def revoke_session(*, actor: Actor, session_key: str) -> None:
     _log(actor, "tenancy.revoke_session", {"ip": session.ip, "browser": session.user_agent}, {})
 
 
-def known_scopes(role: str) -> list[str]:
-    """Return the scopes that a user of a role may give to a key."""
+def known_scopes(grants: Sequence[str]) -> list[str]:
+    """Return the scopes that a user whose role includes these patterns may give to a key."""
     areas = ["compute", "network", "billing", "alarms", "resources", "jobs", "audit"]
     out = []
     for area in areas:
-        patterns = [p for p in GRANTS.get(role, ()) if p == "*" or p.startswith(area)]
+        patterns = [p for p in grants if p == "*" or p.startswith(area)]
         if any(p in ("*", f"{area}.*") for p in patterns):
             out.append(f"{area}.*")
         if patterns:
             out.append(f"{area}.view*")
-    if role_allows(role, SPEND):
+    if covers(grants, SPEND):
         out.append(SPEND)
     return out
 
@@ -306,7 +307,7 @@ def _person(actor: Actor) -> User:
     return actor.user
 
 
-@action("tenancy.manage_api_keys")
+@action("tenancy.manage_api_keys", confirmed=True)
 def create_api_key(
     *,
     actor: Actor,
@@ -324,7 +325,7 @@ def create_api_key(
     cleaned = name.strip()
     if not 1 <= len(cleaned) <= 60:
         raise InvalidInput(_("A name has 1 to 60 characters."), field="name")
-    unknown = set(scopes) - set(known_scopes(user.role))
+    unknown = set(scopes) - set(known_scopes(actor.grants))
     if unknown:
         raise InvalidInput(
             _("Your role cannot grant %(scopes)s.") % {"scopes": ", ".join(sorted(unknown))},
@@ -417,7 +418,11 @@ def move_user(*, actor: Actor, user: User, to: Tenant | None) -> None:
     """
     audit.note(before={"tenant": user.tenant_id}, after={"tenant": to.pk if to else None})
     user.tenant = to
-    user.save(update_fields=["tenant"])
+    if user.role == CUSTOM:
+        # The role belongs to the tenant that the user leaves.
+        user.role = Role.READONLY
+    user.custom_role = None
+    user.save(update_fields=["tenant", "role", "custom_role"])
     _shut_out(user)
 
 

@@ -15,13 +15,22 @@ from django.utils.translation import gettext_lazy as _
 from scloud.accounts import acting
 from scloud.accounts.actions import move_user, reset_password, revoke_api_key, set_key_networks
 from scloud.accounts.second_factor import reset_second_factor
-from scloud.lib.errors import InvalidInput, ScloudError
+from scloud.accounts.users import require_owner_left
+from scloud.lib.errors import Conflict, InvalidInput, ScloudError
 from scloud.lib.text import time_zones
 from scloud.tenancy.acting import RIGHT
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.admintools import Button, ButtonAdmin, YesNoFilter, administrator, needs
+from scloud.tenancy.admintools import (
+    Button,
+    ButtonAdmin,
+    ReadOnlyAdmin,
+    YesNoFilter,
+    administrator,
+    needs,
+)
 from scloud.tenancy.apikeys import check_networks
-from scloud.tenancy.models import ApiKey, User
+from scloud.tenancy.models import ApiKey, CustomRole, User
+from scloud.tenancy.permissions import CUSTOM, Role
 
 
 class UserForm(forms.ModelForm[User]):
@@ -42,6 +51,14 @@ class UserForm(forms.ModelForm[User]):
             "email", "full_name", "tenant", "role", "is_active", "is_staff", "staff_role",
             "time_zone",
         )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        role = self.fields.get("role")
+        if isinstance(role, forms.TypedChoiceField):
+            # One of the tenant's own can be kept, and is given by the owners of the tenant.
+            kept = [(CUSTOM, self.instance.role_name)] if self.instance.role == CUSTOM else []
+            role.choices = [*Role.choices, *kept]
 
     def clean_email(self) -> str:
         """Addresses are kept in lower case."""
@@ -75,7 +92,24 @@ class UserForm(forms.ModelForm[User]):
             self.add_error(None, _("This is the last administrator of the platform."))
         if not data.get("is_staff") and not data.get("tenant"):
             self.add_error("tenant", _("Choose the tenant, or make it an administrator."))
+        if not self.instance._state.adding and not self.errors:
+            self._keep_an_owner(data)
         return data
+
+    def _keep_an_owner(self, data: dict[str, Any]) -> None:
+        """Refuse what would leave the tenant without an active owner.
+
+        The page is one transaction: what is seen here holds until the user is saved.
+        """
+        before = User.objects.select_related("tenant").get(pk=self.instance.pk)
+        if before.tenant is None or before.role != Role.OWNER or not before.is_active:
+            return
+        if (data["tenant"], data["role"], data["is_active"]) == (before.tenant, Role.OWNER, True):
+            return
+        try:
+            require_owner_left(before.tenant, before)
+        except Conflict as error:
+            self.add_error(None, error.for_operators())
 
 
 class ActAsForm(forms.Form):
@@ -119,20 +153,19 @@ class UserAdmin(ButtonAdmin):
         ),
     )
     list_display = (
-        "email", "full_name", "tenant", "role", "is_active", "is_staff", "staff_role",
+        "email", "full_name", "tenant", "role_name", "is_active", "is_staff", "staff_role",
         "has_second_factor", "last_login",
     )  # fmt: skip
     list_filter = ("role", "is_active", "is_staff", "staff_role", "tenant")
-    list_select_related = ("tenant", "second_factor")
+    list_select_related = ("tenant", "second_factor", "custom_role")
     search_fields = ("email", "full_name", "tenant__name")
     found_by = ("email",)
     autocomplete_fields = ("tenant",)
     readonly_fields = ("last_login", "created_at", "has_second_factor")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes themselves, so that an administrator stays."""
-        allowed = super().has_delete_permission(request, obj)
-        return allowed and (obj is None or obj.pk != request.user.pk)
+        """People are deactivated; the log speaks of them, and a tenant keeps its owner."""
+        return False
 
     change_form_template = "admin/scloud/user.html"
 
@@ -175,6 +208,11 @@ class UserAdmin(ButtonAdmin):
         }
         return TemplateResponse(request, "admin/scloud/act_as.html", context)
 
+    @admin.display(description=_("role"), ordering="role")
+    def role_name(self, user: User) -> str:
+        """The role, with the name of one that the tenant has made."""
+        return user.role_name
+
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: User) -> bool:
         """Tell whether the password alone does not sign the user in."""
@@ -193,6 +231,8 @@ class UserAdmin(ButtonAdmin):
             return
         before, after = User.objects.select_related("tenant").get(pk=obj.pk).tenant, obj.tenant
         obj.tenant = before
+        if obj.role != CUSTOM:
+            obj.custom_role = None
         super().save_model(request, obj, form, change)
         if before != after:
             move_user(actor=administrator(request, before), user=obj, to=after)
@@ -247,14 +287,15 @@ class ApiKeyAdmin(ButtonAdmin):
         ),
     )
     list_display = (
-        "name", "id", "tenant", "user", "networks", "expires_at", "revoked_at", "last_used_at"
+        "name", "id", "tenant", "user", "networks", "expires_at", "revoked_at", "last_used_at",
+        "last_used_ip",
     )  # fmt: skip
     list_filter = ("tenant", ("revoked_at", YesNoFilter))
     list_select_related = ("tenant", "user")
     search_fields = ("name", "id", "user__email")
     readonly_fields = (
         "id", "tenant", "user", "name", "scopes", "expires_at", "revoked_at", "last_used_at",
-        "created_at",
+        "last_used_ip", "created_at",
     )  # fmt: skip
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -272,3 +313,13 @@ class ApiKeyAdmin(ButtonAdmin):
             key=obj,
             networks=form.cleaned_data["allowed_from"],
         )
+
+
+@admin.register(CustomRole)
+class CustomRoleAdmin(ReadOnlyAdmin):
+    """Roles that owners have made for their tenants."""
+
+    list_display = ("name", "tenant", "id", "created_at")
+    list_filter = ("tenant",)
+    list_select_related = ("tenant",)
+    search_fields = ("name", "id", "tenant__name")

@@ -11,8 +11,9 @@ class AccountsConfig(AppConfig):
         """Make the check of the list of breached passwords and the jobs known."""
         from django.core import checks
 
-        from scloud.accounts import mailing
+        from scloud.accounts import expiring, mailing
         from scloud.accounts.checks import check_list
 
         checks.register(check_list)
         mailing.register_handlers()
+        expiring.register_expiry()

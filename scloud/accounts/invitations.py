@@ -19,8 +19,14 @@ from django.utils.translation import gettext as _
 
 from scloud.accounts import signin
 from scloud.accounts.addresses import checked_email
-from scloud.accounts.mailing import INVITE
-from scloud.accounts.users import GIVEN, MANAGE, lock_users
+from scloud.accounts.mailing import INVITE, INVITE_AS
+from scloud.accounts.users import (
+    MANAGE,
+    columns_of,
+    lock_users,
+    lock_users_of,
+    require_known,
+)
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
@@ -30,7 +36,8 @@ from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
 from scloud.tenancy import lockout, ratelimit
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
-from scloud.tenancy.models import Invitation, User
+from scloud.tenancy.models import CustomRole, Invitation, User
+from scloud.tenancy.permissions import CUSTOM
 from scloud.tenancy.scoping import scopes_disabled
 
 #: How long a code is valid, from when it is sent.
@@ -54,15 +61,16 @@ def refusal(invitation: Invitation) -> ScloudError | None:
 
 
 @action(MANAGE)
-def invite_user(*, actor: Actor, email: str, role: str) -> Invitation:
+def invite_user(*, actor: Actor, email: str, role: str | CustomRole) -> Invitation:
     """Invite an address to become a user with a role, and send it a code.
+
+    ``role`` is one of the platform's, or one that the tenant has made.
 
     Raises InvalidInput (``email_invalid``, ``role_unknown``), Conflict (``email_not_set_up``,
     ``user_exists``, ``invitation_exists``, ``too_many_invitations``) and TooManyRequests.
     """
     _require_mail()
-    if role not in GIVEN:
-        raise InvalidInput(_("Choose one of the roles."), code="role_unknown", field="role")
+    require_known(role)
     address = checked_email(email)
     me = lock_users(actor)
     tenant = me.tenant
@@ -90,16 +98,18 @@ def invite_user(*, actor: Actor, email: str, role: str) -> Invitation:
             remedy=_("Withdraw one that is no longer needed."),
             numbers={"limit": MAX_OPEN, "used": used},
         )
+    name, custom = columns_of(role)
     _count_mail(tenant.pk, address)
     invitation = Invitation(
         tenant=tenant,
         email=address,
-        role=role,
+        role=name,
+        custom_role=custom,
         invited_by=me,
         expires_at=timezone.now() + LIVES,
     )
     invitation.save(force_insert=True)
-    audit.note(invitation, after={"email": address, "role": role})
+    audit.note(invitation, after={"email": address, "role": custom.name if custom else name})
     _enqueue(actor, invitation)
     return invitation
 
@@ -153,9 +163,15 @@ def accept(request: HttpRequest, *, code: str, full_name: str, password: str) ->
         )
     # Nobody is signed in, so the tenant is known by the code only.
     with scopes_disabled(), transaction.atomic():
-        invitation = _invitation_of(code)
+        # The order of owners, who lock the users first; a role is not deleted meanwhile.
+        lock_users_of(_invitation_of(code).tenant)
+        invitation = _invitation_of(code, lock=True)
         user = User(
-            email=invitation.email, full_name=name, tenant=invitation.tenant, role=invitation.role
+            email=invitation.email,
+            full_name=name,
+            tenant=invitation.tenant,
+            role=invitation.role,
+            custom_role=invitation.custom_role,
         )
         _set_password(user, password)
         _save_new(user)
@@ -169,7 +185,10 @@ def accept(request: HttpRequest, *, code: str, full_name: str, password: str) ->
             ip=ip,
             verb="tenancy.accept_invitation",
             resources=[audit.describe(invitation)],
-            after={"user": user.email, "role": user.role},
+            after={
+                "user": user.email,
+                "role": user.role_name if user.role == CUSTOM else user.role,
+            },
             succeeded=True,
         )
     if request.user.is_authenticated:
@@ -178,19 +197,17 @@ def accept(request: HttpRequest, *, code: str, full_name: str, password: str) ->
     return user
 
 
-def _invitation_of(code: str) -> Invitation:
-    invitation = (
-        Invitation.objects.select_related("tenant")
-        .select_for_update(of=("self",))
-        .filter(
-            digest__in=keys.digests(code.strip()),
-            accepted_at=None,
-            withdrawn_at=None,
-            expires_at__gt=timezone.now(),
-            tenant__is_active=True,
-        )
-        .first()
-    )
+def _invitation_of(code: str, *, lock: bool = False) -> Invitation:
+    rows = Invitation.objects.select_related("tenant", "custom_role")
+    if lock:
+        rows = rows.select_for_update(of=("self",))
+    invitation = rows.filter(
+        digest__in=keys.digests(code.strip()),
+        accepted_at=None,
+        withdrawn_at=None,
+        expires_at__gt=timezone.now(),
+        tenant__is_active=True,
+    ).first()
     if not isinstance(invitation, Invitation):
         raise InvalidInput(
             _("There is no valid invitation with this code."),
@@ -255,7 +272,7 @@ def _locked(invitation: Invitation) -> Invitation:
 
 def _enqueue(actor: Actor, invitation: Invitation) -> None:
     jobs.enqueue(
-        kind=INVITE,
+        kind=INVITE_AS if invitation.role == CUSTOM else INVITE,
         tenant=invitation.tenant,
         title=_("Send an invitation"),
         target_kind=Invitation.KIND,

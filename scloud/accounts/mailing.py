@@ -18,9 +18,10 @@ from scloud.lib import keys, mail
 from scloud.lib.errors import ScloudError
 from scloud.lib.mail import MailNotSent
 from scloud.tenancy.models import Invitation, User
-from scloud.tenancy.permissions import Role
 
 INVITE: Final = "user.invite"
+# With a role of the tenant's own, which workers of an earlier release do not know.
+INVITE_AS: Final = "user.invite_as"
 RESET: Final = "user.send_reset"
 ADDRESS: Final = "user.verify_address"
 TELL: Final = "user.tell"
@@ -46,7 +47,7 @@ class What(StrEnum):
 
 
 class SendInvitation(Handler):
-    """``user.invite``: a new code to the address of an invitation."""
+    """``user.invite``, ``user.invite_as``: a new code to the address of an invitation."""
 
     repeatable = False
 
@@ -84,6 +85,7 @@ class Tell(Handler):
 def register_handlers() -> None:
     """Called once, when the app is ready."""
     register(INVITE, SendInvitation())
+    register(INVITE_AS, SendInvitation())
     register(RESET, SendReset())
     register(ADDRESS, SendAddressCode())
     register(TELL, Tell())
@@ -94,7 +96,7 @@ def _send_invitation(context: Context) -> None:
     invitations = Invitation.objects.filter(
         pk=context.job.target_id, accepted_at=None, withdrawn_at=None
     )
-    invitation = invitations.select_related("tenant", "invited_by").first()
+    invitation = invitations.select_related("tenant", "invited_by", "custom_role").first()
     if invitation is None or not invitation.tenant.is_active:
         return
     code = secrets.token_urlsafe(_CODE_BYTES)
@@ -102,7 +104,7 @@ def _send_invitation(context: Context) -> None:
     if not invitations.update(digest=keys.digest(code)):
         return
     known = User.objects.by_email(invitation.email) is not None
-    _send(
+    send(
         context,
         invitation.email,
         _("Invitation to %(account)s") % {"account": invitation.tenant.name},
@@ -116,7 +118,7 @@ def _head(invitation: Invitation) -> str:
     return _("%(who)s invites you to the account %(account)s on SCloud, as: %(role)s.") % {
         "who": who,
         "account": invitation.tenant.name,
-        "role": Role(invitation.role).label,
+        "role": invitation.role_name,
     }
 
 
@@ -167,7 +169,7 @@ def _send_reset(context: Context) -> None:
         "It is valid for half an hour, once. If it was not you, ignore this message: the password "
         "stays as it is."
     ) % {"email": user.email, "link": _link("password-reset", code), "code": code}
-    _send(context, user.email, _("Set a new password"), text)
+    send(context, user.email, _("Set a new password"), text)
 
 
 def _send_address_code(context: Context) -> None:
@@ -190,7 +192,7 @@ def _send_address_code(context: Context) -> None:
             "If the page asks for the code, enter:\n%(code)s\n\n"
             "It is valid for half an hour, once. If it is not you, ignore this message."
         ) % {"who": user.email, "link": _link("email-verify", code), "code": code}
-    _send(context, email, _("Verify your new address"), text)
+    send(context, email, _("Verify your new address"), text)
 
 
 def _tell(context: Context) -> None:
@@ -207,7 +209,7 @@ def _tell(context: Context) -> None:
         "the other sessions at once: %(link)s"
     ) % {**words, "what": what % words}
     context.guard()
-    _send(context, str(payload["to"]), subject, text)
+    send(context, str(payload["to"]), subject, text)
 
 
 def _news(what: What) -> tuple[str, str]:
@@ -267,7 +269,7 @@ def _link(url_name: str, code: str) -> str:
     return f"{settings.SCLOUD_CONSOLE_URL}{reverse(url_name)}#{code}"
 
 
-def _send(context: Context, address: str, subject: str, text: str) -> None:
+def send(context: Context, address: str, subject: str, text: str) -> None:
     """Send a mail, or wait without a slot for the next try."""
     try:
         mail.send(name="", address=address, subject=subject, text=text, mark=context.job.pk)

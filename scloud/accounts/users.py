@@ -5,6 +5,7 @@ on each other at the same moment act one after the other, and a tenant always ha
 Nobody changes their own rights, but for an owner who hands ownership over.
 """
 
+from decimal import Decimal
 from typing import Final
 
 from django.db import connection
@@ -19,12 +20,15 @@ from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError, Una
 from scloud.lib.locks import advisory_key
 from scloud.tenancy import apikeys, sessions
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import Tenant, User
-from scloud.tenancy.permissions import Role
+from scloud.tenancy.models import CustomRole, Tenant, User
+from scloud.tenancy.permissions import CUSTOM, Role
 
 MANAGE: Final = "tenancy.manage_users"
 # What an owner can make somebody; ownership is handed over, with the password.
 GIVEN: Final = tuple(role for role in Role if role != Role.OWNER)
+
+#: The highest limit above which payments are confirmed.
+MOST_ASKED: Final = Decimal("999999999999.99")
 
 
 def refusal(verb: str, *, me: User, user: User) -> ScloudError | None:
@@ -66,20 +70,48 @@ def refusal(verb: str, *, me: User, user: User) -> ScloudError | None:
 
 
 @action(MANAGE)
-def change_role(*, actor: Actor, user: User, role: str) -> User:
+def change_role(*, actor: Actor, user: User, role: str | CustomRole) -> User:
     """Give another user a role other than the owner's; it holds from their next request on.
 
-    Raises InvalidInput (``role_unknown``) and Conflict (``own_account``, ``user_not_active``).
+    ``role`` is one of the platform's, or one that the tenant has made. Raises InvalidInput
+    (``role_unknown``) and Conflict (``own_account``, ``user_not_active``).
     """
-    if role not in GIVEN:
-        raise InvalidInput(_("Choose one of the roles."), code="role_unknown", field="role")
+    require_known(role)
     _me, fresh = _lock(actor, user, "change_role")
-    audit.note(
-        before={"user": fresh.email, "role": fresh.role}, after={"user": fresh.email, "role": role}
-    )
-    fresh.role = role
-    fresh.save(update_fields=["role"])
+    before = {"user": fresh.email, "role": _named(fresh)}
+    fresh.role, fresh.custom_role = columns_of(role)
+    audit.note(before=before, after={"user": fresh.email, "role": _named(fresh)})
+    fresh.save(update_fields=["role", "custom_role"])
     return fresh
+
+
+def require_known(role: str | CustomRole) -> None:
+    """Raise InvalidInput (``role_unknown``) for what is no role that owners give."""
+    if not isinstance(role, CustomRole) and role not in GIVEN:
+        raise _unknown()
+
+
+def columns_of(role: str | CustomRole) -> tuple[str, CustomRole | None]:
+    """Return what a row of a role has in ``role`` and ``custom_role``.
+
+    Under the lock of the tenant's users, which keeps a role of the tenant's own from being deleted.
+    Raises InvalidInput (``role_unknown``) where it was, since the request began.
+    """
+    if not isinstance(role, CustomRole):
+        return role, None
+    fresh = CustomRole.objects.filter(pk=role.pk).first()
+    if not isinstance(fresh, CustomRole):
+        raise _unknown()
+    return CUSTOM, fresh
+
+
+def _unknown() -> InvalidInput:
+    return InvalidInput(_("Choose one of the roles."), code="role_unknown", field="role")
+
+
+def _named(user: User) -> str:
+    """Return what the operation log calls a user's role."""
+    return user.role_name if user.role == CUSTOM else user.role
 
 
 @action(MANAGE)
@@ -122,19 +154,34 @@ def reset_second_factor(*, actor: Actor, user: User) -> User:
 
 
 @action(MANAGE)
-def require_second_factor(*, actor: Actor, required: bool) -> Tenant:
-    """Say whether every user of the tenant needs a second factor.
+def change_security(*, actor: Actor, required: bool, ask_above: Decimal | None = None) -> Tenant:
+    """Say whether every user of the tenant needs a second factor, and what payments are confirmed.
 
-    From their next request on, users without one can only set it up; API keys go on working.
+    From their next request on, users without one can only set it up; API keys go on working. Who
+    pays more than ``ask_above`` at once in a browser has to prove who they are, unless they did so
+    lately; None leaves it as it is. Raises InvalidInput (``amount_out_of_range``).
     """
     me = lock_users(actor)
     tenant = Tenant.objects.select_for_update(no_key=True).get(pk=me.tenant_id)
+    above = tenant.ask_above if ask_above is None else ask_above
+    if not 0 <= above <= MOST_ASKED:
+        raise InvalidInput(
+            _("An amount is from 0 to %(max)s.") % {"max": MOST_ASKED},
+            code="amount_out_of_range",
+            field="ask_above",
+            numbers={"min": 0, "max": str(MOST_ASKED)},
+        )
+    if above > tenant.ask_above:
+        # Who has found an open browser must not lift the limit first.
+        actor.require_confirmed()
     audit.note(
         before={"second_factor_required": tenant.second_factor_required},
         after={"second_factor_required": required},
     )
-    tenant.second_factor_required = required
-    tenant.save(update_fields=["second_factor_required"])
+    if above != tenant.ask_above:
+        audit.note(before={"ask_above": str(tenant.ask_above)}, after={"ask_above": str(above)})
+    tenant.second_factor_required, tenant.ask_above = required, above
+    tenant.save(update_fields=["second_factor_required", "ask_above"])
     return tenant
 
 
@@ -160,11 +207,11 @@ def _hand_over(*, actor: Actor, user: User, own_role: str) -> User:
         raise InvalidInput(_("Choose one of the roles."), code="role_unknown", field="own_role")
     me, fresh = _lock(actor, user, "hand_over")
     audit.note(
-        before={"user": fresh.email, "role": fresh.role},
+        before={"user": fresh.email, "role": _named(fresh)},
         after={"user": fresh.email, "role": Role.OWNER, "own_role": own_role},
     )
-    fresh.role = Role.OWNER
-    fresh.save(update_fields=["role"])
+    fresh.role, fresh.custom_role = Role.OWNER, None
+    fresh.save(update_fields=["role", "custom_role"])
     me.role = own_role
     me.save(update_fields=["role"])
     return fresh
@@ -188,10 +235,7 @@ def lock_users(actor: Actor) -> User:
     """
     person = person_of(actor)
     assert actor.tenant is not None
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(%s)", [advisory_key(f"users of {actor.tenant.pk}")]
-        )
+    lock_users_of(actor.tenant)
     rows = User.objects.filter(tenant=actor.tenant, pk=person.pk)
     me = rows.select_for_update(no_key=True).first()
     if me is None or not me.is_active or me.role != Role.OWNER:
@@ -201,6 +245,28 @@ def lock_users(actor: Actor) -> User:
             remedy=_("Ask another owner."),
         )
     return me
+
+
+def require_owner_left(tenant: Tenant, without: User) -> None:
+    """Raise Conflict (``last_owner``) if a tenant has no active owner beside a user.
+
+    Its users cannot be changed by others until the transaction ends.
+    """
+    lock_users_of(tenant)
+    others = User.objects.filter(tenant=tenant, role=Role.OWNER, is_active=True)
+    if not others.exclude(pk=without.pk).exists():
+        raise Conflict(
+            _("%(email)s is the last owner of %(tenant)s.")
+            % {"email": without.email, "tenant": tenant},
+            code="last_owner",
+            remedy=_("Make somebody else an owner first, or deactivate the tenant."),
+        )
+
+
+def lock_users_of(tenant: Tenant) -> None:
+    """Let nobody else change the users of a tenant until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [advisory_key(f"users of {tenant.pk}")])
 
 
 def _lock(actor: Actor, user: User, verb: str) -> tuple[User, User]:

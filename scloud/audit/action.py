@@ -104,12 +104,17 @@ def _refuse_foreign(actor: Actor, values: dict[str, Any], notes: _Notes) -> None
                     notes.resources.append(entry)
 
 
-def action(permission: str, *, log: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def action(
+    permission: str, *, log: bool = True, confirmed: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a keyword-only function ``verb(*, actor, ...)`` an action.
 
     It checks the caller's right, refuses rows of other tenants as unknown, runs the function in
     one transaction inside the tenant's scope, and writes the operation log: a success within the
     same transaction, a refusal (any ScloudError) in one of its own, because the first is gone.
+
+    With ``confirmed`` people in a browser have to prove first who they are, unless they did so
+    lately: ConfirmationNeeded.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -126,6 +131,8 @@ def action(permission: str, *, log: bool = True) -> Callable[[Callable[P, R]], C
                         with transaction.atomic():
                             _refuse_foreign(actor, kwargs, notes)
                             actor.require(permission)
+                            if confirmed:
+                                actor.require_confirmed()
                             result = function(*args, **kwargs)
                             if log:
                                 _write(actor, permission, notes, None)
@@ -139,6 +146,7 @@ def action(permission: str, *, log: bool = True) -> Callable[[Callable[P, R]], C
 
         _actions.setdefault(permission, []).append(run)
         run.permission = permission  # type: ignore[attr-defined]  # read by tests and the docs
+        run.confirmed = confirmed  # type: ignore[attr-defined]  # read by tests
         return run
 
     return decorate

@@ -17,7 +17,8 @@ from scloud.rest.views import ResourceViewSet
 from scloud.tenancy.models import ApiKey
 
 _SHOWN: Final = (
-    "id", "name", "scopes", "networks", "expires_at", "revoked_at", "last_used_at", "created_at"
+    "id", "name", "scopes", "networks", "expires_at", "revoked_at", "last_used_at",
+    "last_used_ip", "created_at",
 )  # fmt: skip
 
 

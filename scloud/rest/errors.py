@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
 from scloud.lib.errors import NotFound, ScloudError, TooLarge
+from scloud.tenancy.confirmation import ConfirmationNeeded
 
 
 class FieldErrorShape(serializers.Serializer[Any]):
@@ -83,6 +84,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         exc = TooLarge(_("The request is too large."), remedy=_("Send less than 2.5 MB."))
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
+    elif isinstance(exc, ConfirmationNeeded):
+        exc = exc.refusal()
     if isinstance(exc, ScloudError):
         headers = {}
         if exc.numbers and "retry_after_s" in exc.numbers:

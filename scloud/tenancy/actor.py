@@ -1,6 +1,6 @@
 """Who does something: a user in the console, an API key, an administrator, or the platform."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from django.utils.translation import gettext as _
 
 from scloud.lib import tracing
 from scloud.lib.errors import Forbidden
+from scloud.tenancy.confirmation import ConfirmationNeeded
 from scloud.tenancy.models import ApiKey, Tenant, User
-from scloud.tenancy.permissions import SPEND, matches, role_allows
+from scloud.tenancy.permissions import CUSTOM, GRANTS, SPEND, covers, matches
 from scloud.tenancy.staff import may
 
 #: How staff comes that looks at a tenant's console, see acting.py.
@@ -42,6 +43,8 @@ class Actor:
     ip: str | None = None
     via: str = "system"
     request_id: str = ""
+    # False in a browser whose user has not proven for a while who they are (sessions.py).
+    confirmed: bool = True
 
     @classmethod
     def system(cls, tenant: Tenant | None) -> "Actor":
@@ -49,10 +52,22 @@ class Actor:
         return cls(tenant=tenant, via="system")
 
     @classmethod
-    def administrator(cls, user: User, tenant: Tenant | None, ip: str | None = None) -> "Actor":
+    def administrator(
+        cls,
+        user: User,
+        tenant: Tenant | None,
+        ip: str | None = None,
+        *,
+        confirmed: bool = True,
+    ) -> "Actor":
         """A platform administrator acting on a tenant's resource from Django admin."""
         return cls(
-            tenant=tenant, user=user, ip=ip, via="admin", request_id=tracing.current().request_id
+            tenant=tenant,
+            user=user,
+            ip=ip,
+            via="admin",
+            request_id=tracing.current().request_id,
+            confirmed=confirmed,
         )
 
     @property
@@ -75,6 +90,13 @@ class Actor:
             return self.user.email
         return "SCloud"
 
+    @property
+    def grants(self) -> Sequence[str]:
+        """The patterns of the caller's role: one of the platform's, or one of the tenant's own."""
+        if self.role == CUSTOM:
+            return self.user.custom_grants if self.user is not None else ()
+        return GRANTS.get(self.role or "", ())
+
     def allows(self, permission: str) -> bool:
         """Tell whether the caller may use the verb."""
         if self.is_platform:
@@ -85,7 +107,7 @@ class Actor:
             return False
         if self.is_acting and not permission.partition(".")[2].startswith("view"):
             return False
-        if not role_allows(self.role, permission):
+        if not covers(self.grants, permission):
             return False
         if self.api_key is not None and self.api_key.scopes:
             return any(matches(pattern, permission) for pattern in self.api_key.scopes)
@@ -94,7 +116,7 @@ class Actor:
     def require(self, permission: str) -> None:
         """Raise Forbidden unless the caller may use the verb."""
         if not self.allows(permission):
-            if permission == SPEND and self.role is not None and role_allows(self.role, SPEND):
+            if permission == SPEND and covers(self.grants, SPEND):
                 raise Forbidden(
                     _("This API key cannot spend money."),
                     code="spending_not_allowed",
@@ -124,6 +146,11 @@ class Actor:
         noted = _noted.get()
         if noted is not None:
             noted.add(permission)
+
+    def require_confirmed(self) -> None:
+        """Raise ConfirmationNeeded in a browser whose user has not proven lately who they are."""
+        if not self.confirmed:
+            raise ConfirmationNeeded
 
     @property
     def caller(self) -> str:

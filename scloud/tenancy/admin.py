@@ -121,7 +121,7 @@ class InvitationAdmin(ReadOnlyAdmin):
     """Who was invited to which account."""
 
     list_display = (
-        "email", "tenant", "role", "invited_by", "sent_at", "expires_at", "accepted_at",
+        "email", "tenant", "role_name", "invited_by", "sent_at", "expires_at", "accepted_at",
         "withdrawn_at",
     )  # fmt: skip
     list_filter = (
@@ -129,7 +129,7 @@ class InvitationAdmin(ReadOnlyAdmin):
         ("withdrawn_at", YesNoFilter),
         "tenant",
     )
-    list_select_related = ("tenant", "invited_by")
+    list_select_related = ("tenant", "invited_by", "custom_role")
     search_fields = ("email", "id")
     found_by = ("email",)
     found_as = 1

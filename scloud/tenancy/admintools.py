@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from scloud.lib import durations
 from scloud.lib.errors import ScloudError
 from scloud.lib.sizes import size_bytes
-from scloud.tenancy import staff
+from scloud.tenancy import sessions, staff
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import Tenant, User
@@ -34,7 +34,12 @@ def administrator(request: HttpRequest, tenant: Tenant | None) -> Actor:
     """Return the signed-in administrator, acting on a tenant's resource or on the platform."""
     if not isinstance(request.user, User):
         raise PermissionDenied
-    return Actor.administrator(request.user, tenant, client_ip(request))
+    return Actor.administrator(
+        request.user,
+        tenant,
+        client_ip(request),
+        confirmed=sessions.is_confirmed(request.session),
+    )
 
 
 class YesNoFilter(admin.EmptyFieldListFilter):

@@ -92,7 +92,11 @@ def lookup(secret: str, ip: str | None = None) -> ApiKey:
     """
     with scopes_disabled():
         digests = keys.digests(secret)
-        key = ApiKey.objects.select_related("user", "tenant").filter(digest__in=digests).first()
+        key = (
+            ApiKey.objects.select_related("user__custom_role", "tenant")
+            .filter(digest__in=digests)
+            .first()
+        )
         if key is None or not _may_be_used(key):
             raise Unauthenticated(
                 _("This API key is unknown, expired or revoked."),
@@ -104,7 +108,7 @@ def lookup(secret: str, ip: str | None = None) -> ApiKey:
         now = timezone.now()
         if key.last_used_at is None or now - key.last_used_at > timedelta(minutes=1):
             # Once a minute is enough to tell whether a key is still used.
-            changes["last_used_at"] = now
+            changes |= {"last_used_at": now, "last_used_ip": _address(ip)}
         if key.digest != digests[0] or key.digest_key != _present():
             # Only now is the secret here, so only now can a new key of the site reach it.
             changes |= {"digest": digests[0], "digest_key": _present()}
@@ -124,15 +128,21 @@ def _may_be_used(key: ApiKey) -> bool:
     )
 
 
-def _require_network(key: ApiKey, ip: str | None) -> None:
-    if not key.networks:
-        return
+def _address(ip: str | None) -> str | None:
+    """Return a caller's address as it is kept; None for what is none, such as a socket's."""
     try:
         address = ipaddress.ip_address(ip or "")
     except ValueError:
-        address = None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address).partition("%")[0]
+
+
+def _require_network(key: ApiKey, ip: str | None) -> None:
+    if not key.networks:
+        return
+    known = _address(ip)
+    address = ipaddress.ip_address(known) if known is not None else None
     if address is None or not any(
         address in ipaddress.ip_network(network) for network in key.networks
     ):

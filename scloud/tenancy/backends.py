@@ -32,8 +32,9 @@ class EmailBackend(ModelBackend):
         return None
 
     def get_user(self, user_id: Any) -> User | None:
-        """Return the user of a session, read together with whether there is a second factor."""
-        users = User.objects.select_related("second_factor").defer("second_factor__sealed_secret")
+        """Return the user of a session, with the role and whether there is a second factor."""
+        users = User.objects.select_related("second_factor", "custom_role")
+        users = users.defer("second_factor__sealed_secret")
         user = users.filter(pk=user_id).first()
         return user if self.user_can_authenticate(user) else None
 

@@ -21,6 +21,7 @@ def actor_of(request: HttpRequest, user: User) -> Actor:
         ip=client_ip(request),
         via="console",
         request_id=tracing.request_id(),
+        confirmed=sessions.is_confirmed(request.session),
     )
 
 

@@ -1,19 +1,22 @@
 """Tenants, their users, API keys, and the platform's switches."""
 
 import unicodedata
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from decimal import Decimal
+from typing import Any, ClassVar, Final
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from scloud.lib.ids import new_id
-from scloud.tenancy.permissions import Role
+from scloud.tenancy.permissions import CUSTOM, Role
 from scloud.tenancy.scoping import TenantManager
 from scloud.tenancy.staff import StaffRole
 
@@ -26,8 +29,16 @@ def api_key_id() -> str:
     return new_id("key")
 
 
+def role_id() -> str:
+    return new_id("role")
+
+
 def invitation_id() -> str:
     return new_id("invite")
+
+
+# What rows say: a role of the platform, or that they have one of the tenant's own.
+ROLES: Final = (*Role.choices, (CUSTOM, _("Role of the tenant")))
 
 
 class Tenant(models.Model):
@@ -44,12 +55,47 @@ class Tenant(models.Model):
         db_default=False,
         help_text=_("Users without one can only set it up after signing in. API keys go on."),
     )
+    ask_above = models.DecimalField(
+        _("confirm payments above"),
+        max_digits=14,
+        decimal_places=2,
+        default=Decimal(1000),
+        db_default=Decimal(1000),
+        validators=[MinValueValidator(0)],
+        help_text=_("Who pays more in the console has to enter the password again."),
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
         ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CustomRole(models.Model):
+    """A role that a tenant has made: a name and what it includes."""
+
+    KIND: ClassVar[str] = "role"
+
+    id = models.CharField(_("ID"), primary_key=True, max_length=20, default=role_id, editable=False)
+    tenant = models.ForeignKey(Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="+")
+    name = models.CharField(_("name"), max_length=40)
+    # Patterns like those of the platform's roles.
+    permissions = models.JSONField(_("permissions"), default=list)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = TenantManager()
+
+    class Meta:
+        verbose_name = _("role")
+        verbose_name_plural = _("roles")
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint("tenant", Lower("name"), name="custom_role_name_once")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -108,7 +154,17 @@ class User(AbstractBaseUser, PermissionsMixin):
         blank=True,
         related_name="users",
     )
-    role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.OWNER)
+    role = models.CharField(_("role"), max_length=20, choices=ROLES, default=Role.OWNER)
+    # Counts only where the role says so: a process that does not know of it may change the role.
+    custom_role = models.ForeignKey(
+        CustomRole,
+        models.PROTECT,
+        verbose_name=_("role of the tenant"),
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="users",
+    )
     is_active = models.BooleanField(_("active"), default=True)
     is_staff = models.BooleanField(_("staff of the platform"), default=False)
     # Of staff; without one an administrator, who is a superuser as well.
@@ -150,6 +206,26 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def custom_grants(self) -> Sequence[str]:
+        """What the tenant's own role of the user includes; nothing where there is none."""
+        role = self.custom_role
+        # Who has moved to another tenant takes no role along.
+        if self.role != CUSTOM or role is None or role.tenant_id != self.tenant_id:
+            return ()
+        return tuple(role.permissions)
+
+    @property
+    def role_name(self) -> str:
+        """What people call the user's role."""
+        return _role_name(self)
+
+
+def _role_name(row: "User | Invitation") -> str:
+    if row.role == CUSTOM:
+        return row.custom_role.name if row.custom_role is not None else gettext("None")
+    return str(row.get_role_display())
 
 
 class SecondFactor(models.Model):
@@ -208,7 +284,17 @@ class Invitation(models.Model):
     )
     tenant = models.ForeignKey(Tenant, models.CASCADE, verbose_name=_("tenant"), related_name="+")
     email = models.EmailField(_("e-mail"))
-    role = models.CharField(_("role"), max_length=20, choices=Role.choices)
+    role = models.CharField(_("role"), max_length=20, choices=ROLES)
+    # As that of users.
+    custom_role = models.ForeignKey(
+        CustomRole,
+        models.SET_NULL,
+        verbose_name=_("role of the tenant"),
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="invitations",
+    )
     invited_by = models.ForeignKey(
         User, models.SET_NULL, verbose_name=_("invited by"), null=True, related_name="+"
     )
@@ -247,6 +333,11 @@ class Invitation(models.Model):
         """What dialogs and the operation log call it."""
         return self.email
 
+    @property
+    def role_name(self) -> str:
+        """What people call the role that the user will have."""
+        return _role_name(self)
+
 
 class ApiKey(models.Model):
     """A named key of a user. Only a digest of the secret is kept."""
@@ -271,6 +362,9 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
+    last_used_ip = models.GenericIPAddressField(_("last used from"), null=True, blank=True)
+    # When its user was told that it expires soon.
+    expiry_told_at = models.DateTimeField(_("expiry told"), null=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects = TenantManager()

@@ -1,5 +1,8 @@
 """Roles and what they may do. A permission is ``<app>.<verb>``; patterns end in ``*``."""
 
+from collections.abc import Iterable
+from typing import Final
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -13,6 +16,10 @@ class Role(models.TextChoices):
     FINANCE = "finance", _("Finance")
     READONLY = "readonly", _("Read-only")
 
+
+# The role of users who have one of their tenant's own (CustomRole). It is not among the others, so
+# that a process that does not know of such roles allows nothing.
+CUSTOM: Final = "custom"
 
 # What costs money needs this beside the right to the verb itself. Roles that may buy have it; an
 # API key with scopes has it only if it was given to the key.
@@ -75,5 +82,11 @@ def matches(pattern: str, permission: str) -> bool:
     return pattern == permission
 
 
+def covers(patterns: Iterable[str], permission: str) -> bool:
+    """Tell whether one of the patterns covers a permission."""
+    return any(matches(pattern, permission) for pattern in patterns)
+
+
 def role_allows(role: str, permission: str) -> bool:
-    return any(matches(pattern, permission) for pattern in GRANTS.get(role, ()))
+    """Tell whether a role of the platform includes a permission."""
+    return covers(GRANTS.get(role, ()), permission)

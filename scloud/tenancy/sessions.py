@@ -20,6 +20,8 @@ SEEN_KEY: Final = "seen_at"
 STARTED_KEY: Final = "signed_in_at"
 # That the code of a second factor was asked for where there was one.
 ASKED_KEY: Final = "code_asked"
+# When somebody has proven last who they are (Unix time, s), after signing in.
+CONFIRMED_KEY: Final = "confirmed_at"
 # How often the life of a session is written down.
 _SEEN_AGAIN_S: Final = 30.0
 
@@ -67,6 +69,18 @@ def is_idle(session: SessionBase, limits: PlatformSettings) -> bool:
 def is_too_old(session: SessionBase, limits: PlatformSettings) -> bool:
     """Tell whether a session is older than any may get, however busy it is."""
     return _is_past(session.get(STARTED_KEY), timedelta(hours=limits.session_lifetime_h))
+
+
+def confirm(session: SessionBase) -> None:
+    """Note that somebody has just proven again who they are."""
+    session[CONFIRMED_KEY] = timezone.now().timestamp()
+
+
+def is_confirmed(session: SessionBase) -> bool:
+    """Tell whether somebody has proven lately who they are; signing in counts."""
+    known = [at for key in (STARTED_KEY, CONFIRMED_KEY) if (at := session.get(key)) is not None]
+    span = timedelta(minutes=settings.SCLOUD_CONFIRM_MINUTES)
+    return any(not _is_past(at, span) for at in known)
 
 
 def lacks_code(session: SessionBase, user: User) -> bool:

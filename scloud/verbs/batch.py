@@ -12,6 +12,7 @@ from scloud.jobs.models import Job
 from scloud.lib.errors import Forbidden, InvalidInput, ScloudError
 from scloud.resources import kinds
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.confirmation import ConfirmationNeeded
 from scloud.verbs import actions, inputs
 from scloud.verbs.catalogue import Verb, of_kind
 
@@ -87,6 +88,11 @@ def run_batch(
         except Forbidden:
             # The right is the same for all; the operation log has the first refusal.
             raise
+        except ConfirmationNeeded as needed:
+            if not any(one.error is None for one in results):
+                raise
+            # What was accepted stays so, and the answer says what was not.
+            results.append(BatchResult(row, None, needed.refusal()))
         except ScloudError as error:
             results.append(BatchResult(row, None, error))
     return results

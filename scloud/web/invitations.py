@@ -13,11 +13,11 @@ from scloud.accounts import invitations
 from scloud.accounts.users import MANAGE
 from scloud.lib.errors import NotFound
 from scloud.tenancy.models import Invitation
-from scloud.tenancy.permissions import Role
+from scloud.tenancy.permissions import CUSTOM, Role
 from scloud.web import ui
 from scloud.web.lists import Column, EmptyState, Filter, ListView, PageAction, RowAction
 from scloud.web.status import StatusView
-from scloud.web.users import RoleForm
+from scloud.web.users import GivenRoleForm
 from scloud.web.views import ActionView
 
 
@@ -48,7 +48,7 @@ class InvitationsView(ListView):
     has_row_menu = True
     columns = (
         Column("email", gettext_lazy("E-mail"), sort="email", main=True),
-        Column("role", gettext_lazy("Role"), value="get_role_display", sort="role"),
+        Column("role", gettext_lazy("Role"), value="role_name", sort="role"),
         Column("status", gettext_lazy("Status"), value=_status),
         Column(
             "invited_by", gettext_lazy("Invited by"), value="invited_by.email", sort="invited_by"
@@ -57,7 +57,13 @@ class InvitationsView(ListView):
         Column("expires", gettext_lazy("Expires"), value="expires_at", sort="expires_at"),
         Column("id", gettext_lazy("ID"), render=ui.ident, default=False),
     )
-    filters = (Filter("role", gettext_lazy("Role"), choices=Role.choices),)
+    filters = (
+        Filter(
+            "role",
+            gettext_lazy("Role"),
+            choices=(*Role.choices, (CUSTOM, gettext_lazy("Roles of your own"))),
+        ),
+    )
     page_actions = (
         PageAction(gettext_lazy("Invite user"), "user-invite", icon="user-plus", dialog=True),
     )
@@ -71,7 +77,7 @@ class InvitationsView(ListView):
     )
 
     def get_queryset(self) -> QuerySet[Invitation]:
-        rows: QuerySet[Invitation] = Invitation.objects.select_related("invited_by")
+        rows: QuerySet[Invitation] = Invitation.objects.select_related("invited_by", "custom_role")
         return rows
 
     def row_actions(self, obj: Invitation) -> list[RowAction]:
@@ -94,7 +100,7 @@ class InvitationsView(ListView):
         ]
 
 
-class InviteForm(RoleForm):
+class InviteForm(GivenRoleForm):
     """Whom, and as what."""
 
     email = forms.EmailField(

@@ -44,6 +44,7 @@ OTHERS: Mapping[str, Text] = {
     "tenancy.ask_reset": gettext_lazy("Ask for a new password"),
     "tenancy.change_address": gettext_lazy("Change address"),
     "tenancy.change_password": gettext_lazy("Change password"),
+    "tenancy.confirm_identity": gettext_lazy("Confirm identity"),
     "tenancy.manage_api_keys": gettext_lazy("Manage API keys"),
     "tenancy.manage_users": gettext_lazy("Manage users"),
     "tenancy.renew_recovery_codes": gettext_lazy("Make new recovery codes"),

@@ -1,5 +1,6 @@
 """Profile, sessions and API keys."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -8,9 +9,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.urls import reverse
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.crypto import salted_hmac
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import View
@@ -18,6 +20,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from scloud.accounts import actions as account
 from scloud.accounts import devices, signin
+from scloud.accounts.expiring import SOON
+from scloud.accounts.rights import scope_words
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.lib.text import time_zones
 from scloud.tenancy import factors
@@ -268,37 +272,85 @@ def _key_status(key: ApiKey) -> StatusView:
     if key.revoked_at is not None:
         return StatusView(_("Revoked"), "off")
     if not key.is_usable:
-        return StatusView(_("Expired"), "warn")
+        return StatusView(_("Expired"), "error")
+    if key.expires_at is not None and key.expires_at - timezone.now() < SOON:
+        return StatusView(_("Expires soon"), "warn")
     return StatusView(_("Usable"), "ok")
 
 
+def _allows(key: ApiKey) -> list[str]:
+    """Return in words what a key may be used for; its user's role bounds it."""
+    if not key.scopes:
+        return [_("Everything your role allows")]
+    return [scope_words(scope) for scope in key.scopes]
+
+
+def _expires(key: ApiKey) -> Any:
+    return ui.reltime(key.expires_at) if key.expires_at else _("never")
+
+
+def _used(key: ApiKey) -> Any:
+    """Say when and from where a key was used last."""
+    if key.last_used_at is None:
+        return _("never")
+    if key.last_used_ip is None:
+        return ui.reltime(key.last_used_at)
+    return format_html(
+        '{}<div class="ident faint">{}</div>', ui.reltime(key.last_used_at), key.last_used_ip
+    )
+
+
 class ApiKeysView(ListView):
+    """The caller's keys: what they allow, from where, until when, and when they were used."""
+
     kind = "key"
     permission = "tenancy.manage_api_keys"
     title = gettext_lazy("API keys")
     text = gettext_lazy(
-        "A key acts as you, within its scopes. Its secret is shown once, when you create it."
+        "A program with a key acts as you, as far as the key allows. Its secret is shown once, "
+        "when you create it. You are told by e-mail before a key expires."
     )
     search_fields = ("id", "name")
     default_sort = "-created"
     has_row_menu = True
     columns = (
         Column("name", gettext_lazy("Name"), sort="name", main=True),
-        Column("id", gettext_lazy("ID"), render=ui.ident),
+        Column("id", gettext_lazy("ID"), render=ui.ident, default=False),
         Column("status", gettext_lazy("Status"), value=_key_status),
-        Column(
-            "scopes",
-            gettext_lazy("Scopes"),
-            render=lambda scopes: ui.tags(scopes or [_("Everything your role allows")]),
-        ),
+        Column("scopes", gettext_lazy("Rights"), value=_allows, render=ui.tags),
         Column(
             "networks",
             gettext_lazy("Allowed from"),
             render=lambda networks: ui.tags(networks or [_("Everywhere")]),
         ),
-        Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
-        Column("expires", gettext_lazy("Expires"), value="expires_at", sort="expires_at"),
-        Column("used", gettext_lazy("Last used"), value="last_used_at", sort="last_used_at"),
+        Column(
+            "expires",
+            gettext_lazy("Expires"),
+            value=_expires,
+            sort="expires_at",
+            export="expires_at",
+        ),
+        Column(
+            "used",
+            gettext_lazy("Last used"),
+            value=_used,
+            sort="last_used_at",
+            export="last_used_at",
+        ),
+        Column(
+            "used_from",
+            gettext_lazy("Last used from"),
+            value="last_used_ip",
+            sort="last_used_ip",
+            default=False,
+        ),
+        Column(
+            "created",
+            gettext_lazy("Created"),
+            value="created_at",
+            sort="created_at",
+            default=False,
+        ),
     )
     page_actions = (PageAction(gettext_lazy("Create key"), "api-key-create", dialog=True),)
     empty = EmptyState(
@@ -373,21 +425,23 @@ class ApiKeyForm(forms.Form):
         ],
     )
     scopes = forms.MultipleChoiceField(
-        label=gettext_lazy("Scopes"),
+        label=gettext_lazy("Rights"),
         required=False,
         help_text=gettext_lazy(
-            "Leave empty to allow everything that your role allows. Spending money "
-            "also needs billing.spend or billing.*."
+            "Leave empty to allow everything that your role allows, now and later. What costs "
+            "money needs the right to spend beside the right to manage."
         ),
         widget=forms.CheckboxSelectMultiple,
     )
     networks = NetworksField()
 
-    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, grants: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field = self.fields["scopes"]
         assert isinstance(field, forms.MultipleChoiceField)
-        field.choices = [(scope, scope) for scope in account.known_scopes(user.role)]
+        # Of scopes that allow the same the narrower one comes last, and is offered.
+        offered = {scope_words(scope): scope for scope in account.known_scopes(grants)}
+        field.choices = [(scope, words) for words, scope in offered.items()]
 
 
 class ApiKeyCreateView(ActionView):
@@ -399,10 +453,10 @@ class ApiKeyCreateView(ActionView):
     form_class = ApiKeyForm
 
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
-        return {"user": self.request.user}
+        return {"grants": self.actor.grants}
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        form = ApiKeyForm(request.POST, user=self.request.user)
+        form = ApiKeyForm(request.POST, grants=self.actor.grants)
         if not form.is_valid():
             return self.show(None, form, status=422)
         try:

@@ -12,6 +12,7 @@ from scloud.web import (
     pages,
     profile,
     recovering,
+    roles,
     saved_views,
     search,
     second_factor,
@@ -67,9 +68,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("users/", users.UsersView.as_view(), name="users"),
     path(
         "users/second-factor/",
-        users.RequireSecondFactorView.as_view(),
+        users.SecurityView.as_view(),
         name="users-second-factor",
     ),
+    path("users/roles/", roles.RolesView.as_view(), name="roles"),
+    path("users/roles/create/", roles.RoleCreateView.as_view(), name="role-create"),
+    path("users/roles/<str:role_id>/edit/", roles.RoleEditView.as_view(), name="role-edit"),
+    path("users/roles/<str:role_id>/delete/", roles.RoleDeleteView.as_view(), name="role-delete"),
     path("users/invite/", invitations.InviteView.as_view(), name="user-invite"),
     path("users/invitations/", invitations.InvitationsView.as_view(), name="invitations"),
     path(

@@ -15,8 +15,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from scloud.accounts import users
 from scloud.lib.errors import NotFound
-from scloud.tenancy.models import User
-from scloud.tenancy.permissions import Role
+from scloud.lib.form_fields import PlainDecimalField
+from scloud.tenancy.models import CustomRole, User
+from scloud.tenancy.permissions import CUSTOM, Role
 from scloud.web import http, ui
 from scloud.web.lists import Column, EmptyState, Filter, ListView, PageAction, RowAction
 from scloud.web.status import StatusView
@@ -59,7 +60,7 @@ class UsersView(ListView):
     columns = (
         Column("email", gettext_lazy("E-mail"), sort="email", main=True),
         Column("full_name", gettext_lazy("Name"), sort="full_name"),
-        Column("role", gettext_lazy("Role"), value="get_role_display", sort="role"),
+        Column("role", gettext_lazy("Role"), value="role_name", sort=("role", "custom_role__name")),
         Column("status", gettext_lazy("Status"), value=_status, sort="is_active"),
         Column(
             "second_factor",
@@ -77,7 +78,11 @@ class UsersView(ListView):
         Column("created", gettext_lazy("Created"), value="created_at", sort="created_at"),
     )
     filters = (
-        Filter("role", gettext_lazy("Role"), choices=Role.choices),
+        Filter(
+            "role",
+            gettext_lazy("Role"),
+            choices=(*Role.choices, (CUSTOM, gettext_lazy("Roles of your own"))),
+        ),
         Filter(
             "status",
             gettext_lazy("Status"),
@@ -93,23 +98,26 @@ class UsersView(ListView):
     )
     page_actions = (
         PageAction(
-            gettext_lazy("Second factor"),
+            gettext_lazy("Security"),
             "users-second-factor",
             icon="shield-lock",
             primary=False,
             dialog=True,
         ),
+        PageAction(gettext_lazy("Roles"), "roles", icon="user-cog", primary=False),
         PageAction(gettext_lazy("Invitations"), "invitations", icon="mail", primary=False),
         PageAction(gettext_lazy("Invite user"), "user-invite", icon="user-plus", dialog=True),
     )
     empty = EmptyState(gettext_lazy("No users"), icon="users")
 
     def get_queryset(self) -> QuerySet[User]:
-        return User.objects.filter(tenant=self.actor.tenant).select_related("second_factor")
+        return User.objects.filter(tenant=self.actor.tenant).select_related(
+            "second_factor", "custom_role"
+        )
 
     def get_page_actions(self) -> Sequence[PageAction]:
         # Nobody is invited where no mail can be sent.
-        return self.page_actions if settings.SCLOUD_EMAIL_READY else self.page_actions[:1]
+        return self.page_actions if settings.SCLOUD_EMAIL_READY else self.page_actions[:2]
 
     def row_name(self, obj: User) -> str:
         return obj.email
@@ -155,7 +163,7 @@ class UserActionView(ActionView):
             "lines": [
                 (_("E-mail"), obj.email),
                 (_("Name"), obj.full_name),
-                (_("Role"), obj.get_role_display()),
+                (_("Role"), obj.role_name),
             ]
         }
 
@@ -177,17 +185,38 @@ class RoleForm(forms.Form):
     )
 
 
+class GivenRoleForm(RoleForm):
+    """One of the platform's roles, or one that the tenant has made."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.made: dict[str, CustomRole] = {role.pk: role for role in CustomRole.objects.all()}
+        field = self.fields["role"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [
+            *((str(role), role.label) for role in users.GIVEN),
+            *((key, role.name) for key, role in self.made.items()),
+        ]
+
+    def clean_role(self) -> str | CustomRole:
+        """Return the role itself where the tenant has made it."""
+        chosen = str(self.cleaned_data["role"])
+        return self.made.get(chosen, chosen)
+
+
 class ChangeRoleView(UserActionView):
     """Gives a user another role."""
 
     title = gettext_lazy("Change role")
     text = gettext_lazy("Holds from the next request on, also for the user's API keys.")
     verb = gettext_lazy("Change role")
-    form_class = RoleForm
+    form_class = GivenRoleForm
     success_text = gettext_lazy("Role changed.")
 
     def get_form_kwargs(self, obj: User) -> dict[str, Any]:
-        return {"initial": {"role": obj.role if obj.role in users.GIVEN else Role.ADMINISTRATOR}}
+        present = obj.custom_role_id if obj.role == CUSTOM else obj.role
+        choosable = obj.role == CUSTOM or obj.role in users.GIVEN
+        return {"initial": {"role": present if choosable else Role.ADMINISTRATOR}}
 
     def perform(self, obj: User, data: dict[str, Any]) -> None:
         users.change_role(actor=self.actor, user=obj, role=data["role"])
@@ -237,8 +266,8 @@ class ResetSecondFactorView(UserActionView):
         users.reset_second_factor(actor=self.actor, user=obj)
 
 
-class RequireForm(forms.Form):
-    """Whether everybody needs one."""
+class SecurityForm(forms.Form):
+    """Whether everybody needs a second factor, and what payments are confirmed."""
 
     required = forms.BooleanField(
         label=gettext_lazy("Everyone needs a second factor"),
@@ -248,21 +277,37 @@ class RequireForm(forms.Form):
             "go on working."
         ),
     )
+    ask_above = PlainDecimalField(
+        label=gettext_lazy("Ask for the password again before paying more than"),
+        required=False,
+        min_value=0,
+        max_digits=14,
+        decimal_places=2,
+        help_text=gettext_lazy(
+            "At once, in the console. Who has entered it within the last minutes is not asked; API "
+            "keys never are. Creating API keys and destroying for good ask as well."
+        ),
+    )
 
 
-class RequireSecondFactorView(ActionView):
-    """Says whether all users of the account need a second factor."""
+class SecurityView(ActionView):
+    """Says what users of the account have to prove, and when."""
 
     permission = users.MANAGE
-    title = gettext_lazy("Second factor")
+    title = gettext_lazy("Security")
     verb = gettext_lazy("Save")
-    form_class = RequireForm
+    form_class = SecurityForm
     success_text = gettext_lazy("Saved.")
 
     def get_form_kwargs(self, obj: Any) -> dict[str, Any]:
         tenant = self.actor.tenant
         assert tenant is not None, "the right says so"
-        return {"initial": {"required": tenant.second_factor_required}}
+        return {
+            "initial": {
+                "required": tenant.second_factor_required,
+                "ask_above": tenant.ask_above,
+            }
+        }
 
     def get_dialog_context(self, obj: Any) -> dict[str, Any]:
         active = User.objects.filter(tenant=self.actor.tenant, is_active=True)
@@ -274,7 +319,9 @@ class RequireSecondFactorView(ActionView):
         }
 
     def perform(self, obj: Any, data: dict[str, Any]) -> None:
-        users.require_second_factor(actor=self.actor, required=data["required"])
+        users.change_security(
+            actor=self.actor, required=data["required"], ask_above=data["ask_above"]
+        )
 
     def success_url(self, obj: Any) -> str | None:
         return None if self.request.htmx else "users"

@@ -14,6 +14,7 @@ from django.views import View
 
 from scloud.lib.errors import NotFound, ScloudError
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.confirmation import ConfirmationNeeded
 from scloud.web import errors, http
 from scloud.web.forms import add_error
 from scloud.web.http import ConsoleRequest, login_redirect
@@ -310,6 +311,11 @@ class BatchView(ConsoleView):
                 continue
             try:
                 self.perform(obj, data)
+            except ConfirmationNeeded as needed:
+                if not outcome.accepted:
+                    raise
+                # Sent again as a whole, what was accepted would be done twice.
+                outcome.results.append(BatchResult(chosen_id, str(obj.name), needed.refusal()))
             except ScloudError as error:
                 outcome.results.append(BatchResult(chosen_id, str(obj.name), error))
             else:

@@ -101,7 +101,7 @@ def test_an_owner_sets_up_an_app_and_signs_in_with_it(
     assert RecoveryCode.objects.filter(used_at=None).count() == 9
 
     page.goto(f"{console_url}/users/")
-    page.get_by_role("button", name="Second factor", exact=True).click()
+    page.get_by_role("button", name="Security", exact=True).click()
     expect(page.locator("#dialog")).to_contain_text("1 of 1")
     page.get_by_label(re.compile("Everyone needs")).check()
     page.get_by_role("button", name="Save").click()
@@ -114,13 +114,13 @@ def test_who_has_to_set_one_up_is_led_there_from_an_open_page(
     page: Page, console_url: str, user: User, problems: list[str]
 ) -> None:
     page.goto(f"{console_url}/users/")
-    page.get_by_role("button", name="Second factor", exact=True).click()
+    page.get_by_role("button", name="Security", exact=True).click()
     page.get_by_label(re.compile("Everyone needs")).check()
     page.get_by_role("button", name="Save").click()
     expect(page.locator("[data-toast]").last).to_contain_text("Saved.")
     # A part of the page is asked for next; the whole page goes.
     with page.expect_navigation(url=re.compile("/second-factor/")):
-        page.get_by_role("button", name="Second factor", exact=True).click()
+        page.get_by_role("button", name="Security", exact=True).click()
     expect(page.locator("main")).to_contain_text("A second factor is required here.")
     # The part of the page was refused, which browsers report.
     assert all("403" in problem for problem in problems)

@@ -207,7 +207,7 @@ def test_owners_say_whether_everyone_needs_one(
         key, _secret = apikeys.issue(user=user, name="leaked")
     robot = Actor(tenant=tenant, user=user, api_key=key, role=user.role, via="api")
     with pytest.raises(Unauthenticated):
-        users.require_second_factor(actor=robot, required=True)
+        users.change_security(actor=robot, required=True)
     assert not is_required(tenant)
 
     assert console.post(where, {"required": "on"})["Location"] == "/users/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
@@ -10,22 +11,28 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core import mail
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from billing import services
-from scloud.accounts.actions import create_api_key
+from scloud.accounts import expiring
+from scloud.accounts.actions import create_api_key, known_scopes
+from scloud.accounts.rights import scope_words
 from scloud.audit.models import Operation
+from scloud.jobs.models import Job
 from scloud.lib.errors import Forbidden, InvalidInput, Unauthenticated
 from scloud.resources.models import Region
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
-from scloud.tenancy.permissions import Role
+from scloud.tenancy.permissions import GRANTS, Role
 from scloud.tenancy.scoping import in_scope_of, scopes_disabled
+from tests.alarms.receiver import run_jobs
 from tests.api.client import Program, program_of
-from tests.fixtures import PASSWORD
+from tests.fixtures import PASSWORD, new_user
 
 HERE = "127.0.0.1"
 
@@ -74,6 +81,8 @@ def test_a_key_of_a_user_who_is_elsewhere_is_refused(user: User, other_tenant: T
 def test_moving_a_user_revokes_the_keys_and_ends_the_sessions(
     boss: Client, user: User, tenant: Tenant, other_tenant: Tenant
 ) -> None:
+    for place in (tenant, other_tenant):
+        new_user(place, email=f"another@{place.pk}.test")
     _key, secret = key_of(user)
     browser = Client()
     browser.post("/login/", {"email": user.email, "password": PASSWORD})
@@ -143,7 +152,10 @@ def test_a_reset_on_the_command_line_that_fails_changes_nothing(
     assert Program(secret).get("/vms").status == 200
 
 
-def test_other_changes_of_a_user_leave_the_keys_alone(boss: Client, user: User) -> None:
+def test_other_changes_of_a_user_leave_the_keys_alone(
+    boss: Client, user: User, tenant: Tenant
+) -> None:
+    new_user(tenant, email="another@acme.test")
     _key, secret = key_of(user)
     assert change_user(boss, user, full_name="Ada", role=Role.OPERATOR) == 302
     assert Program(secret).get("/vms").status == 200
@@ -425,3 +437,152 @@ def test_guesses_of_secrets_are_limited_per_source(db: None, settings: Any) -> N
     settings.SCLOUD_API_REQUESTS_PER_MINUTE = 3
     answers = [Program(f"sck_{number}").get("/vms").status for number in range(6)]
     assert answers == [401] * 3 + [429] * 3
+
+
+# --- what people see of their keys
+
+
+@pytest.mark.parametrize(
+    ("ip", "kept"),
+    [("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8::7", "2001:db8::7")],
+)
+def test_a_key_knows_when_and_from_where_it_was_used_last(user: User, ip: str, kept: str) -> None:
+    _key, secret = key_of(user)
+    before = timezone.now()
+    apikeys.lookup(secret, ip)
+    with scopes_disabled():
+        key = ApiKey.objects.get()
+    assert key.last_used_ip == kept
+    assert key.last_used_at is not None
+    assert key.last_used_at >= before
+    assert Program(secret).get(f"/api-keys/{key.pk}").body["last_used_ip"] == kept
+
+
+def test_an_address_that_is_none_is_not_kept(user: User) -> None:
+    """As that of a socket; the key may be used all the same."""
+    _key, secret = key_of(user)
+    apikeys.lookup(secret, "unix:/run/scloud.sock")
+    with scopes_disabled():
+        key = ApiKey.objects.get()
+    assert (key.last_used_ip, key.last_used_at is not None) == (None, True)
+
+
+def test_the_page_says_in_words_what_keys_may_do_and_when_they_were_used(
+    console: Client, user: User
+) -> None:
+    _narrow, secret = key_of(
+        user, scopes=["compute.view*", "billing.spend"], networks=["192.0.2.0/24"]
+    )
+    _wide, _secret = key_of(user, expires_at=None)
+    key_of(user, expires_at=timezone.now() + timedelta(days=5))
+    apikeys.lookup(secret, "192.0.2.7")
+    page = console.get("/api-keys/").content.decode()
+    for words in (
+        "See VMs, disks, snapshots and images",
+        "Spend money: buy, renew, upgrade",
+        "Everything your role allows",
+        "192.0.2.0/24",
+        "192.0.2.7",
+        "never",
+        "Expires soon",
+    ):
+        assert words in page, words
+    assert "compute.view*" not in page
+    form = console.get("/api-keys/create/").content.decode()
+    assert "Manage networks and external IPs" in form
+    assert "default: in 90 days" in form
+
+
+def test_every_scope_that_can_be_given_has_words() -> None:
+    for role in Role:
+        for scope_ in known_scopes(GRANTS[role]):
+            assert scope_words(scope_) != scope_, scope_
+
+
+# --- keys that expire soon
+
+
+def due_in(user: User, days: float, *, lives: float = 90, **more: Any) -> ApiKey:
+    """A key that expires in so many days, of so many that it lives."""
+    now = timezone.now()
+    key, _secret = key_of(user, expires_at=now + timedelta(days=days), **more)
+    with scopes_disabled():
+        ApiKey.objects.filter(pk=key.pk).update(created_at=now - timedelta(days=lives - days))
+    return key
+
+
+def test_people_are_told_once_that_a_key_expires_soon(user: User, settings: Any) -> None:
+    due_in(user, 8)
+    settings.SCLOUD_EMAIL_READY = False
+    soon = due_in(user, 6)
+    assert expiring.tell_of_expiring() == 0
+    settings.SCLOUD_EMAIL_READY = True
+    assert expiring.tell_of_expiring() == 1
+    assert expiring.tell_of_expiring() == 0
+    run_jobs()
+    [sent] = mail.outbox
+    assert (sent.to, sent.subject) == ([user.email], "An API key expires soon")
+    assert soon.pk in str(sent.body)
+    assert "/api-keys/" in str(sent.body)
+    with scopes_disabled():
+        # It belongs to no tenant: colleagues do not see it.
+        assert Job.objects.get(kind=expiring.TELL_EXPIRY).tenant is None
+
+
+def test_a_key_of_a_few_days_is_told_of_in_its_last_tenth(user: User, settings: Any) -> None:
+    settings.SCLOUD_EMAIL_READY = True
+    due_in(user, 4, lives=30)
+    due_in(user, 0.5, lives=1)
+    assert expiring.tell_of_expiring() == 0
+    due_in(user, 2, lives=30)
+    due_in(user, 0.09, lives=1)
+    assert expiring.tell_of_expiring() == 2
+
+
+def test_nobody_is_told_of_keys_that_are_of_no_use(
+    user: User, other_tenant: Tenant, settings: Any, make_user: Callable[..., User]
+) -> None:
+    settings.SCLOUD_EMAIL_READY = True
+    revoked = due_in(user, 3)
+    due_in(user, -1)
+    gone = make_user(user.tenant, Role.OPERATOR)
+    due_in(gone, 3)
+    moved = make_user(user.tenant, Role.FINANCE)
+    due_in(moved, 3)
+    with scopes_disabled():
+        ApiKey.objects.filter(pk=revoked.pk).update(revoked_at=timezone.now())
+    User.objects.filter(pk=gone.pk).update(is_active=False)
+    User.objects.filter(pk=moved.pk).update(tenant=other_tenant)
+    assert expiring.tell_of_expiring() == 0
+    # Nor of one that was revoked when the mail was about to be sent.
+    late = due_in(user, 3)
+    assert expiring.tell_of_expiring() == 1
+    with scopes_disabled():
+        ApiKey.objects.filter(pk=late.pk).update(revoked_at=timezone.now())
+    run_jobs()
+    assert mail.outbox == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sweepers_tell_once(user: User, settings: Any) -> None:
+    settings.SCLOUD_EMAIL_READY = True
+    for _ in range(5):
+        due_in(user, 3)
+    start = threading.Barrier(2)
+    told: list[int] = []
+
+    def sweep() -> None:
+        try:
+            start.wait()
+            told.append(expiring.tell_of_expiring())
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=sweep) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(told) == 5
+    with scopes_disabled():
+        assert Job.objects.filter(kind=expiring.TELL_EXPIRY).count() == 5

@@ -152,3 +152,97 @@ def test_two_owners_who_act_on_each_other_leave_one(tenant: Tenant, user: User) 
         thread.join()
     assert sorted(said) == ["done", "owner_no_longer"]
     assert User.objects.filter(tenant=tenant, role=Role.OWNER, is_active=True).count() == 1
+
+
+# --- the administration
+
+
+@pytest.fixture
+def boss(db: None) -> Client:
+    """An administrator of the platform, in the administration."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss@platform.test", PASSWORD))
+    return client
+
+
+def saved(boss: Client, user: User, **changes: str | None) -> tuple[int, str]:
+    """Save a user in the administration; None leaves a box unchecked."""
+    data = {
+        "email": user.email,
+        "full_name": user.full_name,
+        "tenant": user.tenant_id,
+        "role": user.role,
+        "is_active": "on",
+        "time_zone": user.time_zone,
+        "new_password": "",
+        **changes,
+    }
+    sent = {name: value for name, value in data.items() if value is not None}
+    answer = boss.post(f"/admin/tenancy/user/{user.pk}/change/", sent)
+    return answer.status_code, answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"is_active": None},
+        {"role": "finance"},
+        {"tenant": "other"},
+        {"tenant": "", "is_staff": "on"},
+    ],
+)
+def test_the_administration_leaves_every_tenant_an_owner(
+    boss: Client, user: User, tenant: Tenant, other_tenant: Tenant, changes: dict[str, str | None]
+) -> None:
+    if changes.get("tenant") == "other":
+        changes = {**changes, "tenant": other_tenant.pk}
+    status, page = saved(boss, user, **changes)
+    assert status == 200
+    assert f"{user.email} is the last owner of {tenant.name}." in page
+    before = User.objects.get(pk=user.pk)
+    assert (before.is_active, before.role, before.tenant) == (True, Role.OWNER, tenant)
+    # What leaves the owner one is none of its business.
+    assert saved(boss, user, full_name="Ada")[0] == 302
+    # One who is deactivated does not count, one who is active does.
+    heir = new_user(tenant, Role.OWNER, "heir@acme.test")
+    User.objects.filter(pk=heir.pk).update(is_active=False)
+    assert saved(boss, user, **changes)[0] == 200
+    User.objects.filter(pk=heir.pk).update(is_active=True)
+    assert saved(boss, user, **changes)[0] == 302
+
+
+def test_the_administration_deletes_nobody(boss: Client, user: User) -> None:
+    assert boss.post(f"/admin/tenancy/user/{user.pk}/delete/", {"post": "yes"}).status_code == 403
+    data = {"action": "delete_selected", "_selected_action": [user.pk], "post": "yes"}
+    boss.post("/admin/tenancy/user/", data)
+    assert User.objects.filter(pk=user.pk).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_administrators_who_act_on_two_owners_at_once_leave_one(tenant: Tenant, user: User) -> None:
+    other = new_user(tenant, email="other@acme.test")
+    bosses = []
+    for number in range(2):
+        client = Client()
+        client.force_login(User.objects.create_superuser(f"boss{number}@platform.test", PASSWORD))
+        bosses.append(client)
+    start = threading.Barrier(2)
+    said: list[int] = []
+
+    def act(boss: Client, them: User) -> None:
+        try:
+            start.wait()
+            said.append(saved(boss, them, is_active=None)[0])
+        finally:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=act, args=(boss, them))
+        for boss, them in zip(bosses, (user, other), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == [200, 302]
+    assert User.objects.filter(tenant=tenant, is_active=True, role=Role.OWNER).count() == 1

@@ -193,6 +193,18 @@ _CONSOLE: dict[str, Known] = {
         writes={"post": Write("tenancy.manage_users", {"required": "on"})}
     ),
     "user-reset-second-factor": own("colleague", "tenancy.manage_users", {}, "user_id"),
+    "roles": Known(),
+    "role-create": Known(
+        writes={
+            "post": Write(
+                "tenancy.manage_users", {"name": "Night shift", "abilities": ["compute-view"]}
+            )
+        }
+    ),
+    "role-edit": own(
+        "role", "tenancy.manage_users", {"name": "Nights", "abilities": ["compute-view"]}, "role_id"
+    ),
+    "role-delete": own("role", "tenancy.manage_users", {}, "role_id"),
     "user-invite": Known(
         writes={
             "post": Write("tenancy.manage_users", {"email": "new@example.org", "role": "readonly"})

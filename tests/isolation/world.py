@@ -42,7 +42,7 @@ from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import Invitation, SecondFactor, Tenant, User, UserSession
+from scloud.tenancy.models import CustomRole, Invitation, SecondFactor, Tenant, User, UserSession
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
@@ -255,6 +255,7 @@ def make_caller(user: User, samples: dict[str, str], mark: str) -> Caller:
         "colleague": _colleague(user.tenant, mark, True),
         "former_colleague": _colleague(user.tenant, mark, False),
         "invitation": _invitation(user.tenant, mark),
+        "role": _role(user.tenant, mark),
     }
     return Caller(user=user, samples=mine, secret=secret, console=client)
 
@@ -280,6 +281,15 @@ def _invitation(tenant: Tenant, mark: str) -> str:
             defaults={"role": Role.READONLY, "expires_at": timezone.now() + timedelta(days=3)},
         )
     return str(invitation.pk)
+
+
+def _role(tenant: Tenant, mark: str) -> str:
+    """Return the id of a role that a tenant has made, the same one for all its callers."""
+    with scope(tenant=tenant):
+        role, _made = CustomRole.objects.get_or_create(
+            tenant=tenant, name=f"{mark}-role", defaults={"permissions": ["compute.view*"]}
+        )
+    return str(role.pk)
 
 
 def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[str, str]:

@@ -192,7 +192,7 @@ def restore_vm(*, actor: Actor, vm: VM) -> Job:
     return VMS.begin(vm, "restore_vm", actor=actor, host=host)
 
 
-@action("compute.destroy_vm")
+@action("compute.destroy_vm", confirmed=True)
 def destroy_vm(*, actor: Actor, vm: VM, confirm_name: str | None = None) -> Job:
     """Destroy a binned VM for good, with its system disk; what is left of its paid time comes back.
 

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenancy", "0010_user_list_views")]
+    dependencies = [("tenancy", "0012_custom_roles")]
 
     operations = [
         migrations.AddField(
