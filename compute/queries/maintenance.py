@@ -171,7 +171,8 @@ def standing(roll: ClusterRoll) -> Standing:
     left_it = {row.host_id for row in rows if row.end == MaintenanceEnd.LEFT}
     going_on = next((row for row in rows if row.ended_at is None), None)
     current = None if going_on is None else hosts.get(going_on.host_id)
-    done, left = [], []
+    done: list[Host] = []
+    left: list[Host] = []
     for pk in roll.hosts:
         if pk not in hosts or hosts[pk] == current:
             continue

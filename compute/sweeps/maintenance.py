@@ -210,7 +210,7 @@ class _Emptying:
             self.changed(vm, error)
         else:
             self.leaving += 1
-            self.arriving[vm.destination_id] += 1
+            self.arriving[vm.destination_id or ""] += 1
             self.say(vm, _STATE.MOVING)
 
     def cannot(self, vm: VM, words: str, *, lasting: bool = True) -> None:

@@ -662,7 +662,7 @@ _INTERNAL = (
         _("Move to another host"),
         frozenset({S.STOPPED, S.EXPIRED}),
         T.MIGRATING,
-        120,
+        180,
         "vm.rehomed",
         administrator_only=True,
     ),

@@ -266,10 +266,10 @@ def test_a_vm_with_a_gpu_is_listed_and_left_running(with_chips: Yard) -> None:
     assert state(host) == HostState.MAINTENANCE
     assert not GpuDevice.objects.filter(vm=vm).exists()
     assert now(vm).host is None
-    size = {"actor": with_chips.box.actor, "vm": now(vm)}
+    actor, row = with_chips.box.actor, now(vm)
     spec = next(one for one in with_chips.box.platform.specs if one.vcpus == 8)
-    token = changes.quote_size(**size, spec=spec).token
-    changes.modify_vm(**size, spec=spec, quote_token=token)
+    token = changes.quote_size(actor=actor, vm=row, spec=spec).token
+    changes.modify_vm(actor=actor, vm=row, spec=spec, quote_token=token)
     with_chips.box.run()
     # With another size it has a host and a chip again.
     assert (now(vm).vcpus, home(vm)) == (8, other_than(with_chips, host))
