@@ -361,7 +361,7 @@ QUERIES: dict[str, int] = {
     "vm-change-security-groups": 9,
     "vm-charts": 10,
     "vm-charts-csv": 9,
-    "vm-create": 39,
+    "vm-create": 40,
     "vm-delete": 9,
     "vm-destroy": 13,
     "vm-detach-disk": 8,
