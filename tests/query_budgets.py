@@ -368,7 +368,7 @@ QUERIES: dict[str, int] = {
     "vm-charts": 10,
     "vm-charts-csv": 9,
     "vm-console-log": 8,
-    "vm-create": 39,
+    "vm-create": 41,
     "vm-delete": 9,
     "vm-destroy": 13,
     "vm-detach-disk": 8,
