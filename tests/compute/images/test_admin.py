@@ -200,6 +200,18 @@ def test_a_new_region_gives_every_tenant_its_network(
         assert Vpc.objects.filter(tenant=tenant, region_id="third", is_default=True).exists()
 
 
+def test_the_form_of_a_region_says_how_databases_are_reached(
+    operator: Client, platform: Platform
+) -> None:
+    for url in (
+        reverse("admin:resources_region_add"),
+        reverse("admin:resources_region_change", args=[platform.region.pk]),
+    ):
+        page = operator.get(url).content.decode()
+        assert "ssl:ADDRESS:6641, tcp:ADDRESS:6641 without TLS, or unix:PATH" in page
+        assert "ssl:ADDRESS:6642" in page
+
+
 def test_a_tenant_cannot_make_a_base_image(platform: Platform, vm: VM, actor: Actor) -> None:
     from compute.actions.vms.changes import make_image
     from scloud.lib.errors import Forbidden
