@@ -54,6 +54,7 @@ def actor_of(request: HttpRequest, user: User, target: User) -> Actor:
     return Actor(
         tenant=target.tenant,
         user=user,
+        seen_as=target,
         role=target.role,
         ip=client_ip(request),
         via=ACTING,

@@ -45,6 +45,8 @@ class Actor:
     request_id: str = ""
     # False in a browser whose user has not proven for a while who they are (sessions.py).
     confirmed: bool = True
+    # Whose rights count for staff that looks at a tenant's console.
+    seen_as: User | None = None
 
     @classmethod
     def system(cls, tenant: Tenant | None) -> "Actor":
@@ -94,7 +96,8 @@ class Actor:
     def grants(self) -> Sequence[str]:
         """The patterns of the caller's role: one of the platform's, or one of the tenant's own."""
         if self.role == CUSTOM:
-            return self.user.custom_grants if self.user is not None else ()
+            holder = self.seen_as or self.user
+            return holder.custom_grants if holder is not None else ()
         return GRANTS.get(self.role or "", ())
 
     def allows(self, permission: str) -> bool:
