@@ -84,6 +84,7 @@ def until(platform: RealPlatform, rounds: Rounds, host: Host, state: str) -> Non
         time.sleep(1)
 
 
+@pytest.mark.timeout(3600)
 def test_six_guests_leave_a_host_without_a_lost_connection(real_platform: RealPlatform) -> None:
     platform, rounds = real_platform, Rounds(patience_s=10)
     reconcile.reconcile_hosts(rounds)
