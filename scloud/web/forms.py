@@ -1,6 +1,6 @@
 """Form fields as the console shows them, and how a ScloudError reaches its field."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -104,8 +104,9 @@ def nothing_to_choose(field: forms.Field) -> bool:
         return False
     if isinstance(field, forms.ModelChoiceField):
         return False
+    known: list[tuple[Any, Any]] = list(cast(Any, field).choices)
     return not any(
-        label if isinstance(label, list | tuple) else True for _value, label in field.choices
+        bool(label) if isinstance(label, list | tuple) else True for _value, label in known
     )
 
 

@@ -40,6 +40,12 @@ NAMES = {
     "ssh-ed25519 AAAA… you@laptop",
     "web, env=production",
     "#cloud-config",
+    "Alpine Linux",
+    "Arch Linux",
+    "Oracle Linux",
+    "Red Hat Enterprise Linux",
+    "Rocky Linux",
+    "SUSE Linux Enterprise",
     # Stays in the books as it was written.
     "Automatic renewal",
     # Tags of the API.

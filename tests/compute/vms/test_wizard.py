@@ -517,7 +517,7 @@ def test_the_shown_call_buys_exactly_that_vm_through_the_api(
         assert list(sizes) == [20, 20, 50, 50]
         assert list(ExternalIp.objects.values_list("bandwidth_mbps", flat=True)) == [7, 7]
         paid = Charge.objects.filter(resource_kind="vm")
-        assert {(one.method, one.periods) for one in paid} == {("month", 2)}
+        assert {(one.method, int(one.periods)) for one in paid} == {("month", 2)}
     assert "10.0.0.77" in str(made.body)
 
 
