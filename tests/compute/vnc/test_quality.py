@@ -4,14 +4,19 @@ is, what the guest copied, and how it is scaled."""
 from __future__ import annotations
 
 import struct
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, expect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
 
 from compute.models import VM
 from scloud.tenancy.actor import Actor
+from tests.browser import free_port
 from tests.compute.factories import Platform, make_vm
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -33,13 +38,18 @@ class Screen:
     got: bytearray = field(default_factory=bytearray)
     stage: int = 0
     pixels: int = 0
-    route: WebSocketRoute | None = None
+    route: ServerConnection | None = None
 
-    def serve(self, route: WebSocketRoute) -> None:
+    def serve(self, route: ServerConnection) -> None:
+        """Play to one browser until it goes."""
         self.route, self.stage = route, 0
         self.got.clear()
-        route.on_message(self.hear)
         route.send(b"RFB 003.008\n")
+        try:
+            for message in route:
+                self.hear(message)
+        except ConnectionClosed:
+            pass
 
     def hear(self, message: str | bytes) -> None:
         assert self.route is not None
@@ -99,12 +109,27 @@ class Screen:
         self.route.send(struct.pack(">BxxxI", _CUT_TEXT, len(content)) + content)
 
 
+PORT = free_port()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _proxy() -> Iterator[None]:
+    """The console process tells browsers that its proxy is here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCLOUD_VNC_PUBLIC_URL", f"ws://127.0.0.1:{PORT}")
+        yield
+
+
 @pytest.fixture
-def screen(page: Page) -> Screen:
-    """The screen of every VM that this browser opens."""
+def screen() -> Iterator[Screen]:
+    """The screen of every VM that a browser opens, in a thread."""
     played = Screen()
-    page.route_web_socket("**/vnc/**", played.serve)
-    return played
+    with serve(played.serve, "127.0.0.1", PORT) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield played
+        server.shutdown()
+        thread.join(10)
 
 
 @pytest.fixture
@@ -142,7 +167,7 @@ def test_a_screen_that_says_nothing_more_is_told(
     expect(words).to_have_text("The screen does not answer.", timeout=15_000)
     # What ends takes the sign away.
     assert screen.route is not None
-    screen.route.close(code=4409, reason="")
+    screen.route.close(4409)
     expect(page.locator("[data-quality]")).to_be_hidden()
 
 
