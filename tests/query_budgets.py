@@ -73,6 +73,7 @@ QUERIES: dict[str, int] = {
     "admin: network_tombstone": 6,
     "admin: network_vpc": 6,
     "admin: recovery_sweepfreeze": 4,
+    "admin: resources_announcement": 6,
     "admin: resources_region": 5,
     "admin: tenancy_apikey": 3,
     "admin: tenancy_customrole": 5,

@@ -78,7 +78,8 @@ class Bounded(ModelAdmin):
         return {
             name: found
             for name, found in super().get_actions(request).items()
-            if name == "delete_selected" or is_allowed(request, getattr(found[0], "right", ""))
+            if name == "delete_selected"
+            or (found is not None and is_allowed(request, getattr(found[0], "right", "")))
         }
 
     def get_urls(self) -> list[URLPattern]:

@@ -66,7 +66,7 @@ def with_announcements(regions: models.QuerySet[Region]) -> models.QuerySet[Regi
         .values(
             found=JSONObject(
                 id="pk",
-                text="text",
+                text=models.F("text"),
                 level="level",
                 work_begins="work_begins",
                 work_ends="work_ends",

@@ -38,7 +38,7 @@ def target_of(request: HttpRequest, user: User) -> tuple[User, datetime] | None:
     if until <= timezone.now() or not staff.may(user, RIGHT):
         del request.session[KEY]
         return None
-    target = User.objects.select_related("tenant").filter(pk=kept.get("user")).first()
+    target = User.objects.select_related("tenant").filter(pk=int(kept.get("user", 0))).first()
     if (
         target is None
         or target.tenant is None

@@ -60,7 +60,7 @@ class YesNoFilter(admin.EmptyFieldListFilter):
             }
 
 
-def duration_column(field: str, label: str | Promise) -> Any:
+def duration_column(field: str, label: Any) -> Any:
     """A column, or a field of a page, that shows seconds in words; nothing where there are none."""
 
     @admin.display(description=label, ordering=field)
@@ -71,7 +71,7 @@ def duration_column(field: str, label: str | Promise) -> Any:
     return show
 
 
-def size_column(field: str, label: str | Promise) -> Any:
+def size_column(field: str, label: Any) -> Any:
     """A column, or a field of a page, that shows bytes in the unit that fits."""
 
     @admin.display(description=label, ordering=field)

@@ -3,6 +3,7 @@ seen, and it ends."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import timedelta
 
 import pytest
@@ -159,7 +160,7 @@ def test_no_url_changes_anything(
         route_policy="none",
     )
     caller: Caller = make_caller(user, furnish(platform, tenant, user, "zebra"), "zebra")
-    samples = {**caller.samples, "quote_token": "none"}
+    samples = defaultdict(lambda: "none", caller.samples)
     look(support, user)
     before = fingerprint()
     wrong, tried = [], 0

@@ -138,7 +138,7 @@ _CONSOLE: dict[str, Known] = {
     ),
     "logout": Known(writes={"post": Write(OPEN)}, public=True),
     "set-region": Known(writes={"post": Write(OPEN, {"region": "{region}"})}, public=True),
-    "acting-end": Known(writes={"post": Write(OPEN)}, people=True),
+    "acting-end": Known(writes={"post": Write(OPEN)}, public=True),
     "announcement-close": Known(writes={"post": Write(OPEN, {"announcement": "1"})}, public=True),
     "set-appearance": Known(writes={"post": Write(OPEN, {"theme": "dark"})}, public=True),
     "search": Known(),
