@@ -34,6 +34,7 @@ OTHERS: Mapping[str, Text] = {
     "compute.create_vm": gettext_lazy("Create VM"),
     "compute.delete_snapshot_schedule": gettext_lazy("Remove snapshot schedule"),
     "compute.look_at_guest": gettext_lazy("Take screenshot or read console log"),
+    "compute.view_vm": gettext_lazy("Ask guest agent"),
     "network.change_security_group": gettext_lazy("Change rules"),
     "network.create_eni": gettext_lazy("Create ENI"),
     "network.create_external_ip": gettext_lazy("Buy external IP"),

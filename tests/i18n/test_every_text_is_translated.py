@@ -21,6 +21,8 @@ ELSEWHERE = re.compile(
     r"|^scloud/lib/libvirt_uris\.py|^scloud/pki/"
     # What is wrong with a declaration, told when a process starts.
     r"|^scloud/verbs/actions\.py|^scloud/(rest|accounts)/checks\.py|^alarms/registry\.py"
+    # What is told to who builds the static files.
+    r"|^scloud/web/(modules|static_assets)\.py"
     # What Prometheus is told.
     r"|^alarms/exposition/|^alarms/views/exposition\.py"
     # The style guide shows the components with made-up words; only developers open it.
