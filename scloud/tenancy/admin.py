@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from scloud.lib.errors import ScloudError
 from scloud.tenancy import welcome
@@ -98,6 +99,11 @@ class InvitationAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant", "invited_by", "custom_role")
     search_fields = ("email", "id")
     exclude = ("digest",)
+
+    @admin.display(description=_("role"), ordering="role")
+    def role_name(self, invitation: Invitation) -> str:
+        """The role, with the name of one that the tenant has made."""
+        return invitation.role_name
 
 
 @admin.register(LoginAttempt)
