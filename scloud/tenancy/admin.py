@@ -135,6 +135,11 @@ class InvitationAdmin(ReadOnlyAdmin):
     found_as = 1
     exclude = ("digest",)
 
+    @admin.display(description=_("role"), ordering="role")
+    def role_name(self, invitation: Invitation) -> str:
+        """The role, with the name of one that the tenant has made."""
+        return invitation.role_name
+
 
 @admin.register(LoginAttempt)
 class LoginAttemptAdmin(ReadOnlyAdmin):

@@ -113,6 +113,7 @@ class AskMiddleware:
 def _ask(request: HttpRequest, user: User, form: ProofForm) -> HttpResponse:
     """Return the dialog, or page, with everything that was sent."""
     htmx = getattr(request, "htmx", None)
+    target = htmx.target if htmx else None
     context: dict[str, Any] = {
         "form": form,
         "heading": _("Confirm that it is you"),
@@ -127,7 +128,7 @@ def _ask(request: HttpRequest, user: User, form: ProofForm) -> HttpResponse:
             for value in values
         ],
         # What was sent from a dialog goes on in it; another part of a page is not known here.
-        "in_dialog": bool(htmx) and (htmx.target or _DIALOG) == _DIALOG,
+        "in_dialog": bool(htmx) and target in (None, "", _DIALOG),
         "dialog_template": "web/dialog/ask.html",
     }
     if request.path.startswith("/admin/"):
