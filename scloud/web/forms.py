@@ -105,9 +105,8 @@ def nothing_to_choose(field: forms.Field) -> bool:
     if isinstance(field, forms.ModelChoiceField):
         return False
     known: list[tuple[Any, Any]] = list(cast(Any, field).choices)
-    return not any(
-        bool(label) if isinstance(label, list | tuple) else True for _value, label in known
-    )
+    # A group has a list where a choice has its label.
+    return all(isinstance(label, list | tuple) and not label for _value, label in known)
 
 
 def css_class_of(widget: forms.Widget) -> str:

@@ -80,7 +80,7 @@ def test_attach_from_the_disk_and_from_the_vm(
 
 def test_clone_delete_rename_schedule(console: Client, things: Things, tenant: Tenant) -> None:
     html = page(console, "disk-clone", things.disk.pk)
-    data = {"name": "copy", "disk_type": "ssd", "size_gib": "20", "duration": "month:1"}
+    data = {"name": "copy", "disk_type": "ssd", "size_gib": "20", "duration": "hour:1"}
     answer = send(console, "disk-clone", things.disk.pk, **data, quote_token=token_in(html))
     assert answer.status_code == 204, answer.content
     end_jobs(tenant)

@@ -32,7 +32,7 @@ def test_snapshots_in_the_list_and_on_the_page_of_the_vm(
 
 def test_a_disk_is_made_of_a_snapshot(console: Client, things: Things) -> None:
     html = page(console, "snapshot-create-disk", things.snapshot.pk)
-    data = {"name": "back", "disk_type": "ssd", "size_gib": "20", "duration": "month:1"}
+    data = {"name": "back", "disk_type": "ssd", "size_gib": "20", "duration": "hour:1"}
     answer = send(
         console, "snapshot-create-disk", things.snapshot.pk, **data, quote_token=token_in(html)
     )
