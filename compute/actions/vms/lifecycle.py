@@ -17,7 +17,7 @@ from compute.rules.refusals import require_sound
 from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
 from compute.rules.validation import check_confirmed
-from compute.states.hosts import IN_SERVICE
+from compute.states.hosts import CONFIRMED_OFF, IN_SERVICE
 from compute.states.vms import VmStatus
 from compute.transitions.bin import system_snapshots
 from compute.transitions.vms import VMS
@@ -250,6 +250,9 @@ def _host_to_start_on(vm: VM) -> Host | None:
     host = vm.host
     if host is None or host.is_off:
         return None
+    if host.state in CONFIRMED_OFF:
+        # Not seen to be off yet: asked itself, and what was ordered is made good by the failover.
+        return host
     if host.state not in IN_SERVICE:
         # It may be running there, so it is started nowhere else. Where it is being taken off its
         # host for maintenance, something of it may be there until that host has said otherwise.

@@ -109,8 +109,8 @@ def test_what_has_no_free_chip_is_refused_with_the_reason(box: Box) -> None:
         with_gpus(box, 1)
     assert "too few free GPU chips: 2 hosts" in refused.value.detail
     candidates = placement.candidates(box.platform.cluster, None)
-    assert placement.why_not(box.platform.cluster, candidates, 4, 8192, 1)
-    assert placement.why_not(box.platform.cluster, candidates, 4, 8192) is None
+    assert placement.why_not(box.platform.cluster, candidates, placement.Demand(4, 8192, 1))
+    assert placement.why_not(box.platform.cluster, candidates, placement.Demand(4, 8192)) is None
 
 
 def test_chips_come_back_from_the_bin_and_are_taken_again_at_restore(box: Box) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import combinations
 
@@ -146,7 +147,7 @@ def hosts_with(*loads: tuple[int, int, str]) -> list[Candidate]:
     ]
 
 
-def survives(loads: list[tuple[int, int, str]], kept: int, more: int) -> bool:
+def survives(loads: Sequence[tuple[int, int, str]], kept: int, more: int) -> bool:
     """Whether the rest has room for so much more, whichever hosts fail: each choice is tried."""
     free = [(total - taken) * (state == HostState.AVAILABLE) for total, taken, state in loads]
     every = range(len(loads))

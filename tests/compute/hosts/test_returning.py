@@ -21,7 +21,7 @@ from compute.states.hosts import HostState
 from compute.sweeps import failover, reconcile
 from compute.sweeps.hosts import HostAnswer
 from scloud.jobs.models import Job
-from scloud.lib.errors import Conflict, NoCapacity
+from scloud.lib.errors import Conflict
 from scloud.recovery import freezing
 from scloud.tenancy.actor import Actor
 from tests.compute.box import Box, WorkerDied, points_of
@@ -61,8 +61,9 @@ def test_a_host_that_returns_is_cleared_of_what_runs_elsewhere_before_it_is_used
     yard.look()
     assert state(host) == HostState.RETURNING
     assert yard.box.actor.tenant is not None
-    with pytest.raises(NoCapacity):
-        placement.place_on(host, host.cluster, yard.box.actor.tenant, vcpus=1, memory_mib=1024)
+    of_cluster = placement.candidates(host.cluster, yard.box.actor.tenant)
+    (taken,) = (one for one in of_cluster if one.host.pk == host.pk)
+    assert taken.refusal(placement.Demand(1, 1024)) == "state"
     yard.look()
     assert str(vm.uuid) not in yard.behind(host).domains
     assert str(stays.uuid) in yard.behind(host).domains

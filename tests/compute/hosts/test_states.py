@@ -20,7 +20,7 @@ from compute.sweeps import reconcile, witnesses
 from compute.transitions.hosts import move
 from network.fabric.base import FabricUnreachable
 from network.fabric.fake import World
-from scloud.lib.errors import Conflict, NoCapacity
+from scloud.lib.errors import Conflict
 from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
@@ -70,8 +70,9 @@ def test_a_host_is_suspect_until_it_gives_a_sign_of_life(
     assert host.state_since is not None
 
     # It takes no VMs; operators are told, once.
-    with pytest.raises(NoCapacity):
-        placement.place_on(host, host.cluster, box.actor.tenant, vcpus=1, memory_mib=1024)
+    of_cluster = placement.candidates(host.cluster, box.actor.tenant)
+    (taken,) = (one for one in of_cluster if one.host.pk == host.pk)
+    assert taken.refusal(placement.Demand(1, 1024)) == "state"
     (shown,) = (one for one in figures.figures(timezone.now(), ()).hosts if one.name == host.name)
     assert (shown.suspect_since, shown.reason) == (host.state_since, host.state_reason)
     reconcile.reconcile_hosts()

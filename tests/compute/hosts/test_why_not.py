@@ -54,11 +54,11 @@ def test_operators_read_why_not(small: Platform, actor: Actor, superuser: User) 
     client.force_login(superuser)
     url = reverse("admin:compute_cluster_why_not", args=[small.cluster.pk])
     assert "Explain" in client.get(url).content.decode()
-    asked = {"spec": small.specs[0].pk, "gpus": "0", "group": group.pk}
+    asked = {"spec": str(small.specs[0].pk), "gpus": "0", "group": group.pk}
     page = client.get(url, asked).content.decode()
     assert "1 VMs of the placement group db are here" in page
     assert "It takes the VM." in page
-    large = client.get(url, {"spec": small.specs[3].pk, "gpus": "0"}).content.decode()
+    large = client.get(url, {"spec": str(small.specs[3].pk), "gpus": "0"}).content.decode()
     assert "It is refused: room is kept for failures." in large
     assert "It has 4 CPUs, and a VM of 8 vCPU needs as many." in large
     assert VM.objects.count() == 1
