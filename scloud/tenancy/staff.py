@@ -5,15 +5,27 @@ One table for pages and verbs: a page needs Django's permission of its model, su
 in ``*``. What no role is given is for administrators alone, who have no role.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from scloud.tenancy.permissions import matches
 
-if TYPE_CHECKING:
-    from scloud.tenancy.models import User
+
+class Member(Protocol):
+    """What counts of a user."""
+
+    @property
+    def is_active(self) -> bool: ...
+    @property
+    def is_staff(self) -> bool: ...
+    @property
+    def is_superuser(self) -> bool: ...
+    @property
+    def tenant_id(self) -> str | None: ...
+    @property
+    def staff_role(self) -> str: ...
 
 
 class StaffRole(models.TextChoices):
@@ -129,7 +141,7 @@ GRANTS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def may(user: "User", right: str) -> bool:
+def may(user: Member, right: str) -> bool:
     """Tell whether a member of the staff has a right; without a name only administrators do."""
     if not (user.is_active and user.is_staff and user.tenant_id is None):
         return False
@@ -138,7 +150,7 @@ def may(user: "User", right: str) -> bool:
     return bool(right) and any(matches(one, right) for one in GRANTS.get(user.staff_role, ()))
 
 
-def sees_app(user: "User", app_label: str) -> bool:
+def sees_app(user: Member, app_label: str) -> bool:
     """Tell whether a member of the staff sees any page of an app."""
     if not (user.is_active and user.is_staff and user.tenant_id is None):
         return False

@@ -23,6 +23,7 @@ from scloud.tenancy import staff
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import ButtonAdmin, needs
 from scloud.tenancy.models import SecondFactor, User
+from scloud.tenancy.permissions import matches
 from scloud.tenancy.scoping import scopes_disabled
 from scloud.tenancy.staff import GRANTS, StaffRole
 from tests.compute.factories import Platform
@@ -110,7 +111,7 @@ def test_what_a_role_is_given_exists() -> None:
     planned = {"platform.act_as", "platform.announce", "platform.test_host"}
     for role, patterns in GRANTS.items():
         for pattern in patterns:
-            exists = any(staff.matches(pattern, right) for right in known)
+            exists = any(matches(pattern, right) for right in known)
             assert exists or pattern in planned, f"{role}: {pattern}"
 
 
@@ -154,7 +155,8 @@ def test_every_button_is_refused_to_those_who_may_not_press_it(
 ) -> None:
     client = browser(role)
     user = User.objects.get(staff_role=role)
-    wrong, seen = [], 0
+    wrong: list[tuple[object, ...]] = []
+    seen = 0
     for model, page in admin.site._registry.items():
         if not isinstance(page, ButtonAdmin):
             continue
