@@ -433,16 +433,18 @@ class PoolForm(forms.ModelForm[StoragePool]):
         data = super().clean() or {}
         if not {"kind", "location"} <= data.keys():
             return data
-        if problem := pool_problem({"monitors": "", "user": "", **data}):
+        # A field with an error is taken out of the data.
+        given: dict[str, Any] = {"monitors": "", "user": "", **data}
+        if problem := pool_problem(given):
             self.add_error(*problem)
-        key = data.get("new_key") or ""
+        key = given.get("new_key") or ""
         before = StoragePool.objects.filter(pk=self.instance.pk).first()
-        if before is not None and before.kind != data["kind"] and holds_anything(before):
+        if before is not None and before.kind != given["kind"] and holds_anything(before):
             self.add_error("kind", _("The type cannot change: disks or images are in the pool."))
-        if data["kind"] == "rbd":
+        if given["kind"] == "rbd":
             if key and not is_key(key):
                 self.add_error("new_key", _("This is not the key of a Ceph client."))
-            elif not key and needs_key(before, {name: data.get(name) for name in KEY_RECIPIENT}):
+            elif not key and needs_key(before, {name: given[name] for name in KEY_RECIPIENT}):
                 self.add_error("new_key", _("Enter the key."))
         return data
 

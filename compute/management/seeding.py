@@ -296,7 +296,7 @@ def seed_images(platform: Platform, files: Sequence[ImageFile]) -> list[Image]:
 
     Returns those of the first pool.
     """
-    made = []
+    made: list[Image] = []
     for pool in (platform.pool, *platform.more_pools):
         suffix = "" if pool == platform.pool else f" ({pool.pk})"
         stored = [

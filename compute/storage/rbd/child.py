@@ -834,7 +834,7 @@ def _rbd(pool: Pool, *words: str) -> None:
         ) as process:
             assert process.stderr is not None
             last = b""
-            while part := process.stderr.read1(4096):
+            while part := os.read(process.stderr.fileno(), 4096):
                 last = (last + part)[-2000:]
                 # It tells how far it is, a hundred times.
                 for percent in _PERCENT.findall(last):

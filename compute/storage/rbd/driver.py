@@ -195,7 +195,11 @@ class RbdStorage:
 
     @publishes
     def rebuild_volume(self, volume_id: str, *, size_gib: int, image_id: str) -> None:
-        words = {"size_bytes": size_gib * GIB, "image_id": image_id, "delay_s": PURGE_DELAY_S}
+        words: dict[str, Any] = {
+            "size_bytes": size_gib * GIB,
+            "image_id": image_id,
+            "delay_s": PURGE_DELAY_S,
+        }
         self._call("rebuild_volume", volume_id=checked(volume_id), **words)
 
     @publishes
