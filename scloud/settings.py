@@ -312,6 +312,8 @@ SPECTACULAR_SETTINGS = {
         {"name": "Disks", "description": "System and data disks, and their snapshot schedules."},
         {"name": "Snapshots", "description": "The content of a disk at one moment."},
         {"name": "Images", "description": "Base images and images of your own."},
+        {"name": "SSH keys", "description": "Public keys to choose for new and reinstalled VMs."},
+        {"name": "Placement groups", "description": "VMs on different hosts, or on the same."},
         {"name": "VPCs", "description": "Private networks."},
         {"name": "Subnets", "description": "Subnets of VPCs."},
         {"name": "Security groups", "description": "Stateful filters of NICs, and their rules."},

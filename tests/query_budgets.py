@@ -376,7 +376,7 @@ QUERIES: dict[str, int] = {
     "vm-charts": 10,
     "vm-charts-csv": 9,
     "vm-console-log": 8,
-    "vm-create": 44,
+    "vm-create": 43,
     "vm-delete": 9,
     "vm-destroy": 13,
     "vm-detach-disk": 8,

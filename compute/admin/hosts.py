@@ -481,8 +481,8 @@ class StoragePoolAdmin(ButtonAdmin):
         "state",
         "state_since",
         "last_error",
-        "total_bytes",
-        "available_bytes",
+        "total",
+        "available",
         "observed_at",
         "adopting",
     )

@@ -35,7 +35,7 @@ class PlacementGroupAdmin(ModelAdmin):
     """Groups of the operators, for VMs of any tenants, and those of tenants to look at."""
 
     form = GroupForm
-    list_display = ("name", "id", "tenant", "region", "rule_words", "vms_in_it", "created_at")
+    list_display = ("name", "id", "tenant", "region", "rule_in_words", "vms_in_it", "created_at")
     list_filter = (
         ("tenant", admin.EmptyFieldListFilter), "policy", "required", "region",
     )  # fmt: skip
@@ -59,6 +59,11 @@ class PlacementGroupAdmin(ModelAdmin):
         """A policy never changes under the VMs that it has placed."""
         fixed = ("tenant", "created_at")
         return fixed if obj is None else (*fixed, "region", "policy", "required")
+
+    @admin.display(description=gettext_lazy("rule"), ordering="policy")
+    def rule_in_words(self, group: PlacementGroup) -> str:
+        """The policy, and whether it is a condition."""
+        return group.rule_words
 
     @admin.display(description=gettext_lazy("VMs"))
     def vms_in_it(self, group: Any) -> int:

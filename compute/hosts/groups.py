@@ -10,11 +10,13 @@ from django.utils.translation import gettext
 
 from compute.models import VM, PlacementGroup
 from compute.models.placement import GroupPolicy
-from compute.states.hosts import MAY_RUN
+from compute.states.hosts import MAY_RUN, HostState
 from compute.states.vms import VmStatus
 from scloud.tenancy.scoping import scopes_disabled
 
 #: A VM that failed may still run where its row says: others keep away from it, and none follows it.
+# One that enters maintenance is being given up.
+_LED_FROM = MAY_RUN - {HostState.ENTERING_MAINTENANCE}
 _GONE = (VmStatus.FAILED, VmStatus.DESTROYED)
 
 
@@ -50,7 +52,7 @@ class GroupRule:
                     .annotate(all=Count("pk"), living=Count("pk", filter=~Q(status__in=_GONE)))
                 ):
                     members[row[place]] += row["all"]
-                    if row["living"] and row[f"{place}__state"] in MAY_RUN:
+                    if row["living"] and row[f"{place}__state"] in _LED_FROM:
                         leading[row[place]] += row["living"]
         return cls(group, members, leading)
 

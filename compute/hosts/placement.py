@@ -223,11 +223,21 @@ class Reserve:
         if not self.hosts:
             return ""
         short = [
-            f"{name}: {share.free} free, {share.kept} kept for the failure of {self.hosts} "
-            f"hosts, {share.owed} owed to hosts out of service, {more} wanted"
+            gettext(
+                "%(resource)s: %(free)d free, %(kept)d kept for the failure of %(hosts)d hosts, "
+                "%(owed)d owed to hosts out of service, %(more)d wanted"
+            )
+            % {
+                "resource": name,
+                "free": share.free,
+                "kept": share.kept,
+                "hosts": self.hosts,
+                "owed": share.owed,
+                "more": more,
+            }
             for name, share, more in (
-                ("vCPU", self.vcpus, vcpus),
-                ("MB of memory", self.memory_mib, memory_mib),
+                (gettext("vCPU"), self.vcpus, vcpus),
+                (gettext("MB of memory"), self.memory_mib, memory_mib),
             )
             if more > 0 and more > share.left
         ]

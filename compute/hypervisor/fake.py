@@ -262,6 +262,7 @@ class FakeHypervisor:
 
     # -- definition and power ------------------------------------------------------------------
 
+    @publishes
     def keep_secret(self, secret_uuid: str, value: bytes) -> None:
         with self._call("keep_secret"):
             self.host.secrets[secret_uuid] = value

@@ -689,6 +689,7 @@ class DirectoryStorage:
                             found[path.name] = file.read(_BEAT_BYTES).decode()
         return found
 
+    @publishes
     def shut_out(self, volume_id: str) -> tuple[str, ...]:
         return ()
 

@@ -14,6 +14,7 @@ from compute.models import SshKey
 from compute.queries import ssh_keys as queries
 from compute.rules.validation import SSH_KEY_MAX
 from scloud.web import http, ui
+from scloud.web.forms import LinesField
 from scloud.web.lists import Column, EmptyState, PageAction
 from scloud.web.verbs import Lines, Pages, VerbDialog, VerbList, dialog, register
 from scloud.web.views import ActionView
@@ -75,7 +76,7 @@ class SshKeyForm(forms.Form):
         max_length=30,
         help_text=gettext_lazy("1 to 30 letters, digits or - _ ."),
     )
-    public_key = forms.CharField(
+    public_key = LinesField(
         label=gettext_lazy("Public key"),
         max_length=SSH_KEY_MAX,
         widget=forms.Textarea(

@@ -30,6 +30,7 @@ OTHERS: Mapping[str, Text] = {
     "billing.set_low_balance": gettext_lazy("Change low-balance notice"),
     "billing.start_payment": gettext_lazy("Start payment"),
     "compute.create_disk": gettext_lazy("Create disk"),
+    "compute.create_placement_group": gettext_lazy("Create placement group"),
     "compute.create_ssh_key": gettext_lazy("Add SSH key"),
     "compute.create_vm": gettext_lazy("Create VM"),
     "compute.delete_snapshot_schedule": gettext_lazy("Remove snapshot schedule"),

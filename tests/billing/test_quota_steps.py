@@ -204,6 +204,7 @@ def test_a_template_counts_for_all_who_use_it_and_limits_of_ones_own_before_it(
         applied = {
             "name": tenant.name,
             "is_active": "on",
+            "ask_above": "1000",
             "quota_template_use-TOTAL_FORMS": "1",
             "quota_template_use-INITIAL_FORMS": "0",
             "quota_template_use-0-template": str(template.pk),

@@ -39,6 +39,7 @@ class Moving:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.ref = HostRef("h1", "qemu+tcp://h1/system", "192.0.2.1")
         self.over = threading.Event()
 
     def with_domain(self, uuid: str, work: Callable[[Any], Any], **limits: Any) -> None:

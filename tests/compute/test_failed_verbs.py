@@ -391,6 +391,8 @@ def test_every_kind_of_job_of_a_resource_is_among_the_cases() -> None:
     from scloud.jobs.handlers import registered_kinds
 
     kinds = {one for one in registered_kinds() if one.split(".")[0] in ("vm", "disk", "image")}
+    # It changes nothing of a VM.
+    kinds -= {"vm.look"}
     assert {case.kind for case in CASES} == kinds
 
 

@@ -196,7 +196,8 @@ def columns_text(job: Job) -> str:
             said += model.objects.values_list("failure", flat=True)
         said += Nic.objects.values_list("sync_error", flat=True)
         said += [json.dumps(data) for data in Event.objects.values_list("data", flat=True)]
-        for row in Operation.objects.all():
+        # What is of no tenant, no tenant sees.
+        for row in Operation.objects.exclude(tenant=None):
             said += [row.error_message, json.dumps([row.resources, row.before, row.after])]
         said += LedgerTransaction.objects.values_list("note", flat=True)
     return "\n".join(said)

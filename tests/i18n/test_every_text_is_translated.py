@@ -53,6 +53,7 @@ NAMES = {
     # Tags of the API.
     "Security groups",
     "External IPs",
+    "Placement groups",
 }
 UNITS = re.compile(r"^[\s·×,]*(vCPU|GB|MB|Mb/s)?[\s·×,]*$")
 # Log lines.

@@ -135,7 +135,7 @@ def test_only_listed_files_of_npm_packages_are_published() -> None:
         str(target) for asset in static_assets.ASSETS for _, target in static_assets.files_of(asset)
     ]
     assert "htmx/htmx.min.js" in targets
-    assert "novnc/core/rfb.js" in targets
+    assert "novnc/input/keysymdef.js" in targets
     assert len(targets) == len(set(targets))
     assert not [target for target in targets if "test" in target or target.endswith(".json")]
 

@@ -149,6 +149,7 @@ class LibvirtHypervisor:
         found = [pci_device(text) for text in self._host.call(work)]
         return tuple(sorted((d for d in found if d is not None), key=lambda d: d.address))
 
+    @publishes
     def keep_secret(self, secret_uuid: str, value: bytes) -> None:
         secrets.keep(self._host, secret_uuid, value)
 

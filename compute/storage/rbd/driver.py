@@ -2,7 +2,7 @@
 
 What is done there is done by processes of their own: see `compute.storage.rbd.child`. A rollback is
 not one step for RBD. It is published before it begins, and whoever needs the volume next does what
-is left of it ([ADR 23](../../../docs/adr/0023-ceph-through-librbd.md)).
+is left of it ([ADR 22](../../../docs/adr/0022-ceph-through-librbd.md)).
 """
 
 import contextlib

@@ -45,8 +45,9 @@ from scloud.audit.models import Event, Operation
 from scloud.jobs.handlers import quiet_kinds
 from scloud.jobs.models import Job
 from scloud.resources import kinds
+from scloud.tenancy.actor import Actor
 from scloud.verbs import refusals
-from scloud.verbs.catalogue import of_kind
+from scloud.verbs.catalogue import Verb, of_kind
 from scloud.web import ui, verbs
 from scloud.web.activity import OperationsView, job_status
 from scloud.web.http import ConsoleRequest
@@ -351,6 +352,11 @@ def _is_deaf(vm: VM) -> bool:
     return vm.status == VmStatus.RUNNING and told.exists()
 
 
+def _batch_url(verb: Verb, actor: Actor) -> str:
+    """Return where several rows are given a verb; empty for who may not."""
+    return reverse(verb.batch_url_name) if actor.allows(verb.permission) else ""
+
+
 _NIC_TONES: dict[str, Tone] = {"applying": "busy", "available": "ok", "failed": "error"}
 
 
@@ -424,9 +430,9 @@ class VmNetwork(VmTabView):
             "rows": rows,
             "sides": self._sides(vm),
             "external_ips": outside,
-            "may_unbind_external_ips": bool(outside)
-            and actor.allows(of_kind("external_ip").rule("unbind_external_ip").permission),
-            "may_unbind_enis": bool(enis) and actor.allows(ENIS.rule("unbind_eni").permission),
+            "unbind_external_ips": outside
+            and _batch_url(of_kind("external_ip").rule("unbind_external_ip"), actor),
+            "unbind_enis": enis and _batch_url(ENIS.rule("unbind_eni"), actor),
             "enis": [
                 {
                     "eni": one,

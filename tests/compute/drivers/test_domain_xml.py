@@ -149,6 +149,8 @@ def test_every_property_of_every_element_is_in_a_golden_file() -> None:
         for value in vars(elements).values()
         if isinstance(value, type) and issubclass(value, XmlObject) and value.TAG
     ]
+    # A key of a pool is no part of a domain: tests on a Ceph cluster have libvirt keep one.
+    classes.remove(elements.CephSecret)
     missing = [
         f"{cls.__name__}.{field}"
         for cls in classes

@@ -47,7 +47,7 @@ def test_a_picture_that_is_png_already_is_passed_on() -> None:
 
 def test_a_picture_that_is_too_large_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every second pixel of every second line, also where their number is odd."""
-    monkeypatch.setattr(picture, "MAX_PNG_BYTES", 75)
+    monkeypatch.setattr(picture, "MAX_PNG_BYTES", 85)
     pixels = bytes(
         value for y in range(5) for x in range(5) for value in (x * 50, y * 50, (x ^ y) * 7)
     )

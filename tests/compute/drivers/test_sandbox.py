@@ -298,6 +298,7 @@ def test_whatever_opens_a_file_of_a_tenant_is_shut_in(
         ("delete_seed", lambda: pool.delete_seed("vm-1")),
         ("heartbeats", pool.heartbeats),
         ("sweep_temporary", lambda: pool.sweep_temporary(older_than_s=0.0)),
+        ("shut_out", lambda: pool.shut_out("two")),
         ("delete_volume", lambda: pool.delete_volume("two")),
         ("delete_image", lambda: pool.delete_image("image-3")),
     ]

@@ -174,7 +174,10 @@ def test_an_image_is_replaced_under_its_name(
 def test_a_tenant_gets_its_network_in_each_region(operator: Client, platform: Platform) -> None:
     second = Region.objects.create(id="second", name="Second")
     Region.objects.create(id="closed", name="Closed", enabled=False)
-    operator.post(reverse("admin:tenancy_tenant_add"), {"name": "Newcomer", "is_active": "on"})
+    operator.post(
+        reverse("admin:tenancy_tenant_add"),
+        {"name": "Newcomer", "is_active": "on", "ask_above": "1000"},
+    )
     made = Tenant.objects.get(name="Newcomer")
     with scopes_disabled():
         for table in (Vpc, Subnet, SecurityGroup):

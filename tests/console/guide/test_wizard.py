@@ -23,7 +23,9 @@ def test_everything_that_the_guide_lets_people_choose(
     # Model and image: base images and own ones.
     expect(form.get_by_role("radiogroup", name="Model")).to_contain_text("x86 standard")
     expect(form).to_contain_text("Debian 12")
-    expect(form).to_contain_text("zebra-image")
+    form.get_by_text("Own images").first.click()
+    expect(form.get_by_text("zebra-image")).to_be_visible()
+    form.get_by_text("Base images").first.click()
 
     # Disks, with the bounds of their sizes.
     system = form.locator("[name=system_disk_gib]")
