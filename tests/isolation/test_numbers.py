@@ -13,6 +13,7 @@ from django.urls import reverse
 from rest_framework import serializers
 
 from compute.models import Cluster
+from scloud.lib.durations import DurationField
 from scloud.lib.form_fields import PlainDecimalField, PlainIntegerField
 from scloud.rest.fields import PlainDecimal, WholeNumber
 from scloud.tenancy.models import User
@@ -20,7 +21,8 @@ from tests.compute.factories import make_platform
 
 OURS = {"scloud", "compute", "network", "billing", "alarms"}
 NUMBERS = (forms.IntegerField, forms.DecimalField)
-PLAIN = (PlainIntegerField, PlainDecimalField)
+# Durations are read by a pattern of their own.
+PLAIN = (PlainIntegerField, PlainDecimalField, DurationField)
 
 
 def below(parent: type[Any]) -> Iterator[type[Any]]:

@@ -251,6 +251,7 @@ class RbdStorage:
         words = {"volume_id": volume_id, "everything": everything}
         return CheckReport(errors=self._call("repair_volume", copies=True, **words))
 
+    @publishes
     def tidy_volume(self, volume_id: str) -> bool:
         # Ceph gives back by itself what a snapshot held.
         self._call("require_volume", volume_id=volume_id)
