@@ -147,7 +147,7 @@ def test_charts_are_drawn_and_followed_by_mouse_keyboard_and_clock(
     page.mouse.move(box["x"] + 200, box["y"] + 60, steps=4)
     page.mouse.up()
     expect(page.get_by_role("button", name="Custom")).to_have_attribute("aria-pressed", "true")
-    expect(charts).to_have_attribute("data-points", re.compile(r"^[2-6]\d$"))
+    expect(charts).to_have_attribute("data-points", re.compile(r"^[2-7]\d$"))
     assert "start=" in page.url
 
 

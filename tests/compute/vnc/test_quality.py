@@ -151,7 +151,7 @@ def test_the_time_until_the_screen_answers_is_shown_with_words(
     quality = page.locator("[data-quality]")
     expect(quality).to_be_visible()
     shown = page.locator("[data-quality-ms]").inner_text()
-    assert int(shown.removesuffix(" ms")) >= 150
+    assert int(shown.removesuffix(" ms")) >= 140
     assert quality.get_attribute("data-level") in ("fair", "poor")
     expect(page.locator("[data-quality-words]")).to_contain_text("slow")
     assert screen.pixels >= 1
