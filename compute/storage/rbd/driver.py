@@ -278,6 +278,7 @@ class RbdStorage:
         words = {"volume_id": volume_id, "snapshot": checked(name)}
         self._call("create_snapshot", copies=True, **words)
 
+    @publishes
     def stage_snapshot(self, volume_id: str, name: str) -> DiskSource:
         self.create_snapshot(volume_id, name)
         return self.disk_source(volume_id)

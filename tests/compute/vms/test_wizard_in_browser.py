@@ -89,6 +89,8 @@ def test_all_mistakes_are_listed_and_lead_to_their_fields(
     show = page.get_by_role("button", name="Show the password")
     show.click()
     expect(page.locator("#password")).to_have_attribute("type", "password")
+    # With the price that belongs to what is typed now.
+    expect(page.locator("#buy")).to_contain_text("¥")
     page.locator("#buy").click()
     page.wait_for_url(f"{console_url}/vms/")
     with scopes_disabled():
