@@ -265,6 +265,7 @@ class RbdStorage:
         self._call("require_volume", volume_id=volume_id)
         return None
 
+    @publishes
     def end_merge(self, volume_id: str, merging: Merging) -> None:
         raise StorageError(f"Volume {volume_id} is one RBD image: nothing of it is merged.")
 
