@@ -28,7 +28,7 @@ beside() {
         --cov --cov-report= --junitxml "$report/beside.xml" --durations 15 || status=1
     say "storage driver on a Ceph cluster"
     SCLOUD_TEST_NO_REGION=1 COVERAGE_FILE="$report/ceph.coverage" \
-        scripts/timed.sh "storage on Ceph (beside)" $py -m pytest -q -m ceph \
+        scripts/timed.sh "storage on Ceph (beside)" $py -m pytest -q -m ceph -n 1 \
         --cov --cov-report= --junitxml "$report/ceph.xml" --durations 15 || status=1
     say "drivers, networks and guests on real hosts"
     # shellcheck disable=SC2086  # a list of words
