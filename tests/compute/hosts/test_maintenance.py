@@ -656,6 +656,30 @@ def test_a_host_that_an_earlier_release_took_back_is_in_no_maintenance(yard: Yar
     assert (order.end, now(vm).host, state(host)) == ("aborted", host, HostState.AVAILABLE)
 
 
+def test_an_order_that_came_first_is_not_aborted_twice(yard: Yard) -> None:
+    host = yard.hosts[0]
+    order = enter(host)
+    read = Host.objects.get(pk=host.pk)
+    HostMaintenance.objects.filter(pk=order.pk).update(ended_at=timezone.now(), end="aborted")
+    with pytest.raises(Conflict) as refused:
+        transitions.abort(order, read, actor=SYSTEM, reason="Too late.")
+    assert (refused.value.code, state(host)) == ("host_state", HostState.ENTERING_MAINTENANCE)
+    order.refresh_from_db()
+    assert order.note == ""
+
+
+def test_a_host_that_no_order_keeps_in_maintenance_leaves_it(yard: Yard) -> None:
+    host = yard.hosts[0]
+    order = enter(host)
+    go_on(yard)
+    # Of a process of an earlier release, which knows no orders.
+    HostMaintenance.objects.filter(pk=order.pk).delete()
+    orders.leave_maintenance(actor=SYSTEM, host=Host.objects.get(pk=host.pk))
+    assert state(host) == HostState.RETURNING
+    go_on(yard)
+    assert state(host) == HostState.AVAILABLE
+
+
 def test_vms_are_taken_off_no_host_that_stays_in_service(yard: Yard) -> None:
     host, (off, on) = on_first(yard, 2, stopped=1)
     order = enter(host)
