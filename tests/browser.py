@@ -11,12 +11,24 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.db import connection, connections
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from scloud.tenancy.models import User
 from tests.fixtures import PASSWORD
 
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+# What htmx says of a request that ended because its page was left; one that failed is named
+# otherwise (``htmx:sendError``, ``htmx:responseError``).
+LEFT = ("htmx:afterRequest", "htmx:sendAbort")
+
+
+def complaints_in(message: ConsoleMessage) -> list[str]:
+    """Return the error that a page wrote to the browser's console, if it is one."""
+    if message.type != "error" or message.text.startswith(LEFT):
+        return []
+    return [message.text]
 
 
 def free_port() -> int:
@@ -103,10 +115,7 @@ def page(
     opened = context.new_page()
     opened.set_default_timeout(15_000)
     opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on(
-        "console",
-        lambda message: problems.append(message.text) if message.type == "error" else None,
-    )
+    opened.on("console", lambda message: problems.extend(complaints_in(message)))
     # The tests hash with a fast algorithm that the server process does not accept.
     user.password = make_password(PASSWORD, hasher="argon2")
     user.save(update_fields=["password"])
