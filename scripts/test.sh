@@ -26,10 +26,6 @@ beside() {
         scripts/timed.sh "tests without hosts (beside)" $py -m pytest -q \
         -m "(browser or lab) and not region and not bench and not soak" -n 1 \
         --cov --cov-report= --junitxml "$report/beside.xml" --durations 15 || status=1
-    say "storage driver on a Ceph cluster"
-    SCLOUD_TEST_NO_REGION=1 COVERAGE_FILE="$report/ceph.coverage" \
-        scripts/timed.sh "storage on Ceph (beside)" $py -m pytest -q -m ceph -n 1 \
-        --cov --cov-report= --junitxml "$report/ceph.xml" --durations 15 || status=1
     say "drivers, networks and guests on real hosts"
     # shellcheck disable=SC2086  # a list of words
     SCLOUD_TEST_LAB=second COVERAGE_FILE="$report/second.coverage" \
@@ -56,6 +52,11 @@ trap 'kill $lane 2>/dev/null || true' EXIT
 scripts/timed.sh "stories on real hosts" $py -m pytest -q -m "region and not bench and not soak" \
     $(printf -- '--ignore=%s ' $second) \
     --cov --cov-append --cov-report= --junitxml "$report/region.xml" --durations 25 || status=1
+# The lane beside is the longer one. One worker of xdist: it has a database of its own.
+say "storage driver on a Ceph cluster"
+SCLOUD_TEST_NO_REGION=1 COVERAGE_FILE="$report/ceph.coverage" \
+    scripts/timed.sh "storage on Ceph" $py -m pytest -q -m ceph -n 1 \
+    --cov --cov-report= --junitxml "$report/ceph.xml" --durations 15 || status=1
 wait $lane || status=1
 trap - EXIT
 cat "$report/beside.log"
