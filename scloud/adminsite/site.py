@@ -69,9 +69,21 @@ def _asks_itself(view: Any) -> bool:
     )
 
 
+# Parts of names of fields that no list may be filtered by: who asks for one beginning after the other
+# learns the value.
+SECRET: Final = ("password", "session_key", "sealed", "digest", "secret")
+
+
 class Bounded(ModelAdmin):
     """What the site adds to all: searches as long as the console's, numbers in plain digits, each
-    list as a workbook, and only the verbs for chosen rows that the user has a right to."""
+    list as a workbook, only the verbs for chosen rows that the user has a right to, no filter by a
+    secret."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Tell whether the URL of a list may filter by a field or by one of a related model."""
+        if any(secret in lookup for secret in SECRET):
+            return False
+        return super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]  # Django takes None, too
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Return the verbs that the user may use; Django asks itself about deleting."""

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils.translation import gettext_lazy as _
 
 from scloud.lib.durations import DurationField
@@ -110,10 +110,22 @@ class PlatformSettingsAdmin(ModelAdmin):
 
 @admin.register(UserSession)
 class UserSessionAdmin(ReadOnlyAdmin):
+    """Who is signed in, and from where.
+
+    The primary key is what the browser's cookie holds: whoever reads it is that user. So no row has
+    a page, whose URL would name it, and none a link or a box to choose it.
+    """
+
     list_display = ("user", "ip", "user_agent", "created_at", "last_seen_at")
+    list_display_links = None
     list_select_related = ("user",)
     search_fields = ("user__email", "ip")
     exclude = ("session_key",)
+    actions = None
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the pages that name no row."""
+        return [one for one in super().get_urls() if "object_id" not in str(one.pattern)]
 
 
 @admin.register(Invitation)

@@ -22,7 +22,7 @@ from scloud.lib.errors import Forbidden
 from scloud.tenancy import staff
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import ButtonAdmin, needs
-from scloud.tenancy.models import SecondFactor, User
+from scloud.tenancy.models import SecondFactor, User, UserSession
 from scloud.tenancy.permissions import matches
 from scloud.tenancy.scoping import scopes_disabled
 from scloud.tenancy.staff import GRANTS, StaffRole
@@ -335,3 +335,47 @@ def test_support_resets_the_second_factor_of_tenants_users_only(user: User, db: 
     assert SecondFactor.objects.filter(user=root).exists()
     reset_second_factor(actor=actor, user=user)
     assert not SecondFactor.objects.filter(user=user).exists()
+
+
+@pytest.mark.parametrize("role", ["", *ROLES])
+def test_no_page_names_the_key_of_a_session(
+    browser: Callable[[str], Client], root: Client, user: User, role: str
+) -> None:
+    theirs = Client()
+    theirs.force_login(user)
+    key = theirs.session.session_key
+    UserSession.objects.create(session_key=key, user=user, ip="192.0.2.1")
+    client = browser(role) if role else root
+    shown = 0
+    for model in admin.site._registry:
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        for url in (reverse(f"{name}_changelist"), reverse(f"{name}_download")):
+            answer = client.get(url)
+            shown += answer.status_code == 200
+            content = b"".join(answer) if answer.streaming else answer.content
+            assert key.encode() not in content, url
+            if model is UserSession and answer.status_code == 200 and not answer.streaming:
+                assert user.email in answer.content.decode()
+    assert shown > 10
+    sessions = reverse("admin:tenancy_usersession_changelist")
+    for page in ("", "change/", "history/", "delete/"):
+        assert client.get(f"{sessions}{key}/{page}").status_code == 404
+    answer = client.get(sessions, {"q": key})
+    assert user.email not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("model", "lookup"),
+    [
+        ("tenancy_usersession", "session_key__startswith"),
+        ("tenancy_usersession", "user__password__startswith"),
+        ("tenancy_user", "password__startswith"),
+        ("tenancy_user", "sessions__session_key__startswith"),
+        ("tenancy_apikey", "digest__startswith"),
+        ("compute_storagepool", "sealed_key__startswith"),
+    ],
+)
+def test_no_list_is_filtered_by_a_secret(root: Client, model: str, lookup: str) -> None:
+    answer = root.get(reverse(f"admin:{model}_changelist"), {lookup: "a"})
+    # Whatever the value begins with, the answer is the same.
+    assert (answer.status_code, answer.get("Location", "")[-4:]) in [(302, "?e=1"), (400, "")]
