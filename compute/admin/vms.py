@@ -53,6 +53,7 @@ def _migrate(actor: Actor, vm: VM) -> str:
 @admin.register(VM)
 class VmAdmin(ReadOnlyAdmin, VerbAdmin):
     kind = "vm"
+    shows_chosen = True
     list_display = (
         "name",
         "id",

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.lib.errors import Conflict, InvalidInput
-from scloud.tenancy import acting
+from scloud.tenancy import acting, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
 
@@ -57,4 +57,6 @@ def begin(request: HttpRequest, *, actor: Actor, user: User, reason: str) -> Non
 def end(request: HttpRequest, *, actor: Actor, user: User) -> None:
     """Look as ``user`` no longer in this browser."""
     request.session.pop(acting.KEY, None)
+    # A request under way has a copy that says otherwise, and may still save it under the old key.
+    sessions.renew(request.session)
     stop_acting(actor=actor, user=user)

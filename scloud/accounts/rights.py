@@ -64,7 +64,7 @@ ABILITIES: Final[Sequence[Ability]] = (
     Ability(
         "compute-screen",
         _("Use the screens of VMs"),
-        _all_of("compute", "open_vnc", "get_vnc_information"),
+        _all_of("compute", "open_vnc", "get_vnc_information", "look_at_guest"),
     ),
     Ability(
         "compute-snapshots",
@@ -104,7 +104,11 @@ ABILITIES: Final[Sequence[Ability]] = (
         _("Spend money: see prices, buy, renew, upgrade"),
         ("billing.quote", SPEND, "billing.renew_resource", "billing.renew_resources"),
     ),
-    Ability("billing-all", _("Manage billing: top up, budgets, addresses"), ("billing.*",)),
+    Ability(
+        "billing-all",
+        _("Manage billing, and spend money: top up, buy, budgets, addresses"),
+        ("billing.*",),
+    ),
     Ability("alarms-view", _("See alarms and measurements"), ("alarms.view*",)),
     Ability(
         "alarms-answer",

@@ -69,7 +69,7 @@ def _asks_itself(view: Any) -> bool:
     )
 
 
-# Parts of names of fields that no list may be filtered by: who asks for one beginning after the other
+# Parts of names of fields that no list may be filtered by: who tries one beginning after the other
 # learns the value.
 SECRET: Final = ("password", "session_key", "sealed", "digest", "secret")
 

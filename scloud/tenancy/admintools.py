@@ -143,6 +143,9 @@ class ButtonAdmin(ModelAdmin):
     """Adds :class:`Button` to a page. Every button ends in a POST and in the operation log."""
 
     buttons: ClassVar[tuple[Button, ...]] = ()
+    # Whether each verb for chosen rows first shows what it is possible for; else only those that
+    # have a question.
+    shows_chosen: ClassVar[bool] = False
     change_form_template = "admin/scloud/change_form.html"
 
     def get_buttons(self) -> tuple[Button, ...]:
@@ -256,7 +259,7 @@ def _batch(button: Button) -> Callable[[Any, HttpRequest, QuerySet[Any]], HttpRe
             said = _("Choose at most %(count)d at once.") % {"count": MOST_ROWS}
             owner.message_user(request, said, messages.ERROR)
             return None
-        if not button.confirm:
+        if not (button.confirm or owner.shows_chosen):
             for obj in chosen:
                 owner._press(request, button, obj)
             return None

@@ -203,6 +203,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = _("user")
         verbose_name_plural = _("users")
         ordering = ["email"]
+        constraints = [
+            # A console of an earlier release makes each member of the staff whom it saves an
+            # administrator: it fails instead for those with a role.
+            models.CheckConstraint(
+                condition=models.Q(is_superuser=False) | models.Q(staff_role=""),
+                name="user_role_is_no_administrator",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.email

@@ -43,6 +43,14 @@ def begin(request: HttpRequest, user: User, ip: str | None) -> None:
     )
 
 
+def renew(session: SessionBase) -> None:
+    """Go on under another key; what was loaded under the old one cannot be saved any more."""
+    old_key = session.session_key
+    session.cycle_key()
+    # The list of sessions follows.
+    UserSession.objects.filter(session_key=old_key).update(session_key=session.session_key)
+
+
 def end(session_key: str) -> None:
     """Make a browser's session invalid at once."""
     Session.objects.filter(session_key=session_key).delete()

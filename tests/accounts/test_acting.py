@@ -7,10 +7,14 @@ from collections import defaultdict
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from compute.models import VM
 from scloud.audit.models import Operation
 from scloud.lib.errors import Forbidden
 from scloud.tenancy import acting
@@ -18,7 +22,7 @@ from scloud.tenancy.actor import ACTING, Actor
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scopes_disabled
-from tests.compute.factories import Platform
+from tests.compute.factories import Platform, make_vm
 from tests.isolation.routes import KNOWN, all_routes
 from tests.isolation.world import Caller, address, fill, fingerprint, furnish, make_caller
 from tests.outside import make_segment
@@ -78,6 +82,39 @@ def test_the_tenant_reads_who_looked_and_why(
     assert answer.headers["Location"] == reverse("admin:tenancy_user_change", args=[user.pk])
     assert len(log(tenant)) == 2
     assert tenant.name not in support.get("/tasks/").content.decode()
+
+
+def test_the_page_of_a_vm_asks_its_guest_nothing(
+    support: Client, console: Client, user: User, platform: Platform, actor: Actor
+) -> None:
+    vm = make_vm(platform, actor)
+    with scopes_disabled():
+        VM.objects.filter(pk=vm.pk).update(status="running", task="")
+    url, asks = reverse("vm-detail", args=[vm.pk]), reverse("vm-look-facts", args=[vm.pk])
+    assert asks in console.get(url).content.decode()
+    look(support, user)
+    html = support.get(url).content.decode()
+    assert vm.name in html
+    assert asks not in html
+    assert "The guest agent is being asked" not in html
+
+
+def test_a_request_under_way_does_not_undo_its_end(
+    support: Client, user: User, tenant: Tenant
+) -> None:
+    look(support, user)
+    key = support.session.session_key
+    copy = SessionStore(key)
+    assert acting.KEY in copy
+    support.post(reverse("acting-end"))
+    copy["seen_at"] = 0.0
+    with pytest.raises(UpdateError):
+        copy.save()
+    assert tenant.name not in support.get("/tasks/").content.decode()
+    # Nor is there a way back with the former cookie.
+    former = Client()
+    former.cookies[settings.SESSION_COOKIE_NAME] = str(key)
+    assert former.get("/tasks/").status_code == 302
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 201])

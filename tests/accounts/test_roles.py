@@ -19,7 +19,7 @@ from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import CustomRole, Tenant, User
-from scloud.tenancy.permissions import CUSTOM, GRANTS, Role, covers
+from scloud.tenancy.permissions import CUSTOM, GRANTS, SPEND, Role, covers
 from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.api.client import Program
 from tests.fixtures import PASSWORD, new_user
@@ -329,3 +329,14 @@ def test_the_administration_shows_roles_and_keeps_them(actor: Actor, clerk: User
     assert (fresh(clerk).role, fresh(clerk).custom_role) == (Role.OPERATOR, None)
     # Only owners give it.
     assert boss.post(url, data).status_code == 200
+
+
+def test_who_uses_screens_looks_at_guests_too() -> None:
+    role = CustomRole(permissions=rights.permissions_of(["compute-view", "compute-screen"]))
+    assert all(covers(role.permissions, f"compute.{one}") for one in ("open_vnc", "look_at_guest"))
+
+
+def test_an_ability_to_spend_says_so() -> None:
+    for ability in rights.ABILITIES:
+        if covers(ability.permissions, SPEND):
+            assert "spend money" in str(ability.label).lower(), ability.key

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.admin import site
 from django.test import Client
 from django.urls import reverse
 
@@ -15,6 +16,7 @@ from network.models import Nic, PrivateAddress
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
 from scloud.tenancy import admintools
+from scloud.tenancy.admintools import ButtonAdmin
 from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.factories import Platform
@@ -110,6 +112,17 @@ def test_verbs_for_many_vms_ask_first_and_tell_of_each(
     with scopes_disabled():
         entries = Operation.objects.filter(verb="compute.shut_down_vm", via="admin")
         assert sorted(entries.values_list("succeeded", flat=True)) == [False, True]
+
+
+def test_no_verb_for_chosen_vms_acts_at_once(root: Client, vm: VM) -> None:
+    page = site._registry[VM]
+    assert isinstance(page, ButtonAdmin)
+    names = [button.name for button in page.get_buttons() if button.batch]
+    assert {"start_vm", "resume_vm", "shut_down_vm"} <= set(names)
+    for name in names:
+        assert "Possible now for" in send(root, name, [vm])
+    with scopes_disabled():
+        assert not Operation.objects.filter(via="admin").exists()
 
 
 def test_many_vms_are_migrated_to_the_best_hosts(root: Client, vm: VM) -> None:

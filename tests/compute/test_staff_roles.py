@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
@@ -379,3 +380,12 @@ def test_no_list_is_filtered_by_a_secret(root: Client, model: str, lookup: str) 
     answer = root.get(reverse(f"admin:{model}_changelist"), {lookup: "a"})
     # Whatever the value begins with, the answer is the same.
     assert (answer.status_code, answer.get("Location", "")[-4:]) in [(302, "?e=1"), (400, "")]
+
+
+def test_no_user_with_a_role_is_made_an_administrator(db: None) -> None:
+    user = member(StaffRole.SUPPORT)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        # As a console of an earlier release does when it saves the form.
+        User.objects.filter(pk=user.pk).update(is_superuser=True)
+    user.refresh_from_db()
+    assert not staff.may(user, "platform.lock_host")

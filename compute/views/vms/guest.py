@@ -129,7 +129,8 @@ def system_of(request: ConsoleRequest, vm: VM) -> dict[str, Any]:
         "rows": _fact_rows(facts),
         "filesystems": _filesystems(facts),
         # A page asks by itself, once: what was answered a moment ago is not asked for again.
-        "asks": runs and stale and not facts.is_waiting,
+        # Staff that looks as a user may not ask.
+        "asks": runs and stale and not facts.is_waiting and not request.actor.is_acting,
         # A guest that is booting has no agent yet: the page looks again while it is open.
         "retries": runs and bool(facts.error_code),
     }

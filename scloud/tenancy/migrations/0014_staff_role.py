@@ -29,4 +29,11 @@ class Migration(migrations.Migration):
             name="is_staff",
             field=models.BooleanField(default=False, verbose_name="staff of the platform"),
         ),
+        migrations.AddConstraint(
+            model_name="user",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("is_superuser", False), ("staff_role", ""), _connector="OR"),
+                name="user_role_is_no_administrator",
+            ),
+        ),
     ]

@@ -16,8 +16,10 @@ from django.urls import reverse
 from billing.actions import set_default_auto_renew
 from billing.models import Charge, Subscription
 from billing.views.dialogs import FIRST_DURATION, FIRST_METHOD, PaidForm, all_durations
+from compute.actions.placement import create_placement_group
 from compute.actions.ssh_keys import create_ssh_key
 from compute.actions.vms.create import check_order, refusals
+from compute.api.serializers.vms import VmOrderInput
 from compute.models import VM, Disk, Image, Spec
 from compute.views.priced import DiskForm
 from compute.views.vms.draft.api_call import KEY, PASSWORD
@@ -394,7 +396,11 @@ def test_another_vm_like_this_has_everything_but_names_addresses_and_the_passwor
         method="month",
         auto_renew=False,
     )
+    group = create_placement_group(actor=actor, region=ready.region, name="apart", policy="spread")
+    with scopes_disabled():
+        VM.objects.filter(pk=vm.pk).update(placement_group=group)
     html = shown(console, like=vm.pk)
+    assert f'<option value="{group.pk}" selected>' in html
     for name, value in (("system_disk_gib", 55), ("data_disk_gib", 77)):
         assert f'value="{value}"' in tag(html, "input", name)
     assert 'value="9"' in tag(html, "input", "external_bandwidth_mbps")
@@ -472,9 +478,13 @@ def test_the_shown_call_buys_exactly_that_vm_through_the_api(
     segment = make_segment(ready.region)
     network = give_network(tenant, ready.region)
     kept = create_ssh_key(actor=actor, name="laptop", public_key=SSH_KEY)
+    group = create_placement_group(
+        actor=actor, region=ready.region, name="near", policy="together", required=False
+    )
     html = asked(
         console,
         name="it's",
+        placement_group=group.pk,
         count="2",
         spec=str(ready.specs[1].pk),
         system_disk_gib="50",
@@ -499,6 +509,9 @@ def test_the_shown_call_buys_exactly_that_vm_through_the_api(
     assert f"Authorization: Bearer {KEY}" in words
     # The password is not known to what asks for a price, and needed only without a key.
     assert body.get("password") == (None if with_key else PASSWORD)
+    # All of what the API takes has been chosen here.
+    unused = {"gpu_count", "ssh_keys", "password" if with_key else "ssh_public_key"}
+    assert set(VmOrderInput().fields) - unused == set(body) - {"quote_token"}
     if not with_key:
         program.post("/vms", body).error(400, "password_weak", "password")
         body["password"] = GOOD
@@ -512,6 +525,7 @@ def test_the_shown_call_buys_exactly_that_vm_through_the_api(
             assert (vm.remark, vm.tags) == ('a "quoted" $remark', ["web", "env=production"])
             assert vm.user_data == "#!/bin/sh\necho 'hello'\n"
             assert vm.ssh_public_key == (SSH_KEY if with_key else "")
+            assert vm.placement_group_id == group.pk
             assert (vm.internal_security_group, bool(vm.external_security_group)) == ("", True)
         sizes = Disk.objects.order_by("size_gib").values_list("size_gib", flat=True)
         assert list(sizes) == [20, 20, 50, 50]

@@ -42,6 +42,8 @@ def body_of(order: VmOrder, quote_token: str) -> dict[str, Any]:
     if order.external_segment is not None:
         body["external_segment"] = order.external_segment.pk
         body["external_bandwidth_mbps"] = order.external_bandwidth_mbps
+    if order.placement_group is not None:
+        body["placement_group"] = order.placement_group.pk
     more = {
         "gpu_count": order.gpu_count,
         "private_ips": list(order.private_ips),

@@ -38,6 +38,8 @@ def values_of(vm: Any) -> QueryDict:
             "method": vm.billing_method or FIRST_METHOD.value,
         }
     )
+    if vm.placement_group_id is not None:
+        data["placement_group"] = vm.placement_group_id
     if vm.nic_rows:
         data["subnet"] = vm.nic_rows[0]["subnet_id"]
     renews = renews_at_first(vm.tenant) if vm.billing_method is None else vm.auto_renew
