@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from compute.actions.naming import rename
 from compute.hosts import gpu, placement
+from compute.hosts.leaving import not_left
 from compute.models import VM, Disk, GuestLogin, Host
 from compute.rules import sizes
 from compute.rules.hostnames import hostname_for
@@ -18,7 +21,7 @@ from compute.rules.sizes import system_disk
 from compute.rules.storage import require_bin
 from compute.rules.validation import check_confirmed
 from compute.states.hosts import CONFIRMED_OFF, IN_SERVICE
-from compute.states.vms import VmStatus
+from compute.states.vms import VmStatus, VmTask
 from compute.transitions.bin import system_snapshots
 from compute.transitions.vms import VMS
 from scloud.audit import action as audit
@@ -85,7 +88,18 @@ def shut_down_vm(*, actor: Actor, vm: VM) -> Job:
 @action("compute.power_off_vm")
 def power_off_vm(*, actor: Actor, vm: VM) -> Job:
     """Pull the plug of a VM that runs or is stuck starting, stopping or restarting."""
-    return VMS.begin(vm, "power_off_vm", actor=actor)
+    columns: dict[str, Any] = {}
+    with transaction.atomic():
+        seen = VMS.fresh(vm)
+        if seen.task == VmTask.STARTING:
+            # Until this commits, the start cannot say that the former host was left.
+            start = Job.objects.select_for_update().filter(pk=seen.task_job).first()
+            former = not_left(start.payload, start.result) if start is not None else None
+            if former is not None:
+                gpu.release(vm)
+                columns["host"] = former
+        expected = {"task": seen.task, "task_job": seen.task_job}
+        return VMS.begin(vm, "power_off_vm", actor=actor, expected=expected, **columns)
 
 
 @action("compute.restart_vm")

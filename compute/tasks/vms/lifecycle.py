@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from billing import quotas, services
 from compute.hosts import gpu
+from compute.hosts.leaving import not_left
 from compute.hypervisor.base import AgentUnavailable, DomainObservation
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, GuestLogin, GuestNetwork, Host
@@ -290,13 +291,14 @@ class StartVm(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         columns: dict[str, object] = {}
-        if context.result.get("leaves"):
+        former = not_left(context.payload, context.result)
+        if former is not None:
+            gpu.release(vm)
+            columns["host"] = former
+        elif context.result.get("leaves"):
             # The host that it was given for this start alone.
             gpu.release(vm)
             columns["host"] = None
-            if not context.result.get("left"):
-                # It may still be on the one that it was to leave.
-                columns["host"] = Host.objects.filter(pk=context.payload.get("left")).first()
         status = context.result.get("true_status")
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
 

@@ -13,6 +13,7 @@ from django.urls import reverse
 from compute.actions import placement as groups
 from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
+from compute.hypervisor.fake import fake_host
 from compute.models import VM, Host, PlacementGroup
 from compute.queries import placement as queries
 from compute.states.hosts import HostState
@@ -288,6 +289,42 @@ def test_a_vm_whose_former_host_is_silent_stays_there(box: Box) -> None:
     second.refresh_from_db()
     assert (second.status, second.failure) == ("running", "")
     assert second.host != before
+    assert len(box.places(second)) == 1
+
+
+def test_with_both_hosts_silent_it_stays_on_the_former_one(box: Box) -> None:
+    _first, second = _shared(box)
+    before = second.host
+    assert before is not None
+    for host in Host.objects.all():
+        fake_host(host.uri).faults.unreachable = True
+    lifecycle.start_vm(actor=box.actor, vm=second)
+    assert now(second).host != before
+    box.run()
+    second.refresh_from_db()
+    assert (second.status, second.task, second.host) == ("stopped", "", before)
+
+
+def test_a_start_that_is_pushed_aside_leaves_the_vm_on_the_former_host(box: Box) -> None:
+    _first, second = _shared(box)
+    before = second.host
+    assert before is not None
+    # What was read before the start, as by a page that is open.
+    read = now(second)
+    start = lifecycle.start_vm(actor=box.actor, vm=second)
+    assert now(second).host != before
+    lifecycle.power_off_vm(actor=box.actor, vm=read)
+    assert (now(second).host, now(second).task) == (before, "powering_off")
+    box.run()
+    second.refresh_from_db()
+    assert (second.status, second.host) == ("stopped", before)
+    start.refresh_from_db()
+    assert start.status == "cancelled"
+    # It was never defined on the other one, and leaves at its next start.
+    assert len(box.places(second)) == 1
+    lifecycle.start_vm(actor=box.actor, vm=now(second))
+    box.run()
+    assert (now(second).status, now(second).host != before) == ("running", True)
     assert len(box.places(second)) == 1
 
 
