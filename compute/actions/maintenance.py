@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -10,6 +11,7 @@ from compute.models import (
     VM,
     Cluster,
     ClusterRoll,
+    Departure,
     Drift,
     FenceDevice,
     GpuDevice,
@@ -114,16 +116,35 @@ def remove_host(*, actor: Actor, host: Host, typed: str) -> None:
     busy = Job.objects.filter(
         target_kind=FenceDevice.KIND, target_id__in=devices.values("pk"), status__in=ACTIVE
     )
+    # Those may come back to it at their end.
+    leaving = Job.objects.filter(
+        Q(kind="vm.modify", payload__before__host=locked.pk)
+        | Q(kind="vm.start", payload__left=locked.pk),
+        status__in=ACTIVE,
+    )
+    # The order to start them again would go with the host.
+    waiting = Departure.objects.filter(
+        maintenance__host=locked, waits_since=F("vm__failover_since"), vm__status=VmStatus.STOPPED
+    )
     chips = GpuDevice.objects.filter(host=locked).exclude(vm=None)
     if locked.is_off:
         _let_go(locked)
     vms = vms_on(locked)
-    if vms or chips.exists() or busy.exists():
+    jobs = busy.count() + leaving.count()
+    if waiting.exists():
+        raise Conflict(
+            _("VMs that were shut down for maintenance of %(name)s wait for room.")
+            % {"name": host.name},
+            code="host_in_use",
+            remedy=_("Let them start on other hosts, or delete them."),
+            numbers={"vms": waiting.count()},
+        )
+    if vms or chips.exists() or jobs:
         raise Conflict(
             _("%(name)s is still in use.") % {"name": host.name},
             code="host_in_use",
-            remedy=_("Take its VMs off it, and let the jobs of its fence device end."),
-            numbers={"vms": len(vms), "gpus": chips.count(), "jobs": busy.count()},
+            remedy=_("Take its VMs off it, and let their jobs and those of its fence device end."),
+            numbers={"vms": len(vms), "gpus": chips.count(), "jobs": jobs},
         )
     audit.note(
         before={

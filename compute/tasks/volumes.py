@@ -135,10 +135,12 @@ def drop_snapshot(disk: Disk, name: str, context: Context | None = None) -> None
 
     ``context`` is that of the job whose end tells whether the volume is in doubt.
     """
-    if has_overlays(disk):
-        # Forgotten whoever has it open; `compute.sweeps.overlays` clears away what it held.
+    pool = pool_of(disk)
+    if has_overlays(disk) or not pool.snapshots_need_hypervisor:
+        # Whoever has it open goes on. Of overlays it is only forgotten; `compute.sweeps.overlays`
+        # clears away what it held.
         with translated_errors():
-            pool_of(disk).delete_snapshot(disk.id, name)
+            pool.delete_snapshot(disk.id, name)
         return
 
     def delete() -> None:

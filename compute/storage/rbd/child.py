@@ -258,8 +258,9 @@ class Pool:
         new. The snapshot is what it was, and the entry names it, until all is done.
         """
         to, size_bytes = entry["rolling"]["snapshot"], int(entry["rolling"]["size_bytes"])
+        # The command tells how far it is: what shows no progress for long is given up.
+        _rbd(self, "snap", "rollback", _spec(self, str(entry["image"]), str(to)))
         with self.open(entry["image"]) as image:
-            image.rollback_to_snap(to)
             if image.size() < size_bytes:
                 image.resize(size_bytes)
             image.flush()
@@ -953,8 +954,10 @@ def delete_seed(pool: Pool, *, vm_id: str) -> None:
 # -- housekeeping ------------------------------------------------------------------------------
 
 
-def sweep_temporary(pool: Pool, *, older_than_s: float, purge_s: float) -> list[str]:
-    """Remove what killed calls left, and what has been in the trash for long enough."""
+def sweep_temporary(
+    pool: Pool, *, older_than_s: float, purge_s: float, delay_s: float
+) -> list[str]:
+    """Put into the trash what killed calls left, and delete what was there for long enough."""
     removed = []
     # Before the lists are read: what is made and named meanwhile is not among these.
     names = [name for name in pool.rbd.list(pool.io) if _OURS.fullmatch(name)]
@@ -966,10 +969,23 @@ def sweep_temporary(pool: Pool, *, older_than_s: float, purge_s: float) -> list[
     for name in names:
         if name in used or not _abandoned(pool, name, older_than_s):
             continue
+        # Who names one has it open until then, so this is the last word. It can still be fetched
+        # back: also what an operator has fetched from the trash and not named yet.
+        if _is_named(pool, name):
+            continue
         confirm()
-        if pool.trash(name, 0):
+        if pool.trash(name, delay_s):
             removed.append(name)
     return _purge(pool, removed, purge_s)
+
+
+def _is_named(pool: Pool, name: str) -> bool:
+    """Whether a list says now that an RBD image is a volume's or an image's."""
+    return any(
+        entry["image"] == name
+        for register in (VOLUMES, IMAGES)
+        for entry in pool.entries(register).values()
+    )
 
 
 def _abandoned(pool: Pool, name: str, older_than_s: float) -> bool:

@@ -324,7 +324,7 @@ class RbdStorage:
     # -- housekeeping ----------------------------------------------------------------------------
 
     def sweep_temporary(self, *, older_than_s: float = 3600.0) -> tuple[str, ...]:
-        words = {"older_than_s": older_than_s, "purge_s": PURGE_S}
+        words = {"older_than_s": older_than_s, "purge_s": PURGE_S, "delay_s": PURGE_DELAY_S}
         return tuple(self._call("sweep_temporary", copies=True, **words))
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from compute.actions import maintenance as orders
 from compute.fencing.fake import forget_fake_machines
 from compute.models import (
     VM,
     ClusterRoll,
+    Departure,
     Drift,
     FenceDevice,
     Host,
@@ -26,6 +31,7 @@ from compute.states.maintenance import Way
 from compute.sweeps import maintenance, reconcile
 from compute.transitions import maintenance as transitions
 from scloud.audit.models import Operation
+from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.tenancy.models import User
 from scloud.tenancy.scoping import scopes_disabled
@@ -289,6 +295,52 @@ def test_a_host_that_is_known_to_be_off_is_removed_with_its_stopped_vms_elsewher
     remove(host)
     assert (now(off).status, now(off).host) == ("stopped", None)
     assert not Host.objects.filter(pk=host.pk).exists()
+
+
+def test_a_host_stays_while_what_was_shut_down_for_it_waits(yard: Yard) -> None:
+    host, (vm,) = on_first(yard)
+    enter(host)
+    go_on(yard)
+    assert HostMaintenance.objects.get(host=host).emptied_at is not None
+    since = timezone.now()
+    VM.objects.filter(pk=vm.pk).update(status="stopped", host=None, failover_since=since)
+    Departure.objects.filter(vm=vm).update(waits_since=since)
+    with pytest.raises(Conflict) as refused:
+        remove(host)
+    assert (refused.value.code, refused.value.numbers) == ("host_in_use", {"vms": 1})
+    # Once its owner has started it, nothing waits any more.
+    VM.objects.filter(pk=vm.pk).update(failover_since=None)
+    remove(host)
+    assert not Host.objects.filter(pk=host.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"), [("vm.modify", {"before": {"host": ""}}), ("vm.start", {"left": ""})]
+)
+def test_a_host_stays_while_a_vm_may_come_back_to_it(
+    yard: Yard, kind: str, payload: dict[str, Any]
+) -> None:
+    host, (vm,) = on_first(yard)
+    enter(host)
+    go_on(yard)
+    named = json.loads(json.dumps(payload).replace('""', json.dumps(host.pk)))
+    job = Job.objects.create(
+        kind=kind,
+        tenant=vm.tenant,
+        title="x",
+        target_kind="vm",
+        target_id=vm.pk,
+        payload=named,
+        deadline=timezone.now() + timedelta(minutes=9),
+    )
+    with pytest.raises(Conflict) as refused:
+        remove(host)
+    assert (refused.value.code, refused.value.numbers) == (
+        "host_in_use",
+        {"vms": 0, "gpus": 0, "jobs": 1},
+    )
+    Job.objects.filter(pk=job.pk).update(status="cancelled")
+    remove(host)
 
 
 # -- the pages -----------------------------------------------------------------------------------
