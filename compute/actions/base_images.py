@@ -33,6 +33,7 @@ class ChangedFacts:
     supports_hot_upgrade: bool
     accepts_user_data: bool
     accepts_ssh_keys: bool
+    watchdog: bool
     position: int
 
 
