@@ -66,6 +66,8 @@ def check_facts(image: Image, facts: ChangedFacts) -> dict[str, Any]:
 def change_image(*, actor: Actor, image: Image, facts: ChangedFacts) -> Image:
     """Change what is said of an image. VMs that were made of it keep what they got.
 
+    But for the watchdog: they have it, or have it no more, from their next start.
+
     Raises InvalidInput.
     """
     values = check_facts(image, facts)

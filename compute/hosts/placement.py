@@ -544,9 +544,7 @@ def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> tuple[str, str] | No
     """
     of_cluster = candidates(vm.cluster, vm.tenant, lock=True)
     # Where it runs, it stays: the rules of its groups were looked at when it went there.
-    demand = replace(
-        demand_of(vm, vcpus=vcpus, memory_mib=memory_mib), rules=(), machine_type=""
-    )
+    demand = replace(demand_of(vm, vcpus=vcpus, memory_mib=memory_mib), rules=(), machine_type="")
     lack = _growth_lack(vm, of_cluster, demand)
     if lack:
         return "reserve", lack
