@@ -11,19 +11,25 @@ from collections.abc import Collection, Iterable
 from compute.models import Cluster, Host
 from compute.states.hosts import IN_SERVICE
 
+# As long as a VM's row holds; no host has longer ones.
+_LONGEST = 60
 # The name of a family, and the version by which its machines are ordered.
 _NAME = re.compile(r"(?P<family>.*?-(?:[a-z]+)?)(?P<version>[0-9]+(?:\.[0-9]+)*)", re.ASCII)
 
 
+def _parts(machine_type: str) -> re.Match[str] | None:
+    return _NAME.fullmatch(machine_type) if len(machine_type) <= _LONGEST else None
+
+
 def family_of(machine_type: str) -> str:
     """Return the part of a name before its version; empty where it has none."""
-    found = _NAME.fullmatch(machine_type)
+    found = _parts(machine_type)
     return "" if found is None else found["family"]
 
 
 def version_of(machine_type: str) -> tuple[int, ...]:
     """Return the version in a name, to be compared within a family; empty where it has none."""
-    found = _NAME.fullmatch(machine_type)
+    found = _parts(machine_type)
     return () if found is None else tuple(int(part) for part in found["version"].split("."))
 
 

@@ -38,6 +38,7 @@ def offer(host: Host, *names: str) -> None:
         ("q35", "", ()),
         ("pc-q35-jammy", "", ()),
         ("pc-q35-7.2 -device x", "", ()),
+        ("pc-q35-" + "7" * 60, "", ()),
         ("", "", ()),
     ],
 )

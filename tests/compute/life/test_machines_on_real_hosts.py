@@ -58,6 +58,7 @@ def test_a_machine_type_survives_stop_start_and_live_migration(
         key=machines.version_of,
     )[-2]
     vm = platform.running_vm()
+    vm.refresh_from_db()
     assert vm.machine_type == offered.default == runs(platform, vm).machine_type
 
     # As if its hosts had been given a newer QEMU since it was made; with what its image says now.
