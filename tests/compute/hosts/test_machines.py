@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.db import transaction
 
 from compute.actions.vms.migrate import migrate_vm
 from compute.hosts import machines, placement
 from compute.hypervisor.base import MachineTypes
-from compute.hypervisor.fake import fake_host
+from compute.hypervisor.fake import fake_host, forget_fake_hosts
 from compute.models import VM, Cluster, Drift, Host
 from compute.states.hosts import HostState
 from compute.sweeps.hosts import ask_host, record_host
@@ -20,6 +22,14 @@ from tests.compute.box import Box
 from tests.compute.factories import Platform
 
 OLD, NEW = "pc-q35-7.1", "pc-q35-7.2"
+
+
+@pytest.fixture(autouse=True)
+def hosts_as_made() -> Iterator[None]:
+    """Hosts in memory live as long as the process."""
+    forget_fake_hosts()
+    yield
+    forget_fake_hosts()
 
 
 def offer(host: Host, *names: str) -> None:
