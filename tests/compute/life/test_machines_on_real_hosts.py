@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+
 import libvirt
 import pytest
 
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
 from compute.hosts import machines
+from compute.hypervisor.base import DomainSpec, PowerState, Refused
 from compute.hypervisor.libvirt.parse import DomainXml
 from compute.models import VM, Drift, Host, Image
 from compute.sweeps.reconcile import Rounds, reconcile_hosts
@@ -95,6 +98,21 @@ def test_a_machine_type_survives_stop_start_and_live_migration(
     lifecycle.start_vm(actor=platform.actor, vm=vm)
     settle(platform, vm)
     assert runs(platform, vm).machine_type == offered.default
+
+
+def test_a_machine_type_that_a_host_does_not_offer_is_refused(real_platform: RealPlatform) -> None:
+    driver = hypervisor_of(Host.objects.order_by("name")[0])
+    spec = DomainSpec(
+        uuid=str(uuid.uuid4()),
+        name="vm-nomachine",
+        vcpus=1,
+        memory_mib=64,
+        disks=(),
+        machine_type="pc-q35-99.9",
+    )
+    with pytest.raises(Refused):
+        driver.define(spec)
+    assert driver.observe(spec.uuid).power_state is PowerState.ABSENT
 
 
 def test_a_windows_machine_starts_and_moves(real_platform: RealPlatform) -> None:
