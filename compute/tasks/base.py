@@ -193,7 +193,7 @@ def settle_machine(vm: VM, host: Hypervisor) -> None:
     can keep on every host of its cluster. Raises ScloudError (``machine_type_missing``).
     """
     offered = host.machine_types(guests_of(vm.cluster))
-    if not vm.machine_type:
+    if not vm.machine_type and vm.status != VmStatus.NEW:
         keep_machine(vm, host.observe(str(vm.uuid)).machine_type)
     if not vm.machine_type:
         shared = machines.common_of(vm.cluster)
