@@ -407,6 +407,7 @@ QUERIES: dict[str, int] = {
     "vm-snapshots": 10,
     "vm-unbind-eni": 8,
     "vm-unbind-external-ip": 8,
+    "vm-update-machine-type": 8,
     "vm-vnc-information": 7,
     "vpc-create": 6,
     "vpc-delete": 7,

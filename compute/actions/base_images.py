@@ -33,6 +33,7 @@ class ChangedFacts:
     supports_hot_upgrade: bool
     accepts_user_data: bool
     accepts_ssh_keys: bool
+    watchdog: bool
     position: int
 
 
@@ -64,6 +65,8 @@ def check_facts(image: Image, facts: ChangedFacts) -> dict[str, Any]:
 @action("platform.change_image")
 def change_image(*, actor: Actor, image: Image, facts: ChangedFacts) -> Image:
     """Change what is said of an image. VMs that were made of it keep what they got.
+
+    But for the watchdog: they have it, or have it no more, from their next start.
 
     Raises InvalidInput.
     """

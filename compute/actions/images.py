@@ -59,6 +59,7 @@ class ImageFacts:
     supports_hot_upgrade: bool = False
     accepts_user_data: bool = True
     accepts_ssh_keys: bool = True
+    watchdog: bool = False
     position: int = 0
     remark: str = ""
 
@@ -126,6 +127,7 @@ def _new_image(actor: Actor, given: ImageFacts, sha256: str | None) -> Image:
         supports_hot_upgrade=given.supports_hot_upgrade,
         accepts_user_data=given.accepts_user_data,
         accepts_ssh_keys=given.accepts_ssh_keys,
+        watchdog=given.watchdog,
         position=given.position,
         import_sha256=checksum,
     )

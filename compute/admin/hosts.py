@@ -168,6 +168,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
         "memory_mib",
         "accelerated",
         "version",
+        "machine_types",
         "observed_at",
         "unreachable_since",
         "last_error",

@@ -55,6 +55,11 @@ class FactsForm(forms.Form):
     accepts_ssh_keys = forms.BooleanField(
         label=gettext_lazy("Supports SSH public keys"), required=False, initial=True
     )
+    watchdog = forms.BooleanField(
+        label=gettext_lazy("Watchdog"),
+        required=False,
+        help_text=gettext_lazy("VMs have it from their next start."),
+    )
     position = PlainIntegerField(
         label=gettext_lazy("Position in the list"), min_value=0, max_value=32_767, initial=0
     )
@@ -131,7 +136,7 @@ def _made(actor: Actor, data: dict[str, Any]) -> Image:
             for name in (
                 "region", "pool", "name", "os_family", "distribution", "version", "architecture",
                 "admin_account", "min_disk_gib", "supports_hot_upgrade", "accepts_user_data",
-                "accepts_ssh_keys", "position", "remark",
+                "accepts_ssh_keys", "watchdog", "position", "remark",
             )
         }
     )  # fmt: skip
@@ -212,7 +217,7 @@ class ImageAdmin(VerbAdmin):
         ("tenant", "region", "pool"),
         ("os_family", "distribution", "version", "architecture"),
         ("admin_account", "min_disk_gib"),
-        ("supports_hot_upgrade", "accepts_user_data", "accepts_ssh_keys"),
+        ("supports_hot_upgrade", "accepts_user_data", "accepts_ssh_keys", "watchdog"),
         "position",
         ("status", "failure", "failure_detail", "withdrawn_at"),
         ("size", "sha256", "base_image"),

@@ -93,6 +93,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         ("cluster", "host", "image"),
         ("vcpus", "memory_mib", "gpu_count"),
         ("max_vcpus", "max_memory_mib"),
+        "machine_type",
         "deletion_protected",
         ("created_at", "binned_at", "destroy_at", "destroyed_at"),
     )
@@ -114,6 +115,7 @@ class VmAdmin(ReadOnlyAdmin, VerbAdmin):
         "failure_code",
         "failure",
         "failure_detail",
+        "machine_type",
         "created_at",
         "binned_at",
         "destroy_at",

@@ -43,6 +43,7 @@ FACTS = (
     "admin_account",
     "min_disk_gib",
     "supports_hot_upgrade",
+    "watchdog",
 )
 
 

@@ -16,6 +16,7 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
+from compute.hosts import machines
 from compute.hosts.groups import GroupRule, rules_for
 from compute.models import VM, Cluster, GpuDevice, Host, PlacementGroup, Spec
 from compute.states.hosts import IN_SERVICE, HostState
@@ -32,6 +33,7 @@ REASONS = {
     "state": "not available for new VMs",
     "unreachable": "not answering",
     "tags": "without the required tags",
+    "machine": "without the VM's machine type",
     "vcpus": "too few vCPUs left",
     "memory": "too little memory left",
     "vcpus_total": "fewer CPUs than the VM needs",
@@ -57,6 +59,7 @@ class Demand:
     gpus: int = 0
     tags: frozenset[str] = frozenset()
     rules: tuple[GroupRule, ...] = ()
+    machine_type: str = ""
 
     def overhead_mib(self, cluster: Cluster) -> int:
         """Return what the VM takes of the host's memory beside its own."""
@@ -100,6 +103,8 @@ class Candidate:
             return "unreachable"
         if demand.tags - words_of(host.tags):
             return "tags"
+        if not machines.offers(host, demand.machine_type):
+            return "machine"
         if demand.vcpus > host.vcpus:
             return "vcpus_total"
         if self.vcpus_taken + demand.vcpus > self.vcpus_total:
@@ -126,6 +131,7 @@ class Candidate:
             if host.vcpus
             else gettext("It was never seen."),
             "tags": gettext("It does not have these tags: %(tags)s."),
+            "machine": gettext("It does not offer the machine type %(machine)s."),
             "vcpus_total": gettext(
                 "It has %(cpus)d CPUs, and a VM of %(vcpus)d vCPU needs as many."
             ),
@@ -140,6 +146,7 @@ class Candidate:
             "state": host.get_state_display(),
             "seconds": self.silent_for.total_seconds(),
             "tags": ", ".join(sorted(demand.tags - words_of(host.tags))),
+            "machine": demand.machine_type,
             "cpus": host.vcpus,
             "vcpus": demand.vcpus,
             "taken": self.vcpus_taken,
@@ -375,6 +382,7 @@ def demand_of(vm: VM, *, vcpus: int | None = None, memory_mib: int | None = None
         vm.gpu_count,
         tags_of(vm.cluster, vcpus, memory_mib),
         rules_for(vm),
+        vm.machine_type,
     )
 
 
@@ -398,6 +406,14 @@ def refuse(
         size += f", {demand.gpus} {cluster.gpu_type}"
     # What a tenant can do nothing about, such as a group of the operators, is not spoken of.
     own = any(rule.group.tenant_id is not None for rule in demand.rules)
+    if counts and set(counts) == {"machine"}:
+        return NoCapacity(
+            gettext("No host offers the machine type %(machine)s.")
+            % {"machine": demand.machine_type},
+            code="machine_type_missing",
+            remedy=gettext("Update the machine type of the VM while it is stopped."),
+            detail=f"Hosts of {cluster.pk} for {size}: {said}.",
+        )
     by_rule = own and not lack and any(key in counts for key in ("apart", "together"))
     remedy = gettext("Choose a smaller size or another model, or try again later.")
     if by_rule:
@@ -528,7 +544,7 @@ def refusal_to_grow(vm: VM, vcpus: int, memory_mib: int) -> tuple[str, str] | No
     """
     of_cluster = candidates(vm.cluster, vm.tenant, lock=True)
     # Where it runs, it stays: the rules of its groups were looked at when it went there.
-    demand = replace(demand_of(vm, vcpus=vcpus, memory_mib=memory_mib), rules=())
+    demand = replace(demand_of(vm, vcpus=vcpus, memory_mib=memory_mib), rules=(), machine_type="")
     lack = _growth_lack(vm, of_cluster, demand)
     if lack:
         return "reserve", lack

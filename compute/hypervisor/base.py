@@ -226,6 +226,11 @@ class DomainSpec:
     equal values mean none. `cpu_quota_percent` limits each vCPU to that part of a host CPU
     (None: unlimited); `cpu_shares` weighs against other domains of a busy host. `seed_digest`
     stands for the seed's content: what runs goes on reading the one that it was started with.
+
+    `machine_type` is a name of `MachineTypes`; empty means the host's default, which becomes
+    another one when the host's QEMU does. `windows` gives the guest what Windows expects of a
+    machine: its clock in local time and, where the host can, the interfaces of Hyper-V. With a
+    `watchdog` the machine is reset when its guest has begun to feed it and stops.
     """
 
     uuid: str
@@ -240,6 +245,9 @@ class DomainSpec:
     max_memory_mib: int = 0
     cpu_shares: int = 1024
     cpu_quota_percent: int | None = None
+    machine_type: str = ""
+    windows: bool = False
+    watchdog: bool = False
     seed: DiskSource | None = None
     seed_digest: str = ""
     pci_devices: tuple[PciAddress, ...] = ()
@@ -323,7 +331,8 @@ class DomainObservation:
     too busy to tell. What a domain was given a moment ago may not be in the figures of
     `observe_all` yet: `growth_headroom` asks anew. `run` names this life of the domain on this
     host: after another start, or on another host, counters begin anew under another name. It is
-    empty while nothing runs. `cpu_time_ns` is 0 where it is not known.
+    empty while nothing runs. `cpu_time_ns` is 0 where it is not known. `machine_type` is that of
+    what runs, else of the definition.
     """
 
     uuid: str
@@ -342,6 +351,7 @@ class DomainObservation:
     nics: tuple[NicObservation, ...] = ()
     pci_devices: tuple[PciAddress, ...] = ()
     run: str = ""
+    machine_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +380,19 @@ class HostCapacity:
     accelerated: bool
     hypervisor_version: str = ""
     libvirt_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineTypes:
+    """The machine types that a host offers to guests of one architecture, by their full names.
+
+    Such as `pc-q35-7.2`: under that name a guest finds the same machine with every QEMU that
+    offers it. `default` is the one that the host takes where none is named; empty where it cannot
+    run such guests at all.
+    """
+
+    default: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,6 +543,13 @@ class Hypervisor(Protocol):
         """What the host has."""
         ...
 
+    def machine_types(self, arch: Architecture) -> MachineTypes:
+        """What machines the host offers to guests of that architecture.
+
+        May be a minute old: it changes only when the host's QEMU is replaced.
+        """
+        ...
+
     def pci_devices(self) -> tuple[PciDevice, ...]:
         """All PCI functions, by address, whether passed through or not."""
         ...
@@ -538,7 +568,8 @@ class Hypervisor(Protocol):
     def define(self, spec: DomainSpec) -> None:
         """Make the host's persistent definition equal `spec`; a running domain is not changed.
 
-        Raises `Refused` for a spec that the host does not take.
+        Raises `Refused` for a spec that the host does not take, such as a machine type that it
+        does not offer.
         """
         ...
 

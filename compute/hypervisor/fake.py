@@ -22,6 +22,7 @@ from compute.hypervisor.base import (
     STARTING,
     AgentRefused,
     AgentUnavailable,
+    Architecture,
     BalloonObservation,
     CommandResult,
     DiskAttachment,
@@ -43,6 +44,7 @@ from compute.hypervisor.base import (
     HostMeasurement,
     HostRef,
     HostUnreachable,
+    MachineTypes,
     MigrationProgress,
     NicObservation,
     NicSpec,
@@ -132,6 +134,13 @@ class FakeHost:
     shutdown_s: float = 0.02
     accounts: set[str] = field(default_factory=lambda: {"root", "ubuntu", "administrator"})
     pci: tuple[PciDevice, ...] = ()
+    # Oldest first; the last one is the default.
+    machines: dict[Architecture, tuple[str, ...]] = field(
+        default_factory=lambda: {
+            "x86_64": ("pc-q35-7.1", "pc-q35-7.2"),
+            "aarch64": ("virt-7.1", "virt-7.2"),
+        }
+    )
     domains: dict[str, FakeDomain] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict)
     faults: HostFaults = field(default_factory=HostFaults)
@@ -256,6 +265,11 @@ class FakeHypervisor:
         running = (domain.running for domain in self.host.domains.values())
         return sum(spec.memory_mib for spec in running if spec is not None)
 
+    def machine_types(self, arch: Architecture) -> MachineTypes:
+        with self._call("machine_types"):
+            names = self.host.machines.get(arch, ())
+            return MachineTypes(names[-1] if names else "", names)
+
     def pci_devices(self) -> tuple[PciDevice, ...]:
         with self._call("pci_devices"):
             return tuple(sorted(self.host.pci, key=lambda device: device.address))
@@ -273,6 +287,7 @@ class FakeHypervisor:
             others = self.host.domains.values()
             if any(d.spec.name == spec.name and d.spec.uuid != spec.uuid for d in others):
                 raise Refused("The host has another domain of this name.")
+            spec = replace(spec, machine_type=_machine(self.host, spec))
             if spec.uuid in self.host.domains:
                 self._domain(spec.uuid).spec = spec
             else:
@@ -670,6 +685,7 @@ class FakeHypervisor:
                 raise DomainNotRunning("The domain is not running.")
             if here.running.pci_devices:
                 raise Refused("A domain with host devices cannot move.")
+            _machine(target, here.running)
             if target.faults.unreachable or self.host.faults.migration_fails:
                 raise Refused("The host refused: the destination does not answer.")
             for disk in here.running.disks:
@@ -727,6 +743,14 @@ def pause(domain: FakeDomain, why: PauseReason) -> None:
     domain.power_state, domain.pause, domain.stops_at = PowerState.PAUSED, why, None
 
 
+def _machine(host: FakeHost, spec: DomainSpec) -> str:
+    """The full name of a domain's machine type; raises `Refused` where the host has no such."""
+    names = host.machines.get(spec.arch, ())
+    if not names or (spec.machine_type and spec.machine_type not in names):
+        raise Refused(f"The host has no machine type {spec.machine_type or 'for the guest'}.")
+    return spec.machine_type or names[-1]
+
+
 def _go_on(domain: FakeDomain) -> None:
     if domain.pause in (PauseReason.MIGRATION_FAILED, PauseReason.GUEST_CRASHED):
         raise Refused("The host refused: there is nothing to go on with.")
@@ -750,6 +774,10 @@ def _to_the_guest(spec: DomainSpec) -> DomainSpec:
         title="",
         cpu_shares=0,
         cpu_quota_percent=None,
+        # The machine around it can wait for the next start.
+        machine_type="",
+        windows=False,
+        watchdog=False,
         # Its digest stands for it.
         seed=None,
         disks=tuple(disks),
@@ -863,4 +891,5 @@ def _observation(domain: FakeDomain) -> DomainObservation:
         ),
         pci_devices=spec.pci_devices,
         run=str(domain.starts) if domain.running is not None else "",
+        machine_type=spec.machine_type,
     )

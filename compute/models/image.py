@@ -69,6 +69,13 @@ class Image(Binnable):
     accepts_ssh_keys = models.BooleanField(
         _("supports SSH public keys"), default=True, db_default=True
     )
+    # A device that resets the machine when the guest stops feeding it.
+    watchdog = models.BooleanField(
+        _("watchdog"),
+        default=False,
+        db_default=False,
+        help_text=_("VMs have it from their next start."),
+    )
     # Of a base image: since when it is not offered any more. What was made of it goes on.
     withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, editable=False)
     base_image = models.ForeignKey(

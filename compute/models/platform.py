@@ -229,6 +229,10 @@ class Host(models.Model):
     )
     accelerated = models.BooleanField(_("hardware acceleration"), default=False, editable=False)
     version = models.CharField(_("version"), max_length=60, blank=True, editable=False)
+    # Full names, separated by spaces, for the architecture of its cluster. Empty until it has said.
+    machine_types = models.TextField(
+        _("machine types"), blank=True, default="", db_default="", editable=False
+    )
     observed_at = models.DateTimeField(_("last observed"), null=True, editable=False)
     unreachable_since = models.DateTimeField(_("unreachable since"), null=True, editable=False)
     last_error = models.CharField(_("last error"), max_length=300, blank=True, editable=False)

@@ -26,6 +26,7 @@ _NEEDS_KNOWN_HOST = frozenset(
         "start_vm",
         "restart_vm",
         "modify_vm",
+        "update_machine_type",
         "change_placement_group",
         "make_image",
         "reinstall_vm",

@@ -9,9 +9,15 @@ from dataclasses import dataclass, field
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
-from compute.hypervisor.base import DomainObservation, HostCapacity, HypervisorError
+from compute.hypervisor.base import (
+    DomainObservation,
+    HostCapacity,
+    HypervisorError,
+    MachineTypes,
+)
 from compute.models import VM, Host
 from compute.tasks import gpu
+from compute.tasks.build import guests_of
 from compute.tasks.drivers import hypervisor_of
 from scloud.jobs.rows import each
 from scloud.lib.backoff import Said
@@ -31,6 +37,7 @@ class HostAnswer:
 
     host: Host
     capacity: HostCapacity | None = None
+    machines: MachineTypes | None = None
     domains: tuple[DomainObservation, ...] = ()
     error: str = ""
     revisions: Mapping[str, int] = field(default_factory=dict)
@@ -43,7 +50,13 @@ class HostAnswer:
 def ask_host(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
     try:
         driver = hypervisor_of(host)
-        return HostAnswer(host, driver.capacity(), driver.observe_all(), revisions=revisions)
+        return HostAnswer(
+            host,
+            driver.capacity(),
+            driver.machine_types(guests_of(host.cluster)),
+            driver.observe_all(),
+            revisions=revisions,
+        )
     except HypervisorError as error:
         return HostAnswer(host, error=error.message)
 
@@ -78,6 +91,10 @@ def record_host(answer: HostAnswer) -> None:
         row.filter(unreachable_since=None).update(unreachable_since=now)
         return
     capacity = answer.capacity
+    if answer.machines is not None and answer.machines.names:
+        # Written where it differs only: it is long, and changes with the host's QEMU.
+        names = " ".join(answer.machines.names)
+        row.exclude(machine_types=names).update(machine_types=names)
     row.update(
         hostname=capacity.hostname[:253],
         vcpus=capacity.vcpus,

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext
 
+from compute.hosts import machines
 from compute.hypervisor.base import STARTING, DomainObservation, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, Host
@@ -293,6 +294,7 @@ def reconcile_vm(
             # It stopped with its host: see compute.sweeps.failover.
             return left
         if home:
+            note_machine(vm, home[0])
             left += take_off_surplus(vm, home[0])
             if not stopped_with_its_host(vm, home[0].power_state):
                 observe(
@@ -390,6 +392,15 @@ def end_migration(
         ends["host"] = vm.destination_id
     VM.objects.filter(pk=vm.pk, revision=vm.revision, task="").update(**ends)
     return []
+
+
+def note_machine(vm: VM, domain: DomainObservation) -> None:
+    """Write down which machine type a VM of an earlier release has, so that it keeps it."""
+    if vm.machine_type or not machines.version_of(domain.machine_type):
+        return
+    VM.objects.filter(pk=vm.pk, revision=vm.revision, machine_type="").update(
+        machine_type=domain.machine_type
+    )
 
 
 def take_off_surplus(vm: VM, domain: DomainObservation) -> list[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from billing import services
 from billing.models import SubscriptionStatus
+from compute.hosts import machines
 from compute.hypervisor.base import Hypervisor, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.hypervisor.cloudinit import digest_of, files
@@ -30,7 +31,7 @@ from compute.storage.base import (
     VolumeDamaged,
     VolumeMissing,
 )
-from compute.tasks.build import domain_spec, seed_spec
+from compute.tasks.build import domain_spec, guests_of, seed_spec
 from compute.tasks.drivers import (
     hypervisor_of,
     keep_secrets,
@@ -173,6 +174,40 @@ def guest_plan(vm_id: str) -> tuple[NicPlan, ...]:
     return plan(plumbing.guest_nics(vm_id))
 
 
+def keep_machine(vm: VM, machine_type: str) -> None:
+    """Have the row of a VM that has no machine type yet say this one, and read it anew.
+
+    Of a VM that was given another host meanwhile nothing is written.
+    """
+    if not vm.machine_type and machines.version_of(machine_type):
+        VM.objects.filter(pk=vm.pk, host=vm.host_id, epoch=vm.epoch, machine_type="").update(
+            machine_type=machine_type
+        )
+        vm.refresh_from_db(fields=["machine_type"])
+
+
+def settle_machine(vm: VM, host: Hypervisor) -> None:
+    """Have the row say which machine type the VM has, and see that the host offers it.
+
+    A VM of an earlier release keeps what its host has defined; a new one gets the newest that it
+    can keep on every host of its cluster. Raises ScloudError (``machine_type_missing``).
+    """
+    offered = host.machine_types(guests_of(vm.cluster))
+    if not vm.machine_type and vm.status != VmStatus.NEW:
+        keep_machine(vm, host.observe(str(vm.uuid)).machine_type)
+    if not vm.machine_type:
+        shared = machines.common_of(vm.cluster)
+        keep_machine(vm, machines.first_type(shared, offered.names, offered.default))
+    if vm.machine_type and vm.machine_type not in offered.names:
+        raise ScloudError(
+            _("The host does not offer the machine type %(machine)s.")
+            % {"machine": vm.machine_type},
+            code="machine_type_missing",
+            remedy=_("Update the machine type of the VM while it is stopped, then start it."),
+            detail=f"{host.ref.name} offers {', '.join(offered.names) or 'none'}.",
+        )
+
+
 def define(vm: VM) -> None:
     """Write the seed and make the host's definition equal the rows. Not while the domain runs."""
     disks = disks_of(vm)
@@ -183,9 +218,10 @@ def define(vm: VM) -> None:
         # The seed lies beside the system disk, which is the first.
         seed = pool_of(disks[0]).write_seed(vm.id, contents)
         sources = [(disk, source_of(disk)) for disk in disks]
+        host = host_of(vm)
+        settle_machine(vm, host)
         spec = domain_spec(vm, sources, nics, seed, digest_of(contents))
         with placed(vm):
-            host = host_of(vm)
             keep_secrets(host, disks)
             host.define(spec)
 

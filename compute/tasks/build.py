@@ -4,9 +4,17 @@ from collections.abc import Sequence
 
 from django.conf import settings
 
-from compute.hypervisor.base import DiskAttachment, DiskLimits, DomainSpec, NicSpec
+from compute.hypervisor.base import (
+    Architecture,
+    DiskAttachment,
+    DiskLimits,
+    DomainSpec,
+    NicSpec,
+)
 from compute.hypervisor.cloudinit import SeedSpec
-from compute.models import VM, Disk
+from compute.models import VM, Cluster, Disk
+from compute.models.image import OsFamily
+from compute.models.platform import Architecture as Arch
 from compute.rules.guests import reads_tables
 from compute.rules.hostnames import hostname_for
 from compute.rules.logins import open_hash
@@ -35,6 +43,11 @@ def limits_of(disk: Disk) -> DiskLimits:
     )
 
 
+def guests_of(cluster: Cluster) -> Architecture:
+    """Return the architecture of the guests of a cluster, as drivers call it."""
+    return "aarch64" if cluster.architecture == Arch.AARCH64 else "x86_64"
+
+
 def domain_spec(
     vm: VM,
     disks: Sequence[tuple[Disk, DiskSource]],
@@ -51,7 +64,10 @@ def domain_spec(
         memory_mib=vm.memory_mib,
         max_vcpus=vm.max_vcpus,
         max_memory_mib=vm.max_memory_mib,
-        arch="aarch64" if vm.cluster.architecture == "aarch64" else "x86_64",
+        arch=guests_of(vm.cluster),
+        machine_type=vm.machine_type,
+        windows=vm.image.os_family == OsFamily.WINDOWS,
+        watchdog=vm.image.watchdog,
         cpu_shares=min(262_144, vm.cluster.cpu_shares_per_vcpu * vm.vcpus),
         cpu_quota_percent=vm.cluster.cpu_quota_percent,
         disks=tuple(attachment(disk, source) for disk, source in disks),

@@ -278,6 +278,27 @@ _PUBLIC = (
         ),
     ),
     Verb(
+        "update_machine_type",
+        _("Update machine type"),
+        STOPPED,
+        event="vm.machine_type_updated",
+        icon="arrow-up-circle",
+        route=Route(
+            "Give a stopped VM the newest machine type that its hosts offer.\n\n"
+            "The machine type says which virtual hardware the guest finds. A VM keeps it until it "
+            "is updated; it has the new one from its next start.",
+            answer=Answer.ROW,
+        ),
+        dialog=Dialog(
+            group=CONFIGURATION,
+            text=_(
+                "The guest finds newer virtual hardware at its next start. Windows may ask for its "
+                "license to be activated again. There is no way back."
+            ),
+            done=_("%(name)s has another machine type."),
+        ),
+    ),
+    Verb(
         "change_alarm_template",
         _("Modify alarm template"),
         SETTLED | ON,

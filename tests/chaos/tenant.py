@@ -259,6 +259,7 @@ _VM_CALLS: dict[str, tuple[str, str, Callable[[Tenant, dict[str, Any]], Any]]] =
     ),
     "make_image": ("POST", "/make-image", lambda t, vm: {"name": t.fresh_name()}),
     "change_private_ip": ("POST", "/change-private-ip", lambda t, vm: {}),
+    "update_machine_type": ("POST", "/update-machine-type", lambda t, vm: {}),
     "change_placement_group": (
         "POST",
         "/change-placement-group",

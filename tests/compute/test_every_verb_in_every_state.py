@@ -22,7 +22,7 @@ from compute.actions import disks, images, snapshots
 from compute.actions.placement import change_placement_group
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
-from compute.models import VM, Disk, Image, Snapshot
+from compute.models import VM, Disk, Host, Image, Snapshot
 from compute.rules import sizes
 from compute.rules.orders import DiskOrder
 from compute.rules.refusals import disk_refusal, image_refusal, vm_refusal
@@ -124,6 +124,7 @@ VM_VERBS: dict[str, Invoke] = {
     "change_placement_group": lambda box, vm: change_placement_group(
         actor=box.actor, vm=vm, group=None
     ),
+    "update_machine_type": plain(changes.update_machine_type),
     "change_alarm_template": lambda box, vm: change_vm_template(
         actor=box.actor, vm=vm, template=None
     ),
@@ -200,6 +201,9 @@ def vm_with_disks(box: Box) -> VM:
     )
     enis.bind_eni(actor=box.actor, eni=eni, vm=vm)
     box.run()
+    # There is a newer machine type than it has.
+    VM.objects.filter(pk=vm.pk).update(machine_type="pc-q35-7.1")
+    Host.objects.update(machine_types="pc-q35-7.1 pc-q35-7.2")
     return vm
 
 

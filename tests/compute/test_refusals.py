@@ -488,6 +488,7 @@ def test_facts_of_an_image_are_changed_within_the_same_bounds(platform: Platform
         supports_hot_upgrade=False,
         accepts_user_data=False,
         accepts_ssh_keys=True,
+        watchdog=True,
         position=3,
     )
     root = Actor.system(None)
@@ -495,6 +496,7 @@ def test_facts_of_an_image_are_changed_within_the_same_bounds(platform: Platform
     changed.refresh_from_db()
     assert (changed.distribution, changed.version) == ("debian", "1" * 30)
     assert (changed.supports_hot_upgrade, changed.accepts_user_data) == (False, False)
+    assert changed.watchdog
     bad: list[tuple[dict[str, Any], str]] = [
         ({"min_disk_gib": 0}, "min_disk_invalid"),
         ({"version": "1" * 31}, "version_invalid"),

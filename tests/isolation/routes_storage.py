@@ -98,6 +98,7 @@ STORAGE_API: dict[str, Known] = {
             "delete": Write("compute.delete_placement_group"),
         },
     ),
+    "api-vm-update-machine-type": _vm("update_machine_type", {}, "stopped_vm"),
     "api-vm-change-private-ip": _vm("change_private_ip", {"address": ""}, "stopped_vm"),
     "api-vm-modify": _vm("modify_vm", _SIZE, "stopped_vm"),
     "api-vm-quote-modification": _vm("modify_vm", asked(_SIZE), "stopped_vm", "billing.quote"),
@@ -212,6 +213,7 @@ STORAGE_CONSOLE: dict[str, Known] = {
         "placement_group", "compute.rename_placement_group", {"name": "renamed", "remark": ""}
     ),
     "placement-group-delete": own("placement_group", "compute.delete_placement_group"),
+    "vm-update-machine-type": _change("update_machine_type", {}, "stopped_vm"),
     "vm-change-private-ip": _change(
         "change_private_ip", {"subnet": "{subnet}", "address": ""}, "stopped_vm"
     ),

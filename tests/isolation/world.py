@@ -28,7 +28,7 @@ from compute.actions.placement import create_placement_group
 from compute.actions.snapshots import set_snapshot_schedule
 from compute.actions.ssh_keys import create_ssh_key
 from compute.actions.vms.create import quote_vms
-from compute.models import VM, Disk, Image, Snapshot
+from compute.models import VM, Disk, Host, Image, Snapshot
 from compute.rules.orders import DiskOrder
 from compute.states.disks import Damage, DiskStatus
 from compute.states.snapshots import SnapshotStatus
@@ -301,6 +301,9 @@ def furnish(platform: Platform, tenant: Tenant, owner: User, mark: str) -> dict[
     with scope(tenant=tenant):
         vm = make_vm(platform, actor, name=f"{mark}-runs")
         stopped = make_vm(platform, actor, VmStatus.STOPPED, name=f"{mark}-stopped")
+        # There is a newer machine type than it has.
+        VM.objects.filter(pk=stopped.pk).update(machine_type="pc-q35-7.1")
+        Host.objects.update(machine_types="pc-q35-7.1 pc-q35-7.2")
         paused = make_vm(
             platform,
             actor,

@@ -90,6 +90,7 @@ VM_VERBS = [
     "change_security_groups",
     "change_private_ip",
     "change_placement_group",
+    "update_machine_type",
     "change_alarm_template",
     "rename_vm",
     "protect_vm",
@@ -507,6 +508,8 @@ class CloudMachine(RuleBasedStateMachine):
             return f" to {placed and placed.name}", lambda: change_placement_group(
                 actor=actor, vm=vm, group=placed
             )
+        if verb == "update_machine_type":
+            return "", lambda: changes.update_machine_type(actor=actor, vm=vm)
         if verb == "change_alarm_template":
             template = pick([*self.rows(AlarmTemplate, tenant), None], number)
             return f" to {template and template.name}", lambda: change_vm_template(

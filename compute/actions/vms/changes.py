@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from billing import quotas, services, usage
 from billing.models import QuotaItem
 from billing.services import ChangeQuote
-from compute.hosts import gpu, placement, pools
+from compute.hosts import gpu, machines, placement, pools
 from compute.models import VM, Host, Image, Spec
 from compute.models.image import OsFamily, image_id
 from compute.queries import catalogue
@@ -342,6 +342,7 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
         supports_hot_upgrade=vm.image.supports_hot_upgrade,
         accepts_user_data=vm.image.accepts_user_data,
         accepts_ssh_keys=vm.image.accepts_ssh_keys,
+        watchdog=vm.image.watchdog,
         base_image=vm.image if vm.image.is_base else vm.image.base_image,
     )
     if not base:
@@ -355,6 +356,27 @@ def make_image(*, actor: Actor, vm: VM, name: str, remark: str = "", base: bool 
     job = VMS.begin(vm, "make_image", actor=actor, payload={"image": image.pk})
     IMAGES.create(image, "make_image", actor=actor, job=job)
     return image
+
+
+# --- machine type
+
+
+@action("compute.update_machine_type")
+def update_machine_type(*, actor: Actor, vm: VM) -> VM:
+    """Give a stopped VM the newest machine type that all hosts of its cluster offer.
+
+    It has it from its next start. Raises Conflict (``vm_state``, ``machine_type_current``).
+    """
+    VMS.guard(vm, "update_machine_type")
+    newer = machines.next_type(vm.cluster, vm.machine_type)
+    if not newer:
+        raise Conflict(
+            _("%(name)s has the newest machine type that it can have.") % {"name": vm.name},
+            code="machine_type_current",
+        )
+    audit.note(vm, before={"machine_type": vm.machine_type}, after={"machine_type": newer})
+    # Refused where the VM is no longer stopped.
+    return VMS.move(vm, "update_machine_type", VmStatus.STOPPED, actor=actor, machine_type=newer)
 
 
 # --- network

@@ -39,6 +39,7 @@ class ImageSerializer(ShownSerializer[Image]):
             "supports_hot_upgrade",
             "accepts_user_data",
             "accepts_ssh_keys",
+            "watchdog",
             "status",
             "failure",
             "created_at",
@@ -74,6 +75,9 @@ class ImportInput(serializers.Serializer[Any]):
     admin_account = serializers.CharField(max_length=32, default="", allow_blank=True)
     min_disk_gib = WholeNumber(min_value=1, max_value=100_000, default=1)
     supports_hot_upgrade = serializers.BooleanField(default=False)
+    watchdog = serializers.BooleanField(
+        default=False, help_text="Give its VMs a watchdog that resets them."
+    )
 
 
 class UploadShape(serializers.Serializer[Any]):

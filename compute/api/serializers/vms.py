@@ -67,6 +67,7 @@ class VmSerializer(ShownSerializer[VM]):
             "nics",
             "external_ips",
             "admin_account",
+            "machine_type",
             "deletion_protected",
             "placement_group_id",
             "status",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from compute.hypervisor.base import (
+    Architecture,
     DiskAttachment,
     DiskLimits,
     DomainSpec,
@@ -29,6 +30,14 @@ MEMORY_BLOCK_KIB = 2048
 MEMORY_SLOTS = 4
 CONSOLE_LOG_DIR = "/var/log/libvirt"
 """Not its `qemu` folder, which libvirt makes only when the first domain starts."""
+
+ALIASES: dict[Architecture, str] = {"x86_64": "q35", "aarch64": "virt"}
+"""What hosts call their newest machine type; its full names begin with `FAMILIES`."""
+
+FAMILIES: dict[Architecture, str] = {"x86_64": "pc-q35-", "aarch64": "virt-"}
+
+SPINLOCK_RETRIES = 8191
+"""How often a guest tries before it tells the hypervisor that it waits; Hyper-V's own figure."""
 
 VNC_LOCKED_UNTIL = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -59,6 +68,8 @@ def build_domain(spec: DomainSpec, host: HostTraits, *, vnc_password: str) -> el
     intel = spec.arch == "x86_64"
     growth_mib = spec.max_memory_mib - spec.memory_mib
     quota = spec.cpu_quota_percent
+    # Of KVM: QEMU's own emulation has no such interfaces.
+    hyperv = "on" if spec.windows and intel and host.accelerated else None
     cpu_model = None
     if not host.accelerated:
         cpu_model = "qemu64" if intel else "cortex-a72"
@@ -81,8 +92,21 @@ def build_domain(spec: DomainSpec, host: HostTraits, *, vnc_password: str) -> el
         cpu_quota_us=quota * CPU_PERIOD_US // 100 if quota and host.cpu_tuning else None,
         firmware=None if intel else "efi",
         arch=spec.arch,
-        machine="q35" if intel else "virt",
+        machine=spec.machine_type or ALIASES[spec.arch],
         apic=True if intel else None,
+        # All that Linux offers since 4.20, but what ties a guest to one make of CPU or keeps it
+        # from moving.
+        hyperv_relaxed=hyperv,
+        hyperv_vapic=hyperv,
+        hyperv_spinlocks=hyperv,
+        hyperv_spinlock_retries=SPINLOCK_RETRIES if hyperv else None,
+        hyperv_vpindex=hyperv,
+        hyperv_runtime=hyperv,
+        hyperv_synic=hyperv,
+        hyperv_stimer=hyperv,
+        hyperv_frequencies=hyperv,
+        hyperv_tlbflush=hyperv,
+        hyperv_ipi=hyperv,
         # KVM: the host's own model, spelled out, so that a migration to a lesser CPU is refused
         # by the destination instead of failing in the guest. TCG has no host CPU to show.
         cpu_mode="host-model" if host.accelerated else "custom",
@@ -95,8 +119,22 @@ def build_domain(spec: DomainSpec, host: HostTraits, *, vnc_password: str) -> el
             if growth_mib
             else ()
         ),
+        clock="localtime" if spec.windows else "utc",
+        timers=_timers(hyperv is not None) if spec.windows and intel else (),
         devices=_devices(spec, host, growth_mib, vnc_password),
     )
+
+
+def _timers(hyperv: bool) -> tuple[elements.Timer, ...]:
+    """The clocks of a Windows guest: lost ticks are made up for, and none that is slow to read."""
+    timers = (
+        elements.Timer(name="rtc", tick_policy="catchup"),
+        elements.Timer(name="pit", tick_policy="delay"),
+        elements.Timer(name="hpet", present=False),
+    )
+    if hyperv:
+        return (*timers, elements.Timer(name="hypervclock", present=True))
+    return timers
 
 
 def _range(count: int) -> str:
@@ -131,6 +169,8 @@ def _devices(
     devices.extend(build_host_device(address) for address in spec.pci_devices)
     devices.append(elements.MemoryBalloon())
     devices.append(elements.Rng())
+    if spec.watchdog:
+        devices.append(elements.Watchdog())
     if growth_mib:
         devices.append(build_virtio_memory(growth_mib * 1024, requested_kib=0))
     return tuple(devices)

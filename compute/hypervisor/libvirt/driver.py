@@ -16,6 +16,7 @@ import libvirt
 from compute.hypervisor.base import (
     MAX_CONSOLE_BYTES,
     MAX_SCREENSHOT_BYTES,
+    Architecture,
     CommandResult,
     DiskAttachment,
     DiskLimits,
@@ -30,6 +31,7 @@ from compute.hypervisor.base import (
     HostMeasurement,
     HostRef,
     HypervisorError,
+    MachineTypes,
     MigrationProgress,
     NicSpec,
     OperationTimeout,
@@ -136,6 +138,9 @@ class LibvirtHypervisor:
             )
 
         return self._host.call(work)
+
+    def machine_types(self, arch: Architecture) -> MachineTypes:
+        return self._host.machine_types(arch)
 
     def pci_devices(self) -> tuple[PciDevice, ...]:
         def work(conn: libvirt.virConnect) -> list[str]:

@@ -187,6 +187,25 @@ class Rng(XmlObject):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watchdog(XmlObject):
+    """Resets the machine when its guest stops feeding it; silent until the guest begins to."""
+
+    TAG: ClassVar[str] = "watchdog"
+
+    model: str = at("@model", "i6300esb")
+    action: str = at("@action", "reset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timer(XmlObject):
+    TAG: ClassVar[str] = "timer"
+
+    name: str = at("@name")
+    present: bool | None = at("@present")
+    tick_policy: str | None = at("@tickpolicy")
+
+
+@dataclass(frozen=True, kw_only=True)
 class VirtioMemory(XmlObject):
     """Memory that the guest gets and gives back in blocks while it runs."""
 
@@ -247,6 +266,18 @@ class Domain(XmlObject):
     boot_menu: bool = at("os/bootmenu@enable", False)
     acpi: bool = at("features/acpi", True)
     apic: bool | None = at("features/apic")
+    # What guests that know Hyper-V use instead of what is slow to emulate.
+    hyperv_relaxed: str | None = at("features/hyperv/relaxed@state")
+    hyperv_vapic: str | None = at("features/hyperv/vapic@state")
+    hyperv_spinlocks: str | None = at("features/hyperv/spinlocks@state")
+    hyperv_spinlock_retries: int | None = at("features/hyperv/spinlocks@retries")
+    hyperv_vpindex: str | None = at("features/hyperv/vpindex@state")
+    hyperv_runtime: str | None = at("features/hyperv/runtime@state")
+    hyperv_synic: str | None = at("features/hyperv/synic@state")
+    hyperv_stimer: str | None = at("features/hyperv/stimer@state")
+    hyperv_frequencies: str | None = at("features/hyperv/frequencies@state")
+    hyperv_tlbflush: str | None = at("features/hyperv/tlbflush@state")
+    hyperv_ipi: str | None = at("features/hyperv/ipi@state")
     cpu_mode: str = at("cpu@mode")
     cpu_match: str | None = at("cpu@match")
     cpu_check: str | None = at("cpu@check")
@@ -254,6 +285,7 @@ class Domain(XmlObject):
     cpu_fallback: str | None = at("cpu/model@fallback")
     numa_cells: tuple[NumaCell, ...] = at("cpu/numa/", ())
     clock: str = at("clock@offset", "utc")
+    timers: tuple[Timer, ...] = at("clock/", ())
     on_poweroff: str = at("on_poweroff", "destroy")
     on_reboot: str = at("on_reboot", "restart")
     on_crash: str = at("on_crash", "destroy")

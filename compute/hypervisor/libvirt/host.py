@@ -1,20 +1,31 @@
 """One host and its domains below the driver: look-up, ownership, traits."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 from xml.etree import ElementTree
 
 import libvirt
 
-from compute.hypervisor.base import DomainNotFound, DomainNotRunning, HostRef, Refused
-from compute.hypervisor.libvirt.build import CONSOLE_LOG_DIR, HostTraits
+from compute.hypervisor.base import (
+    Architecture,
+    DomainNotFound,
+    DomainNotRunning,
+    HostRef,
+    MachineTypes,
+    Refused,
+)
+from compute.hypervisor.libvirt.build import ALIASES, CONSOLE_LOG_DIR, FAMILIES, HostTraits
 from compute.hypervisor.libvirt.connection import connection_to
-from compute.hypervisor.libvirt.parse import DomainXml
+from compute.hypervisor.libvirt.parse import DomainXml, machine_types
 
 T = TypeVar("T")
 
 CALL_TIMEOUT_S = 20.0
+# libvirt may look at QEMU anew to answer, which takes seconds.
+CAPABILITIES_TIMEOUT_S = 30.0
+MACHINES_FRESH_S = 60.0
 
 
 class Host:
@@ -24,6 +35,7 @@ class Host:
         self.ref = ref
         self._options = dict(ref.options)
         self._traits: HostTraits | None = None
+        self._machines: dict[Architecture, tuple[float, MachineTypes]] = {}
         self._ours: set[str] = set()
         self._lock = threading.Lock()
 
@@ -91,6 +103,22 @@ class Host:
                 )
             return self._traits
 
+    def machine_types(self, arch: Architecture) -> MachineTypes:
+        """What the host offers to guests of that architecture; asked again once a minute."""
+        with self._lock:
+            kept = self._machines.get(arch)
+        if kept is not None and time.monotonic() < kept[0]:
+            return kept[1]
+        found = machine_types(
+            self._capabilities(), arch, alias=ALIASES[arch], family=FAMILIES[arch]
+        )
+        with self._lock:
+            self._machines[arch] = (time.monotonic() + MACHINES_FRESH_S, found)
+        return found
+
+    def _capabilities(self) -> str:
+        return self.call(lambda conn: conn.getCapabilities(), timeout_s=CAPABILITIES_TIMEOUT_S)
+
     def _accelerated(self) -> bool:
         """Whether guests can run on KVM.
 
@@ -101,7 +129,7 @@ class Host:
         wanted = self._options.get("accelerator", "auto")
         if wanted != "auto":
             return wanted == "kvm"
-        text = self.call(lambda conn: conn.getCapabilities(), timeout_s=30.0)
+        text = self._capabilities()
         root = ElementTree.fromstring(text)  # noqa: S314  written by libvirtd, not by people
         arch = root.findtext("host/cpu/arch", "x86_64")
         return root.find(f"guest/arch[@name='{arch}']/domain[@type='kvm']") is not None

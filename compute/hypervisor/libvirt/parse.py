@@ -14,6 +14,7 @@ from compute.hypervisor.base import (
     DiskObservation,
     DomainObservation,
     HostCounters,
+    MachineTypes,
     NicObservation,
     PauseReason,
     PciAddress,
@@ -120,6 +121,12 @@ class DomainXml:
         """The owner tag; empty for foreign domains."""
         tag = self.root.find(f"metadata/{OWNER_TAG}")
         return "" if tag is None else tag.get("owner", "")
+
+    @property
+    def machine_type(self) -> str:
+        """The full name of its machine type: libvirt writes it where a definition has an alias."""
+        kind = self.root.find("os/type")
+        return "" if kind is None else kind.get("machine", "")
 
     @property
     def seed_digest(self) -> str:
@@ -245,6 +252,7 @@ def observation(
         nics=_nics(xml, stats),
         pci_devices=xml.pci_devices(),
         run=run,
+        machine_type=xml.machine_type,
     )
 
 
@@ -340,6 +348,24 @@ def _nics(xml: DomainXml, stats: Stats) -> tuple[NicObservation, ...]:
             )
         )
     return tuple(nics)
+
+
+# -- capabilities --------------------------------------------------------------------------------
+
+
+def machine_types(text: str, arch: str, *, alias: str, family: str) -> MachineTypes:
+    """The machine types of one family in a host's capabilities; `alias` names the default."""
+    root = ElementTree.fromstring(text)  # noqa: S314  written by libvirtd, not by people
+    default, names = "", set()
+    # Below the architecture, and below its domain types where they differ.
+    for machine in root.iterfind(f"guest/arch[@name='{arch}']//machine"):
+        name = machine.text or ""
+        full = machine.get("canonical", name)
+        if name == alias:
+            default = full
+        if full.startswith(family):
+            names.add(full)
+    return MachineTypes(default, tuple(sorted(names)))
 
 
 # -- node devices --------------------------------------------------------------------------------

@@ -57,8 +57,8 @@ class Reboots:
 def is_same(live: DomainXml, wanted: DomainXml) -> bool:
     """Whether a boot of what runs gives the guest the machine that is wanted.
 
-    Limits of CPU are left out: they are set while the domain runs. So is what belongs to the host,
-    such as a newer machine type, which can wait for the next start.
+    Limits of CPU are left out: they are set while the domain runs. So is the machine around them,
+    such as its type or a watchdog, which can wait for the next start.
     """
     return _facts(live) == _facts(wanted) and _disks_in_order(live)
 

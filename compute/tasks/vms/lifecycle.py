@@ -27,6 +27,7 @@ from compute.tasks.base import (
     ensure_external_nic,
     host_of,
     is_on_host,
+    keep_machine,
     nics_of,
     observed,
     own_nics_of,
@@ -315,7 +316,8 @@ def leave_former_host(context: Context, vm: VM) -> None:
     if not former.is_off:
         host = hypervisor_of(former)
         with translated_errors():
-            power = host.observe(str(vm.uuid)).power_state
+            seen = host.observe(str(vm.uuid))
+            power = seen.power_state
             if power not in (Power.STOPPED, Power.CRASHED, Power.ABSENT):
                 raise HostError(
                     _("%(name)s could not leave its host.") % {"name": vm.name},
@@ -323,6 +325,7 @@ def leave_former_host(context: Context, vm: VM) -> None:
                     remedy=_("Power it off, then start it."),
                     detail=f"{former.name} says that it is {power}.",
                 )
+            keep_machine(vm, seen.machine_type)
             host.undefine(str(vm.uuid))
     remember(context, "left", True)
 

@@ -12,7 +12,15 @@ from compute.hosts import gpu
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM
 from compute.states.vms import PowerState, VmStatus, WantedPower
-from compute.tasks.base import VmHandler, host_of, is_on_host, paid_status, require_found, vm_of
+from compute.tasks.base import (
+    VmHandler,
+    host_of,
+    is_on_host,
+    keep_machine,
+    paid_status,
+    require_found,
+    vm_of,
+)
 from compute.tasks.drivers import translated_errors
 from compute.tasks.vms.lifecycle import ensure_shut_down
 from compute.transitions.maintenance import to_be_started
@@ -34,11 +42,13 @@ def ensure_off_its_host(context: Context) -> None:
         return
     with translated_errors():
         host, uuid = host_of(vm), str(vm.uuid)
-        if host.observe(uuid).power_state not in _OFF:
+        seen = host.observe(uuid)
+        if seen.power_state not in _OFF:
             raise ScloudError(
                 _("%(name)s runs: it was switched on meanwhile.") % {"name": vm.name},
                 code="vm_runs",
             )
+        keep_machine(vm, seen.machine_type)
         host.undefine(uuid)
 
 

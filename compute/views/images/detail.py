@@ -67,6 +67,7 @@ class ImageDetail(DetailListView):
             (_("Minimum system disk"), ui.size_gib(image.min_disk_gib)),
             (_("Administrator"), image.admin_account),
             (_("Hot upgrade"), ui.boolean(image.supports_hot_upgrade)),
+            (_("Watchdog"), ui.boolean(image.watchdog)),
             (_("Base image"), base and ui.link(base.name, reverse("image-detail", args=[base.pk]))),
             (_("SHA-256"), image.sha256, image.sha256),
             (_("Description"), image.remark),

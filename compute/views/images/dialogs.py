@@ -53,6 +53,11 @@ class FactsForm(forms.Form):
     supports_hot_upgrade = forms.BooleanField(
         label=gettext_lazy("Supports hot upgrade"), required=False
     )
+    watchdog = forms.BooleanField(
+        label=gettext_lazy("Watchdog"),
+        required=False,
+        help_text=gettext_lazy("Resets the VM when a guest that feeds it stops doing so."),
+    )
     sha256 = forms.CharField(label=gettext_lazy("SHA-256 checksum"), max_length=64, required=False)
     remark = forms.CharField(label=gettext_lazy("Description"), max_length=200, required=False)
 

@@ -237,6 +237,7 @@ class VmOverview(VmTabView):
             (_("Model"), ui.two(vm.cluster.alias, vm.cluster.get_architecture_display())),
             (_("Image"), systems.named(vm.image)),
             (_("Administrator"), ui.ident(vm.admin_account)),
+            (_("Machine type"), vm.machine_type),
             (_("CPU"), f"{vm.vcpus} vCPU"),
             (_("Memory"), ui.size_mib(vm.memory_mib)),
             (_("GPU"), f"{vm.gpu_count} × {vm.cluster.gpu_type}" if vm.gpu_count else None),

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from billing.views.dialogs import RenewView, method_label, money_at_end
 from compute.actions.vms.changes import quote_size
+from compute.hosts import machines
 from compute.models import VM, Disk, Spec
 from compute.queries import disks as disk_queries
 from compute.queries import images as image_queries
@@ -99,6 +100,12 @@ def _now(verb: str, vm: Any) -> list[tuple[str, Any]]:
             (_("Hot upgrade"), verb == "hot_upgrade_vm" and headroom(vm)),
             (_("Billing"), method_label(vm.billing_method)),
             (_("Paid until"), vm.paid_until and ui.moment(vm.paid_until)),
+        ]
+    if verb == "update_machine_type":
+        newer = machines.next_type(vm.cluster, vm.machine_type)
+        return [
+            (_("Machine type now"), vm.machine_type),
+            (_("After the update"), newer or _("no newer one is available")),
         ]
     if verb == "reset_password":
         return [(_("Administrator"), vm.admin_account)]

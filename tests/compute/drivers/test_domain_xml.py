@@ -10,6 +10,7 @@ import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -26,6 +27,7 @@ from compute.hypervisor.libvirt import build, elements
 from compute.hypervisor.libvirt.build import HostTraits
 from compute.hypervisor.libvirt.migration import for_destination
 from compute.hypervisor.libvirt.parse import DomainXml
+from compute.hypervisor.libvirt.reboot import is_same
 from compute.hypervisor.libvirt.xmlobject import XmlObject, at
 from compute.storage.base import FileSource, RbdSource
 
@@ -88,6 +90,11 @@ ARM = dataclasses.replace(
     seed=FileSource("/pool/seeds/vm-arm000001.iso", "raw"),
 )
 
+WINDOWS = dataclasses.replace(
+    SMALL, name="vm-windows001", machine_type="pc-q35-7.2", windows=True, watchdog=True
+)
+WINDOWS_ON_ARM = dataclasses.replace(ARM, machine_type="virt-7.2", windows=True)
+
 CASES = {
     "small-tcg": (SMALL, TCG),
     "small-no-cgroups": (SMALL, NO_CGROUPS),
@@ -95,6 +102,9 @@ CASES = {
     "full-tcg": (FULL, TCG),
     "arm-tcg": (ARM, TCG),
     "arm-kvm": (ARM, KVM),
+    "windows-kvm": (WINDOWS, KVM),
+    "windows-tcg": (WINDOWS, TCG),
+    "windows-arm-kvm": (WINDOWS_ON_ARM, KVM),
 }
 
 
@@ -158,6 +168,70 @@ def test_every_property_of_every_element_is_in_a_golden_file() -> None:
         if (cls, field) not in written
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "machine"),
+    [
+        (SMALL, "q35"),
+        (ARM, "virt"),
+        (dataclasses.replace(SMALL, machine_type="pc-q35-6.2"), "pc-q35-6.2"),
+        (dataclasses.replace(ARM, machine_type="virt-6.2"), "virt-6.2"),
+    ],
+)
+def test_the_machine_type_is_the_one_that_was_asked_for(spec: DomainSpec, machine: str) -> None:
+    domain = DomainXml(build.build_domain(spec, KVM, vnc_password="").to_element())
+    assert domain.machine_type == machine
+
+
+@pytest.mark.parametrize(
+    ("spec", "host", "hyperv", "clock", "timers"),
+    [
+        (SMALL, KVM, False, "utc", []),
+        (WINDOWS, KVM, True, "localtime", ["rtc", "pit", "hpet", "hypervclock"]),
+        # Emulated CPUs have none of Hyper-V's interfaces; ARM has none of these clocks.
+        (WINDOWS, TCG, False, "localtime", ["rtc", "pit", "hpet"]),
+        (WINDOWS_ON_ARM, KVM, False, "localtime", []),
+    ],
+)
+def test_windows_gets_what_it_expects_of_a_machine(
+    spec: DomainSpec, host: HostTraits, hyperv: bool, clock: str, timers: list[str]
+) -> None:
+    root = build.build_domain(spec, host, vnc_password="").to_element()
+    assert (root.find("features/hyperv") is not None) == hyperv
+    offset = root.find("clock")
+    assert offset is not None
+    assert offset.get("offset") == clock
+    assert [timer.get("name") for timer in offset] == timers
+
+
+def test_only_a_domain_with_a_watchdog_has_one() -> None:
+    def watchdogs(spec: DomainSpec) -> list[dict[str, str]]:
+        root = build.build_domain(spec, KVM, vnc_password="").to_element()
+        return [dict(found.items()) for found in root.iterfind("devices/watchdog")]
+
+    assert watchdogs(SMALL) == []
+    assert watchdogs(WINDOWS) == [{"model": "i6300esb", "action": "reset"}]
+
+
+def test_every_domain_has_a_source_of_random_numbers() -> None:
+    for name in CASES:
+        root = ElementTree.fromstring(built(name).to_xml())
+        assert len(root.findall("devices/rng[@model='virtio']")) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"machine_type": "pc-q35-7.2"}, {"windows": True}, {"watchdog": True}]
+)
+def test_the_machine_around_what_runs_can_wait_for_the_next_start(change: dict[str, Any]) -> None:
+    """A restart of a VM of an earlier release is a reboot, as it was."""
+    wanted = dataclasses.replace(SMALL, **change)
+    live, other = (
+        DomainXml(build.build_domain(spec, KVM, vnc_password="").to_element())
+        for spec in (SMALL, wanted)
+    )
+    assert ElementTree.tostring(live.root) != ElementTree.tostring(other.root)
+    assert is_same(live, other)
 
 
 def test_no_disk_is_opened_without_a_stated_format() -> None:

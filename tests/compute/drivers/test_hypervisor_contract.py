@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from compute.hosts import machines
 from compute.hypervisor.base import (
     AgentRefused,
     DiskLimits,
@@ -55,6 +56,14 @@ def test_a_host_counts_what_its_cpus_did(rig: Rig) -> None:
     assert 0 < first.available_kib <= first.memory_kib
 
 
+def test_a_host_tells_its_machine_types_by_their_full_names(rig: Rig) -> None:
+    found = rig.hypervisor.machine_types("x86_64")
+    assert found.default in found.names
+    assert len(found.names) > 1
+    assert list(found.names) == sorted(set(found.names))
+    assert all(machines.version_of(name) for name in found.names)
+
+
 def test_pci_devices_come_by_address_and_once(rig: Rig) -> None:
     addresses = [device.address for device in rig.hypervisor.pci_devices()]
     assert addresses == sorted(set(addresses))
@@ -82,6 +91,42 @@ def test_defining_again_changes_the_definition(rig: Rig) -> None:
     seen = rig.hypervisor.observe(spec.uuid)
     assert seen.memory_mib == 512
     assert seen.nics == ()
+
+
+def test_a_domain_tells_its_machine_type_by_its_full_name(rig: Rig) -> None:
+    spec = rig.defined()
+    default = rig.hypervisor.machine_types("x86_64").default
+    assert rig.hypervisor.observe(spec.uuid).machine_type == default
+
+
+def test_a_machine_type_that_was_asked_for_stays_over_a_stop_and_a_start(rig: Rig) -> None:
+    found = rig.hypervisor.machine_types("x86_64")
+    older = next(name for name in found.names if name != found.default)
+    spec = dataclasses.replace(rig.defined(), machine_type=older)
+    rig.hypervisor.define(spec)
+    assert rig.hypervisor.observe(spec.uuid).machine_type == older
+    rig.hypervisor.start(spec.uuid)
+    assert rig.hypervisor.observe(spec.uuid).machine_type == older
+    # What runs goes on as it is, whatever is defined beside it.
+    rig.hypervisor.define(dataclasses.replace(spec, machine_type=found.default))
+    assert rig.hypervisor.observe(spec.uuid).machine_type == older
+    rig.hypervisor.power_off(spec.uuid)
+    assert rig.hypervisor.observe(spec.uuid).machine_type == found.default
+
+
+def test_a_machine_type_that_the_host_does_not_offer_is_refused(rig: Rig) -> None:
+    spec = rig.defined()
+    before = rig.hypervisor.observe(spec.uuid).machine_type
+    with pytest.raises(Refused):
+        rig.hypervisor.define(dataclasses.replace(spec, machine_type="pc-q35-99.9"))
+    assert rig.hypervisor.observe(spec.uuid).machine_type == before
+
+
+def test_a_windows_machine_with_a_watchdog_starts(rig: Rig) -> None:
+    spec = dataclasses.replace(rig.defined(), windows=True, watchdog=True)
+    rig.hypervisor.define(spec)
+    rig.hypervisor.start(spec.uuid)
+    assert rig.hypervisor.observe(spec.uuid).power_state is PowerState.RUNNING
 
 
 def test_two_domains_cannot_share_a_name(rig: Rig) -> None:

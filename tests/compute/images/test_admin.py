@@ -58,6 +58,7 @@ def facts(platform: Platform, **changes: object) -> dict[str, object]:
         "min_disk_gib": 3,
         "supports_hot_upgrade": "on",
         "accepts_user_data": "on",
+        "watchdog": "on",
         "position": 7,
         "region": platform.region.pk,
         "pool": platform.pool.pk,
@@ -76,7 +77,7 @@ def test_a_base_image_is_added_from_a_url_with_all_its_facts(
     image = Image.objects.get(name="Ubuntu 24.04")
     assert response.url == reverse("admin:compute_image_change", args=[image.pk])  # type: ignore[attr-defined]  # a redirect
     assert (image.tenant, image.status, image.admin_account) == (None, "importing", "ubuntu")
-    assert (image.min_disk_gib, image.position) == (3, 7)
+    assert (image.min_disk_gib, image.position, image.watchdog) == (3, 7, True)
     assert (image.supports_hot_upgrade, image.accepts_user_data, image.accepts_ssh_keys) == (
         True,
         True,
@@ -134,12 +135,13 @@ def test_facts_are_changed_by_the_action(operator: Client, platform: Platform) -
     url = reverse("admin:compute_image_change", args=[platform.image.pk])
     values = {
         "name": "Debian", "remark": "", "distribution": "debian", "version": "12",
-        "admin_account": "root", "min_disk_gib": 4, "position": 0,
+        "admin_account": "root", "min_disk_gib": 4, "position": 0, "watchdog": "on",
     }  # fmt: skip
     assert operator.post(url, {**values, "admin_account": "9 lives"}).status_code == 200
     assert operator.post(url, values).status_code == 302
     platform.image.refresh_from_db()
     assert (platform.image.min_disk_gib, platform.image.accepts_user_data) == (4, False)
+    assert platform.image.watchdog
     assert Operation.objects.filter(verb="platform.change_image", succeeded=True).count() == 1
 
 

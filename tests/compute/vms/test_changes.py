@@ -320,6 +320,8 @@ def test_an_image_of_a_vm_is_whole_and_its_own(box: Box) -> None:
     vm = box.vm(stopped=True)
     system = box.system_disk(vm)
     box.storage.write_content(system.pk, b"mine")
+    Image.objects.filter(pk=vm.image_id).update(watchdog=True)
+    vm = VM.objects.get(pk=vm.pk)
     image = changes.make_image(actor=box.actor, vm=vm, name="golden")
     assert image.status == "making"
     box.run()
@@ -329,6 +331,7 @@ def test_an_image_of_a_vm_is_whole_and_its_own(box: Box) -> None:
     assert (image.status, image.min_disk_gib, image.tenant) == ("available", 40, vm.tenant)
     assert image.base_image == vm.image
     assert image.supports_hot_upgrade
+    assert image.watchdog
     assert len(image.sha256) == 64
     second = box.vm(image=image, name="copy")
     assert box.storage.read_content(box.system_disk(second).pk) == b"mine"

@@ -67,6 +67,7 @@ def test_every_verb_is_done_or_refused_as_the_table_says(
         "bind_eni",
         "unbind_eni",
         "change_private_ip",
+        "update_machine_type",
     }
     vm = make_vm(platform, actor, status, name="subject", cash="100")
     if task:
