@@ -82,10 +82,11 @@ class ClusterAdmin(ClusterRollAdmin):
         "gpu_type",
         "cpu_overcommit",
         "reserve_hosts",
+        "balance_mode",
         "enabled",
         "position",
     )
-    list_filter = ("region", "architecture", "gpu_type", "enabled")
+    list_filter = ("region", "architecture", "gpu_type", "balance_mode", "enabled")
     list_select_related = ("region",)
     search_fields = ("alias", "id", "description")
     filter_horizontal = ("tenants",)
@@ -109,6 +110,13 @@ class ClusterAdmin(ClusterRollAdmin):
     def why_not_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Say of each host why it would or would not take a new VM."""
         return why_not_page(self, request, self.get_object(request, object_id))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Keep what is set for load balancing together."""
+        names = list(self.get_fields(request, obj))
+        own = [name for name in names if str(name).startswith("balance_")]
+        rest = [name for name in names if name not in own]
+        return [(None, {"fields": rest}), (_("Load balancing"), {"fields": own})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What its VMs depend on does not change under them."""

@@ -323,7 +323,9 @@ class DomainObservation:
     too busy to tell. What a domain was given a moment ago may not be in the figures of
     `observe_all` yet: `growth_headroom` asks anew. `run` names this life of the domain on this
     host: after another start, or on another host, counters begin anew under another name. It is
-    empty while nothing runs. `cpu_time_ns` is 0 where it is not known.
+    empty while nothing runs. `cpu_time_ns` is 0 where it is not known. `cpu_delay_ns` is how long
+    its vCPUs have waited for a CPU of the host, together: their guest sees it as steal. None where
+    the host does not tell. Reaching a CPU limit counts as waiting too.
     """
 
     uuid: str
@@ -337,6 +339,7 @@ class DomainObservation:
     vcpus: int = 0
     memory_mib: int = 0
     cpu_time_ns: int = 0
+    cpu_delay_ns: int | None = None
     balloon: BalloonObservation | None = None
     disks: tuple[DiskObservation, ...] = ()
     nics: tuple[NicObservation, ...] = ()

@@ -90,6 +90,7 @@ class FakeLoad:
     """How much a guest does in each second of its run: of each of its vCPUs, disks and NICs."""
 
     cpu_ratio: float = 0.05
+    steal_ratio: float = 0.0
     disk_bytes: int = 1_000_000
     disk_requests: int = 100
     nic_bytes: int = 1000
@@ -830,6 +831,7 @@ def _observation(domain: FakeDomain) -> DomainObservation:
         vcpus=spec.vcpus,
         memory_mib=spec.memory_mib,
         cpu_time_ns=int(uptime_s * spec.vcpus * load.cpu_ratio * 1_000_000_000),
+        cpu_delay_ns=int(uptime_s * spec.vcpus * load.steal_ratio * 1_000_000_000),
         balloon=BalloonObservation(
             current_kib=memory_kib,
             available_kib=memory_kib,
