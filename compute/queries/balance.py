@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -100,10 +101,41 @@ class _Placing:
         if vm not in self._demands:
             self._demands[vm] = placement.demand_of(self._vms[vm])
         demand = self._demands[vm]
-        if self._hosts[host].refusal(demand) is not None:
-            return False
         here = self._vms[vm].host_id or ""
+        if self._hosts[host].refusal(demand) is not None or self._spends(here, host, demand):
+            return False
         return all(rule.penalty(host) <= rule.penalty(here) for rule in demand.rules)
+
+    def _spends(self, here: str, there: str, demand: placement.Demand) -> bool:
+        """Whether a move takes of what is kept for failures.
+
+        Between hosts in service it does not, but where the source has more than its own capacity.
+        """
+        source, place = self._hosts[here], self._hosts[there]
+        cluster = source.host.cluster
+        is_overfull = (
+            source.vcpus_taken > source.vcpus_total
+            or source.memory_taken_mib > source.memory_total_mib
+        )
+        if not cluster.reserve_hosts or not is_overfull:
+            return False
+        size_mib = demand.memory_mib + demand.overhead_mib(cluster)
+        after = {
+            **self._hosts,
+            here: replace(
+                source,
+                vcpus_taken=source.vcpus_taken - demand.vcpus,
+                memory_taken_mib=source.memory_taken_mib - size_mib,
+            ),
+            there: replace(
+                place,
+                vcpus_taken=place.vcpus_taken + demand.vcpus,
+                memory_taken_mib=place.memory_taken_mib + size_mib,
+            ),
+        }
+        now = placement.reserve_of(cluster, self._hosts.values())
+        then = placement.reserve_of(cluster, after.values())
+        return then.vcpus.left < now.vcpus.left or then.memory_mib.left < now.memory_mib.left
 
 
 def _node(one: placement.Candidate, moved_at: datetime | None) -> Node:

@@ -469,7 +469,7 @@ def test_a_move_that_failed_is_not_repeated_at_once(hot: tuple[Loads, VM, VM]) -
 
 
 def test_groups_tags_and_preferences_are_placements_own(hot: tuple[Loads, VM, VM]) -> None:
-    loads, busy, idle = hot
+    loads, busy, _idle = hot
     _first, second, third = loads.box.platform.hosts
     group = PlacementGroup.objects.create(
         region=loads.box.platform.region, name="apart", policy="spread", required=True
