@@ -25,7 +25,7 @@ WINDOW: Final = timedelta(minutes=10)
 LEAST: Final = 0.01
 #: So many of the most pressed hosts are looked at in a round, and so many VMs of each are offered
 #: to placement.
-LOOKED_AT: Final = 100
+LOOKED_AT: Final = 50
 OFFERED: Final = 20
 
 #: Whether placement would have a VM, by id, on a host, by id.

@@ -339,12 +339,12 @@ class DomainObservation:
     vcpus: int = 0
     memory_mib: int = 0
     cpu_time_ns: int = 0
-    cpu_delay_ns: int | None = None
     balloon: BalloonObservation | None = None
     disks: tuple[DiskObservation, ...] = ()
     nics: tuple[NicObservation, ...] = ()
     pci_devices: tuple[PciAddress, ...] = ()
     run: str = ""
+    cpu_delay_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,12 +90,12 @@ class FakeLoad:
     """How much a guest does in each second of its run: of each of its vCPUs, disks and NICs."""
 
     cpu_ratio: float = 0.05
-    steal_ratio: float = 0.0
     disk_bytes: int = 1_000_000
     disk_requests: int = 100
     nic_bytes: int = 1000
     nic_packets: int = 10
     memory_ratio: float = 0.5
+    steal_ratio: float = 0.0
 
 
 @dataclass(slots=True)

@@ -189,7 +189,7 @@ def test_the_page_of_the_vm_says_it_in_words(hot: tuple[Loads, VM, VM], client: 
     assert loads.box.actor.user is not None
     client.force_login(loads.box.actor.user)
     text = client.get(reverse("vm-events", args=[busy.pk])).content.decode()
-    assert "Moved because its host is under load" in text
+    assert "Its host is under load: it moves to another one" in text
     assert "x86-h" not in text
 
 
