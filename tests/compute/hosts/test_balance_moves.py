@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from alarms import catalogue as c
 from alarms.queries import load, metrics
+from alarms.queries.engine import metrics_store
 from alarms.store.base import PLATFORM, Sample, SeriesKey
 from alarms.store.fake import FakeStore
 from alarms.sweeps import balancing
@@ -294,6 +295,25 @@ def test_steal_does_not_count_where_vcpus_have_a_limit(loads: Loads) -> None:
     assert load.figures_of(loads.cluster).hosts[first.pk].steal == pytest.approx(0.4)
     loads.set(cpu_quota_percent=50)
     assert load.figures_of(loads.cluster).hosts[first.pk].steal is None
+
+
+def test_postgres_says_the_same(hot: tuple[Loads, VM, VM], monkeypatch: pytest.MonkeyPatch) -> None:
+    loads, *_vms = hot
+    at = datetime.now(UTC)
+    found = load.figures_of(loads.cluster, at)
+    metrics_store().write(list(loads.store.samples.values()))
+    monkeypatch.setattr(metrics, "metrics_store", metrics_store)
+    again = load.figures_of(loads.cluster, at)
+    assert len(again.hosts) == 3
+    assert len(again.vms) == 2
+    assert again.hosts == {
+        pk: HostLoad(pytest.approx(one.cpu), pytest.approx(one.memory))
+        for pk, one in found.hosts.items()
+    }
+    assert again.vms == {
+        pk: VmLoad(pytest.approx(one.cpus), pytest.approx(one.memory_mib))
+        for pk, one in found.vms.items()
+    }
 
 
 def test_without_the_store_nothing_moves(hot: tuple[Loads, VM, VM]) -> None:
