@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db.models import TimeField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -92,6 +93,10 @@ class ClusterAdmin(ClusterRollAdmin):
     filter_horizontal = ("tenants",)
     inlines = (SpecInline,)
     change_form_template = "compute/admin/cluster.html"
+    # Django's own compares with the server's clock; these times are of the cluster's zone.
+    formfield_overrides: ClassVar[dict[Any, Any]] = {
+        TimeField: {"widget": forms.TimeInput(format="%H:%M", attrs={"type": "time"})}
+    }
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Propose for new clusters what QEMU was measured to take."""

@@ -364,12 +364,12 @@ def _move(ground: _Field, node: Node, place: Node, guest: Guest, resource: Resou
     before = ground.loads[node.pk].of(resource)
     words = {
         Resource.CPU: _(
-            "Load on %(source)s: %(load)s. %(vm)s uses %(used)d %% of its CPUs: it goes from "
-            "%(before)d %% to %(after)d %%, %(destination)s from %(there)d %% to %(then)d %%."
+            "Load on %(source)s: %(load)s. %(vm)s uses %(used)d %% of its CPUs: %(source)s goes "
+            "from %(before)d %% to %(after)d %%, %(destination)s from %(there)d %% to %(then)d %%."
         ),
         Resource.MEMORY: _(
-            "Load on %(source)s: %(load)s. %(vm)s uses %(used)d %% of its memory: it goes from "
-            "%(before)d %% to %(after)d %%, %(destination)s from %(there)d %% to %(then)d %%."
+            "Load on %(source)s: %(load)s. %(vm)s uses %(used)d %% of its memory: %(source)s goes "
+            "from %(before)d %% to %(after)d %%, %(destination)s from %(there)d %% to %(then)d %%."
         ),
     }[resource]
     share = used / node.capacity(resource)

@@ -23,7 +23,7 @@ def planned(hosts: int) -> list[Row]:
     from django.utils import timezone
 
     from compute.hosts.balance import Figures, HostLoad, VmLoad
-    from compute.models import VM, Cluster, Spec
+    from compute.models import VM, Cluster, Host, Spec
     from compute.queries.balance import look
     from scloud.resources.models import Region
     from scloud.tenancy.models import Tenant
@@ -31,8 +31,17 @@ def planned(hosts: int) -> list[Row]:
     from tests.compute.factories import make_platform
 
     installation.say(f"{hosts} hosts with {VMS} VMs each")
-    platform = make_platform(
-        Region.objects.create(id="bench", name="Bench"), hosts=hosts, vcpus=128, memory_mib=1 << 20
+    platform = make_platform(Region.objects.create(id="bench", name="Bench"), hosts=0)
+    rack = Host.objects.bulk_create(
+        Host(
+            name=f"h{number}",
+            cluster=platform.cluster,
+            uri=f"fake:h{number}",
+            address=f"10.0.{number // 250}.{number % 250 + 1}",
+            vcpus=128,
+            memory_mib=1 << 20,
+        )
+        for number in range(hosts)
     )
     hot = min(HOT, hosts // 2)
     with scopes_disabled():
@@ -51,7 +60,7 @@ def planned(hosts: int) -> list[Row]:
                     memory_mib=4096,
                     status="running",
                 )
-                for place, host in enumerate(platform.hosts)
+                for place, host in enumerate(rack)
                 for number in range(VMS)
             ),
             batch_size=2000,
@@ -60,7 +69,7 @@ def planned(hosts: int) -> list[Row]:
             timezone.now(),
             {
                 host.pk: HostLoad(0.9 if place < hot else 0.4, 0.5, 0.01)
-                for place, host in enumerate(platform.hosts)
+                for place, host in enumerate(rack)
             },
             {
                 f"vm-{place}-{number}": VmLoad(1.5, 4096)

@@ -148,7 +148,7 @@ def test_a_vm_moves_off_a_host_under_load_and_everybody_reads_why(
     assert now(busy).failure == ""
     reason = (
         f"Load on {source.name}: CPU 90 % of 80 %, memory 30 % of 90 %. busy uses 20 % of its "
-        f"CPUs: it goes from 90 % to 70 %, {row.destination.name} from 10 % to 30 %."
+        f"CPUs: {source.name} goes from 90 % to 70 %, {row.destination.name} from 10 % to 30 %."
     )
     with scopes_disabled():
         operation = Operation.objects.filter(verb="platform.migrate_vm").get()

@@ -78,7 +78,7 @@ def test_the_vm_that_helps_most_goes_to_the_host_with_the_least_load() -> None:
     assert found.move is not None
     assert (found.move.vm, found.move.source, found.move.destination) == ("b", "h1", "h2")
     assert found.reason == (
-        "Load on h1: CPU 95 % of 80 %, memory 50 % of 90 %. b uses 30 % of its CPUs: it goes from "
+        "Load on h1: CPU 95 % of 80 %, memory 50 % of 90 %. b uses 30 % of its CPUs: h1 goes from "
         "95 % to 65 %, h2 from 20 % to 50 %."
     )
 
@@ -127,7 +127,7 @@ def test_memory_is_relieved_by_what_uses_memory() -> None:
     case.hosts["h1"] = HostLoad(0.5, 0.95)
     found = case.plan()
     assert case.moved() == ("a", "h1", "h2")
-    assert "a uses 12 % of its memory: it goes from 95 % to 82 %, h2 from 40 % to 52 %" in (
+    assert "a uses 12 % of its memory: h1 goes from 95 % to 82 %, h2 from 40 % to 52 %" in (
         found.reason
     )
 
