@@ -89,20 +89,30 @@ def _plan(
 
 
 class _Placing:
-    """What placement says of VMs on hosts; asks the rows once for each VM."""
+    """What placement says of VMs on hosts; asks once for all VMs of a size that are in no group.
+
+    Groups are as the VM's row was read: the order asks placement itself, with the hosts locked.
+    """
 
     def __init__(self, of_cluster: Sequence[placement.Candidate], vms: Sequence[VM]) -> None:
         self._hosts = {one.host.pk: one for one in of_cluster}
         self._vms = {vm.pk: vm for vm in vms}
-        self._demands: dict[str, placement.Demand] = {}
+        self._demands: dict[object, placement.Demand] = {}
+        self._refused: dict[tuple[object, str], bool] = {}
 
     def __call__(self, vm: str, host: str) -> bool:
         """Whether a host takes a VM, without a preferred rule kept less than now."""
-        if vm not in self._demands:
-            self._demands[vm] = placement.demand_of(self._vms[vm])
-        demand = self._demands[vm]
-        here = self._vms[vm].host_id or ""
-        if self._hosts[host].refusal(demand) is not None or self._spends(here, host, demand):
+        row = self._vms[vm]
+        like: object = vm
+        if row.placement_group_id is None and row.operators_group_id is None:
+            like = (row.vcpus, row.memory_mib, row.gpu_count)
+        if like not in self._demands:
+            self._demands[like] = placement.demand_of(row)
+        demand = self._demands[like]
+        if (like, host) not in self._refused:
+            self._refused[like, host] = self._hosts[host].refusal(demand) is not None
+        here = row.host_id or ""
+        if self._refused[like, host] or self._spends(here, host, demand):
             return False
         return all(rule.penalty(host) <= rule.penalty(here) for rule in demand.rules)
 

@@ -76,10 +76,17 @@ def worlds(draw: st.DrawFn) -> World:
             task=draw(st.sampled_from(["", "", "", "restarting"])),
         )
         member_of[vm.pk] = draw(st.sampled_from([None, None, *groups]))
+        vm.placement_group = member_of[vm.pk]
         vms.append(vm)
         candidate.take(Demand(vm.vcpus, vm.memory_mib))
+    # As in the catalogue: what is asked of a host is asked by the size.
+    tags_of = {
+        (vcpus, memory): draw(st.sampled_from(["", "", "nvme"]))
+        for vcpus in (1, 2, 4)
+        for memory in (1024, 8192)
+    }
     for vm in vms:
-        group, tags = member_of[vm.pk], draw(st.sampled_from(["", "", "nvme"]))
+        group, tags = member_of[vm.pk], tags_of[vm.vcpus, vm.memory_mib]
         others = Counter(
             one.host_id or "" for one in vms if one is not vm and member_of[one.pk] is group
         )
