@@ -7,7 +7,7 @@ a function that knows what placement says of a VM on a host.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from enum import StrEnum
@@ -190,6 +190,10 @@ class Plan:
 # -- planning ----------------------------------------------------------------------------------
 
 
+#: A host that may take a VM: its load, its capacity, and the host.
+_Place = tuple[float, float, Node]
+
+
 class _Left(StrEnum):
     """Why a VM of a host under load is left where it is."""
 
@@ -301,7 +305,10 @@ def _relieve(
             wanted.append(guest)
         else:
             left[why] += 1
-    places = sorted(ground.free, key=lambda one: (ground.loads[one.pk].of(resource), one.pk))
+    places: list[_Place] = [
+        (ground.loads[one.pk].of(resource), one.capacity(resource), one) for one in ground.free
+    ]
+    places.sort(key=lambda one: (one[0], one[2].pk))
     wanted.sort(key=lambda guest: _rank(ground, node, guest, resource, places))
     for guest in wanted[:OFFERED]:
         place = _place(ground, node, guest, resource, places, fits)
@@ -325,14 +332,14 @@ def _why_left(ground: _Field, node: Node, guest: Guest, resource: Resource) -> _
 
 
 def _rank(
-    ground: _Field, node: Node, guest: Guest, resource: Resource, places: Sequence[Node]
+    ground: _Field, node: Node, guest: Guest, resource: Resource, places: Sequence[_Place]
 ) -> tuple[float, int, str]:
     """Order VMs: by the higher load of both hosts afterwards, then those with little memory."""
     load = ground.vms[guest.pk]
     used = load.cpus if resource is Resource.CPU else load.memory_mib
     worst = ground.loads[node.pk].of(resource) - used / node.capacity(resource)
     if places:
-        worst = max(worst, ground.after(places[0], load, resource))
+        worst = max(worst, ground.after(places[0][2], load, resource))
     return round(worst, 2), guest.memory_mib, guest.pk
 
 
@@ -341,19 +348,20 @@ def _place(
     node: Node,
     guest: Guest,
     resource: Resource,
-    places: Collection[Node],
+    places: Sequence[_Place],
     fits: Fits,
 ) -> Node | None:
     """Return the host with the least load that may take a VM, or None."""
     limits, load = ground.limits, ground.vms[guest.pk]
+    used = load.cpus if resource is Resource.CPU else load.memory_mib
     highest = ground.loads[node.pk].of(resource) - limits.gain
-    for place in places:
-        if ground.loads[place.pk].of(resource) > highest:
+    for there, capacity, place in places:
+        if there > highest:
             break
-        if ground.after(place, load, resource) > highest:
+        # Placement before the rest of the sums: of a VM that it refuses everywhere it is quicker.
+        if there + used / capacity > highest or not fits(guest.pk, place.pk):
             continue
-        below = all(ground.after(place, load, one) < limits.of(one) for one in Resource)
-        if below and fits(guest.pk, place.pk):
+        if all(ground.after(place, load, one) < limits.of(one) for one in Resource):
             return place
     return None
 
