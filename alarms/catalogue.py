@@ -220,6 +220,7 @@ ADDRESS_PACKETS_SENT: Final = _address(
 
 HOST_CPU_USAGE: Final = _host("host_cpu_usage_ratio", _("Host CPU usage"), Unit.RATIO)
 HOST_CPU_IOWAIT: Final = _host("host_cpu_iowait_ratio", _("Host CPU waiting for disks"), Unit.RATIO)
+HOST_CPU_STEAL: Final = _host("host_cpu_steal_ratio", _("CPU time that VMs waited for"), Unit.RATIO)
 HOST_MEMORY_TOTAL: Final = _host("host_memory_total_bytes", _("Host memory"), Unit.BYTES)
 HOST_MEMORY_USED: Final = _host("host_memory_used_bytes", _("Host memory used"), Unit.BYTES)
 HOST_MEMORY_USAGE: Final = _host("host_memory_usage_ratio", _("Host memory usage"), Unit.RATIO)

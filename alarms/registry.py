@@ -9,13 +9,23 @@ from django.core import checks
 from django.utils.translation import gettext_lazy as _
 
 from alarms.actions import defaults
+from alarms.collecting import standin
 from alarms.models import NotificationGroup, Webhook
 from alarms.queries import platform
 from alarms.queries import verbs as verb_queries
 from alarms.queries.engine import metrics_store
 from alarms.rules import refusals as reasons
 from alarms.rules.operators import Thresholds
-from alarms.sweeps import binding, evaluating, keeping, notifying, operators, presence, settling
+from alarms.sweeps import (
+    balancing,
+    binding,
+    evaluating,
+    keeping,
+    notifying,
+    operators,
+    presence,
+    settling,
+)
 from alarms.tasks import notify
 from alarms.transitions import books
 from alarms.transitions.alarms import listen
@@ -121,6 +131,8 @@ def register_all() -> None:
         )
     )
     welcome.register(defaults.ensure_default_template)
+    periodic.register("alarms.measure", 20, standin.measure, Lane.BALANCE)
+    periodic.register("alarms.balance", 60, balancing.balance, Lane.BALANCE)
     periodic.register("alarms.bind", 15, binding.bind_new, Lane.ALARMS)
     periodic.register("alarms.evaluate", 10, evaluating.evaluate, Lane.ALARMS)
     periodic.register("alarms.presence", 30, presence.look, Lane.ALARMS)

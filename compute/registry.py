@@ -23,6 +23,7 @@ from compute.rules.refusals import (
     snapshot_refusal,
     vm_refusal,
 )
+from compute.sweeps import balance as balance_sweeps
 from compute.sweeps import bin as bin_sweeps
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import (
@@ -217,6 +218,7 @@ def register_all() -> None:
     periodic.register("compute.failover", 5, failover.look_after_failures, Lane.FAILOVER)
     periodic.register("compute.maintenance", 5, maintenance.look_after_maintenance, Lane.FAILOVER)
     periodic.register("compute.forget_maintenance", 3600, maintenance.forget_old)
+    periodic.register("compute.forget_balance", 3600, balance_sweeps.forget_old)
     periodic.register("compute.pools", 60, pools.reconcile_pools, Lane.POOLS)
     periodic.register("compute.forget", 3600, drift.forget_repaired)
     periodic.register("compute.forget_hosts", 3600, witnesses.forget_old)

@@ -44,6 +44,7 @@ QUERIES: dict[str, int] = {
     "admin: billing_subscription": 9,
     "admin: billing_topup": 7,
     "admin: billing_usage": 9,
+    "admin: compute_balanceproposal": 5,
     "admin: compute_cluster": 6,
     "admin: compute_disk": 7,
     "admin: compute_disktype": 6,

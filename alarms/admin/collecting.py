@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from alarms.admin import guests, overview
+from alarms.admin import guests, load, overview
 from alarms.models import Collector, HostCollection
 from scloud.lib import durations
 from scloud.tenancy.admintools import ReadOnlyAdmin
@@ -45,6 +45,11 @@ class HostCollectionAdmin(ReadOnlyAdmin):
         """Add the pages of the platform and of the VMs in use."""
         own = [
             path("platform/", self.admin_site.admin_view(overview.page), name="alarms_overview"),
+            path(
+                "load/<slug:cluster_id>/",
+                self.admin_site.admin_view(load.page),
+                name="alarms_cluster_load",
+            ),
             path("vms/", self.admin_site.admin_view(guests.page), name="alarms_guests"),
         ]
         return [*own, *super().get_urls()]

@@ -214,6 +214,7 @@ class Collecting:
         at = self.clock.at(read_s)
         found: list[Sample] = []
         vms = silent = 0
+        waits: list[float] = []
         for seen in said_by.domains:
             target = self._targets.get(seen.uuid)
             if target is None or not samples.is_measured(seen):
@@ -231,6 +232,9 @@ class Collecting:
             )
             guest = guests.said.get(target.vm_id)
             agent = True if guest else False if target.vm_id in guests.silent else None
+            waited = samples.waited_ns(self._vms.get(key), after)
+            if waited is not None:
+                waits.append(waited)
             numbers, totals = samples.vm_numbers(self._vms.get(key), after, guest, agent=agent)
             self._vms[key] = after
             found += _sample(target.tenant, target.vm_id, at, numbers, totals)
@@ -244,7 +248,12 @@ class Collecting:
                 )
         reading = samples.read_host(host.pk, said_by.host, read_s=read_s, doubt_s=doubt_s)
         of_host = samples.host_numbers(
-            self._host_readings.get(host.pk), reading, said_by.host, vms=vms, silent=silent
+            self._host_readings.get(host.pk),
+            reading,
+            said_by.host,
+            vms=vms,
+            silent=silent,
+            waited=sum(waits) if waits else None,
         )
         self._host_readings[host.pk] = reading
         found += _sample(PLATFORM, host.pk, at, of_host, {})

@@ -33,6 +33,10 @@ def key_of(metric: str, device: str = "") -> SeriesKey:
     return SeriesKey(metric, device)
 
 
+#: How long the vCPUs of a domain have waited for a CPU of the host.
+_DELAY: Final = key_of("delay")
+
+
 @dataclass(frozen=True, slots=True)
 class VmReading:
     """One domain of a host, as it was seen; `balloon_at` is when its guest last told its memory."""
@@ -77,6 +81,8 @@ def read_vm(
         if nic.counted and nic.port_uuid in nics:
             for metric, value in _of_nic(nic):
                 counters[key_of(metric.name, nics[nic.port_uuid])] = Counter(value, nic.device)
+    if seen.cpu_delay_ns is not None:
+        counters[_DELAY] = Counter(seen.cpu_delay_ns)
     run = f"{host_id}/{seen.run}" if seen.run else ""
     balloon_at = None if seen.balloon is None else seen.balloon.updated_at
     return VmReading(Reading(read_s, run, counters, seen.vcpus, doubt_s), seen, balloon_at)
@@ -98,6 +104,11 @@ def _of_nic(nic: NicObservation) -> Iterator[tuple[Metric, int]]:
     yield c.NIC_DROPS_SENT, nic.tx_drops
 
 
+def waited_ns(before: VmReading | None, after: VmReading) -> float | None:
+    """Return how many ns of a second the vCPUs of a VM waited for a CPU; None where unknown."""
+    return rates(None if before is None else before.reading, after.reading).get(_DELAY)
+
+
 def vm_numbers(
     before: VmReading | None, after: VmReading, guest: GuestReading | None, *, agent: bool | None
 ) -> tuple[Numbers, Numbers]:
@@ -117,6 +128,8 @@ def vm_numbers(
     if agent is not None:
         values[key_of(c.AGENT_UP.name)] = float(agent)
     found = rates(None if before is None else before.reading, after.reading)
+    # Of its host, see `waited_ns`.
+    found.pop(_DELAY, None)
     cpu = key_of(c.CPU_USAGE.name)
     if before is not None and cpu in found:
         busy = busy_ratio(found.pop(cpu), before.reading, after.reading)
@@ -221,9 +234,18 @@ def read_host(
 
 
 def host_numbers(
-    before: Reading | None, after: Reading, counters: HostCounters, *, vms: int, silent: int
+    before: Reading | None,
+    after: Reading,
+    counters: HostCounters,
+    *,
+    vms: int,
+    silent: int,
+    waited: float | None = None,
 ) -> Numbers:
-    """The values of a host with so many running VMs, of which so many agents are silent."""
+    """The values of a host with so many running VMs, of which so many agents are silent.
+
+    ``waited`` is how many ns of a second their vCPUs together waited for a CPU.
+    """
     values: Numbers = {
         key_of(c.HOST_VMS.name): vms,
         key_of(c.HOST_DEAF_AGENTS.name): silent,
@@ -240,4 +262,6 @@ def host_numbers(
         # Linux takes some of it back at times: that is a gap.
         if _IOWAIT in found:
             values[key_of(c.HOST_CPU_IOWAIT.name)] = min(1.0, found[_IOWAIT] / found[_ALL])
+    if waited is not None and counters.cpus:
+        values[key_of(c.HOST_CPU_STEAL.name)] = min(1.0, waited / 1e9 / counters.cpus)
     return values

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db.models import TimeField
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -82,15 +83,20 @@ class ClusterAdmin(ClusterRollAdmin):
         "gpu_type",
         "cpu_overcommit",
         "reserve_hosts",
+        "balance_mode",
         "enabled",
         "position",
     )
-    list_filter = ("region", "architecture", "gpu_type", "enabled")
+    list_filter = ("region", "architecture", "gpu_type", "balance_mode", "enabled")
     list_select_related = ("region",)
     search_fields = ("alias", "id", "description")
     filter_horizontal = ("tenants",)
     inlines = (SpecInline,)
     change_form_template = "compute/admin/cluster.html"
+    # Django's own compares with the server's clock; these times are of the cluster's zone.
+    formfield_overrides: ClassVar[dict[Any, Any]] = {
+        TimeField: {"widget": forms.TimeInput(format="%H:%M", attrs={"type": "time"})}
+    }
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Propose for new clusters what QEMU was measured to take."""
@@ -109,6 +115,13 @@ class ClusterAdmin(ClusterRollAdmin):
     def why_not_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Say of each host why it would or would not take a new VM."""
         return why_not_page(self, request, self.get_object(request, object_id))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Keep what is set for load balancing together."""
+        names = list(self.get_fields(request, obj))
+        own = [name for name in names if str(name).startswith("balance_")]
+        rest = [name for name in names if name not in own]
+        return [(None, {"fields": rest}), (_("Load balancing"), {"fields": own})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What its VMs depend on does not change under them."""

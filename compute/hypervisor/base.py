@@ -332,7 +332,9 @@ class DomainObservation:
     `observe_all` yet: `growth_headroom` asks anew. `run` names this life of the domain on this
     host: after another start, or on another host, counters begin anew under another name. It is
     empty while nothing runs. `cpu_time_ns` is 0 where it is not known. `machine_type` is that of
-    what runs, else of the definition.
+    what runs, else of the definition. `cpu_delay_ns` is how long its vCPUs have waited for a CPU of
+    the host, together: their guest sees it as steal. None where the host does not tell. Reaching a
+    CPU limit counts as waiting too.
     """
 
     uuid: str
@@ -352,6 +354,7 @@ class DomainObservation:
     pci_devices: tuple[PciAddress, ...] = ()
     run: str = ""
     machine_type: str = ""
+    cpu_delay_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class FakeLoad:
     nic_bytes: int = 1000
     nic_packets: int = 10
     memory_ratio: float = 0.5
+    steal_ratio: float = 0.0
 
 
 @dataclass(slots=True)
@@ -858,6 +859,7 @@ def _observation(domain: FakeDomain) -> DomainObservation:
         vcpus=spec.vcpus,
         memory_mib=spec.memory_mib,
         cpu_time_ns=int(uptime_s * spec.vcpus * load.cpu_ratio * 1_000_000_000),
+        cpu_delay_ns=int(uptime_s * spec.vcpus * load.steal_ratio * 1_000_000_000),
         balloon=BalloonObservation(
             current_kib=memory_kib,
             available_kib=memory_kib,

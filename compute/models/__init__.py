@@ -1,5 +1,6 @@
 """Columns and constraints of compute; no workflow."""
 
+from compute.models.balance import BalanceProposal, VmMove
 from compute.models.disk import Disk
 from compute.models.drift import Drift
 from compute.models.fencing import FenceDevice
@@ -18,6 +19,7 @@ from compute.models.vnc import VncLease, VncTicket
 
 __all__ = [
     "VM",
+    "BalanceProposal",
     "Cluster",
     "ClusterRoll",
     "Departure",
@@ -41,6 +43,7 @@ __all__ = [
     "Spec",
     "SshKey",
     "StoragePool",
+    "VmMove",
     "VncLease",
     "VncTicket",
 ]

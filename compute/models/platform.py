@@ -8,10 +8,12 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from compute.states.balance import BalanceMode
 from compute.states.hosts import CONFIRMED_OFF, HostState
 from compute.states.pools import PoolState
 from scloud.lib import libvirt_uris as uris
 from scloud.lib.ids import new_id
+from scloud.lib.text import time_zones
 from scloud.resources.models import Region, slug_validator
 from scloud.tenancy.models import Tenant
 
@@ -152,6 +154,81 @@ class Cluster(models.Model):
             "at the same time."
         ),
     )
+    balance_mode = models.CharField(
+        _("load balancing"),
+        max_length=10,
+        choices=BalanceMode.choices,
+        default=BalanceMode.OFF,
+        db_default=BalanceMode.OFF,
+        help_text=_(
+            "Moves a running VM off a host that is over a threshold, one at a time. A dry run only "
+            "writes down what it would move, and why. The page Load shows what it sees."
+        ),
+    )
+    balance_cpu_percent = models.PositiveSmallIntegerField(
+        _("CPU threshold (%)"),
+        default=80,
+        db_default=80,
+        validators=[MinValueValidator(20), MaxValueValidator(100)],
+        help_text=_(
+            "Of the host's CPUs, measured over 10 minutes; what VMs wait for counts on top. A host "
+            "at or above it is under load, and none goes above it by a move."
+        ),
+    )
+    balance_memory_percent = models.PositiveSmallIntegerField(
+        _("memory threshold (%)"),
+        default=90,
+        db_default=90,
+        validators=[MinValueValidator(20), MaxValueValidator(100)],
+        help_text=_("Of the host's memory, as it is in use, not as it was sold."),
+    )
+    balance_steal_percent = models.PositiveSmallIntegerField(
+        _("steal threshold (%)"),
+        default=10,
+        db_default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text=_(
+            "CPU time that VMs wanted and did not get, as a share of the host's CPUs. Not "
+            "considered where vCPUs have a CPU limit: reaching it counts as waiting too."
+        ),
+    )
+    balance_gain_percent = models.PositiveSmallIntegerField(
+        _("minimum gain (percentage points)"),
+        default=15,
+        db_default=15,
+        validators=[MinValueValidator(5), MaxValueValidator(80)],
+        help_text=_(
+            "After the move the destination has to be this far below what the source has now."
+        ),
+    )
+    balance_host_rest_min = models.PositiveSmallIntegerField(
+        _("rest of a host after a move (minutes)"),
+        default=15,
+        db_default=15,
+        validators=[MinValueValidator(10), MaxValueValidator(1440)],
+        help_text=_("After any move from or to it, whoever ordered it, a host takes no part."),
+    )
+    balance_vm_rest_min = models.PositiveSmallIntegerField(
+        _("rest of a VM after a move (minutes)"),
+        default=240,
+        db_default=240,
+        validators=[MinValueValidator(10), MaxValueValidator(20_160)],
+        help_text=_("After any move, whoever ordered it, a VM is left where it is."),
+    )
+    balance_from = models.TimeField(
+        _("moves from"),
+        null=True,
+        blank=True,
+        help_text=_("Leave both times empty to allow moves all day; they may go over midnight."),
+    )
+    balance_until = models.TimeField(_("moves until"), null=True, blank=True)
+    balance_time_zone = models.CharField(
+        _("time zone of these times"),
+        max_length=40,
+        default="UTC",
+        db_default="UTC",
+        help_text=_("Such as Europe/Berlin. Each cluster has its own."),
+    )
     tenants = models.ManyToManyField(
         Tenant,
         verbose_name=_("tenants"),
@@ -169,6 +246,32 @@ class Cluster(models.Model):
 
     def __str__(self) -> str:
         return self.alias
+
+    def clean(self) -> None:
+        """Refuse times of load balancing that say nothing, and zones that do not exist."""
+        wrong: dict[str, ValidationError] = {}
+        if self.balance_time_zone not in time_zones():
+            wrong["balance_time_zone"] = ValidationError(
+                _("Unknown time zone."), code="time_zone_unknown"
+            )
+        if (self.balance_from is None) != (self.balance_until is None):
+            field = "balance_from" if self.balance_from is None else "balance_until"
+            wrong[field] = ValidationError(
+                _("Enter both times, or neither."), code="balance_times_incomplete"
+            )
+        elif self.balance_from is not None and self.balance_from == self.balance_until:
+            wrong["balance_until"] = ValidationError(
+                _("The times are equal: no move would be allowed."), code="balance_times_equal"
+            )
+        lowest = min(self.balance_cpu_percent or 100, self.balance_memory_percent or 100)
+        if (self.balance_gain_percent or 0) >= lowest:
+            wrong["balance_gain_percent"] = ValidationError(
+                _("It has to be below the thresholds of CPU and memory: %(lowest)d %%."),
+                code="balance_gain_invalid",
+                params={"lowest": lowest},
+            )
+        if wrong:
+            raise ValidationError(wrong)
 
     @property
     def max_data_disks(self) -> int:

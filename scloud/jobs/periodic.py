@@ -34,6 +34,7 @@ class Lane(StrEnum):
     NETWORK = "network"  # for the fabric
     WITNESSES = "witnesses"  # for the fabric and storage, to learn which hosts are alive
     FAILOVER = "failover"  # for nothing: what hosts that died had running starts elsewhere
+    BALANCE = "balance"  # for hosts that no collector asks, and for the metrics store
     ALARMS = "alarms"  # for the metrics store, to find what is wrong now
     METRICS = "metrics"  # for the metrics store, of which a backlog may take a while
 

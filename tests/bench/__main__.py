@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from tests.bench import (
     alarms,
+    balance,
     boot,
     costs,
     create,
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, Callable[[bool], list[Row]]] = {
     "screen": screen.run,
     "metrics": metrics.run,
     "alarms": alarms.run,
+    "balance": balance.run,
     "renewals": renewals.run,
     "costs": costs.run,
 }
@@ -102,6 +104,9 @@ HOW = """\
   on PostgreSQL.
 - **alarms**: samples as for metrics, written into PostgreSQL; then one call of the sweep, with the
   question to the store, the comparison and the writing of what opens.
+- **balance**: rows of one cluster, loads in memory; one call of what the sweep asks each
+  minute, from the questions to the database to the move or the reason why none. 50 hosts are at
+  their threshold.
 - **renewals**: as many subscriptions of 2 lines, 250 to a tenant, each with one hour due; two
   processes that call the product's sweep without its pauses. One is killed when a third is done
   and started again at once. Starting them is included. Then the books are counted and added up.

@@ -16,11 +16,16 @@ from scloud.tenancy.actor import Actor
 
 @action("platform.migrate_vm")
 def migrate_vm(
-    *, actor: Actor, vm: VM, host: Host | None = None, excluded: frozenset[str] = frozenset()
+    *,
+    actor: Actor,
+    vm: VM,
+    host: Host | None = None,
+    excluded: frozenset[str] = frozenset(),
+    reason: str = "",
 ) -> Job:
     """Move a running VM to ``host``, or to the best one of its cluster, without stopping it.
 
-    ``excluded`` are ids of hosts that are not chosen now.
+    ``excluded`` are ids of hosts that are not chosen now, ``reason`` is for operators.
     The capacity on the destination is held from now on; the VM's host changes when the hypervisor
     says that it runs there. Raises Conflict (``vm_state``), InvalidInput, NoCapacity.
     """
@@ -45,7 +50,7 @@ def migrate_vm(
                 detail=host.name,
             )
         destination = placement.place_on(host, vm)
-    audit.note(vm, detail=f"From {vm.host.name} to {destination.name}.")
+    audit.note(vm, detail=f"From {vm.host.name} to {destination.name}. {reason}".strip())
     return VMS.begin(
         vm,
         "migrate_vm",

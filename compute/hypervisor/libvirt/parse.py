@@ -247,6 +247,7 @@ def observation(
         vcpus=int(stats.get("vcpu.current", 0)),
         memory_mib=(fixed + given) // 1024,
         cpu_time_ns=int(stats.get("cpu.time", 0)) if _is_active(state) else 0,
+        cpu_delay_ns=_delay_ns(stats) if _is_active(state) else None,
         balloon=_balloon(stats),
         disks=_disks(xml, stats),
         nics=_nics(xml, stats),
@@ -275,6 +276,16 @@ def host_counters(cpus: int, times: Mapping[str, int], memory: Mapping[str, int]
 def _is_active(state: int) -> bool:
     """Of a stopped domain libvirt tells the CPU time of whatever group it finds instead."""
     return state not in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
+
+
+def _delay_ns(stats: Stats) -> int | None:
+    """How long all vCPUs have waited for a CPU; libvirt tells it since 7.2."""
+    found = [
+        int(value)
+        for key, value in stats.items()
+        if key.startswith("vcpu.") and key.endswith(".delay")
+    ]
+    return sum(found) if found else None
 
 
 def _balloon(stats: Stats) -> BalloonObservation | None:

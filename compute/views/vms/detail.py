@@ -525,6 +525,7 @@ _EVENT_WORDS: dict[str, Text] = {
     "vm.destroyed": gettext_lazy("Destroyed"),
     "vm.expired": gettext_lazy("Expired"),
     "vm.migrated": gettext_lazy("Migrated"),
+    "vm.relieved": gettext_lazy("Its host is under load: it moves to another one"),
     "vm.failed_over": gettext_lazy("Started on another host"),
     "vm.evacuated": gettext_lazy("Shut down because its host is under maintenance"),
     "vm.rehomed": gettext_lazy("Its next start is on another host"),

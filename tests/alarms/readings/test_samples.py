@@ -270,6 +270,18 @@ def test_a_host_that_booted_has_no_cpu_usage_at_first() -> None:
     assert {key.metric for key in values} == {"host_vms_running", "host_guest_agents_silent"}
 
 
+def test_what_vms_waited_for_is_a_share_of_the_cpus_of_the_host() -> None:
+    counters, _values = host(30)
+    before = read_host("host-1", HostCounters(4, 0, 0, 0, 1000, 400), read_s=0)
+    after = read_host("host-1", counters, read_s=30)
+    for waited, share in ((0.8e9, 0.2), (0.0, 0.0), (9e9, 1.0)):
+        values = host_numbers(before, after, counters, vms=3, silent=1, waited=waited)
+        assert {key.metric: one for key, one in values.items()}["host_cpu_steal_ratio"] == (
+            pytest.approx(share)
+        )
+    assert "host_cpu_steal_ratio" not in {key.metric for key in _values}
+
+
 def test_a_wait_for_disks_that_the_host_takes_back_is_a_gap() -> None:
     before = read_host("host-1", HostCounters(4, 0, 500, 0, 1000, 400), read_s=0)
     counters = HostCounters(4, 10**9, 400, 10**9, 1000, 400)

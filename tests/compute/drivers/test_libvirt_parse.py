@@ -93,6 +93,9 @@ STATS = {
     "cpu.time": 12_000_000_000,
     "vcpu.current": 2,
     "vcpu.maximum": 4,
+    "vcpu.0.time": 7,
+    "vcpu.0.delay": 1_000,
+    "vcpu.1.delay": 2_000,
     "balloon.current": 4194304,
     "balloon.available": 4000000,
     "balloon.usable": 3000000,
@@ -151,6 +154,7 @@ def test_statistics_and_xml_make_one_observation() -> None:
     assert seen.power_state is PowerState.RUNNING
     assert (seen.owner, seen.vcpus, seen.memory_mib) == ("scloud", 2, 4096)
     assert seen.cpu_time_ns == 12_000_000_000
+    assert seen.cpu_delay_ns == 3_000
     assert seen.balloon is not None
     assert (seen.balloon.available_kib, seen.balloon.usable_kib) == (4000000, 3000000)
     first, second = seen.disks
@@ -188,6 +192,8 @@ def test_a_busy_domain_that_tells_only_its_state_is_still_seen() -> None:
     xml = parse.DomainXml.parse(DOMAIN)
     seen = parse.observation("u", "vm-1", xml, bare, persistent=True, moment=datetime.now(UTC))
     assert seen.power_state is PowerState.RUNNING
+    # An older libvirt does not tell for how long its vCPUs waited: not known, and not 0.
+    assert seen.cpu_delay_ns is None
     assert seen.balloon is None
     assert seen.vcpus == 0
     assert [disk.id for disk in seen.disks] == ["disk-1", "disk-2"]
