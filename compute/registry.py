@@ -49,6 +49,7 @@ from compute.tasks import (
     disks,
     external_target,
     fencing,
+    host_tests,
     images,
     limits,
     looks,
@@ -101,6 +102,7 @@ def register_all() -> None:
         limits,
         looks,
         fencing,
+        host_tests,
         pool_tasks,
     ):
         tasks.register_all()

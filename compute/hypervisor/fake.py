@@ -38,7 +38,9 @@ from compute.hypervisor.base import (
     GuestRefused,
     GuestSystem,
     HostCapacity,
+    HostCertificate,
     HostCounters,
+    HostCpu,
     HostFull,
     HostMeasurement,
     HostRef,
@@ -132,6 +134,11 @@ class FakeHost:
     shutdown_s: float = 0.02
     accounts: set[str] = field(default_factory=lambda: {"root", "ubuntu", "administrator"})
     pci: tuple[PciDevice, ...] = ()
+    cpu: HostCpu = field(default_factory=lambda: HostCpu("qemu64", "AMD"))
+    certificates: tuple[HostCertificate, ...] = ()
+    accelerated: bool = False
+    version: str = "0.0.0"
+    arch: str = "x86_64"
     domains: dict[str, FakeDomain] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict)
     faults: HostFaults = field(default_factory=HostFaults)
@@ -243,18 +250,25 @@ class FakeHypervisor:
         with self._call("capacity"):
             return HostCapacity(
                 hostname=self.host.ref.name,
-                arch="x86_64",
+                arch=self.host.arch,
                 vcpus=self.host.vcpus,
                 memory_mib=self.host.memory_mib,
                 free_memory_mib=self.host.memory_mib - self._used_mib(),
-                accelerated=False,
-                hypervisor_version="0.0.0",
-                libvirt_version="0.0.0",
+                accelerated=self.host.accelerated,
+                hypervisor_version=self.host.version,
+                libvirt_version=self.host.version,
             )
 
     def _used_mib(self) -> int:
         running = (domain.running for domain in self.host.domains.values())
         return sum(spec.memory_mib for spec in running if spec is not None)
+
+    def cpu(self) -> HostCpu:
+        with self._call("cpu"):
+            return self.host.cpu
+
+    def certificates(self) -> tuple[HostCertificate, ...]:
+        return self.host.certificates
 
     def pci_devices(self) -> tuple[PciDevice, ...]:
         with self._call("pci_devices"):

@@ -55,6 +55,14 @@ def test_a_host_counts_what_its_cpus_did(rig: Rig) -> None:
     assert 0 < first.available_kib <= first.memory_kib
 
 
+def test_a_host_names_its_cpu_and_the_certificates_that_are_in_use(rig: Rig) -> None:
+    first = rig.hypervisor.cpu()
+    assert first == rig.hypervisor.cpu()
+    assert first.model
+    # Of a host in memory there is nothing that could be encrypted.
+    assert all(one.ends_at.tzinfo is not None for one in rig.hypervisor.certificates())
+
+
 def test_pci_devices_come_by_address_and_once(rig: Rig) -> None:
     addresses = [device.address for device in rig.hypervisor.pci_devices()]
     assert addresses == sorted(set(addresses))
