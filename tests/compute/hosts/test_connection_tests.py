@@ -26,6 +26,7 @@ from compute.models import Host, HostTest
 from compute.states.hosts import FindingLevel, HostState
 from compute.storage.base import StorageUnavailable
 from compute.tasks import host_tests
+from compute.tasks.drivers import hypervisor_of
 from compute.tasks.host_findings import LONGEST, Beat, Peer, Seen, findings_of
 from network.fabric import fake as fake_fabric
 from network.fabric.base import FabricUnreachable
@@ -197,14 +198,13 @@ def added(box: Box, operator: Client, monkeypatch: pytest.MonkeyPatch) -> Host:
     answer = operator.post(reverse(ADD), entered(box))
     assert answer.status_code == 302, answer.context["adminform"].form.errors
     host = Host.objects.get(name="h9")
-    real = host_tests.hypervisor_of
     monkeypatch.setattr(
         host_tests,
         "hypervisor_of",
         lambda row: (
-            real(Host(name=row.name, uri="fake:h9", address=row.address))
+            hypervisor_of(Host(name=row.name, uri="fake:h9", address=row.address))
             if row.name == "h9"
-            else real(row)
+            else hypervisor_of(row)
         ),
     )
     behind = fake_host("fake:h9")
@@ -301,6 +301,7 @@ def test_warnings_are_accepted_as_they_were_seen(
     assert state_of(host) == HostState.AVAILABLE
     with scopes_disabled():
         row = Operation.objects.filter(verb="platform.accept_host", succeeded=True).get()
+    assert row.after is not None
     assert row.after["accepted"] == ["acceleration"]
     with pytest.raises(Conflict):
         actions.accept_host(actor=SYSTEM, host=host, seen=now.isoformat())
