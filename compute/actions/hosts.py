@@ -126,11 +126,14 @@ def accept_host(*, actor: Actor, host: Host, seen: str) -> Host:
     """Put an added host into service although its test found warnings.
 
     ``seen`` is when the test ended whose findings the operator has seen, in ISO 8601. Raises
-    Conflict (``host_not_acceptable``, and ``host_findings_changed`` when another test has ended).
+    Conflict (``host_not_acceptable``, ``host_findings_changed`` when another test has ended,
+    ``host_state`` when the host was removed).
     """
-    # As the end of a test does: the test first, then the host.
-    test = HostTest.objects.select_for_update().filter(host=host).first()
-    current = Host.objects.select_for_update().get(pk=host.pk)
+    # No test ends meanwhile, and nobody changes where the host is reached.
+    current = Host.objects.select_for_update().filter(pk=host.pk).first()
+    if current is None:
+        raise Conflict(_("%(name)s was removed.") % {"name": host.name}, code="host_state")
+    test = HostTest.objects.filter(host=current).first()
     audit.note(current, before={"state": current.state})
     if problem := acceptance_problem(current, test):
         raise Conflict(problem, code="host_not_acceptable", remedy=_("Test the connection."))
@@ -143,7 +146,7 @@ def accept_host(*, actor: Actor, host: Host, seen: str) -> Host:
             remedy=_("See its findings and decide anew."),
         )
     reason = _("An operator accepted the findings of its connection test.")
-    current = transitions.admit(test, actor=actor, reason=reason)
+    current = transitions.admit(current, test, actor=actor, reason=reason)
     audit.note(
         after={
             "state": current.state,

@@ -95,28 +95,28 @@ class TestHost(Handler):
 
 
 @action("platform.record_host_test")
-def record_host_test(*, actor: Actor, host: Host, result: dict[str, Any]) -> HostTest:
+def record_host_test(*, actor: Actor, host: Host, result: dict[str, Any]) -> None:
     """Write down what a test found; an added host without any trouble is put into service."""
-    HostTest.objects.get_or_create(host=host)
-    test = HostTest.objects.select_for_update().get(host=host)
+    # Nobody changes where it is reached, nor removes it, before the end of this.
+    current = Host.objects.select_for_update().filter(pk=host.pk).first()
+    if current is None:
+        return
+    test, _made = HostTest.objects.get_or_create(host=current)
     test.tested_at = timezone.now()
     test.tested_uri, test.tested_address = result["uri"], result["address"]
     test.tested_cluster, test.findings = result["cluster"], result["findings"]
     test.save(
         update_fields=["tested_at", "tested_uri", "tested_address", "tested_cluster", "findings"]
     )
-    counts = Counter(one["level"] for one in test.findings)
-    audit.note(host, after=dict(counts))
-    # Nobody changes where it is reached before the end of this.
-    current = Host.objects.select_for_update().get(pk=host.pk)
+    audit.note(current, after=dict(Counter(one["level"] for one in test.findings)))
     if (
         test.required
         and test.admitted_at is None
         and test.is_of(current)
         and test.worst is FindingLevel.OK
     ):
-        transitions.admit(test, actor=actor, reason=_("It has passed its connection test."))
-    return test
+        reason = _("It has passed its connection test.")
+        transitions.admit(current, test, actor=actor, reason=reason)
 
 
 def look(host: Host, check: Callable[[], None], *, watched_s: float = WATCHED_S) -> Seen:

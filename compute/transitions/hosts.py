@@ -62,15 +62,13 @@ def add(host: Host) -> Host:
     return host
 
 
-def admit(test: HostTest, *, actor: Actor | None = None, reason: str = "") -> Host:
+def admit(host: Host, test: HostTest, *, actor: Actor | None = None, reason: str = "") -> Host:
     """Let an added host be in service from now on; unlock it, if it is locked.
 
-    The row of ``test`` is locked by the caller. Raises Conflict (``host_state``) when the host's
-    state changes at this moment.
+    The row of ``host`` is locked by the caller.
     """
     test.admitted_at = timezone.now()
     test.save(update_fields=["admitted_at"])
-    host = Host.objects.select_for_update().get(pk=test.host_id)
     if host.state == HostState.LOCKED:
         move(host, HostMove.UNLOCK, actor=actor, reason=reason)
     return host

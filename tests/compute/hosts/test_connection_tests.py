@@ -23,6 +23,7 @@ from compute.hypervisor.base import HostCapacity, HostCertificate, HostCpu
 from compute.hypervisor.fake import FakeHost, fake_host
 from compute.hypervisor.libvirt import certificates
 from compute.models import Host, HostTest
+from compute.queries.hosts import situation_of
 from compute.states.hosts import FindingLevel, HostState
 from compute.storage.base import StorageUnavailable
 from compute.tasks import host_tests
@@ -462,6 +463,39 @@ def test_another_cpu_and_another_host_of_that_name_are_found(
     assert found.keys() == {"cpu", "hostname"}
     assert first.name in found["hostname"]
     assert f"{first.name} (qemu64)" in found["cpu"]
+
+
+def test_a_host_that_was_never_in_service_counts_for_no_decision_about_others(
+    box: Box, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = box.platform.hosts[0]
+    before = situation_of(host, others_alive=True)
+    assert before.hosts == 2
+    row = added(box, operator, monkeypatch)
+    Host.objects.filter(pk=row.pk).update(unreachable_since=NOW)
+    assert situation_of(host, others_alive=True) == before
+    HostTest.objects.filter(host=row).update(admitted_at=NOW)
+    after = situation_of(host, others_alive=True)
+    assert (after.hosts, after.gone) == (3, before.gone + 1)
+
+
+def test_what_ends_after_the_host_was_removed_is_written_nowhere(
+    box: Box, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = added(box, operator, monkeypatch)
+    gone = Host.objects.get(pk=host.pk)
+    remove_host(actor=SYSTEM, host=host, typed="h9")
+    host_tests.record_host_test(
+        actor=SYSTEM,
+        host=gone,
+        result={"uri": "", "address": "", "cluster": "", "findings": []},
+    )
+    assert not HostTest.objects.exists()
+    with pytest.raises(Conflict) as refused:
+        actions.accept_host(actor=SYSTEM, host=gone, seen="")
+    assert refused.value.code == "host_state"
+    (job,) = box.run()
+    assert (job.status, job.error_code) == ("failed", "host_gone")
 
 
 def test_a_form_with_a_bad_address_adds_nothing(box: Box, operator: Client) -> None:
