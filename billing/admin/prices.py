@@ -64,10 +64,12 @@ class PriceInline(TabularInline):
     fields = ("sku", "method", "above", "unit_price")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        """Offer the SKUs that there are; the page has the list."""
+        """Offer the SKUs that there are, which the page lists; name fields for screen readers."""
         field = super().formfield_for_dbfield(db_field, request, **options)
-        if db_field.name == "sku" and field is not None:
-            field.widget.attrs["list"] = SKU_LIST
+        if field is not None:
+            field.widget.attrs["aria-label"] = str(db_field.verbose_name)
+            if db_field.name == "sku":
+                field.widget.attrs["list"] = SKU_LIST
         return field
 
     def _open(self, obj: PriceList | None) -> bool:

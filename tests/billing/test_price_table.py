@@ -141,6 +141,7 @@ def test_whoever_drafts_prices_chooses_from_what_there_is_and_sees_what_has_none
     assert {"disk_gib:cold", "gpu:T4"} <= missing.keys()
     page = root.get(reverse("admin:billing_pricelist_change", args=[draft.pk])).content.decode()
     assert 'list="sku-choices"' in page
+    assert 'aria-label="unit price"' in page
     assert '<option value="disk_gib:ssd">Disk SSD, GB</option>' in page
     _above, below = page.split("Not priced")
     assert "disk_gib:cold" in below
