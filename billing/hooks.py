@@ -139,13 +139,15 @@ class Item:
 
     ``base`` is the SKU, or what stands before the colon of its variants; ``label`` then has
     ``%(variant)s``, and ``names`` returns what a tenant can buy in a region: the names of the
-    variants by what stands after the colon. ``order`` is the place in tables of prices.
+    variants by what stands after the colon. ``every`` returns those of all variants that
+    there are in a region, whoever may buy them. ``order`` is the place in tables of prices.
     """
 
     base: str
     label: Any
     order: int
     names: Callable[[Tenant, Region], Mapping[str, str]] | None = None
+    every: Callable[[Region], Mapping[str, str]] | None = None
 
 
 _items: dict[str, Item] = {}

@@ -1,6 +1,6 @@
 """What a tenant is asked for in a region, as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -71,16 +71,33 @@ def table(tenant: Tenant, region: Region, at: datetime) -> PriceTable | None:
     return PriceTable(price_list, rows)
 
 
+def every_sku(region: Region) -> dict[str, str]:
+    """What can have a price in a region, whoever may buy it: what people call it, by its SKU."""
+    return _named(lambda item: None if item.every is None else item.every(region))
+
+
+def not_priced(price_list: PriceList) -> dict[str, str]:
+    """What has no price at all in a list: it cannot be bought while the list is in force."""
+    priced = set(price_list.prices.values_list("sku", flat=True))
+    return {sku: label for sku, label in every_sku(price_list.region).items() if sku not in priced}
+
+
 def _labels(tenant: Tenant, region: Region, book: PriceBook) -> dict[str, str]:
     """The SKUs of a price list that are shown, with what people call them."""
     sold = {sku for sku, _method in book.prices}
+    found = _named(lambda item: None if item.names is None else item.names(tenant, region))
+    return {sku: label for sku, label in found.items() if sku in sold}
+
+
+def _named(variants: Callable[[hooks.Item], Mapping[str, str] | None]) -> dict[str, str]:
     found = {}
     for item in hooks.items().values():
-        if item.names is None:
+        names = variants(item)
+        if names is None:
             found[item.base] = str(item.label)
             continue
-        for variant, name in item.names(tenant, region).items():
+        for variant, name in names.items():
             found[f"{item.base}:{variant}"] = str(item.label) % {"variant": name}
     for meter in hooks.meters().values():
         found[meter.sku] = _("%(what)s, GB") % {"what": meter.label}
-    return {sku: label for sku, label in found.items() if sku in sold}
+    return found

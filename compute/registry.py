@@ -50,6 +50,7 @@ from compute.tasks import (
     disks,
     external_target,
     fencing,
+    host_tests,
     images,
     limits,
     looks,
@@ -102,6 +103,7 @@ def register_all() -> None:
         limits,
         looks,
         fencing,
+        host_tests,
         pool_tasks,
     ):
         tasks.register_all()
@@ -207,8 +209,18 @@ def register_all() -> None:
     )
     hooks.register_item(hooks.Item("vcpu", _("vCPU"), 10))
     hooks.register_item(hooks.Item("memory_gib", _("Memory, GB"), 20))
-    hooks.register_item(hooks.Item("gpu", _("GPU %(variant)s"), 30, catalogue.gpu_names))
-    hooks.register_item(hooks.Item("disk_gib", _("Disk %(variant)s, GB"), 40, catalogue.disk_names))
+    hooks.register_item(
+        hooks.Item("gpu", _("GPU %(variant)s"), 30, catalogue.gpu_names, catalogue.every_gpu_name)
+    )
+    hooks.register_item(
+        hooks.Item(
+            "disk_gib",
+            _("Disk %(variant)s, GB"),
+            40,
+            catalogue.disk_names,
+            catalogue.every_disk_name,
+        )
+    )
     freezing.expect_report("hosts")
     freezing.expect_report("pools")
     freezing.on_release(bin_sweeps.give_the_bin_time)

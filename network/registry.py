@@ -82,7 +82,13 @@ def register_all() -> None:
         ),
     )
     hooks.register_item(
-        hooks.Item("mbps", _("Bandwidth %(variant)s, Mb/s"), 50, external_orders.segment_names)
+        hooks.Item(
+            "mbps",
+            _("Bandwidth %(variant)s, Mb/s"),
+            50,
+            external_orders.segment_names,
+            external_orders.every_segment_name,
+        )
     )
     jobs.register_handlers()
     welcome.register(defaults.welcome)

@@ -1,6 +1,6 @@
 """Prices and discounts: versions are drafted, looked at and published."""
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin, messages
@@ -27,9 +27,14 @@ from billing.models import (
     PriceList,
 )
 from billing.price_effects import effect_of
+from billing.price_table import every_sku, not_priced
 from billing.pricelists import next_version
 from scloud.lib.errors import ScloudError
+from scloud.resources.models import Region
 from scloud.tenancy.admintools import YesNoFilter, needs
+
+#: The id of the list of SKUs on the page.
+SKU_LIST: Final = "sku-choices"
 
 
 class PricesFormSet(InlineFormSet):
@@ -57,6 +62,15 @@ class PriceInline(TabularInline):
     formset = PricesFormSet
     extra = 3
     fields = ("sku", "method", "above", "unit_price")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Offer the SKUs that there are, which the page lists; name fields for screen readers."""
+        field = super().formfield_for_dbfield(db_field, request, **options)
+        if field is not None:
+            field.widget.attrs["aria-label"] = str(db_field.verbose_name)
+            if db_field.name == "sku":
+                field.widget.attrs["list"] = SKU_LIST
+        return field
 
     def _open(self, obj: PriceList | None) -> bool:
         return obj is None or obj.published_at is None
@@ -96,6 +110,25 @@ class PriceListAdmin(ModelAdmin):
         # Without an object this is the bulk action, which would not look at each row.
         allowed = super().has_delete_permission(request, obj)
         return allowed and obj is not None and obj.published_at is None
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: PriceList | None = None,
+    ) -> HttpResponse:
+        """Add what can have a price, and what has none in this list."""
+        regions = Region.objects.all() if obj is None else [obj.region]
+        skus: dict[str, str] = {}
+        for region in regions:
+            skus |= every_sku(region)
+        context.update(
+            sku_list=SKU_LIST, skus=skus, not_priced={} if obj is None else not_priced(obj)
+        )
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_model(self, request: HttpRequest, obj: PriceList, form: Any, change: bool) -> None:
         if not change:

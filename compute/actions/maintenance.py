@@ -21,6 +21,7 @@ from compute.models import (
 from compute.queries.hosts import sightings_of
 from compute.queries.maintenance import obstacle, silent_witnesses, standing, vms_on
 from compute.rules.fencing import check_typed
+from compute.rules.host_tests import waits_for_test
 from compute.states.hosts import IN_SERVICE, HostState
 from compute.states.maintenance import RollEnd, Way
 from compute.states.vms import VmStatus
@@ -100,9 +101,9 @@ def _leave(actor: Actor, host: Host) -> Host:
 def remove_host(*, actor: Actor, host: Host, typed: str) -> None:
     """Forget a host on which nothing is, with its fence device; its history stays.
 
-    It is in maintenance, or known to be off; of one that is off the stopped VMs are placed anew at
-    their next start. ``typed`` is the host's name, as the operator has typed it. Raises
-    InvalidInput (``name_differs``), Conflict (``host_state``, ``host_in_use``).
+    It is in maintenance, known to be off, or was never in service; of one that is off the stopped
+    VMs are placed anew at their next start. ``typed`` is the host's name, as the operator has typed
+    it. Raises InvalidInput (``name_differs``), Conflict (``host_state``, ``host_in_use``).
     """
     audit.note(host)
     check_typed(host, typed)
@@ -110,7 +111,7 @@ def remove_host(*, actor: Actor, host: Host, typed: str) -> None:
     locked = Host.objects.select_for_update().filter(pk=host.pk).first()
     if locked is None:
         raise Conflict(_("%(name)s was removed.") % {"name": host.name}, code="host_state")
-    if not locked.is_off:
+    if not locked.is_off and not waits_for_test(locked):
         check_state(locked, frozenset({HostState.MAINTENANCE}))
     devices = FenceDevice.objects.filter(host=locked)
     busy = Job.objects.filter(

@@ -22,6 +22,7 @@ from compute.actions import hosts as platform
 from compute.actions import pools
 from compute.actions.fencing import fence_host
 from compute.admin.fencing import HostNameForm
+from compute.admin.host_tests import TEST_BUTTON, HostTestAdmin
 from compute.admin.maintenance import ClusterRollAdmin, HostMaintenanceAdmin
 from compute.admin.placement import why_not_page
 from compute.hosts import capacity
@@ -34,6 +35,7 @@ from compute.models import (
     Spec,
     StoragePool,
 )
+from compute.rules.host_tests import waits_for_test
 from compute.rules.pools import (
     KEY_RECIPIENT,
     holds_anything,
@@ -139,6 +141,12 @@ def _needs_state(state: HostState, host: Host) -> str:
     return _("Only possible while the host is: %(state)s.") % {"state": state.label}
 
 
+def _unlock_reason(host: Host) -> str:
+    if waits_for_test(host):
+        return _("Only possible after its connection test has passed.")
+    return _needs_state(HostState.LOCKED, host)
+
+
 def _needs_off(host: Host) -> str:
     if host.state in CONFIRMED_OFF:
         return ""
@@ -148,7 +156,7 @@ def _needs_off(host: Host) -> str:
 
 
 @admin.register(Host)
-class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
+class HostAdmin(HostTestAdmin, HostMaintenanceAdmin, ButtonAdmin):
     """Machines with libvirt. Capacity is read from libvirt by the reconciler."""
 
     list_display = (
@@ -171,6 +179,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
         "state",
         "state_since",
         "state_reason",
+        "findings",
         "off_seen_at",
         "failover_note",
         "waiting",
@@ -187,6 +196,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
         "last_error",
     )
     buttons = (
+        TEST_BUTTON,
         Button(
             "lock",
             gettext_lazy("Lock"),
@@ -212,7 +222,7 @@ class HostAdmin(HostMaintenanceAdmin, ButtonAdmin):
             partial(
                 _host_button, platform.unlock_host, gettext_lazy("%(name)s takes new VMs again.")
             ),
-            partial(_needs_state, HostState.LOCKED),
+            _unlock_reason,
             batch=True,
             right="platform.unlock_host",
         ),

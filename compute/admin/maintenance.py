@@ -17,6 +17,7 @@ from compute.actions import maintenance as platform
 from compute.admin.fencing import HostNameForm
 from compute.models import Cluster, ClusterRoll, Host
 from compute.queries import maintenance as queries
+from compute.rules.host_tests import waits_for_test
 from compute.states.hosts import CONFIRMED_OFF, IN_SERVICE, HostState
 from compute.states.maintenance import DepartureState, Way
 from compute.transitions.maintenance import open_of
@@ -153,7 +154,11 @@ class HostMaintenanceAdmin(ModelAdmin):
             else:
                 self.message_user(request, _("%(name)s was removed.") % {"name": host.name})
                 return HttpResponseRedirect(reverse("admin:compute_host_changelist"))
-        may = host.state == HostState.MAINTENANCE or host.state in CONFIRMED_OFF
+        may = (
+            host.state == HostState.MAINTENANCE
+            or host.state in CONFIRMED_OFF
+            or waits_for_test(host)
+        )
         context = {
             **self.admin_site.each_context(request),
             "title": _("Remove the host"),
@@ -162,9 +167,9 @@ class HostMaintenanceAdmin(ModelAdmin):
             "running": host.vms.filter(status="running").count(),
             "text": _(
                 "The host, its fence device and what its witnesses said are deleted; the changes "
-                "of its state and the operation log stay. It has to be in maintenance or known to "
-                "be off, and no VM may be on it. Remove its chassis from OVN and its heartbeat "
-                "file by hand."
+                "of its state and the operation log stay. It has to be in maintenance, known to "
+                "be off or never in service, and no VM may be on it. Remove its chassis "
+                "from OVN and its heartbeat file by hand."
             ),
             "reason": ""
             if may

@@ -399,6 +399,26 @@ class MachineTypes:
 
 
 @dataclass(frozen=True, slots=True)
+class HostCpu:
+    """The CPU of a host: the model that is nearest to it, and what it can do beyond that model."""
+
+    model: str
+    vendor: str = ""
+    features: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class HostCertificate:
+    """A certificate that the connection to a host relies on, and when it ends (aware).
+
+    `holder` is whose it is: the authority's, the one of who connects, or the host's own.
+    """
+
+    holder: Literal["authority", "client", "host"]
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class HostCounters:
     """What the host has counted since its boot, over all CPUs, and its memory now.
 
@@ -550,6 +570,19 @@ class Hypervisor(Protocol):
         """What machines the host offers to guests of that architecture.
 
         May be a minute old: it changes only when the host's QEMU is replaced.
+        """
+        ...
+
+    def cpu(self) -> HostCpu:
+        """The CPU that the host has; its model is empty where the host does not name one."""
+        ...
+
+    def certificates(self) -> tuple[HostCertificate, ...]:
+        """The certificates that connections to the host rely on; none where nothing is encrypted.
+
+        Those of this end are read from their files, whether or not the host answers; what cannot be
+        read is left out. The host's own is among them only when it completes a handshake, so that
+        one that does not answer, or is not trusted, is no error here.
         """
         ...
 

@@ -39,7 +39,9 @@ from compute.hypervisor.base import (
     GuestRefused,
     GuestSystem,
     HostCapacity,
+    HostCertificate,
     HostCounters,
+    HostCpu,
     HostFull,
     HostMeasurement,
     HostRef,
@@ -142,6 +144,11 @@ class FakeHost:
             "aarch64": ("virt-7.1", "virt-7.2"),
         }
     )
+    cpu: HostCpu = field(default_factory=lambda: HostCpu("qemu64", "AMD"))
+    certificates: tuple[HostCertificate, ...] = ()
+    accelerated: bool = False
+    version: str = "0.0.0"
+    arch: str = "x86_64"
     domains: dict[str, FakeDomain] = field(default_factory=dict)
     secrets: dict[str, bytes] = field(default_factory=dict)
     faults: HostFaults = field(default_factory=HostFaults)
@@ -253,13 +260,13 @@ class FakeHypervisor:
         with self._call("capacity"):
             return HostCapacity(
                 hostname=self.host.ref.name,
-                arch="x86_64",
+                arch=self.host.arch,
                 vcpus=self.host.vcpus,
                 memory_mib=self.host.memory_mib,
                 free_memory_mib=self.host.memory_mib - self._used_mib(),
-                accelerated=False,
-                hypervisor_version="0.0.0",
-                libvirt_version="0.0.0",
+                accelerated=self.host.accelerated,
+                hypervisor_version=self.host.version,
+                libvirt_version=self.host.version,
             )
 
     def _used_mib(self) -> int:
@@ -270,6 +277,13 @@ class FakeHypervisor:
         with self._call("machine_types"):
             names = self.host.machines.get(arch, ())
             return MachineTypes(names[-1] if names else "", names)
+
+    def cpu(self) -> HostCpu:
+        with self._call("cpu"):
+            return self.host.cpu
+
+    def certificates(self) -> tuple[HostCertificate, ...]:
+        return self.host.certificates
 
     def pci_devices(self) -> tuple[PciDevice, ...]:
         with self._call("pci_devices"):

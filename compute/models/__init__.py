@@ -6,7 +6,7 @@ from compute.models.drift import Drift
 from compute.models.fencing import FenceDevice
 from compute.models.gpu import GpuDevice
 from compute.models.guest import GuestNetwork
-from compute.models.hosts import HostSighting, HostTransition
+from compute.models.hosts import HostSighting, HostTest, HostTransition
 from compute.models.image import Image
 from compute.models.look import GuestLook, LookKind
 from compute.models.maintenance import ClusterRoll, Departure, HostMaintenance
@@ -34,6 +34,7 @@ __all__ = [
     "Host",
     "HostMaintenance",
     "HostSighting",
+    "HostTest",
     "HostTransition",
     "Image",
     "LookKind",

@@ -4,7 +4,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from compute.models.platform import Host
-from compute.states.hosts import HostState, Witness
+from compute.states.hosts import FindingLevel, HostState, Witness
 
 LONGEST_REASON = 300
 
@@ -62,3 +62,48 @@ class HostSighting(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}: {self.get_witness_display()} ({self.observer})"
+
+
+class HostTest(models.Model):
+    """What the last connection test of a host found.
+
+    A host that was added in the administration has ``required`` set and is not put into service
+    before ``admitted_at``. The other columns are of the last test: what it asked (what
+    is changed afterwards was not tested) and its findings, each with ``code``, ``level``, ``words``
+    and ``remedy``.
+    """
+
+    host = models.OneToOneField(
+        Host,
+        models.CASCADE,
+        primary_key=True,
+        verbose_name=_("host"),
+        related_name="connection_test",
+    )
+    required = models.BooleanField(default=False, db_default=False)
+    admitted_at = models.DateTimeField(null=True)
+    tested_at = models.DateTimeField(null=True)
+    tested_uri = models.CharField(max_length=200, blank=True, default="", db_default="")
+    tested_address = models.CharField(max_length=45, blank=True, default="", db_default="")
+    tested_cluster = models.CharField(max_length=30, blank=True, default="", db_default="")
+    findings = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"connection test of {self.host_id}"
+
+    @property
+    def worst(self) -> FindingLevel:
+        """The worst level of the findings."""
+        levels = {one["level"] for one in self.findings}
+        for level in (FindingLevel.ERROR, FindingLevel.WARNING):
+            if level in levels:
+                return level
+        return FindingLevel.OK
+
+    def is_of(self, host: Host) -> bool:
+        """Whether the host is still reached as it was when it was tested."""
+        return (self.tested_uri, self.tested_address, self.tested_cluster) == (
+            host.uri,
+            host.address,
+            host.cluster_id,
+        )

@@ -42,6 +42,18 @@ def gpu_names(tenant: Tenant, region: Region) -> dict[str, str]:
     return {name: name for name in types.values_list("gpu_type", flat=True).distinct()}
 
 
+def every_gpu_name(region: Region) -> dict[str, str]:
+    """The GPUs of all models of a region, whoever may buy them."""
+    types = Cluster.objects.filter(region=region).exclude(gpu_type=GpuType.NONE)
+    names = types.order_by("gpu_type").values_list("gpu_type", flat=True).distinct()
+    return {name: name for name in names}
+
+
+def every_disk_name(region: Region) -> dict[str, str]:
+    """The aliases of all disk types of a region by id, whoever may buy them."""
+    return dict(DiskType.objects.filter(region=region).values_list("pk", "alias"))
+
+
 def disk_names(tenant: Tenant, region: Region) -> dict[str, str]:
     """The disk types that a tenant may buy: their aliases by id."""
     return dict(disk_types(tenant, region).values_list("pk", "alias"))

@@ -32,6 +32,14 @@ class Witness(models.TextChoices):
     HEARTBEAT = "heartbeat", _("heartbeat on the storage")
 
 
+class FindingLevel(models.TextChoices):
+    """How much a finding of a connection test matters."""
+
+    OK = "ok", _("OK")
+    WARNING = "warning", _("Warning")
+    ERROR = "error", _("Error")
+
+
 class HostMove(StrEnum):
     """What changes the state of a host."""
 

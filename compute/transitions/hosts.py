@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from compute.models import Host, HostTransition
+from compute.models import Host, HostTest, HostTransition
 from compute.models.hosts import LONGEST_REASON
 from compute.states.hosts import MOVES, HostMove, HostState, MoveRule
 from scloud.lib.errors import Conflict
@@ -50,6 +50,27 @@ def move(host: Host, name: HostMove, *, actor: Actor | None = None, reason: str 
         )
     for column, value in changes.items():
         setattr(host, column, value)
+    return host
+
+
+def add(host: Host) -> Host:
+    """Store a new host, which takes no VMs until it is unlocked."""
+    host.state = HostState.LOCKED
+    host.state_reason = _("It has not passed its connection test.")
+    host.state_since = timezone.now()
+    host.save(force_insert=True)
+    return host
+
+
+def admit(host: Host, test: HostTest, *, actor: Actor | None = None, reason: str = "") -> Host:
+    """Let an added host be in service from now on; unlock it, if it is locked.
+
+    The row of ``host`` is locked by the caller.
+    """
+    test.admitted_at = timezone.now()
+    test.save(update_fields=["admitted_at"])
+    if host.state == HostState.LOCKED:
+        move(host, HostMove.UNLOCK, actor=actor, reason=reason)
     return host
 
 

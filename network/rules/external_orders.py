@@ -80,6 +80,11 @@ def segment_names(tenant: Tenant, region: Region) -> dict[str, str]:
     return dict(segments_for(tenant, region).values_list("pk", "name"))
 
 
+def every_segment_name(region: Region) -> dict[str, str]:
+    """Return the names of all segments of a region by id, whoever may buy there."""
+    return dict(ExternalSegment.objects.filter(region=region).values_list("pk", "name"))
+
+
 def check_segment(
     tenant: Tenant, segment: ExternalSegment, region: Region, *, field: str = "segment"
 ) -> None:

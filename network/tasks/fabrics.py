@@ -60,6 +60,20 @@ def fabric_of(region: Region, *, chassis: bool = False) -> Fabric:
     return found
 
 
+@contextmanager
+def chassis_of(region: Region) -> Iterator[Fabric]:
+    """A fabric of its own that knows the region's chassis, closed afterwards.
+
+    For a single look: it mirrors the southbound database, which processes do not keep for that.
+    """
+    ovn.use_certificates(settings.SCLOUD_WORKER_CERTIFICATES / "ovn")
+    fabric = connect(region.ovn_nb, owner=region.pk, sb=region.ovn_sb, timeout_s=TIMEOUT_S)
+    try:
+        yield fabric
+    finally:
+        fabric.close()
+
+
 def trace_in(region: Region, spec: TraceSpec) -> str:
     """What the region's fabric would do with a packet, in its own words.
 

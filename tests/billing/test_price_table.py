@@ -11,9 +11,9 @@ from django.utils import timezone
 from billing import price_table, pricelists
 from billing.models import Discount, PriceList
 from billing.pricing import Method, Tier
-from compute.models import DiskType
+from compute.models import Cluster, DiskType
 from scloud.resources.models import Region
-from scloud.tenancy.models import Tenant
+from scloud.tenancy.models import Tenant, User
 from scloud.tenancy.scoping import scope
 from tests.compute.factories import Platform
 
@@ -109,3 +109,52 @@ def test_a_region_without_prices_says_so(console: Client, region: Region, days: 
     if days is not None:
         publish(region, days=days)
     assert "The administrator has published no prices yet." in words(console)
+
+
+@pytest.fixture
+def root(db: None) -> Client:
+    """A browser in which a platform administrator is signed in."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("root@platform.test", "x"))
+    return client
+
+
+def test_whoever_drafts_prices_chooses_from_what_there_is_and_sees_what_has_none(
+    root: Client, platform: Platform, tenant: Tenant
+) -> None:
+    other_region = Region.objects.create(id="far", name="Far")
+    # Sold to nobody, to one tenant, and elsewhere: all but the last can have a price here.
+    kind = DiskType.objects.create(
+        id="cold", region=platform.region, pool=platform.pool, alias="Cold", enabled=False
+    )
+    kind.tenants.add(tenant)
+    DiskType.objects.create(id="far", region=other_region, pool=platform.pool, alias="Far")
+    Cluster.objects.filter(pk=platform.cluster.pk).update(gpu_type="T4", enabled=False)
+    draft = pricelists.draft(platform.region, LISTED)
+    every = price_table.every_sku(platform.region)
+    assert every["disk_gib:cold"] == "Disk Cold, GB"
+    assert every["gpu:T4"] == "GPU T4"
+    assert {"vcpu", "memory_gib", "disk_gib:ssd", "snapshot_gib"} <= every.keys()
+    assert "disk_gib:far" not in every
+    missing = price_table.not_priced(draft)
+    assert missing.keys() == every.keys() - {sku for sku, _method in LISTED}
+    assert {"disk_gib:cold", "gpu:T4"} <= missing.keys()
+    page = root.get(reverse("admin:billing_pricelist_change", args=[draft.pk])).content.decode()
+    assert 'list="sku-choices"' in page
+    assert 'aria-label="unit price"' in page
+    assert '<option value="disk_gib:ssd">Disk SSD, GB</option>' in page
+    _above, below = page.split("Not priced")
+    assert "disk_gib:cold" in below
+    assert "disk_gib:ssd" not in below
+    # Of a new list the region is not known yet.
+    page = root.get(reverse("admin:billing_pricelist_add")).content.decode()
+    assert '<option value="disk_gib:far">' in page
+    assert "Not priced" not in page
+
+
+def test_a_list_with_all_prices_says_nothing(root: Client, platform: Platform) -> None:
+    skus = price_table.every_sku(platform.region)
+    draft = pricelists.draft(platform.region, {(sku, Method.HOUR): Decimal(1) for sku in skus})
+    assert price_table.not_priced(draft) == {}
+    page = root.get(reverse("admin:billing_pricelist_change", args=[draft.pk])).content.decode()
+    assert "Not priced" not in page

@@ -30,9 +30,9 @@ Enqueue = Callable[..., Job]
 
 # What changes nothing that others see. A frozen guest is thawed by whoever can.
 LOOKS = {
-    Hypervisor: "ref capacity pci_devices observe observe_all agent_ready addresses filesystems "
-    "thaw read_file system screenshot console_log measure growth_headroom migration_progress "
-    "vnc_endpoint guest_disks runs_as machine_types",
+    Hypervisor: "ref capacity cpu certificates pci_devices observe observe_all agent_ready "
+    "addresses filesystems thaw read_file system screenshot console_log measure growth_headroom "
+    "migration_progress vnc_endpoint guest_disks runs_as machine_types",
     Storage: "snapshots_need_hypervisor capacity probe_image image_info list_images export_image "
     "volume_info list_volumes disk_source list_snapshots sweep_temporary uses_overlays is_tidy "
     "next_merge heartbeats try_write in_doubt",

@@ -28,6 +28,8 @@ from compute.hypervisor.base import (
     GuestInterface,
     GuestSystem,
     HostCapacity,
+    HostCertificate,
+    HostCpu,
     HostMeasurement,
     HostRef,
     HypervisorError,
@@ -44,6 +46,7 @@ from compute.hypervisor.base import (
 )
 from compute.hypervisor.libvirt import (
     agent,
+    certificates,
     console,
     devices,
     growth,
@@ -59,6 +62,7 @@ from compute.hypervisor.libvirt.host import Host, xml_of
 from compute.hypervisor.libvirt.parse import (
     DomainXml,
     host_counters,
+    host_cpu,
     is_starting_up,
     observation,
     pci_device,
@@ -141,6 +145,12 @@ class LibvirtHypervisor:
 
     def machine_types(self, arch: Architecture) -> MachineTypes:
         return self._host.machine_types(arch)
+
+    def cpu(self) -> HostCpu:
+        return host_cpu(self._host.call(lambda conn: conn.getCapabilities(), timeout_s=30.0))
+
+    def certificates(self) -> tuple[HostCertificate, ...]:
+        return certificates.of(self.ref.uri)
 
     def pci_devices(self) -> tuple[PciDevice, ...]:
         def work(conn: libvirt.virConnect) -> list[str]:

@@ -14,6 +14,7 @@ from compute.hypervisor.base import (
     DiskObservation,
     DomainObservation,
     HostCounters,
+    HostCpu,
     MachineTypes,
     NicObservation,
     PauseReason,
@@ -270,6 +271,19 @@ def host_counters(cpus: int, times: Mapping[str, int], memory: Mapping[str, int]
         memory_kib=total,
         # libvirt does not tell how much of the cache is shared memory, which cannot be given away.
         available_kib=min(total, available),
+    )
+
+
+def host_cpu(text: str) -> HostCpu:
+    """The host's CPU from libvirt's capabilities."""
+    cpu = ElementTree.fromstring(text).find("host/cpu")  # noqa: S314  written by libvirtd
+    if cpu is None:
+        return HostCpu("")
+    names = (one.get("name", "") for one in cpu.findall("feature"))
+    return HostCpu(
+        model=cpu.findtext("model", ""),
+        vendor=cpu.findtext("vendor", ""),
+        features=frozenset(name for name in names if name),
     )
 
 

@@ -64,6 +64,14 @@ def test_a_host_tells_its_machine_types_by_their_full_names(rig: Rig) -> None:
     assert all(machines.version_of(name) for name in found.names)
 
 
+def test_a_host_names_its_cpu_and_the_certificates_that_are_in_use(rig: Rig) -> None:
+    first = rig.hypervisor.cpu()
+    assert first == rig.hypervisor.cpu()
+    assert first.model
+    # Of a host in memory there is nothing that could be encrypted.
+    assert all(one.ends_at.tzinfo is not None for one in rig.hypervisor.certificates())
+
+
 def test_pci_devices_come_by_address_and_once(rig: Rig) -> None:
     addresses = [device.address for device in rig.hypervisor.pci_devices()]
     assert addresses == sorted(set(addresses))

@@ -11,6 +11,7 @@ from compute.hypervisor.base import (
     DomainNotFound,
     DomainNotRunning,
     HostCounters,
+    HostCpu,
     HostFull,
     HypervisorError,
     OperationTimeout,
@@ -53,6 +54,26 @@ ATLAS = """
   </capability>
 </device>
 """
+
+CAPABILITIES = """
+<capabilities>
+  <host>
+    <cpu>
+      <arch>x86_64</arch><model>EPYC-Rome</model><vendor>AMD</vendor>
+      <topology sockets='1' dies='1' cores='8' threads='2'/>
+      <feature name='xsaves'/><feature name='wbnoinvd'/>
+    </cpu>
+  </host>
+  <guest><arch name='x86_64'><cpu><model>other</model></cpu></arch></guest>
+</capabilities>
+"""
+
+
+def test_the_cpu_of_a_host_is_read_from_its_capabilities() -> None:
+    cpu = HostCpu("EPYC-Rome", "AMD", frozenset({"xsaves", "wbnoinvd"}))
+    assert parse.host_cpu(CAPABILITIES) == cpu
+    assert parse.host_cpu("<capabilities><host/></capabilities>") == HostCpu("")
+
 
 DOMAIN = """
 <domain type='kvm' id='4'>
