@@ -14,7 +14,7 @@ from scloud.accounts.providers import Mapped
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.admintools import Button, ButtonAdmin, ReadOnlyAdmin, administrator
-from scloud.tenancy.models import GroupMapping, Identity, IdentityProvider
+from scloud.tenancy.models import CustomRole, GroupMapping, Identity, IdentityProvider
 
 
 class ProviderForm(forms.ModelForm[IdentityProvider]):
@@ -61,7 +61,7 @@ def _mapped(data: dict[str, Any]) -> Mapped:
         group=data.get("group") or "",
         tenant=data.get("tenant"),
         role=data.get("role") or "",
-        custom_role=data.get("custom_role"),
+        custom_role=data.get("own_role"),
         staff_role=data.get("staff_role") or "",
     )
 
@@ -69,13 +69,32 @@ def _mapped(data: dict[str, Any]) -> Mapped:
 class MappingForm(forms.ModelForm[GroupMapping]):
     """What a group means."""
 
+    own_role = forms.CharField(
+        label=_("role of the tenant"),
+        required=False,
+        max_length=40,
+        help_text=_("The name of one that the tenant has made, instead of the platform's."),
+    )
+
     class Meta:
         model = GroupMapping
-        fields = ("position", "group", "tenant", "role", "custom_role", "staff_role")
+        fields = ("position", "group", "tenant", "role", "staff_role")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        own = CustomRole.objects.filter(pk=self.instance.custom_role_id).first()
+        self.fields["own_role"].initial = own.name if isinstance(own, CustomRole) else ""
 
     def clean(self) -> dict[str, Any]:
         """Put what the action would refuse next to the group."""
         data = super().clean() or {}
+        name = data.get("own_role") or ""
+        data["own_role"] = None
+        if name:
+            roles = CustomRole.objects.filter(tenant=data.get("tenant"))
+            data["own_role"] = roles.filter(name__iexact=name).first()
+            if data["own_role"] is None:
+                self.add_error("own_role", _("The tenant has no such role."))
         if self.errors or not self.has_changed():
             return data
         try:
@@ -92,7 +111,7 @@ class MappingInline(admin.TabularInline[GroupMapping, IdentityProvider]):
     form = MappingForm
     extra = 1
     max_num = providers.MAX_MAPPINGS
-    autocomplete_fields = ("tenant", "custom_role")
+    autocomplete_fields = ("tenant",)
 
 
 def _test(actor: Actor, provider: IdentityProvider) -> str:

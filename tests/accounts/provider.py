@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -19,6 +20,12 @@ from joserfc.jwk import ECKey, RSAKey
 
 CLIENT = "scloud"
 SECRET = "a secret of the client"
+
+
+@cache
+def _key() -> Any:
+    """Return a key pair, which takes long to make."""
+    return RSAKey.generate_key(2048, {"kid": "one"})
 
 
 @dataclass
@@ -37,7 +44,7 @@ class Provider:
     """A provider. ``claims`` go over what is true, ``header`` over the token's; None leaves out."""
 
     server: ThreadingHTTPServer
-    key: Any = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "one"}))
+    key: Any = field(default_factory=_key)
     published: list[Any] | None = None
     claims: dict[str, Any] = field(default_factory=dict)
     header: dict[str, Any] = field(default_factory=dict)
