@@ -599,15 +599,15 @@ def test_where_one_is_required_the_provider_s_counts_for_this_session(
     assert sessions.user_of(client.session.session_key) is None
     assert client.get("/api/v1/vms").status_code == 403
     # Who has no password sets one up without: they have just signed in.
-    page = client.get("/second-factor/begin/")
+    page = client.get("/second-factor/set-up/")
     assert 'name="password"' not in text_of(page)
-    begun = client.post("/second-factor/begin/", {})
+    begun = client.post("/second-factor/set-up/", {})
     assert begun.headers["Location"] == "/second-factor/confirm/"
     # Later they have to prove it first.
     old = client.session
     old[sessions.STARTED_KEY] = timezone.now().timestamp() - 3600
     old.save()
-    asked = client.post("/second-factor/begin/", {})
+    asked = client.post("/second-factor/set-up/", {})
     assert asked.status_code == 422
 
 
