@@ -188,12 +188,12 @@ def answer(request: HttpRequest, provider: IdentityProvider, given: dict[str, st
         if purpose == Purpose.SIGN_IN:
             user, is_in = _sign_in(request, provider, claims)
             return Answered(user, purpose, is_in, held["to"])
-        user = request.user
-        assert isinstance(user, User), "the cookie is of this session"
+        person = request.user
+        assert isinstance(person, User), "the cookie is of this session"
         if purpose == Purpose.LINK:
-            _link(request, user, provider, claims)
+            _link(request, person, provider, claims)
         else:
-            _confirm(request, user, provider, claims)
+            _confirm(request, person, provider, claims)
     except ScloudError as refusal:
         # Whoever it was: most are nobody's that the operation log could be of.
         log.warning(
@@ -203,7 +203,7 @@ def answer(request: HttpRequest, provider: IdentityProvider, given: dict[str, st
             refusal.detail,
         )
         raise
-    return Answered(user, purpose, True, held["to"])
+    return Answered(person, purpose, True, held["to"])
 
 
 def _used_up(
@@ -366,6 +366,7 @@ def _take_role(user: User, mapped: Mapped, provider: IdentityProvider, ip: str |
 
     The last owner of a tenant stays one, too: somebody has to be.
     """
+    before: str | None
     if user.tenant is None:
         before, after = user.staff_role, mapped.staff_role
         if user.is_superuser or before == after:

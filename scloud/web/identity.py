@@ -87,9 +87,9 @@ class AnswerView(View):
         except ScloudError as error:
             _say(request, error)
             signed_in = isinstance(request.user, User)
-            response = HttpResponseRedirect(resolve_url("identities" if signed_in else "login"))
-            federated.forget(response)
-            return response
+            back = HttpResponseRedirect(resolve_url("identities" if signed_in else "login"))
+            federated.forget(back)
+            return back
         response = self.go_on(request, done)
         federated.forget(response)
         return response

@@ -480,7 +480,12 @@ def test_roles_follow_the_groups_at_the_next_sign_in(
         entry = Operation.objects.filter(verb="tenancy.follow_groups").latest("pk")
     assert entry.tenant == tenant
     assert entry.before == {"user": colleague.email, "role": "operator"}
-    assert entry.after["role"] == "owner"
+    assert entry.after == {
+        "user": colleague.email,
+        "role": "owner",
+        "group": "bosses",
+        "by": "Example ID",
+    }
 
 
 def test_the_last_owner_stays_one(

@@ -13,7 +13,7 @@ from scloud.accounts import providers
 from scloud.accounts.providers import Mapped
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
-from scloud.lib import keys
+from scloud.lib import keys, oidc
 from scloud.lib.errors import Conflict, Forbidden, InvalidInput
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import (
@@ -236,14 +236,14 @@ def test_an_answer_for_another_issuer_than_the_present_one_is_not_kept(
 ) -> None:
     row = entered(service, root)
     elsewhere = "https://elsewhere.example.org"
-    found = providers.oidc.read_keys
+    found = oidc.read_keys
 
     def meanwhile(endpoints: Any) -> Any:
         IdentityProvider.objects.update(issuer=elsewhere, endpoints={})
         return found(endpoints)
 
     providers.test_identity_provider(actor=Actor.administrator(root, None), provider=row)
-    monkeypatch.setattr(providers.oidc, "read_keys", meanwhile)
+    monkeypatch.setattr(oidc, "read_keys", meanwhile)
     run_jobs()
     row.refresh_from_db()
     assert (row.issuer, row.endpoints) == (elsewhere, {})
