@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ from scloud.tenancy.permissions import Role
 from tests.accounts.provider import CLIENT, SECRET, Provider, serving
 from tests.accounts.test_factor_browser import fits
 from tests.alarms.receiver import run_jobs
-from tests.fixtures import PASSWORD
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -29,10 +29,10 @@ def service() -> Iterator[Provider]:
 
 @pytest.fixture
 def provider(
-    service: Provider, tenant: Tenant, console_url: str, settings: Any
+    service: Provider, tenant: Tenant, console_state: Path, console_url: str, settings: Any
 ) -> IdentityProvider:
-    """A provider that knows the address of this console."""
-    settings.SCLOUD_CONSOLE_URL = console_url
+    """A provider, whose secret is sealed with the key of the console process."""
+    settings.SCLOUD_STATE_DIR = console_state
     actor = Actor.administrator(User.objects.create_superuser("root@platform.test", "x"), None)
     row = IdentityProvider(
         label="Example ID",
@@ -53,11 +53,12 @@ def test_the_button_signs_in_and_goes_on(
 ) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
+    page.context.clear_cookies()
     page.goto(f"{console_url}/login/?next=/api-keys/")
     fits(page)
     page.get_by_role("button", name="Sign in with Example ID").click()
     page.wait_for_url(f"{console_url}/api-keys/")
-    expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+    expect(page.get_by_role("heading", name="API keys", exact=True)).to_be_visible()
     assert User.objects.get(email="anna@example.org").role == Role.OPERATOR
     assert [text for text in said if "Content Security Policy" in text] == []
     # Without a password there is none to change.
@@ -68,11 +69,6 @@ def test_the_button_signs_in_and_goes_on(
 def test_who_is_signed_in_links_in_the_profile(
     page: Page, console_url: str, provider: IdentityProvider, user: User
 ) -> None:
-    page.goto(f"{console_url}/login/")
-    page.fill("[name=email]", user.email)
-    page.fill("[name=password]", PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"{console_url}/")
     page.goto(f"{console_url}/profile/")
     panel = page.locator("section", has=page.get_by_role("heading", name="Linked identities"))
     panel.get_by_role("link", name="Manage").click()

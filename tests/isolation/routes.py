@@ -133,7 +133,7 @@ _CONSOLE: dict[str, Known] = {
         {"provider_id": "=idp-none"}, writes={"post": Write(OPEN)}, unknown=True, public=True
     ),
     "identities": Known(people=True),
-    "identity-unlink": own("identity", OPEN),
+    "identity-unlink": Known({"pk": "identity"}, {"post": Write(OPEN)}, people=True),
     "join": Known(
         writes={
             "post": Write(OPEN, {"code": "x", "full_name": "A", "password": "another horse 7"})
