@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.core import mail
@@ -780,3 +780,58 @@ def test_a_new_browser_is_told_of(
     sign_in(Client(), provider, service)
     run_jobs()
     assert [one.subject for one in mail.outbox] == ["New sign-in to your account"]
+
+
+# --- where somebody is asked
+
+
+def grow_old(client: Client) -> None:
+    """Let it be long ago that somebody signed in with a browser."""
+    kept = client.session
+    kept[sessions.STARTED_KEY] = timezone.now().timestamp() - 3600
+    kept.save()
+
+
+def test_who_has_no_password_is_sent_to_the_provider_when_asked_again(
+    service: Provider, provider: IdentityProvider
+) -> None:
+    client = Client()
+    sign_in(client, provider, service)
+    grow_old(client)
+    key = {"name": "robot", "expires_in_days": "30"}
+    asked = client.post(
+        "/api-keys/create/", key, headers={"Referer": "http://testserver/api-keys/?q=x"}
+    )
+    page = text_of(asked)
+    assert asked.status_code == 422
+    assert "Your account has no password." in page
+    assert 'name="identity-password"' not in page
+    assert "Confirm with Example ID" in page
+    assert '<input type="hidden" name="next" value="/api-keys/?q=x">' in page
+    # Another site is nowhere to go on.
+    asked = client.post(
+        "/api-keys/create/", key, headers={"Referer": "https://evil.example.org/api-keys/"}
+    )
+    assert '<input type="hidden" name="next" value="/">' in text_of(asked)
+
+
+def test_staff_links_and_is_asked_outside_of_the_console(
+    service: Provider, provider: IdentityProvider
+) -> None:
+    boss = User.objects.get(email="root@platform.test")
+    client = Client()
+    client.post("/login/", {"email": boss.email, "password": PASSWORD})
+    assert "Link Example ID" in text_of(client.get("/profile/identities/"))
+    grow_old(client)
+    asked = client.post(f"/login/with/{provider.pk}/", {"purpose": "link"})
+    assert asked.status_code == 422
+    assert 'name="identity-password"' in text_of(asked)
+    proven = {"purpose": "link", "identity-asked": "1", "identity-password": PASSWORD}
+    led = client.post(
+        f"/login/with/{provider.pk}/",
+        urlencode(proven),
+        content_type="application/x-www-form-urlencoded",
+    )
+    address = led.headers["Refresh"].removeprefix("0;url=")
+    come_back(client, provider, service, address)
+    assert Identity.objects.get().user == boss
