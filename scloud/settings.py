@@ -340,6 +340,8 @@ SCLOUD_BILLING_TIME_ZONE = env.str("SCLOUD_BILLING_TIME_ZONE", default="Asia/Sha
 SCLOUD_API_REQUESTS_PER_MINUTE = env.int("SCLOUD_API_REQUESTS_PER_MINUTE", default=600)
 # So long after signing in, or entering the password again, nobody is asked for it.
 SCLOUD_CONFIRM_MINUTES = env.int("SCLOUD_CONFIRM_MINUTES", default=15)
+# Identity providers on this machine itself, by http: for development only.
+SCLOUD_IDENTITY_LOOPBACK = DEBUG or TESTING
 SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = env.int("SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE", default=20)
 # A proxy in front of the console may say where a request came from; nobody else may. Without a
 # word about proxies a request that went through one is refused: all would count as one caller.

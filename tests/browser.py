@@ -67,6 +67,8 @@ def console_url(console_state: Path, django_db_setup: None) -> Iterator[str]:
         "SCLOUD_DEMO": "1",
         "SCLOUD_DEBUG": "1",
         "SCLOUD_STATE_DIR": str(tmp_path),
+        # Where an identity provider leads back.
+        "SCLOUD_CONSOLE_URL": f"http://127.0.0.1:{port}",
     }
     log = (tmp_path / "console.log").open("wb")
     process = subprocess.Popen(

@@ -19,7 +19,7 @@ from compute.vnc import proxy, standing, tickets
 from compute.vnc.proxy import Ending, Refused, Scope, Session
 from compute.vnc.threads import in_database_thread
 from scloud.audit.events import emit
-from scloud.tenancy import factors, sessions
+from scloud.tenancy import sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import PlatformSettings, Tenant, User, UserSession
 from scloud.tenancy.scoping import in_scope_of
@@ -75,7 +75,7 @@ def _session_ending(grant: Grant, *, input_seen: bool) -> Ending | None:
     if actor is None or not actor.allows(PERMISSION):
         return Ending(proxy.CLOSED_RIGHTS, "Your role no longer includes the screen of this VM.")
     limits = PlatformSettings.load()
-    if factors.is_missing(user, limits):
+    if sessions.lacks_factor(store, user, limits):
         return Ending(proxy.CLOSED_RIGHTS, "A second factor has to be set up first.")
     if sessions.is_too_old(store, limits) or sessions.lacks_code(store, user):
         return Ending(proxy.CLOSED_RIGHTS, "You were signed out.")

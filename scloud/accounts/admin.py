@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from scloud.accounts import acting
+from scloud.accounts import provider_admin as provider_admin  # its pages are registered
 from scloud.accounts.actions import move_user, reset_password, revoke_api_key, set_key_networks
 from scloud.accounts.second_factor import reset_second_factor
 from scloud.accounts.users import require_owner_left

@@ -11,9 +11,10 @@ class AccountsConfig(AppConfig):
         """Make the check of the list of breached passwords and the jobs known."""
         from django.core import checks
 
-        from scloud.accounts import expiring, mailing
+        from scloud.accounts import expiring, mailing, providers
         from scloud.accounts.checks import check_list
 
         checks.register(check_list)
         mailing.register_handlers()
+        providers.register_handlers()
         expiring.register_expiry()

@@ -60,9 +60,10 @@ def user_of_reset(code: str) -> User | None:
 def may_reset(user: User | None) -> bool:
     """Tell whether a mail may replace somebody's password.
 
-    Not that of an administrator of the platform: a mailbox would open every tenant.
+    Not that of an administrator of the platform: a mailbox would open every tenant. Nor is one made
+    for who has none: whoever leaves the identity provider has to be out.
     """
-    if user is None or user.is_staff or not user.is_active:
+    if user is None or user.is_staff or not user.is_active or not user.has_usable_password():
         return False
     return user.tenant is not None and user.tenant.is_active
 

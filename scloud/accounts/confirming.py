@@ -12,8 +12,15 @@ def confirm_password(user: User, password: str, *, ip: str | None, field: str) -
 
     It can be guessed here as at a sign-in, so guesses are counted as those are. The count must
     outlast the refusal: call it outside the transaction of what is confirmed. Raises InvalidInput
-    (``wrong_password``) and TooManyRequests (``account_locked``).
+    (``wrong_password``, ``no_password``) and TooManyRequests (``account_locked``).
     """
+    if not user.has_usable_password():
+        raise InvalidInput(
+            _("Your account has no password."),
+            code="no_password",
+            field=field,
+            remedy=_("Sign in again with your identity provider."),
+        )
     attempt = lockout.begin(
         account=f"password:{user.pk}",
         email=user.email,

@@ -25,6 +25,8 @@ INVITE_AS: Final = "user.invite_as"
 RESET: Final = "user.send_reset"
 ADDRESS: Final = "user.verify_address"
 TELL: Final = "user.tell"
+# Of linked identities, which workers of an earlier release do not know.
+TELL_LINK: Final = "user.tell_of_link"
 #: Waits between the tries while the mail server takes nothing, in seconds.
 _RETRIES_S: Final = (30.0, 120.0, 600.0)
 #: Of 24 random bytes: a code that nobody guesses, whatever the number of tries.
@@ -44,6 +46,8 @@ class What(StrEnum):
     RECOVERY_CODES = "recovery_codes"
     RECOVERY_CODE = "recovery_code"
     WRONG_CODES = "wrong_codes"
+    IDENTITY_LINKED = "identity_linked"
+    IDENTITY_UNLINKED = "identity_unlinked"
 
 
 class SendInvitation(Handler):
@@ -74,7 +78,7 @@ class SendAddressCode(Handler):
 
 
 class Tell(Handler):
-    """``user.tell``: what happened to an account."""
+    """``user.tell``, ``user.tell_of_link``: what happened to an account."""
 
     repeatable = False
 
@@ -89,6 +93,7 @@ def register_handlers() -> None:
     register(RESET, SendReset())
     register(ADDRESS, SendAddressCode())
     register(TELL, Tell())
+    register(TELL_LINK, Tell())
 
 
 def _send_invitation(context: Context) -> None:
@@ -261,6 +266,16 @@ def _news(what: What) -> tuple[str, str]:
                     "Somebody has entered the right password of your account, and then wrong codes "
                     "of the second factor: %(count)s in a day."
                 ),
+            )
+        case What.IDENTITY_LINKED:
+            return (
+                _("Another way to sign in"),
+                _("An identity at %(provider)s was linked: it now signs in to your account."),
+            )
+        case What.IDENTITY_UNLINKED:
+            return (
+                _("Identity unlinked"),
+                _("An identity at %(provider)s no longer signs in to your account."),
             )
 
 

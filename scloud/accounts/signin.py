@@ -1,5 +1,7 @@
 """The one way in: every form that takes a password comes here, the console's and the admin's.
 
+Who comes from an identity provider is let in here, too (federated.py).
+
 Who has a second factor is not in after the password: a code comes next, and the session begins when
 both were right. Each attempt is limited per source, counted per account, and written into the
 operation log; each success has a session that its owner sees and can end.
@@ -23,7 +25,7 @@ from scloud.tenancy.models import User, UserSession
 from scloud.tenancy.scoping import scopes_disabled
 
 
-def _write(user: User, ip: str | None, verb: str, error: ScloudError | None = None) -> None:
+def note(user: User, ip: str | None, verb: str, error: ScloudError | None = None) -> None:
     """Write a sign-in or sign-out into the operation log of the user's tenant."""
     with scopes_disabled():
         Operation.objects.create(
@@ -65,7 +67,7 @@ def sign_in(request: HttpRequest, *, email: str, password: str) -> tuple[User, b
             _("The e-mail address or the password is wrong."), code="login_failed"
         )
         if claimed is not None:
-            _write(claimed, ip, "tenancy.sign_in", refusal)
+            note(claimed, ip, "tenancy.sign_in", refusal)
         raise refusal
     lockout.succeeded(attempt)
     is_first = user.last_login is None
@@ -76,7 +78,7 @@ def sign_in(request: HttpRequest, *, email: str, password: str) -> tuple[User, b
             return user, False
         enter(request, user, ip)
     if browser is None and not is_first:
-        _tell_of_browser(request, user, ip)
+        tell_of_browser(request, user, ip)
     return user, True
 
 
@@ -110,10 +112,10 @@ def enter_code(request: HttpRequest, *, code: str) -> tuple[User, second_factor.
                 raise _begin_again()
             enter(request, fresh, ip)
     except ScloudError as refusal:
-        _write(user, ip, "tenancy.sign_in", refusal)
+        note(user, ip, "tenancy.sign_in", refusal)
         raise
     if browser is None:
-        _tell_of_browser(request, user, ip)
+        tell_of_browser(request, user, ip)
     return user, used
 
 
@@ -125,22 +127,28 @@ def _begin_again() -> InvalidInput:
     )
 
 
-def _tell_of_browser(request: HttpRequest, user: User, ip: str | None) -> None:
+def tell_of_browser(request: HttpRequest, user: User, ip: str | None) -> None:
+    """Tell a user that a browser which was not known has signed in."""
     tell(user, What.SIGNED_IN, ip=ip, browser=request.headers.get("User-Agent", ""))
 
 
-def enter(request: HttpRequest, user: User, ip: str | None) -> None:
-    """Begin the session of somebody who has proven who they are."""
+def enter(request: HttpRequest, user: User, ip: str | None, *, factor_counts: bool = False) -> None:
+    """Begin the session of somebody who has proven who they are.
+
+    ``factor_counts`` says that an identity provider has asked for a second factor that counts.
+    """
     login(request, user)
+    if factor_counts:
+        request.session[sessions.FACTOR_KEY] = True
     sessions.begin(request, user, ip)
-    _write(user, ip, "tenancy.sign_in")
+    note(user, ip, "tenancy.sign_in")
 
 
 def sign_out(request: HttpRequest) -> None:
     """End the session of the request, if there is one."""
     if isinstance(request.user, User):
         UserSession.objects.filter(session_key=request.session.session_key).delete()
-        _write(request.user, client_ip(request), "tenancy.sign_out")
+        note(request.user, client_ip(request), "tenancy.sign_out")
     logout(request)
 
 

@@ -6,13 +6,14 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from scloud.accounts.mailing import TELL, What
+from scloud.accounts.mailing import TELL, TELL_LINK, What
 from scloud.jobs import service as jobs
 from scloud.lib.text import one_line
 from scloud.tenancy.models import User
 
 _DEADLINE_S: Final = 3600.0
 _LONGEST_FACT: Final = 200
+_OF_LINKS: Final = frozenset({What.IDENTITY_LINKED, What.IDENTITY_UNLINKED})
 
 
 def tell(user: User, what: What, *, ip: str | None, to: str = "", **facts: str) -> None:
@@ -31,7 +32,7 @@ def tell(user: User, what: What, *, ip: str | None, to: str = "", **facts: str) 
         "facts": {name: one_line(value)[:_LONGEST_FACT] for name, value in facts.items()},
     }
     jobs.enqueue(
-        kind=TELL,
+        kind=TELL_LINK if what in _OF_LINKS else TELL,
         tenant=None,
         title=_("Tell a user of a change"),
         target_kind="user",

@@ -112,11 +112,13 @@ class Destinations:
 
     ``platform`` are the platform's own networks: never reached, whatever else is said. ``allowed``
     are networks that an operator opened besides the public ones. ``ports`` are those of the URL.
+    ``resolve_s`` is for how long the look-up of a name may take, in seconds; ``RESOLVE_S`` if None.
     """
 
     allowed: tuple[Network, ...] = ()
     platform: tuple[Network, ...] = ()
     ports: frozenset[int] = frozenset(DEFAULT_PORTS.values())
+    resolve_s: float | None = None
 
     def permits(self, address: Address) -> bool:
         """Whether the platform may connect to the address."""
@@ -193,7 +195,7 @@ class Destinations:
         All of them must be permitted: a name that mixes public with private addresses is meant to
         deceive. Raises HostError (``name_not_resolved``).
         """
-        found = _look_up(host, port)
+        found = _look_up(host, port, self.resolve_s or RESOLVE_S)
         addresses = list(dict.fromkeys(str(entry[4][0]).split("%", 1)[0] for entry in found))
         for text in addresses:
             if not self.permits(ipaddress.ip_address(text)):
@@ -206,8 +208,8 @@ class Destinations:
         return addresses
 
 
-def _look_up(host: str, port: int) -> list[Any]:
-    """Ask the resolver, which has no limit of its own, for at most ``RESOLVE_S`` seconds."""
+def _look_up(host: str, port: int, limit_s: float) -> list[Any]:
+    """Ask the resolver, which has no limit of its own, for at most ``limit_s`` seconds."""
     answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -218,7 +220,7 @@ def _look_up(host: str, port: int) -> list[Any]:
 
     threading.Thread(target=ask, name="resolve", daemon=True).start()
     try:
-        answer = answers.get(timeout=RESOLVE_S)
+        answer = answers.get(timeout=limit_s)
     except queue.Empty:
         answer = TimeoutError("no answer")
     if isinstance(answer, Exception):

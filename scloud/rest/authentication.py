@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from scloud.lib import tracing
 from scloud.lib.errors import Forbidden, Unauthenticated
-from scloud.tenancy import apikeys, factors, lockout, ratelimit
+from scloud.tenancy import apikeys, lockout, ratelimit, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.middleware import actor_of
@@ -61,7 +61,7 @@ class ConsoleSessionAuthentication(SessionAuthentication):
         user = found[0]
         if not isinstance(user, User) or user.tenant is None:
             return None
-        if factors.is_missing(user):
+        if sessions.lacks_factor(request._request.session, user):
             raise Forbidden(
                 _("Your account requires a second factor."),
                 code="second_factor_missing",

@@ -14,7 +14,8 @@ class TenancyConfig(AppConfig):
 
         from scloud.tenancy import sealed
         from scloud.tenancy.clientip import check_proxies
-        from scloud.tenancy.models import SecondFactor
+        from scloud.tenancy.models import IdentityProvider, SecondFactor
 
         sealed.register(SecondFactor, "sealed_secret")
+        sealed.register(IdentityProvider, "sealed_secret")
         checks.register(check_proxies)

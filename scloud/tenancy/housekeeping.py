@@ -8,11 +8,13 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from scloud.tenancy.models import Invitation, LoginAttempt, SignInWait, UserSession
+from scloud.tenancy.models import Invitation, LoginAttempt, SignInWait, UsedAnswer, UserSession
 from scloud.tenancy.scoping import scopes_disabled
 
 KEEP_ATTEMPTS: Final = timedelta(days=183)
 KEEP_WAITS: Final = timedelta(hours=1)
+# Much longer than a question to an identity provider is good for.
+KEEP_ANSWERS: Final = timedelta(hours=6)
 
 
 def forget_sign_ins() -> int:
@@ -30,4 +32,5 @@ def forget_sign_ins() -> int:
     with scopes_disabled():
         Invitation.objects.filter(expires_at__lt=timezone.now() - KEEP_ATTEMPTS).delete()
     SignInWait.objects.filter(since__lt=timezone.now() - KEEP_WAITS).delete()
+    UsedAnswer.objects.filter(at__lt=timezone.now() - KEEP_ANSWERS).delete()
     return int(sessions + attempts)

@@ -6,7 +6,7 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 
 from scloud.lib import tracing
-from scloud.tenancy import acting, factors, sessions
+from scloud.tenancy import acting, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.clientip import client_ip
 from scloud.tenancy.models import PlatformSettings, User
@@ -47,7 +47,9 @@ class TenancyMiddleware:
                 # Whatever the way: the API takes the console's session, too.
                 sessions.end(str(request.session.session_key))
                 logout(request)
-            elif not request.path.startswith("/api/") and factors.is_missing(request.user, limits):
+            elif not request.path.startswith("/api/") and sessions.lacks_factor(
+                request.session, request.user, limits
+            ):
                 request.factor_missing = True  # type: ignore[attr-defined]  # as above
                 return self.get_response(request)
         if request.path.startswith("/api/"):

@@ -37,6 +37,10 @@ def invitation_id() -> str:
     return new_id("invite")
 
 
+def provider_id() -> str:
+    return new_id("idp")
+
+
 # What rows say: a role of the platform, or that they have one of the tenant's own.
 ROLES: Final = (*Role.choices, (CUSTOM, _("Role of the tenant")))
 
@@ -548,3 +552,151 @@ class PlatformSettings(models.Model):
     def bin_retention(self) -> timedelta:
         """How long a deleted resource stays in the recycle bin."""
         return timedelta(seconds=self.bin_retention_s)
+
+
+class IdentityProvider(models.Model):
+    """A service of the operator, or of a tenant, that people sign in with (OpenID Connect)."""
+
+    KIND: ClassVar[str] = "identity_provider"
+
+    id = models.CharField(
+        _("ID"), primary_key=True, max_length=20, default=provider_id, editable=False
+    )
+    label = models.CharField(
+        _("label"), max_length=40, unique=True, help_text=_("What the button says.")
+    )
+    issuer = models.CharField(
+        _("issuer"),
+        max_length=400,
+        unique=True,
+        help_text=_("Exactly as the provider writes it, such as https://id.example.org/realm."),
+    )
+    client_id = models.CharField(_("client ID"), max_length=255)
+    sealed_secret = models.TextField(_("client secret"), default="", editable=False)
+    scopes = models.CharField(_("scopes"), max_length=200, default="openid email profile")
+    groups_claim = models.CharField(
+        _("claim with the groups"),
+        max_length=100,
+        default="groups",
+        help_text=_("Of the ID token: a list of names."),
+    )
+    is_on = models.BooleanField(_("on"), default=False)
+    creates_users = models.BooleanField(
+        _("creates users"),
+        default=False,
+        help_text=_("Who signs in for the first time becomes a user, by the groups below."),
+    )
+    # Values of amr or acr; none where the provider's word does not count.
+    factor_values = models.CharField(
+        _("values that count as second factor"),
+        max_length=400,
+        blank=True,
+        default="",
+        help_text=_(
+            "Of amr or acr in the ID token, separated by spaces, such as mfa. Empty: the platform "
+            "asks for its own second factor."
+        ),
+    )
+    # Endpoints as scloud.lib.oidc keeps them; empty until the provider was read.
+    endpoints = models.JSONField(_("endpoints"), default=dict, editable=False)
+    # Public keys, as the provider publishes them, and since when they are known.
+    public_keys = models.JSONField(_("public keys"), default=list, editable=False)
+    keys_read_at = models.DateTimeField(_("keys read"), null=True, editable=False)
+    tested_at = models.DateTimeField(_("tested"), null=True, editable=False)
+    test_error = models.CharField(_("error"), max_length=300, default="", editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("identity provider")
+        verbose_name_plural = _("identity providers")
+        ordering = ["label"]
+
+    def __str__(self) -> str:
+        return self.label
+
+    @property
+    def name(self) -> str:
+        """What the operation log calls it."""
+        return self.label
+
+
+class GroupMapping(models.Model):
+    """What somebody of a group of a provider is: a user of a tenant, or staff of the platform."""
+
+    provider = models.ForeignKey(
+        IdentityProvider, models.CASCADE, verbose_name=_("provider"), related_name="mappings"
+    )
+    # The first one that fits counts.
+    position = models.PositiveSmallIntegerField(_("position"), default=0)
+    group = models.CharField(_("group"), max_length=255)
+    tenant = models.ForeignKey(
+        Tenant, models.CASCADE, verbose_name=_("tenant"), null=True, blank=True, related_name="+"
+    )
+    role = models.CharField(_("role"), max_length=20, choices=Role.choices, blank=True, default="")
+    # Without a constraint in the database: a process that does not know this table deletes roles.
+    custom_role = models.ForeignKey(
+        CustomRole,
+        models.CASCADE,
+        verbose_name=_("role of the tenant"),
+        null=True,
+        blank=True,
+        db_constraint=False,
+        related_name="+",
+    )
+    staff_role = models.CharField(
+        _("role of staff"), max_length=12, choices=StaffRole.choices, blank=True, default=""
+    )
+
+    class Meta:
+        verbose_name = _("group of a provider")
+        verbose_name_plural = _("groups of providers")
+        ordering = ["position", "pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(tenant__isnull=False, staff_role="")
+                | models.Q(tenant__isnull=True, role="", custom_role__isnull=True)
+                & ~models.Q(staff_role=""),
+                name="group_of_tenant_or_staff",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.group
+
+
+class Identity(models.Model):
+    """Whom a provider knows as whom. The address says nothing: it may change hands."""
+
+    provider = models.ForeignKey(
+        IdentityProvider, models.PROTECT, verbose_name=_("provider"), related_name="identities"
+    )
+    # Of the issuer that was asked, which a provider's row may name no more.
+    issuer = models.CharField(_("issuer"), max_length=400)
+    subject = models.CharField(_("subject"), max_length=255)
+    user = models.ForeignKey(
+        User, models.CASCADE, verbose_name=_("user"), related_name="identities"
+    )
+    linked_at = models.DateTimeField(_("linked"), default=timezone.now)
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("linked identity")
+        verbose_name_plural = _("linked identities")
+        ordering = ["-linked_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["issuer", "subject"], name="identity_once"),
+            models.UniqueConstraint(fields=["user", "provider"], name="identity_of_user_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.provider})"
+
+
+class UsedAnswer(models.Model):
+    """A question to a provider that was answered: no answer is accepted twice."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return self.digest

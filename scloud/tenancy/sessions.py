@@ -20,6 +20,8 @@ SEEN_KEY: Final = "seen_at"
 STARTED_KEY: Final = "signed_in_at"
 # That the code of a second factor was asked for where there was one.
 ASKED_KEY: Final = "code_asked"
+# That an identity provider asked for a second factor that counts here.
+FACTOR_KEY: Final = "provider_factor"
 # When somebody has proven last who they are (Unix time, s), after signing in.
 CONFIRMED_KEY: Final = "confirmed_at"
 # How often the life of a session is written down.
@@ -100,6 +102,14 @@ def lacks_code(session: SessionBase, user: User) -> bool:
     return not session.get(ASKED_KEY) and hasattr(user, "second_factor")
 
 
+def lacks_factor(session: SessionBase, user: User, limits: PlatformSettings | None = None) -> bool:
+    """Tell whether the user has to set a second factor up before anything else.
+
+    Not where an identity provider asked for one when the session began, and its word counts.
+    """
+    return not session.get(FACTOR_KEY) and factors.is_missing(user, limits)
+
+
 def _is_past(at: Any, span: timedelta) -> bool:
     return at is not None and timezone.now().timestamp() - float(at) > span.total_seconds()
 
@@ -145,6 +155,6 @@ def user_of(session_key: str | None) -> User | None:
     user = get_user(request)
     if not isinstance(user, User) or lacks_code(request.session, user):
         return None
-    if factors.is_missing(user, limits):
+    if lacks_factor(request.session, user, limits):
         return None
     return user

@@ -8,6 +8,7 @@ the request as it was. It needs no script, and serves the console and Django adm
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django import forms
 from django.contrib import admin
@@ -15,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 
+from scloud.accounts import federated
 from scloud.accounts.proving import prove
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.actor import Actor
@@ -48,6 +50,9 @@ class ProofForm(forms.Form):
 
     def __init__(self, data: Any = None, *, user: User) -> None:
         super().__init__(data, prefix=_PREFIX)
+        if not user.has_usable_password():
+            del self.fields["password"]
+            self.fields["code"].label = _("A code of your second factor")
         if not hasattr(user, "second_factor"):
             del self.fields["code"]
 
@@ -90,7 +95,12 @@ class AskMiddleware:
             return _ask(request, user, form)
         try:
             found = form.cleaned_data
-            prove(request, user, password=found["password"], code=found.get("code", ""))
+            prove(
+                request,
+                user,
+                password=found.get("password", ""),
+                code=found.get("code", ""),
+            )
         except ScloudError as error:
             add_error(form, error)
             return _ask(request, user, form)
@@ -110,6 +120,16 @@ class AskMiddleware:
         return _ask(request, user, ProofForm(user=user))
 
 
+def _here(request: HttpRequest) -> str:
+    """Return the page of this site that was open when something was sent."""
+    htmx = getattr(request, "htmx", None)
+    address = str((htmx.current_url if htmx else None) or request.headers.get("Referer", ""))
+    parts = urlsplit(address)
+    if parts.netloc != request.get_host():
+        return "/"
+    return parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+
+
 def _ask(request: HttpRequest, user: User, form: ProofForm) -> HttpResponse:
     """Return the dialog, or page, with everything that was sent."""
     htmx = getattr(request, "htmx", None)
@@ -127,6 +147,8 @@ def _ask(request: HttpRequest, user: User, form: ProofForm) -> HttpResponse:
             if name != "csrfmiddlewaretoken"
             for value in values
         ],
+        "ways": federated.ways_to_confirm(user),
+        "here": _here(request),
         # What was sent from a dialog goes on in it; another part of a page is not known here.
         "in_dialog": bool(htmx) and target in (None, "", _DIALOG),
         "dialog_template": "web/dialog/ask.html",
@@ -134,7 +156,9 @@ def _ask(request: HttpRequest, user: User, form: ProofForm) -> HttpResponse:
     if request.path.startswith("/admin/"):
         context |= {**admin.site.each_context(request), "title": context["heading"]}
         return render(request, "admin/scloud/ask.html", context, status=422)
-    template = "web/dialog/ask.html" if htmx else "web/dialog/page.html"
+    # Staff outside of the admin has no console around the page.
+    page = "web/dialog/page.html" if user.tenant_id else "registration/ask.html"
+    template = "web/dialog/ask.html" if htmx else page
     response = render(request, template, context, status=422)
     if htmx:
         response.headers["HX-Retarget"] = f"#{_DIALOG}"

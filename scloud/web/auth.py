@@ -16,7 +16,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
-from scloud.accounts import devices, halfway, second_factor, signin
+from scloud.accounts import devices, federated, halfway, second_factor, signin
 from scloud.lib.bodies import BodyRule
 from scloud.lib.errors import ScloudError
 from scloud.tenancy.models import User
@@ -93,7 +93,7 @@ class LoginView(View):
             add_error(form, error)
             return self.show(request, form, status=429 if error.http_status == 429 else 422)
         if not is_in:
-            response = HttpResponseRedirect(_with_next(request, "login-code"))
+            response = HttpResponseRedirect(with_next(request, "login-code"))
             halfway.keep(response, user)
             return response
         response = HttpResponseRedirect(landing(request, user))
@@ -105,12 +105,15 @@ class LoginView(View):
             "form": form,
             "next": safe_next(request, ""),
             "has_mail": settings.SCLOUD_EMAIL_READY,
+            "providers": federated.offered(),
         }
         return render(request, "registration/login.html", context, status=status)
 
 
-def _with_next(request: HttpRequest, url_name: str) -> str:
-    target = safe_next(request, "")
+def with_next(request: HttpRequest, url_name: str, target: str | None = None) -> str:
+    """Return a page of signing in that knows where to go on afterwards."""
+    if target is None:
+        target = safe_next(request, "")
     return resolve_url(url_name) + (f"?{urlencode({'next': target})}" if target else "")
 
 
@@ -159,7 +162,7 @@ class LoginCodeView(View):
 
     def begin_again(self, request: HttpRequest) -> HttpResponse:
         messages.info(request, _("Sign in with your password first."))
-        response = HttpResponseRedirect(_with_next(request, "login"))
+        response = HttpResponseRedirect(with_next(request, "login"))
         halfway.forget(response)
         return response
 

@@ -47,6 +47,8 @@ OTHERS: Mapping[str, Text] = {
     "tenancy.change_address": gettext_lazy("Change address"),
     "tenancy.change_password": gettext_lazy("Change password"),
     "tenancy.confirm_identity": gettext_lazy("Confirm identity"),
+    "tenancy.follow_groups": gettext_lazy("Take role from groups"),
+    "tenancy.link_identity": gettext_lazy("Link identity"),
     "tenancy.manage_api_keys": gettext_lazy("Manage API keys"),
     "tenancy.manage_users": gettext_lazy("Manage users"),
     "tenancy.renew_recovery_codes": gettext_lazy("Make new recovery codes"),
@@ -57,6 +59,7 @@ OTHERS: Mapping[str, Text] = {
     "tenancy.sign_out": gettext_lazy("Sign out"),
     "tenancy.turn_off_second_factor": gettext_lazy("Turn off second factor"),
     "tenancy.turn_on_second_factor": gettext_lazy("Turn on second factor"),
+    "tenancy.unlink_identity": gettext_lazy("Unlink identity"),
     "tenancy.update_profile": gettext_lazy("Change profile"),
     "tenancy.use_recovery_code": gettext_lazy("Use recovery code"),
 }

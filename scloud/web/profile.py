@@ -19,7 +19,7 @@ from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
 
 from scloud.accounts import actions as account
-from scloud.accounts import devices, signin
+from scloud.accounts import devices, federated, signin
 from scloud.accounts.expiring import SOON
 from scloud.accounts.rights import scope_words
 from scloud.lib.errors import NotFound, ScloudError
@@ -95,6 +95,9 @@ class ProfileView(ConsoleView):
             "sessions": sessions,
             "has_mail": settings.SCLOUD_EMAIL_READY,
             "second_factor": _second_factor(self.request.user),
+            # Without a password the provider alone knows the address and the password.
+            "has_password": self.request.user.has_usable_password(),
+            "has_providers": bool(federated.offered()),
         }
         return self.render("web/profile/page.html", context, status=status)
 

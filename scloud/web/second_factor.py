@@ -49,7 +49,7 @@ class CodeForm(forms.Form):
 
 
 class PasswordForm(forms.Form):
-    """The password, and a code where a second factor is on."""
+    """The password, where there is one, and a code where a second factor is on."""
 
     password = forms.CharField(
         label=gettext_lazy("Current password"),
@@ -64,10 +64,13 @@ class PasswordForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),
     )
 
-    def __init__(self, *args: Any, coded: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, coded: bool, has_password: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not coded:
             del self.fields["code"]
+        if not has_password:
+            # Who signs in with an identity provider has signed in lately, or is asked to.
+            del self.fields["password"]
 
 
 @method_decorator(
@@ -92,7 +95,12 @@ class _OwnView(View):
     @property
     def actor(self) -> Actor:
         if self.user.tenant is None:
-            return Actor.administrator(self.user, None, client_ip(self.request))
+            return Actor.administrator(
+                self.user,
+                None,
+                client_ip(self.request),
+                confirmed=sessions.is_confirmed(self.request.session),
+            )
         return actor_of(self.request, self.user)
 
     def show(self, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
@@ -156,11 +164,11 @@ class _ProvenView(_OwnView):
         has_one = factors.has_one(self.user)
         if self.needs_one and not has_one:
             return HttpResponseRedirect(resolve_url("second-factor"))
-        form = PasswordForm(data, coded=has_one)
+        form = PasswordForm(data, coded=has_one, has_password=self.user.has_usable_password())
         if data is None or not form.is_valid():
             return self.ask(form, status=200 if data is None else 422)
         try:
-            return self.perform({"code": "", **form.cleaned_data})
+            return self.perform({"password": "", "code": "", **form.cleaned_data})
         except ScloudError as error:
             add_error(form, error)
             return self.ask(form, status=429 if error.http_status == 429 else 422)

@@ -125,6 +125,15 @@ _CONSOLE: dict[str, Known] = {
         writes={"post": Write(OPEN, {"email": "x@y.test", "password": "no"})}, public=True
     ),
     "login-code": Known(writes={"post": Write(OPEN, {"code": "000000"})}, public=True),
+    # No provider: what one answers has tests of its own.
+    "identity-begin": Known(
+        {"provider_id": "=idp-none"}, writes={"post": Write(OPEN)}, unknown=True, public=True
+    ),
+    "identity-answer": Known(
+        {"provider_id": "=idp-none"}, writes={"post": Write(OPEN)}, unknown=True, public=True
+    ),
+    "identities": Known(people=True),
+    "identity-unlink": Known({"pk": "identity"}, {"post": Write(OPEN)}, people=True),
     "join": Known(
         writes={
             "post": Write(OPEN, {"code": "x", "full_name": "A", "password": "another horse 7"})

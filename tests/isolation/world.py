@@ -42,7 +42,16 @@ from scloud.audit.models import Operation
 from scloud.jobs.models import Job, JobStatus
 from scloud.tenancy import apikeys
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import CustomRole, Invitation, SecondFactor, Tenant, User, UserSession
+from scloud.tenancy.models import (
+    CustomRole,
+    Identity,
+    IdentityProvider,
+    Invitation,
+    SecondFactor,
+    Tenant,
+    User,
+    UserSession,
+)
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scope, scopes_disabled
 from scloud.web.profile import session_handle
@@ -240,6 +249,18 @@ def _operations() -> list[tuple[int, str]]:
         return list(Operation.objects.order_by("-pk").values_list("pk", "error_code")[:20])
 
 
+def _identity(user: User) -> str:
+    """Return the link of a user to a provider that nobody can ask."""
+    provider, _made = IdentityProvider.objects.get_or_create(
+        label="Example ID", issuer="https://id.example.org", client_id="scloud"
+    )
+    return str(
+        Identity.objects.create(
+            provider=provider, issuer=provider.issuer, subject=str(user.pk), user=user
+        ).pk
+    )
+
+
 def make_caller(user: User, samples: dict[str, str], mark: str) -> Caller:
     """Sign a user in, give it a key, and note both as its samples."""
     assert user.tenant is not None
@@ -256,6 +277,7 @@ def make_caller(user: User, samples: dict[str, str], mark: str) -> Caller:
         "former_colleague": _colleague(user.tenant, mark, False),
         "invitation": _invitation(user.tenant, mark),
         "role": _role(user.tenant, mark),
+        "identity": _identity(user),
     }
     return Caller(user=user, samples=mine, secret=secret, console=client)
 

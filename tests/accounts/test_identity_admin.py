@@ -1,0 +1,324 @@
+"""Identity providers in Django admin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.test import Client
+
+from scloud.accounts import providers
+from scloud.accounts.providers import Mapped
+from scloud.audit.models import Operation
+from scloud.jobs.models import Job
+from scloud.lib import keys, oidc
+from scloud.lib.errors import Conflict, Forbidden, InvalidInput
+from scloud.tenancy.actor import Actor
+from scloud.tenancy.models import (
+    CustomRole,
+    GroupMapping,
+    Identity,
+    IdentityProvider,
+    Tenant,
+    User,
+    UserSession,
+)
+from scloud.tenancy.permissions import Role
+from scloud.tenancy.scoping import scopes_disabled
+from tests.accounts.factor import text_of
+from tests.accounts.provider import CLIENT, SECRET, Provider, says, serving
+from tests.alarms.receiver import run_jobs
+from tests.fixtures import PASSWORD
+
+LIST = "/admin/tenancy/identityprovider/"
+
+
+@pytest.fixture
+def service() -> Iterator[Provider]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    return User.objects.create_superuser("root@platform.test", PASSWORD)
+
+
+@pytest.fixture
+def desk(root: User) -> Client:
+    client = Client()
+    client.force_login(root)
+    return client
+
+
+def sent(service: Provider, *groups: dict[str, Any], **change: Any) -> dict[str, Any]:
+    """Return what the form sends."""
+    data = {
+        "label": "Example ID",
+        "is_on": "on",
+        "issuer": service.issuer,
+        "client_id": CLIENT,
+        "new_secret": SECRET,
+        "scopes": "openid email profile",
+        "groups_claim": "groups",
+        "factor_values": "",
+        "mappings-TOTAL_FORMS": str(len(groups)),
+        "mappings-INITIAL_FORMS": "0",
+        **change,
+    }
+    for number, group in enumerate(groups):
+        given = {"position": number, "role": "", "staff_role": "", "own_role": "", **group}
+        data |= {f"mappings-{number}-{name}": str(value) for name, value in given.items()}
+    return data
+
+
+def test_a_provider_is_entered_read_and_its_groups_mapped(
+    desk: Client, service: Provider, tenant: Tenant
+) -> None:
+    with scopes_disabled():
+        own = CustomRole.objects.create(tenant=tenant, name="Night", permissions=["compute.view*"])
+    answer = desk.post(
+        f"{LIST}add/",
+        sent(
+            service,
+            {"group": "crew", "tenant": tenant.pk, "role": "operator", "position": 2},
+            {"group": "night", "tenant": tenant.pk, "own_role": "night", "position": 1},
+            {"group": "watch", "staff_role": "support", "position": 3},
+        ),
+    )
+    assert answer.status_code == 302, text_of(answer)
+    row = IdentityProvider.objects.get()
+    assert row.endpoints == {}
+    assert service.requests == [], "no page waits on a provider"
+    found = GroupMapping.objects.values_list("group", "tenant", "role", "custom_role", "staff_role")
+    assert list(found) == [
+        ("night", tenant.pk, "", own.pk, ""),
+        ("crew", tenant.pk, "operator", None, ""),
+        ("watch", None, "", None, "support"),
+    ]
+    run_jobs()
+    row.refresh_from_db()
+    assert row.endpoints["token"] == f"{service.issuer}/token"
+    assert [key["kid"] for key in row.public_keys] == ["one"]
+    assert row.tested_at is not None
+    page = text_of(desk.get(f"{LIST}{row.pk}/change/"))
+    assert f"/login/with/{row.pk}/answer/" in page
+    # The secret is nowhere but in its column, sealed.
+    assert keys.box().decrypt(row.sealed_secret.encode()).decode() == SECRET
+    with scopes_disabled():
+        written = [
+            *Operation.objects.values_list("before", "after", "detail"),
+            *Job.objects.values_list("payload", "error_detail", "title"),
+        ]
+    for text in (page, str(written)):
+        assert SECRET not in text
+        assert row.sealed_secret not in text
+
+
+def test_groups_are_replaced_together_and_removed(
+    desk: Client, service: Provider, tenant: Tenant
+) -> None:
+    crew = {"group": "crew", "tenant": tenant.pk, "role": "operator"}
+    desk.post(f"{LIST}add/", sent(service, crew, {"group": "watch", "staff_role": "support"}))
+    row = IdentityProvider.objects.get()
+    ids = list(GroupMapping.objects.values_list("pk", flat=True))
+    answer = desk.post(
+        f"{LIST}{row.pk}/change/",
+        sent(
+            service,
+            {**crew, "role": "finance", "id": ids[0], "provider": row.pk},
+            {"group": "watch", "staff_role": "support", "id": ids[1], "DELETE": "on"},
+            new_secret="",
+            **{"mappings-INITIAL_FORMS": "2"},
+        ),
+    )
+    assert answer.status_code == 302, text_of(answer)
+    assert list(GroupMapping.objects.values_list("group", "role")) == [("crew", "finance")]
+    with scopes_disabled():
+        entry = Operation.objects.filter(verb="platform.save_identity_provider").latest("pk")
+    assert entry.after == {"groups": [f"crew: {tenant.pk} finance"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"issuer": "http://id.example.org"},
+        {"issuer": "https://id.example.org?x=1"},
+        {"issuer": "id.example.org"},
+        {"scopes": "email"},
+        {"new_secret": ""},
+        {"new_secret": "ü"},
+        {"label": ""},
+    ],
+    ids=str,
+)
+def test_what_can_be_no_provider_is_refused_at_its_field(
+    desk: Client, service: Provider, change: dict[str, str]
+) -> None:
+    answer = desk.post(f"{LIST}add/", sent(service, **change))
+    assert answer.status_code == 200
+    assert answer.context["adminform"].form.errors.keys() == change.keys()
+    assert not IdentityProvider.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        {"role": "operator"},
+        {"staff_role": "support", "role": "operator"},
+        {"tenant": "T"},
+        {"tenant": "T", "staff_role": "support"},
+        {"tenant": "T", "own_role": "none of theirs"},
+        {"tenant": "T", "own_role": "Night", "role": "operator"},
+    ],
+    ids=str,
+)
+def test_a_group_means_one_thing(
+    desk: Client, service: Provider, tenant: Tenant, group: dict[str, str]
+) -> None:
+    with scopes_disabled():
+        CustomRole.objects.create(tenant=tenant, name="Night", permissions=["compute.view*"])
+    given = {name: tenant.pk if value == "T" else value for name, value in group.items()}
+    answer = desk.post(f"{LIST}add/", sent(service, {"group": "crew", **given}))
+    assert answer.status_code == 200
+    assert not IdentityProvider.objects.exists()
+    assert not GroupMapping.objects.exists()
+
+
+def test_a_role_of_another_tenant_is_none_of_this_one(tenant: Tenant) -> None:
+    other = Tenant.objects.create(name="Elsewhere")
+    with scopes_disabled():
+        role = CustomRole.objects.create(tenant=other, name="Night", permissions=[])
+    with pytest.raises(InvalidInput) as refusal:
+        providers.check_mapping(Mapped("crew", tenant, custom_role=role))
+    assert refusal.value.code == "mapping_invalid"
+
+
+def entered(service: Provider, root: User) -> IdentityProvider:
+    row = IdentityProvider(label="ID", issuer=service.issuer, client_id=CLIENT, is_on=True)
+    actor = Actor.administrator(root, None)
+    providers.save_identity_provider(actor=actor, provider=row, secret=SECRET)
+    run_jobs()
+    row.refresh_from_db()
+    return row
+
+
+def test_a_secret_is_never_sent_to_another_place(service: Provider, root: User) -> None:
+    row, actor = entered(service, root), Actor.administrator(root, None)
+    row.issuer = "https://elsewhere.example.org"
+    with pytest.raises(InvalidInput) as refusal:
+        providers.save_identity_provider(actor=actor, provider=row)
+    assert refusal.value.code == "secret_missing"
+    providers.save_identity_provider(actor=actor, provider=row, secret="another")
+    # What was read belongs to the other issuer.
+    row.refresh_from_db()
+    assert (row.endpoints, row.public_keys, row.keys_read_at) == ({}, [], None)
+
+
+def test_a_provider_that_cannot_be_read_says_why_and_goes_on_with_what_was_read(
+    desk: Client, service: Provider, root: User
+) -> None:
+    row = entered(service, root)
+    before = row.endpoints
+    service.tricks = {"/keys": says(b"{}")}
+    assert desk.post(f"{LIST}{row.pk}/do/test/").status_code == 302
+    run_jobs()
+    row.refresh_from_db()
+    assert "The answer of the provider is not valid." in row.test_error
+    assert row.endpoints == before
+    assert row.test_error in text_of(desk.get(f"{LIST}{row.pk}/change/"))
+
+
+def test_an_answer_for_another_issuer_than_the_present_one_is_not_kept(
+    service: Provider, root: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = entered(service, root)
+    elsewhere = "https://elsewhere.example.org"
+    found = oidc.read_keys
+
+    def meanwhile(endpoints: Any) -> Any:
+        IdentityProvider.objects.update(issuer=elsewhere, endpoints={})
+        return found(endpoints)
+
+    providers.test_identity_provider(actor=Actor.administrator(root, None), provider=row)
+    monkeypatch.setattr(oidc, "read_keys", meanwhile)
+    run_jobs()
+    row.refresh_from_db()
+    assert (row.issuer, row.endpoints) == (elsewhere, {})
+
+
+def test_only_who_nobody_is_linked_to_is_deleted(
+    desk: Client, service: Provider, root: User, user: User
+) -> None:
+    row = entered(service, root)
+    identity = Identity.objects.create(provider=row, issuer=row.issuer, subject="anna", user=user)
+    with pytest.raises(Conflict) as refusal:
+        providers.delete_identity_provider(actor=Actor.administrator(root, None), provider=row)
+    assert refusal.value.code == "provider_in_use"
+    desk.post(f"{LIST}{row.pk}/delete/", {"post": "yes"})
+    assert IdentityProvider.objects.exists()
+    identity.delete()
+    desk.post(f"{LIST}{row.pk}/delete/", {"post": "yes"})
+    assert not IdentityProvider.objects.exists()
+
+
+def test_an_administrator_unlinks_and_ends_sessions(
+    desk: Client, service: Provider, root: User, user: User, settings: Any
+) -> None:
+    settings.SCLOUD_EMAIL_READY = True
+    row = entered(service, root)
+    identity = Identity.objects.create(provider=row, issuer=row.issuer, subject="anna", user=user)
+    browser = Client()
+    browser.post("/login/", {"email": user.email, "password": PASSWORD})
+    assert UserSession.objects.filter(user=user).exists()
+    mail.outbox.clear()
+    assert desk.post(f"/admin/tenancy/identity/{identity.pk}/do/unlink/").status_code == 302
+    assert not Identity.objects.exists()
+    assert not UserSession.objects.filter(user=user).exists()
+    run_jobs()
+    assert [one.subject for one in mail.outbox] == ["Identity unlinked"]
+
+
+@pytest.mark.parametrize("role", ["support", "finance", "operations"])
+def test_only_administrators_have_anything_to_do_with_providers(
+    service: Provider, root: User, user: User, role: str
+) -> None:
+    row = entered(service, root)
+    member = User.objects.create_user(
+        f"{role}@platform.test", PASSWORD, is_staff=True, staff_role=role
+    )
+    client = Client()
+    client.force_login(member)
+    for answer in (
+        client.post(f"{LIST}add/", sent(service)),
+        client.post(f"{LIST}{row.pk}/change/", sent(service, label="changed")),
+        client.post(f"{LIST}{row.pk}/do/test/"),
+        client.post(f"{LIST}{row.pk}/delete/", {"post": "yes"}),
+    ):
+        assert answer.status_code == 403
+    actor = Actor.administrator(member, None)
+    with pytest.raises(Forbidden):
+        providers.set_group_mappings(actor=actor, provider=row, mappings=[])
+    identity = Identity.objects.create(provider=row, issuer=row.issuer, subject="anna", user=user)
+    assert client.post(f"/admin/tenancy/identity/{identity.pk}/do/unlink/").status_code == 403
+    assert Identity.objects.filter(provider=row).exists()
+
+
+def test_a_role_of_the_tenant_can_be_deleted_although_a_group_means_it(
+    service: Provider, root: User, tenant: Tenant
+) -> None:
+    row = entered(service, root)
+    with scopes_disabled():
+        role = CustomRole.objects.create(tenant=tenant, name="Night", permissions=[])
+        providers.set_group_mappings(
+            actor=Actor.administrator(root, None),
+            provider=row,
+            mappings=[
+                Mapped("night", tenant, custom_role=role),
+                Mapped("all", tenant, Role.READONLY),
+            ],
+        )
+        role.delete()
+    assert list(GroupMapping.objects.values_list("group", flat=True)) == ["all"]
