@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compute', '0026_ssh_key'),
+        ('compute', '0027_load_balancing'),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('compute', '0026_ssh_key'),
+        ('compute', '0028_machine'),
     ]
 
     operations = [
