@@ -52,10 +52,10 @@ trap 'kill $lane 2>/dev/null || true' EXIT
 scripts/timed.sh "stories on real hosts" $py -m pytest -q -m "region and not bench and not soak" \
     $(printf -- '--ignore=%s ' $second) \
     --cov --cov-append --cov-report= --junitxml "$report/region.xml" --durations 25 || status=1
-# The lane beside is the longer one. One worker of xdist: it has a database of its own.
+# The lane beside is the longer one, and has the database of a worker of xdist: here is none.
 say "storage driver on a Ceph cluster"
 SCLOUD_TEST_NO_REGION=1 COVERAGE_FILE="$report/ceph.coverage" \
-    scripts/timed.sh "storage on Ceph" $py -m pytest -q -m ceph -n 1 \
+    scripts/timed.sh "storage on Ceph" $py -m pytest -q -m ceph \
     --cov --cov-report= --junitxml "$report/ceph.xml" --durations 15 || status=1
 wait $lane || status=1
 trap - EXIT

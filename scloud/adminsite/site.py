@@ -11,9 +11,10 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.widgets import AdminBigIntegerFieldWidget, AdminIntegerFieldWidget
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import BigIntegerField, DecimalField, IntegerField, Model, QuerySet
+from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
@@ -74,6 +75,34 @@ def _asks_itself(view: Any) -> bool:
 SECRET: Final = ("password", "session_key", "sealed", "digest", "secret")
 
 
+def _reaches_secret(model: type[Model], lookup: str) -> bool:
+    """Tell whether a lookup, such as ``sessions__pk__gte``, names a secret field.
+
+    A relation that it ends with stands for the primary key of what is related.
+    """
+    if _is_secret(lookup):
+        return True
+    # ``pk`` is another name of a field.
+    at: type[Model] | None = model
+    for part in lookup.split(LOOKUP_SEP):
+        if at is None:
+            break
+        try:
+            field = at._meta.pk if part == "pk" else at._meta.get_field(part)
+        except FieldDoesNotExist:
+            break
+        if field is None or _is_secret(field.name):
+            return True
+        at = getattr(field, "related_model", None)
+        if at is not None and at._meta.pk is not None and _is_secret(at._meta.pk.name):
+            return True
+    return False
+
+
+def _is_secret(name: str) -> bool:
+    return any(secret in name for secret in SECRET)
+
+
 class Bounded(ModelAdmin):
     """What the site adds to all: searches as long as the console's, numbers in plain digits, each
     list as a workbook, only the verbs for chosen rows that the user has a right to, no filter by a
@@ -81,7 +110,7 @@ class Bounded(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Tell whether the URL of a list may filter by a field or by one of a related model."""
-        if any(secret in lookup for secret in SECRET):
+        if _reaches_secret(self.model, lookup):
             return False
         return super().lookup_allowed(lookup, value, request)  # type: ignore[arg-type]  # Django takes None, too
 

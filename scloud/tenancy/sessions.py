@@ -8,6 +8,7 @@ from django.contrib.auth import get_user
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -48,9 +49,10 @@ def begin(request: HttpRequest, user: User, ip: str | None) -> None:
 def renew(session: SessionBase) -> None:
     """Go on under another key; what was loaded under the old one cannot be saved any more."""
     old_key = session.session_key
-    session.cycle_key()
-    # The list of sessions follows.
-    UserSession.objects.filter(session_key=old_key).update(session_key=session.session_key)
+    with transaction.atomic():
+        session.cycle_key()
+        # The list of sessions follows.
+        UserSession.objects.filter(session_key=old_key).update(session_key=session.session_key)
 
 
 def end(session_key: str) -> None:
