@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext
 
-from compute.models import VM, PlacementGroup
+from compute.models import VM, Host, PlacementGroup
 from compute.models.placement import GroupPolicy
 from compute.states.hosts import MAY_RUN, HostState
 from compute.states.vms import VmStatus
@@ -33,10 +34,13 @@ class GroupRule:
     leading: Counter[str]
 
     @classmethod
-    def of(cls, group: PlacementGroup, *, without: VM | None = None) -> GroupRule:
+    def of(
+        cls, group: PlacementGroup, *, without: VM | None = None, emptied: Host | None = None
+    ) -> GroupRule:
         """Read where the VMs of a group are, in two queries.
 
-        Read after the hosts were locked, so that no other placement changes it.
+        Read after the hosts were locked, so that no other placement changes it. Those on a host
+        that is ``emptied`` do not count, and nothing follows to it.
         """
         members: Counter[str] = Counter()
         leading: Counter[str] = Counter()
@@ -44,6 +48,8 @@ class GroupRule:
             rows = members_of(group)
             if without is not None:
                 rows = rows.exclude(pk=without.pk)
+            if emptied is not None:
+                rows = rows.exclude(host=emptied)
             for place in ("host", "destination"):
                 for row in (
                     rows.exclude(**{place: None})
@@ -54,6 +60,8 @@ class GroupRule:
                     members[row[place]] += row["all"]
                     if row["living"] and row[f"{place}__state"] in _LED_FROM:
                         leading[row[place]] += row["living"]
+        if emptied is not None:
+            leading.pop(emptied.pk, None)
         return cls(group, members, leading)
 
     @property
@@ -110,3 +118,22 @@ def rules_for(vm: VM) -> tuple[GroupRule, ...]:
         keys = {key for pair in named for key in pair if key is not None}
         groups = list(PlacementGroup.objects.filter(pk__in=keys).order_by("pk")) if keys else []
     return tuple(GroupRule.of(group, without=vm) for group in groups)
+
+
+def rules_off(host: Host, vms: Iterable[VM]) -> dict[str, tuple[GroupRule, ...]]:
+    """Return by id the rules of VMs that are all taken off a host, as if it were emptied already.
+
+    VMs of one group share its rule: what is taken for one of them counts for the next.
+    """
+    named = {
+        vm.pk: [key for key in (vm.placement_group_id, vm.operators_group_id) if key is not None]
+        for vm in vms
+    }
+    keys = {key for of_it in named.values() for key in of_it}
+    with scopes_disabled():
+        groups = list(PlacementGroup.objects.filter(pk__in=keys)) if keys else []
+    rules = {group.pk: GroupRule.of(group, emptied=host) for group in groups}
+    return {
+        vm: tuple(rules[key] for key in sorted(of_it) if key in rules)
+        for vm, of_it in named.items()
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from compute.hosts import placement
+from compute.hosts.groups import GroupRule, rules_off
 from compute.hosts.witnesses import FRESH, Sighting
 from compute.models import VM, ClusterRoll, Departure, Host, HostMaintenance
 from compute.rules.refusals import vm_refusal
@@ -49,19 +50,23 @@ def forecast(host: Host) -> list[Forecast]:
     """Return what would become of each VM of a host, the largest first.
 
     They are placed one after the other on the other hosts of the cluster as these are now; a
-    stopped one takes no room until it starts.
+    stopped one takes no room until it starts. Their groups leave the host with them: the first of
+    one that stays together goes anywhere, and the others follow it.
     """
     with scopes_disabled():
         rows = VM.objects.filter(host=host).select_related("tenant", "cluster", "host")
         vms = sorted(rows, key=lambda vm: (-vm.memory_mib, -vm.vcpus, vm.pk))
         others = [one for one in placement.candidates(host.cluster, None) if one.host.pk != host.pk]
-        return [_forecast(vm, others) for vm in vms]
+        rules = rules_off(host, vms)
+        return [_forecast(vm, others, rules[vm.pk]) for vm in vms]
 
 
-def _forecast(vm: VM, others: Sequence[placement.Candidate]) -> Forecast:
+def _forecast(
+    vm: VM, others: Sequence[placement.Candidate], rules: tuple[GroupRule, ...]
+) -> Forecast:
     if not vm.task and vm.status in _AT_REST:
         return Forecast(vm, _("It is off: its next start is on another host."))
-    demand = placement.demand_of(vm)
+    demand = replace(placement.demand_of(vm), rules=rules)
     fitting = [one for one in others if one.refusal(demand) is None]
     if not fitting:
         refused = placement.refuse(vm.cluster, list(others), demand)

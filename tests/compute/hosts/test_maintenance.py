@@ -63,12 +63,14 @@ def enter(host: Host, way: str = Way.WAIT) -> HostMaintenance:
     return HostMaintenance.objects.get(host=host, ended_at=None)
 
 
-def on_first(yard: Yard, number: int = 1, *, stopped: int = 0) -> tuple[Host, list[VM]]:
+def on_first(
+    yard: Yard, number: int = 1, *, stopped: int = 0, **changes: object
+) -> tuple[Host, list[VM]]:
     """Buy VMs that are all on the first host; the others are then in service again."""
     first, *others = yard.hosts
     rows = Host.objects.filter(pk__in=[one.pk for one in others])
     rows.update(state=HostState.LOCKED)
-    vms = [yard.box.vm(name=f"vm-{n}", stopped=n < stopped) for n in range(number)]
+    vms = [yard.box.vm(name=f"vm-{n}", stopped=n < stopped, **changes) for n in range(number)]
     rows.update(state=HostState.AVAILABLE)
     assert {home(vm) for vm in vms} == {first}
     reconcile.reconcile_hosts()

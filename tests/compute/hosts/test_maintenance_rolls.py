@@ -25,7 +25,7 @@ from compute.models import (
     HostSighting,
     HostTransition,
 )
-from compute.queries.maintenance import standing
+from compute.queries.maintenance import forecast, standing
 from compute.states.hosts import HostState
 from compute.states.maintenance import Way
 from compute.sweeps import maintenance, reconcile
@@ -47,6 +47,7 @@ from tests.compute.hosts.test_maintenance import (
     on_first,
     state,
 )
+from tests.compute.hosts.test_placement_groups import group_of
 from tests.compute.hosts.yard import Yard, make_yard, watched
 
 
@@ -168,6 +169,36 @@ def test_nobody_enters_while_a_host_is_silent_or_there_is_no_room(three: Yard) -
     assert (states(three), home(vm), fresh(roll).end) == (["available"] * 3, first, "stopped")
     with pytest.raises(Conflict):
         orders.stop_roll(actor=SYSTEM, roll=roll)
+
+
+def test_a_group_that_stays_together_leaves_a_host_together(three: Yard) -> None:
+    group = group_of(three.box.actor, three.box.platform, "together")
+    host, vms = on_first(three, 2, placement_group=group)
+    assert [one.problem for one in forecast(host)] == ["", ""]
+    roll = begin(three)
+    maintenance.look_after_maintenance()
+    assert (state(host), fresh(roll).note) == (HostState.ENTERING_MAINTENANCE, "")
+    go_on(three)
+    assert state(host) == HostState.MAINTENANCE
+    assert {now(vm).status for vm in vms} == {"running"}
+    assert len({home(vm) for vm in vms}) == 1
+
+
+def test_the_second_vm_of_a_group_is_foreseen_where_the_first_one_goes(three: Yard) -> None:
+    group = group_of(three.box.actor, three.box.platform, "together")
+    host, vms = on_first(three, 2, placement_group=group)
+    # Each of the others has room for one of them.
+    row = now(vms[0])
+    room = Host.objects.get(pk=host.pk).reserved_memory_mib + row.memory_mib * 3 // 2
+    Host.objects.exclude(pk=host.pk).update(memory_mib=room)
+    assert [one.homeless for one in forecast(host)] == [False, True]
+    type(group).objects.filter(pk=group.pk).update(policy="spread")
+    assert [one.homeless for one in forecast(host)] == [False, False]
+    # One of the others has room for both, which may not share it.
+    third = three.hosts[2]
+    Host.objects.filter(pk=three.hosts[1].pk).update(memory_mib=room + row.memory_mib)
+    Host.objects.filter(pk=third.pk).update(state=HostState.LOCKED)
+    assert [one.homeless for one in forecast(host)] == [False, True]
 
 
 def test_a_stopped_roll_leaves_its_host_and_an_aborted_host_has_its_turn_again(
