@@ -12,7 +12,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -21,13 +21,14 @@ from compute.actions.vms.lifecycle import fail_over_vm
 from compute.hosts import placement
 from compute.hosts.fencing import refusal
 from compute.hosts.witnesses import FRESH, Sighting, Since, since_off
-from compute.models import VM, Departure, Disk, FenceDevice, Host, HostSighting
+from compute.models import VM, Disk, FenceDevice, Host, HostSighting
 from compute.queries.hosts import sightings_of, situation_of
 from compute.rules.fencing import FENCE
 from compute.states.hosts import CONFIRMED_OFF, IN_SERVICE, HostMove, HostState, Witness
 from compute.states.vms import VmStatus, VmTask, WantedPower
 from compute.sweeps.witnesses import observer
 from compute.transitions.hosts import doubt_off, move, note_failover, note_off
+from compute.transitions.maintenance import shut_down_for_it
 from compute.transitions.vms import lose, note_wait
 from scloud.jobs import service as jobs
 from scloud.jobs.models import ACTIVE, Job
@@ -184,9 +185,6 @@ def fail_over() -> int:
 
     Those for which there is no room, or no turn yet, go on waiting and say so.
     """
-    shut_down_for_maintenance = Departure.objects.filter(
-        vm=OuterRef("pk"), waits_since=OuterRef("failover_since")
-    )
     waiting = list(
         VM.objects.filter(
             status=VmStatus.STOPPED,
@@ -195,7 +193,7 @@ def fail_over() -> int:
             destination=None,
         )
         # Of a host in maintenance they are started again also where hosts are not failed over.
-        .filter(Q(cluster__failover=True) | Exists(shut_down_for_maintenance))
+        .filter(Q(cluster__failover=True) | shut_down_for_it())
         .select_related("tenant", "host", "cluster")
         .order_by("failover_priority", "created_at", "pk")
     )

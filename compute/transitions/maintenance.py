@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -139,6 +140,16 @@ def to_be_started(maintenance_id: int, vm: VM, since: datetime) -> None:
     """Write down that a VM was shut down for maintenance, and is to be started again."""
     rows = Departure.objects.filter(maintenance=maintenance_id, vm=vm)
     rows.update(waits_since=since, changed_at=timezone.now())
+
+
+def shut_down_for_it() -> Exists:
+    """Return the condition of VMs that were shut down for maintenance and still wait for a start.
+
+    Those of hosts that were removed, or whose maintenance was forgotten, are not among them.
+    """
+    return Exists(
+        Departure.objects.filter(vm=OuterRef("pk"), waits_since=OuterRef("failover_since"))
+    )
 
 
 # -- clusters, host by host --------------------------------------------------------------------

@@ -12,7 +12,15 @@ from compute.hosts import gpu
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM
 from compute.states.vms import PowerState, VmStatus, WantedPower
-from compute.tasks.base import VmHandler, host_of, is_on_host, paid_status, require_found, vm_of
+from compute.tasks.base import (
+    VmHandler,
+    host_of,
+    is_on_host,
+    paid_status,
+    remember,
+    require_found,
+    vm_of,
+)
 from compute.tasks.drivers import translated_errors
 from compute.tasks.vms.lifecycle import ensure_shut_down
 from compute.transitions.maintenance import to_be_started
@@ -63,9 +71,18 @@ class EvacuateVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("shut_down", _("Waiting for the guest to shut down"), ensure_shut_down, 3),
+            Step("shut_down", _("Waiting for the guest to shut down"), self.ensure_guest_off, 3),
             Step("leave", _("Leaving the host"), ensure_off_its_host, 1),
         )
+
+    def ensure_guest_off(self, context: Context) -> None:
+        """Shut the guest down; that it was asked is known from before it is on."""
+
+        def asking() -> None:
+            if not context.result.get("guest_asked"):
+                remember(context, "guest_asked", True)
+
+        ensure_shut_down(context, asking=asking)
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
@@ -87,6 +104,10 @@ class EvacuateVm(VmHandler):
         if status == VmStatus.STOPPED:
             # Its guest is off by our order: it goes on from there, and not by its owner's hand.
             columns = self.to_start_again(context, vm)
+        elif status is None and context.result.get("guest_asked"):
+            # Nobody knows, and it may be off by then. If it is found to run, it waits for nothing.
+            waits = self.to_start_again(context, vm)
+            columns = {name: waits[name] for name in ("wanted_power", "failover_since")}
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -18,6 +19,7 @@ from compute.actions.vms.migrate import migrate_vm
 from compute.actions.vms.vacate import evacuate_vm, rehome_vm
 from compute.fencing.fake import forget_fake_machines
 from compute.hosts import capacity
+from compute.hypervisor.fake import FakeHypervisor
 from compute.models import (
     VM,
     Cluster,
@@ -34,6 +36,7 @@ from compute.states.maintenance import Way
 from compute.sweeps import failover, maintenance, reconcile
 from compute.sweeps.hosts import ask_host
 from compute.transitions import maintenance as transitions
+from compute.transitions.vms import forget_waiting
 from scloud.audit.models import Operation
 from scloud.jobs.models import ACTIVE, Job
 from scloud.lib.errors import Conflict, InvalidInput
@@ -456,6 +459,80 @@ def test_what_is_shut_down_for_it_runs_again_whatever_its_worker_does(
     row = now(vm)
     assert (row.status, row.host) == ("running", other_than(with_chips, host)), row.failure
     assert (len(with_chips.copies(vm)), state(host)) == (1, HostState.MAINTENANCE)
+
+
+def silent_after(yard: Yard, host: Host, call: str) -> None:
+    """Let a host answer nobody any more once it was called so; its guests go on."""
+    behind = yard.behind(host)
+    called: list[str] = []
+
+    def before(name: str) -> None:
+        if called:
+            behind.faults.unreachable = True
+        elif name == call:
+            called.append(name)
+
+    behind.faults.before = before
+
+
+def heard_again(yard: Yard, host: Host) -> None:
+    behind = yard.behind(host)
+    behind.faults.before, behind.faults.unreachable = None, False
+
+
+def test_a_guest_that_was_asked_to_go_off_runs_again_though_its_host_fell_silent(
+    with_chips: Yard, at_once: None
+) -> None:
+    Cluster.objects.update(failover=False)
+    vm = with_gpus(with_chips.box, 1)
+    host = home(vm)
+    enter(host, Way.SHUT_DOWN)
+    look()
+    silent_after(with_chips, host, "shutdown")
+    with_chips.box.run()
+    row = now(vm)
+    # Nobody knows whether it is off.
+    assert (row.status, row.task, row.host) == ("running", "", host)
+    assert row.failure_code == "host_unreachable"
+    time.sleep(0.05)
+    heard_again(with_chips, host)
+    reconcile.reconcile_hosts()
+    assert (now(vm).status, now(vm).wants_power) == ("stopped", True)
+    go_on(with_chips)
+    row = now(vm)
+    assert (row.status, row.host) == ("running", other_than(with_chips, host)), row.failure
+    assert len(with_chips.copies(vm)) == 1
+
+
+def test_a_guest_that_goes_on_to_run_waits_for_no_start(with_chips: Yard, at_once: None) -> None:
+    Cluster.objects.update(failover=False)
+    vm = with_gpus(with_chips.box, 1)
+    host = home(vm)
+    with_chips.behind(host).faults.ignores_acpi = True
+    order = enter(host, Way.SHUT_DOWN)
+    look()
+    silent_after(with_chips, host, "shutdown")
+    with_chips.box.run()
+    assert now(vm).failover_since is not None
+    orders.abort_maintenance(actor=SYSTEM, host=Host.objects.get(pk=host.pk))
+    heard_again(with_chips, host)
+    reconcile.reconcile_hosts()
+    row = now(vm)
+    assert (row.status, row.failover_since, row.wanted_power) == ("running", None, "on")
+    # Its owner's guest goes off later: it stays so.
+    FakeHypervisor(with_chips.behind(host))._stop(with_chips.box.domain(vm), "shut down")
+    go_on(with_chips)
+    order.refresh_from_db()
+    assert (now(vm).status, now(vm).wanted_power, order.end) == ("stopped", "off", "aborted")
+
+
+def test_what_was_shut_down_for_it_is_not_forgotten_when_its_host_returns(yard: Yard) -> None:
+    host, (vm, other) = on_first(yard, 2, stopped=2)
+    order, since = enter(host), timezone.now()
+    VM.objects.filter(pk__in=[vm.pk, other.pk]).update(failover_since=since)
+    Departure.objects.create(maintenance=order, vm=vm, state="cannot", waits_since=since)
+    assert forget_waiting(host) == 1
+    assert (now(vm).failover_since, now(other).failover_since) == (since, None)
 
 
 @pytest.mark.parametrize("at", ["depart", "note_gone", "emptied"])
