@@ -232,12 +232,16 @@ class _Emptying:
                 self.say(vm, _STATE.WAITING, _("Others go first."))
         elif self.is_due(vm, "vm.evacuate", self.tries(vm, "vm.evacuate")):
             try:
-                evacuate_vm(actor=Actor.system(vm.tenant), vm=vm, maintenance=self.maintenance)
+                evacuate_vm(
+                    actor=Actor.system(vm.tenant),
+                    vm=vm,
+                    maintenance=self.maintenance,
+                    reason=words,
+                )
             except Conflict as error:
                 self.changed(vm, error)
             else:
                 self.leaving += 1
-                self.say(vm, _STATE.MOVING, words)
 
     def abort(self, vm: VM, words: str) -> None:
         self.say(vm, _STATE.CANNOT, words)

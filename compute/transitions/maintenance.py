@@ -138,8 +138,14 @@ def note_gone(maintenance: HostMaintenance, still_there: Sequence[str]) -> int:
 
 def to_be_started(maintenance_id: int, vm: VM, since: datetime) -> None:
     """Write down that a VM was shut down for maintenance, and is to be started again."""
-    rows = Departure.objects.filter(maintenance=maintenance_id, vm=vm)
-    rows.update(waits_since=since, changed_at=timezone.now())
+    now: dict[str, Any] = {"waits_since": since, "changed_at": timezone.now()}
+    if Departure.objects.filter(maintenance=maintenance_id, vm=vm).update(**now):
+        return
+    # A process of an earlier release began it, and died before it wrote the row.
+    maintenance = HostMaintenance.objects.filter(pk=maintenance_id).first()
+    if maintenance is not None:
+        depart(maintenance, vm, DepartureState.MOVING)
+        Departure.objects.filter(maintenance=maintenance, vm=vm).update(**now)
 
 
 def shut_down_for_it() -> Exists:

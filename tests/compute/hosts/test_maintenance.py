@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -533,6 +534,44 @@ def test_what_was_shut_down_for_it_is_not_forgotten_when_its_host_returns(yard: 
     Departure.objects.create(maintenance=order, vm=vm, state="cannot", waits_since=since)
     assert forget_waiting(host) == 1
     assert (now(vm).failover_since, now(other).failover_since) == (since, None)
+
+
+def test_a_sweeper_that_dies_after_it_began_to_shut_a_vm_down_leaves_it_to_be_started(
+    with_chips: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cluster.objects.update(failover=False)
+    vm = with_gpus(with_chips.box, 1)
+    host = home(vm)
+    order = enter(host, Way.SHUT_DOWN)
+
+    def dies(**values: Any) -> None:
+        evacuate_vm(**values)
+        raise WorkerDied("evacuate")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(maintenance, "evacuate_vm", dies)
+        with pytest.raises(WorkerDied):
+            look()
+    assert departures(order)[vm.name] == (
+        "moving", "It has a GPU, so it cannot be moved while it runs."
+    )  # fmt: skip
+    # Its job ends before another sweeper has a look.
+    with_chips.box.run()
+    go_on(with_chips)
+    assert (now(vm).status, home(vm)) == ("running", other_than(with_chips, host))
+
+
+def test_what_an_earlier_release_began_to_shut_down_is_started_too(with_chips: Yard) -> None:
+    Cluster.objects.update(failover=False)
+    vm = with_gpus(with_chips.box, 1)
+    host = home(vm)
+    order = enter(host, Way.SHUT_DOWN)
+    look()
+    # Its sweeper died before it wrote the row.
+    order.departures.all().delete()
+    with_chips.box.run()
+    go_on(with_chips)
+    assert (now(vm).status, home(vm)) == ("running", other_than(with_chips, host))
 
 
 @pytest.mark.parametrize("at", ["depart", "note_gone", "emptied"])
