@@ -119,7 +119,7 @@ def remove_host(*, actor: Actor, host: Host, typed: str) -> None:
     # Those may come back to it at their end.
     leaving = Job.objects.filter(
         Q(kind="vm.modify", payload__before__host=locked.pk)
-        | Q(kind="vm.start", payload__left=locked.pk),
+        | Q(kind__in=("vm.start", "vm.fail_over"), payload__left=locked.pk),
         status__in=ACTIVE,
     )
     # The order to start them again would go with the host.

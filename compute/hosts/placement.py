@@ -504,6 +504,13 @@ def rule_against(vm: VM, host: Host) -> str:
     if vm.placement_group_id is None and vm.operators_group_id is None:
         return ""
     candidates(vm.cluster, None, lock=True)
+    return rule_broken(vm, host)
+
+
+def rule_broken(vm: VM, host: Host) -> str:
+    """Return the same as it is at this moment; locks nothing."""
+    if vm.placement_group_id is None and vm.operators_group_id is None:
+        return ""
     broken = (one for one in rules_for(vm) if one.refusal(host.pk) is not None)
     return next((one.words(host.pk) for one in broken), "")
 

@@ -262,9 +262,14 @@ class _Queue:
             if host.state not in IN_SERVICE or host.pk in self.silent:
                 words = _("It starts again when its host is known to be off, or has returned.")
                 return WAITS, words, f"{host.name} is {host.state}."
-            if host.pk in excluded:
+            broken = placement.rule_broken(vm, host)
+            if broken and vm.gpu_count:
+                # In no words of the group: it may be one of the operators.
+                return WAITS, _("It starts again when its host may take it."), broken
+            if not broken and host.pk in excluded:
                 return WAITS, _("It starts again when others have started."), ""
-            return "", "", ""
+            if not broken:
+                return "", "", ""
         of_cluster = placement.candidates(vm.cluster, vm.tenant)
         usable = [one for one in of_cluster if one.host.pk not in self.silent]
         demand = placement.demand_of(vm)

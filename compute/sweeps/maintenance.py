@@ -295,7 +295,7 @@ def _finish(answer: HostAnswer) -> None:
         # starts elsewhere while it does.
         leaving = Job.objects.filter(
             Q(kind="vm.modify", payload__before__host=host.pk)
-            | Q(kind="vm.start", payload__left=host.pk),
+            | Q(kind__in=("vm.start", "vm.fail_over"), payload__left=host.pk),
             status__in=ACTIVE,
         )
         if vms_on(host) or leaving.exists():

@@ -342,6 +342,8 @@ class FailOverVm(StartVm):
         vm = vm_of(context.job)
         # Asked and answered: a repeated job finds it running here.
         if observed(vm) in (Power.STOPPED, Power.CRASHED, Power.ABSENT):
+            # Nothing is taken from a VM that runs where it is to be left.
+            leave_former_host(context, vm)
             with translated_errors():
                 for disk in disks_of(vm):
                     pool_of(disk).shut_out(disk.id)

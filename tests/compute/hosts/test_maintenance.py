@@ -68,7 +68,7 @@ def enter(host: Host, way: str = Way.WAIT) -> HostMaintenance:
 
 
 def on_first(
-    yard: Yard, number: int = 1, *, stopped: int = 0, **changes: object
+    yard: Yard, number: int = 1, *, stopped: int = 0, **changes: Any
 ) -> tuple[Host, list[VM]]:
     """Buy VMs that are all on the first host; the others are then in service again."""
     first, *others = yard.hosts

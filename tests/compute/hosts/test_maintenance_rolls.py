@@ -346,7 +346,12 @@ def test_a_host_stays_while_what_was_shut_down_for_it_waits(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "payload"), [("vm.modify", {"before": {"host": ""}}), ("vm.start", {"left": ""})]
+    ("kind", "payload"),
+    [
+        ("vm.modify", {"before": {"host": ""}}),
+        ("vm.start", {"left": ""}),
+        ("vm.fail_over", {"left": ""}),
+    ],
 )
 def test_a_host_stays_while_a_vm_may_come_back_to_it(
     yard: Yard, kind: str, payload: dict[str, Any]
