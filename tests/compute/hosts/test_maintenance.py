@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from alarms.queries import platform as figures
@@ -32,21 +34,24 @@ from compute.models import (
     HostTransition,
 )
 from compute.queries.maintenance import forecast
-from compute.states.hosts import HostState
+from compute.states.hosts import HostMove, HostState
 from compute.states.maintenance import Way
 from compute.sweeps import failover, maintenance, reconcile
 from compute.sweeps.hosts import ask_host
+from compute.transitions import hosts as moves
 from compute.transitions import maintenance as transitions
+from compute.transitions.hosts import move
 from compute.transitions.vms import forget_waiting
 from scloud.audit.models import Operation
 from scloud.jobs.models import ACTIVE, Job
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.recovery import freezing
 from scloud.recovery.models import SweepFreeze
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, WorkerDied, points_of
-from tests.compute.factories import buy_vms
+from tests.compute.factories import buy_vms, make_platform
 from tests.compute.hosts.test_failing_over import books, home, kinds, now, other_than
 from tests.compute.hosts.test_gpu import fit, with_gpus
 from tests.compute.hosts.test_states import time_passes
@@ -796,6 +801,59 @@ def test_a_host_that_no_order_keeps_in_maintenance_leaves_it(yard: Yard) -> None
     assert state(host) == HostState.RETURNING
     go_on(yard)
     assert state(host) == HostState.AVAILABLE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_host_enters_without_an_order_when_it_is_heard_beside_an_abort(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = make_platform(region).hosts[0]
+    order = transitions.begin(host, actor=SYSTEM, way=Way.WAIT)
+    move(host, HostMove.SUSPECT)
+    last_of, read, ended = moves._last_of, threading.Event(), threading.Event()
+    refused: list[str] = []
+
+    def slowly(*given: Any) -> HostState:
+        found = last_of(*given)
+        read.set()
+        # The other one has a second to come in between.
+        ended.wait(1)
+        return found
+
+    def abort() -> None:
+        try:
+            assert read.wait(20)
+            here = Host.objects.get(pk=host.pk)
+            transitions.abort(order, here, actor=SYSTEM, reason="It takes too long.")
+        except Conflict as error:
+            refused.append(error.code)
+        finally:
+            ended.set()
+            connection.close()
+
+    monkeypatch.setattr(moves, "_last_of", slowly)
+    thread = threading.Thread(target=abort)
+    thread.start()
+    move(host, HostMove.CLEAR)
+    thread.join()
+    entering = state(host) == HostState.ENTERING_MAINTENANCE
+    assert entering == HostMaintenance.objects.filter(host=host, ended_at=None).exists()
+    # The sign of life came first, and who aborts it then reads so.
+    assert (entering, refused) == (True, ["host_state"])
+
+
+def test_a_host_that_enters_by_nobodys_order_is_used_again(yard: Yard) -> None:
+    host, other = yard.hosts
+    lock_host(actor=SYSTEM, host=host)
+    order = enter(host)
+    kept = enter(other)
+    # Of a process of an earlier release.
+    HostMaintenance.objects.filter(pk=order.pk).update(ended_at=timezone.now(), end="aborted")
+    maintenance.look_after_maintenance()
+    assert (state(host), state(other)) == (HostState.LOCKED, HostState.ENTERING_MAINTENANCE)
+    assert Host.objects.get(pk=host.pk).state_reason == "No maintenance of it is ordered."
+    kept.refresh_from_db()
+    assert kept.ended_at is None
 
 
 def test_vms_are_taken_off_no_host_that_stays_in_service(yard: Yard) -> None:
