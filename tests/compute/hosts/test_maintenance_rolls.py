@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from alarms.queries import platform as figures
 from compute.actions import maintenance as orders
 from compute.fencing.fake import forget_fake_machines
 from compute.models import (
@@ -25,9 +26,9 @@ from compute.models import (
     HostSighting,
     HostTransition,
 )
-from compute.queries.maintenance import forecast, standing
+from compute.queries.maintenance import counts, forecast, progress, standing, waiting_by_host
 from compute.states.hosts import HostState
-from compute.states.maintenance import Way
+from compute.states.maintenance import DepartureState, Way
 from compute.sweeps import maintenance, reconcile
 from compute.transitions import maintenance as transitions
 from scloud.audit.models import Operation
@@ -40,6 +41,7 @@ from tests.compute.hosts.test_failing_over import home, now
 from tests.compute.hosts.test_maintenance import (
     SYSTEM,
     departures,
+    emptied,
     enter,
     full,
     go_on,
@@ -421,6 +423,37 @@ def test_an_operator_sees_what_would_happen_and_how_far_it_is(yard: Yard, operat
     with scopes_disabled():
         verbs = set(Operation.objects.filter(via="admin").values_list("verb", flat=True))
     assert {"platform.enter_maintenance", "platform.leave_maintenance"} <= verbs
+
+
+def test_what_was_shut_down_is_waiting_until_it_is_started(yard: Yard, operator: Client) -> None:
+    host, (off, vm) = on_first(yard, 2, stopped=1)
+    there = next(one for one in yard.hosts if one.pk != host.pk)
+    full(yard, there)
+    order = enter(host, Way.SHUT_DOWN)
+    go_on(yard)
+    order.departures.update(changed_at=order.started_at - maintenance.PATIENCE)
+    go_on(yard)
+    assert (now(vm).status, now(vm).host) == ("stopped", None)
+    waits, left = progress(order)
+    assert (waits.vm, waits.state, waits.place) == (vm, DepartureState.WAITING, "")
+    assert waits.reason.startswith("No host has room for it. It starts when there is.")
+    assert (left.vm, left.state, left.reason) == (off, DepartureState.MOVED, "")
+    assert counts(order) == {"waiting": 1, "moved": 1}
+    url = reverse("admin:compute_host_maintenance", args=[host.pk])
+    assert "No host has room for it." in operator.get(url).content.decode()
+    page = operator.get(reverse("admin:compute_host_change", args=[host.pk])).content.decode()
+    assert reverse("admin:compute_vm_change", args=[vm.pk]) in page
+    page = operator.get(reverse("admin:compute_host_change", args=[there.pk])).content.decode()
+    assert reverse("admin:compute_vm_change", args=[vm.pk]) not in page
+    assert waiting_by_host() == {host.pk: 1}
+    shown = {one.name: one.waiting for one in figures.figures(timezone.now(), ()).hosts}
+    assert shown == {host.name: 1, there.name: 0}
+    emptied(yard, there)
+    go_on(yard)
+    assert now(vm).status == "running"
+    assert counts(order) == {"moved": 2}
+    assert {one.state for one in progress(order)} == {DepartureState.MOVED}
+    assert not waiting_by_host()
 
 
 def test_an_operator_goes_through_a_cluster(three: Yard, operator: Client) -> None:
