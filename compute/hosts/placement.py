@@ -67,7 +67,8 @@ class Demand:
 class Candidate:
     """A host on which a VM may be placed, with the capacity in use. Memory in MiB.
 
-    ``memory_taken_mib`` includes the overhead of the VMs.
+    ``memory_taken_mib`` includes the overhead of the VMs. Of ``vms`` so many are ``arriving``: they
+    are on their way, and on another host as well.
     """
 
     host: Host
@@ -77,6 +78,7 @@ class Candidate:
     vms: int
     gpus_free: int = 0
     excluded: bool = False
+    arriving: int = 0
 
     @property
     def vcpus_total(self) -> int:
@@ -311,38 +313,11 @@ def candidates(
         hosts = Host.objects.filter(cluster=cluster).select_related("cluster").order_by("id")
         if lock:
             hosts = hosts.select_for_update(of=("self",))
-        found = list(hosts)
-        taken = {
-            host.pk: Candidate(host, 0, 0, 0, 0, excluded=host.pk in excluded) for host in found
-        }
-        # A VM on its way to a host takes capacity there as well as where it still runs. One that
-        # failed or was destroyed has a host as long as nobody knows that it is off it.
-        for place in ("host", "destination"):
-            for row in (
-                VM.objects.filter(**{f"{place}__in": found})
-                .order_by()
-                .values(place)
-                .annotate(
-                    vcpus=Sum("vcpus"),
-                    memory=Sum("memory_mib"),
-                    vms=Count("id"),
-                    mine=Count("id", filter=Q(tenant=tenant)),
-                )
-            ):
-                candidate = taken[row[place]]
-                of_it = candidate.host.cluster
-                candidate.vcpus_taken += row["vcpus"]
-                candidate.memory_taken_mib += (
-                    row["memory"]
-                    + row["vms"] * of_it.vm_overhead_mib
-                    + row["vcpus"] * of_it.vcpu_overhead_mib
-                )
-                candidate.vms_of_tenant += row["mine"]
-                candidate.vms += row["vms"]
+        taken = _with_load(list(hosts), tenant, excluded)
         if cluster.gpu_type:
             for row in (
                 GpuDevice.objects.filter(
-                    host__in=found, gpu_type=cluster.gpu_type, vm=None, present=True
+                    host__in=list(taken), gpu_type=cluster.gpu_type, vm=None, present=True
                 )
                 .order_by()
                 .values("host")
@@ -350,6 +325,48 @@ def candidates(
             ):
                 taken[row["host"]].gpus_free = row["free"]
     return list(taken.values())
+
+
+def loads(hosts: list[Host]) -> list[Candidate]:
+    """Return hosts of any clusters with the capacity in use, as placement counts it.
+
+    In two queries. The chips of their GPUs are not looked at.
+    """
+    with scopes_disabled():
+        return list(_with_load(hosts, None, ()).values())
+
+
+def _with_load(
+    hosts: list[Host], tenant: Tenant | None, excluded: Collection[str]
+) -> dict[str, Candidate]:
+    taken = {host.pk: Candidate(host, 0, 0, 0, 0, excluded=host.pk in excluded) for host in hosts}
+    # A VM on its way to a host takes capacity there as well as where it still runs. One that
+    # failed or was destroyed has a host as long as nobody knows that it is off it.
+    for place in ("host", "destination"):
+        for row in (
+            VM.objects.filter(**{f"{place}__in": hosts})
+            .order_by()
+            .values(place)
+            .annotate(
+                vcpus=Sum("vcpus"),
+                memory=Sum("memory_mib"),
+                vms=Count("id"),
+                mine=Count("id", filter=Q(tenant=tenant)),
+            )
+        ):
+            candidate = taken[row[place]]
+            of_it = candidate.host.cluster
+            candidate.vcpus_taken += row["vcpus"]
+            candidate.memory_taken_mib += (
+                row["memory"]
+                + row["vms"] * of_it.vm_overhead_mib
+                + row["vcpus"] * of_it.vcpu_overhead_mib
+            )
+            candidate.vms_of_tenant += row["mine"]
+            candidate.vms += row["vms"]
+            if place == "destination":
+                candidate.arriving += row["vms"]
+    return taken
 
 
 def tags_of(cluster: Cluster, vcpus: int, memory_mib: int) -> frozenset[str]:
