@@ -243,6 +243,7 @@ def advance_roll(*, actor: Actor, roll: ClusterRoll) -> str:
         return ""
     host = now.left[0]
     # None of them enters by another's hand, and nothing is placed on them, until this has ended.
+    # Whoever calls this has looked before without a lock, and what is asked below is short.
     rows_of_cluster = Host.objects.filter(cluster=locked.cluster_id).order_by("pk")
     list(rows_of_cluster.select_for_update().values_list("pk"))
     words = obstacle(host)

@@ -16,7 +16,7 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
-from compute.hosts.groups import GroupRule, rules_for
+from compute.hosts.groups import GroupRule, rules_for, rules_off
 from compute.models import VM, Cluster, GpuDevice, Host, PlacementGroup, Spec
 from compute.states.hosts import IN_SERVICE, HostState
 from scloud.lib.errors import NoCapacity
@@ -393,6 +393,29 @@ def demand_of(vm: VM, *, vcpus: int | None = None, memory_mib: int | None = None
         tags_of(vm.cluster, vcpus, memory_mib),
         rules_for(vm),
     )
+
+
+def demands_off(host: Host, vms: Collection[VM]) -> dict[str, Demand]:
+    """Return by id what VMs need that are all taken off a host, as if it were emptied already.
+
+    Sizes and groups are read once for all of them.
+    """
+    sizes = Spec.objects.filter(cluster=host.cluster_id)
+    tags = {
+        (vcpus, memory_mib): words_of(required)
+        for vcpus, memory_mib, required in sizes.values_list("vcpus", "memory_mib", "required_tags")
+    }
+    rules = rules_off(host, vms)
+    return {
+        vm.pk: Demand(
+            vm.vcpus,
+            vm.memory_mib,
+            vm.gpu_count,
+            tags.get((vm.vcpus, vm.memory_mib), frozenset()),
+            rules[vm.pk],
+        )
+        for vm in vms
+    }
 
 
 # -- choosing ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +12,6 @@ from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, Que
 from django.utils.translation import gettext as _
 
 from compute.hosts import placement
-from compute.hosts.groups import GroupRule, rules_off
 from compute.hosts.witnesses import FRESH, Sighting
 from compute.models import VM, ClusterRoll, Departure, Host, HostMaintenance
 from compute.rules.refusals import vm_refusal
@@ -52,22 +51,20 @@ def forecast(host: Host) -> list[Forecast]:
 
     They are placed one after the other on the other hosts of the cluster as these are now; a
     stopped one takes no room until it starts. Their groups leave the host with them: the first of
-    one that stays together goes anywhere, and the others follow it.
+    one that stays together goes anywhere, and the others follow it. The number of queries does not
+    depend on that of the VMs.
     """
     with scopes_disabled():
         rows = VM.objects.filter(host=host).select_related("tenant", "cluster", "host")
         vms = sorted(rows, key=lambda vm: (-vm.memory_mib, -vm.vcpus, vm.pk))
         others = [one for one in placement.candidates(host.cluster, None) if one.host.pk != host.pk]
-        rules = rules_off(host, vms)
-        return [_forecast(vm, others, rules[vm.pk]) for vm in vms]
+        demands = placement.demands_off(host, vms)
+        return [_forecast(vm, others, demands[vm.pk]) for vm in vms]
 
 
-def _forecast(
-    vm: VM, others: Sequence[placement.Candidate], rules: tuple[GroupRule, ...]
-) -> Forecast:
+def _forecast(vm: VM, others: Sequence[placement.Candidate], demand: placement.Demand) -> Forecast:
     if not vm.task and vm.status in _AT_REST:
         return Forecast(vm, _("It is off: its next start is on another host."))
-    demand = replace(placement.demand_of(vm), rules=rules)
     fitting = [one for one in others if one.refusal(demand) is None]
     if not fitting:
         refused = placement.refuse(vm.cluster, list(others), demand)

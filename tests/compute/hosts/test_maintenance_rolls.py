@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -37,6 +39,7 @@ from scloud.lib.errors import Conflict, InvalidInput
 from scloud.tenancy.models import User
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, WorkerDied
+from tests.compute.factories import make_vm
 from tests.compute.hosts.test_failing_over import home, now
 from tests.compute.hosts.test_maintenance import (
     SYSTEM,
@@ -201,6 +204,28 @@ def test_the_second_vm_of_a_group_is_foreseen_where_the_first_one_goes(three: Ya
     Host.objects.filter(pk=three.hosts[1].pk).update(memory_mib=room + row.memory_mib)
     Host.objects.filter(pk=third.pk).update(state=HostState.LOCKED)
     assert [one.homeless for one in forecast(host)] == [False, True]
+
+
+def test_a_forecast_asks_no_more_for_many_vms_than_for_few(three: Yard) -> None:
+    box = three.box
+    host = Host.objects.select_related("cluster").get(pk=three.hosts[0].pk)
+
+    def add(policy: str, names: str) -> None:
+        group = group_of(box.actor, box.platform, policy, required=False)
+        for name in names:
+            vm = make_vm(box.platform, box.actor, name=name, columns={"host": host})
+            VM.objects.filter(pk=vm.pk).update(placement_group=group)
+
+    def queries() -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as asked:
+            found = forecast(host)
+        return len(found), len(asked)
+
+    add("spread", "ab")
+    vms, few = queries()
+    assert (vms, few) == (2, 10)
+    add("together", "cdefgh")
+    assert queries() == (8, few)
 
 
 def test_a_stopped_roll_leaves_its_host_and_an_aborted_host_has_its_turn_again(
