@@ -99,12 +99,13 @@ class GroupRule:
 
 def _counted(rows: QuerySet[VM], place: str, *by: str) -> QuerySet[Any]:
     """Return of VMs how many are on each host, or on their way there, with its state."""
-    return (
+    counted: QuerySet[Any] = (
         rows.exclude(**{place: None})
         .order_by()
         .values(*by, place, f"{place}__state")
         .annotate(all=Count("pk"), living=Count("pk", filter=~Q(status__in=_GONE)))
     )
+    return counted
 
 
 def members_of(group: PlacementGroup) -> QuerySet[VM]:
