@@ -50,7 +50,7 @@ QUERIES: dict[str, int] = {
     "admin: compute_disktype": 6,
     "admin: compute_drift": 6,
     "admin: compute_fencedevice": 6,
-    "admin: compute_host": 11,
+    "admin: compute_host": 13,
     "admin: compute_hosttransition": 5,
     "admin: compute_image": 7,
     "admin: compute_placementgroup": 6,

@@ -7,7 +7,6 @@ tenant only, so they are asked with scopes disabled.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -29,6 +28,7 @@ from alarms.queries.metrics import FRESH
 from alarms.rules.operators import CapacityFigures, Figures, HostFigures, PoolFigures
 from alarms.store.base import PLATFORM, Latest, StoreError
 from compute.models import VM, Disk, Drift, Host, StoragePool
+from compute.queries.maintenance import waiting_by_host
 from compute.states.disks import DiskStatus
 from compute.states.hosts import HostState
 from compute.states.pools import PoolState
@@ -318,8 +318,7 @@ def figures(now: datetime, outlooks: Sequence[Outlook]) -> Figures:
         if process != "sweeper" or name == Lane.WAKE_UPS:
             last[process] = max(at, last.get(process, at))
     collected = dict(HostCollection.objects.values_list("host_id", "stored_at"))
-    with scopes_disabled():
-        waiting = Counter(VM.objects.exclude(failover_since=None).values_list("host_id", flat=True))
+    waiting = waiting_by_host()
     return Figures(
         now,
         hosts=[

@@ -120,7 +120,7 @@ def remove_host(*, actor: Actor, host: Host, typed: str) -> None:
     # Those may come back to it at their end.
     leaving = Job.objects.filter(
         Q(kind="vm.modify", payload__before__host=locked.pk)
-        | Q(kind="vm.start", payload__left=locked.pk),
+        | Q(kind__in=("vm.start", "vm.fail_over"), payload__left=locked.pk),
         status__in=ACTIVE,
     )
     # The order to start them again would go with the host.
@@ -244,6 +244,7 @@ def advance_roll(*, actor: Actor, roll: ClusterRoll) -> str:
         return ""
     host = now.left[0]
     # None of them enters by another's hand, and nothing is placed on them, until this has ended.
+    # Whoever calls this has looked before without a lock, and what is asked below is short.
     rows_of_cluster = Host.objects.filter(cluster=locked.cluster_id).order_by("pk")
     list(rows_of_cluster.select_for_update().values_list("pk"))
     words = obstacle(host)

@@ -35,6 +35,7 @@ from compute.models import (
     Spec,
     StoragePool,
 )
+from compute.queries.maintenance import waiting_of
 from compute.rules.host_tests import waits_for_test
 from compute.rules.pools import (
     KEY_RECIPIENT,
@@ -379,7 +380,7 @@ class HostAdmin(HostTestAdmin, HostMaintenanceAdmin, ButtonAdmin):
     @admin.display(description=gettext_lazy("VMs that wait for failover"))
     def waiting(self, host: Host) -> SafeString:
         """Which of its VMs wait to be started again, since when and for what."""
-        rows = host.vms.exclude(failover_since=None).order_by("created_at", "pk")
+        rows = waiting_of(host).order_by("created_at", "pk")
         lines = format_html_join(
             "",
             '<a href="{}">{}</a> {} {} {}<br>',

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Sum
-
 from compute.hosts import placement, pools
-from compute.models import VM, Cluster, Drift, Host, StoragePool
+from compute.models import Cluster, Drift, Host, StoragePool
 from compute.states.hosts import HostState
 from scloud.jobs import health, workers
 from scloud.jobs.models import ACTIVE, Job, JobStatus
@@ -18,7 +16,10 @@ from scloud.tenancy.scoping import scopes_disabled
 
 @dataclass(frozen=True)
 class HostUsage:
-    """A host with the capacity in use and in total. Memory in MiB, with the overhead of VMs."""
+    """A host with the capacity in use and in total. Memory in MiB, with the overhead of VMs.
+
+    ``vms`` counts those that are on it. What is on its way to it takes capacity too.
+    """
 
     host: Host
     vms: int
@@ -30,56 +31,42 @@ class HostUsage:
 
 def hosts() -> list[HostUsage]:
     """Return every host with the capacity in use, in three queries."""
-    with scopes_disabled():
-        taken = {
-            row["host"]: row
-            for row in VM.objects.filter(host__isnull=False)
-            .order_by()
-            .values("host")
-            .annotate(vms=Count("id"), vcpus=Sum("vcpus"), memory=Sum("memory_mib"))
-        }
-        found = list(Host.objects.select_related("cluster").order_by("cluster", "name"))
-    none: dict[str, Any] = {"vms": 0, "vcpus": 0, "memory": 0}
-    return [
-        HostUsage(
-            host=host,
-            vms=(row := taken.get(host.pk, none))["vms"],
-            vcpus_taken=row["vcpus"],
-            vcpus_total=int(host.vcpus * host.cluster.cpu_overcommit),
-            memory_taken_mib=row["memory"]
-            + row["vms"] * host.cluster.vm_overhead_mib
-            + row["vcpus"] * host.cluster.vcpu_overhead_mib,
-            memory_total_mib=max(0, host.memory_mib - host.reserved_memory_mib),
-        )
-        for host in found
-    ]
+    return [_usage(one) for one in _loads()]
+
+
+def _loads() -> list[placement.Candidate]:
+    rows = Host.objects.select_related("cluster").order_by("cluster", "name")
+    return placement.loads(list(rows))
+
+
+def _usage(one: placement.Candidate) -> HostUsage:
+    return HostUsage(
+        host=one.host,
+        vms=one.vms - one.arriving,
+        vcpus_taken=one.vcpus_taken,
+        vcpus_total=one.vcpus_total,
+        memory_taken_mib=one.memory_taken_mib,
+        memory_total_mib=max(0, one.memory_total_mib),
+    )
 
 
 def clusters() -> list[dict[str, Any]]:
-    """Return the sum of each cluster's hosts."""
-    usages = hosts()
+    """Return the sum of each cluster's hosts, and the reserve that decides what is sold."""
+    loads = _loads()
     out = []
     for cluster in Cluster.objects.select_related("region"):
-        mine = [usage for usage in usages if usage.host.cluster_id == cluster.pk]
-        reserve = placement.reserve_of(
-            cluster,
-            [
-                placement.Candidate(
-                    one.host, one.vcpus_taken, one.memory_taken_mib, vms_of_tenant=0, vms=one.vms
-                )
-                for one in mine
-            ],
-        )
+        mine = [one for one in loads if one.host.cluster_id == cluster.pk]
+        usages = [_usage(one) for one in mine]
         out.append(
             {
-                "reserve": reserve,
+                "reserve": placement.reserve_of(cluster, mine),
                 "cluster": cluster,
                 "hosts": len(mine),
-                "vms": sum(usage.vms for usage in mine),
-                "vcpus_taken": sum(usage.vcpus_taken for usage in mine),
-                "vcpus_total": sum(usage.vcpus_total for usage in mine),
-                "memory_taken_mib": sum(usage.memory_taken_mib for usage in mine),
-                "memory_total_mib": sum(usage.memory_total_mib for usage in mine),
+                "vms": sum(usage.vms for usage in usages),
+                "vcpus_taken": sum(usage.vcpus_taken for usage in usages),
+                "vcpus_total": sum(usage.vcpus_total for usage in usages),
+                "memory_taken_mib": sum(usage.memory_taken_mib for usage in usages),
+                "memory_total_mib": sum(usage.memory_total_mib for usage in usages),
             }
         )
     return out

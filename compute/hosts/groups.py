@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext
 
-from compute.models import VM, PlacementGroup
+from compute.models import VM, Host, PlacementGroup
 from compute.models.placement import GroupPolicy
 from compute.states.hosts import MAY_RUN, HostState
 from compute.states.vms import VmStatus
@@ -38,23 +40,21 @@ class GroupRule:
 
         Read after the hosts were locked, so that no other placement changes it.
         """
-        members: Counter[str] = Counter()
-        leading: Counter[str] = Counter()
+        rule = cls(group, Counter(), Counter())
         with scopes_disabled():
             rows = members_of(group)
             if without is not None:
                 rows = rows.exclude(pk=without.pk)
             for place in ("host", "destination"):
-                for row in (
-                    rows.exclude(**{place: None})
-                    .order_by()
-                    .values(place, f"{place}__state")
-                    .annotate(all=Count("pk"), living=Count("pk", filter=~Q(status__in=_GONE)))
-                ):
-                    members[row[place]] += row["all"]
-                    if row["living"] and row[f"{place}__state"] in _LED_FROM:
-                        leading[row[place]] += row["living"]
-        return cls(group, members, leading)
+                for row in _counted(rows, place):
+                    rule.add(row, place)
+        return rule
+
+    def add(self, row: Mapping[str, Any], place: str) -> None:
+        """Count the VMs that a row of :func:`_counted` tells of."""
+        self.members[row[place]] += row["all"]
+        if row["living"] and row[f"{place}__state"] in _LED_FROM:
+            self.leading[row[place]] += row["living"]
 
     @property
     def spreads(self) -> bool:
@@ -97,6 +97,17 @@ class GroupRule:
         self.leading[host] += 1
 
 
+def _counted(rows: QuerySet[VM], place: str, *by: str) -> QuerySet[Any]:
+    """Return of VMs how many are on each host, or on their way there, with its state."""
+    counted: QuerySet[Any] = (
+        rows.exclude(**{place: None})
+        .order_by()
+        .values(*by, place, f"{place}__state")
+        .annotate(all=Count("pk"), living=Count("pk", filter=~Q(status__in=_GONE)))
+    )
+    return counted
+
+
 def members_of(group: PlacementGroup) -> QuerySet[VM]:
     """Return all VMs of a group; needs a scope."""
     rows: QuerySet[VM] = VM.objects.filter(Q(placement_group=group) | Q(operators_group=group))
@@ -110,3 +121,32 @@ def rules_for(vm: VM) -> tuple[GroupRule, ...]:
         keys = {key for pair in named for key in pair if key is not None}
         groups = list(PlacementGroup.objects.filter(pk__in=keys).order_by("pk")) if keys else []
     return tuple(GroupRule.of(group, without=vm) for group in groups)
+
+
+def rules_off(host: Host, vms: Iterable[VM]) -> dict[str, tuple[GroupRule, ...]]:
+    """Return by id the rules of VMs that are all taken off a host, as if it were emptied already.
+
+    VMs of one group share its rule: what is taken for one of them counts for the next. In five
+    queries at most, however many they are.
+    """
+    named = {
+        vm.pk: [key for key in (vm.placement_group_id, vm.operators_group_id) if key is not None]
+        for vm in vms
+    }
+    keys = {key for of_it in named.values() for key in of_it}
+    if not keys:
+        return dict.fromkeys(named, ())
+    with scopes_disabled():
+        groups = PlacementGroup.objects.filter(pk__in=keys)
+        rules = {group.pk: GroupRule(group, Counter(), Counter()) for group in groups}
+        for column in ("placement_group", "operators_group"):
+            # Those that leave the host do not count where they are, and nobody follows them there.
+            rows = VM.objects.filter(**{f"{column}__in": keys}).exclude(host=host)
+            for place in ("host", "destination"):
+                for row in _counted(rows, place, column):
+                    if row[column] in rules and row[place] != host.pk:
+                        rules[row[column]].add(row, place)
+    return {
+        vm: tuple(rules[key] for key in sorted(of_it) if key in rules)
+        for vm, of_it in named.items()
+    }

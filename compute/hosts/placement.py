@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from compute.hosts import machines
-from compute.hosts.groups import GroupRule, rules_for
+from compute.hosts.groups import GroupRule, rules_for, rules_off
 from compute.models import VM, Cluster, GpuDevice, Host, PlacementGroup, Spec
 from compute.states.hosts import IN_SERVICE, HostState
 from scloud.lib.errors import NoCapacity
@@ -70,7 +70,8 @@ class Demand:
 class Candidate:
     """A host on which a VM may be placed, with the capacity in use. Memory in MiB.
 
-    ``memory_taken_mib`` includes the overhead of the VMs.
+    ``memory_taken_mib`` includes the overhead of the VMs. Of ``vms`` so many are ``arriving``: they
+    are on their way, and on another host as well.
     """
 
     host: Host
@@ -80,6 +81,7 @@ class Candidate:
     vms: int
     gpus_free: int = 0
     excluded: bool = False
+    arriving: int = 0
 
     @property
     def vcpus_total(self) -> int:
@@ -318,38 +320,11 @@ def candidates(
         hosts = Host.objects.filter(cluster=cluster).select_related("cluster").order_by("id")
         if lock:
             hosts = hosts.select_for_update(of=("self",))
-        found = list(hosts)
-        taken = {
-            host.pk: Candidate(host, 0, 0, 0, 0, excluded=host.pk in excluded) for host in found
-        }
-        # A VM on its way to a host takes capacity there as well as where it still runs. One that
-        # failed or was destroyed has a host as long as nobody knows that it is off it.
-        for place in ("host", "destination"):
-            for row in (
-                VM.objects.filter(**{f"{place}__in": found})
-                .order_by()
-                .values(place)
-                .annotate(
-                    vcpus=Sum("vcpus"),
-                    memory=Sum("memory_mib"),
-                    vms=Count("id"),
-                    mine=Count("id", filter=Q(tenant=tenant)),
-                )
-            ):
-                candidate = taken[row[place]]
-                of_it = candidate.host.cluster
-                candidate.vcpus_taken += row["vcpus"]
-                candidate.memory_taken_mib += (
-                    row["memory"]
-                    + row["vms"] * of_it.vm_overhead_mib
-                    + row["vcpus"] * of_it.vcpu_overhead_mib
-                )
-                candidate.vms_of_tenant += row["mine"]
-                candidate.vms += row["vms"]
+        taken = _with_load(list(hosts), tenant, excluded)
         if cluster.gpu_type:
             for row in (
                 GpuDevice.objects.filter(
-                    host__in=found, gpu_type=cluster.gpu_type, vm=None, present=True
+                    host__in=list(taken), gpu_type=cluster.gpu_type, vm=None, present=True
                 )
                 .order_by()
                 .values("host")
@@ -357,6 +332,48 @@ def candidates(
             ):
                 taken[row["host"]].gpus_free = row["free"]
     return list(taken.values())
+
+
+def loads(hosts: list[Host]) -> list[Candidate]:
+    """Return hosts of any clusters with the capacity in use, as placement counts it.
+
+    In two queries. The chips of their GPUs are not looked at.
+    """
+    with scopes_disabled():
+        return list(_with_load(hosts, None, ()).values())
+
+
+def _with_load(
+    hosts: list[Host], tenant: Tenant | None, excluded: Collection[str]
+) -> dict[str, Candidate]:
+    taken = {host.pk: Candidate(host, 0, 0, 0, 0, excluded=host.pk in excluded) for host in hosts}
+    # A VM on its way to a host takes capacity there as well as where it still runs. One that
+    # failed or was destroyed has a host as long as nobody knows that it is off it.
+    for place in ("host", "destination"):
+        for row in (
+            VM.objects.filter(**{f"{place}__in": hosts})
+            .order_by()
+            .values(place)
+            .annotate(
+                vcpus=Sum("vcpus"),
+                memory=Sum("memory_mib"),
+                vms=Count("id"),
+                mine=Count("id", filter=Q(tenant=tenant)),
+            )
+        ):
+            candidate = taken[row[place]]
+            of_it = candidate.host.cluster
+            candidate.vcpus_taken += row["vcpus"]
+            candidate.memory_taken_mib += (
+                row["memory"]
+                + row["vms"] * of_it.vm_overhead_mib
+                + row["vcpus"] * of_it.vcpu_overhead_mib
+            )
+            candidate.vms_of_tenant += row["mine"]
+            candidate.vms += row["vms"]
+            if place == "destination":
+                candidate.arriving += row["vms"]
+    return taken
 
 
 def tags_of(cluster: Cluster, vcpus: int, memory_mib: int) -> frozenset[str]:
@@ -384,6 +401,29 @@ def demand_of(vm: VM, *, vcpus: int | None = None, memory_mib: int | None = None
         rules_for(vm),
         vm.machine_type,
     )
+
+
+def demands_off(host: Host, vms: Collection[VM]) -> dict[str, Demand]:
+    """Return by id what VMs need that are all taken off a host, as if it were emptied already.
+
+    Sizes and groups are read once for all of them.
+    """
+    sizes = Spec.objects.filter(cluster=host.cluster_id)
+    tags = {
+        (vcpus, memory_mib): words_of(required)
+        for vcpus, memory_mib, required in sizes.values_list("vcpus", "memory_mib", "required_tags")
+    }
+    rules = rules_off(host, vms)
+    return {
+        vm.pk: Demand(
+            vm.vcpus,
+            vm.memory_mib,
+            vm.gpu_count,
+            tags.get((vm.vcpus, vm.memory_mib), frozenset()),
+            rules[vm.pk],
+        )
+        for vm in vms
+    }
 
 
 # -- choosing ----------------------------------------------------------------------------------
@@ -520,6 +560,13 @@ def rule_against(vm: VM, host: Host) -> str:
     if vm.placement_group_id is None and vm.operators_group_id is None:
         return ""
     candidates(vm.cluster, None, lock=True)
+    return rule_broken(vm, host)
+
+
+def rule_broken(vm: VM, host: Host) -> str:
+    """Return the same as it is at this moment; locks nothing."""
+    if vm.placement_group_id is None and vm.operators_group_id is None:
+        return ""
     broken = (one for one in rules_for(vm) if one.refusal(host.pk) is not None)
     return next((one.words(host.pk) for one in broken), "")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from django.db.models import Q
+from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.utils.translation import gettext as _
 
 from compute.hosts import placement
@@ -15,7 +16,7 @@ from compute.hosts.witnesses import FRESH, Sighting
 from compute.models import VM, ClusterRoll, Departure, Host, HostMaintenance
 from compute.rules.refusals import vm_refusal
 from compute.states.hosts import IN_SERVICE, Witness
-from compute.states.maintenance import MaintenanceEnd
+from compute.states.maintenance import DepartureState, MaintenanceEnd
 from compute.states.vms import VmStatus
 from compute.verbs.vms import VMS
 from scloud.tenancy.scoping import scopes_disabled
@@ -49,19 +50,21 @@ def forecast(host: Host) -> list[Forecast]:
     """Return what would become of each VM of a host, the largest first.
 
     They are placed one after the other on the other hosts of the cluster as these are now; a
-    stopped one takes no room until it starts.
+    stopped one takes no room until it starts. Their groups leave the host with them: the first of
+    one that stays together goes anywhere, and the others follow it. The number of queries does not
+    depend on that of the VMs.
     """
     with scopes_disabled():
         rows = VM.objects.filter(host=host).select_related("tenant", "cluster", "host")
         vms = sorted(rows, key=lambda vm: (-vm.memory_mib, -vm.vcpus, vm.pk))
         others = [one for one in placement.candidates(host.cluster, None) if one.host.pk != host.pk]
-        return [_forecast(vm, others) for vm in vms]
+        demands = placement.demands_off(host, vms)
+        return [_forecast(vm, others, demands[vm.pk]) for vm in vms]
 
 
-def _forecast(vm: VM, others: Sequence[placement.Candidate]) -> Forecast:
+def _forecast(vm: VM, others: Sequence[placement.Candidate], demand: placement.Demand) -> Forecast:
     if not vm.task and vm.status in _AT_REST:
         return Forecast(vm, _("It is off: its next start is on another host."))
-    demand = placement.demand_of(vm)
     fitting = [one for one in others if one.refusal(demand) is None]
     if not fitting:
         refused = placement.refuse(vm.cluster, list(others), demand)
@@ -88,37 +91,86 @@ def cannot_move(vm: VM) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A VM that leaves, or has left, its host, for operators."""
+    """A VM that leaves, or has left, its host, for operators.
+
+    ``state`` is how far it is and ``reason`` why, ``label`` how the VM stands.
+    """
 
     departure: Departure
     vm: VM
+    state: DepartureState
+    reason: str
     label: str
     place: str
 
 
 def progress(maintenance: HostMaintenance) -> list[Progress]:
-    """Return how far the VMs of a maintenance are: those that have not left first."""
+    """Return how far the VMs of a maintenance are: those that have not left first.
+
+    One that was shut down for it and has left waits until it is started.
+    """
     with scopes_disabled():
-        rows = maintenance.departures.select_related("vm__host", "vm__tenant").order_by(
-            "state", "vm__name", "pk"
-        )[:SHOWN]
-        return [
-            Progress(
-                row,
-                row.vm,
-                VMS.label(row.vm.standing, row.vm.task),
-                row.vm.host.name if row.vm.host is not None else "",
+        rows = (
+            _as_shown(maintenance)
+            .annotate(over=Case(When(shown=DepartureState.MOVED, then=Value(1)), default=Value(0)))
+            .select_related("vm__host", "vm__tenant")
+            .order_by("over", "shown", "vm__name", "pk")[:SHOWN]
+        )
+        found = []
+        for row in rows:
+            vm = row.vm
+            still_waits = row.state != row.shown
+            found.append(
+                Progress(
+                    row,
+                    vm,
+                    DepartureState(row.shown),
+                    f"{vm.failure} {vm.failure_detail}".strip() if still_waits else row.note,
+                    VMS.label(vm.standing, vm.task),
+                    vm.host.name if vm.host is not None else "",
+                )
             )
-            for row in rows
-        ]
+        return found
 
 
 def counts(maintenance: HostMaintenance) -> dict[str, int]:
     """Return how many VMs of a maintenance are how far."""
-    found: dict[str, int] = {}
-    for state in maintenance.departures.values_list("state", flat=True):
-        found[state] = found.get(state, 0) + 1
-    return found
+    rows = _as_shown(maintenance).order_by().values("shown").annotate(vms=Count("pk"))
+    return {row["shown"]: row["vms"] for row in rows}
+
+
+def _as_shown(maintenance: HostMaintenance) -> QuerySet[Any]:
+    """Return the VMs of a maintenance with how far they are as ``shown``."""
+    waits = When(
+        state=DepartureState.MOVED,
+        waits_since=F("vm__failover_since"),
+        then=Value(DepartureState.WAITING),
+    )
+    shown = Case(waits, default=F("state"), output_field=CharField())
+    rows: QuerySet[Any] = maintenance.departures.annotate(shown=shown)
+    return rows
+
+
+def waiting_of(host: Host) -> QuerySet[VM]:
+    """Return the VMs of a host that wait to be started again; needs a scope.
+
+    Those that were shut down for its maintenance are on none by now.
+    """
+    left = Departure.objects.filter(
+        maintenance__host=host, vm=OuterRef("pk"), waits_since=OuterRef("failover_since")
+    )
+    rows: QuerySet[VM] = VM.objects.exclude(failover_since=None)
+    return rows.filter(Q(host=host) | Q(Exists(left), host=None))
+
+
+def waiting_by_host() -> Counter[str]:
+    """Return by id of a host how many VMs :meth:`waiting_of` returns, in two queries."""
+    with scopes_disabled():
+        there = VM.objects.exclude(Q(failover_since=None) | Q(host=None))
+        left = Departure.objects.filter(waits_since=F("vm__failover_since"), vm__host=None)
+        return Counter(there.values_list("host_id", flat=True)) + Counter(
+            left.values_list("maintenance__host_id", flat=True)
+        )
 
 
 def vms_on(host: Host) -> list[VM]:

@@ -12,7 +12,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -21,13 +21,14 @@ from compute.actions.vms.lifecycle import fail_over_vm
 from compute.hosts import placement
 from compute.hosts.fencing import refusal
 from compute.hosts.witnesses import FRESH, Sighting, Since, since_off
-from compute.models import VM, Departure, Disk, FenceDevice, Host, HostSighting
+from compute.models import VM, Disk, FenceDevice, Host, HostSighting
 from compute.queries.hosts import sightings_of, situation_of
 from compute.rules.fencing import FENCE
 from compute.states.hosts import CONFIRMED_OFF, IN_SERVICE, HostMove, HostState, Witness
 from compute.states.vms import VmStatus, VmTask, WantedPower
 from compute.sweeps.witnesses import observer
 from compute.transitions.hosts import doubt_off, move, note_failover, note_off
+from compute.transitions.maintenance import shut_down_for_it
 from compute.transitions.vms import lose, note_wait
 from scloud.jobs import service as jobs
 from scloud.jobs.models import ACTIVE, Job
@@ -184,9 +185,6 @@ def fail_over() -> int:
 
     Those for which there is no room, or no turn yet, go on waiting and say so.
     """
-    shut_down_for_maintenance = Departure.objects.filter(
-        vm=OuterRef("pk"), waits_since=OuterRef("failover_since")
-    )
     waiting = list(
         VM.objects.filter(
             status=VmStatus.STOPPED,
@@ -195,7 +193,7 @@ def fail_over() -> int:
             destination=None,
         )
         # Of a host in maintenance they are started again also where hosts are not failed over.
-        .filter(Q(cluster__failover=True) | Exists(shut_down_for_maintenance))
+        .filter(Q(cluster__failover=True) | shut_down_for_it())
         .select_related("tenant", "host", "cluster")
         .order_by("failover_priority", "created_at", "pk")
     )
@@ -264,9 +262,14 @@ class _Queue:
             if host.state not in IN_SERVICE or host.pk in self.silent:
                 words = _("It starts again when its host is known to be off, or has returned.")
                 return WAITS, words, f"{host.name} is {host.state}."
-            if host.pk in excluded:
+            broken = placement.rule_broken(vm, host)
+            if broken and vm.gpu_count:
+                # In no words of the group: it may be one of the operators.
+                return WAITS, _("It starts again when its host may take it."), broken
+            if not broken and host.pk in excluded:
                 return WAITS, _("It starts again when others have started."), ""
-            return "", "", ""
+            if not broken:
+                return "", "", ""
         of_cluster = placement.candidates(vm.cluster, vm.tenant)
         usable = [one for one in of_cluster if one.host.pk not in self.silent]
         demand = placement.demand_of(vm)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -24,11 +24,12 @@ from compute.hosts import placement
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, ClusterRoll, Disk, Host, HostMaintenance
 from compute.queries.maintenance import cannot_move, obstacle, standing, vms_on
-from compute.states.hosts import IN_MAINTENANCE, IN_SERVICE, HostState
+from compute.states.hosts import IN_MAINTENANCE, IN_SERVICE, HostMove, HostState
 from compute.states.maintenance import DepartureState, Way
 from compute.states.vms import VmStatus, VmTask
 from compute.sweeps.hosts import HostAnswer
 from compute.transitions import maintenance as transitions
+from compute.transitions.hosts import move
 from scloud.jobs import service as jobs
 from scloud.jobs.models import ACTIVE, Job, JobStatus
 from scloud.jobs.rows import each
@@ -61,6 +62,9 @@ def look_after_maintenance() -> None:
             return
         rows = HostMaintenance.objects.filter(ended_at=None).select_related("host__cluster")
         each(list(rows), _look_after, "emptying a host for maintenance")
+        ordered = HostMaintenance.objects.filter(host=OuterRef("pk"), ended_at=None)
+        lost = Host.objects.filter(~Exists(ordered), state=HostState.ENTERING_MAINTENANCE)
+        each(list(lost), _take_back, "taking a host back to service")
         rolls = ClusterRoll.objects.filter(ended_at=None, going_on=True)
         each(list(rolls.select_related("cluster")), _go_on, "a rolling maintenance")
 
@@ -78,6 +82,19 @@ def _look_after(maintenance: HostMaintenance) -> None:
         transitions.note(maintenance, _("The host does not answer."))
     else:
         _Emptying(maintenance).go_round()
+
+
+def _take_back(host: Host) -> None:
+    """Let a host be used again that enters maintenance by nobody's order.
+
+    A process of an earlier release may have cleared it while its maintenance was aborted.
+    """
+    try:
+        move(host, HostMove.ABORT, reason=_("No maintenance of it is ordered."))
+    except Conflict as error:
+        log.info("%s was changed meanwhile: %s", host.name, error.message)
+    else:
+        log.warning("%s is used again: no maintenance of it is ordered", host.name)
 
 
 class _Emptying:
@@ -232,12 +249,16 @@ class _Emptying:
                 self.say(vm, _STATE.WAITING, _("Others go first."))
         elif self.is_due(vm, "vm.evacuate", self.tries(vm, "vm.evacuate")):
             try:
-                evacuate_vm(actor=Actor.system(vm.tenant), vm=vm, maintenance=self.maintenance)
+                evacuate_vm(
+                    actor=Actor.system(vm.tenant),
+                    vm=vm,
+                    maintenance=self.maintenance,
+                    reason=words,
+                )
             except Conflict as error:
                 self.changed(vm, error)
             else:
                 self.leaving += 1
-                self.say(vm, _STATE.MOVING, words)
 
     def abort(self, vm: VM, words: str) -> None:
         self.say(vm, _STATE.CANNOT, words)
@@ -291,7 +312,7 @@ def _finish(answer: HostAnswer) -> None:
         # starts elsewhere while it does.
         leaving = Job.objects.filter(
             Q(kind="vm.modify", payload__before__host=host.pk)
-            | Q(kind="vm.start", payload__left=host.pk),
+            | Q(kind__in=("vm.start", "vm.fail_over"), payload__left=host.pk),
             status__in=ACTIVE,
         )
         if vms_on(host) or leaving.exists():

@@ -25,6 +25,12 @@ def move(host: Host, name: HostMove, *, actor: Actor | None = None, reason: str 
     rule = MOVES[name]
     check_state(host, rule.allowed_from)
     with transaction.atomic():
+        # The time too: a state that was left and entered again is another one.
+        unchanged = Host.objects.filter(pk=host.pk, state=host.state, state_since=host.state_since)
+        if rule.to is None:
+            # Whoever ends an order for maintenance locks the host first: what is read of it below
+            # is so until this ends.
+            list(unchanged.select_for_update().values_list("pk"))
         new = rule.to or _last_of(host, rule)
         now = timezone.now()
         changes = {
@@ -35,8 +41,6 @@ def move(host: Host, name: HostMove, *, actor: Actor | None = None, reason: str 
             "off_seen_at": None,
             "failover_note": "",
         }
-        # The time too: a state that was left and entered again is another one.
-        unchanged = Host.objects.filter(pk=host.pk, state=host.state, state_since=host.state_since)
         if not unchanged.update(**changes):
             host.refresh_from_db(fields=list(changes))
             raise _refused(host, rule.allowed_from)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -137,8 +138,24 @@ def note_gone(maintenance: HostMaintenance, still_there: Sequence[str]) -> int:
 
 def to_be_started(maintenance_id: int, vm: VM, since: datetime) -> None:
     """Write down that a VM was shut down for maintenance, and is to be started again."""
-    rows = Departure.objects.filter(maintenance=maintenance_id, vm=vm)
-    rows.update(waits_since=since, changed_at=timezone.now())
+    now: dict[str, Any] = {"waits_since": since, "changed_at": timezone.now()}
+    if Departure.objects.filter(maintenance=maintenance_id, vm=vm).update(**now):
+        return
+    # A process of an earlier release began it, and died before it wrote the row.
+    maintenance = HostMaintenance.objects.filter(pk=maintenance_id).first()
+    if maintenance is not None:
+        depart(maintenance, vm, DepartureState.MOVING)
+        Departure.objects.filter(maintenance=maintenance, vm=vm).update(**now)
+
+
+def shut_down_for_it() -> Exists:
+    """Return the condition of VMs that were shut down for maintenance and still wait for a start.
+
+    Those of hosts that were removed, or whose maintenance was forgotten, are not among them.
+    """
+    return Exists(
+        Departure.objects.filter(vm=OuterRef("pk"), waits_since=OuterRef("failover_since"))
+    )
 
 
 # -- clusters, host by host --------------------------------------------------------------------

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from compute.models import VM, Host
 from compute.rules.refusals import vm_refusal
 from compute.states.vms import PauseReason, PowerState, VmStatus, WantedPower
+from compute.transitions.maintenance import shut_down_for_it
 from compute.verbs import vms as verbs
 from scloud.audit import events
 from scloud.jobs.models import Job
@@ -141,15 +142,17 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str =
     paused = pause if power == PowerState.PAUSED and pause in PauseReason.values else ""
     if status is None or (status == vm.status and paused == vm.pause_reason):
         # What goes on to run is wanted to: an order to switch it off has come to nothing.
-        found = {"wanted_power": ON} if status == VmStatus.RUNNING else {}
+        found = {"wanted_power": ON, "failover_since": None} if status == VmStatus.RUNNING else {}
         rows.update(power_state=power, observed_at=now, **found)
         return False
     kind = "vm.running" if status == VmStatus.RUNNING else "vm.stopped_itself"
     changes: dict[str, Any] = {"pause_reason": paused, "paused_at": now if paused else None}
     if status != vm.status:
-        changes.update(_wanted_as_found(power))
+        changes.update(_wanted_as_found(vm, power))
         changes["failure_code"] = "" if power != PowerState.CRASHED else "guest_crashed"
         changes["failure"] = "" if paused else reason[:500]
+    elif status == VmStatus.RUNNING:
+        changes["failover_since"] = None
     if paused:
         kind, reason = "vm.paused", str(PauseReason(paused).label)
     with transaction.atomic():
@@ -167,14 +170,15 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str =
     return bool(changed)
 
 
-def _wanted_as_found(power: str) -> dict[str, Any]:
+def _wanted_as_found(vm: VM, power: str) -> dict[str, Any]:
     """Return what is wanted of a VM whose guest or an operator switched it on or off.
 
-    One that is absent has lost its definition: that says nothing of what is wanted.
+    One that is absent has lost its definition: that says nothing of what is wanted. Neither does
+    one that is off after the platform asked it to shut down, and that waits to be started again.
     """
     if power in (PowerState.RUNNING, PowerState.PAUSED):
         return {"wanted_power": ON, "failover_since": None}
-    if power in (PowerState.STOPPED, PowerState.CRASHED):
+    if power in (PowerState.STOPPED, PowerState.CRASHED) and vm.failover_since is None:
         return {"wanted_power": OFF}
     return {}
 
@@ -182,8 +186,8 @@ def _wanted_as_found(power: str) -> dict[str, Any]:
 def lose(vm: VM) -> bool:
     """Write down that an idle VM stopped with its host, which is known to be off.
 
-    One that shall be switched on waits for its failover from now on. False, and nothing is
-    written, when it has changed since ``vm`` was read.
+    One that shall be switched on waits for its failover from now on, or as before. False, and
+    nothing is written, when it has changed since ``vm`` was read.
     """
     now = timezone.now()
     wanted = vm.wants_power
@@ -196,7 +200,7 @@ def lose(vm: VM) -> bool:
             pause_reason="",
             paused_at=None,
             wanted_power=ON if wanted else OFF,
-            failover_since=now if wanted else None,
+            failover_since=(vm.failover_since or now) if wanted else None,
             failure_code=HOST_FAILED,
             failure=_("Its host failed."),
             failure_detail="",
@@ -210,8 +214,9 @@ def forget_waiting(host: Host) -> int:
     """Let VMs wait for a failover no more whose host is back; return how many.
 
     Where hosts are not failed over nothing would start them, but the day on which it is turned on.
+    Those that were shut down for maintenance are started all the same.
     """
-    rows = VM.objects.filter(host=host, status=VmStatus.STOPPED, task="")
+    rows = VM.objects.filter(~shut_down_for_it(), host=host, status=VmStatus.STOPPED, task="")
     return int(rows.exclude(failover_since=None).update(failover_since=None, wanted_power=OFF))
 
 

@@ -59,21 +59,30 @@ def start_vm(*, actor: Actor, vm: VM) -> Job:
 def fail_over_vm(*, actor: Actor, vm: VM, excluded: frozenset[str] = frozenset()) -> Job:
     """Start a VM again that stopped with its host: where it is, or if that host is off, elsewhere.
 
-    ``excluded`` are ids of hosts that take none now. Raises Conflict (``vm_state``,
+    As at every start it leaves a host on which it would break a required rule of its placement
+    groups. ``excluded`` are ids of hosts that take none now. Raises Conflict (``vm_state``,
     ``disk_damaged``, ``host_not_ready``), NoCapacity.
     """
     VMS.guard(vm, "fail_over_vm")
     _require_sound_disks(vm)
     host = vm.host
+    payload: dict[str, object] = {"placed": True}
     if host is None or host.is_off:
-        placed, host = True, _place_again(vm, excluded, spare=True)
-    elif host.state not in IN_SERVICE or host.unreachable_since is not None or host.pk in excluded:
+        host = _place_again(vm, excluded, spare=True)
+    elif host.state not in IN_SERVICE or host.unreachable_since is not None:
         # It may be running there, so it is started nowhere else.
         raise _not_ready(vm, detail=f"{host.name} is {host.state}.")
+    elif broken := placement.rule_against(vm, host):
+        if vm.gpu_count:
+            # Its chips are there.
+            raise _not_ready(vm, detail=broken)
+        payload["left"] = host.pk
+        host = _place_again(vm, excluded)
+    elif host.pk in excluded:
+        raise _not_ready(vm, detail=f"{host.name} takes none now.")
     else:
-        placed = False
+        payload["placed"] = False
     audit.note(vm, detail=f"On {host.name}.")
-    payload = {"placed": placed}
     return VMS.begin(
         vm, "fail_over_vm", actor=actor, payload=payload, expected=_as_read(vm), host=host
     )

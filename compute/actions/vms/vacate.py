@@ -6,6 +6,8 @@ from django.utils.translation import gettext as _
 
 from compute.models import VM, Host, HostMaintenance
 from compute.states.hosts import IN_MAINTENANCE
+from compute.states.maintenance import DepartureState
+from compute.transitions.maintenance import depart
 from compute.transitions.vms import VMS
 from scloud.audit import action as audit
 from scloud.audit.action import action
@@ -26,13 +28,16 @@ def rehome_vm(*, actor: Actor, vm: VM) -> Job:
 
 
 @action("platform.evacuate_vm")
-def evacuate_vm(*, actor: Actor, vm: VM, maintenance: HostMaintenance) -> Job:
+def evacuate_vm(*, actor: Actor, vm: VM, maintenance: HostMaintenance, reason: str = "") -> Job:
     """Shut a running VM down and take it off its host; it starts on another one when it can.
 
-    Raises Conflict (``vm_state``, ``host_state``).
+    ``reason`` is what operators read of why it cannot be moved. Raises Conflict (``vm_state``,
+    ``host_state``).
     """
     VMS.guard(vm, "evacuate_vm")
     _require_entering(vm)
+    # With the job: by this row it is known afterwards that it has to be started again.
+    depart(maintenance, vm, DepartureState.MOVING, reason)
     payload = {"maintenance": maintenance.pk}
     return VMS.begin(vm, "evacuate_vm", actor=actor, payload=payload, expected={"host": vm.host_id})
 

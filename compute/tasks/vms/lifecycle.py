@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from django.db import DatabaseError, connection
@@ -99,8 +99,11 @@ def ensure_off(context: Context) -> None:
         host_of(vm).power_off(str(vm.uuid))
 
 
-def ensure_shut_down(context: Context) -> None:
-    """Ask the guest to shut down until it is off; past the limit say that it ignores it."""
+def ensure_shut_down(context: Context, *, asking: Callable[[], None] | None = None) -> None:
+    """Ask the guest to shut down until it is off; past the limit say that it ignores it.
+
+    ``asking`` is called each time before it is asked.
+    """
     vm = vm_of(context.job)
     require_found(vm)
     if not is_on_host(vm):
@@ -123,6 +126,8 @@ def ensure_shut_down(context: Context) -> None:
             if not 0 <= since_s < ASK_AGAIN_S:
                 # Again and again: a guest that is still booting drops the first ones.
                 context.memory["asked_at"] = time.time()
+                if asking is not None:
+                    asking()
                 host.shutdown(uuid)
         return False
 
@@ -340,6 +345,8 @@ class FailOverVm(StartVm):
         vm = vm_of(context.job)
         # Asked and answered: a repeated job finds it running here.
         if observed(vm) in (Power.STOPPED, Power.CRASHED, Power.ABSENT):
+            # Nothing is taken from a VM that runs where it is to be left.
+            leave_former_host(context, vm)
             with translated_errors():
                 for disk in disks_of(vm):
                     pool_of(disk).shut_out(disk.id)

@@ -18,6 +18,7 @@ from compute.tasks.base import (
     is_on_host,
     keep_machine,
     paid_status,
+    remember,
     require_found,
     vm_of,
 )
@@ -73,9 +74,18 @@ class EvacuateVm(VmHandler):
 
     def vm_steps(self, vm_id: str) -> Sequence[Step]:
         return (
-            Step("shut_down", _("Waiting for the guest to shut down"), ensure_shut_down, 3),
+            Step("shut_down", _("Waiting for the guest to shut down"), self.ensure_guest_off, 3),
             Step("leave", _("Leaving the host"), ensure_off_its_host, 1),
         )
+
+    def ensure_guest_off(self, context: Context) -> None:
+        """Shut the guest down; that it was asked is known from before it is on."""
+
+        def asking() -> None:
+            if not context.result.get("guest_asked"):
+                remember(context, "guest_asked", True)
+
+        ensure_shut_down(context, asking=asking)
 
     def on_success(self, context: Context) -> None:
         vm = vm_of(context.job)
@@ -97,6 +107,10 @@ class EvacuateVm(VmHandler):
         if status == VmStatus.STOPPED:
             # Its guest is off by our order: it goes on from there, and not by its owner's hand.
             columns = self.to_start_again(context, vm)
+        elif status is None and context.result.get("guest_asked"):
+            # Nobody knows, and it may be off by then. If it is found to run, it waits for nothing.
+            waits = self.to_start_again(context, vm)
+            columns = {name: waits[name] for name in ("wanted_power", "failover_since")}
         VMS.fail(vm, context.job, self.verb, error, status, **columns)
 
     @staticmethod

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from alarms.queries import platform as figures
@@ -18,6 +22,7 @@ from compute.actions.vms.migrate import migrate_vm
 from compute.actions.vms.vacate import evacuate_vm, rehome_vm
 from compute.fencing.fake import forget_fake_machines
 from compute.hosts import capacity
+from compute.hypervisor.fake import FakeHypervisor
 from compute.models import (
     VM,
     Cluster,
@@ -29,20 +34,24 @@ from compute.models import (
     HostTransition,
 )
 from compute.queries.maintenance import forecast
-from compute.states.hosts import HostState
+from compute.states.hosts import HostMove, HostState
 from compute.states.maintenance import Way
 from compute.sweeps import failover, maintenance, reconcile
 from compute.sweeps.hosts import ask_host
+from compute.transitions import hosts as moves
 from compute.transitions import maintenance as transitions
+from compute.transitions.hosts import move
+from compute.transitions.vms import forget_waiting
 from scloud.audit.models import Operation
 from scloud.jobs.models import ACTIVE, Job
 from scloud.lib.errors import Conflict, InvalidInput
 from scloud.recovery import freezing
 from scloud.recovery.models import SweepFreeze
+from scloud.resources.models import Region
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, WorkerDied, points_of
-from tests.compute.factories import buy_vms
+from tests.compute.factories import buy_vms, make_platform
 from tests.compute.hosts.test_failing_over import books, home, kinds, now, other_than
 from tests.compute.hosts.test_gpu import fit, with_gpus
 from tests.compute.hosts.test_states import time_passes
@@ -63,12 +72,14 @@ def enter(host: Host, way: str = Way.WAIT) -> HostMaintenance:
     return HostMaintenance.objects.get(host=host, ended_at=None)
 
 
-def on_first(yard: Yard, number: int = 1, *, stopped: int = 0) -> tuple[Host, list[VM]]:
+def on_first(
+    yard: Yard, number: int = 1, *, stopped: int = 0, **changes: Any
+) -> tuple[Host, list[VM]]:
     """Buy VMs that are all on the first host; the others are then in service again."""
     first, *others = yard.hosts
     rows = Host.objects.filter(pk__in=[one.pk for one in others])
     rows.update(state=HostState.LOCKED)
-    vms = [yard.box.vm(name=f"vm-{n}", stopped=n < stopped) for n in range(number)]
+    vms = [yard.box.vm(name=f"vm-{n}", stopped=n < stopped, **changes) for n in range(number)]
     rows.update(state=HostState.AVAILABLE)
     assert {home(vm) for vm in vms} == {first}
     reconcile.reconcile_hosts()
@@ -456,6 +467,118 @@ def test_what_is_shut_down_for_it_runs_again_whatever_its_worker_does(
     assert (len(with_chips.copies(vm)), state(host)) == (1, HostState.MAINTENANCE)
 
 
+def silent_after(yard: Yard, host: Host, call: str) -> None:
+    """Let a host answer nobody any more once it was called so; its guests go on."""
+    behind = yard.behind(host)
+    called: list[str] = []
+
+    def before(name: str) -> None:
+        if called:
+            behind.faults.unreachable = True
+        elif name == call:
+            called.append(name)
+
+    behind.faults.before = before
+
+
+def heard_again(yard: Yard, host: Host) -> None:
+    behind = yard.behind(host)
+    behind.faults.before, behind.faults.unreachable = None, False
+
+
+def test_a_guest_that_was_asked_to_go_off_runs_again_though_its_host_fell_silent(
+    with_chips: Yard, at_once: None
+) -> None:
+    Cluster.objects.update(failover=False)
+    vm = with_gpus(with_chips.box, 1)
+    host = home(vm)
+    enter(host, Way.SHUT_DOWN)
+    look()
+    silent_after(with_chips, host, "shutdown")
+    with_chips.box.run()
+    row = now(vm)
+    # Nobody knows whether it is off.
+    assert (row.status, row.task, row.host) == ("running", "", host)
+    assert row.failure_code == "host_unreachable"
+    time.sleep(0.05)
+    heard_again(with_chips, host)
+    reconcile.reconcile_hosts()
+    assert (now(vm).status, now(vm).wants_power) == ("stopped", True)
+    go_on(with_chips)
+    row = now(vm)
+    assert (row.status, row.host) == ("running", other_than(with_chips, host)), row.failure
+    assert len(with_chips.copies(vm)) == 1
+
+
+def test_a_guest_that_goes_on_to_run_waits_for_no_start(with_chips: Yard, at_once: None) -> None:
+    Cluster.objects.update(failover=False)
+    vm = with_gpus(with_chips.box, 1)
+    host = home(vm)
+    with_chips.behind(host).faults.ignores_acpi = True
+    order = enter(host, Way.SHUT_DOWN)
+    look()
+    silent_after(with_chips, host, "shutdown")
+    with_chips.box.run()
+    assert now(vm).failover_since is not None
+    orders.abort_maintenance(actor=SYSTEM, host=Host.objects.get(pk=host.pk))
+    heard_again(with_chips, host)
+    reconcile.reconcile_hosts()
+    row = now(vm)
+    assert (row.status, row.failover_since, row.wanted_power) == ("running", None, "on")
+    # Its owner's guest goes off later: it stays so.
+    FakeHypervisor(with_chips.behind(host))._stop(with_chips.box.domain(vm), "shut down")
+    go_on(with_chips)
+    order.refresh_from_db()
+    assert (now(vm).status, now(vm).wanted_power, order.end) == ("stopped", "off", "aborted")
+
+
+def test_what_was_shut_down_for_it_is_not_forgotten_when_its_host_returns(yard: Yard) -> None:
+    host, (vm, other) = on_first(yard, 2, stopped=2)
+    order, since = enter(host), timezone.now()
+    VM.objects.filter(pk__in=[vm.pk, other.pk]).update(failover_since=since)
+    Departure.objects.create(maintenance=order, vm=vm, state="cannot", waits_since=since)
+    assert forget_waiting(host) == 1
+    assert (now(vm).failover_since, now(other).failover_since) == (since, None)
+
+
+def test_a_sweeper_that_dies_after_it_began_to_shut_a_vm_down_leaves_it_to_be_started(
+    with_chips: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cluster.objects.update(failover=False)
+    vm = with_gpus(with_chips.box, 1)
+    host = home(vm)
+    order = enter(host, Way.SHUT_DOWN)
+
+    def dies(**values: Any) -> None:
+        evacuate_vm(**values)
+        raise WorkerDied("evacuate")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(maintenance, "evacuate_vm", dies)
+        with pytest.raises(WorkerDied):
+            look()
+    assert departures(order)[vm.name] == (
+        "moving", "It has a GPU, so it cannot be moved while it runs."
+    )  # fmt: skip
+    # Its job ends before another sweeper has a look.
+    with_chips.box.run()
+    go_on(with_chips)
+    assert (now(vm).status, home(vm)) == ("running", other_than(with_chips, host))
+
+
+def test_what_an_earlier_release_began_to_shut_down_is_started_too(with_chips: Yard) -> None:
+    Cluster.objects.update(failover=False)
+    vm = with_gpus(with_chips.box, 1)
+    host = home(vm)
+    order = enter(host, Way.SHUT_DOWN)
+    look()
+    # Its sweeper died before it wrote the row.
+    order.departures.all().delete()
+    with_chips.box.run()
+    go_on(with_chips)
+    assert (now(vm).status, home(vm)) == ("running", other_than(with_chips, host))
+
+
 @pytest.mark.parametrize("at", ["depart", "note_gone", "emptied"])
 def test_a_sweeper_that_dies_leaves_the_next_one_to_go_on(
     yard: Yard, at: str, monkeypatch: pytest.MonkeyPatch
@@ -678,6 +801,59 @@ def test_a_host_that_no_order_keeps_in_maintenance_leaves_it(yard: Yard) -> None
     assert state(host) == HostState.RETURNING
     go_on(yard)
     assert state(host) == HostState.AVAILABLE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_host_enters_without_an_order_when_it_is_heard_beside_an_abort(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = make_platform(region).hosts[0]
+    order = transitions.begin(host, actor=SYSTEM, way=Way.WAIT)
+    move(host, HostMove.SUSPECT)
+    last_of, read, ended = moves._last_of, threading.Event(), threading.Event()
+    refused: list[str] = []
+
+    def slowly(*given: Any) -> HostState:
+        found = last_of(*given)
+        read.set()
+        # The other one has a second to come in between.
+        ended.wait(1)
+        return found
+
+    def abort() -> None:
+        try:
+            assert read.wait(20)
+            here = Host.objects.get(pk=host.pk)
+            transitions.abort(order, here, actor=SYSTEM, reason="It takes too long.")
+        except Conflict as error:
+            refused.append(error.code)
+        finally:
+            ended.set()
+            connection.close()
+
+    monkeypatch.setattr(moves, "_last_of", slowly)
+    thread = threading.Thread(target=abort)
+    thread.start()
+    move(host, HostMove.CLEAR)
+    thread.join()
+    entering = state(host) == HostState.ENTERING_MAINTENANCE
+    assert entering == HostMaintenance.objects.filter(host=host, ended_at=None).exists()
+    # The sign of life came first, and who aborts it then reads so.
+    assert (entering, refused) == (True, ["host_state"])
+
+
+def test_a_host_that_enters_by_nobodys_order_is_used_again(yard: Yard) -> None:
+    host, other = yard.hosts
+    lock_host(actor=SYSTEM, host=host)
+    order = enter(host)
+    kept = enter(other)
+    # Of a process of an earlier release.
+    HostMaintenance.objects.filter(pk=order.pk).update(ended_at=timezone.now(), end="aborted")
+    maintenance.look_after_maintenance()
+    assert (state(host), state(other)) == (HostState.LOCKED, HostState.ENTERING_MAINTENANCE)
+    assert Host.objects.get(pk=host.pk).state_reason == "No maintenance of it is ordered."
+    kept.refresh_from_db()
+    assert kept.ended_at is None
 
 
 def test_vms_are_taken_off_no_host_that_stays_in_service(yard: Yard) -> None:

@@ -8,10 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from alarms.queries import platform as figures
 from compute.actions import maintenance as orders
 from compute.fencing.fake import forget_fake_machines
 from compute.models import (
@@ -25,9 +28,9 @@ from compute.models import (
     HostSighting,
     HostTransition,
 )
-from compute.queries.maintenance import standing
+from compute.queries.maintenance import counts, forecast, progress, standing, waiting_by_host
 from compute.states.hosts import HostState
-from compute.states.maintenance import Way
+from compute.states.maintenance import DepartureState, Way
 from compute.sweeps import maintenance, reconcile
 from compute.transitions import maintenance as transitions
 from scloud.audit.models import Operation
@@ -36,10 +39,12 @@ from scloud.lib.errors import Conflict, InvalidInput
 from scloud.tenancy.models import User
 from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.box import Box, WorkerDied
+from tests.compute.factories import make_vm
 from tests.compute.hosts.test_failing_over import home, now
 from tests.compute.hosts.test_maintenance import (
     SYSTEM,
     departures,
+    emptied,
     enter,
     full,
     go_on,
@@ -47,6 +52,7 @@ from tests.compute.hosts.test_maintenance import (
     on_first,
     state,
 )
+from tests.compute.hosts.test_placement_groups import group_of
 from tests.compute.hosts.yard import Yard, make_yard, watched
 
 
@@ -168,6 +174,58 @@ def test_nobody_enters_while_a_host_is_silent_or_there_is_no_room(three: Yard) -
     assert (states(three), home(vm), fresh(roll).end) == (["available"] * 3, first, "stopped")
     with pytest.raises(Conflict):
         orders.stop_roll(actor=SYSTEM, roll=roll)
+
+
+def test_a_group_that_stays_together_leaves_a_host_together(three: Yard) -> None:
+    group = group_of(three.box.actor, three.box.platform, "together")
+    host, vms = on_first(three, 2, placement_group=group)
+    assert [one.problem for one in forecast(host)] == ["", ""]
+    roll = begin(three)
+    maintenance.look_after_maintenance()
+    assert (state(host), fresh(roll).note) == (HostState.ENTERING_MAINTENANCE, "")
+    go_on(three)
+    assert state(host) == HostState.MAINTENANCE
+    assert {now(vm).status for vm in vms} == {"running"}
+    assert len({home(vm) for vm in vms}) == 1
+
+
+def test_the_second_vm_of_a_group_is_foreseen_where_the_first_one_goes(three: Yard) -> None:
+    group = group_of(three.box.actor, three.box.platform, "together")
+    host, vms = on_first(three, 2, placement_group=group)
+    # Each of the others has room for one of them.
+    row = now(vms[0])
+    room = Host.objects.get(pk=host.pk).reserved_memory_mib + row.memory_mib * 3 // 2
+    Host.objects.exclude(pk=host.pk).update(memory_mib=room)
+    assert [one.homeless for one in forecast(host)] == [False, True]
+    type(group).objects.filter(pk=group.pk).update(policy="spread")
+    assert [one.homeless for one in forecast(host)] == [False, False]
+    # One of the others has room for both, which may not share it.
+    third = three.hosts[2]
+    Host.objects.filter(pk=three.hosts[1].pk).update(memory_mib=room + row.memory_mib)
+    Host.objects.filter(pk=third.pk).update(state=HostState.LOCKED)
+    assert [one.homeless for one in forecast(host)] == [False, True]
+
+
+def test_a_forecast_asks_no_more_for_many_vms_than_for_few(three: Yard) -> None:
+    box = three.box
+    host = Host.objects.select_related("cluster").get(pk=three.hosts[0].pk)
+
+    def add(policy: str, names: str) -> None:
+        group = group_of(box.actor, box.platform, policy, required=False)
+        for name in names:
+            vm = make_vm(box.platform, box.actor, name=name, columns={"host": host})
+            VM.objects.filter(pk=vm.pk).update(placement_group=group)
+
+    def queries() -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as asked:
+            found = forecast(host)
+        return len(found), len(asked)
+
+    add("spread", "ab")
+    vms, few = queries()
+    assert (vms, few) == (2, 10)
+    add("together", "cdefgh")
+    assert queries() == (8, few)
 
 
 def test_a_stopped_roll_leaves_its_host_and_an_aborted_host_has_its_turn_again(
@@ -315,7 +373,12 @@ def test_a_host_stays_while_what_was_shut_down_for_it_waits(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "payload"), [("vm.modify", {"before": {"host": ""}}), ("vm.start", {"left": ""})]
+    ("kind", "payload"),
+    [
+        ("vm.modify", {"before": {"host": ""}}),
+        ("vm.start", {"left": ""}),
+        ("vm.fail_over", {"left": ""}),
+    ],
 )
 def test_a_host_stays_while_a_vm_may_come_back_to_it(
     yard: Yard, kind: str, payload: dict[str, Any]
@@ -385,6 +448,37 @@ def test_an_operator_sees_what_would_happen_and_how_far_it_is(yard: Yard, operat
     with scopes_disabled():
         verbs = set(Operation.objects.filter(via="admin").values_list("verb", flat=True))
     assert {"platform.enter_maintenance", "platform.leave_maintenance"} <= verbs
+
+
+def test_what_was_shut_down_is_waiting_until_it_is_started(yard: Yard, operator: Client) -> None:
+    host, (off, vm) = on_first(yard, 2, stopped=1)
+    there = next(one for one in yard.hosts if one.pk != host.pk)
+    full(yard, there)
+    order = enter(host, Way.SHUT_DOWN)
+    go_on(yard)
+    order.departures.update(changed_at=order.started_at - maintenance.PATIENCE)
+    go_on(yard)
+    assert (now(vm).status, now(vm).host) == ("stopped", None)
+    waits, left = progress(order)
+    assert (waits.vm, waits.state, waits.place) == (vm, DepartureState.WAITING, "")
+    assert waits.reason.startswith("No host has room for it. It starts when there is.")
+    assert (left.vm, left.state, left.reason) == (off, DepartureState.MOVED, "")
+    assert counts(order) == {"waiting": 1, "moved": 1}
+    url = reverse("admin:compute_host_maintenance", args=[host.pk])
+    assert "No host has room for it." in operator.get(url).content.decode()
+    page = operator.get(reverse("admin:compute_host_change", args=[host.pk])).content.decode()
+    assert reverse("admin:compute_vm_change", args=[vm.pk]) in page
+    page = operator.get(reverse("admin:compute_host_change", args=[there.pk])).content.decode()
+    assert reverse("admin:compute_vm_change", args=[vm.pk]) not in page
+    assert waiting_by_host() == {host.pk: 1}
+    shown = {one.name: one.waiting for one in figures.figures(timezone.now(), ()).hosts}
+    assert shown == {host.name: 1, there.name: 0}
+    emptied(yard, there)
+    go_on(yard)
+    assert now(vm).status == "running"
+    assert counts(order) == {"moved": 2}
+    assert {one.state for one in progress(order)} == {DepartureState.MOVED}
+    assert not waiting_by_host()
 
 
 def test_an_operator_goes_through_a_cluster(three: Yard, operator: Client) -> None:

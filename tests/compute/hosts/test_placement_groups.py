@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from compute.actions import placement as groups
 from compute.actions.vms import lifecycle
 from compute.actions.vms.migrate import migrate_vm
+from compute.fencing.fake import forget_fake_machines
 from compute.hypervisor.fake import fake_host
 from compute.models import VM, Host, PlacementGroup
 from compute.queries import placement as queries
@@ -38,7 +41,9 @@ from tests.compute.factories import (
     make_vm,
     settle,
 )
-from tests.compute.hosts.yard import Yard
+from tests.compute.hosts.test_gpu import fit
+from tests.compute.hosts.test_maintenance import on_first
+from tests.compute.hosts.yard import Yard, make_yard
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("scoped")]
 
@@ -421,6 +426,79 @@ def test_a_failover_keeps_the_rules_and_goes_by_priority(
     assert (waits.status, waits.failure_code) == ("stopped", failover.NO_ROOM)
     assert "has a VM of the placement group already" in waits.failure_detail
     assert (moved.status, moved.host_id) == ("running", vms[1].host_id)
+
+
+def _waiting_beside(yard: Yard, **changes: Any) -> tuple[VM, VM]:
+    """Two VMs of a required group on one host, of which one runs and one waits for its failover."""
+    box = yard.box
+    group = group_of(box.actor, box.platform)
+    _host, vms = on_first(yard, 2, **changes)
+    waits, runs = vms
+    lifecycle.power_off_vm(actor=box.actor, vm=now(waits))
+    box.run()
+    VM.objects.filter(pk__in=[vm.pk for vm in vms]).update(placement_group=group)
+    VM.objects.filter(pk=waits.pk).update(failover_since=timezone.now(), wanted_power="on")
+    return now(waits), now(runs)
+
+
+def test_a_failover_does_not_start_a_vm_at_home_against_its_rule(yard: Yard) -> None:
+    waits, runs = _waiting_beside(yard)
+    former = waits.host
+    failover.look_after_failures()
+    job = Job.objects.get(kind="vm.fail_over")
+    assert former is not None
+    assert job.payload == {"placed": True, "left": former.pk}
+    yard.box.run()
+    row = now(waits)
+    assert (row.status, row.failure, row.failover_since) == ("running", "", None)
+    assert row.host not in (None, former)
+    assert now(runs).host == former
+    assert yard.box.places(row) == [row.host.name if row.host else ""]
+
+
+def test_a_failover_takes_nothing_from_a_vm_that_runs_at_home(yard: Yard) -> None:
+    waits, _runs = _waiting_beside(yard)
+    former = waits.host
+    # Somebody starts it by hand, and no look at the host has told so yet.
+    host_of(waits).start(str(waits.uuid))
+    failover.look_after_failures()
+    yard.box.run()
+    row = now(waits)
+    assert (row.host, row.task) == (former, "")
+    assert yard.box.storage.shut_outs == []
+    assert yard.copies(row) == [former.name if former else ""]
+
+
+def test_a_failover_that_has_to_leave_home_waits_for_room(yard: Yard) -> None:
+    waits, _runs = _waiting_beside(yard)
+    Host.objects.exclude(pk=waits.host_id).update(state=HostState.LOCKED)
+    failover.look_after_failures()
+    row = now(waits)
+    assert (row.task, row.failure_code) == ("", failover.NO_ROOM)
+    assert "has a VM of the placement group already" in row.failure_detail
+
+
+def test_a_vm_with_a_gpu_waits_at_home_until_its_rule_allows_that(
+    make_box: Callable[..., Box],
+) -> None:
+    box = make_box(gpu_type="T4", vcpus=64, memory_mib=262_144)
+    fit(box.platform, 2)
+    yard = make_yard(box)
+    spec = next(one for one in box.platform.specs if one.vcpus == 4)
+    waits, _runs = _waiting_beside(yard, gpu_count=1, spec=spec, cash="1000000")
+    failover.look_after_failures()
+    row = now(waits)
+    assert (row.task, row.failure_code) == ("", failover.WAITS)
+    assert row.failure == "It starts again when its host may take it."
+    assert "may be on one host" in row.failure_detail
+    with pytest.raises(Conflict) as refused:
+        lifecycle.fail_over_vm(actor=system(box.actor), vm=row)
+    assert refused.value.code == "host_not_ready"
+    VM.objects.filter(pk=row.pk).update(placement_group=None)
+    failover.look_after_failures()
+    box.run()
+    assert (now(row).status, now(row).host) == ("running", row.host)
+    forget_fake_machines()
 
 
 def test_a_vm_of_high_priority_is_started_first(

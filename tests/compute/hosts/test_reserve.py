@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.migrate import migrate_vm
-from compute.hosts import placement
+from compute.hosts import capacity, placement
 from compute.hosts.placement import Candidate, Demand, reserve_of
 from compute.models import VM, Cluster, Host, Spec
 from compute.states.hosts import HostState
@@ -200,6 +200,21 @@ def test_operators_see_what_is_kept(small: Platform, superuser: User) -> None:
     assert in_reserve == "1"
     assert re.findall(r"<div>(.*?)</div>", kept) == ["4 vCPU", "8192 MB"]
     assert re.findall(r"<div>(.*?)</div>", left) == ["4 vCPU", "8192 MB"]
+
+
+def test_operators_see_the_reserve_that_decides_while_a_vm_is_on_its_way(
+    small: Platform, actor: Actor
+) -> None:
+    set_up(small, reserve_hosts=1, vm_overhead_mib=64, vcpu_overhead_mib=4)
+    vms = [settle(vm) for vm in buy_vms(small, actor, count=2)]
+    migrate_vm(actor=Actor.system(actor.tenant), vm=vms[0])
+    decides = reserve_of(small.cluster, placement.candidates(small.cluster, actor.tenant))
+    (shown,) = (one for one in capacity.clusters() if one["cluster"] == small.cluster)
+    assert shown["reserve"] == decides
+    # It takes room on both hosts, and is one VM all the same.
+    assert (shown["vcpus_taken"], shown["vms"]) == (3, 2)
+    assert shown["memory_taken_mib"] == 3 * (2048 + 64 + 4)
+    assert sorted((one.vms, one.vcpus_taken) for one in capacity.hosts()) == [(1, 1), (1, 2)]
 
 
 # -- overhead and what is kept for the host ------------------------------------------------------
