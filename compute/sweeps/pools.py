@@ -52,15 +52,15 @@ def reconcile_pools() -> None:
         freezing.reported("pools")
 
 
-def _can_write(pool: StoragePool, storage: Storage) -> bool:
-    """Write down whether the pool, which can be read, can be written."""
+def _try_writing(pool: StoragePool, storage: Storage) -> PoolState:
+    """Write down, and return, whether the pool, which can be read, can be written."""
+    state, reason = PoolState.AVAILABLE, ""
     try:
         storage.try_write()
     except (StorageFull, StorageReadOnly) as error:
-        saw(pool, state_of_error(error.code), error.message)
-        return False
-    saw(pool, PoolState.AVAILABLE)
-    return True
+        state, reason = state_of_error(error.code), error.message
+    saw(pool, state, reason)
+    return state
 
 
 def _note_sizes(disks: Mapping[str, Disk], infos: Iterable[VolumeInfo]) -> None:
@@ -88,7 +88,8 @@ def reconcile_pool(pool: StoragePool) -> None:
         available_bytes=capacity.available_bytes,
         observed_at=timezone.now(),
     )
-    if _can_write(pool, storage):
+    # What is removed makes room in a full one.
+    if _try_writing(pool, storage) != PoolState.READ_ONLY:
         storage.sweep_temporary()
     open_drift: list[tuple[str, str, str]] = []
     frozen = freezing.is_frozen()

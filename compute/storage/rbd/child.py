@@ -60,6 +60,9 @@ POOL, VOLUMES, IMAGES, HEARTBEATS = (
     f"scloud.{name}" for name in ("pool", "volumes", "images", "heartbeats")
 )
 BASE = "base"
+TRASH = "rbd_trash"
+"""The object in which RBD keeps what is in the trash of a pool."""
+
 SEED_BYTES = 4 * 1024**2
 """One object of RBD, which is written as a whole or not at all."""
 
@@ -135,6 +138,9 @@ class Pool:
             self.io = self.cluster.open_ioctx(self.name)
         except rados.ObjectNotFound as error:
             raise StorageUnavailable(f"The cluster has no pool {self.name}.") from error
+        # One that is full refuses what needs room, and deletes. Without this the client waits until
+        # it is not full any more, with all that writes, so that nobody could ever empty it.
+        self.io.set_osdmap_full_try()
         self.rbd = rbd.RBD()
 
     # -- lists of ours -------------------------------------------------------------------------
@@ -270,7 +276,8 @@ class Pool:
     def trash(self, name: str, delay_s: float) -> bool:
         """Put an RBD image into the trash, from where it can be fetched back for a time.
 
-        False where somebody has it open: the sweep does it later, because no list names it.
+        False where somebody has it open, or a full pool has no room for the trash: the sweep does
+        it later, because no list names it.
         """
         try:
             self.rbd.trash_move(self.io, name, int(delay_s))
@@ -278,7 +285,16 @@ class Pool:
             pass
         except rbd.ImageBusy:
             return False
+        except rbd.Error as error:
+            if _ERRORS.get(_number(error)) is not StorageFull:
+                raise
+            return False
         return True
+
+
+def _number(error: Exception) -> int:
+    """The number of an error of the libraries, as in `errno`; 0 where it has none."""
+    return abs(int(getattr(error, "errno", 0) or 0))
 
 
 def _new_name(kind: str, owner: str) -> str:
@@ -345,6 +361,10 @@ def capacity(pool: Pool) -> dict[str, int]:
 
 
 def try_write(pool: Pool) -> None:
+    with rados.WriteOpCtx() as op:
+        # The list of the trash, which a pool that is full could not make when it is needed.
+        op.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
+        pool.io.operate_write_op(op, TRASH)
     name = f"scloud.try.{secrets.token_hex(8)}"
     pool.io.write_full(name, os.urandom(4096))
     pool.io.remove_object(name)
@@ -1081,8 +1101,7 @@ def _named(work: Callable[[], T]) -> T:
     try:
         return work()
     except (rados.Error, rbd.Error) as error:
-        number = abs(int(getattr(error, "errno", 0) or 0))
-        kind = _ERRORS.get(number, StorageError)
+        kind = _ERRORS.get(_number(error), StorageError)
         raise kind(f"Ceph: {error}.") from error
 
 

@@ -22,6 +22,7 @@ from compute.storage.base import (
     RbdSource,
     StorageError,
     StorageForeign,
+    StorageFull,
     StorageTimeout,
     StorageUnavailable,
     VolumeBusy,
@@ -430,6 +431,78 @@ def test_a_purge_that_takes_long_goes_on_with_the_next_sweep(
     assert pool.sweep_temporary(older_than_s=0) == ()
     monkeypatch.setattr(driver, "PURGE_S", 20.0)
     wait_for("both", lambda: _swept(pool, ceph, []), timeout_s=NOTICED_S, every_s=0.5)
+
+
+def is_full(pool: RbdStorage) -> bool:
+    """Whether a write that needs room is refused; one that waits for room ends the test."""
+    try:
+        pool.try_write()
+    except StorageFull:
+        return True
+    return False
+
+
+def test_a_full_pool_says_so_and_can_be_emptied(
+    ceph: CephWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "PURGE_DELAY_S", 0.0)
+    pool = ceph.open()
+    pool.create_volume("disk-1", size_gib=1)
+    pool.create_volume("disk-2", size_gib=1)
+    for volume_id in ("disk-1", "disk-2"):
+        fill(ceph, volume_id, 0x41, mib=32)
+    pool.create_snapshot("disk-1", "snap-1")
+    pool.create_snapshot("disk-1", "snap-2")
+    fill(ceph, "disk-1", 0x42, mib=32)
+    # Its list of the trash is there from the first look at the pool.
+    pool.try_write()
+    quota = ("osd", "pool", "set-quota", POOL, "max_bytes")
+    ceph.cluster.ceph(*quota, str(48 * MIB))
+    try:
+        wait_for("the pool to be full", lambda: is_full(pool), timeout_s=NOTICED_S)
+        with pytest.raises(StorageFull):
+            pool.create_volume("disk-3", size_gib=1)
+        assert [one.volume_id for one in pool.list_volumes()] == ["disk-1", "disk-2"]
+        pool.delete_snapshot("disk-1", "snap-2")
+        assert [one.name for one in pool.list_snapshots("disk-1")] == ["snap-1"]
+        pool.delete_volume("disk-1")
+        assert [one.volume_id for one in pool.list_volumes()] == ["disk-2"]
+        left = [name for name in ceph.images() if name.startswith("volume.disk-2.")]
+        wait_for("all of it", lambda: _swept(pool, ceph, left), timeout_s=NOTICED_S, every_s=0.5)
+        wait_for("room", lambda: not is_full(pool), timeout_s=NOTICED_S, every_s=0.5)
+        assert is_full_of(ceph, "disk-2", 0x41, mib=32)
+    finally:
+        ceph.cluster.ceph(*quota, "0")
+        wait_for("room", lambda: not is_full(pool), timeout_s=NOTICED_S, every_s=0.5)
+
+
+def test_a_full_pool_without_a_trash_keeps_for_the_sweep_what_was_deleted(
+    ceph: CephWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "PURGE_DELAY_S", 0.0)
+    pool = ceph.open()
+    pool.create_volume("disk-1", size_gib=1)
+    fill(ceph, "disk-1", 0x41, mib=8)
+    (name,) = ceph.images()
+    quota = ("osd", "pool", "set-quota", POOL, "max_bytes")
+    ceph.cluster.ceph(*quota, str(MIB))
+
+    def is_flagged() -> bool:
+        pools = json.loads(ceph.cluster.ceph("osd", "dump", "--format", "json"))["pools"]
+        return any(
+            one["pool_name"] == POOL and "full" in one["flags_names"].split(",") for one in pools
+        )
+
+    try:
+        wait_for("the pool to be full", is_flagged, timeout_s=NOTICED_S)
+        pool.delete_volume("disk-1")
+        assert pool.list_volumes() == ()
+        assert pool.sweep_temporary(older_than_s=0) == ()
+        assert ceph.images() == [name]
+    finally:
+        ceph.cluster.ceph(*quota, "0")
+        wait_for("room", lambda: not is_full(pool), timeout_s=NOTICED_S, every_s=0.5)
+    wait_for("all of it", lambda: _swept(pool, ceph, []), timeout_s=NOTICED_S, every_s=0.5)
 
 
 def test_images_are_purged_after_what_rested_on_them(
