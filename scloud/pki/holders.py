@@ -39,6 +39,8 @@ AUTHORITIES: Final = ("hosts", "screens", "network", "chassis")
 HOST_DIRECTORY: Final = "/etc/pki/scloud/current"
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
 _ABOUT: Final = "holder.json"
+#: Beside it once somebody said that these files are where the holder is.
+_INSTALLED: Final = "installed"
 
 
 class Kind(enum.StrEnum):
@@ -149,6 +151,49 @@ class Pki:
         ]
         return found
 
+    def former(self) -> list[tuple[str, datetime]]:
+        """Return for each holder when the first of its replaced certificates ends.
+
+        They are what it uses until the present ones are installed. Left out are those of whom
+        ``installed`` was said, what has ended, and what was revoked.
+        """
+        found = []
+        for holder in self.holders():
+            # Where the link leads to may be replaced meanwhile.
+            place = self.directory(holder.kind, holder.name).resolve()
+            if (place / _INSTALLED).exists():
+                continue
+            present = {
+                one.serial_number
+                for file in place.rglob("*cert.pem")
+                if _is_own(file.name)
+                for one in x509.load_pem_x509_certificates(file.read_bytes())
+            }
+            now = datetime.now(UTC)
+            ends = [
+                one.ends_at
+                for name in AUTHORITIES
+                if self.authority(name).certificate_file.exists()
+                for one in self.authority(name).issued(holder.kind, holder.name)
+                if one.serial not in present and one.revoked_at is None and one.ends_at > now
+            ]
+            if ends:
+                found.append((f"{holder.kind} {holder.name}", min(ends)))
+        return found
+
+    def installed(self, kind: Kind, name: str) -> Holder:
+        """Note that a holder's present files are where it is. PkiError where it has none."""
+        with store.locked(self.root):
+            found = self.holder(kind, name)
+            if found is None:
+                raise PkiError(f"there is no {kind} {name}")
+            store.write(self.directory(kind, name) / _INSTALLED, b"")
+            return found
+
+    def is_installed(self, kind: Kind, name: str) -> bool:
+        """Whether it was said that a holder's present files are where it is."""
+        return (self.directory(kind, name) / _INSTALLED).exists()
+
     def issue(self, holder: Holder, *, lifetime: timedelta = LIFETIME) -> Path:
         """Make new keys and certificates for a holder and return the directory with them.
 
@@ -215,7 +260,7 @@ class Pki:
         ends_at = min(
             one.not_valid_after_utc
             for name, content in files.items()
-            if name.endswith("cert.pem") and not name.endswith(("cacert.pem", "ca-cert.pem"))
+            if _is_own(name)
             for one in x509.load_pem_x509_certificates(content)
         )
         link = self.directory(holder.kind, holder.name)
@@ -263,6 +308,11 @@ class Pki:
             authority = self.authority(name)
             found.append(authority.revocations if which else authority.certificate)
         return b"".join(found)
+
+
+def _is_own(file: str) -> bool:
+    """Whether a holder's file is a certificate of its own: not an authority's."""
+    return file.endswith("cert.pem") and not file.endswith(("cacert.pem", "ca-cert.pem"))
 
 
 def _read_about(about: Path) -> Holder:

@@ -83,6 +83,8 @@ def test_what_ends_soon_is_renewed(root: Path) -> None:
         (["revoke", "host", "h9"], "nothing was ever issued"),
         (["renew", "host", "h9"], "no host h9"),
         (["renew", "host"], "A host has a name"),
+        (["installed", "host", "h9"], "no host h9"),
+        (["installed", "host"], "A host has a name"),
     ],
 )
 def test_what_cannot_be_done_is_told(root: Path, words: list[str], reason: str) -> None:
@@ -107,6 +109,23 @@ def test_operators_are_told_before_certificates_end(settings: Any, root: Path) -
     # One that nobody uses any more ends without a word.
     made.revoke(Kind.HOST, "h1")
     assert "The certificate of host h1" not in dict(figures.dates())
+
+
+def test_operators_are_told_until_what_was_renewed_is_installed(settings: Any, root: Path) -> None:
+    settings.SCLOUD_CERTIFICATES = []
+    settings.SCLOUD_DATES = {}
+    pki("issue", "host", "h1", "--address", "192.0.2.11", "--days", "20")
+    assert "pki installed host h1" in pki("renew", "host", "h1")
+    told = dict(figures.dates())
+    former = "The former certificate of host h1, until the new one is installed"
+    assert told[former] - timezone.now() < timedelta(days=20)
+    assert told["The certificate of host h1"] - timezone.now() > timedelta(days=364)
+    assert "for a former certificate" in pki("list")
+    assert "noted" in pki("installed", "host", "h1")
+    assert former not in dict(figures.dates())
+    assert "for a former certificate" not in pki("list")
+    pki("issue", "worker")
+    assert "worker worker: noted" in pki("installed", "worker")
 
 
 def test_files_that_cannot_be_read_end_no_round(

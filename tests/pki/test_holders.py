@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 from cryptography import x509
@@ -178,6 +179,48 @@ def test_a_renewal_replaces_all_files_at_once_and_leaves_the_former_valid(pki: P
     )
     with pytest.raises(PkiError, match="no host h2"):
         pki.renew(Kind.HOST, "h2")
+
+
+def test_what_was_replaced_counts_until_the_new_is_installed(pki: Pki) -> None:
+    assert pki.former() == [], "what is there first replaces nothing"
+    pki.issue(HOST, lifetime=timedelta(days=20))
+    former = dict(pki.former())
+    assert set(former) == {"host h1"}
+    assert former["host h1"] - datetime.now(UTC) > timedelta(days=364)
+    pki.renew(Kind.HOST, "h1")
+    former = dict(pki.former())
+    assert former["host h1"] - datetime.now(UTC) <= timedelta(days=20)
+    assert not pki.is_installed(Kind.HOST, "h1")
+    noted = pki.installed(Kind.HOST, "h1")
+    assert noted == pki.holder(Kind.HOST, "h1")
+    assert pki.is_installed(Kind.HOST, "h1")
+    assert pki.former() == []
+    # The next renewal is not installed yet; others are not looked at for it.
+    pki.renew(Kind.HOST, "h1")
+    pki.installed(Kind.WORKER, "worker")
+    assert [name for name, _ends_at in pki.former()] == ["host h1"]
+    with pytest.raises(PkiError, match="no host h2"):
+        pki.installed(Kind.HOST, "h2")
+
+
+def test_what_has_ended_or_was_revoked_is_not_waited_for(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pki.revoke(Kind.HOST, "h1")
+    pki.issue(HOST)
+    assert pki.former() == []
+
+    class Later(datetime):
+        """In two years."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(datetime.now(tz).timestamp() + 2 * 365 * 86400, tz)
+
+    pki.renew(Kind.WORKER, "worker")
+    assert [name for name, _ends_at in pki.former()] == ["worker worker"]
+    monkeypatch.setattr(holders, "datetime", Later)
+    assert pki.former() == []
 
 
 def test_ensure_issues_what_is_missing_different_or_about_to_end(pki: Pki) -> None:
