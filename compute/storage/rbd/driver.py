@@ -44,6 +44,9 @@ PURGE_DELAY_S = 3600.0
 PURGE_S = 20.0
 """How long one sweep purges: others wait for it."""
 
+FRESH_S = 60.0
+"""For how long a folder without a lock may be one of a call that is about to take the lock."""
+
 _WORK = "scloud-call."
 _CHUNK_BYTES = 4 * 1024**2
 
@@ -135,7 +138,7 @@ class RbdStorage:
     @contextlib.contextmanager
     def _workspace(self) -> Iterator[Path]:
         """A folder on this machine for one call, gone when it ends; so are those of killed ones."""
-        self._forget_workspaces(0.0)
+        self._forget_workspaces(FRESH_S)
         with named_errors():
             folder = Path(tempfile.mkdtemp(prefix=_WORK, dir=self._place))
         try:

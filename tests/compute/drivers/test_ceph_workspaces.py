@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -90,3 +92,22 @@ def test_the_sweep_removes_one_where_no_call_comes(
     grow_old(tmp_path, 3601)
     assert pool.sweep_temporary(older_than_s=3600) == (killed,)
     assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("age_s", "is_locked", "stays"),
+    [(1, False, True), (1, True, True), (120, True, True), (120, False, False)],
+)
+def test_no_call_takes_away_the_folder_of_another(
+    pool: RbdStorage, tmp_path: Path, age_s: float, is_locked: bool, stays: bool
+) -> None:
+    """Also not of one that has made its folder and not locked it yet."""
+    other = tmp_path / "scloud-call.other"
+    other.mkdir()
+    with contextlib.ExitStack() as locks:
+        if is_locked:
+            lock = locks.enter_context((other / "lock").open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        grow_old(tmp_path, age_s)
+        pool.write_seed("vm-1", {})
+    assert left_in(tmp_path) == (["scloud-call.other"] if stays else [])
