@@ -71,6 +71,19 @@ def test_what_ends_soon_is_renewed(root: Path) -> None:
     assert "Nothing ends soon" in pki("renew", "--within", "25")
 
 
+def test_who_cannot_be_renewed_keeps_nobody_from_it(root: Path) -> None:
+    for number in (1, 2, 3):
+        pki("issue", "host", f"h{number}", "--address", f"192.0.2.1{number}", "--days", "20")
+    (root / "hosts/h1/holder.json").write_text("{}")
+    out = StringIO()
+    with pytest.raises(CommandError, match=r"Not renewed:\nhost h1: .*cannot be read") as refused:
+        call_command("pki", "renew", stdout=out)
+    assert "h2" not in str(refused.value)
+    assert "host h2" in out.getvalue()
+    assert "host h3" in out.getvalue()
+    assert [one.name for one in Pki(root).due()] == ["h1"]
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

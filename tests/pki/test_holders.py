@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Self
@@ -292,6 +293,43 @@ def test_a_revocation_that_was_interrupted_is_finished_by_the_next(
     assert all(one.revoked_at for one in pki.issued() if one.name == "h1")
     assert len(revoked_in(pki.root / "workers/worker/cacrl.pem")) == 2
     assert pki.holder(Kind.HOST, "h1") is None
+
+
+def test_a_renewal_gives_nobody_back_what_is_revoked_meanwhile(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = store.locked
+
+    def revoked_before(root: Path) -> AbstractContextManager[None]:
+        monkeypatch.setattr(store, "locked", locked)
+        assert pki.revoke(Kind.HOST, "h1") == 4
+        return locked(root)
+
+    monkeypatch.setattr(store, "locked", revoked_before)
+    with pytest.raises(PkiError, match="no host h1"):
+        pki.renew(Kind.HOST, "h1")
+    assert pki.holder(Kind.HOST, "h1") is None
+    assert all(one.revoked_at for one in pki.issued("host", "h1"))
+
+
+def test_what_a_revocation_did_not_end_with_is_not_renewed(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pki, "_remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            pki.revoke(Kind.HOST, "h1")
+    assert pki.holder(Kind.HOST, "h1") is not None
+    with pytest.raises(PkiError, match="was revoked"):
+        pki.renew(Kind.HOST, "h1")
+    assert all(one.revoked_at for one in pki.issued("host", "h1"))
+    # Whoever means it issues it anew, and that is renewed as any other.
+    pki.issue(HOST)
+    pki.renew(Kind.HOST, "h1")
+    assert len([one for one in pki.issued("host", "h1") if not one.revoked_at]) == 8
 
 
 def test_an_issue_that_was_interrupted_leaves_what_was_there(

@@ -141,14 +141,24 @@ class Command(BaseCommand):
             )
 
     def renew(self, pki: Pki, **options: Any) -> None:
-        """Issue anew: one holder whenever its certificates end, or all whose end is near."""
+        """Issue anew: one holder whenever its certificates end, or all whose end is near.
+
+        One that cannot be renewed keeps no other from it; CommandError at the end.
+        """
         if options["kind"]:
             due = [_named(options)]
         else:
             due = [(one.kind, one.name) for one in pki.due(options["within"])]
+        failed = []
         for kind, name in due:
-            place = pki.renew(kind, name, lifetime=options["days"])
-            self._tell(kind, name, place)
+            try:
+                place = pki.renew(kind, name, lifetime=options["days"])
+            except (PkiError, OSError) as error:
+                failed.append(f"{kind} {name}: {error}")
+            else:
+                self._tell(kind, name, place)
+        if failed:
+            raise CommandError("\n".join(("Not renewed:", *failed)))
         if not due:
             self.stdout.write("Nothing ends soon.")
 
