@@ -110,6 +110,10 @@ def confirm() -> None:
         raise SystemExit(1)
 
 
+class ImageGone(VolumeDamaged):
+    """An RBD image that one of the lists names is not there, or one that it rests on."""
+
+
 class Pool:
     """The pool of a request."""
 
@@ -196,11 +200,11 @@ class Pool:
     def open(
         self, name: str, *, snapshot: str | None = None, read_only: bool = False
     ) -> Iterator[Any]:
-        """Open an RBD image that one of the lists names. Raises VolumeDamaged."""
+        """Open an RBD image that one of the lists names. Raises ImageGone."""
         try:
             image = rbd.Image(self.io, name, snapshot=snapshot, read_only=read_only)
         except rbd.ImageNotFound as error:
-            raise VolumeDamaged(f"The RBD image {name} is missing.") from error
+            raise ImageGone(f"The RBD image {name} is missing.") from error
         with contextlib.closing(image):
             yield image
 
@@ -771,36 +775,49 @@ def in_doubt(pool: Pool, *, volume_id: str) -> bool:
 # -- checking ----------------------------------------------------------------------------------
 
 
-def check_volume(pool: Pool, *, volume_id: str) -> int:
-    """Return the number of maps with errors; one with none is trusted again."""
+def check_volume(pool: Pool, *, volume_id: str) -> dict[str, int]:
+    """Return the number of maps with errors, and of RBD images that are missing.
+
+    A volume without either is trusted again.
+    """
     entry = pool.volume(volume_id)
     name = str(entry["image"])
     pool.require_idle(name)
-    found = _errors(pool, name, None)
-    if found:
+    errors = missing = 0
+    try:
+        errors = _errors(pool, name, None)
+    except ImageGone:
+        # What is brought back may be of another time.
+        missing = 1
+    report = {"errors": errors, "missing": missing}
+    if errors or missing:
         confirm()
         pool.write(VOLUMES, volume_id, {**entry, "damaged": True})
-        return found
+        return report
     if "rolling" in entry:
         pool.roll(volume_id, entry)
     elif entry.get("damaged"):
         confirm()
         pool.write(VOLUMES, volume_id, {"image": name})
-    return 0
+    return report
 
 
-def repair_volume(pool: Pool, *, volume_id: str, everything: bool) -> int:
-    """Make the maps anew from the objects that are there."""
+def repair_volume(pool: Pool, *, volume_id: str, everything: bool) -> dict[str, int]:
+    """Make the maps anew from the objects that are there; returns what `check_volume` finds then.
+
+    Nothing is there to make anew of an RBD image that is missing.
+    """
     entry = pool.volume(volume_id)
     name = str(entry["image"])
     pool.require_idle(name)
     if everything:
         confirm()
         pool.write(VOLUMES, volume_id, {**entry, "damaged": True})
-        with pool.open(name, read_only=True) as image:
-            snapshots = _by_age(image)
-        for snapshot in [*snapshots, None]:
-            _rbd(pool, "object-map", "rebuild", _spec(pool, name, snapshot))
+        with contextlib.suppress(ImageGone):
+            with pool.open(name, read_only=True) as image:
+                snapshots = _by_age(image)
+            for snapshot in [*snapshots, None]:
+                _rbd(pool, "object-map", "rebuild", _spec(pool, name, snapshot))
     return check_volume(pool, volume_id=volume_id)
 
 

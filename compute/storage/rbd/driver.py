@@ -258,12 +258,12 @@ class RbdStorage:
 
     @publishes
     def check_volume(self, volume_id: str) -> CheckReport:
-        return CheckReport(errors=self._call("check_volume", copies=True, volume_id=volume_id))
+        return CheckReport(**self._call("check_volume", copies=True, volume_id=volume_id))
 
     @publishes
     def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:
         words = {"volume_id": volume_id, "everything": everything}
-        return CheckReport(errors=self._call("repair_volume", copies=True, **words))
+        return CheckReport(**self._call("repair_volume", copies=True, **words))
 
     @publishes
     def tidy_volume(self, volume_id: str) -> bool:

@@ -18,6 +18,7 @@ import pytest
 
 from compute.storage.base import (
     GIB,
+    CheckReport,
     ImageBusy,
     RbdSource,
     StorageError,
@@ -650,6 +651,31 @@ def test_an_rbd_image_that_is_gone_makes_its_volume_a_damaged_one(ceph: CephWorl
             use("disk-1")
     pool.delete_volume("disk-1")
     assert [one.volume_id for one in pool.list_volumes()] == ["disk-2"]
+
+
+def test_a_check_tells_a_lost_rbd_image_from_one_with_errors(ceph: CephWorld) -> None:
+    pool = ceph.open()
+    pool.create_volume("disk-1", size_gib=1)
+    source = pool.disk_source("disk-1")
+    assert isinstance(source, RbdSource)
+    ceph.write("disk-1", 0x41)
+    ceph.damage("disk-1")
+    assert pool.check_volume("disk-1") == CheckReport(errors=1)
+    assert pool.repair_volume("disk-1", everything=True) == CheckReport()
+    ceph.rbd("rename", source.image, "elsewhere")
+    for _ in range(2):
+        assert pool.check_volume("disk-1") == CheckReport(missing=1)
+        assert pool.repair_volume("disk-1", everything=False) == CheckReport(missing=1)
+        assert pool.repair_volume("disk-1", everything=True) == CheckReport(missing=1)
+        assert pool.in_doubt("disk-1")
+    # Somebody finds it: it is looked at before it is used.
+    ceph.rbd("rename", "elsewhere", source.image)
+    with pytest.raises(VolumeDamaged):
+        pool.prepare_volume("disk-1")
+    assert pool.check_volume("disk-1") == CheckReport()
+    assert not pool.in_doubt("disk-1")
+    pool.prepare_volume("disk-1")
+    assert ceph.holds("disk-1", 0x41)
 
 
 # -- seeds -------------------------------------------------------------------------------------
