@@ -12,6 +12,7 @@ when it gets a line: what follows is seen by others.
     scloud.volumes     volume ─▶ its RBD image, and what is not settled
     scloud.images      image ─▶ its RBD image and its facts
     scloud.heartbeats  host ─▶ what it wrote last
+    scloud.broken      RBD image without content ─▶ when a sweep saw it first
     volume.<id>.<…>    an RBD image; what is in neither list is no volume, but left by a killed call
     image.<id>.<…>     an RBD image whose snapshot `base` is protected; volumes are clones of it
     seed.<vm>          an RBD image of one object, so that it is replaced at one blow
@@ -56,8 +57,8 @@ try:
 except ImportError:
     rados = rbd = None
 
-POOL, VOLUMES, IMAGES, HEARTBEATS = (
-    f"scloud.{name}" for name in ("pool", "volumes", "images", "heartbeats")
+POOL, VOLUMES, IMAGES, HEARTBEATS, BROKEN = (
+    f"scloud.{name}" for name in ("pool", "volumes", "images", "heartbeats", "broken")
 )
 BASE = "base"
 TRASH = "rbd_trash"
@@ -1003,8 +1004,9 @@ def sweep_temporary(
         for register in (VOLUMES, IMAGES)
         for entry in pool.entries(register).values()
     }
+    broken = pool.entries(BROKEN)
     for name in names:
-        if name in used or not _abandoned(pool, name, older_than_s):
+        if name in used or not _abandoned(pool, name, older_than_s, broken):
             continue
         # Who names one has it open until then, so this is the last word. It can still be fetched
         # back: also what an operator has fetched from the trash and not named yet.
@@ -1013,6 +1015,9 @@ def sweep_temporary(
         confirm()
         if pool.trash(name, delay_s):
             removed.append(name)
+    for name in broken:
+        # Whole by now, or removed.
+        pool.forget(BROKEN, name)
     return _purge(pool, removed, purge_s)
 
 
@@ -1025,19 +1030,42 @@ def _is_named(pool: Pool, name: str) -> bool:
     )
 
 
-def _abandoned(pool: Pool, name: str, older_than_s: float) -> bool:
-    """Whether the call that made an RBD image is over."""
+def _abandoned(pool: Pool, name: str, older_than_s: float, broken: dict[str, float]) -> bool:
+    """Whether the call that made an RBD image is over.
+
+    Takes from `broken` what stays so: a name of which there is no more than the name yet.
+    """
     try:
         with pool.open(name, read_only=True) as image:
             if list(image.watchers_list()):
                 return False
             age = datetime.now(UTC) - _utc(image.create_timestamp())
-    except VolumeDamaged:
-        # Its making was killed so early that there is no image: only its name.
-        with contextlib.suppress(rbd.ImageNotFound):
-            pool.rbd.remove(pool.io, name)
+    except ImageGone:
+        # Its making was killed so early that there is only its name, or has just begun.
+        if _is_broken_since(pool, name, older_than_s, broken.get(name)):
+            confirm()
+            with contextlib.suppress(rbd.ImageNotFound):
+                pool.rbd.remove(pool.io, name)
+        else:
+            broken.pop(name, None)
         return False
     return age.total_seconds() >= older_than_s
+
+
+def _is_broken_since(pool: Pool, name: str, older_than_s: float, first: float | None) -> bool:
+    """Whether a sweep saw an RBD image without content so long ago; one of now is remembered.
+
+    Such a name has no age of its own.
+    """
+    now = time.time()
+    if first is None:
+        first = now
+        try:
+            pool.write(BROKEN, name, now)
+        except rados.Error as error:
+            if _ERRORS.get(_number(error)) is not StorageFull:
+                raise
+    return now - first >= older_than_s
 
 
 def _purge(pool: Pool, removed: list[str], purge_s: float) -> list[str]:

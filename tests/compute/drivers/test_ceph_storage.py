@@ -383,6 +383,40 @@ def test_who_is_shut_out_writes_no_more_and_is_not_waited_for(ceph: CephWorld) -
     assert pool.shut_out("disk-none") == ()
 
 
+# -- leftovers ---------------------------------------------------------------------------------
+
+
+def first_seen(world: CephWorld) -> list[str]:
+    """The names that a sweep remembers as those of nothing."""
+    if "scloud.broken" not in world.rados("ls").split():
+        return []
+    return world.rados("listomapkeys", "scloud.broken").split()
+
+
+def test_an_rbd_image_that_is_just_being_made_is_left_alone(ceph: CephWorld) -> None:
+    """Its name comes first, and what tells its age later."""
+    pool = ceph.open()
+    made, name = "volume.disk-1.0123456789ab", "volume.disk-2.0123456789ab"
+    for one in (made, name):
+        ceph.rbd("create", "--size", "1G", one)
+    header = ceph.object_map(name).replace("rbd_object_map", "rbd_header")
+    ceph.rados("rm", header)
+    # One that was seen in its first moment is whole now.
+    ceph.rados("setomapval", "scloud.broken", made, "0")
+    for _ in range(2):
+        assert pool.sweep_temporary(older_than_s=3600) == ()
+        assert ceph.images() == [made, name]
+        assert first_seen(ceph) == [name]
+    time.sleep(1.0)
+    assert pool.sweep_temporary(older_than_s=3600) == ()
+    # Its making was killed: nothing comes of it any more.
+    ceph.rbd("rm", "--no-progress", made)
+    assert pool.sweep_temporary(older_than_s=1.0) == ()
+    assert ceph.images() == []
+    assert pool.sweep_temporary(older_than_s=1.0) == ()
+    assert first_seen(ceph) == []
+
+
 # -- the trash ---------------------------------------------------------------------------------
 
 
