@@ -368,15 +368,22 @@ def is_somebody_told() -> bool:
 
 
 def _own_certificates() -> list[tuple[str, datetime]]:
-    """Return when the certificates end that the platform issued on this machine."""
+    """Return when the certificates end that the platform issued on this machine.
+
+    Also those that were replaced, until somebody says that the new ones are installed.
+    """
     root = settings.SCLOUD_PKI_DIR
     try:
-        ends = Pki(root).ends()
+        ends, former = Pki(root).ends(), Pki(root).former()
     except (OSError, ValueError, PkiError) as error:
         said.say(str(root), repr(error)[:200], logging.ERROR, "certificates in %s: %s", root, error)
         return []
     said.over(str(root))
-    return [(gettext("The certificate of %(holder)s") % {"holder": one}, at) for one, at in ends]
+    words = gettext("The former certificate of %(holder)s, until the new one is installed")
+    return [
+        *((gettext("The certificate of %(holder)s") % {"holder": one}, at) for one, at in ends),
+        *((words % {"holder": one}, at) for one, at in former),
+    ]
 
 
 def dates() -> list[tuple[str, datetime]]:

@@ -52,15 +52,15 @@ def reconcile_pools() -> None:
         freezing.reported("pools")
 
 
-def _can_write(pool: StoragePool, storage: Storage) -> bool:
-    """Write down whether the pool, which can be read, can be written."""
+def _try_writing(pool: StoragePool, storage: Storage) -> PoolState:
+    """Write down, and return, whether the pool, which can be read, can be written."""
+    state, reason = PoolState.AVAILABLE, ""
     try:
         storage.try_write()
     except (StorageFull, StorageReadOnly) as error:
-        saw(pool, state_of_error(error.code), error.message)
-        return False
-    saw(pool, PoolState.AVAILABLE)
-    return True
+        state, reason = state_of_error(error.code), error.message
+    saw(pool, state, reason)
+    return state
 
 
 def _note_sizes(disks: Mapping[str, Disk], infos: Iterable[VolumeInfo]) -> None:
@@ -70,11 +70,21 @@ def _note_sizes(disks: Mapping[str, Disk], infos: Iterable[VolumeInfo]) -> None:
         disk = disks.get(info.volume_id)
         if disk is None or disk.task == DiskTask.CREATING:
             continue
+        if not info.size_bytes:
+            # It is not there: what it takes is not known, and not nothing.
+            continue
         known = disk.stored_bytes
         if known is None or abs(info.stored_bytes - known) >= max(known // 50, NOTED_BYTES):
             disk.stored_bytes = info.stored_bytes
             changed.append(disk)
     Disk.objects.bulk_update(changed, ["stored_bytes"], batch_size=500)
+
+
+def _there(pool: StoragePool) -> tuple[set[str], set[str]]:
+    """Return the disks and images that the rows say are in the pool, none of them in work."""
+    disks = Disk.objects.filter(pool=pool, status__in=KEPT).values_list("pk", "task")
+    images = Image.objects.filter(pool=pool, status=ImageStatus.AVAILABLE)
+    return {pk for pk, task in disks if not task}, set(images.values_list("pk", flat=True))
 
 
 def reconcile_pool(pool: StoragePool) -> None:
@@ -88,10 +98,13 @@ def reconcile_pool(pool: StoragePool) -> None:
         available_bytes=capacity.available_bytes,
         observed_at=timezone.now(),
     )
-    if _can_write(pool, storage):
+    # What is removed makes room in a full one.
+    if _try_writing(pool, storage) != PoolState.READ_ONLY:
         storage.sweep_temporary()
     open_drift: list[tuple[str, str, str]] = []
     frozen = freezing.is_frozen()
+    # What is made while the pool is asked may be in the rows and not in its answer.
+    disks_before, images_before = _there(pool)
     infos = storage.list_volumes()
     volumes = {info.volume_id for info in infos}
     disks: dict[str, Any] = {
@@ -130,7 +143,7 @@ def reconcile_pool(pool: StoragePool) -> None:
     open_drift += [
         drift("missing_volume", pool.pk, disk.pk, "the disk's volume is not in the pool")
         for disk in disks.values()
-        if disk.pk not in volumes and not disk.task and disk.status in KEPT
+        if disk.pk in disks_before - volumes and not disk.task and disk.status in KEPT
     ]
     images = {info.image_id for info in storage.list_images()}
     rows = {image.pk: image for image in Image.objects.filter(pool=pool)}
@@ -158,7 +171,7 @@ def reconcile_pool(pool: StoragePool) -> None:
     open_drift += [
         drift("missing_image", pool.pk, image.pk, "the image's file is not in the pool")
         for image in rows.values()
-        if image.pk not in images and image.status == ImageStatus.AVAILABLE
+        if image.pk in images_before - images and image.status == ImageStatus.AVAILABLE
     ]
     close_drift(
         (

@@ -34,19 +34,33 @@ def of_gateway(lab: Lab) -> Path:
 
 
 def ensure(lab: Lab) -> list[HostPlan]:
-    """Have certificates for everybody; return the hosts that have new ones. LabError."""
+    """Have certificates for everybody; return the hosts that lack their own. LabError."""
     pki = Pki(lab.pki)
     try:
         pki.ensure(Holder(Kind.CENTRE, CENTRE, (lab.management_address,), (CENTRE,)))
         pki.ensure(Holder(Kind.WORKER, "worker"))
         pki.ensure(Holder(Kind.GATEWAY, "gateway"))
-        renewed = [host for host in lab.hosts if pki.ensure(_holder(host))]
+        # These are used where they are.
+        for kind, name in (
+            (Kind.CENTRE, CENTRE),
+            (Kind.WORKER, "worker"),
+            (Kind.GATEWAY, "gateway"),
+        ):
+            pki.installed(kind, name)
+        for host in lab.hosts:
+            pki.ensure(_holder(host))
+        lacking = [host for host in lab.hosts if not pki.is_installed(Kind.HOST, host.name)]
     except (PkiError, OSError, ValueError) as error:
         raise LabError(f"certificates of lab {lab.name}: {error}") from error
     lab.run.mkdir(parents=True, exist_ok=True)
     # The state may be anywhere; URIs take short paths of plain letters.
     point(lab.run / "pki", str(lab.pki))
-    return renewed
+    return lacking
+
+
+def installed(host: HostPlan) -> None:
+    """Note that a host has its present files."""
+    Pki(host.lab.pki).installed(Kind.HOST, host.name)
 
 
 def _holder(host: HostPlan) -> Holder:

@@ -475,6 +475,8 @@ def _ensure_certificates(lab: Lab) -> None:
     for host in certificates.ensure(lab):
         if host_is_up(host):
             in_host(host, certificates.INSTALL, certificates.of_host(host))
+        # One that is down installs them when it starts.
+        certificates.installed(host)
 
 
 def _ensure_external(lab: Lab) -> None:

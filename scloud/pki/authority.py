@@ -142,18 +142,18 @@ class Authority:
         store.write(file, certificate)
         return Pair(certificate, _pem_of(key))
 
-    def issued(self) -> list[Issued]:
-        """Return everything on the books."""
+    def issued(self, kind: str = "*", name: str = "*") -> list[Issued]:
+        """Return what is on the books, of everybody or of one holder."""
         revoked = self._revoked()
         found = []
-        for file in sorted((self._directory / "issued").glob("*~*~*.pem")):
-            kind, name, _serial = file.stem.split("~")
+        for file in sorted((self._directory / "issued").glob(f"{kind}~{name}~*.pem")):
+            of_kind, of_name, _serial = file.stem.split("~")
             one = x509.load_pem_x509_certificate(file.read_bytes())
             found.append(
                 Issued(
                     authority=self.name,
-                    kind=kind,
-                    name=name,
+                    kind=of_kind,
+                    name=of_name,
                     serial=one.serial_number,
                     ends_at=one.not_valid_after_utc,
                     revoked_at=revoked.get(one.serial_number),

@@ -39,6 +39,8 @@ AUTHORITIES: Final = ("hosts", "screens", "network", "chassis")
 HOST_DIRECTORY: Final = "/etc/pki/scloud/current"
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
 _ABOUT: Final = "holder.json"
+#: Beside it once somebody said that these files are where the holder is.
+_INSTALLED: Final = "installed"
 
 
 class Kind(enum.StrEnum):
@@ -113,8 +115,11 @@ class Pki:
 
     def holders(self) -> list[Holder]:
         """Return everybody who has files here. PkiError where some cannot be read."""
+        return [_read_about(self.directory(*one) / _ABOUT) for one in self._names()]
+
+    def _names(self) -> list[tuple[Kind, str]]:
         return [
-            _read_about(about)
+            (kind, about.parent.name)
             for kind in Kind
             for about in sorted((self.root / kind.folder).glob(f"*/{_ABOUT}"))
             # One with a dot is what a link leads to, or led to.
@@ -126,13 +131,16 @@ class Pki:
         about = self.directory(kind, name) / _ABOUT
         return _read_about(about) if about.exists() else None
 
-    def issued(self) -> list[Issued]:
-        """Return every certificate on the books of the authorities, also ended ones."""
+    def issued(self, kind: str = "*", name: str = "*") -> list[Issued]:
+        """Return the certificates on the books of the authorities, also ended ones.
+
+        Of everybody, or of one holder.
+        """
         return [
             one
-            for name in AUTHORITIES
-            if self.authority(name).certificate_file.exists()
-            for one in self.authority(name).issued()
+            for authority in AUTHORITIES
+            if self.authority(authority).certificate_file.exists()
+            for one in self.authority(authority).issued(kind, name)
         ]
 
     def ends(self) -> list[tuple[str, datetime]]:
@@ -149,28 +157,85 @@ class Pki:
         ]
         return found
 
+    def former(self) -> list[tuple[str, datetime]]:
+        """Return for each holder when the first of its replaced certificates ends.
+
+        They are what it uses until the present ones are installed. Left out are those of whom
+        ``installed`` was said, what has ended, and what was revoked.
+        """
+        found = []
+        for holder in self.holders():
+            # Where the link leads to may be replaced meanwhile.
+            place = self.directory(holder.kind, holder.name).resolve()
+            if (place / _INSTALLED).exists():
+                continue
+            present = _serials(place)
+            now = datetime.now(UTC)
+            ends = [
+                one.ends_at
+                for one in self.issued(holder.kind, holder.name)
+                if one.serial not in present and one.revoked_at is None and one.ends_at > now
+            ]
+            if ends:
+                found.append((f"{holder.kind} {holder.name}", min(ends)))
+        return found
+
+    def installed(self, kind: Kind, name: str) -> Holder:
+        """Note that a holder's present files are where it is. PkiError where it has none."""
+        with store.locked(self.root):
+            found = self.holder(kind, name)
+            if found is None:
+                raise PkiError(f"there is no {kind} {name}")
+            store.write(self.directory(kind, name) / _INSTALLED, b"")
+            return found
+
+    def is_installed(self, kind: Kind, name: str) -> bool:
+        """Whether it was said that a holder's present files are where it is."""
+        return (self.directory(kind, name) / _INSTALLED).exists()
+
     def issue(self, holder: Holder, *, lifetime: timedelta = LIFETIME) -> Path:
         """Make new keys and certificates for a holder and return the directory with them.
 
         What it had before stays valid until it ends or is revoked. PkiError.
         """
-        if lifetime <= timedelta(0):
-            raise PkiError("a certificate has to be valid for a day at least")
+        _check_lifetime(lifetime)
         holder.check()
         with store.locked(self.root):
             return self._issue(holder, lifetime)
 
     def renew(self, kind: Kind, name: str, *, lifetime: timedelta = LIFETIME) -> Path:
-        """Issue anew what a holder has, for the same names and addresses. PkiError."""
-        found = self.holder(kind, name)
-        if found is None:
-            raise PkiError(f"there is no {kind} {name}")
-        return self.issue(found, lifetime=lifetime)
+        """Issue anew what a holder has, for the same names and addresses.
+
+        PkiError, also for one that was revoked meanwhile: nobody gets by a renewal what was taken
+        back.
+        """
+        _check_lifetime(lifetime)
+        with store.locked(self.root):
+            found = self.holder(kind, name)
+            if found is None:
+                raise PkiError(f"there is no {kind} {name}")
+            found.check()
+            present = _serials(self.directory(kind, name))
+            if any(one.revoked_at and one.serial in present for one in self.issued(kind, name)):
+                raise PkiError(f"{kind} {name} was revoked: revoke it again, or issue it anew")
+            return self._issue(found, lifetime)
 
     def due(self, within: timedelta = RENEW_WITHIN) -> list[Holder]:
-        """Return the holders of whom a certificate ends within a time."""
+        """Return the holders of whom a certificate ends within a time.
+
+        Those whose files cannot be read are among them, with nothing but kind and name.
+        """
         limit = datetime.now(UTC) + within
-        return [one for one in self.holders() if one.ends_at is None or one.ends_at <= limit]
+        found = []
+        for kind, name in self._names():
+            try:
+                one = self.holder(kind, name)
+            except PkiError:
+                # It keeps nobody else from a renewal.
+                one = Holder(kind, name)
+            if one is not None and (one.ends_at is None or one.ends_at <= limit):
+                found.append(one)
+        return found
 
     def ensure(self, holder: Holder, *, within: timedelta = RENEW_WITHIN) -> bool:
         """Issue where a holder has nothing, something else, or what ends soon; whether it did."""
@@ -215,7 +280,7 @@ class Pki:
         ends_at = min(
             one.not_valid_after_utc
             for name, content in files.items()
-            if name.endswith("cert.pem") and not name.endswith(("cacert.pem", "ca-cert.pem"))
+            if _is_own(name)
             for one in x509.load_pem_x509_certificates(content)
         )
         link = self.directory(holder.kind, holder.name)
@@ -263,6 +328,26 @@ class Pki:
             authority = self.authority(name)
             found.append(authority.revocations if which else authority.certificate)
         return b"".join(found)
+
+
+def _check_lifetime(lifetime: timedelta) -> None:
+    if lifetime <= timedelta(0):
+        raise PkiError("a certificate has to be valid for a day at least")
+
+
+def _serials(place: Path) -> set[int]:
+    """The serial numbers of the certificates in a holder's directory."""
+    return {
+        one.serial_number
+        for file in place.rglob("*cert.pem")
+        if _is_own(file.name)
+        for one in x509.load_pem_x509_certificates(file.read_bytes())
+    }
+
+
+def _is_own(file: str) -> bool:
+    """Whether a holder's file is a certificate of its own: not an authority's."""
+    return file.endswith("cert.pem") and not file.endswith(("cacert.pem", "ca-cert.pem"))
 
 
 def _read_about(about: Path) -> Holder:

@@ -11,8 +11,9 @@ from django.utils import timezone
 from billing.models import Order, QuotaClaim, Subscription
 from compute.actions import snapshots
 from compute.actions.vms import changes, lifecycle
-from compute.models import VM, Disk, Image, Snapshot
-from compute.storage.base import StorageUnavailable
+from compute.models import VM, Disk, Drift, Image, Snapshot
+from compute.storage.base import GIB, ImageInfo, StorageUnavailable, VolumeInfo
+from compute.storage.fake import FakeStorage
 from compute.sweeps import disks as disk_sweeps
 from compute.sweeps import images as image_sweeps
 from compute.sweeps import pools, subscriptions
@@ -230,6 +231,63 @@ def test_what_a_silent_pool_kept_of_a_failed_image_is_removed_later(box: Box) ->
     assert image.pk in {one.image_id for one in box.storage.list_images()}
     pools.reconcile_pools()
     box.assert_nothing_orphaned()
+
+
+def missing() -> set[str]:
+    """The disks and images that a look at the pools missed."""
+    kinds = ("missing_volume", "missing_image")
+    rows = Drift.objects.filter(kind__in=kinds, repaired_at=None)
+    return set(rows.values_list("resource_id", flat=True))
+
+
+def test_what_is_made_while_a_pool_is_asked_is_not_missing(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = box.vm(stopped=True)
+    old, made = ready(box), []
+    list_volumes, list_images = FakeStorage.list_volumes, FakeStorage.list_images
+
+    def volumes_late(pool: FakeStorage) -> tuple[VolumeInfo, ...]:
+        found = list_volumes(pool)
+        made.append(ready(box).pk)
+        return found
+
+    def images_late(pool: FakeStorage) -> tuple[ImageInfo, ...]:
+        found = list_images(pool)
+        image = changes.make_image(actor=box.actor, vm=vm, name="golden")
+        box.run()
+        made.append(image.pk)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeStorage, "list_volumes", volumes_late)
+        patch.setattr(FakeStorage, "list_images", images_late)
+        pools.reconcile_pools()
+    disk_id, image_id = made
+    assert Disk.objects.get(pk=disk_id).status == "unbound"
+    assert Image.objects.get(pk=image_id).status == "available"
+    assert missing() == set()
+    # What is missing at the next look is.
+    for volume_id in (old.pk, disk_id):
+        box.storage.delete_volume(volume_id)
+    box.storage.delete_image(image_id)
+    pools.reconcile_pools()
+    assert missing() == {old.pk, disk_id, image_id}
+
+
+def test_what_a_lost_volume_took_is_kept(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = ready(box)
+    Disk.objects.filter(pk=disk.pk).update(stored_bytes=7 * GIB)
+    lost = VolumeInfo(disk.pk, 0, 0, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeStorage, "list_volumes", lambda _pool: (lost,))
+        pools.reconcile_pools()
+    disk.refresh_from_db()
+    assert disk.stored_bytes == 7 * GIB
+    # One that is there and holds nothing has nothing.
+    pools.reconcile_pools()
+    disk.refresh_from_db()
+    assert disk.stored_bytes == box.storage.volume_info(disk.pk).stored_bytes < GIB
 
 
 def test_a_cancelled_change_is_paid_back_and_cannot_be_run_again(box: Box) -> None:

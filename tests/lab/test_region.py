@@ -207,6 +207,7 @@ def test_certificates_that_end_soon_are_renewed_while_the_hosts_run(spare: Lab) 
     assert after[0] != before[0]
     assert after[1] == before[1]
     assert Pki(spare.pki).due() == []
+    assert Pki(spare.pki).former() == []
     assert run("virsh", "-q", "-c", first.uri, "hostname").strip() == first.hostname
 
 

@@ -71,6 +71,19 @@ def test_what_ends_soon_is_renewed(root: Path) -> None:
     assert "Nothing ends soon" in pki("renew", "--within", "25")
 
 
+def test_who_cannot_be_renewed_keeps_nobody_from_it(root: Path) -> None:
+    for number in (1, 2, 3):
+        pki("issue", "host", f"h{number}", "--address", f"192.0.2.1{number}", "--days", "20")
+    (root / "hosts/h1/holder.json").write_text("{}")
+    out = StringIO()
+    with pytest.raises(CommandError, match=r"Not renewed:\nhost h1: .*cannot be read") as refused:
+        call_command("pki", "renew", stdout=out)
+    assert "h2" not in str(refused.value)
+    assert "host h2" in out.getvalue()
+    assert "host h3" in out.getvalue()
+    assert [one.name for one in Pki(root).due()] == ["h1"]
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -83,6 +96,8 @@ def test_what_ends_soon_is_renewed(root: Path) -> None:
         (["revoke", "host", "h9"], "nothing was ever issued"),
         (["renew", "host", "h9"], "no host h9"),
         (["renew", "host"], "A host has a name"),
+        (["installed", "host", "h9"], "no host h9"),
+        (["installed", "host"], "A host has a name"),
     ],
 )
 def test_what_cannot_be_done_is_told(root: Path, words: list[str], reason: str) -> None:
@@ -107,6 +122,23 @@ def test_operators_are_told_before_certificates_end(settings: Any, root: Path) -
     # One that nobody uses any more ends without a word.
     made.revoke(Kind.HOST, "h1")
     assert "The certificate of host h1" not in dict(figures.dates())
+
+
+def test_operators_are_told_until_what_was_renewed_is_installed(settings: Any, root: Path) -> None:
+    settings.SCLOUD_CERTIFICATES = []
+    settings.SCLOUD_DATES = {}
+    pki("issue", "host", "h1", "--address", "192.0.2.11", "--days", "20")
+    assert "pki installed host h1" in pki("renew", "host", "h1")
+    told = dict(figures.dates())
+    former = "The former certificate of host h1, until the new one is installed"
+    assert told[former] - timezone.now() < timedelta(days=20)
+    assert told["The certificate of host h1"] - timezone.now() > timedelta(days=364)
+    assert "for a former certificate" in pki("list")
+    assert "noted" in pki("installed", "host", "h1")
+    assert former not in dict(figures.dates())
+    assert "for a former certificate" not in pki("list")
+    pki("issue", "worker")
+    assert "worker worker: noted" in pki("installed", "worker")
 
 
 def test_files_that_cannot_be_read_end_no_round(

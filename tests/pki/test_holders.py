@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 from cryptography import x509
@@ -180,6 +182,48 @@ def test_a_renewal_replaces_all_files_at_once_and_leaves_the_former_valid(pki: P
         pki.renew(Kind.HOST, "h2")
 
 
+def test_what_was_replaced_counts_until_the_new_is_installed(pki: Pki) -> None:
+    assert pki.former() == [], "what is there first replaces nothing"
+    pki.issue(HOST, lifetime=timedelta(days=20))
+    former = dict(pki.former())
+    assert set(former) == {"host h1"}
+    assert former["host h1"] - datetime.now(UTC) > timedelta(days=364)
+    pki.renew(Kind.HOST, "h1")
+    former = dict(pki.former())
+    assert former["host h1"] - datetime.now(UTC) <= timedelta(days=20)
+    assert not pki.is_installed(Kind.HOST, "h1")
+    noted = pki.installed(Kind.HOST, "h1")
+    assert noted == pki.holder(Kind.HOST, "h1")
+    assert pki.is_installed(Kind.HOST, "h1")
+    assert pki.former() == []
+    # The next renewal is not installed yet; others are not looked at for it.
+    pki.renew(Kind.HOST, "h1")
+    pki.installed(Kind.WORKER, "worker")
+    assert [name for name, _ends_at in pki.former()] == ["host h1"]
+    with pytest.raises(PkiError, match="no host h2"):
+        pki.installed(Kind.HOST, "h2")
+
+
+def test_what_has_ended_or_was_revoked_is_not_waited_for(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pki.revoke(Kind.HOST, "h1")
+    pki.issue(HOST)
+    assert pki.former() == []
+
+    class Later(datetime):
+        """In two years."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(datetime.now(tz).timestamp() + 2 * 365 * 86400, tz)
+
+    pki.renew(Kind.WORKER, "worker")
+    assert [name for name, _ends_at in pki.former()] == ["worker worker"]
+    monkeypatch.setattr(holders, "datetime", Later)
+    assert pki.former() == []
+
+
 def test_ensure_issues_what_is_missing_different_or_about_to_end(pki: Pki) -> None:
     assert pki.ensure(HOST) is False
     moved = Holder(Kind.HOST, "h1", ("192.0.2.99",), ("h1.example",), system_id="chassis-1")
@@ -249,6 +293,43 @@ def test_a_revocation_that_was_interrupted_is_finished_by_the_next(
     assert all(one.revoked_at for one in pki.issued() if one.name == "h1")
     assert len(revoked_in(pki.root / "workers/worker/cacrl.pem")) == 2
     assert pki.holder(Kind.HOST, "h1") is None
+
+
+def test_a_renewal_gives_nobody_back_what_is_revoked_meanwhile(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = store.locked
+
+    def revoked_before(root: Path) -> AbstractContextManager[None]:
+        monkeypatch.setattr(store, "locked", locked)
+        assert pki.revoke(Kind.HOST, "h1") == 4
+        return locked(root)
+
+    monkeypatch.setattr(store, "locked", revoked_before)
+    with pytest.raises(PkiError, match="no host h1"):
+        pki.renew(Kind.HOST, "h1")
+    assert pki.holder(Kind.HOST, "h1") is None
+    assert all(one.revoked_at for one in pki.issued("host", "h1"))
+
+
+def test_what_a_revocation_did_not_end_with_is_not_renewed(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pki, "_remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            pki.revoke(Kind.HOST, "h1")
+    assert pki.holder(Kind.HOST, "h1") is not None
+    with pytest.raises(PkiError, match="was revoked"):
+        pki.renew(Kind.HOST, "h1")
+    assert all(one.revoked_at for one in pki.issued("host", "h1"))
+    # Whoever means it issues it anew, and that is renewed as any other.
+    pki.issue(HOST)
+    pki.renew(Kind.HOST, "h1")
+    assert len([one for one in pki.issued("host", "h1") if not one.revoked_at]) == 8
 
 
 def test_an_issue_that_was_interrupted_leaves_what_was_there(

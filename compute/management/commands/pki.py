@@ -2,6 +2,7 @@
 
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -33,9 +34,12 @@ def _days(text: str) -> timedelta:
 
 
 class Command(BaseCommand):
-    """Issues, lists, renews and revokes; what it makes lies in SCLOUD_PKI_DIR."""
+    """Issues, lists, renews, revokes, is told what is installed; all of it is in SCLOUD_PKI_DIR."""
 
-    help = "Issue, list, renew and revoke the certificates between control plane and hosts."
+    help = (
+        "Issue, list, renew and revoke the certificates between control plane and hosts, and say"
+        " which are installed."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
@@ -65,6 +69,12 @@ class Command(BaseCommand):
         )
         renew.add_argument("--days", type=_days, default=timedelta(days=365))
 
+        installed = verbs.add_parser(
+            "installed", help="say that a holder has its present files: end warnings of former ones"
+        )
+        installed.add_argument("kind", choices=kinds)
+        installed.add_argument("name", nargs="?", default="")
+
         revoke = verbs.add_parser("revoke", help="take back all certificates of a holder")
         revoke.add_argument("kind", choices=kinds)
         revoke.add_argument("name", nargs="?", default="")
@@ -75,6 +85,7 @@ class Command(BaseCommand):
             "issue": self.issue,
             "list": self.show,
             "renew": self.renew,
+            "installed": self.installed,
             "revoke": self.revoke,
         }
         try:
@@ -93,7 +104,13 @@ class Command(BaseCommand):
             system_id=options["system_id"],
         )
         place = pki.issue(holder, lifetime=options["days"])
-        self.stdout.write(f"{kind} {name}: {place}\n{_NEXT[kind]}")
+        self._tell(kind, name, place)
+
+    def _tell(self, kind: Kind, name: str, place: Path) -> None:
+        """Where the files are, and what comes next."""
+        self.stdout.write(
+            f"{kind} {name}: {place}\n{_NEXT[kind]}\nThen: manage.py pki installed {kind} {name}"
+        )
 
     def show(self, pki: Pki, **options: Any) -> None:
         """Tell about every certificate on the books, and what of it is used now."""
@@ -101,6 +118,12 @@ class Command(BaseCommand):
         for name, ends_at in pki.ends():
             left = (ends_at - now).days
             self.stdout.write(f"{name:30} until {ends_at:%Y-%m-%d} ({left} days)")
+        for name, ends_at in pki.former():
+            left = (ends_at - now).days
+            self.stdout.write(
+                f"{name:30} until {ends_at:%Y-%m-%d} ({left} days) for a former certificate: "
+                "install the present one"
+            )
         if not pki.exists():
             self.stdout.write(f"Nothing was issued in {pki.root}.")
             return
@@ -118,16 +141,33 @@ class Command(BaseCommand):
             )
 
     def renew(self, pki: Pki, **options: Any) -> None:
-        """Issue anew: one holder whenever its certificates end, or all whose end is near."""
+        """Issue anew: one holder whenever its certificates end, or all whose end is near.
+
+        One that cannot be renewed keeps no other from it; CommandError at the end.
+        """
         if options["kind"]:
             due = [_named(options)]
         else:
             due = [(one.kind, one.name) for one in pki.due(options["within"])]
+        failed = []
         for kind, name in due:
-            place = pki.renew(kind, name, lifetime=options["days"])
-            self.stdout.write(f"{kind} {name}: {place}\n{_NEXT[kind]}")
+            try:
+                place = pki.renew(kind, name, lifetime=options["days"])
+            except (PkiError, OSError) as error:
+                failed.append(f"{kind} {name}: {error}")
+            else:
+                self._tell(kind, name, place)
+        if failed:
+            raise CommandError("\n".join(("Not renewed:", *failed)))
         if not due:
             self.stdout.write("Nothing ends soon.")
+
+    def installed(self, pki: Pki, **options: Any) -> None:
+        """Let the end of what a holder had before be of no interest."""
+        kind, name = _named(options)
+        found = pki.installed(kind, name)
+        until = "" if found.ends_at is None else f" until {found.ends_at:%Y-%m-%d}"
+        self.stdout.write(f"{kind} {name}: noted. What it has now is good{until}.")
 
     def revoke(self, pki: Pki, **options: Any) -> None:
         """Take back what a holder has and had."""

@@ -12,6 +12,7 @@ when it gets a line: what follows is seen by others.
     scloud.volumes     volume ─▶ its RBD image, and what is not settled
     scloud.images      image ─▶ its RBD image and its facts
     scloud.heartbeats  host ─▶ what it wrote last
+    scloud.broken      RBD image without content ─▶ when a sweep saw it first
     volume.<id>.<…>    an RBD image; what is in neither list is no volume, but left by a killed call
     image.<id>.<…>     an RBD image whose snapshot `base` is protected; volumes are clones of it
     seed.<vm>          an RBD image of one object, so that it is replaced at one blow
@@ -56,10 +57,13 @@ try:
 except ImportError:
     rados = rbd = None
 
-POOL, VOLUMES, IMAGES, HEARTBEATS = (
-    f"scloud.{name}" for name in ("pool", "volumes", "images", "heartbeats")
+POOL, VOLUMES, IMAGES, HEARTBEATS, BROKEN = (
+    f"scloud.{name}" for name in ("pool", "volumes", "images", "heartbeats", "broken")
 )
 BASE = "base"
+TRASH = "rbd_trash"
+"""The object in which RBD keeps what is in the trash of a pool."""
+
 SEED_BYTES = 4 * 1024**2
 """One object of RBD, which is written as a whole or not at all."""
 
@@ -107,6 +111,10 @@ def confirm() -> None:
         raise SystemExit(1)
 
 
+class ImageGone(VolumeDamaged):
+    """An RBD image that one of the lists names is not there, or one that it rests on."""
+
+
 class Pool:
     """The pool of a request."""
 
@@ -135,6 +143,9 @@ class Pool:
             self.io = self.cluster.open_ioctx(self.name)
         except rados.ObjectNotFound as error:
             raise StorageUnavailable(f"The cluster has no pool {self.name}.") from error
+        # One that is full refuses what needs room, and deletes. Without this the client waits until
+        # it is not full any more, with all that writes, so that nobody could ever empty it.
+        self.io.set_osdmap_full_try()
         self.rbd = rbd.RBD()
 
     # -- lists of ours -------------------------------------------------------------------------
@@ -190,11 +201,11 @@ class Pool:
     def open(
         self, name: str, *, snapshot: str | None = None, read_only: bool = False
     ) -> Iterator[Any]:
-        """Open an RBD image that one of the lists names. Raises VolumeDamaged."""
+        """Open an RBD image that one of the lists names. Raises ImageGone."""
         try:
             image = rbd.Image(self.io, name, snapshot=snapshot, read_only=read_only)
         except rbd.ImageNotFound as error:
-            raise VolumeDamaged(f"The RBD image {name} is missing.") from error
+            raise ImageGone(f"The RBD image {name} is missing.") from error
         with contextlib.closing(image):
             yield image
 
@@ -270,7 +281,8 @@ class Pool:
     def trash(self, name: str, delay_s: float) -> bool:
         """Put an RBD image into the trash, from where it can be fetched back for a time.
 
-        False where somebody has it open: the sweep does it later, because no list names it.
+        False where somebody has it open, or a full pool has no room for the trash: the sweep does
+        it later, because no list names it.
         """
         try:
             self.rbd.trash_move(self.io, name, int(delay_s))
@@ -278,7 +290,16 @@ class Pool:
             pass
         except rbd.ImageBusy:
             return False
+        except rbd.Error as error:
+            if _ERRORS.get(_number(error)) is not StorageFull:
+                raise
+            return False
         return True
+
+
+def _number(error: Exception) -> int:
+    """The number of an error of the libraries, as in `errno`; 0 where it has none."""
+    return abs(int(getattr(error, "errno", 0) or 0))
 
 
 def _new_name(kind: str, owner: str) -> str:
@@ -345,6 +366,10 @@ def capacity(pool: Pool) -> dict[str, int]:
 
 
 def try_write(pool: Pool) -> None:
+    with rados.WriteOpCtx() as op:
+        # The list of the trash, which a pool that is full could not make when it is needed.
+        op.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
+        pool.io.operate_write_op(op, TRASH)
     name = f"scloud.try.{secrets.token_hex(8)}"
     pool.io.write_full(name, os.urandom(4096))
     pool.io.remove_object(name)
@@ -751,36 +776,49 @@ def in_doubt(pool: Pool, *, volume_id: str) -> bool:
 # -- checking ----------------------------------------------------------------------------------
 
 
-def check_volume(pool: Pool, *, volume_id: str) -> int:
-    """Return the number of maps with errors; one with none is trusted again."""
+def check_volume(pool: Pool, *, volume_id: str) -> dict[str, int]:
+    """Return the number of maps with errors, and of RBD images that are missing.
+
+    A volume without either is trusted again.
+    """
     entry = pool.volume(volume_id)
     name = str(entry["image"])
     pool.require_idle(name)
-    found = _errors(pool, name, None)
-    if found:
+    errors = missing = 0
+    try:
+        errors = _errors(pool, name, None)
+    except ImageGone:
+        # What is brought back may be of another time.
+        missing = 1
+    report = {"errors": errors, "missing": missing}
+    if errors or missing:
         confirm()
         pool.write(VOLUMES, volume_id, {**entry, "damaged": True})
-        return found
+        return report
     if "rolling" in entry:
         pool.roll(volume_id, entry)
     elif entry.get("damaged"):
         confirm()
         pool.write(VOLUMES, volume_id, {"image": name})
-    return 0
+    return report
 
 
-def repair_volume(pool: Pool, *, volume_id: str, everything: bool) -> int:
-    """Make the maps anew from the objects that are there."""
+def repair_volume(pool: Pool, *, volume_id: str, everything: bool) -> dict[str, int]:
+    """Make the maps anew from the objects that are there; returns what `check_volume` finds then.
+
+    Nothing is there to make anew of an RBD image that is missing.
+    """
     entry = pool.volume(volume_id)
     name = str(entry["image"])
     pool.require_idle(name)
     if everything:
         confirm()
         pool.write(VOLUMES, volume_id, {**entry, "damaged": True})
-        with pool.open(name, read_only=True) as image:
-            snapshots = _by_age(image)
-        for snapshot in [*snapshots, None]:
-            _rbd(pool, "object-map", "rebuild", _spec(pool, name, snapshot))
+        with contextlib.suppress(ImageGone):
+            with pool.open(name, read_only=True) as image:
+                snapshots = _by_age(image)
+            for snapshot in [*snapshots, None]:
+                _rbd(pool, "object-map", "rebuild", _spec(pool, name, snapshot))
     return check_volume(pool, volume_id=volume_id)
 
 
@@ -966,8 +1004,9 @@ def sweep_temporary(
         for register in (VOLUMES, IMAGES)
         for entry in pool.entries(register).values()
     }
+    broken = pool.entries(BROKEN)
     for name in names:
-        if name in used or not _abandoned(pool, name, older_than_s):
+        if name in used or not _abandoned(pool, name, older_than_s, broken):
             continue
         # Who names one has it open until then, so this is the last word. It can still be fetched
         # back: also what an operator has fetched from the trash and not named yet.
@@ -976,6 +1015,9 @@ def sweep_temporary(
         confirm()
         if pool.trash(name, delay_s):
             removed.append(name)
+    for name in broken:
+        # Whole by now, or removed.
+        pool.forget(BROKEN, name)
     return _purge(pool, removed, purge_s)
 
 
@@ -988,19 +1030,42 @@ def _is_named(pool: Pool, name: str) -> bool:
     )
 
 
-def _abandoned(pool: Pool, name: str, older_than_s: float) -> bool:
-    """Whether the call that made an RBD image is over."""
+def _abandoned(pool: Pool, name: str, older_than_s: float, broken: dict[str, float]) -> bool:
+    """Whether the call that made an RBD image is over.
+
+    Takes from `broken` what stays so: a name of which there is no more than the name yet.
+    """
     try:
         with pool.open(name, read_only=True) as image:
             if list(image.watchers_list()):
                 return False
             age = datetime.now(UTC) - _utc(image.create_timestamp())
-    except VolumeDamaged:
-        # Its making was killed so early that there is no image: only its name.
-        with contextlib.suppress(rbd.ImageNotFound):
-            pool.rbd.remove(pool.io, name)
+    except ImageGone:
+        # Its making was killed so early that there is only its name, or has just begun.
+        if _is_broken_since(pool, name, older_than_s, broken.get(name)):
+            confirm()
+            with contextlib.suppress(rbd.ImageNotFound):
+                pool.rbd.remove(pool.io, name)
+        else:
+            broken.pop(name, None)
         return False
     return age.total_seconds() >= older_than_s
+
+
+def _is_broken_since(pool: Pool, name: str, older_than_s: float, first: float | None) -> bool:
+    """Whether a sweep saw an RBD image without content so long ago; one of now is remembered.
+
+    Such a name has no age of its own.
+    """
+    now = time.time()
+    if first is None:
+        first = now
+        try:
+            pool.write(BROKEN, name, now)
+        except rados.Error as error:
+            if _ERRORS.get(_number(error)) is not StorageFull:
+                raise
+    return now - first >= older_than_s
 
 
 def _purge(pool: Pool, removed: list[str], purge_s: float) -> list[str]:
@@ -1081,8 +1146,7 @@ def _named(work: Callable[[], T]) -> T:
     try:
         return work()
     except (rados.Error, rbd.Error) as error:
-        number = abs(int(getattr(error, "errno", 0) or 0))
-        kind = _ERRORS.get(number, StorageError)
+        kind = _ERRORS.get(_number(error), StorageError)
         raise kind(f"Ceph: {error}.") from error
 
 

@@ -44,7 +44,10 @@ PURGE_DELAY_S = 3600.0
 PURGE_S = 20.0
 """How long one sweep purges: others wait for it."""
 
-_WORK = "scloud-image."
+FRESH_S = 60.0
+"""For how long a folder without a lock may be one of a call that is about to take the lock."""
+
+_WORK = "scloud-call."
 _CHUNK_BYTES = 4 * 1024**2
 
 
@@ -118,15 +121,26 @@ class RbdStorage:
                 )
             )
 
+    @property
+    def _place(self) -> Path:
+        return Path(self._scratch or tempfile.gettempdir())
+
+    def _forget_workspaces(self, older_than_s: float) -> list[str]:
+        """Remove what killed calls left on this machine; return the names."""
+        removed = []
+        with named_errors():
+            for left in sorted(self._place.glob(f"{_WORK}*")):
+                if abandoned(left, older_than_s):
+                    shutil.rmtree(left, ignore_errors=True)
+                    removed.append(left.name)
+        return removed
+
     @contextlib.contextmanager
     def _workspace(self) -> Iterator[Path]:
         """A folder on this machine for one call, gone when it ends; so are those of killed ones."""
-        place = Path(self._scratch or tempfile.gettempdir())
+        self._forget_workspaces(FRESH_S)
         with named_errors():
-            for left in place.glob(f"{_WORK}*"):
-                if abandoned(left, 0.0):
-                    shutil.rmtree(left, ignore_errors=True)
-            folder = Path(tempfile.mkdtemp(prefix=_WORK, dir=place))
+            folder = Path(tempfile.mkdtemp(prefix=_WORK, dir=self._place))
         try:
             with (folder / "lock").open("wb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -244,12 +258,12 @@ class RbdStorage:
 
     @publishes
     def check_volume(self, volume_id: str) -> CheckReport:
-        return CheckReport(errors=self._call("check_volume", copies=True, volume_id=volume_id))
+        return CheckReport(**self._call("check_volume", copies=True, volume_id=volume_id))
 
     @publishes
     def repair_volume(self, volume_id: str, *, everything: bool) -> CheckReport:
         words = {"volume_id": volume_id, "everything": everything}
-        return CheckReport(errors=self._call("repair_volume", copies=True, **words))
+        return CheckReport(**self._call("repair_volume", copies=True, **words))
 
     @publishes
     def tidy_volume(self, volume_id: str) -> bool:
@@ -302,8 +316,9 @@ class RbdStorage:
 
     @publishes
     def write_seed(self, vm_id: str, files: Mapping[str, str]) -> DiskSource:
-        with tempfile.TemporaryDirectory(prefix="scloud-seed.") as folder:
-            made = make_iso(Path(folder), files)
+        # There are passwords in it: not even a killed call leaves it lying about.
+        with self._workspace() as folder:
+            made = make_iso(folder, files)
             self._call("write_seed", vm_id=checked(vm_id), path=str(made))
         return self._source(f"seed.{vm_id}")
 
@@ -324,8 +339,10 @@ class RbdStorage:
     # -- housekeeping ----------------------------------------------------------------------------
 
     def sweep_temporary(self, *, older_than_s: float = 3600.0) -> tuple[str, ...]:
+        # First: what is here does not wait for a cluster that is away.
+        removed = self._forget_workspaces(older_than_s)
         words = {"older_than_s": older_than_s, "purge_s": PURGE_S, "delay_s": PURGE_DELAY_S}
-        return tuple(self._call("sweep_temporary", copies=True, **words))
+        return (*removed, *self._call("sweep_temporary", copies=True, **words))
 
 
 def _sha256(path: Path) -> str:

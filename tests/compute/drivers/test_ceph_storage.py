@@ -18,10 +18,12 @@ import pytest
 
 from compute.storage.base import (
     GIB,
+    CheckReport,
     ImageBusy,
     RbdSource,
     StorageError,
     StorageForeign,
+    StorageFull,
     StorageTimeout,
     StorageUnavailable,
     VolumeBusy,
@@ -162,7 +164,7 @@ def test_an_image_is_given_out_as_the_file_whose_checksum_is_told(ceph: CephWorl
         run("qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", source, target)
     with pytest.raises(StorageError, match="there already"):
         pool.export_image("image-1", ceph.scratch / "target-1")
-    assert [path.name for path in ceph.scratch.glob("scloud-image.*")] == []
+    assert [path.name for path in ceph.scratch.glob("scloud-*")] == []
 
 
 def test_a_clone_of_an_image_takes_no_room_of_its_own(ceph: CephWorld) -> None:
@@ -381,6 +383,40 @@ def test_who_is_shut_out_writes_no_more_and_is_not_waited_for(ceph: CephWorld) -
     assert pool.shut_out("disk-none") == ()
 
 
+# -- leftovers ---------------------------------------------------------------------------------
+
+
+def first_seen(world: CephWorld) -> list[str]:
+    """The names that a sweep remembers as those of nothing."""
+    if "scloud.broken" not in world.rados("ls").split():
+        return []
+    return world.rados("listomapkeys", "scloud.broken").split()
+
+
+def test_an_rbd_image_that_is_just_being_made_is_left_alone(ceph: CephWorld) -> None:
+    """Its name comes first, and what tells its age later."""
+    pool = ceph.open()
+    made, name = "volume.disk-1.0123456789ab", "volume.disk-2.0123456789ab"
+    for one in (made, name):
+        ceph.rbd("create", "--size", "1G", one)
+    header = ceph.object_map(name).replace("rbd_object_map", "rbd_header")
+    ceph.rados("rm", header)
+    # One that was seen in its first moment is whole now.
+    ceph.rados("setomapval", "scloud.broken", made, "0")
+    for _ in range(2):
+        assert pool.sweep_temporary(older_than_s=3600) == ()
+        assert ceph.images() == [made, name]
+        assert first_seen(ceph) == [name]
+    time.sleep(1.0)
+    assert pool.sweep_temporary(older_than_s=3600) == ()
+    # Its making was killed: nothing comes of it any more.
+    ceph.rbd("rm", "--no-progress", made)
+    assert pool.sweep_temporary(older_than_s=1.0) == ()
+    assert ceph.images() == []
+    assert pool.sweep_temporary(older_than_s=1.0) == ()
+    assert first_seen(ceph) == []
+
+
 # -- the trash ---------------------------------------------------------------------------------
 
 
@@ -430,6 +466,78 @@ def test_a_purge_that_takes_long_goes_on_with_the_next_sweep(
     assert pool.sweep_temporary(older_than_s=0) == ()
     monkeypatch.setattr(driver, "PURGE_S", 20.0)
     wait_for("both", lambda: _swept(pool, ceph, []), timeout_s=NOTICED_S, every_s=0.5)
+
+
+def is_full(pool: RbdStorage) -> bool:
+    """Whether a write that needs room is refused; one that waits for room ends the test."""
+    try:
+        pool.try_write()
+    except StorageFull:
+        return True
+    return False
+
+
+def test_a_full_pool_says_so_and_can_be_emptied(
+    ceph: CephWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "PURGE_DELAY_S", 0.0)
+    pool = ceph.open()
+    pool.create_volume("disk-1", size_gib=1)
+    pool.create_volume("disk-2", size_gib=1)
+    for volume_id in ("disk-1", "disk-2"):
+        fill(ceph, volume_id, 0x41, mib=32)
+    pool.create_snapshot("disk-1", "snap-1")
+    pool.create_snapshot("disk-1", "snap-2")
+    fill(ceph, "disk-1", 0x42, mib=32)
+    # Its list of the trash is there from the first look at the pool.
+    pool.try_write()
+    quota = ("osd", "pool", "set-quota", POOL, "max_bytes")
+    ceph.cluster.ceph(*quota, str(48 * MIB))
+    try:
+        wait_for("the pool to be full", lambda: is_full(pool), timeout_s=NOTICED_S)
+        with pytest.raises(StorageFull):
+            pool.create_volume("disk-3", size_gib=1)
+        assert [one.volume_id for one in pool.list_volumes()] == ["disk-1", "disk-2"]
+        pool.delete_snapshot("disk-1", "snap-2")
+        assert [one.name for one in pool.list_snapshots("disk-1")] == ["snap-1"]
+        pool.delete_volume("disk-1")
+        assert [one.volume_id for one in pool.list_volumes()] == ["disk-2"]
+        left = [name for name in ceph.images() if name.startswith("volume.disk-2.")]
+        wait_for("all of it", lambda: _swept(pool, ceph, left), timeout_s=NOTICED_S, every_s=0.5)
+        wait_for("room", lambda: not is_full(pool), timeout_s=NOTICED_S, every_s=0.5)
+        assert is_full_of(ceph, "disk-2", 0x41, mib=32)
+    finally:
+        ceph.cluster.ceph(*quota, "0")
+        wait_for("room", lambda: not is_full(pool), timeout_s=NOTICED_S, every_s=0.5)
+
+
+def test_a_full_pool_without_a_trash_keeps_for_the_sweep_what_was_deleted(
+    ceph: CephWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "PURGE_DELAY_S", 0.0)
+    pool = ceph.open()
+    pool.create_volume("disk-1", size_gib=1)
+    fill(ceph, "disk-1", 0x41, mib=8)
+    (name,) = ceph.images()
+    quota = ("osd", "pool", "set-quota", POOL, "max_bytes")
+    ceph.cluster.ceph(*quota, str(MIB))
+
+    def is_flagged() -> bool:
+        pools = json.loads(ceph.cluster.ceph("osd", "dump", "--format", "json"))["pools"]
+        return any(
+            one["pool_name"] == POOL and "full" in one["flags_names"].split(",") for one in pools
+        )
+
+    try:
+        wait_for("the pool to be full", is_flagged, timeout_s=NOTICED_S)
+        pool.delete_volume("disk-1")
+        assert pool.list_volumes() == ()
+        assert pool.sweep_temporary(older_than_s=0) == ()
+        assert ceph.images() == [name]
+    finally:
+        ceph.cluster.ceph(*quota, "0")
+        wait_for("room", lambda: not is_full(pool), timeout_s=NOTICED_S, every_s=0.5)
+    wait_for("all of it", lambda: _swept(pool, ceph, []), timeout_s=NOTICED_S, every_s=0.5)
 
 
 def test_images_are_purged_after_what_rested_on_them(
@@ -577,6 +685,31 @@ def test_an_rbd_image_that_is_gone_makes_its_volume_a_damaged_one(ceph: CephWorl
             use("disk-1")
     pool.delete_volume("disk-1")
     assert [one.volume_id for one in pool.list_volumes()] == ["disk-2"]
+
+
+def test_a_check_tells_a_lost_rbd_image_from_one_with_errors(ceph: CephWorld) -> None:
+    pool = ceph.open()
+    pool.create_volume("disk-1", size_gib=1)
+    source = pool.disk_source("disk-1")
+    assert isinstance(source, RbdSource)
+    ceph.write("disk-1", 0x41)
+    ceph.damage("disk-1")
+    assert pool.check_volume("disk-1") == CheckReport(errors=1)
+    assert pool.repair_volume("disk-1", everything=True) == CheckReport()
+    ceph.rbd("rename", source.image, "elsewhere")
+    for _ in range(2):
+        assert pool.check_volume("disk-1") == CheckReport(missing=1)
+        assert pool.repair_volume("disk-1", everything=False) == CheckReport(missing=1)
+        assert pool.repair_volume("disk-1", everything=True) == CheckReport(missing=1)
+        assert pool.in_doubt("disk-1")
+    # Somebody finds it: it is looked at before it is used.
+    ceph.rbd("rename", "elsewhere", source.image)
+    with pytest.raises(VolumeDamaged):
+        pool.prepare_volume("disk-1")
+    assert pool.check_volume("disk-1") == CheckReport()
+    assert not pool.in_doubt("disk-1")
+    pool.prepare_volume("disk-1")
+    assert ceph.holds("disk-1", 0x41)
 
 
 # -- seeds -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from compute.states.disks import DiskStatus
 from compute.states.pools import PoolState
 from compute.storage import lookout
 from compute.storage.base import StorageUnavailable
+from compute.storage.fake import FakeStorage
 from compute.storage.marker import digest_of
 from compute.sweeps.pools import reconcile_pools
 from compute.tasks.drivers import storage_of
@@ -175,6 +176,24 @@ def test_a_pool_of_an_earlier_release_is_taken_over_only_where_it_is(
     assert seen(pool) == (PoolState.AVAILABLE, "")
     assert pool.marker != digest_of("for a moment")
     assert [one.volume_id for one in storage_of(pool).list_volumes()] == ["disk-1"]
+
+
+@pytest.mark.parametrize(("fault", "swept"), [("full", True), ("read_only", False), ("", True)])
+def test_a_full_pool_is_swept_all_the_same(
+    box: Box, monkeypatch: pytest.MonkeyPatch, fault: str, swept: bool
+) -> None:
+    calls: list[float] = []
+
+    def sweep(_pool: FakeStorage, *, older_than_s: float = 3600.0) -> tuple[str, ...]:
+        calls.append(older_than_s)
+        return ()
+
+    monkeypatch.setattr(FakeStorage, "sweep_temporary", sweep)
+    if fault:
+        setattr(box.storage.faults, fault, True)
+    reconcile_pools()
+    assert bool(calls) == swept
+    assert StoragePool.objects.get(pk=box.platform.pool.pk).state == (fault or "available")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,32 @@ def test_a_snapshot_of_a_running_vm_is_taken_at_rest(box: Box, vm: VM, disk: Dis
     box.assert_nothing_orphaned()
 
 
+def test_a_pool_that_needs_no_hypervisor_is_asked_also_while_the_disk_is_open(
+    box: Box, vm: VM, disk: Disk
+) -> None:
+    box.storage.snapshots_need_hypervisor = False
+    asked: list[str] = []
+    box.host_of(vm).faults.before = asked.append
+    snapshot = take(box, disk)
+    assert (snapshot.status, snapshot.frozen) == ("available", True)
+    assert [one.name for one in box.storage.list_snapshots(disk.pk)] == [snapshot.pk]
+    snapshots.delete_snapshot(actor=box.actor, snapshot=snapshot)
+    box.run()
+    assert box.storage.list_snapshots(disk.pk) == ()
+    # What a creation that failed has made is taken back the same way.
+    failed = snapshots.create_snapshot(actor=box.actor, disk=disk, name="s2")
+    box.give_up_at("disk.create_snapshot:take:after")
+    failed.refresh_from_db()
+    assert failed.status == "failed"
+    assert box.storage.list_snapshots(disk.pk) == ()
+    assert "freeze" in asked
+    assert not {"snapshot_disk", "delete_disk_snapshot"} & set(asked)
+    disk.refresh_from_db()
+    assert (disk.task, disk.is_damaged) == ("", False)
+    assert not box.domain(vm).frozen
+    box.assert_nothing_orphaned()
+
+
 def test_in_the_bin_a_snapshot_counts_against_no_quota(box: Box, vm: VM, disk: Disk) -> None:
     snapshot = take(box, disk)
     claims = QuotaClaim.objects.filter(resource_id__in=[snapshot.pk, vm.pk])
