@@ -511,35 +511,6 @@ def test_a_full_pool_says_so_and_can_be_emptied(
         wait_for("room", lambda: not is_full(pool), timeout_s=NOTICED_S, every_s=0.5)
 
 
-def test_a_full_pool_without_a_trash_keeps_for_the_sweep_what_was_deleted(
-    ceph: CephWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(driver, "PURGE_DELAY_S", 0.0)
-    pool = ceph.open()
-    pool.create_volume("disk-1", size_gib=1)
-    fill(ceph, "disk-1", 0x41, mib=8)
-    (name,) = ceph.images()
-    quota = ("osd", "pool", "set-quota", POOL, "max_bytes")
-    ceph.cluster.ceph(*quota, str(MIB))
-
-    def is_flagged() -> bool:
-        pools = json.loads(ceph.cluster.ceph("osd", "dump", "--format", "json"))["pools"]
-        return any(
-            one["pool_name"] == POOL and "full" in one["flags_names"].split(",") for one in pools
-        )
-
-    try:
-        wait_for("the pool to be full", is_flagged, timeout_s=NOTICED_S)
-        pool.delete_volume("disk-1")
-        assert pool.list_volumes() == ()
-        assert pool.sweep_temporary(older_than_s=0) == ()
-        assert ceph.images() == [name]
-    finally:
-        ceph.cluster.ceph(*quota, "0")
-        wait_for("room", lambda: not is_full(pool), timeout_s=NOTICED_S, every_s=0.5)
-    wait_for("all of it", lambda: _swept(pool, ceph, []), timeout_s=NOTICED_S, every_s=0.5)
-
-
 def test_images_are_purged_after_what_rested_on_them(
     ceph: CephWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
