@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from compute.hosts import placement
@@ -18,6 +18,7 @@ from compute.states.hosts import IN_SERVICE, Witness
 from compute.states.maintenance import MaintenanceEnd
 from compute.states.vms import VmStatus
 from compute.verbs.vms import VMS
+from scloud.jobs.models import ACTIVE, Job
 from scloud.tenancy.scoping import scopes_disabled
 
 #: So many VMs of a host are shown one by one.
@@ -119,6 +120,19 @@ def counts(maintenance: HostMaintenance) -> dict[str, int]:
     for state in maintenance.departures.values_list("state", flat=True):
         found[state] = found.get(state, 0) + 1
     return found
+
+
+def jobs_that_may_return_to(host: Host) -> QuerySet[Job]:
+    """Return the active jobs at whose end a VM may belong to a host again that its row left.
+
+    A VM that gets another size on another host is taken off this one at the end, one that starts
+    elsewhere while it does.
+    """
+    return Job.objects.filter(
+        Q(kind="vm.modify", payload__before__host=host.pk)
+        | Q(kind="vm.start", payload__left=host.pk),
+        status__in=ACTIVE,
+    )
 
 
 def vms_on(host: Host) -> list[VM]:
