@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -19,7 +19,13 @@ from compute.models import (
     HostTransition,
 )
 from compute.queries.hosts import sightings_of
-from compute.queries.maintenance import obstacle, silent_witnesses, standing, vms_on
+from compute.queries.maintenance import (
+    jobs_that_may_return_to,
+    obstacle,
+    silent_witnesses,
+    standing,
+    vms_on,
+)
 from compute.rules.fencing import check_typed
 from compute.rules.host_tests import waits_for_test
 from compute.states.hosts import IN_SERVICE, HostState
@@ -117,12 +123,6 @@ def remove_host(*, actor: Actor, host: Host, typed: str) -> None:
     busy = Job.objects.filter(
         target_kind=FenceDevice.KIND, target_id__in=devices.values("pk"), status__in=ACTIVE
     )
-    # Those may come back to it at their end.
-    leaving = Job.objects.filter(
-        Q(kind="vm.modify", payload__before__host=locked.pk)
-        | Q(kind__in=("vm.start", "vm.fail_over"), payload__left=locked.pk),
-        status__in=ACTIVE,
-    )
     # The order to start them again would go with the host.
     waiting = Departure.objects.filter(
         maintenance__host=locked, waits_since=F("vm__failover_since"), vm__status=VmStatus.STOPPED
@@ -131,7 +131,7 @@ def remove_host(*, actor: Actor, host: Host, typed: str) -> None:
     if locked.is_off:
         _let_go(locked)
     vms = vms_on(locked)
-    jobs = busy.count() + leaving.count()
+    jobs = busy.count() + jobs_that_may_return_to(locked).count()
     if waiting.exists():
         raise Conflict(
             _("VMs that were shut down for maintenance of %(name)s wait for room.")

@@ -19,6 +19,7 @@ from compute.states.hosts import IN_SERVICE, Witness
 from compute.states.maintenance import DepartureState, MaintenanceEnd
 from compute.states.vms import VmStatus
 from compute.verbs.vms import VMS
+from scloud.jobs.models import ACTIVE, Job
 from scloud.tenancy.scoping import scopes_disabled
 
 #: So many VMs of a host are shown one by one.
@@ -171,6 +172,19 @@ def waiting_by_host() -> Counter[str]:
         return Counter(there.values_list("host_id", flat=True)) + Counter(
             left.values_list("maintenance__host_id", flat=True)
         )
+
+
+def jobs_that_may_return_to(host: Host) -> QuerySet[Job]:
+    """Return the active jobs at whose end a VM may belong to a host again that its row left.
+
+    A VM that gets another size on another host is taken off this one at the end, one that starts
+    elsewhere while it does, or is started again after a failure.
+    """
+    return Job.objects.filter(
+        Q(kind="vm.modify", payload__before__host=host.pk)
+        | Q(kind__in=("vm.start", "vm.fail_over"), payload__left=host.pk),
+        status__in=ACTIVE,
+    )
 
 
 def vms_on(host: Host) -> list[VM]:

@@ -23,7 +23,13 @@ from compute.actions.vms.vacate import evacuate_vm, rehome_vm
 from compute.hosts import placement
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, ClusterRoll, Disk, Host, HostMaintenance
-from compute.queries.maintenance import cannot_move, obstacle, standing, vms_on
+from compute.queries.maintenance import (
+    cannot_move,
+    jobs_that_may_return_to,
+    obstacle,
+    standing,
+    vms_on,
+)
 from compute.states.hosts import IN_MAINTENANCE, IN_SERVICE, HostMove, HostState
 from compute.states.maintenance import DepartureState, Way
 from compute.states.vms import VmStatus, VmTask
@@ -308,14 +314,7 @@ def _finish(answer: HostAnswer) -> None:
         if host is None or maintenance is None:
             # Asked before it entered, it says nothing of now.
             return
-        # A VM that gets another size on another host is taken off this one at the end, one that
-        # starts elsewhere while it does.
-        leaving = Job.objects.filter(
-            Q(kind="vm.modify", payload__before__host=host.pk)
-            | Q(kind__in=("vm.start", "vm.fail_over"), payload__left=host.pk),
-            status__in=ACTIVE,
-        )
-        if vms_on(host) or leaving.exists():
+        if vms_on(host) or jobs_that_may_return_to(host).exists():
             transitions.note(maintenance, "")
             return
         off = (Power.STOPPED, Power.CRASHED, Power.ABSENT)

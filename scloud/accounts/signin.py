@@ -161,6 +161,6 @@ def change_password(request: HttpRequest, *, actor: Actor, current: str, new: st
     user = actions.change_password(actor=actor, current=current, new=new, keep_session=old_key)
     update_session_auth_hash(request, user)
     request.session.save()
-    # The key was cycled; the list of sessions must follow.
-    UserSession.objects.filter(session_key=old_key).update(session_key=request.session.session_key)
+    # The key was cycled.
+    sessions.follow(request.session, old_key)
     return user

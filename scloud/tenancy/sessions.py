@@ -51,8 +51,12 @@ def renew(session: SessionBase) -> None:
     old_key = session.session_key
     with transaction.atomic():
         session.cycle_key()
-        # The list of sessions follows.
-        UserSession.objects.filter(session_key=old_key).update(session_key=session.session_key)
+        follow(session, old_key)
+
+
+def follow(session: SessionBase, old_key: str | None) -> None:
+    """Name a session in the list of sessions by its new key."""
+    UserSession.objects.filter(session_key=old_key).update(session_key=session.session_key)
 
 
 def end(session_key: str) -> None:

@@ -102,10 +102,10 @@ def test_a_code_is_good_for_its_verifier_only(provider: Provider) -> None:
         {"iss": None},
         {"nonce": "another"},
         {"nonce": None},
-        {"exp": int(time.time()) - 120},
+        {"exp": -120},
         {"exp": None},
         {"exp": "never"},
-        {"nbf": int(time.time()) + 600},
+        {"nbf": 600},
         {"sub": None},
         {"sub": ""},
         {"sub": "x" * 256},
@@ -117,7 +117,11 @@ def test_a_code_is_good_for_its_verifier_only(provider: Provider) -> None:
 def test_a_token_of_somebody_else_or_of_another_time_is_refused(
     provider: Provider, claims: dict[str, Any]
 ) -> None:
-    provider.claims = claims
+    # A moment is given as seconds from now.
+    provider.claims = {
+        name: value + int(time.time()) if isinstance(value, int) else value
+        for name, value in claims.items()
+    }
     assert refused(provider).code == "token_invalid"
 
 

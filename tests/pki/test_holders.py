@@ -260,7 +260,7 @@ def test_revoking_takes_back_the_replaced_ones_too_and_tells_all_others(pki: Pki
     assert {one.serial_number for one in late} == serials["hosts"]
     own = x509.load_pem_x509_certificate(pki.authority("hosts").certificate)
     assert late.next_update_utc == own.not_valid_after_utc
-    assert late.is_signature_valid(own.public_key())  # type: ignore[arg-type]
+    assert late.is_signature_valid(own.public_key())  # type: ignore[arg-type]  # of a kind that signs
     assert pki.revoke(Kind.HOST, "h1") == 0
     with pytest.raises(PkiError, match="nothing was ever issued to a worker h1"):
         pki.revoke(Kind.WORKER, "h1")

@@ -999,18 +999,14 @@ def sweep_temporary(
     removed = []
     # Before the lists are read: what is made and named meanwhile is not among these.
     names = [name for name in pool.rbd.list(pool.io) if _OURS.fullmatch(name)]
-    used = {
-        str(entry["image"])
-        for register in (VOLUMES, IMAGES)
-        for entry in pool.entries(register).values()
-    }
+    used = _in_lists(pool)
     broken = pool.entries(BROKEN)
     for name in names:
         if name in used or not _abandoned(pool, name, older_than_s, broken):
             continue
         # Who names one has it open until then, so this is the last word. It can still be fetched
         # back: also what an operator has fetched from the trash and not named yet.
-        if _is_named(pool, name):
+        if name in _in_lists(pool):
             continue
         confirm()
         if pool.trash(name, delay_s):
@@ -1021,13 +1017,13 @@ def sweep_temporary(
     return _purge(pool, removed, purge_s)
 
 
-def _is_named(pool: Pool, name: str) -> bool:
-    """Whether a list says now that an RBD image is a volume's or an image's."""
-    return any(
-        entry["image"] == name
+def _in_lists(pool: Pool) -> set[str]:
+    """The RBD images that the lists now say to be a volume's or an image's."""
+    return {
+        str(entry["image"])
         for register in (VOLUMES, IMAGES)
         for entry in pool.entries(register).values()
-    )
+    }
 
 
 def _abandoned(pool: Pool, name: str, older_than_s: float, broken: dict[str, float]) -> bool:
