@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -19,9 +22,10 @@ from ovsdbapp.schema.ovn_northbound import impl_idl
 from network.fabric.base import FabricRefused, FabricUnreachable
 from network.fabric.ovn import parsing, tls
 from scloud.lib import lease
-from scloud.lib.backoff import Backoff
+from scloud.lib.backoff import Backoff, Said
 
 parsing.use()
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Columns = dict[str, Sequence[str]]
@@ -44,6 +48,48 @@ class _Api(impl_idl.OvnNbApiIdlImpl):
     @ovsdb_connection.setter
     def ovsdb_connection(self, value: Any) -> None:
         self._own_connection = value
+
+
+class _Idl(connection.OvsdbIdl):
+    """Dials again after a pause where the library would at once, and say so each time.
+
+    What cannot even be dialled, because the certificates are gone or no descriptor is left, is an
+    exception in its thread, which goes on without a pause.
+    """
+
+    def __init__(self, address: str, helper: Any) -> None:
+        super().__init__(address, helper)
+        self._address = address
+        self._backoff = Backoff(first_s=0.25, ceiling_s=5.0)
+        self._said = Said(log)
+        self._again_at = float("-inf")
+
+    def run(self) -> Any:
+        """Do what the connection asks for, unless it failed a moment ago."""
+        if time.monotonic() < self._again_at:
+            return False
+        try:
+            if tls.SCHEME in self._address and not self._session.is_connected():
+                # The library opens its socket before it reads these, and would leave it open.
+                tls.context()
+            changed = super().run()
+        except (OSError, ValueError) as error:
+            self._again_at = time.monotonic() + self._backoff.failed()
+            self._said.say(
+                self._address, repr(error), logging.ERROR, "%s: %s", self._address, error
+            )
+            return False
+        if self._backoff.worked():
+            self._said.say(self._address, "", logging.INFO, "%s can be dialled", self._address)
+        return changed
+
+    def wait(self, poller: Any) -> None:
+        """Wake the thread when there is something to do, or the pause is over."""
+        left_s = self._again_at - time.monotonic()
+        if left_s > 0:
+            poller.timer_wait(int(left_s * 1000) + 1)
+        else:
+            super().wait(poller)
 
 
 class _Work(command.BaseCommand):
@@ -74,6 +120,7 @@ class Session:
         self._pid = 0
         self._backoff = Backoff(first_s=0.25, ceiling_s=5.0)
         self._again_at = float("-inf")
+        _sessions.add(self)
 
     def transact(self, work: Callable[[Any], Result]) -> Result:
         """Run ``work(txn)`` and commit what it wrote, or raise and leave everything as it was.
@@ -127,12 +174,14 @@ class Session:
         """The tables by name, for use inside the functions given to this object only."""
         return self._api.idl.tables
 
-    def close(self) -> None:
-        """End the connection; the next call opens another."""
+    def close(self, wait_s: float = 0.0) -> None:
+        """End the connection; the next call opens another. Waits so long for its thread."""
         with self._lock:
             api, self._api = self._api, None
         if api is not None and self._pid == os.getpid():
             _stop(api.ovsdb_connection)
+            if wait_s:
+                api.ovsdb_connection.thread.join(wait_s)
 
     def _fresh(self) -> Any:
         """The connection once it is known to be up, so that no stale copy is read."""
@@ -170,7 +219,7 @@ class Session:
             # A database of an earlier release has fewer columns.
             known = schema["tables"][table]["columns"]
             helper.register_columns(table, [one for one in columns if one in known])
-        idl = connection.OvsdbIdl(self._address, helper)
+        idl = _Idl(self._address, helper)
         for table, columns in self._columns.items():
             if columns[0] in _INDEXED:
                 idl.tables[table].rows.index_create(columns[0]).add_column(columns[0])
@@ -185,6 +234,16 @@ class Session:
             if self._api is api:
                 self._api = None
         _stop(api.ovsdb_connection)
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End the threads: one that logs while the interpreter ends can make it abort."""
+    for session in list(_sessions):
+        session.close(wait_s=1.0)
 
 
 def _is_up(idl: Any) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -112,8 +115,33 @@ def test_the_driver_writes_by_tls_and_takes_no_other_server(
         ovn.use_certificates(tmp_path / "missing")
         with pytest.raises(FabricUnreachable, match="No such file"):
             Session(lab.nb, "OVN_Northbound", {"NB_Global": ["name"]}, 5.0)._connected()
-        monkeypatch.setattr(tls, "_directory", None)
-        with pytest.raises(FabricUnreachable, match="no certificates"):
-            Session(lab.nb, "OVN_Northbound", {"NB_Global": ["name"]}, 5.0)._connected()
+        with monkeypatch.context() as none:
+            none.setattr(tls, "_directory", None)
+            with pytest.raises(FabricUnreachable, match="no certificates"):
+                Session(lab.nb, "OVN_Northbound", {"NB_Global": ["name"]}, 5.0)._connected()
     finally:
         ovn.use_certificates(ours)
+
+
+def test_a_connection_without_its_certificates_waits_and_says_it_once(
+    lab: Lab, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = tls._directory
+    assert ours is not None
+    copied = shutil.copytree(ours, tmp_path / "copied")
+    session = Session(lab.nb, "OVN_Northbound", {"NB_Global": ["name"]}, 10.0)
+    try:
+        ovn.use_certificates(copied)
+        api = session._connected()
+        copied.rename(tmp_path / "away")
+        api.ovsdb_connection.force_reconnect()
+        with caplog.at_level(logging.INFO):
+            time.sleep(3)
+        said = [one for one in caplog.records if "No such file" in one.getMessage()]
+        assert [one.name for one in said] == ["network.fabric.ovn.session"]
+        (tmp_path / "away").rename(copied)
+        with session.reading() as tables:
+            assert len(tables["NB_Global"].rows) == 1
+    finally:
+        ovn.use_certificates(ours)
+        session.close()
