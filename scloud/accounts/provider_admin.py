@@ -161,6 +161,8 @@ class IdentityProviderAdmin(ButtonAdmin):
             if one.cleaned_data.get("group") and not one.cleaned_data.get("DELETE")
         ]
         kept.sort(key=lambda data: data.get("position") or 0)
+        # What the log of the admin page tells of, which reads them in any case.
+        formset.new_objects, formset.changed_objects, formset.deleted_objects = [], [], []
         if not formset.has_changed():
             return
         providers.set_group_mappings(
@@ -168,8 +170,6 @@ class IdentityProviderAdmin(ButtonAdmin):
             provider=form.instance,
             mappings=[_mapped(data) for data in kept],
         )
-        # What the log of the admin page tells of.
-        formset.new_objects, formset.changed_objects, formset.deleted_objects = [], [], []
 
     def delete_model(self, request: HttpRequest, obj: IdentityProvider) -> None:
         """By the action."""

@@ -141,6 +141,29 @@ def test_groups_are_replaced_together_and_removed(
     assert entry.after == {"groups": [f"crew: {tenant.pk} finance"]}
 
 
+@pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "without groups"])
+def test_a_provider_is_turned_off_while_its_groups_stay_as_they_are(
+    desk: Client, service: Provider, tenant: Tenant, mapped: bool
+) -> None:
+    crew = {"group": "crew", "tenant": tenant.pk, "role": "operator"}
+    groups = [crew] if mapped else []
+    assert desk.post(f"{LIST}add/", sent(service, *groups)).status_code == 302
+    row = IdentityProvider.objects.get()
+    for one in groups:
+        one |= {"id": GroupMapping.objects.get().pk, "provider": row.pk, "position": 0}
+    kept = sent(service, *groups, new_secret="", **{"mappings-INITIAL_FORMS": str(len(groups))})
+    del kept["is_on"]
+    answer = desk.post(f"{LIST}{row.pk}/change/", kept)
+    assert answer.status_code == 302, text_of(answer)
+    row.refresh_from_db()
+    assert not row.is_on
+    before = row.sealed_secret
+    desk.post(f"{LIST}{row.pk}/change/", {**kept, "new_secret": "another"})
+    row.refresh_from_db()
+    assert row.sealed_secret != before
+    assert GroupMapping.objects.count() == len(groups)
+
+
 @pytest.mark.parametrize(
     "change",
     [
