@@ -292,7 +292,15 @@ def _sign_in(
                 return user, False
             if request.user.is_authenticated:
                 signin.sign_out(request)
-            signin.enter(request, user, ip, factor_counts=counts)
+            signin.enter(
+                request,
+                user,
+                ip,
+                factor_counts=counts,
+                # Whoever sits at a browser that the provider knows comes in without a question.
+                silent=True,
+                proven_at=_proven_at(claims),
+            )
     except ScloudError as refusal:
         signin.note(user, ip, "tenancy.sign_in", refusal)
         raise
@@ -305,6 +313,19 @@ def _identity_of(provider: IdentityProvider, claims: dict[str, Any]) -> Identity
     rows = Identity.objects.select_related("user__tenant")
     # Of the issuer that has answered: the row of the provider may have named another one before.
     return rows.filter(provider=provider, issuer=provider.issuer, subject=claims["sub"]).first()
+
+
+def _proven_at(claims: dict[str, Any]) -> float | None:
+    """Return when somebody has proven at the provider who they are (Unix time, s), if it says so.
+
+    No time to come, as of a clock that is ahead, makes the proof last longer.
+    """
+    at = claims.get("auth_time")
+    now = timezone.now().timestamp()
+    if isinstance(at, bool) or not isinstance(at, int | float):
+        return None
+    # Compared before anything is made of it: JSON has numbers that are no time.
+    return min(float(at), now) if 0 < at <= now + oidc.SKEW_S else None
 
 
 def _counts_as_factor(provider: IdentityProvider, claims: dict[str, Any]) -> bool:
@@ -540,10 +561,8 @@ def _confirm(
     """Note that somebody has proven again, at the provider and just now, who they are."""
     ip = client_ip(request)
     known = _identity_of(provider, claims)
-    at = claims.get("auth_time")
-    is_fresh = isinstance(at, int | float) and (
-        timezone.now().timestamp() - at < _PROVEN.total_seconds()
-    )
+    at = _proven_at(claims)
+    is_fresh = at is not None and timezone.now().timestamp() - at < _PROVEN.total_seconds()
     if known is None or known.user_id != user.pk or not is_fresh:
         refusal = Conflict(
             _("The provider did not confirm that it is you."),

@@ -132,15 +132,25 @@ def tell_of_browser(request: HttpRequest, user: User, ip: str | None) -> None:
     tell(user, What.SIGNED_IN, ip=ip, browser=request.headers.get("User-Agent", ""))
 
 
-def enter(request: HttpRequest, user: User, ip: str | None, *, factor_counts: bool = False) -> None:
-    """Begin the session of somebody who has proven who they are.
+def enter(
+    request: HttpRequest,
+    user: User,
+    ip: str | None,
+    *,
+    factor_counts: bool = False,
+    silent: bool = False,
+    proven_at: float | None = None,
+) -> None:
+    """Begin the session of somebody of whom it is known who they are.
 
-    ``factor_counts`` says that an identity provider has asked for a second factor that counts.
+    ``factor_counts`` says that an identity provider has asked for a second factor that counts,
+    ``silent`` that it has vouched for somebody who need not have proven just now who they are, but
+    did at ``proven_at`` (Unix time, s), if that is known.
     """
     login(request, user)
     if factor_counts:
         request.session[sessions.FACTOR_KEY] = True
-    sessions.begin(request, user, ip)
+    sessions.begin(request, user, ip, silent=silent, proven_at=proven_at)
     note(user, ip, "tenancy.sign_in")
 
 

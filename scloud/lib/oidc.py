@@ -41,6 +41,9 @@ RESOLVE_S: Final = 3.0
 MAX_ANSWER: Final = 256 * 1024
 #: How far the clocks of provider and platform may be apart, in seconds.
 SKEW_S: Final = 60
+#: How long ago somebody may have proven at the provider who they are to sign in here, in seconds.
+#: So long that it sends few people there again: it has the token say when that was (`auth_time`).
+MAX_AGE_S: Final = 30 * 24 * 3600
 #: Requests to providers at the same time, of a process; who comes then waits `_WAIT_S`.
 AT_ONCE: Final = 4
 _WAIT_S: Final = 2.0
@@ -353,7 +356,9 @@ def authorization_url(
     again: bool = False,
 ) -> str:
     """Return where a browser asks the provider; ``again`` has the person prove who they are."""
-    more: dict[str, str] = {"prompt": "login", "max_age": "0"} if again else {}
+    more = {"max_age": str(MAX_AGE_S)}
+    if again:
+        more = {"prompt": "login", "max_age": "0"}
     return str(
         prepare_grant_uri(
             check_url(endpoints.authorization, field="authorization_endpoint"),

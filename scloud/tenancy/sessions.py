@@ -23,16 +23,34 @@ STARTED_KEY: Final = "signed_in_at"
 ASKED_KEY: Final = "code_asked"
 # That an identity provider asked for a second factor that counts here.
 FACTOR_KEY: Final = "provider_factor"
-# When somebody has proven last who they are (Unix time, s), after signing in.
+# When somebody has proven last who they are (Unix time, s), but for signing in.
 CONFIRMED_KEY: Final = "confirmed_at"
+# That signing in is no proof: an identity provider knew the browser, and has asked for nothing.
+SILENT_KEY: Final = "silent"
 # How often the life of a session is written down.
 _SEEN_AGAIN_S: Final = 30.0
 
 
-def begin(request: HttpRequest, user: User, ip: str | None) -> None:
-    """Write down the session that ``login()`` has just made, so that its owner sees it."""
+def begin(
+    request: HttpRequest,
+    user: User,
+    ip: str | None,
+    *,
+    silent: bool = False,
+    proven_at: float | None = None,
+) -> None:
+    """Write down the session that ``login()`` has just made, so that its owner sees it.
+
+    ``silent`` says that nobody has proven just now who they are; if it is known when they did at
+    their provider, ``proven_at`` says so (Unix time, s).
+    """
     request.session[STARTED_KEY] = request.session[SEEN_KEY] = timezone.now().timestamp()
     request.session[ASKED_KEY] = True
+    # login() keeps what an earlier session of the same user has held.
+    request.session[SILENT_KEY] = silent
+    request.session.pop(CONFIRMED_KEY, None)
+    if proven_at is not None:
+        request.session[CONFIRMED_KEY] = proven_at
     # login() has cycled the key; saving makes sure that there is one to remember.
     request.session.save()
     UserSession.objects.update_or_create(
@@ -93,8 +111,9 @@ def confirm(session: SessionBase) -> None:
 
 
 def is_confirmed(session: SessionBase) -> bool:
-    """Tell whether somebody has proven lately who they are; signing in counts."""
-    known = [at for key in (STARTED_KEY, CONFIRMED_KEY) if (at := session.get(key)) is not None]
+    """Tell whether somebody has proven lately who they are; signing in counts if it was a proof."""
+    counted = (CONFIRMED_KEY,) if session.get(SILENT_KEY) else (STARTED_KEY, CONFIRMED_KEY)
+    known = [at for key in counted if (at := session.get(key)) is not None]
     span = timedelta(minutes=settings.SCLOUD_CONFIRM_MINUTES)
     return any(not _is_past(at, span) for at in known)
 

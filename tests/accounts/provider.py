@@ -37,6 +37,7 @@ class Question:
     challenge: str
     redirect_uri: str
     again: bool
+    dated: bool
 
 
 @dataclass
@@ -84,6 +85,7 @@ class Provider:
             query["code_challenge"],
             query["redirect_uri"],
             query.get("prompt") == "login" and query.get("max_age") == "0",
+            "max_age" in query,
         )
         code = f"code-{len(self.questions)}"
         self.questions[code] = question
@@ -107,7 +109,7 @@ class Provider:
             "groups": ["crew"],
             **self.claims,
         }
-        if question.again:
+        if question.dated:
             claims.setdefault("auth_time", now)
         header = {"alg": "ES256" if isinstance(self.key, ECKey) else "RS256", "kid": self.key.kid}
         header = {name: one for name, one in {**header, **self.header}.items() if one is not None}

@@ -22,6 +22,7 @@ from scloud.lib import keys
 from scloud.tenancy import housekeeping, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import (
+    ApiKey,
     CustomRole,
     Identity,
     IdentityProvider,
@@ -609,9 +610,7 @@ def test_where_one_is_required_the_provider_s_counts_for_this_session(
     begun = client.post("/second-factor/set-up/", {})
     assert begun.headers["Location"] == "/second-factor/confirm/"
     # Later they have to prove it first.
-    old = client.session
-    old[sessions.STARTED_KEY] = timezone.now().timestamp() - 3600
-    old.save()
+    grow_old(client)
     asked = client.post("/second-factor/set-up/", {})
     assert asked.status_code == 422
 
@@ -654,9 +653,7 @@ def test_linking_and_unlinking_ask_again(
     client = Client()
     client.post("/login/", {"email": user.email, "password": PASSWORD})
     identity = links(user, provider)
-    old = client.session
-    old[sessions.STARTED_KEY] = timezone.now().timestamp() - 3600
-    old.save()
+    grow_old(client)
     for url, data in (
         (f"/login/with/{provider.pk}/", {"purpose": "link"}),
         (f"/profile/identities/{identity.pk}/unlink/", {}),
@@ -740,9 +737,7 @@ def test_the_provider_confirms_that_it_is_still_the_same_person(
 ) -> None:
     client = Client()
     sign_in(client, provider, service)
-    old = client.session
-    old[sessions.STARTED_KEY] = timezone.now().timestamp() - 3600
-    old.save()
+    grow_old(client)
     service.claims = claims
     address = begin(client, provider, purpose="confirm", next="/api-keys/")
     if claims.get("auth_time", 0) is None:
@@ -750,6 +745,64 @@ def test_the_provider_confirms_that_it_is_still_the_same_person(
     answer = come_back(client, provider, service, address)
     assert answer.headers["Location"] == ("/api-keys/" if enough else "/profile/identities/")
     assert sessions.is_confirmed(client.session) is enough
+
+
+@pytest.mark.parametrize(
+    ("claims", "proven"),
+    [
+        ({}, True),
+        ({"auth_time": int(time.time()) - 3600}, False),
+        ({"auth_time": None}, False),
+        ({"auth_time": int(time.time()) + 3600}, False),
+        ({"auth_time": float("nan")}, False),
+    ],
+    ids=str,
+)
+def test_who_comes_in_silently_is_asked_before_what_lets_others_in(
+    service: Provider,
+    provider: IdentityProvider,
+    tenant: Tenant,
+    claims: dict[str, Any],
+    proven: bool,
+) -> None:
+    """A browser that the provider knows signs in without a question: that proves nothing."""
+    map_groups(provider, Mapped("crew", tenant, Role.OWNER))
+    client = Client()
+    service.claims = claims
+    address = begin(client, provider)
+    assert "prompt=" not in address
+    come_back(client, provider, service, address)
+    assert is_in(client)
+    assert sessions.is_confirmed(client.session) is proven
+    asked = client.post("/api-keys/create/", {"name": "robot"})
+    assert ("Confirm that it is you" in text_of(asked)) is not proven
+    with scopes_disabled():
+        assert ApiKey.objects.exists() is proven
+    # A proof counts as it does after a password.
+    service.claims = {}
+    come_back(client, provider, service, begin(client, provider, purpose="confirm"))
+    assert sessions.is_confirmed(client.session)
+
+
+def test_a_proof_at_the_provider_counts_from_when_it_was_given(
+    service: Provider, provider: IdentityProvider, settings: Any
+) -> None:
+    client = Client()
+    sign_in(client, provider, service, auth_time=int(time.time()) - 600)
+    assert sessions.is_confirmed(client.session)
+    settings.SCLOUD_CONFIRM_MINUTES = 9
+    assert not sessions.is_confirmed(client.session)
+
+
+def test_a_code_after_the_provider_is_a_proof(
+    service: Provider, provider: IdentityProvider, user: User, clock: Clock
+) -> None:
+    links(user, provider)
+    app = give(user, clock)
+    client = Client()
+    sign_in(client, provider, service, auth_time=None)
+    client.post("/login/code/", {"code": app.fresh()})
+    assert sessions.is_confirmed(client.session)
 
 
 # --- what is kept
@@ -789,6 +842,7 @@ def grow_old(client: Client) -> None:
     """Let it be long ago that somebody signed in with a browser."""
     kept = client.session
     kept[sessions.STARTED_KEY] = timezone.now().timestamp() - 3600
+    kept.pop(sessions.CONFIRMED_KEY, None)
     kept.save()
 
 
