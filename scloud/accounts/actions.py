@@ -29,7 +29,14 @@ from scloud.lib.errors import Conflict, InvalidInput, NotFound, ScloudError, Una
 from scloud.lib.text import time_zones
 from scloud.tenancy import apikeys, ratelimit, sessions
 from scloud.tenancy.actor import Actor
-from scloud.tenancy.models import ApiKey, PlatformSettings, Tenant, User, UserSession
+from scloud.tenancy.models import (
+    ApiKey,
+    Identity,
+    PlatformSettings,
+    Tenant,
+    User,
+    UserSession,
+)
 from scloud.tenancy.permissions import CUSTOM, SPEND, Role, covers
 
 MAX_KEYS = 20
@@ -166,8 +173,10 @@ def delete_list_view(*, actor: Actor, kind: str, name: str) -> User:
 def change_password(*, actor: Actor, current: str, new: str, keep_session: str | None) -> User:
     """Set a new password, end the caller's other sessions, and return the caller.
 
-    Wrong guesses of the present password are counted and logged. Raises InvalidInput
-    (``wrong_password``, ``weak_password``) and TooManyRequests (``account_locked``).
+    API keys and linked identities stay: they do not depend on the password. Their user is told of
+    each new one, and takes it away in the profile. Wrong guesses of the present password are
+    counted and logged. Raises InvalidInput (``wrong_password``, ``weak_password``) and
+    TooManyRequests (``account_locked``).
     """
     user = _me(actor)
     try:
@@ -401,9 +410,10 @@ def revoke_api_key(*, actor: Actor, key: ApiKey) -> None:
 
 @action("platform.reset_password")
 def reset_password(*, actor: Actor, user: User, password: str) -> None:
-    """Set somebody's password: their sessions end and their keys are revoked.
+    """Set somebody's password: their sessions end, keys are revoked and identities unlinked.
 
-    It is done when somebody has left, or when the account may be in wrong hands.
+    It is done when somebody has left, or when the account may be in wrong hands: who had it may
+    have linked an identity of their own. The user links theirs again.
     """
     user.set_password(password)
     user.save(update_fields=["password"])
@@ -412,9 +422,11 @@ def reset_password(*, actor: Actor, user: User, password: str) -> None:
 
 @action("platform.move_user")
 def move_user(*, actor: Actor, user: User, to: Tenant | None) -> None:
-    """Move somebody to another tenant (None: to the platform); no session and no key goes along.
+    """Move somebody to another tenant (None: to the platform).
 
-    ``actor`` acts on the tenant that the user leaves.
+    No session, key or linked identity goes along: the provider may be that of the tenant that the
+    user leaves. Who has no password needs one now. ``actor`` acts on the tenant that the user
+    leaves.
     """
     audit.note(before={"tenant": user.tenant_id}, after={"tenant": to.pk if to else None})
     user.tenant = to
@@ -427,5 +439,20 @@ def move_user(*, actor: Actor, user: User, to: Tenant | None) -> None:
 
 
 def _shut_out(user: User) -> None:
+    """Take every way in but the password away, within the transaction that has saved the user.
+
+    So the row is locked: a sign-in by an identity, or a link, is done by now or sees this.
+    """
+    linked = list(Identity.objects.filter(user=user).select_related("provider"))
+    Identity.objects.filter(pk__in=[one.pk for one in linked]).delete()
     ended, revoked = sessions.end_all(user), apikeys.revoke_all(user)
-    audit.note(after={"user": user.email, "ended_sessions": ended, "revoked_keys": revoked})
+    audit.note(
+        after={
+            "user": user.email,
+            "ended_sessions": ended,
+            "revoked_keys": revoked,
+            "unlinked": [one.provider.label for one in linked],
+        }
+    )
+    for one in linked:
+        tell(user, What.IDENTITY_UNLINKED, ip=None, provider=one.provider.label)

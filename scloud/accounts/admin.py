@@ -42,7 +42,8 @@ class UserForm(forms.ModelForm[User]):
         required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text=_(
-            "Leave empty to keep the current one. A new one ends sessions and revokes API keys."
+            "Leave empty to keep the current one. A new one ends sessions, revokes API keys and "
+            "unlinks identities."
         ),
     )
 

@@ -270,7 +270,10 @@ def _news(what: What) -> tuple[str, str]:
         case What.IDENTITY_LINKED:
             return (
                 _("Another way to sign in"),
-                _("An identity at %(provider)s was linked: it now signs in to your account."),
+                _(
+                    "An identity at %(provider)s was linked: it now signs in to your account, "
+                    "whatever its password. Unlink it in your profile if it is not yours."
+                ),
             )
         case What.IDENTITY_UNLINKED:
             return (

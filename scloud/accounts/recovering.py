@@ -68,7 +68,8 @@ def ask_reset(request: HttpRequest, email: str) -> None:
 def reset(request: HttpRequest, *, code: str, new: str) -> User:
     """Set the new password of a code's user; all their sessions end. Return the user.
 
-    API keys stay: they do not depend on the password. Raises InvalidInput (``reset_invalid``,
+    API keys and linked identities stay: they do not depend on the password, and who forgets it may
+    have no other way in. Raises InvalidInput (``reset_invalid``,
     ``weak_password``) and TooManyRequests.
     """
     require_mail()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +16,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from django.test import Client
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
+from scloud.tenancy.models import IdentityProvider
+from tests.accounts.factor import text_of
+
+IP = "203.0.113.7"
 CLIENT = "scloud"
 SECRET = "a secret of the client"
 
@@ -236,3 +242,22 @@ def serving() -> Iterator[Provider]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def begin(client: Client, row: IdentityProvider, **data: str) -> str:
+    """Press the button; return where the browser is led."""
+    answer = client.post(f"/login/with/{row.pk}/", data, REMOTE_ADDR=IP)
+    assert answer.status_code == 200, answer.headers
+    return str(answer.headers["Refresh"]).removeprefix("0;url=")
+
+
+def come_back(
+    client: Client, row: IdentityProvider, service: Provider, address: str, **change: str
+) -> Any:
+    """Be sent back by the provider, and let the page send the answer."""
+    code, question = service.asked(address)
+    back = {"code": code, "state": question.state, "iss": service.issuer, **change}
+    shown = client.get(f"/login/with/{row.pk}/answer/", back, REMOTE_ADDR=IP)
+    sent = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', text_of(shown)))
+    sent = {name: sent[name] for name in ("code", "state", "iss", "error")}
+    return client.post(f"/login/with/{row.pk}/answer/", sent, REMOTE_ADDR=IP)

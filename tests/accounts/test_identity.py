@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -34,11 +33,17 @@ from scloud.tenancy.models import (
 from scloud.tenancy.permissions import CUSTOM, Role
 from scloud.tenancy.scoping import scopes_disabled
 from tests.accounts.factor import Clock, give, is_in, text_of
-from tests.accounts.provider import CLIENT, SECRET, Provider, serving
+from tests.accounts.provider import (
+    CLIENT,
+    IP,
+    SECRET,
+    Provider,
+    begin,
+    come_back,
+    serving,
+)
 from tests.alarms.receiver import run_jobs
 from tests.fixtures import PASSWORD, new_user
-
-IP = "203.0.113.7"
 
 
 @pytest.fixture(autouse=True)
@@ -91,25 +96,6 @@ def provider(service: Provider, tenant: Tenant) -> IdentityProvider:
 
 def map_groups(row: IdentityProvider, *mappings: Mapped) -> None:
     providers.set_group_mappings(actor=root(), provider=row, mappings=mappings)
-
-
-def begin(client: Client, row: IdentityProvider, **data: str) -> str:
-    """Press the button; return where the browser is led."""
-    answer = client.post(f"/login/with/{row.pk}/", data, REMOTE_ADDR=IP)
-    assert answer.status_code == 200, answer.headers
-    return str(answer.headers["Refresh"]).removeprefix("0;url=")
-
-
-def come_back(
-    client: Client, row: IdentityProvider, service: Provider, address: str, **change: str
-) -> Any:
-    """Be sent back by the provider, and let the page send the answer."""
-    code, question = service.asked(address)
-    back = {"code": code, "state": question.state, "iss": service.issuer, **change}
-    shown = client.get(f"/login/with/{row.pk}/answer/", back, REMOTE_ADDR=IP)
-    sent = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', text_of(shown)))
-    sent = {name: sent[name] for name in ("code", "state", "iss", "error")}
-    return client.post(f"/login/with/{row.pk}/answer/", sent, REMOTE_ADDR=IP)
 
 
 def sign_in(client: Client, row: IdentityProvider, service: Provider, **claims: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from django.core import mail
 from django.test import Client
 
-from scloud.accounts import providers
+from scloud.accounts import actions, providers
 from scloud.accounts.providers import Mapped
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
@@ -27,8 +27,16 @@ from scloud.tenancy.models import (
 )
 from scloud.tenancy.permissions import Role
 from scloud.tenancy.scoping import scopes_disabled
-from tests.accounts.factor import text_of
-from tests.accounts.provider import CLIENT, SECRET, Provider, says, serving
+from tests.accounts.factor import is_in, text_of
+from tests.accounts.provider import (
+    CLIENT,
+    SECRET,
+    Provider,
+    begin,
+    come_back,
+    says,
+    serving,
+)
 from tests.alarms.receiver import run_jobs
 from tests.fixtures import PASSWORD
 
@@ -302,6 +310,51 @@ def test_an_administrator_unlinks_and_ends_sessions(
     assert not UserSession.objects.filter(user=user).exists()
     run_jobs()
     assert [one.subject for one in mail.outbox] == ["Identity unlinked"]
+
+
+def _reset(root: User, user: User, elsewhere: Tenant) -> None:
+    actor = Actor.administrator(root, user.tenant)
+    actions.reset_password(actor=actor, user=user, password="An0ther-one-of-theirs")
+
+
+def _move(root: User, user: User, elsewhere: Tenant) -> None:
+    actions.move_user(actor=Actor.administrator(root, user.tenant), user=user, to=elsewhere)
+
+
+@pytest.mark.parametrize("shut_out", [_reset, _move])
+def test_who_is_shut_out_comes_in_by_no_identity(
+    service: Provider, root: User, user: User, tenant: Tenant, settings: Any, shut_out: Any
+) -> None:
+    """An intruder may have linked their own."""
+    settings.SCLOUD_EMAIL_READY = True
+    row = entered(service, root)
+    elsewhere = Tenant.objects.create(name="Elsewhere")
+    IdentityProvider.objects.filter(pk=row.pk).update(creates_users=True)
+    row.refresh_from_db()
+    providers.set_group_mappings(
+        actor=Actor.administrator(root, None),
+        provider=row,
+        mappings=[
+            Mapped("crew", tenant, Role.OPERATOR),
+            Mapped("crew", elsewhere, Role.OPERATOR),
+        ],
+    )
+    Identity.objects.create(provider=row, issuer=row.issuer, subject="anna", user=user)
+    browser = Client()
+    service.claims = {"email": user.email}
+    come_back(browser, row, service, begin(browser, row))
+    assert is_in(browser)
+    mail.outbox.clear()
+    shut_out(root, user, elsewhere)
+    assert not Identity.objects.filter(user=user).exists()
+    with scopes_disabled():
+        assert Operation.objects.latest("pk").after["unlinked"] == ["ID"]
+    run_jobs()
+    assert [one.subject for one in mail.outbox] == ["Identity unlinked"]
+    browser = Client()
+    come_back(browser, row, service, begin(browser, row))
+    assert not is_in(browser)
+    assert not Identity.objects.exists()
 
 
 @pytest.mark.parametrize("role", ["support", "finance", "operations"])

@@ -95,7 +95,8 @@ def test_moving_a_user_revokes_the_keys_and_ends_the_sessions(
     assert (entry.tenant_id, entry.actor) == (tenant.pk, "boss@platform.test")
     assert entry.before == {"tenant": tenant.pk}
     assert entry.after == {
-        "tenant": other_tenant.pk, "user": user.email, "ended_sessions": 1, "revoked_keys": 1
+        "tenant": other_tenant.pk, "user": user.email, "ended_sessions": 1, "revoked_keys": 1,
+        "unlinked": [],
     }  # fmt: skip
     assert browser.get("/profile/").status_code == 302
     # Coming back brings nothing back.

@@ -16,12 +16,12 @@ TRIES = 3
 
 
 class Command(changepassword.Command):
-    """Sets somebody's password; their sessions end and their API keys are revoked.
+    """Sets somebody's password; sessions end, API keys are revoked and identities unlinked.
 
-    Django's own would leave both, and write nothing to the operation log.
+    Django's own would leave them, and write nothing to the operation log.
     """
 
-    help = "Set somebody's password, end their sessions and revoke their API keys."
+    help = "Set somebody's password, end their sessions, revoke API keys, unlink identities."
 
     def handle(self, *args: Any, **options: Any) -> str:
         """Ask for the password and set it."""
@@ -40,5 +40,8 @@ class Command(changepassword.Command):
                 self.stderr.write("\n".join(error.messages))
                 continue
             reset_password(actor=Actor.system(user.tenant), user=user, password=password)
-            return f"{email} has a new password; sessions ended, API keys revoked."
+            return (
+                f"{email} has a new password; sessions ended, API keys revoked, "
+                "identities unlinked."
+            )
         raise CommandError(f"The password was not changed after {TRIES} tries.")
