@@ -515,10 +515,11 @@ def _link(
         raise refusal from error
 
 
-def unlink(*, actor: Actor, identity_id: int) -> None:
-    """Take the link of the signed-in person to a provider away.
+def unlink(*, actor: Actor, identity_id: int, keep_session: str | None) -> None:
+    """Take the link of the signed-in person to a provider away; their other sessions end.
 
-    Raises ConfirmationNeeded, NotFound and Conflict (``last_way_in``).
+    One of them may be that of whoever has the identity. Raises ConfirmationNeeded, NotFound and
+    Conflict (``last_way_in``).
     """
     user = actor.user
     if user is None or actor.api_key is not None:
@@ -537,7 +538,14 @@ def unlink(*, actor: Actor, identity_id: int) -> None:
                 remedy=_("Link another identity first."),
             )
         found.delete()
-        _write(user, actor.ip, "tenancy.unlink_identity", before={"provider": found.provider.label})
+        ended = sessions.end_all(user, keep=keep_session)
+        _write(
+            user,
+            actor.ip,
+            "tenancy.unlink_identity",
+            before={"provider": found.provider.label},
+            after={"ended_sessions": ended},
+        )
         tell(user, What.IDENTITY_UNLINKED, ip=actor.ip, provider=found.provider.label)
 
 

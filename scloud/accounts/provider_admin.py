@@ -196,6 +196,7 @@ class IdentityAdmin(ButtonAdmin, ReadOnlyAdmin):
             _("Unlink"),
             _unlink,
             confirm=_("It no longer signs in to the account, and sessions of the user end."),
+            batch=True,
             right="platform.unlink_identity",
         ),
     )

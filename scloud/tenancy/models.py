@@ -580,7 +580,14 @@ class IdentityProvider(models.Model):
         default="groups",
         help_text=_("Of the ID token: a list of names."),
     )
-    is_on = models.BooleanField(_("on"), default=False)
+    is_on = models.BooleanField(
+        _("on"),
+        default=False,
+        help_text=_(
+            "Turned off, it signs nobody in. Sessions that began before go on; unlinking "
+            "identities ends them."
+        ),
+    )
     creates_users = models.BooleanField(
         _("creates users"),
         default=False,

@@ -146,11 +146,15 @@ class UnlinkView(_OwnView):
 
     def post(self, request: HttpRequest, pk: int) -> HttpResponse:
         try:
-            federated.unlink(actor=federated.actor_in(request, self.user), identity_id=pk)
+            federated.unlink(
+                actor=federated.actor_in(request, self.user),
+                identity_id=pk,
+                keep_session=request.session.session_key,
+            )
         except ScloudError as error:
             if error.http_status == 404:
                 raise
             _say(request, error)
         else:
-            messages.success(request, _("The identity is unlinked."))
+            messages.success(request, _("The identity is unlinked. Other sessions are signed out."))
         return HttpResponseRedirect(resolve_url("identities"))

@@ -633,6 +633,25 @@ def test_who_is_signed_in_links_and_unlinks(
     ]
 
 
+def test_unlinking_ends_the_other_sessions(
+    service: Provider, provider: IdentityProvider, user: User
+) -> None:
+    """Whoever has the identity is out, too."""
+    identity = links(user, provider)
+    mine, other = Client(), Client()
+    mine.post("/login/", {"email": user.email, "password": PASSWORD})
+    sign_in(other, provider, service)
+    assert other.get("/profile/").status_code == 200
+    mine.post(f"/profile/identities/{identity.pk}/unlink/")
+    assert not Identity.objects.exists()
+    assert other.get("/profile/").status_code == 302
+    assert mine.get("/profile/").status_code == 200
+    assert UserSession.objects.filter(user=user).count() == 1
+    with scopes_disabled():
+        entry = Operation.objects.filter(verb="tenancy.unlink_identity").latest("pk")
+    assert entry.after == {"ended_sessions": 1}
+
+
 def test_linking_and_unlinking_ask_again(
     service: Provider, provider: IdentityProvider, user: User
 ) -> None:

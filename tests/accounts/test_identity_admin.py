@@ -38,7 +38,7 @@ from tests.accounts.provider import (
     serving,
 )
 from tests.alarms.receiver import run_jobs
-from tests.fixtures import PASSWORD
+from tests.fixtures import PASSWORD, new_user
 
 LIST = "/admin/tenancy/identityprovider/"
 
@@ -310,6 +310,28 @@ def test_an_administrator_unlinks_and_ends_sessions(
     assert not UserSession.objects.filter(user=user).exists()
     run_jobs()
     assert [one.subject for one in mail.outbox] == ["Identity unlinked"]
+
+
+def test_many_are_unlinked_at_a_time(
+    desk: Client, service: Provider, root: User, user: User, tenant: Tenant
+) -> None:
+    row = entered(service, root)
+    colleague = new_user(tenant, Role.READONLY)
+    browsers = {one: Client() for one in (user, colleague)}
+    for one, browser in browsers.items():
+        Identity.objects.create(provider=row, issuer=row.issuer, subject=str(one.pk), user=one)
+        browser.post("/login/", {"email": one.email, "password": PASSWORD})
+    chosen = {
+        "action": "unlink",
+        "_selected_action": [one.pk for one in Identity.objects.all()],
+    }
+    url = "/admin/tenancy/identity/"
+    assert "sessions of the user end" in text_of(desk.post(url, chosen))
+    assert Identity.objects.count() == 2
+    assert desk.post(url, {**chosen, "confirmed": "1"}).status_code == 200
+    assert not Identity.objects.exists()
+    for browser in browsers.values():
+        assert browser.get("/profile/").status_code == 302
 
 
 def _reset(root: User, user: User, elsewhere: Tenant) -> None:

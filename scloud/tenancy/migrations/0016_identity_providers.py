@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
                 ('sealed_secret', models.TextField(default='', editable=False, verbose_name='client secret')),
                 ('scopes', models.CharField(default='openid email profile', max_length=200, verbose_name='scopes')),
                 ('groups_claim', models.CharField(default='groups', help_text='Of the ID token: a list of names.', max_length=100, verbose_name='claim with the groups')),
-                ('is_on', models.BooleanField(default=False, verbose_name='on')),
+                ('is_on', models.BooleanField(default=False, help_text='Turned off, it signs nobody in. Sessions that began before go on; unlinking identities ends them.', verbose_name='on')),
                 ('creates_users', models.BooleanField(default=False, help_text='Who signs in for the first time becomes a user, by the groups below.', verbose_name='creates users')),
                 ('factor_values', models.CharField(blank=True, default='', help_text='Of amr or acr in the ID token, separated by spaces, such as mfa. Empty: the platform asks for its own second factor.', max_length=400, verbose_name='values that count as second factor')),
                 ('endpoints', models.JSONField(default=dict, editable=False, verbose_name='endpoints')),
