@@ -10,12 +10,13 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
-from django.urls import reverse
+from django.urls import Resolver404, resolve
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 
+from scloud.accounts.federated import Purpose
 from scloud.lib import bodies, tracing
 from scloud.lib.errors import Forbidden, ScloudError, Unavailable
 from scloud.tenancy import acting
@@ -154,10 +155,22 @@ def _require_administrator(request: HttpRequest) -> None:
         raise Forbidden(_("This page is for administrators of the platform."))
 
 
-# What is open to somebody who has to set up a second factor: that, and signing out.
-_SETTING_UP: Final = (
-    "second-factor", "second-factor-begin", "second-factor-confirm", "logout", "admin:logout"
-)  # fmt: skip
+# What is open to somebody who has to set up a second factor: that, and signing out. Where they have
+# no password it needs a proof of the identity provider, who answers there.
+_SETTING_UP: Final = frozenset({
+    "second-factor", "second-factor-begin", "second-factor-confirm", "logout", "admin:logout",
+    "identity-answer",
+})  # fmt: skip
+
+
+def _sets_up(request: HttpRequest) -> bool:
+    try:
+        name = resolve(request.path_info).view_name
+    except Resolver404:
+        return False
+    if name == "identity-begin":
+        return request.method == "POST" and request.POST.get("purpose") == Purpose.CONFIRM
+    return name in _SETTING_UP
 
 
 class SecondFactorMiddleware:
@@ -171,7 +184,7 @@ class SecondFactorMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         missing = getattr(request, "factor_missing", False)
-        if missing and request.path not in {reverse(name) for name in _SETTING_UP}:
+        if missing and not _sets_up(request):
             return second_factor_redirect(request)
         return self.get_response(request)
 

@@ -32,7 +32,7 @@ from scloud.tenancy.models import (
 )
 from scloud.tenancy.permissions import CUSTOM, Role
 from scloud.tenancy.scoping import scopes_disabled
-from tests.accounts.factor import Clock, give, is_in, text_of
+from tests.accounts.factor import Clock, give, is_in, secret_shown, text_of
 from tests.accounts.provider import (
     CLIENT,
     IP,
@@ -599,6 +599,33 @@ def test_where_one_is_required_the_provider_s_counts_for_this_session(
     grow_old(client)
     asked = client.post("/second-factor/set-up/", {})
     assert asked.status_code == 422
+
+
+def test_who_has_no_password_and_needs_a_factor_proves_it_at_the_provider(
+    service: Provider, provider: IdentityProvider, tenant: Tenant
+) -> None:
+    """Nothing else is open to them, and setting one up asks for a proof of lately."""
+    client = Client()
+    sign_in(client, provider, service, auth_time=int(time.time()) - 3600)
+    Tenant.objects.filter(pk=tenant.pk).update(second_factor_required=True)
+    begun = "/second-factor/set-up/"
+    asked = client.post(begun, {}, headers={"Referer": f"http://testserver{begun}"})
+    assert asked.status_code == 422
+    assert "Confirm with Example ID" in text_of(asked)
+    # For nothing but that.
+    for purpose in ("link", "sign_in", ""):
+        answer = client.post(f"/login/with/{provider.pk}/", {"purpose": purpose})
+        assert (answer.status_code, answer.headers.get("Refresh")) == (302, None)
+        assert answer.headers["Location"].startswith("/second-factor/")
+    assert client.get("/profile/identities/").status_code == 302
+    service.claims = {}
+    address = begin(client, provider, purpose="confirm", next=begun)
+    back = come_back(client, provider, service, address)
+    assert back.headers["Location"] == begun
+    assert client.get(begun).status_code == 200
+    done = client.post(begun, {})
+    assert done.headers["Location"] == "/second-factor/confirm/"
+    assert secret_shown(text_of(client.get("/second-factor/confirm/")))
 
 
 # --- linking
