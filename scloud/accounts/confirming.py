@@ -1,10 +1,22 @@
-"""Asking somebody who is signed in for the password once more."""
+"""Asking somebody who is signed in for the password once more, or for another proof of lately."""
 
 from django.utils.translation import gettext as _
 
 from scloud.lib.errors import InvalidInput
 from scloud.tenancy import lockout
+from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
+
+
+def confirm_person(actor: Actor, user: User, password: str, *, field: str) -> None:
+    """Return if it is the password of the actor's user, or if who has none proved lately who it is.
+
+    ConfirmationNeeded, where that was longer ago; otherwise as :func:`confirm_password`.
+    """
+    if user.has_usable_password():
+        confirm_password(user, password, ip=actor.ip, field=field)
+    else:
+        actor.require_confirmed()
 
 
 def confirm_password(user: User, password: str, *, ip: str | None, field: str) -> None:

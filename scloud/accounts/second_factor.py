@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from scloud.accounts import onetime
-from scloud.accounts.confirming import confirm_password
+from scloud.accounts.confirming import confirm_person
 from scloud.accounts.mailing import TELL, What
 from scloud.accounts.telling import tell
 from scloud.audit import action as audit
@@ -155,7 +155,7 @@ def begin(*, actor: Actor, password: str, code: str = "") -> str:
     """
     user = _me(actor)
     with _logged(actor, "tenancy.set_up_second_factor"):
-        _confirm(actor, user, password)
+        confirm_person(actor, user, password, field="password")
         if factors.has_one(user):
             confirm_code(user, code, ip=actor.ip)
     held = {"user": user.pk, "secret": onetime.new_secret(), "replaces": _state(user)}
@@ -218,7 +218,7 @@ def turn_off(*, actor: Actor, password: str, code: str) -> None:
         error = refusal(user)
         if error is not None:
             raise error
-        _confirm(actor, user, password)
+        confirm_person(actor, user, password, field="password")
         confirm_code(user, code, ip=actor.ip)
         with transaction.atomic():
             lock(user)
@@ -235,7 +235,7 @@ def renew_codes(*, actor: Actor, password: str, code: str) -> list[str]:
     user = _me(actor)
     with _logged(actor, "tenancy.renew_recovery_codes"):
         _require_on(user)
-        _confirm(actor, user, password)
+        confirm_person(actor, user, password, field="password")
         confirm_code(user, code, ip=actor.ip)
         with transaction.atomic():
             lock(user)
@@ -310,17 +310,6 @@ def _me(actor: Actor) -> User:
     if actor.user is None or actor.api_key is not None:
         raise NotFound(_("Only a person who is signed in has a second factor."))
     return actor.user
-
-
-def _confirm(actor: Actor, user: User, password: str) -> None:
-    """Confirm the password, or that who has none has just signed in with a provider.
-
-    ConfirmationNeeded, where that was longer ago.
-    """
-    if user.has_usable_password():
-        confirm_password(user, password, ip=actor.ip, field="password")
-    else:
-        actor.require_confirmed()
 
 
 def _state(user: User) -> str:

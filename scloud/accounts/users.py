@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 
 from scloud.accounts import second_factor
-from scloud.accounts.confirming import confirm_password
+from scloud.accounts.confirming import confirm_person
 from scloud.audit import action as audit
 from scloud.audit.action import action
 from scloud.audit.models import Operation
@@ -188,13 +188,13 @@ def change_security(*, actor: Actor, required: bool, ask_above: Decimal | None =
 def hand_over(*, actor: Actor, user: User, password: str, own_role: str) -> User:
     """Make another user an owner and give the caller ``own_role``, which may be the owner's.
 
-    ``password`` is the caller's; wrong ones are counted and logged. Raises InvalidInput
-    (``wrong_password``, ``role_unknown``), TooManyRequests (``account_locked``) and Conflict
-    (``own_account``, ``user_not_active``, ``user_is_owner``).
+    ``password`` is the caller's, if they have one; wrong ones are counted and logged. Raises
+    InvalidInput (``wrong_password``, ``role_unknown``), ConfirmationNeeded, TooManyRequests
+    (``account_locked``) and Conflict (``own_account``, ``user_not_active``, ``user_is_owner``).
     """
     me = person_of(actor)
     try:
-        confirm_password(me, password, ip=actor.ip, field="password")
+        confirm_person(actor, me, password, field="password")
     except ScloudError as error:
         _log_refusal(actor, error)
         raise

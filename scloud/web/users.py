@@ -328,7 +328,7 @@ class SecurityView(ActionView):
 
 
 class HandOverForm(forms.Form):
-    """What the caller is afterwards, and their password."""
+    """What the caller is afterwards, and their password, where there is one."""
 
     own_role = forms.ChoiceField(
         label=gettext_lazy("Your role afterwards"),
@@ -342,6 +342,12 @@ class HandOverForm(forms.Form):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
+
+    def __init__(self, *args: Any, has_password: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not has_password:
+            # Who signs in with an identity provider has proven it lately, or is asked to.
+            del self.fields["password"]
 
 
 @method_decorator(sensitive_post_parameters("password"), name="dispatch")
@@ -357,9 +363,15 @@ class HandOverView(UserActionView):
     form_class: ClassVar[type[forms.Form] | None] = HandOverForm
     success_text = gettext_lazy("Ownership handed over.")
 
+    def get_form_kwargs(self, obj: User) -> dict[str, Any]:
+        return {"has_password": users.person_of(self.actor).has_usable_password()}
+
     def perform(self, obj: User, data: dict[str, Any]) -> str:
         users.hand_over(
-            actor=self.actor, user=obj, password=data["password"], own_role=data["own_role"]
+            actor=self.actor,
+            user=obj,
+            password=data.get("password", ""),
+            own_role=data["own_role"],
         )
         return str(data["own_role"])
 

@@ -901,6 +901,30 @@ def test_who_has_no_password_is_sent_to_the_provider_when_asked_again(
     assert '<input type="hidden" name="next" value="/">' in text_of(asked)
 
 
+def test_an_owner_without_a_password_hands_the_account_over(
+    service: Provider, provider: IdentityProvider, user: User, tenant: Tenant
+) -> None:
+    client = Client()
+    sign_in(client, provider, service, groups=["bosses"])
+    me = User.objects.get(email="anna@example.org")
+    heir = new_user(tenant, Role.READONLY)
+    where = f"/users/{heir.pk}/hand-over/"
+    assert 'name="password"' not in text_of(client.get(where))
+    grow_old(client)
+    asked = client.post(where, {"own_role": "finance"})
+    assert asked.status_code == 422
+    assert "Confirm with Example ID" in text_of(asked)
+    heir.refresh_from_db()
+    assert heir.role == Role.READONLY
+    # It is a question, not a refusal.
+    assert ("tenancy.manage_users", "no_password") not in verbs()
+    come_back(client, provider, service, begin(client, provider, purpose="confirm"))
+    assert client.post(where, {"own_role": "finance"}).headers["Location"] == "/"
+    for one in (me, heir):
+        one.refresh_from_db()
+    assert (me.role, heir.role) == (Role.FINANCE, Role.OWNER)
+
+
 def test_staff_links_and_is_asked_outside_of_the_console(
     service: Provider, provider: IdentityProvider
 ) -> None:
