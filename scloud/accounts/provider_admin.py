@@ -63,6 +63,7 @@ def _mapped(data: dict[str, Any]) -> Mapped:
         role=data.get("role") or "",
         custom_role=data.get("own_role"),
         staff_role=data.get("staff_role") or "",
+        gone=data.get("gone") or "",
     )
 
 
@@ -82,15 +83,20 @@ class MappingForm(forms.ModelForm[GroupMapping]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        own = CustomRole.objects.filter(pk=self.instance.custom_role_id).first()
-        self.fields["own_role"].initial = own.name if isinstance(own, CustomRole) else ""
+        kept = self.instance.custom_role_id
+        own = CustomRole.objects.filter(pk=kept).first() if kept else None
+        # Of one that is gone the ID is all that is known.
+        self.gone = kept if kept and own is None else ""
+        self.fields["own_role"].initial = own.name if isinstance(own, CustomRole) else self.gone
 
     def clean(self) -> dict[str, Any]:
         """Put what the action would refuse next to the group."""
         data = super().clean() or {}
         name = data.get("own_role") or ""
         data["own_role"] = None
-        if name:
+        if name and name == self.gone and data.get("tenant") == self.instance.tenant:
+            data["gone"] = name
+        elif name:
             roles = CustomRole.objects.filter(tenant=data.get("tenant"))
             data["own_role"] = roles.filter(name__iexact=name).first()
             if data["own_role"] is None:
@@ -132,9 +138,9 @@ class IdentityProviderAdmin(ButtonAdmin):
     fields = (
         "label", "is_on", "issuer", "client_id", "new_secret", "redirect_uri", "scopes",
         "groups_claim", "creates_users", "factor_values", "tested_at", "test_error",
-        "keys_read_at",
+        "keys_read_at", "deleted_roles",
     )  # fmt: skip
-    readonly_fields = ("redirect_uri", "tested_at", "test_error", "keys_read_at")
+    readonly_fields = ("redirect_uri", "tested_at", "test_error", "keys_read_at", "deleted_roles")
 
     @admin.display(description=_("redirect URI"))
     def redirect_uri(self, provider: IdentityProvider) -> str:
@@ -142,6 +148,19 @@ class IdentityProviderAdmin(ButtonAdmin):
         if provider._state.adding:
             return _now("Shown after saving.")
         return federated.redirect_uri(provider)
+
+    @admin.display(description=_("groups of deleted roles"))
+    def deleted_roles(self, provider: IdentityProvider) -> str:
+        """Which groups mean a role that the tenant has deleted."""
+        if provider._state.adding:
+            return _now("None.")
+        groups = ", ".join(one.group for one in providers.dangling(provider))
+        if not groups:
+            return _now("None.")
+        return _now(
+            "%(groups)s: the tenant has deleted the role, so who is in one of these groups is "
+            "refused. Choose another role or delete the group."
+        ) % {"groups": groups}
 
     def save_model(
         self, request: HttpRequest, obj: IdentityProvider, form: Any, change: bool

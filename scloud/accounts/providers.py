@@ -50,13 +50,17 @@ _LOGGED: Final = (
 
 @dataclass(frozen=True)
 class Mapped:
-    """What a group means: a tenant with a role, or a role of the staff."""
+    """What a group means: a tenant with a role, or a role of the staff.
+
+    ``gone`` is the ID of a role that the tenant has deleted: whoever is in the group is refused.
+    """
 
     group: str
     tenant: Tenant | None = None
     role: str = ""
     custom_role: CustomRole | None = None
     staff_role: str = ""
+    gone: str = ""
 
 
 def check_secret(secret: str, before: IdentityProvider | None, provider: IdentityProvider) -> None:
@@ -88,25 +92,39 @@ def check(provider: IdentityProvider) -> None:
 
 
 def check_mapping(mapped: Mapped) -> None:
-    """Raise InvalidInput (``group_invalid``, ``mapping_invalid``) for what gives nobody a role."""
+    """Raise InvalidInput (``group_invalid``, ``mapping_invalid``) for what means nothing."""
     if not 1 <= len(mapped.group) <= 255 or not mapped.group.isprintable():
         raise InvalidInput(
             _("A group has 1 to 255 characters."), code="group_invalid", field="group"
         )
     if mapped.tenant is None:
-        right = mapped.staff_role in StaffRole.values and not (mapped.role or mapped.custom_role)
+        right = mapped.staff_role in StaffRole.values and not (
+            mapped.role or mapped.custom_role or mapped.gone
+        )
     else:
         own = mapped.custom_role
         right = not mapped.staff_role and (
-            (own is None and mapped.role in Role.values)
+            (own is None and (mapped.role == "" if mapped.gone else mapped.role in Role.values))
             or (own is not None and not mapped.role and own.tenant_id == mapped.tenant.pk)
         )
     if not right:
-        raise InvalidInput(
-            _("Choose a tenant and one role in it, or a role of the staff."),
-            code="mapping_invalid",
-            field="group",
-        )
+        raise _means_nothing()
+
+
+def _means_nothing() -> InvalidInput:
+    return InvalidInput(
+        _("Choose a tenant and one role in it, or a role of the staff."),
+        code="mapping_invalid",
+        field="group",
+    )
+
+
+def dangling(provider: IdentityProvider) -> list[GroupMapping]:
+    """Return the groups whose role its tenant has deleted; who is in one is refused."""
+    with scopes_disabled():
+        rows = provider.mappings.exclude(custom_role_id=None)
+        found = list(rows.exclude(custom_role_id__in=CustomRole.objects.values("pk")))
+    return found
 
 
 @action("platform.save_identity_provider")
@@ -159,8 +177,8 @@ def set_group_mappings(
 ) -> None:
     """Say what the groups of a provider mean; the first that fits counts.
 
-    It holds from the next sign-in of each person on. Raises InvalidInput (``group_invalid``,
-    ``mapping_invalid``, ``too_many_groups``).
+    It holds from the next sign-in of each person on. A role that is gone can only be kept where it
+    was. Raises InvalidInput (``group_invalid``, ``mapping_invalid``, ``too_many_groups``).
     """
     IdentityProvider.objects.select_for_update().get(pk=provider.pk)
     if len(mappings) > MAX_MAPPINGS:
@@ -169,9 +187,12 @@ def set_group_mappings(
             code="too_many_groups",
             numbers={"limit": MAX_MAPPINGS},
         )
+    gone = {one.custom_role_id for one in dangling(provider)}
     for one in mappings:
         check_mapping(one)
-    before = [_words(one) for one in provider.mappings.select_related("tenant", "custom_role")]
+        if one.gone and one.gone not in gone:
+            raise _means_nothing()
+    before = [_words(one) for one in provider.mappings.all()]
     provider.mappings.all().delete()
     made = GroupMapping.objects.bulk_create(
         GroupMapping(
@@ -180,7 +201,7 @@ def set_group_mappings(
             group=one.group,
             tenant=one.tenant,
             role=one.role,
-            custom_role=one.custom_role,
+            custom_role_id=one.custom_role.pk if one.custom_role else one.gone or None,
             staff_role=one.staff_role,
         )
         for position, one in enumerate(mappings)
@@ -332,7 +353,8 @@ def mapping_of(
 ) -> Mapped | None:
     """Return what the first of the groups means that fits; None if none does.
 
-    ``within`` is the id of the only tenant that counts; ``staff`` that roles of the staff alone do.
+    Nor if the first one means nothing any more, because its role was deleted or its tenant is not
+    active: the next one may mean more. ``within`` is the id of the only tenant that counts; ``staff`` that roles of the staff alone do.
     With neither, for somebody new, all do.
     """
     rows = provider.mappings.select_related("tenant")
@@ -345,13 +367,13 @@ def mapping_of(
             if within is not None and row.tenant_id != within:
                 continue
             if row.tenant is not None and not row.tenant.is_active:
-                continue
+                return None
             own = None
             if row.custom_role_id is not None:
                 # Looked for: its tenant may have deleted it.
                 found = CustomRole.objects.filter(pk=row.custom_role_id, tenant=row.tenant).first()
                 if not isinstance(found, CustomRole):
-                    continue
+                    return None
                 own = found
             return Mapped(row.group, row.tenant, row.role, own, row.staff_role)
     return None

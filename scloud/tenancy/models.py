@@ -641,9 +641,11 @@ class GroupMapping(models.Model):
     )
     role = models.CharField(_("role"), max_length=20, choices=Role.choices, blank=True, default="")
     # Without a constraint in the database: a process that does not know this table deletes roles.
+    # The row stays and names a role that is gone: without it the next group would count instead,
+    # which may mean more.
     custom_role = models.ForeignKey(
         CustomRole,
-        models.CASCADE,
+        models.DO_NOTHING,
         verbose_name=_("role of the tenant"),
         null=True,
         blank=True,

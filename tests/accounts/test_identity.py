@@ -525,6 +525,33 @@ def test_a_role_of_the_tenants_own_is_given_as_long_as_there_is_one(
     assert "no access here" in said(client)
 
 
+@pytest.mark.parametrize("first", ["a deleted role", "a tenant that is off"])
+def test_no_later_group_counts_where_the_first_means_nothing_any_more(
+    service: Provider, provider: IdentityProvider, tenant: Tenant, first: str
+) -> None:
+    other = Tenant.objects.create(name="Elsewhere")
+    with scopes_disabled():
+        role = CustomRole.objects.create(tenant=other, name="Night", permissions=["compute.view*"])
+        map_groups(
+            provider,
+            Mapped("night", other, custom_role=role),
+            Mapped("bosses", tenant, Role.OWNER),
+            Mapped("watch", staff_role="support"),
+        )
+        if first == "a deleted role":
+            role.delete()
+        else:
+            Tenant.objects.filter(pk=other.pk).update(is_active=False)
+    client = Client()
+    sign_in(client, provider, service, groups=["night", "bosses", "watch"])
+    assert not is_in(client)
+    assert "no access here" in said(client)
+    assert not User.objects.filter(email="anna@example.org").exists()
+    # Who is not in it comes in.
+    sign_in(client, provider, service, groups=["bosses"])
+    assert is_in(client)
+
+
 def test_staff_comes_by_its_group_and_is_never_made_administrator(
     service: Provider, provider: IdentityProvider
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.core import mail
 from django.test import Client
 
-from scloud.accounts import actions, providers
+from scloud.accounts import actions, providers, roles
 from scloud.accounts.providers import Mapped
 from scloud.audit.models import Operation
 from scloud.jobs.models import Job
@@ -418,5 +418,56 @@ def test_a_role_of_the_tenant_can_be_deleted_although_a_group_means_it(
                 Mapped("all", tenant, Role.READONLY),
             ],
         )
+        roles.delete_role(actor=owner_of(tenant), role=role)
+        assert not CustomRole.objects.exists()
+    # It stays, so that nobody comes in by the next one, which may mean more.
+    assert list(GroupMapping.objects.values_list("group", flat=True)) == ["night", "all"]
+
+
+def owner_of(tenant: Tenant) -> Actor:
+    owner = User.objects.filter(tenant=tenant, role=Role.OWNER).first()
+    owner = owner or new_user(tenant, Role.OWNER, "another@owner.test")
+    return Actor(tenant=tenant, user=owner, role=owner.role, via="console")
+
+
+def test_a_group_of_a_deleted_role_is_shown_and_kept_until_it_is_changed(
+    desk: Client, service: Provider, root: User, tenant: Tenant
+) -> None:
+    row = entered(service, root)
+    with scopes_disabled():
+        role = CustomRole.objects.create(tenant=tenant, name="Night", permissions=[])
+        providers.set_group_mappings(
+            actor=Actor.administrator(root, None),
+            provider=row,
+            mappings=[Mapped("night", tenant, custom_role=role)],
+        )
+    page = f"{LIST}{row.pk}/change/"
+    assert "the tenant has deleted the role" not in text_of(desk.get(page))
+    with scopes_disabled():
         role.delete()
-    assert list(GroupMapping.objects.values_list("group", flat=True)) == ["all"]
+    shown = text_of(desk.get(page))
+    assert "night: the tenant has deleted the role" in shown
+    assert f'value="{role.pk}"' in shown
+    kept = GroupMapping.objects.get()
+    night = {"group": "night", "tenant": tenant.pk, "own_role": role.pk, "position": 0}
+    night |= {"id": kept.pk, "provider": row.pk}
+    crew = {"group": "crew", "tenant": tenant.pk, "role": "operator"}
+
+    def send(*groups: dict[str, Any]) -> Any:
+        form = sent(service, *groups, label="ID", new_secret="", **{"mappings-INITIAL_FORMS": "1"})
+        return desk.post(page, form)
+
+    answer = send(night, crew)
+    assert answer.status_code == 302, text_of(answer)
+    found = GroupMapping.objects.values_list("group", "role", "custom_role")
+    assert list(found) == [("night", "", role.pk), ("crew", "operator", None)]
+    night["id"] = GroupMapping.objects.get(group="night").pk
+    # Nowhere else is it a role.
+    assert send(night, {**crew, "role": "", "own_role": role.pk}).status_code == 200
+    with pytest.raises(InvalidInput):
+        providers.set_group_mappings(
+            actor=Actor.administrator(root, None),
+            provider=row,
+            mappings=[Mapped("crew", tenant, gone="role-of-nobody")],
+        )
+    assert GroupMapping.objects.filter(custom_role=role.pk).count() == 1

@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
                 ('group', models.CharField(max_length=255, verbose_name='group')),
                 ('role', models.CharField(blank=True, choices=[('owner', 'Owner'), ('administrator', 'Administrator'), ('operator', 'Operator'), ('finance', 'Finance'), ('readonly', 'Read-only')], default='', max_length=20, verbose_name='role')),
                 ('staff_role', models.CharField(blank=True, choices=[('support', 'Support'), ('finance', 'Finance'), ('operations', 'Operations')], default='', max_length=12, verbose_name='role of staff')),
-                ('custom_role', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenancy.customrole', verbose_name='role of the tenant')),
+                ('custom_role', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='tenancy.customrole', verbose_name='role of the tenant')),
                 ('tenant', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenancy.tenant', verbose_name='tenant')),
                 ('provider', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='mappings', to='tenancy.identityprovider', verbose_name='provider')),
             ],
