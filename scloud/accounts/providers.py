@@ -282,7 +282,7 @@ def _read(context: Context) -> None:
         return
     began = timezone.now()
     endpoints = oidc.discover(provider.issuer)
-    found = oidc.read_keys(endpoints)
+    found = oidc.read_keys(provider.issuer, endpoints)
     if not found:
         raise InvalidInput(_("The provider publishes no key."), code="provider_invalid")
     context.guard()
@@ -333,7 +333,8 @@ def claims_of(provider: IdentityProvider, tokens: oidc.Tokens, *, nonce: str) ->
 
 def _read_keys(provider: IdentityProvider) -> None:
     began = timezone.now()
-    provider.public_keys = oidc.read_keys(oidc.Endpoints.of(provider.endpoints))
+    endpoints = oidc.Endpoints.of(provider.endpoints)
+    provider.public_keys = oidc.read_keys(provider.issuer, endpoints)
     provider.keys_read_at = began
     IdentityProvider.objects.filter(pk=provider.pk, issuer=provider.issuer).update(
         public_keys=provider.public_keys, keys_read_at=began

@@ -11,6 +11,7 @@ import json
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -46,6 +47,8 @@ SKEW_S: Final = 60
 MAX_AGE_S: Final = 30 * 24 * 3600
 #: Requests to providers at the same time, of a process; who comes then waits `_WAIT_S`.
 AT_ONCE: Final = 4
+#: Of these, to one provider: one that hangs shuts out nobody of another.
+AT_ONCE_OF_ONE: Final = 2
 _WAIT_S: Final = 2.0
 #: Keys of a provider that are looked at.
 MAX_KEYS: Final = 50
@@ -60,7 +63,37 @@ _PORTS: Final = frozenset(range(1, 65536))
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _AZURE_METADATA: Final = "168.63.129.16"
 
-_room = threading.BoundedSemaphore(AT_ONCE)
+
+class _Room:
+    """Places for requests at the same time: so many in all, and so many of an issuer."""
+
+    def __init__(self, places: int, of_one: int) -> None:
+        self._places = places
+        self._of_one = of_one
+        self._taken: Counter[str] = Counter()
+        self._changed = threading.Condition()
+
+    def take(self, issuer: str, wait_s: float) -> bool:
+        """Take a place; return whether there was one in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._is_free(issuer), wait_s):
+                return False
+            self._taken[issuer] += 1
+        return True
+
+    def give_back(self, issuer: str) -> None:
+        """Let somebody else have the place."""
+        with self._changed:
+            self._taken[issuer] -= 1
+            # Empty ones go: issuers come and go, too.
+            self._taken += Counter()
+            self._changed.notify_all()
+
+    def _is_free(self, issuer: str) -> bool:
+        return self._taken.total() < self._places and self._taken[issuer] < self._of_one
+
+
+_room = _Room(AT_ONCE, AT_ONCE_OF_ONE)
 
 
 class UnknownKey(Exception):
@@ -166,7 +199,7 @@ def discover(issuer: str) -> Endpoints:
     Raises HostError (``provider_unreachable``), InvalidInput (``provider_invalid``) and
     TooManyRequests (``provider_busy``).
     """
-    with _step() as end:
+    with _step(issuer) as end:
         found = _json(_ask("GET", get_well_known_url(check_issuer(issuer), external=True), end))
     if found.get("issuer") != issuer:
         raise _invalid("issuer", "another issuer is named")
@@ -186,9 +219,9 @@ def discover(issuer: str) -> Endpoints:
     )
 
 
-def read_keys(endpoints: Endpoints) -> list[dict[str, Any]]:
+def read_keys(issuer: str, endpoints: Endpoints) -> list[dict[str, Any]]:
     """Read the public keys of a provider; those of other kinds are left out. Raises as discover."""
-    with _step() as end:
+    with _step(issuer) as end:
         found = _json(_ask("GET", endpoints.keys, end)).get("keys")
     if not isinstance(found, list):
         raise _invalid("keys", "missing")
@@ -218,7 +251,7 @@ def exchange(
     auth = ClientAuth(client.client_id, client.secret, way)
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     url, headers, body = auth.prepare("POST", endpoints.token, headers, body)
-    with _step() as end:
+    with _step(client.issuer) as end:
         status, answer = _send("POST", url, end, headers=headers, body=body.encode())
     if status in {400, 401}:
         said = _error_of(answer)
@@ -239,9 +272,10 @@ def exchange(
 
 
 @contextmanager
-def _step() -> Iterator[float]:
+def _step(issuer: str) -> Iterator[float]:
     """Yield until when (of ``time.monotonic``) a step has to be over; wait for room first."""
-    if not _room.acquire(timeout=_WAIT_S):
+    room = _room
+    if not room.take(issuer, _WAIT_S):
         raise TooManyRequests(
             _("Too many people are signing in at the moment."),
             code="provider_busy",
@@ -250,7 +284,7 @@ def _step() -> Iterator[float]:
     try:
         yield time.monotonic() + STEP_S
     finally:
-        _room.release()
+        room.give_back(issuer)
 
 
 def _ask(method: str, url: str, end: float) -> bytes:

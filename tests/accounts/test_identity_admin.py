@@ -269,9 +269,9 @@ def test_an_answer_for_another_issuer_than_the_present_one_is_not_kept(
     elsewhere = "https://elsewhere.example.org"
     found = oidc.read_keys
 
-    def meanwhile(endpoints: Any) -> Any:
+    def meanwhile(issuer: str, endpoints: Any) -> Any:
         IdentityProvider.objects.update(issuer=elsewhere, endpoints={})
-        return found(endpoints)
+        return found(issuer, endpoints)
 
     providers.test_identity_provider(actor=Actor.administrator(root, None), provider=row)
     monkeypatch.setattr(oidc, "read_keys", meanwhile)

@@ -46,7 +46,7 @@ def come_back(provider: Provider) -> tuple[oidc.Tokens, oidc.Question]:
 def claims_of(provider: Provider) -> dict[str, Any]:
     """Go the whole way."""
     tokens, question = come_back(provider)
-    keys = oidc.read_keys(oidc.discover(provider.issuer))
+    keys = oidc.read_keys(provider.issuer, oidc.discover(provider.issuer))
     return oidc.claims_of(tokens, client_of(provider), keys, nonce=question.nonce)
 
 
@@ -161,7 +161,7 @@ def test_the_public_key_signs_nothing(provider: Provider) -> None:
     key = OctKey.import_key(SECRET, {"kid": "one"})
     provider.published = [key.as_dict(private=True)]
     assert refused(provider).detail == "algorithm 'HS256'"
-    assert oidc.read_keys(oidc.discover(provider.issuer)) == []
+    assert oidc.read_keys(provider.issuer, oidc.discover(provider.issuer)) == []
 
 
 def test_another_key_of_the_same_name_is_refused(provider: Provider) -> None:
@@ -225,14 +225,48 @@ def test_only_some_ask_at_the_same_time(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oidc, "_WAIT_S", 0.05)
-    monkeypatch.setattr(oidc, "_room", threading.BoundedSemaphore(1))
-    with oidc._step(), pytest.raises(ScloudError) as refusal:
+    monkeypatch.setattr(oidc, "_room", oidc._Room(1, 1))
+    with oidc._step("https://another.example.org"), pytest.raises(ScloudError) as refusal:
         oidc.discover(provider.issuer)
     assert refusal.value.code == "provider_busy"
     # An answer that was no good has given its place back.
     provider.tricks = {"/keys": says(b"[]")}
     assert refused(provider).code == "provider_invalid"
     assert oidc.discover(provider.issuer).token == f"{provider.issuer}/token"
+
+
+def test_a_provider_that_hangs_shuts_out_nobody_of_another(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "_WAIT_S", 0.2)
+    let_go = threading.Event()
+    said: list[str] = []
+
+    def ask(issuer: str) -> None:
+        try:
+            oidc.discover(issuer)
+        except ScloudError as error:
+            said.append(error.code)
+
+    with serving() as slow_one:
+        slow_one.tricks = {"/.well-known/openid-configuration": lambda _handler: let_go.wait(10)}
+        asking = [
+            threading.Thread(target=ask, args=[slow_one.issuer]) for _number in range(oidc.AT_ONCE)
+        ]
+        for thread in asking:
+            thread.start()
+        # Two hang there, and the others were told so.
+        deadline = time.monotonic() + 20
+        while len(said) < oidc.AT_ONCE - oidc.AT_ONCE_OF_ONE and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert said == ["provider_busy"] * (oidc.AT_ONCE - oidc.AT_ONCE_OF_ONE)
+        assert oidc.discover(provider.issuer).token == f"{provider.issuer}/token"
+        let_go.set()
+        for thread in asking:
+            thread.join(20)
+    assert not any(thread.is_alive() for thread in asking)
+    # Every place was given back.
+    assert oidc._room._taken == {}
 
 
 @pytest.mark.parametrize(
