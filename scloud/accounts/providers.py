@@ -123,8 +123,7 @@ def dangling(provider: IdentityProvider) -> list[GroupMapping]:
     """Return the groups whose role its tenant has deleted; who is in one is refused."""
     with scopes_disabled():
         rows = provider.mappings.exclude(custom_role_id=None)
-        found = list(rows.exclude(custom_role_id__in=CustomRole.objects.values("pk")))
-    return found
+        return list(rows.exclude(custom_role_id__in=CustomRole.objects.values("pk")))
 
 
 @action("platform.save_identity_provider")
@@ -355,8 +354,8 @@ def mapping_of(
     """Return what the first of the groups means that fits; None if none does.
 
     Nor if the first one means nothing any more, because its role was deleted or its tenant is not
-    active: the next one may mean more. ``within`` is the id of the only tenant that counts; ``staff`` that roles of the staff alone do.
-    With neither, for somebody new, all do.
+    active: the next one may mean more. ``within`` is the id of the only tenant that counts;
+    ``staff`` that roles of the staff alone do. With neither, for somebody new, all do.
     """
     rows = provider.mappings.select_related("tenant")
     with scopes_disabled():
