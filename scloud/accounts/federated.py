@@ -92,7 +92,7 @@ def begin(
     ``to`` is an address of this site, where it goes on. To link needs a fresh proof of who it is:
     ConfirmationNeeded. Raises TooManyRequests, NotFound (nobody is signed in).
     """
-    _count(request)
+    _count(request, "identity-begin")
     user = request.user if isinstance(request.user, User) else None
     if purpose != Purpose.SIGN_IN and user is None:
         raise NotFound(_("Nobody is signed in."))
@@ -164,9 +164,10 @@ def _session_mark(request: HttpRequest) -> str:
     return keys.digest(f"identity {user.pk} {request.session.session_key}")
 
 
-def _count(request: HttpRequest) -> None:
+def _count(request: HttpRequest, what: str) -> None:
+    """Count what a source does, beside its passwords: a provider that is away locks nobody out."""
     source = lockout.source_of(client_ip(request))
-    ratelimit.hit(f"login:{source}", limit=settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE)
+    ratelimit.hit(f"{what}:{source}", limit=settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE)
 
 
 # --- the answer
@@ -180,9 +181,10 @@ def answer(request: HttpRequest, provider: IdentityProvider, given: dict[str, st
     ``address_missing``), Forbidden (``no_group``, ``user_off``), Conflict (``address_taken``,
     ``identity_taken``, ``other_identity``), HostError and TooManyRequests.
     """
-    _count(request)
     try:
         held = _used_up(request, provider, given)
+        # Only what asks the provider: who has no question of ours costs nothing.
+        _count(request, "identity")
         claims = _claims(provider, held, given)
         purpose = Purpose(held["purpose"])
         if purpose == Purpose.SIGN_IN:

@@ -40,6 +40,7 @@ from tests.accounts.provider import (
     Provider,
     begin,
     come_back,
+    says,
     serving,
 )
 from tests.alarms.receiver import run_jobs
@@ -334,6 +335,36 @@ def test_sign_ins_are_limited_by_the_source(
         answer = client.post(f"/login/with/{provider.pk}/", REMOTE_ADDR="203.0.113.99")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/login/")
     assert "More than 2 requests" in said(client)
+
+
+def test_a_provider_that_is_away_uses_up_nobody_s_sign_ins(
+    service: Provider, provider: IdentityProvider, user: User, settings: Any
+) -> None:
+    settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = 20
+    service.tricks = {"/token": says(b"", 503)}
+    client = Client()
+    for _number in range(11):
+        come_back(client, provider, service, begin(client, provider))
+    assert service.requests.count("/token") == 11
+    assert "does not answer" in said(client)
+    client.post("/login/", {"email": user.email, "password": PASSWORD}, REMOTE_ADDR=IP)
+    assert is_in(client)
+
+
+def test_answers_are_limited_by_the_source(
+    service: Provider, provider: IdentityProvider, settings: Any
+) -> None:
+    """By those that ask the provider."""
+    clients = [Client() for _number in range(4)]
+    addresses = [begin(client, provider) for client in clients]
+    settings.SCLOUD_LOGIN_ATTEMPTS_PER_MINUTE = 2
+    # What is no answer asks nobody, and counts for nobody.
+    for _number in range(3):
+        come_back(Client(), provider, service, addresses[0])
+    for client, address in zip(clients, addresses, strict=True):
+        come_back(client, provider, service, address)
+    assert [is_in(client) for client in clients] == [True, True, False, False]
+    assert service.requests.count("/token") == 2
 
 
 # --- keys that change
