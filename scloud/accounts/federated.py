@@ -17,6 +17,7 @@ from typing import Any, Final
 from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -60,12 +61,17 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True)
 class Answered:
-    """What became of an answer. ``is_in`` is false where a code of the second factor comes next."""
+    """What became of an answer.
+
+    ``is_in`` is false where a code of the second factor comes next, after the identity with
+    ``identity_id``.
+    """
 
     user: User
     purpose: Purpose
     is_in: bool
     next: str
+    identity_id: int | None = None
 
 
 def offered() -> list[IdentityProvider]:
@@ -188,8 +194,8 @@ def answer(request: HttpRequest, provider: IdentityProvider, given: dict[str, st
         claims = _claims(provider, held, given)
         purpose = Purpose(held["purpose"])
         if purpose == Purpose.SIGN_IN:
-            user, is_in = _sign_in(request, provider, claims)
-            return Answered(user, purpose, is_in, held["to"])
+            user, is_in, identity_id = _sign_in(request, provider, claims)
+            return Answered(user, purpose, is_in, held["to"], identity_id)
         person = request.user
         assert isinstance(person, User), "the cookie is of this session"
         if purpose == Purpose.LINK:
@@ -277,7 +283,7 @@ def _again(detail: str) -> InvalidInput:
 
 def _sign_in(
     request: HttpRequest, provider: IdentityProvider, claims: dict[str, Any]
-) -> tuple[User, bool]:
+) -> tuple[User, bool, int]:
     ip = client_ip(request)
     known = _identity_of(provider, claims)
     if known is None:
@@ -289,9 +295,9 @@ def _sign_in(
     counts = _counts_as_factor(provider, claims)
     try:
         with transaction.atomic(), scopes_disabled():
-            user = _fresh(provider, claims, ip)
+            user, identity_id = _fresh(provider, claims, ip)
             if factors.has_one(user) and not counts:
-                return user, False
+                return user, False, identity_id
             if request.user.is_authenticated:
                 signin.sign_out(request)
             signin.enter(
@@ -308,7 +314,7 @@ def _sign_in(
         raise
     if browser is None and not is_first:
         signin.tell_of_browser(request, user, ip)
-    return user, True
+    return user, True, identity_id
 
 
 def _identity_of(provider: IdentityProvider, claims: dict[str, Any]) -> Identity | None:
@@ -340,8 +346,8 @@ def _counts_as_factor(provider: IdentityProvider, claims: dict[str, Any]) -> boo
     return bool(wanted & said)
 
 
-def _fresh(provider: IdentityProvider, claims: dict[str, Any], ip: str | None) -> User:
-    """Return the user of an identity with the role that their groups give now.
+def _fresh(provider: IdentityProvider, claims: dict[str, Any], ip: str | None) -> tuple[User, int]:
+    """Return the user of an identity with the role that their groups give now, and its ID.
 
     Under the locks of everything that changes users, so that nobody who is being deactivated or
     unlinked comes in.
@@ -363,8 +369,7 @@ def _fresh(provider: IdentityProvider, claims: dict[str, Any], ip: str | None) -
             code="user_off",
             remedy=_("Ask an owner of the account."),
         )
-    if not IdentityProvider.objects.filter(pk=provider.pk, is_on=True).exists():
-        raise _again("turned off")
+    _require_standing(provider)
     groups = providers.groups_of(provider, claims)
     mapped = providers.mapping_of(
         provider, groups, within=user.tenant_id, staff=user.tenant_id is None
@@ -373,7 +378,14 @@ def _fresh(provider: IdentityProvider, claims: dict[str, Any], ip: str | None) -
         raise _no_group(provider)
     _take_role(user, mapped, provider, ip)
     Identity.objects.filter(pk=identity.pk).update(last_used_at=timezone.now())
-    return user
+    return user, identity.pk
+
+
+def _require_standing(provider: IdentityProvider, **more: bool) -> None:
+    """Raise InvalidInput where a provider was changed or turned off while it was asked."""
+    rows = IdentityProvider.objects.filter(pk=provider.pk, is_on=True, **more)
+    if not rows.filter(issuer=provider.issuer, client_id=provider.client_id).exists():
+        raise _again("turned off")
 
 
 def _no_group(provider: IdentityProvider) -> Forbidden:
@@ -452,6 +464,7 @@ def _create(provider: IdentityProvider, claims: dict[str, Any], ip: str | None) 
             with transaction.atomic():
                 if mapped.tenant is not None:
                     lock_users_of(mapped.tenant)
+                _require_standing(provider, creates_users=True)
                 if User.objects.by_email(email) is not None:
                     raise taken
                 user.save(force_insert=True)
@@ -507,6 +520,8 @@ def _link(
     try:
         with transaction.atomic():
             second_factor.lock(user)
+            _require_session(request, user)
+            _require_standing(provider)
             Identity.objects.create(
                 provider=provider, issuer=provider.issuer, subject=claims["sub"], user=user
             )
@@ -515,6 +530,22 @@ def _link(
     except IntegrityError as error:
         signin.note(user, ip, "tenancy.link_identity", refusal)
         raise refusal from error
+
+
+def _require_session(request: HttpRequest, user: User) -> None:
+    """Raise InvalidInput where the session has ended while the provider was asked.
+
+    Under the lock of the user: what ends it afterwards finds what is written now.
+    """
+    fresh = User.objects.select_related("tenant").get(pk=user.pk)
+    session = request.session
+    if (
+        not session.exists(str(session.session_key))
+        or fresh.password != user.password
+        or not EmailBackend().user_can_authenticate(fresh)
+        or sessions.lacks_factor(session, fresh)
+    ):
+        raise _again("session ended")
 
 
 def unlink(*, actor: Actor, identity_id: int, keep_session: str | None) -> None:
@@ -533,7 +564,10 @@ def unlink(*, actor: Actor, identity_id: int, keep_session: str | None) -> None:
         found = mine.select_related("provider").filter(pk=identity_id).first()
         if found is None:
             raise NotFound(_("This identity is not linked."))
-        if not user.has_usable_password() and mine.count() == 1:
+        others = mine.exclude(pk=found.pk).filter(
+            provider__is_on=True, issuer=F("provider__issuer")
+        )
+        if not user.has_usable_password() and not others.exists():
             raise Conflict(
                 _("You have no other way to sign in."),
                 code="last_way_in",
@@ -581,12 +615,15 @@ def _confirm(
         )
         signin.note(user, ip, "tenancy.confirm_identity", refusal)
         raise refusal
+    _require_standing(provider)
     sessions.confirm(request.session)
 
 
 def ways_to_confirm(user: User) -> list[IdentityProvider]:
     """Return the providers by which a user can prove again who they are."""
-    rows = IdentityProvider.objects.filter(is_on=True, identities__user=user).distinct()
+    rows = IdentityProvider.objects.filter(
+        is_on=True, identities__user=user, identities__issuer=F("issuer")
+    ).distinct()
     return [one for one in rows if one.endpoints]
 
 

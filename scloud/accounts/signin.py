@@ -107,6 +107,7 @@ def enter_code(request: HttpRequest, *, code: str) -> tuple[User, second_factor.
         with transaction.atomic():
             # What ends the sessions of the user meanwhile ends this one too, or is seen here.
             second_factor.lock(user)
+            # And who has unlinked the identity that came first, or turned its provider off.
             fresh = halfway.user_of(request)
             if fresh is None:
                 raise _begin_again()
@@ -148,8 +149,8 @@ def enter(
     did at ``proven_at`` (Unix time, s), if that is known.
     """
     login(request, user)
-    if factor_counts:
-        request.session[sessions.FACTOR_KEY] = True
+    # Whatever an earlier session of the same user has held, which login() keeps.
+    request.session[sessions.FACTOR_KEY] = factor_counts
     sessions.begin(request, user, ip, silent=silent, proven_at=proven_at)
     note(user, ip, "tenancy.sign_in")
 

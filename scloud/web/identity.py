@@ -97,7 +97,7 @@ class AnswerView(View):
     def go_on(self, request: HttpRequest, done: federated.Answered) -> HttpResponse:
         if not done.is_in:
             response = HttpResponseRedirect(with_next(request, "login-code", done.next))
-            halfway.keep(response, done.user)
+            halfway.keep(response, done.user, identity_id=done.identity_id)
             return response
         if done.purpose == Purpose.SIGN_IN:
             home = resolve_url("home" if done.user.tenant_id else "admin:index")

@@ -17,7 +17,7 @@ from joserfc.jwk import RSAKey
 from scloud.accounts import federated, providers
 from scloud.accounts.providers import Mapped
 from scloud.audit.models import Operation
-from scloud.lib import keys
+from scloud.lib import keys, oidc
 from scloud.tenancy import housekeeping, sessions
 from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import (
@@ -633,6 +633,40 @@ def test_a_second_factor_is_asked_for_unless_the_provider_s_word_counts(
         assert is_in(client) is enough, claims
 
 
+@pytest.mark.parametrize("what", ["unlinked", "turned off"])
+def test_a_code_counts_while_the_identity_that_came_first_is_linked(
+    service: Provider, provider: IdentityProvider, user: User, clock: Clock, what: str
+) -> None:
+    links(user, provider)
+    app = give(user, clock)
+    client = Client()
+    answer = sign_in(client, provider, service)
+    assert answer.headers["Location"].startswith("/login/code/")
+    if what == "unlinked":
+        Identity.objects.all().delete()
+    else:
+        IdentityProvider.objects.update(is_on=False)
+    client.post("/login/code/", {"code": app.fresh()})
+    assert not is_in(client)
+    # The password goes on to be the first half of a sign-in.
+    client.post("/login/", {"email": user.email, "password": PASSWORD})
+    client.post("/login/code/", {"code": app.fresh()})
+    assert is_in(client)
+
+
+def test_the_provider_s_factor_counts_for_no_later_sign_in_of_the_same_browser(
+    service: Provider, provider: IdentityProvider, user: User, tenant: Tenant
+) -> None:
+    Tenant.objects.filter(pk=tenant.pk).update(second_factor_required=True)
+    IdentityProvider.objects.update(factor_values="mfa")
+    links(user, provider)
+    client = Client()
+    sign_in(client, provider, service, amr=["mfa"])
+    assert client.get("/").status_code == 200
+    client.post("/login/", {"email": user.email, "password": PASSWORD})
+    assert client.get("/").headers["Location"].startswith("/second-factor/")
+
+
 def test_where_one_is_required_the_provider_s_counts_for_this_session(
     service: Provider, provider: IdentityProvider, tenant: Tenant
 ) -> None:
@@ -774,6 +808,60 @@ def test_an_answer_links_the_account_that_asked_only(
     assert "/token" not in service.requests
 
 
+def _end_session(user: User) -> None:
+    sessions.end_all(user)
+
+
+def _deactivate(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def _new_password(user: User) -> None:
+    user.set_password("An0ther-one-of-theirs")
+    user.save()
+
+
+def _turn_off(user: User) -> None:
+    IdentityProvider.objects.update(is_on=False)
+
+
+@pytest.mark.parametrize("meanwhile", [_end_session, _deactivate, _new_password, _turn_off])
+def test_nothing_is_linked_by_a_session_that_ends_while_the_provider_is_asked(
+    service: Provider,
+    provider: IdentityProvider,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Any,
+) -> None:
+    client = Client()
+    client.post("/login/", {"email": user.email, "password": PASSWORD})
+    address = begin(client, provider, purpose="link")
+    found = oidc.exchange
+
+    def exchange(*given: Any, **more: Any) -> Any:
+        meanwhile(User.objects.get(pk=user.pk))
+        return found(*given, **more)
+
+    monkeypatch.setattr(oidc, "exchange", exchange)
+    come_back(client, provider, service, address)
+    assert "/token" in service.requests
+    assert not Identity.objects.exists()
+
+
+def test_nobody_is_made_by_a_provider_that_is_turned_off_meanwhile(
+    service: Provider, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = oidc.exchange
+
+    def exchange(*given: Any, **more: Any) -> Any:
+        IdentityProvider.objects.update(creates_users=False)
+        return found(*given, **more)
+
+    monkeypatch.setattr(oidc, "exchange", exchange)
+    sign_in(Client(), provider, service)
+    assert not User.objects.filter(email="anna@example.org").exists()
+
+
 def test_an_identity_belongs_to_one_account(
     service: Provider, provider: IdentityProvider, user: User, tenant: Tenant
 ) -> None:
@@ -796,6 +884,30 @@ def test_nobody_unlinks_what_is_another_s_or_the_last_way_in(
     client.post(f"/profile/identities/{mine.pk}/unlink/")
     assert "no other way to sign in" in text_of(client.get("/profile/identities/"))
     assert Identity.objects.count() == 2
+
+
+@pytest.mark.parametrize("other", ["off", "of an issuer of before", "on"])
+def test_a_link_that_signs_nobody_in_is_no_other_way(
+    service: Provider, provider: IdentityProvider, other: str
+) -> None:
+    client = Client()
+    sign_in(client, provider, service)
+    mine = Identity.objects.get()
+    second = IdentityProvider.objects.create(
+        label="Second",
+        issuer="https://second.example.org",
+        client_id=CLIENT,
+        is_on=other != "off",
+        endpoints=provider.endpoints,
+    )
+    link = links(mine.user, second)
+    if other.startswith("of an"):
+        Identity.objects.filter(pk=link.pk).update(issuer="https://before.example.org")
+    assert second in federated.ways_to_confirm(mine.user) or other != "on"
+    if other == "of an issuer of before":
+        assert second not in federated.ways_to_confirm(mine.user)
+    client.post(f"/profile/identities/{mine.pk}/unlink/")
+    assert Identity.objects.filter(pk=mine.pk).exists() is (other != "on")
 
 
 def test_who_has_no_password_gets_none_by_mail(
