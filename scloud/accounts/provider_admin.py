@@ -49,6 +49,7 @@ class ProviderForm(forms.ModelForm[IdentityProvider]):
             return data
         try:
             providers.check(wanted)
+            providers.check_issuer_kept(before, wanted)
             providers.check_secret(data.get("new_secret") or "", before, wanted)
         except ScloudError as error:
             known = error.field if error.field in self.fields else None

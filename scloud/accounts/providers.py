@@ -82,6 +82,25 @@ def check_secret(secret: str, before: IdentityProvider | None, provider: Identit
         )
 
 
+def check_issuer_kept(before: IdentityProvider | None, provider: IdentityProvider) -> None:
+    """Raise Conflict (``provider_in_use``) for another issuer where people are linked.
+
+    Nobody would be known by it, and who has no password would have no way in.
+    """
+    if before is None or before.issuer == provider.issuer:
+        return
+    linked = Identity.objects.filter(provider=before).count()
+    if linked:
+        raise Conflict(
+            _("%(count)s users are linked to %(provider)s.")
+            % {"count": linked, "provider": before.label},
+            code="provider_in_use",
+            field="issuer",
+            remedy=_("Enter the other issuer as a new provider."),
+            numbers={"users": linked},
+        )
+
+
 def check(provider: IdentityProvider) -> None:
     """Raise InvalidInput for what cannot be a provider (``url_invalid``, ``scopes_invalid``, …)."""
     oidc.check_issuer(provider.issuer)
@@ -133,7 +152,7 @@ def save_identity_provider(
     """Store a new or changed provider and have it read; an empty secret stays as it is.
 
     Raises InvalidInput (``provider_invalid``, ``url_invalid``, ``url_not_https``,
-    ``scopes_invalid``, ``secret_missing``, ``secret_invalid``).
+    ``scopes_invalid``, ``secret_missing``, ``secret_invalid``) and Conflict (``provider_in_use``).
     """
     before = IdentityProvider.objects.select_for_update().filter(pk=provider.pk).first()
     try:
@@ -142,6 +161,7 @@ def save_identity_provider(
         field, texts = next(iter(error.message_dict.items()))
         raise InvalidInput(texts[0], code="provider_invalid", field=field) from error
     check(provider)
+    check_issuer_kept(before, provider)
     check_secret(secret, before, provider)
     if secret:
         provider.sealed_secret = keys.box().encrypt(secret.encode()).decode()

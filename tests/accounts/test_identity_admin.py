@@ -248,6 +248,31 @@ def test_a_secret_is_never_sent_to_another_place(service: Provider, root: User) 
     assert (row.endpoints, row.public_keys, row.keys_read_at) == ({}, [], None)
 
 
+def test_the_issuer_stays_while_somebody_is_linked(
+    desk: Client, service: Provider, root: User, user: User
+) -> None:
+    row = entered(service, root)
+    identity = Identity.objects.create(provider=row, issuer=row.issuer, subject="anna", user=user)
+    change = sent(service, label="ID", issuer="https://elsewhere.example.org")
+    answer = desk.post(f"{LIST}{row.pk}/change/", change)
+    assert answer.status_code == 200
+    assert list(answer.context["adminform"].form.errors) == ["issuer"]
+    assert "as a new provider" in text_of(answer)
+    row.issuer = change["issuer"]
+    with pytest.raises(Conflict) as refusal:
+        providers.save_identity_provider(
+            actor=Actor.administrator(root, None), provider=row, secret=SECRET
+        )
+    assert refusal.value.code == "provider_in_use"
+    # The rest can be changed, and this too when nobody is.
+    kept = sent(service, label="Another", new_secret="")
+    assert desk.post(f"{LIST}{row.pk}/change/", kept).status_code == 302
+    identity.delete()
+    assert desk.post(f"{LIST}{row.pk}/change/", change).status_code == 302
+    row.refresh_from_db()
+    assert row.issuer == change["issuer"]
+
+
 def test_a_provider_that_cannot_be_read_says_why_and_goes_on_with_what_was_read(
     desk: Client, service: Provider, root: User
 ) -> None:
