@@ -464,13 +464,14 @@ def _create(provider: IdentityProvider, claims: dict[str, Any], ip: str | None) 
             with transaction.atomic():
                 if mapped.tenant is not None:
                     lock_users_of(mapped.tenant)
-                _require_standing(provider, creates_users=True)
                 if User.objects.by_email(email) is not None:
                     raise taken
                 user.save(force_insert=True)
                 Identity.objects.create(
                     provider=provider, issuer=provider.issuer, subject=claims["sub"], user=user
                 )
+                # Afterwards: who changes the provider waits for the row that names it.
+                _require_standing(provider, creates_users=True)
                 _write(
                     user,
                     ip,
@@ -521,10 +522,11 @@ def _link(
         with transaction.atomic():
             second_factor.lock(user)
             _require_session(request, user)
-            _require_standing(provider)
             Identity.objects.create(
                 provider=provider, issuer=provider.issuer, subject=claims["sub"], user=user
             )
+            # Afterwards: who changes the provider waits for the row that names it.
+            _require_standing(provider)
             _write(user, ip, "tenancy.link_identity", after={"provider": provider.label})
             tell(user, What.IDENTITY_LINKED, ip=ip, provider=provider.label)
     except IntegrityError as error:
