@@ -184,7 +184,8 @@ def answer(request: HttpRequest, provider: IdentityProvider, given: dict[str, st
 
     ``given`` has ``code``, ``state``, ``iss`` and ``error``, empty where they did not come. Raises
     InvalidInput (``sign_in_again``, ``provider_refused``, ``code_refused``, ``token_invalid``,
-    ``address_missing``), Forbidden (``no_group``, ``user_off``), Conflict (``address_taken``,
+    ``address_missing``), Forbidden (``no_group``, ``user_off``, ``identity_unknown``,
+    ``address_elsewhere``), Conflict (``address_taken``,
     ``identity_taken``, ``other_identity``), HostError and TooManyRequests.
     """
     try:
@@ -442,6 +443,14 @@ def _create(provider: IdentityProvider, claims: dict[str, Any], ip: str | None) 
     if mapped is None:
         raise _no_group(provider)
     email = _address(claims)
+    if not providers.may_create(provider, email):
+        # Before anything is looked up: it tells nobody whether somebody has the address.
+        raise Forbidden(
+            _("%(provider)s can make no account of your address.") % {"provider": provider.label},
+            code="address_elsewhere",
+            remedy=_("Ask the administrator of your platform."),
+            detail=email.rpartition("@")[2][:100],
+        )
     name = claims.get("name")
     name = " ".join(name.split())[:80] if isinstance(name, str) else ""
     user = User(

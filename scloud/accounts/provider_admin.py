@@ -33,7 +33,7 @@ class ProviderForm(forms.ModelForm[IdentityProvider]):
         model = IdentityProvider
         fields = (
             "label", "is_on", "issuer", "client_id", "scopes", "groups_claim", "creates_users",
-            "factor_values",
+            "domains", "factor_values",
         )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
@@ -44,6 +44,8 @@ class ProviderForm(forms.ModelForm[IdentityProvider]):
             issuer=data.get("issuer") or "",
             client_id=data.get("client_id") or "",
             scopes=data.get("scopes") or "",
+            creates_users=bool(data.get("creates_users")),
+            domains=data.get("domains") or "",
         )
         if self.errors:
             return data
@@ -138,7 +140,7 @@ class IdentityProviderAdmin(ButtonAdmin):
     search_fields = ("label", "issuer", "id")
     fields = (
         "label", "is_on", "issuer", "client_id", "new_secret", "redirect_uri", "scopes",
-        "groups_claim", "creates_users", "factor_values", "tested_at", "test_error",
+        "groups_claim", "creates_users", "domains", "factor_values", "tested_at", "test_error",
         "keys_read_at", "deleted_roles",
     )  # fmt: skip
     readonly_fields = ("redirect_uri", "tested_at", "test_error", "keys_read_at", "deleted_roles")

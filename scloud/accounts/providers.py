@@ -4,6 +4,7 @@ A provider is read by a job, so that no page waits on it. Whoever may change one
 staff by it: it is for administrators alone.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,11 +41,14 @@ MAX_MAPPINGS: Final = 200
 KEYS_LIVE: Final = timedelta(hours=1)
 #: A key that is not known has them read again at most so often, whoever asks.
 _KEYS_AGAIN: Final = timedelta(seconds=30)
+#: Of :attr:`IdentityProvider.domains`: those of all addresses.
+ANY_DOMAIN: Final = "*"
+_DOMAIN: Final = re.compile(r"(?!-)[\w-]{1,63}(?<!-)(\.(?!-)[\w-]{1,63}(?<!-))+")
 _DEADLINE_S: Final = 120.0
 _LONGEST_SECRET: Final = 1000
 _LOGGED: Final = (
     "label", "issuer", "client_id", "scopes", "groups_claim", "is_on", "creates_users",
-    "factor_values",
+    "domains", "factor_values",
 )  # fmt: skip
 
 
@@ -102,12 +106,37 @@ def check_issuer_kept(before: IdentityProvider | None, provider: IdentityProvide
 
 
 def check(provider: IdentityProvider) -> None:
-    """Raise InvalidInput for what cannot be a provider (``url_invalid``, ``scopes_invalid``, …)."""
+    """Raise InvalidInput for what cannot be a provider.
+
+    ``url_invalid``, ``url_not_https``, ``scopes_invalid``, ``domains_missing``,
+    ``domains_invalid``.
+    """
     oidc.check_issuer(provider.issuer)
     if "openid" not in provider.scopes.split():
         raise InvalidInput(
             _("The scopes must include openid."), code="scopes_invalid", field="scopes"
         )
+    domains = provider.domains.split()
+    if provider.creates_users and not domains:
+        raise InvalidInput(
+            _("Enter the domains of the addresses of users that it creates."),
+            code="domains_missing",
+            field="domains",
+        )
+    wrong = [one for one in domains if one != ANY_DOMAIN and not _DOMAIN.fullmatch(one)]
+    if wrong:
+        raise InvalidInput(
+            _("%(name)s is not a domain.") % {"name": wrong[0]},
+            code="domains_invalid",
+            field="domains",
+        )
+
+
+def may_create(provider: IdentityProvider, email: str) -> bool:
+    """Tell whether a provider may make the user of an address: whether its domain is one of its."""
+    domain = email.rpartition("@")[2].casefold()
+    allowed = {one.casefold() for one in provider.domains.split()}
+    return ANY_DOMAIN in allowed or domain in allowed
 
 
 def check_mapping(mapped: Mapped) -> None:
@@ -152,7 +181,8 @@ def save_identity_provider(
     """Store a new or changed provider and have it read; an empty secret stays as it is.
 
     Raises InvalidInput (``provider_invalid``, ``url_invalid``, ``url_not_https``,
-    ``scopes_invalid``, ``secret_missing``, ``secret_invalid``) and Conflict (``provider_in_use``).
+    ``scopes_invalid``, ``domains_missing``, ``domains_invalid``, ``secret_missing``,
+    ``secret_invalid``) and Conflict (``provider_in_use``).
     """
     before = IdentityProvider.objects.select_for_update().filter(pk=provider.pk).first()
     try:

@@ -593,6 +593,18 @@ class IdentityProvider(models.Model):
         default=False,
         help_text=_("Who signs in for the first time becomes a user, by the groups below."),
     )
+    # Domains of addresses, or "*" for any.
+    domains = models.CharField(
+        _("domains"),
+        max_length=1000,
+        blank=True,
+        default="",
+        help_text=_(
+            "Of the addresses of users that it creates, separated by spaces, such as example.org. "
+            "* stands for any: for a provider of which nobody can have addresses of others "
+            "confirmed, so for none that a tenant runs."
+        ),
+    )
     # Values of amr or acr; none where the provider's word does not count.
     factor_values = models.CharField(
         _("values that count as second factor"),

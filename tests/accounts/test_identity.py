@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -73,7 +74,7 @@ def row_of(service: Provider, label: str = "Example ID", **more: Any) -> Identit
         issuer=service.issuer,
         client_id=CLIENT,
         is_on=True,
-        **{"creates_users": True, **more},
+        **{"creates_users": True, "domains": "example.org", **more},
     )
     providers.save_identity_provider(actor=root(), provider=row, secret=SECRET)
     run_jobs()
@@ -433,6 +434,46 @@ def test_nobody_is_made_without_a_verified_address(
     sign_in(client, provider, service, **claims)
     assert not is_in(client)
     assert "has verified" in said(client)
+
+
+@pytest.mark.parametrize(
+    ("domains", "email", "made"),
+    [
+        ("example.com example.org", "otto@example.org", True),
+        ("Example.ORG", "otto@example.org", True),
+        ("*", "otto@anywhere.test", True),
+        ("example.org", "otto@sub.example.org", False),
+        ("example.org", "otto@badexample.org", False),
+        ("example.org", '"a@example.org"@evil.test', False),
+    ],
+)
+def test_users_are_made_of_the_domains_of_the_provider_only(
+    service: Provider, provider: IdentityProvider, domains: str, email: str, made: bool
+) -> None:
+    IdentityProvider.objects.update(domains=domains)
+    client = Client()
+    sign_in(client, provider, service, email=email)
+    assert is_in(client) is made
+    assert User.objects.filter(email=email).exists() is made
+
+
+def test_a_provider_learns_of_no_address_of_others_whether_it_is_taken(
+    service: Provider, provider: IdentityProvider, user: User
+) -> None:
+    IdentityProvider.objects.update(domains="elsewhere.test")
+    answers = []
+    for email in (user.email, "nobody@acme.test"):
+        client = Client()
+        sign_in(client, provider, service, email=email)
+        assert not is_in(client)
+        answers.append(re.sub(r'(token|nonce|value)="?[^">]+', "", said(client)))
+        assert "can make no account of your address" in answers[-1]
+    assert answers[0] == answers[1]
+    # Who is linked is known by that, whatever the address.
+    links(user, provider)
+    client = Client()
+    sign_in(client, provider, service, email=user.email)
+    assert is_in(client)
 
 
 @pytest.mark.parametrize("groups", [None, [], ["strangers"], "strangers", [["crew"]], {"crew": 1}])

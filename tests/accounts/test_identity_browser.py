@@ -40,6 +40,7 @@ def provider(
         client_id=CLIENT,
         is_on=True,
         creates_users=True,
+        domains="example.org",
     )
     providers.save_identity_provider(actor=actor, provider=row, secret=SECRET)
     crew = Mapped("crew", tenant, Role.OPERATOR)

@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ('groups_claim', models.CharField(default='groups', help_text='Of the ID token: a list of names.', max_length=100, verbose_name='claim with the groups')),
                 ('is_on', models.BooleanField(default=False, help_text='Turned off, it signs nobody in. Sessions that began before go on; unlinking identities ends them.', verbose_name='on')),
                 ('creates_users', models.BooleanField(default=False, help_text='Who signs in for the first time becomes a user, by the groups below.', verbose_name='creates users')),
+                ('domains', models.CharField(blank=True, default='', help_text='Of the addresses of users that it creates, separated by spaces, such as example.org. * stands for any: for a provider of which nobody can have addresses of others confirmed, so for none that a tenant runs.', max_length=1000, verbose_name='domains')),
                 ('factor_values', models.CharField(blank=True, default='', help_text='Of amr or acr in the ID token, separated by spaces, such as mfa. Empty: the platform asks for its own second factor.', max_length=400, verbose_name='values that count as second factor')),
                 ('endpoints', models.JSONField(default=dict, editable=False, verbose_name='endpoints')),
                 ('public_keys', models.JSONField(default=list, editable=False, verbose_name='public keys')),
