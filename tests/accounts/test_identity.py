@@ -415,6 +415,7 @@ def test_a_key_that_was_withdrawn_is_believed_for_an_hour_at_most(
 def test_an_address_alone_links_nobody(
     service: Provider, provider: IdentityProvider, user: User
 ) -> None:
+    IdentityProvider.objects.update(domains="acme.test")
     client = Client()
     sign_in(client, provider, service, email=user.email.upper())
     assert not is_in(client)
@@ -466,8 +467,10 @@ def test_a_provider_learns_of_no_address_of_others_whether_it_is_taken(
         client = Client()
         sign_in(client, provider, service, email=email)
         assert not is_in(client)
-        answers.append(re.sub(r'(token|nonce|value)="?[^">]+', "", said(client)))
-        assert "can make no account of your address" in answers[-1]
+        # All but what is random in every page.
+        page = re.sub(r"[A-Za-z0-9]{64}|nonce=\S+", "", said(client))
+        assert "can make no account of your address" in page
+        answers.append(page)
     assert answers[0] == answers[1]
     # Who is linked is known by that, whatever the address.
     links(user, provider)

@@ -473,7 +473,7 @@ def test_a_group_of_a_deleted_role_is_shown_and_kept_until_it_is_changed(
     page = f"{LIST}{row.pk}/change/"
     assert "the tenant has deleted the role" not in text_of(desk.get(page))
     with scopes_disabled():
-        role.delete()
+        CustomRole.objects.get(pk=role.pk).delete()
     shown = text_of(desk.get(page))
     assert "night: the tenant has deleted the role" in shown
     assert f'value="{role.pk}"' in shown
