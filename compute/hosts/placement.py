@@ -421,6 +421,7 @@ def demands_off(host: Host, vms: Collection[VM]) -> dict[str, Demand]:
             vm.gpu_count,
             tags.get((vm.vcpus, vm.memory_mib), frozenset()),
             rules[vm.pk],
+            vm.machine_type,
         )
         for vm in vms
     }
