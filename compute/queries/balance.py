@@ -89,7 +89,7 @@ def _plan(
 
 
 class _Placing:
-    """What placement says of VMs on hosts; asks once for all VMs of a size that are in no group.
+    """What placement says of VMs on hosts; asks once for all that are alike and in no group.
 
     Groups are as the VM's row was read: the order asks placement itself, with the hosts locked.
     """
@@ -105,7 +105,7 @@ class _Placing:
         row = self._vms[vm]
         like: object = vm
         if row.placement_group_id is None and row.operators_group_id is None:
-            like = (row.vcpus, row.memory_mib, row.gpu_count)
+            like = (row.vcpus, row.memory_mib, row.gpu_count, row.machine_type)
         if like not in self._demands:
             self._demands[like] = placement.demand_of(row)
         demand = self._demands[like]

@@ -520,6 +520,21 @@ def test_groups_tags_and_preferences_are_placements_own(hot: tuple[Loads, VM, VM
     assert now(busy).destination == third
 
 
+def test_vms_of_one_size_are_moved_by_their_own_machine_types(hot: tuple[Loads, VM, VM]) -> None:
+    loads, busy, idle = hot
+    first, *others = loads.box.platform.hosts
+    older, newer = "pc-q35-7.1", "pc-q35-7.2"
+    Host.objects.filter(pk__in=[one.pk for one in others]).update(machine_types=older)
+    size = {"vcpus": now(busy).vcpus, "memory_mib": now(busy).memory_mib}
+    VM.objects.filter(pk=idle.pk).update(machine_type=older, **size)
+    VM.objects.filter(pk=busy.pk).update(machine_type=newer)
+    found = queries.look(loads.cluster, load.figures_of(loads.cluster))
+    assert found.move is not None, found.reason
+    assert (found.move.vm, found.move.source) == (idle.pk, first.pk)
+    balancing.balance()
+    assert loads.moving == [idle.pk]
+
+
 # -- twice, and dying ----------------------------------------------------------------------------
 
 
