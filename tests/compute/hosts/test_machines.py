@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from django.db import transaction
 
+from compute.actions.vms.lifecycle import start_vm
 from compute.actions.vms.migrate import migrate_vm
 from compute.hosts import machines, placement
 from compute.hypervisor.base import MachineTypes
@@ -173,9 +175,15 @@ def test_a_vm_moves_only_to_a_host_that_offers_its_machine_type(box: Box) -> Non
     fake_host(there.uri).machines = {"x86_64": (OLD,)}
     reconcile_hosts()
     operator = Actor.system(box.actor.tenant)
-    for wanted in (None, there):
+    # Its own host is no answer, nor is one that it is not asked to go to.
+    for wanted, words, field in (
+        (None, f"No host that is available offers the machine type {NEW}.", None),
+        (there, f"This host does not offer the machine type {NEW}.", "host"),
+    ):
         with pytest.raises(NoCapacity) as refused:
             migrate_vm(actor=operator, vm=vm, host=wanted)
+        assert refused.value.code == "machine_type_missing"
+        assert (refused.value.message, refused.value.field) == (words, field)
         assert "without the VM's machine type: 1 host" in refused.value.detail
     fake_host(there.uri).machines = {"x86_64": (OLD, NEW)}
     reconcile_hosts()
@@ -187,6 +195,36 @@ def test_a_vm_moves_only_to_a_host_that_offers_its_machine_type(box: Box) -> Non
     running = box.domain(vm).running
     assert running is not None
     assert running.machine_type == NEW
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"state": HostState.MAINTENANCE}, {"unreachable_since": datetime(2026, 11, 1, tzinfo=UTC)}],
+)
+def test_a_start_says_it_too_while_hosts_that_offer_it_are_away(
+    box: Box, columns: dict[str, object]
+) -> None:
+    vm = box.vm(stopped=True)
+    former = vm.host
+    assert former is not None
+    offer(next(host for host in box.platform.hosts if host != former), OLD)
+    VM.objects.filter(pk=vm.pk).update(host=None)
+    Host.objects.filter(pk=former.pk).update(**columns)
+    vm.refresh_from_db()
+    with pytest.raises(NoCapacity) as refused:
+        start_vm(actor=box.actor, vm=vm)
+    assert refused.value.code == "machine_type_missing"
+    assert refused.value.message == (
+        f"No host that is available offers the machine type {NEW}."
+    )
+    assert refused.value.remedy == (
+        "Try again later, or update the machine type of the VM while it is stopped."
+    )
+    # Where none of the others lacks it, it is not what is missing.
+    Host.objects.exclude(pk=former.pk).update(machine_types=NEW, memory_mib=1)
+    with pytest.raises(NoCapacity) as refused:
+        start_vm(actor=box.actor, vm=vm)
+    assert refused.value.code == "no_capacity"
 
 
 def test_a_host_that_has_not_said_yet_refuses_by_itself_and_the_vm_goes_on(box: Box) -> None:
