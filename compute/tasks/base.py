@@ -186,6 +186,12 @@ def keep_machine(vm: VM, machine_type: str) -> None:
         vm.refresh_from_db(fields=["machine_type"])
 
 
+def keep_machine_of(vm: VM, host: Hypervisor) -> None:
+    """Have the row say which machine type that host has defined, where it says none yet."""
+    if not vm.machine_type:
+        keep_machine(vm, host.observe(str(vm.uuid)).machine_type)
+
+
 def settle_machine(vm: VM, host: Hypervisor) -> None:
     """Have the row say which machine type the VM has, and see that the host offers it.
 
@@ -193,8 +199,8 @@ def settle_machine(vm: VM, host: Hypervisor) -> None:
     can keep on every host of its cluster. Raises ScloudError (``machine_type_missing``).
     """
     offered = host.machine_types(guests_of(vm.cluster))
-    if not vm.machine_type and vm.status != VmStatus.NEW:
-        keep_machine(vm, host.observe(str(vm.uuid)).machine_type)
+    if vm.status != VmStatus.NEW:
+        keep_machine_of(vm, host)
     if not vm.machine_type:
         shared = machines.common_of(vm.cluster)
         keep_machine(vm, machines.first_type(shared, offered.names, offered.default))

@@ -28,6 +28,7 @@ from compute.tasks.base import (
     host_of,
     is_on_host,
     keep_machine,
+    keep_machine_of,
     nics_of,
     observed,
     own_nics_of,
@@ -141,7 +142,7 @@ def ensure_shut_down(context: Context, *, asking: Callable[[], None] | None = No
 
 
 def ensure_undefined(context: Context) -> None:
-    """Take the domain off its host; the disks stay.
+    """Take the domain off its host; the disks stay, and the row says which machine it had.
 
     A host that is off has it removed when it comes back, before it is used.
     """
@@ -149,7 +150,9 @@ def ensure_undefined(context: Context) -> None:
     if not is_on_host(vm):
         return
     with translated_errors():
-        host_of(vm).undefine(str(vm.uuid))
+        host = host_of(vm)
+        keep_machine_of(vm, host)
+        host.undefine(str(vm.uuid))
 
 
 def ensure_no_network(context: Context) -> None:

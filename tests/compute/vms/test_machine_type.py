@@ -6,12 +6,14 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from billing.models import Subscription
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.vacate import rehome_vm
 from compute.hypervisor.fake import fake_host
 from compute.models import VM, Host, Image
 from compute.states.hosts import HostState
 from compute.sweeps.reconcile import reconcile_hosts
+from compute.transitions.vms import VMS
 from scloud.audit.models import Event, Operation
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
@@ -117,6 +119,58 @@ def test_it_keeps_it_on_the_host_where_it_starts_instead(box: Box) -> None:
     vm = start(box, vm)
     assert vm.host != here
     assert (vm.status, vm.machine_type, running(box, vm)) == ("running", NEW, NEW)
+
+
+def of_an_earlier_release(box: Box, vm: VM) -> VM:
+    """Forget which machine type a VM has, as when nobody has asked yet; all hosts have newer ones."""
+    VM.objects.filter(pk=vm.pk).update(machine_type="")
+    for host in box.platform.hosts:
+        fake_host(host.uri).machines = {"x86_64": (OLD, NEW, NEXT)}
+    found: VM = fresh(vm)
+    return found
+
+
+def test_an_unpaid_vm_of_an_earlier_release_is_looked_at_too(box: Box) -> None:
+    vm = of_an_earlier_release(box, box.vm())
+    Subscription.objects.filter(resource_id=vm.pk).update(status="expired")
+    VMS.begin(vm, "expire_vm", actor=Actor.system(vm.tenant))
+    box.run()
+    vm = fresh(vm)
+    assert (vm.status, vm.machine_type) == ("expired", "")
+    reconcile_hosts()
+    vm = fresh(vm)
+    assert (vm.status, vm.machine_type) == ("expired", NEW)
+
+
+def test_a_vm_of_an_earlier_release_keeps_it_through_the_recycle_bin(box: Box) -> None:
+    vm = of_an_earlier_release(box, box.vm(stopped=True))
+    lifecycle.delete_vm(actor=box.actor, vm=vm)
+    box.run()
+    vm = fresh(vm)
+    assert (vm.status, box.places(vm), vm.machine_type) == ("binned", [], NEW)
+    lifecycle.restore_vm(actor=box.actor, vm=vm)
+    box.run()
+    vm = start(box, vm)
+    assert (vm.status, vm.machine_type, running(box, vm)) == ("running", NEW, NEW)
+
+
+@pytest.mark.parametrize("point", points_of("vm.modify"))
+def test_a_vm_of_an_earlier_release_keeps_it_with_a_size_that_takes_it_elsewhere(
+    box: Box, point: str
+) -> None:
+    vm = of_an_earlier_release(box, box.vm(stopped=True))
+    former = vm.host
+    assert former is not None
+    Host.objects.filter(pk=former.pk).update(memory_mib=4096)
+    larger = next(one for one in box.platform.specs if one.vcpus == 4)
+    quote = changes.quote_size(actor=box.actor, vm=vm, spec=larger)
+    changes.modify_vm(actor=box.actor, vm=vm, spec=larger, quote_token=quote.token)
+    box.run_dying(point)
+    vm = fresh(vm)
+    assert (vm.failure, vm.vcpus, vm.machine_type) == ("", 4, NEW)
+    assert vm.host != former
+    assert defined(box, vm) == NEW
+    box.assert_nothing_orphaned()
 
 
 def test_the_owner_moves_a_stopped_vm_up_from_its_next_start(box: Box) -> None:
