@@ -215,7 +215,13 @@ def settle_machine(vm: VM, host: Hypervisor) -> None:
 
 
 def define(vm: VM) -> None:
-    """Write the seed and make the host's definition equal the rows. Not while the domain runs."""
+    """Write the seed and make the host's definition equal the rows. Not while the domain runs.
+
+    Raises ScloudError (``machine_type_missing``) before anything is changed.
+    """
+    host = host_of(vm)
+    with translated_errors():
+        settle_machine(vm, host)
     disks = disks_of(vm)
     close_gaps(disks)
     nics = plumbing.nic_specs(vm.id)
@@ -224,8 +230,6 @@ def define(vm: VM) -> None:
         # The seed lies beside the system disk, which is the first.
         seed = pool_of(disks[0]).write_seed(vm.id, contents)
         sources = [(disk, source_of(disk)) for disk in disks]
-        host = host_of(vm)
-        settle_machine(vm, host)
         spec = domain_spec(vm, sources, nics, seed, digest_of(contents))
         with placed(vm):
             keep_secrets(host, disks)

@@ -39,6 +39,7 @@ from compute.tasks.base import (
     renewed_meanwhile,
     require_found,
     runs_as_defined,
+    settle_machine,
     start_and_watch,
     system_disk_of,
     vm_of,
@@ -516,11 +517,17 @@ class RestartVm(VmHandler):
     def ensure_went_down(self, context: Context) -> None:
         """Shut the guest down once per job; a retry after that point goes on to the start.
 
-        Raises Conflict (``disk_damaged``) where it could not start again.
+        Where it could not start again it is left on: raises Conflict (``disk_damaged``) and
+        ScloudError (``machine_type_missing``).
         """
         if context.result.get("went_down"):
             return
-        require_sound(disks_of(vm_of(context.job)))
+        vm = vm_of(context.job)
+        require_sound(disks_of(vm))
+        require_found(vm)
+        if is_on_host(vm):
+            with translated_errors():
+                settle_machine(vm, host_of(vm))
         ensure_shut_down(context)
         remember(context, "went_down", True)
 

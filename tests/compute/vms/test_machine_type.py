@@ -9,10 +9,11 @@ from django.urls import reverse
 from billing.models import Subscription
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.vacate import rehome_vm
-from compute.hypervisor.fake import fake_host
+from compute.hypervisor.fake import FakeHypervisor, fake_host
 from compute.models import VM, Host, Image
 from compute.states.hosts import HostState
 from compute.sweeps.reconcile import reconcile_hosts
+from compute.tasks.vms import lifecycle as tasks
 from compute.transitions.vms import VMS
 from scloud.audit.models import Event, Operation
 from scloud.lib.errors import Conflict
@@ -224,6 +225,38 @@ def test_a_machine_type_that_its_host_has_no_more_is_said_in_words(box: Box) -> 
     changes.update_machine_type(actor=box.actor, vm=vm)
     vm = start(box, vm)
     assert (vm.status, running(box, vm)) == ("running", NEXT)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_restart_of_what_could_not_start_again_leaves_the_guest_on(
+    box: Box, ignored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = box.vm()
+    boots, starts = box.domain(vm).boots, box.domain(vm).starts
+    upgrade(box, NEXT)
+    if ignored:
+        # A guest that does not heed a reboot is shut down after a while.
+        monkeypatch.setattr(tasks, "REBOOT_LIMIT_S", 0.0)
+        monkeypatch.setattr(FakeHypervisor, "reboot", lambda *_args, **_named: None)
+    else:
+        monkeypatch.setattr(tasks, "runs_as_defined", lambda _vm: False)
+    lifecycle.restart_vm(actor=box.actor, vm=vm)
+    (job,) = box.run()
+    vm = fresh(vm)
+    assert (job.status, job.error_code) == ("failed", "machine_type_missing")
+    assert (vm.status, vm.failure_code) == ("running", "machine_type_missing")
+    assert (box.domain(vm).boots, box.domain(vm).starts) == (boots, starts)
+    assert running(box, vm) == NEW
+
+
+def test_what_cannot_be_defined_changes_nothing_on_the_way(box: Box) -> None:
+    vm = box.vm(stopped=True)
+    seed = box.storage.seeds[vm.pk]
+    VM.objects.filter(pk=vm.pk).update(seed_generation=7, hostname="another")
+    upgrade(box, NEXT)
+    vm = start(box, vm)
+    assert vm.failure_code == "machine_type_missing"
+    assert box.storage.seeds[vm.pk] == seed
 
 
 def test_the_dialog_says_from_what_to_what(box: Box, console: Client) -> None:
