@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from compute.hosts import balance, placement
+from compute.hosts.admission import that_served
 from compute.hosts.balance import Figures, Guest, Limits, Move, Node, Plan
 from compute.models import VM, BalanceProposal, Cluster, Disk, Host, VmMove
 from compute.queries.maintenance import cannot_move
@@ -176,7 +177,7 @@ def obstacle(cluster: Cluster, now: datetime) -> str:
             "end": f"{cluster.balance_until:%H:%M}",
             "zone": zone,
         }
-    hosts = Host.objects.filter(cluster=cluster).order_by("name")
+    hosts = that_served(cluster).order_by("name")
     # One that is off, and whose VMs run elsewhere by now, keeps nobody from anything.
     given_up = Q(state__in=_CHANGING) | Q(
         state__in=[HostState.FENCED, HostState.DOWN], off_seen_at=None

@@ -25,7 +25,17 @@ from compute.actions.balance import balance_cluster
 from compute.actions.hosts import lock_host
 from compute.actions.vms.migrate import migrate_vm
 from compute.hosts.balance import Figures, HostLoad, VmLoad
-from compute.models import VM, BalanceProposal, Cluster, Disk, Host, PlacementGroup, Spec, VmMove
+from compute.models import (
+    VM,
+    BalanceProposal,
+    Cluster,
+    Disk,
+    Host,
+    HostTest,
+    PlacementGroup,
+    Spec,
+    VmMove,
+)
 from compute.queries import balance as queries
 from compute.states.balance import BalanceMode
 from compute.states.hosts import HostState
@@ -413,6 +423,27 @@ def test_a_host_that_is_off_and_empty_keeps_nobody_from_anything(
     rows.update(
         state=HostState.FENCED, off_seen_at=timezone.now(), unreachable_since=timezone.now()
     )
+    balancing.balance()
+    assert loads.moving == [busy.pk]
+
+
+def test_a_host_that_waits_for_its_connection_test_keeps_nobody_from_anything(
+    hot: tuple[Loads, VM, VM],
+) -> None:
+    loads, busy, _idle = hot
+    added = Host.objects.create(
+        id="x86-h9",
+        cluster=loads.cluster,
+        name="x86-h9",
+        uri="fake:x86-h9",
+        address="192.0.2.9",
+        state=HostState.LOCKED,
+        unreachable_since=timezone.now(),
+    )
+    test = HostTest.objects.create(host=added, required=True, admitted_at=timezone.now())
+    assert loads.reason() == "x86-h9 does not answer."
+    test.admitted_at = None
+    test.save()
     balancing.balance()
     assert loads.moving == [busy.pk]
 

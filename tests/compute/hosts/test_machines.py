@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from compute.actions.vms.lifecycle import start_vm
 from compute.actions.vms.migrate import migrate_vm
 from compute.hosts import machines, placement
 from compute.hypervisor.base import MachineTypes
 from compute.hypervisor.fake import fake_host, forget_fake_hosts
-from compute.models import VM, Cluster, Drift, Host
+from compute.models import VM, Cluster, Drift, Host, HostTest
 from compute.states.hosts import HostState
 from compute.sweeps.hosts import ask_host, record_host
 from compute.sweeps.reconcile import reconcile_hosts
@@ -109,6 +110,19 @@ def test_all_hosts_but_those_that_are_off_hold_types_back(
     assert machines.next_type(platform.cluster, NEW) == ""
     assert machines.next_type(platform.cluster, "") == ""
     assert machines.next_type(platform.cluster, "virt-7.1") == ""
+
+
+@pytest.mark.django_db
+def test_a_host_that_waits_for_its_connection_test_holds_no_type_back(platform: Platform) -> None:
+    first, second = platform.hosts
+    offer(first, OLD, NEW)
+    offer(second, "pc-q35-9.2")
+    Host.objects.filter(pk=second.pk).update(state=HostState.LOCKED)
+    test = HostTest.objects.create(host=second, required=True)
+    assert machines.common_of(platform.cluster) == {OLD, NEW}
+    test.admitted_at = timezone.now()
+    test.save()
+    assert machines.common_of(platform.cluster) == frozenset()
 
 
 @pytest.mark.django_db
