@@ -12,10 +12,11 @@ from django.utils import timezone
 from compute.actions.vms.lifecycle import start_vm
 from compute.actions.vms.migrate import migrate_vm
 from compute.hosts import machines, placement
-from compute.hypervisor.base import MachineTypes
+from compute.hypervisor.base import MachineTypes, OperationTimeout, Refused
 from compute.hypervisor.fake import fake_host, forget_fake_hosts
 from compute.models import VM, Cluster, Drift, Host, HostTest
 from compute.states.hosts import HostState
+from compute.sweeps import hosts as hosts_sweep
 from compute.sweeps.hosts import ask_host, record_host
 from compute.sweeps.reconcile import reconcile_hosts
 from scloud.lib.errors import NoCapacity
@@ -143,6 +144,36 @@ def test_hosts_say_what_they_offer_in_the_ordinary_round(platform: Platform) -> 
     assert host.machine_types == NEW
 
 
+def test_a_host_that_does_not_name_its_machine_types_is_heard_all_the_same(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts_sweep, "_later", {})
+    vm = box.vm()
+    assert vm.host is not None
+    host = Host.objects.select_related("cluster").get(pk=vm.host.pk)
+    asked: list[str] = []
+    faults = box.host_of(vm).faults
+    monkeypatch.setattr(faults, "before", asked.append)
+    record_host(ask_host(host, {}))
+    # One that fails is asked again in the next round; one that is slow keeps the answer waiting.
+    for error, again in ((Refused("no XML"), True), (OperationTimeout("slow"), False)):
+        faults.fail_next["machine_types"] = error
+        answer = ask_host(host, {})
+        assert (answer.error, answer.machines) == ("", None)
+        assert [domain.uuid for domain in answer.domains] == [str(vm.uuid)]
+        record_host(answer)
+        host.refresh_from_db()
+        assert (host.unreachable_since, host.last_error) == (None, "")
+        assert host.machine_types == f"{OLD} {NEW}"
+        asked.clear()
+        assert (ask_host(host, {}).machines is not None) is again
+        assert ("machine_types" in asked) is again
+    backoff, _again_at = hosts_sweep._later[host.pk]
+    hosts_sweep._later[host.pk] = backoff, 0.0
+    assert ask_host(host, {}).machines is not None
+    assert hosts_sweep._later == {}
+
+
 @pytest.mark.django_db
 def test_a_cluster_of_arm_hosts_is_asked_for_machines_of_arm(platform: Platform) -> None:
     Cluster.objects.filter(pk=platform.cluster.pk).update(architecture="aarch64")
@@ -236,9 +267,7 @@ def test_a_start_says_it_too_while_hosts_that_offer_it_are_away(
     with pytest.raises(NoCapacity) as refused:
         start_vm(actor=box.actor, vm=vm)
     assert refused.value.code == "machine_type_missing"
-    assert refused.value.message == (
-        f"No host that is available offers the machine type {NEW}."
-    )
+    assert refused.value.message == (f"No host that is available offers the machine type {NEW}.")
     assert refused.value.remedy == (
         "Try again later, or update the machine type of the VM while it is stopped."
     )

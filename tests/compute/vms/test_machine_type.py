@@ -123,7 +123,7 @@ def test_it_keeps_it_on_the_host_where_it_starts_instead(box: Box) -> None:
 
 
 def of_an_earlier_release(box: Box, vm: VM) -> VM:
-    """Forget which machine type a VM has, as when nobody has asked yet; all hosts have newer ones."""
+    """Forget which machine type a VM has, as before anybody asked; all hosts have newer ones."""
     VM.objects.filter(pk=vm.pk).update(machine_type="")
     for host in box.platform.hosts:
         fake_host(host.uri).machines = {"x86_64": (OLD, NEW, NEXT)}
