@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from compute.hosts import balance, placement
 from compute.hosts.admission import that_served
 from compute.hosts.balance import Figures, Guest, Limits, Move, Node, Plan
-from compute.models import VM, BalanceProposal, Cluster, Disk, Host, VmMove
+from compute.models import VM, BalanceProposal, Cluster, Disk, VmMove
 from compute.queries.maintenance import cannot_move
 from compute.states.hosts import IN_SERVICE, HostState
 from compute.states.vms import VmStatus, VmTask
@@ -54,9 +54,9 @@ def look_again(cluster: Cluster, move: Move, figures: Figures, now: datetime) ->
         words = obstacle(cluster, now)
         if words:
             return Plan(words)
-        ends = [one for one in of_cluster if one.host.pk in (move.source, move.destination)]
         vms = _vms(VM.objects.filter(pk=move.vm, host=move.source, cluster=cluster))
-        return _plan(cluster, ends, vms, figures, now)
+        ends = frozenset({move.source, move.destination})
+        return _plan(cluster, of_cluster, vms, figures, now, ends=ends)
 
 
 def _vms(rows: QuerySet[VM]) -> list[VM]:
@@ -69,7 +69,10 @@ def _plan(
     vms: Sequence[VM],
     figures: Figures,
     now: datetime,
+    *,
+    ends: Collection[str] | None = None,
 ) -> Plan:
+    """Plan between all hosts of a cluster, or between ``ends``; its reserve is that of all."""
     limits = Limits.of_cluster(cluster)
     since = now - max(limits.host_rest, limits.vm_rest)
     hosts = _moved_hosts(cluster, since)
@@ -81,7 +84,11 @@ def _plan(
     )
     return balance.plan(
         limits,
-        [_node(one, hosts.get(one.host.pk)) for one in of_cluster],
+        [
+            _node(one, hosts.get(one.host.pk))
+            for one in of_cluster
+            if ends is None or one.host.pk in ends
+        ],
         [_guest(vm, moved.get(vm.pk), vm.pk in busy) for vm in vms],
         figures,
         _Placing(of_cluster, vms),

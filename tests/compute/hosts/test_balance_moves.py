@@ -24,7 +24,7 @@ from compute.actions import balance as actions
 from compute.actions.balance import balance_cluster
 from compute.actions.hosts import lock_host
 from compute.actions.vms.migrate import migrate_vm
-from compute.hosts.balance import Figures, HostLoad, VmLoad
+from compute.hosts.balance import Figures, HostLoad, Move, VmLoad
 from compute.models import (
     VM,
     BalanceProposal,
@@ -522,6 +522,31 @@ def test_a_move_that_failed_is_not_repeated_at_once(hot: tuple[Loads, VM, VM]) -
         balancing.balance()
     assert Job.objects.filter(kind="vm.migrate").count() == 1
     assert "rests after a move" in loads.reason()
+
+
+def test_the_second_look_keeps_the_reserve_of_the_whole_cluster(
+    hot: tuple[Loads, VM, VM],
+) -> None:
+    loads, busy, idle = hot
+    first, second, third = loads.box.platform.hosts
+    size_mib = now(busy).memory_mib
+    VM.objects.filter(pk=idle.pk).update(memory_mib=4 * size_mib)
+    loads.set(reserve_hosts=1)
+    # More was sold of the first than it has; the second has room for the one that is busy, and the
+    # third is what is kept.
+    for host, memory_mib in ((first, 1024), (second, 2 * size_mib), (third, 16 * size_mib)):
+        Host.objects.filter(pk=host.pk).update(memory_mib=host.reserved_memory_mib + memory_mib)
+    figures = load.figures_of(loads.cluster)
+    found = queries.look(loads.cluster, figures)
+    assert found.move is None
+    assert "no other host takes it" in found.reason
+    move = Move(busy.pk, first.pk, second.pk, "planned before")
+    assert balance_cluster(actor=SYSTEM, cluster=loads.cluster, move=move, figures=figures) is None
+    assert loads.moving == []
+    # Without a reserve it is made.
+    loads.set(reserve_hosts=0)
+    assert balance_cluster(actor=SYSTEM, cluster=loads.cluster, move=move, figures=figures)
+    assert loads.moving == [busy.pk]
 
 
 def test_groups_tags_and_preferences_are_placements_own(hot: tuple[Loads, VM, VM]) -> None:
