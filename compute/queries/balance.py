@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Greatest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -18,6 +19,7 @@ from compute.models import VM, BalanceProposal, Cluster, Disk, VmMove
 from compute.queries.maintenance import cannot_move
 from compute.states.hosts import IN_SERVICE, HostState
 from compute.states.vms import VmStatus, VmTask
+from scloud.jobs.models import Job
 from scloud.tenancy.scoping import scopes_disabled
 
 #: What is older says nothing any more, as when the rows were waited for.
@@ -210,9 +212,17 @@ def obstacle(cluster: Cluster, now: datetime) -> str:
 # -- what was moved lately ---------------------------------------------------------------------
 
 
-def _ordered(since: datetime) -> Q:
-    """What load balancing ordered: an attempt that failed counts as a move."""
-    return Q(last_at__gt=since) & ~Q(job="")
+def _tried(since: datetime) -> QuerySet[BalanceProposal]:
+    """Return what load balancing ordered: an attempt that failed counts as a move, from its end.
+
+    Each with ``tried_at``, when it ended; while it goes on, when it was ordered.
+    """
+    ended = Job.objects.filter(pk=OuterRef("job")).values("finished_at")[:1]
+    rows = BalanceProposal.objects.exclude(job="")
+    # The later one; of a job that has not ended, or is forgotten, there is one only.
+    rows = rows.annotate(tried_at=Greatest("last_at", Subquery(ended)))
+    found: QuerySet[BalanceProposal] = rows.filter(tried_at__gt=since)
+    return found
 
 
 def _latest(pairs: Collection[tuple[str, datetime]]) -> dict[str, datetime]:
@@ -228,19 +238,19 @@ def _moved_hosts(cluster: Cluster, since: datetime) -> dict[str, datetime]:
     for end in ("source", "destination"):
         moves = VmMove.objects.filter(**{f"{end}__cluster": cluster}, at__gt=since)
         pairs += moves.order_by().values_list(end).annotate(latest=Max("at"))
-        tried = BalanceProposal.objects.filter(_ordered(since), cluster=cluster)
-        pairs += tried.order_by().values_list(end).annotate(latest=Max("last_at"))
+        tried = _tried(since).filter(cluster=cluster)
+        pairs += tried.order_by().values_list(end, "tried_at")
     return _latest(pairs)
 
 
 def _moved_vms(vms: Collection[str], since: datetime) -> dict[str, datetime]:
     """Return when each of some VMs last moved, whoever ordered it."""
     moves = VmMove.objects.filter(vm__in=vms, at__gt=since)
-    tried = BalanceProposal.objects.filter(_ordered(since), vm__in=vms)
+    tried = _tried(since).filter(vm__in=vms)
     return _latest(
         [
             *moves.order_by().values_list("vm").annotate(latest=Max("at")),
-            *tried.order_by().values_list("vm").annotate(latest=Max("last_at")),
+            *tried.order_by().values_list("vm", "tried_at"),
         ]
     )
 

@@ -524,6 +524,24 @@ def test_a_move_that_failed_is_not_repeated_at_once(hot: tuple[Loads, VM, VM]) -
     assert "rests after a move" in loads.reason()
 
 
+def test_after_a_failed_attempt_the_rest_begins_at_its_end(hot: tuple[Loads, VM, VM]) -> None:
+    loads, busy, _idle = hot
+    loads.box.host_of(busy).faults.migration_fails = True
+    balancing.balance()
+    loads.box.run()
+    loads.box.host_of(busy).faults.migration_fails = False
+    # It took hours, as that of a large VM does.
+    long_ago = timezone.now() - timedelta(hours=5)
+    BalanceProposal.objects.update(at=long_ago, last_at=long_ago)
+    assert "rests after a move" in loads.reason()
+    jobs = Job.objects.filter(kind="vm.migrate")
+    jobs.update(finished_at=timezone.now() - timedelta(minutes=16))
+    assert "moved lately: 1" in loads.reason()
+    jobs.update(finished_at=long_ago)
+    balancing.balance()
+    assert loads.moving == [busy.pk]
+
+
 def test_the_second_look_keeps_the_reserve_of_the_whole_cluster(
     hot: tuple[Loads, VM, VM],
 ) -> None:
