@@ -233,7 +233,10 @@ def _latest(pairs: Collection[tuple[str, datetime]]) -> dict[str, datetime]:
 
 
 def _moved_hosts(cluster: Cluster, since: datetime) -> dict[str, datetime]:
-    """Return when a VM last moved from or to each host of a cluster, whoever ordered it."""
+    """Return when a VM last moved from or to each host of a cluster, whoever ordered it.
+
+    One that started there after it was on no host has moved to it.
+    """
     pairs: list[tuple[str, datetime]] = []
     for end in ("source", "destination"):
         moves = VmMove.objects.filter(**{f"{end}__cluster": cluster}, at__gt=since)

@@ -23,7 +23,9 @@ from alarms.sweeps import balancing
 from compute.actions import balance as actions
 from compute.actions.balance import balance_cluster
 from compute.actions.hosts import lock_host
+from compute.actions.vms.lifecycle import delete_vm, fail_over_vm, restore_vm
 from compute.actions.vms.migrate import migrate_vm
+from compute.actions.vms.vacate import evacuate_vm
 from compute.hosts.balance import Figures, HostLoad, Move, VmLoad
 from compute.models import (
     VM,
@@ -39,6 +41,7 @@ from compute.models import (
 from compute.queries import balance as queries
 from compute.states.balance import BalanceMode
 from compute.states.hosts import HostState
+from compute.states.maintenance import Way
 from compute.states.vms import PauseReason
 from compute.sweeps import balance as sweeps
 from scloud.audit.models import Event, Operation
@@ -540,6 +543,47 @@ def test_after_a_failed_attempt_the_rest_begins_at_its_end(hot: tuple[Loads, VM,
     jobs.update(finished_at=long_ago)
     balancing.balance()
     assert loads.moving == [busy.pk]
+
+
+def test_a_vm_that_was_shut_down_for_maintenance_and_starts_elsewhere_has_moved(
+    hot: tuple[Loads, VM, VM], operator: Client
+) -> None:
+    loads, _busy, idle = hot
+    first, *_others = loads.box.platform.hosts
+    order, system = enter(first, Way.SHUT_DOWN), Actor.system(idle.tenant)
+    evacuate_vm(actor=system, vm=now(idle), maintenance=order, reason="test")
+    loads.box.run()
+    assert (now(idle).host, VmMove.objects.count()) == (None, 0)
+    fail_over_vm(actor=system, vm=now(idle))
+    loads.box.run()
+    there = home(idle)
+    (move,) = VmMove.objects.all()
+    assert (move.vm, move.source, move.destination) == (idle, None, there)
+    Host.objects.update(state=HostState.AVAILABLE)
+    loads.store.samples = {
+        key: one
+        for key, one in loads.store.samples.items()
+        if one.resource not in (first.pk, there.pk)
+    }
+    loads.host(first, 0.1)
+    loads.host(there, 0.9)
+    assert loads.reason().startswith(f"{there.name} is under load")
+    assert "rests after a move" in loads.reason()
+    VmMove.objects.update(at=timezone.now() - timedelta(minutes=16))
+    assert "moved lately: 1" in loads.reason()
+    url = reverse("admin:alarms_cluster_load", args=[loads.cluster.pk])
+    assert reverse("admin:compute_vm_change", args=[idle.pk]) in operator.get(url).content.decode()
+
+
+def test_what_is_restored_and_stays_stopped_has_not_moved(loads: Loads) -> None:
+    vm = loads.box.vm(stopped=True)
+    delete_vm(actor=loads.box.actor, vm=vm)
+    loads.box.run()
+    restore_vm(actor=loads.box.actor, vm=now(vm))
+    loads.box.run()
+    assert now(vm).status == "stopped"
+    assert now(vm).host is not None
+    assert not VmMove.objects.exists()
 
 
 def test_the_second_look_keeps_the_reserve_of_the_whole_cluster(
