@@ -317,6 +317,46 @@ def test_steal_does_not_count_where_vcpus_have_a_limit(loads: Loads) -> None:
     assert load.figures_of(loads.cluster).hosts[first.pk].steal is None
 
 
+def test_what_vms_waited_for_goes_along_with_them(hot: tuple[Loads, VM, VM]) -> None:
+    """Two VMs of 8 vCPUs spin on 8 CPUs: each would take all of another host."""
+    loads, busy, idle = hot
+    first, *others = loads.box.platform.hosts
+    Host.objects.update(vcpus=8)
+    VM.objects.filter(pk__in=[busy.pk, idle.pk]).update(vcpus=8)
+    loads.store.samples.clear()
+    loads.host(first, 1.0, steal=1.0)
+    for one in others:
+        loads.host(one, 0.1, steal=0.0)
+    for vm in (busy, idle):
+        loads.vm(vm, 0.5)
+    figures = load.figures_of(loads.cluster)
+    assert [used.cpus for used in figures.vms.values()] == pytest.approx([8.0, 8.0])
+    found = queries.look(loads.cluster, figures)
+    assert found.move is None
+    assert "no other host takes it and stays below the thresholds: 2" in found.reason
+    # What waits for its limit waits on any host.
+    loads.set(cpu_quota_percent=50)
+    figures = load.figures_of(loads.cluster)
+    assert [used.cpus for used in figures.vms.values()] == pytest.approx([4.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("cpu", "steal", "cpus"),
+    [
+        (0.5, None, 2.0),
+        (0.5, 0.25, 3.0),
+        # No VM wants more than its vCPUs.
+        (0.5, 2.0, 4.0),
+        (0.0, 0.5, 2.0),
+    ],
+)
+def test_a_vm_wants_its_part_of_what_its_host_lacks(
+    cpu: float, steal: float | None, cpus: float
+) -> None:
+    found = load.wanted_of(VmLoad(2.0, 1024), HostLoad(cpu, 0.3, steal), 4)
+    assert (found.cpus, found.memory_mib) == (cpus, 1024)
+
+
 def test_postgres_says_the_same(hot: tuple[Loads, VM, VM], monkeypatch: pytest.MonkeyPatch) -> None:
     loads, *_vms = hot
     at = datetime.now(UTC)
