@@ -27,6 +27,7 @@ from compute.models import (
     Host,
     HostMaintenance,
     HostSighting,
+    HostTest,
     HostTransition,
     Spec,
 )
@@ -176,6 +177,17 @@ def test_nobody_enters_while_a_host_is_silent_or_there_is_no_room(three: Yard) -
     assert (states(three), home(vm), fresh(roll).end) == (["available"] * 3, first, "stopped")
     with pytest.raises(Conflict):
         orders.stop_roll(actor=SYSTEM, roll=roll)
+
+
+def test_a_host_that_waits_for_its_connection_test_takes_no_part(three: Yard) -> None:
+    first, second, third = three.hosts
+    three.fall_silent(third)
+    Host.objects.filter(pk=third.pk).update(state=HostState.LOCKED)
+    HostTest.objects.create(host=third, required=True)
+    roll = begin(three)
+    assert roll.hosts == [first.pk, second.pk]
+    look()
+    assert (fresh(roll).note, state(first)) == ("", HostState.ENTERING_MAINTENANCE)
 
 
 def test_a_group_that_stays_together_leaves_a_host_together(three: Yard) -> None:
