@@ -1,7 +1,7 @@
 """A VM that starts on a host after it was on none has moved, too.
 
-So does one whose host was emptied for maintenance. One that is restored from the recycle bin stays
-stopped, and takes no load along.
+So has one whose host was emptied for maintenance. What gets a host without being started there, such
+as by its restore from the recycle bin, takes no load along.
 """
 
 import django.db.models.deletion
@@ -13,7 +13,7 @@ DROP TRIGGER compute_vm_note_move ON compute_vm;
 CREATE TRIGGER compute_vm_note_move AFTER UPDATE OF host_id ON compute_vm
     FOR EACH ROW WHEN (
         NEW.host_id IS NOT NULL AND OLD.host_id IS DISTINCT FROM NEW.host_id
-        AND (OLD.host_id IS NOT NULL OR NEW.task <> 'restoring')
+        AND (OLD.host_id IS NOT NULL OR NEW.task IN ('starting', 'failing_over'))
     )
     EXECUTE FUNCTION compute_vm_note_move();
 """
