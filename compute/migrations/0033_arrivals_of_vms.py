@@ -1,7 +1,7 @@
 """A VM that starts on a host after it was on none has moved, too.
 
-So has one whose host was emptied for maintenance. What gets a host without being started there, such
-as by its restore from the recycle bin, takes no load along.
+So has one whose host was emptied for maintenance. What gets a host without being started there,
+such as by its restore from the recycle bin, takes no load along.
 """
 
 import django.db.models.deletion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Greatest
@@ -212,17 +212,17 @@ def obstacle(cluster: Cluster, now: datetime) -> str:
 # -- what was moved lately ---------------------------------------------------------------------
 
 
-def _tried(since: datetime) -> QuerySet[BalanceProposal]:
+def _tried(since: datetime) -> QuerySet[Any]:
     """Return what load balancing ordered: an attempt that failed counts as a move, from its end.
 
     Each with ``tried_at``, when it ended; while it goes on, when it was ordered.
     """
     ended = Job.objects.filter(pk=OuterRef("job")).values("finished_at")[:1]
-    rows = BalanceProposal.objects.exclude(job="")
     # The later one; of a job that has not ended, or is forgotten, there is one only.
-    rows = rows.annotate(tried_at=Greatest("last_at", Subquery(ended)))
-    found: QuerySet[BalanceProposal] = rows.filter(tried_at__gt=since)
-    return found
+    rows: QuerySet[Any] = BalanceProposal.objects.annotate(
+        tried_at=Greatest("last_at", Subquery(ended))
+    )
+    return rows.exclude(job="").filter(tried_at__gt=since)
 
 
 def _latest(pairs: Collection[tuple[str, datetime]]) -> dict[str, datetime]:
