@@ -49,8 +49,25 @@ def figures_of(cluster: Cluster, now: datetime | None = None) -> Figures:
             # What waits because it has reached its limit waits on any host.
             loads = {pk: replace(load, steal=None) for pk, load in loads.items()}
         hot = hottest(Limits.of_cluster(cluster), loads)
-        vms = VM.objects.filter(cluster=cluster, host__in=hot, status=VmStatus.RUNNING)
-        return Figures(now, loads, vm_loads(list(vms.order_by("pk")), now))
+        rows = VM.objects.filter(cluster=cluster, host__in=hot, status=VmStatus.RUNNING)
+        vms = list(rows.order_by("pk"))
+        used = vm_loads(vms, now)
+        wanted = {
+            vm.pk: wanted_of(used[vm.pk], loads[vm.host_id], vm.vcpus)
+            for vm in vms
+            if vm.pk in used and vm.host_id is not None
+        }
+        return Figures(now, loads, wanted)
+
+
+def wanted_of(used: VmLoad, host: HostLoad, vcpus: int) -> VmLoad:
+    """Return what a VM of so many vCPUs would use on a host that lets none of its VMs wait.
+
+    Which of them wait is not measured: each has its part of it by what it used.
+    """
+    if not host.cpu:
+        return used
+    return replace(used, cpus=max(used.cpus, min(vcpus, used.cpus * host.wanted / host.cpu)))
 
 
 def host_loads(hosts: Sequence[Host], now: datetime) -> dict[str, HostLoad]:

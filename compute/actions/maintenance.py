@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from compute.hosts import gpu
+from compute.hosts.admission import that_served
 from compute.models import (
     VM,
     Cluster,
@@ -183,7 +184,7 @@ def start_roll(*, actor: Actor, cluster: Cluster, way: str) -> ClusterRoll:
     """
     audit.note(cluster)
     _check_way(way)
-    rows = Host.objects.filter(cluster=cluster, state__in=IN_SERVICE).order_by("name")
+    rows = that_served(cluster).filter(state__in=IN_SERVICE).order_by("name")
     hosts = list(rows.values_list("pk", flat=True))
     if not hosts:
         raise Conflict(

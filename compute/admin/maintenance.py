@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from compute.actions import maintenance as platform
 from compute.admin.fencing import HostNameForm
+from compute.hosts.admission import that_served
 from compute.models import Cluster, ClusterRoll, Host
 from compute.queries import maintenance as queries
 from compute.rules.host_tests import waits_for_test
@@ -260,7 +261,7 @@ class ClusterRollAdmin(ModelAdmin):
 
 def _plan(cluster: Cluster) -> list[dict[str, Any]]:
     """What would become of the VMs of each host in service, if it were its turn now."""
-    hosts = Host.objects.filter(cluster=cluster, state__in=IN_SERVICE).select_related("cluster")
+    hosts = that_served(cluster).filter(state__in=IN_SERVICE).select_related("cluster")
     found = []
     for host in hosts.order_by("name"):
         forecast = queries.forecast(host)

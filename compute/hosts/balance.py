@@ -66,7 +66,10 @@ class HostLoad:
 
 @dataclass(frozen=True, slots=True)
 class VmLoad:
-    """What a VM used of its host over the window: CPUs (1 is one of them all the time) and MiB."""
+    """What a VM used of its host over the window: CPUs (1 is one of them all the time) and MiB.
+
+    CPUs with what it waited for, so that it is what the VM uses on a host with room.
+    """
 
     cpus: float
     memory_mib: float

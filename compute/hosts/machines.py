@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
+from compute.hosts.admission import that_served
 from compute.models import Cluster, Host
-from compute.states.hosts import IN_SERVICE
+from compute.states.hosts import CONFIRMED_OFF
 
 # As long as a VM's row holds; no host has longer ones.
 _LONGEST = 60
@@ -46,8 +47,12 @@ def common(offers: Iterable[Collection[str]]) -> frozenset[str]:
 
 
 def common_of(cluster: Cluster) -> frozenset[str]:
-    """Return the machine types that all hosts of a cluster in service offer, as last seen."""
-    rows = Host.objects.filter(cluster=cluster, state__in=IN_SERVICE)
+    """Return the machine types that all hosts of a cluster offer, as last seen.
+
+    Also those in maintenance or without a sign of life: they are back soon, and VMs are to move to
+    them. Those that were confirmed to be off, and those that were never in service, are left out.
+    """
+    rows = that_served(cluster).exclude(state__in=CONFIRMED_OFF)
     return common(names.split() for names in rows.values_list("machine_types", flat=True))
 
 

@@ -43,6 +43,8 @@ REASONS = {
     "excluded": "not considered",
     "reserve": "room that is kept for failures",
 }
+# What keeps a host out whatever it is asked for.
+_AWAY = frozenset({"excluded", "state", "unreachable"})
 
 
 def words_of(tags: str) -> frozenset[str]:
@@ -421,6 +423,7 @@ def demands_off(host: Host, vms: Collection[VM]) -> dict[str, Demand]:
             vm.gpu_count,
             tags.get((vm.vcpus, vm.memory_mib), frozenset()),
             rules[vm.pk],
+            vm.machine_type,
         )
         for vm in vms
     }
@@ -446,12 +449,19 @@ def refuse(
         size += f", {demand.gpus} {cluster.gpu_type}"
     # What a tenant can do nothing about, such as a group of the operators, is not spoken of.
     own = any(rule.group.tenant_id is not None for rule in demand.rules)
-    if counts and set(counts) == {"machine"}:
+    # Hosts that take nothing now, whatever it is, say nothing of the machine type.
+    if set(counts) - _AWAY == {"machine"}:
+        words = gettext("No host offers the machine type %(machine)s.")
+        remedy = gettext("Update the machine type of the VM while it is stopped.")
+        if not _AWAY.isdisjoint(counts):
+            words = gettext("No host that is available offers the machine type %(machine)s.")
+            remedy = gettext(
+                "Try again later, or update the machine type of the VM while it is stopped."
+            )
         return NoCapacity(
-            gettext("No host offers the machine type %(machine)s.")
-            % {"machine": demand.machine_type},
+            words % {"machine": demand.machine_type},
             code="machine_type_missing",
-            remedy=gettext("Update the machine type of the VM while it is stopped."),
+            remedy=remedy,
             detail=f"Hosts of {cluster.pk} for {size}: {said}.",
         )
     by_rule = own and not lack and any(key in counts for key in ("apart", "together"))
@@ -549,7 +559,17 @@ def place_vm(
 def place_on(host: Host, vm: VM) -> Host:
     """Return that host with the cluster's hosts locked. Raises NoCapacity if it cannot take it."""
     chosen = [one for one in candidates(vm.cluster, vm.tenant, lock=True) if one.host.pk == host.pk]
-    return choose(vm.cluster, chosen, demand_of(vm))[0]
+    demand = demand_of(vm)
+    if any(one.refusal(demand) == "machine" for one in chosen):
+        raise NoCapacity(
+            gettext("This host does not offer the machine type %(machine)s.")
+            % {"machine": demand.machine_type},
+            code="machine_type_missing",
+            field="host",
+            remedy=gettext("Choose another host."),
+            detail=refuse(vm.cluster, chosen, demand).detail,
+        )
+    return choose(vm.cluster, chosen, demand)[0]
 
 
 def rule_against(vm: VM, host: Host) -> str:

@@ -14,15 +14,21 @@ LONGEST_PROPOSAL = 500
 class VmMove(models.Model):
     """One change of a VM's host, whoever ordered it.
 
-    A trigger on the VM's row writes it, so that no writer can forget it. Nothing is locked for it:
-    rows of hosts are locked before those of VMs.
+    Without ``source`` it was on none, as after its host was emptied for maintenance. A trigger on
+    the VM's row writes it, so that no writer can forget it. Nothing is locked for it: rows of hosts
+    are locked before those of VMs.
     """
 
     vm = models.ForeignKey(
         VM, models.CASCADE, verbose_name=_("VM"), related_name="moves", db_constraint=False
     )
     source = models.ForeignKey(
-        Host, models.CASCADE, verbose_name=_("from"), related_name="+", db_constraint=False
+        Host,
+        models.CASCADE,
+        verbose_name=_("from"),
+        related_name="+",
+        db_constraint=False,
+        null=True,
     )
     destination = models.ForeignKey(
         Host, models.CASCADE, verbose_name=_("to"), related_name="+", db_constraint=False
@@ -36,7 +42,7 @@ class VmMove(models.Model):
         indexes = [models.Index(fields=["at"], name="vm_move_at")]
 
     def __str__(self) -> str:
-        return f"{self.vm_id}: {self.source_id} → {self.destination_id}"
+        return f"{self.vm_id}: {self.source_id or '-'} → {self.destination_id}"
 
 
 class BalanceProposal(models.Model):

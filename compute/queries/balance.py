@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Greatest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from compute.hosts import balance, placement
+from compute.hosts.admission import that_served
 from compute.hosts.balance import Figures, Guest, Limits, Move, Node, Plan
-from compute.models import VM, BalanceProposal, Cluster, Disk, Host, VmMove
+from compute.models import VM, BalanceProposal, Cluster, Disk, VmMove
 from compute.queries.maintenance import cannot_move
 from compute.states.hosts import IN_SERVICE, HostState
 from compute.states.vms import VmStatus, VmTask
+from scloud.jobs.models import Job
 from scloud.tenancy.scoping import scopes_disabled
 
 #: What is older says nothing any more, as when the rows were waited for.
@@ -53,9 +56,9 @@ def look_again(cluster: Cluster, move: Move, figures: Figures, now: datetime) ->
         words = obstacle(cluster, now)
         if words:
             return Plan(words)
-        ends = [one for one in of_cluster if one.host.pk in (move.source, move.destination)]
         vms = _vms(VM.objects.filter(pk=move.vm, host=move.source, cluster=cluster))
-        return _plan(cluster, ends, vms, figures, now)
+        ends = frozenset({move.source, move.destination})
+        return _plan(cluster, of_cluster, vms, figures, now, ends=ends)
 
 
 def _vms(rows: QuerySet[VM]) -> list[VM]:
@@ -68,7 +71,10 @@ def _plan(
     vms: Sequence[VM],
     figures: Figures,
     now: datetime,
+    *,
+    ends: Collection[str] | None = None,
 ) -> Plan:
+    """Plan between all hosts of a cluster, or between ``ends``; its reserve is that of all."""
     limits = Limits.of_cluster(cluster)
     since = now - max(limits.host_rest, limits.vm_rest)
     hosts = _moved_hosts(cluster, since)
@@ -80,7 +86,11 @@ def _plan(
     )
     return balance.plan(
         limits,
-        [_node(one, hosts.get(one.host.pk)) for one in of_cluster],
+        [
+            _node(one, hosts.get(one.host.pk))
+            for one in of_cluster
+            if ends is None or one.host.pk in ends
+        ],
         [_guest(vm, moved.get(vm.pk), vm.pk in busy) for vm in vms],
         figures,
         _Placing(of_cluster, vms),
@@ -89,7 +99,7 @@ def _plan(
 
 
 class _Placing:
-    """What placement says of VMs on hosts; asks once for all VMs of a size that are in no group.
+    """What placement says of VMs on hosts; asks once for all that are alike and in no group.
 
     Groups are as the VM's row was read: the order asks placement itself, with the hosts locked.
     """
@@ -105,7 +115,7 @@ class _Placing:
         row = self._vms[vm]
         like: object = vm
         if row.placement_group_id is None and row.operators_group_id is None:
-            like = (row.vcpus, row.memory_mib, row.gpu_count)
+            like = (row.vcpus, row.memory_mib, row.gpu_count, row.machine_type)
         if like not in self._demands:
             self._demands[like] = placement.demand_of(row)
         demand = self._demands[like]
@@ -176,7 +186,7 @@ def obstacle(cluster: Cluster, now: datetime) -> str:
             "end": f"{cluster.balance_until:%H:%M}",
             "zone": zone,
         }
-    hosts = Host.objects.filter(cluster=cluster).order_by("name")
+    hosts = that_served(cluster).order_by("name")
     # One that is off, and whose VMs run elsewhere by now, keeps nobody from anything.
     given_up = Q(state__in=_CHANGING) | Q(
         state__in=[HostState.FENCED, HostState.DOWN], off_seen_at=None
@@ -202,9 +212,17 @@ def obstacle(cluster: Cluster, now: datetime) -> str:
 # -- what was moved lately ---------------------------------------------------------------------
 
 
-def _ordered(since: datetime) -> Q:
-    """What load balancing ordered: an attempt that failed counts as a move."""
-    return Q(last_at__gt=since) & ~Q(job="")
+def _tried(since: datetime) -> QuerySet[Any]:
+    """Return what load balancing ordered: an attempt that failed counts as a move, from its end.
+
+    Each with ``tried_at``, when it ended; while it goes on, when it was ordered.
+    """
+    ended = Job.objects.filter(pk=OuterRef("job")).values("finished_at")[:1]
+    # The later one; of a job that has not ended, or is forgotten, there is one only.
+    rows: QuerySet[Any] = BalanceProposal.objects.annotate(
+        tried_at=Greatest("last_at", Subquery(ended))
+    )
+    return rows.exclude(job="").filter(tried_at__gt=since)
 
 
 def _latest(pairs: Collection[tuple[str, datetime]]) -> dict[str, datetime]:
@@ -215,24 +233,27 @@ def _latest(pairs: Collection[tuple[str, datetime]]) -> dict[str, datetime]:
 
 
 def _moved_hosts(cluster: Cluster, since: datetime) -> dict[str, datetime]:
-    """Return when a VM last moved from or to each host of a cluster, whoever ordered it."""
+    """Return when a VM last moved from or to each host of a cluster, whoever ordered it.
+
+    One that started there after it was on no host has moved to it.
+    """
     pairs: list[tuple[str, datetime]] = []
     for end in ("source", "destination"):
         moves = VmMove.objects.filter(**{f"{end}__cluster": cluster}, at__gt=since)
         pairs += moves.order_by().values_list(end).annotate(latest=Max("at"))
-        tried = BalanceProposal.objects.filter(_ordered(since), cluster=cluster)
-        pairs += tried.order_by().values_list(end).annotate(latest=Max("last_at"))
+        tried = _tried(since).filter(cluster=cluster)
+        pairs += tried.order_by().values_list(end, "tried_at")
     return _latest(pairs)
 
 
 def _moved_vms(vms: Collection[str], since: datetime) -> dict[str, datetime]:
     """Return when each of some VMs last moved, whoever ordered it."""
     moves = VmMove.objects.filter(vm__in=vms, at__gt=since)
-    tried = BalanceProposal.objects.filter(_ordered(since), vm__in=vms)
+    tried = _tried(since).filter(vm__in=vms)
     return _latest(
         [
             *moves.order_by().values_list("vm").annotate(latest=Max("at")),
-            *tried.order_by().values_list("vm").annotate(latest=Max("last_at")),
+            *tried.order_by().values_list("vm", "tried_at"),
         ]
     )
 

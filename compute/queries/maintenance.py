@@ -12,6 +12,7 @@ from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, Que
 from django.utils.translation import gettext as _
 
 from compute.hosts import placement
+from compute.hosts.admission import that_served
 from compute.hosts.witnesses import FRESH, Sighting
 from compute.models import VM, ClusterRoll, Departure, Host, HostMaintenance
 from compute.rules.refusals import vm_refusal
@@ -247,8 +248,8 @@ def standing(roll: ClusterRoll) -> Standing:
 
 
 def unhealthy(cluster_id: str) -> list[Host]:
-    """Return the hosts of a cluster that are not in service, or do not answer."""
-    rows = Host.objects.filter(cluster=cluster_id).order_by("name")
+    """Return the hosts of a cluster that are not in service any more, or do not answer."""
+    rows = that_served(cluster_id).order_by("name")
     return [
         host
         for host in rows

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
@@ -12,24 +14,30 @@ from django.utils import timezone
 from compute.hypervisor.base import (
     DomainObservation,
     HostCapacity,
+    Hypervisor,
     HypervisorError,
     MachineTypes,
+    OperationTimeout,
 )
 from compute.models import VM, Host
 from compute.tasks import gpu
 from compute.tasks.build import guests_of
 from compute.tasks.drivers import hypervisor_of
 from scloud.jobs.rows import each
-from scloud.lib.backoff import Said
+from scloud.lib.backoff import Backoff, Said
 from scloud.tenancy.scoping import scopes_disabled
 
 log = logging.getLogger(__name__)
 said = Said(log)
 
+#: How long a host that was too slow to name its machine types is not asked for them.
+FIRST_AGAIN_S: Final = 60.0
+LAST_AGAIN_S: Final = 900.0
+
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """What one host said, or why it said nothing.
+    """What one host said, or why it said nothing; ``machines`` is None where it did not name them.
 
     ``revisions`` are those of all VMs before the host was asked: of a VM whose revision is another
     one by now, the answer says nothing.
@@ -47,18 +55,51 @@ class HostAnswer:
         return self.revisions.get(vm.pk) == vm.revision
 
 
+# By host, when one that was too slow to name its machine types is asked for them again.
+_later: dict[str, tuple[Backoff, float]] = {}
+
+
 def ask_host(host: Host, revisions: Mapping[str, int]) -> HostAnswer:
+    """Ask a host for what it has and for what is on it.
+
+    One that answers is heard, though it does not name its machine types: to do so libvirt may have
+    to look at QEMU anew, which takes long or fails while all else goes on.
+    """
     try:
         driver = hypervisor_of(host)
-        return HostAnswer(
-            host,
-            driver.capacity(),
-            driver.machine_types(guests_of(host.cluster)),
-            driver.observe_all(),
-            revisions=revisions,
+        answer = HostAnswer(
+            host, driver.capacity(), domains=driver.observe_all(), revisions=revisions
         )
     except HypervisorError as error:
         return HostAnswer(host, error=error.message)
+    return replace(answer, machines=_machines_of(driver, host))
+
+
+def _machines_of(driver: Hypervisor, host: Host) -> MachineTypes | None:
+    """Return which machine types a host offers; None while it does not say."""
+    backoff, again_at = _later.get(
+        host.pk, (Backoff(first_s=FIRST_AGAIN_S, ceiling_s=LAST_AGAIN_S), 0.0)
+    )
+    if time.monotonic() < again_at:
+        return None
+    try:
+        found = driver.machine_types(guests_of(host.cluster))
+    except HypervisorError as error:
+        if isinstance(error, OperationTimeout):
+            # The whole answer waits for it: not in every round.
+            _later[host.pk] = backoff, time.monotonic() + backoff.failed()
+        said.say(
+            (host.pk, "machines"),
+            error.code,
+            logging.WARNING,
+            "%s does not name its machine types: %s",
+            host.name,
+            error.message,
+        )
+        return None
+    _later.pop(host.pk, None)
+    said.over((host.pk, "machines"))
+    return found
 
 
 def ask_in_thread(host: Host, revisions: Mapping[str, int]) -> HostAnswer:

@@ -273,6 +273,9 @@ def reconcile_vm(
                 left += remove_leftover(host, domain, f"{vm.name} is not on {host.name}")
         if {vm.destination_id, vm.host_id or vm.destination_id} <= known:
             left += end_migration(vm, bool(home), elsewhere, off)
+        if home:
+            # Whatever its status: one that is unpaid is started again, perhaps after its restore.
+            note_machine(vm, home[0])
         if vm.status not in (VmStatus.RUNNING, VmStatus.STOPPED):
             for domain in home:
                 if vm.host is not None and vm.status != VmStatus.EXPIRED:
@@ -294,7 +297,6 @@ def reconcile_vm(
             # It stopped with its host: see compute.sweeps.failover.
             return left
         if home:
-            note_machine(vm, home[0])
             left += take_off_surplus(vm, home[0])
             if not stopped_with_its_host(vm, home[0].power_state):
                 observe(

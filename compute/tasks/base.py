@@ -186,6 +186,12 @@ def keep_machine(vm: VM, machine_type: str) -> None:
         vm.refresh_from_db(fields=["machine_type"])
 
 
+def keep_machine_of(vm: VM, host: Hypervisor) -> None:
+    """Have the row say which machine type that host has defined, where it says none yet."""
+    if not vm.machine_type:
+        keep_machine(vm, host.observe(str(vm.uuid)).machine_type)
+
+
 def settle_machine(vm: VM, host: Hypervisor) -> None:
     """Have the row say which machine type the VM has, and see that the host offers it.
 
@@ -193,8 +199,8 @@ def settle_machine(vm: VM, host: Hypervisor) -> None:
     can keep on every host of its cluster. Raises ScloudError (``machine_type_missing``).
     """
     offered = host.machine_types(guests_of(vm.cluster))
-    if not vm.machine_type and vm.status != VmStatus.NEW:
-        keep_machine(vm, host.observe(str(vm.uuid)).machine_type)
+    if vm.status != VmStatus.NEW:
+        keep_machine_of(vm, host)
     if not vm.machine_type:
         shared = machines.common_of(vm.cluster)
         keep_machine(vm, machines.first_type(shared, offered.names, offered.default))
@@ -209,7 +215,13 @@ def settle_machine(vm: VM, host: Hypervisor) -> None:
 
 
 def define(vm: VM) -> None:
-    """Write the seed and make the host's definition equal the rows. Not while the domain runs."""
+    """Write the seed and make the host's definition equal the rows. Not while the domain runs.
+
+    Raises ScloudError (``machine_type_missing``) before anything is changed.
+    """
+    host = host_of(vm)
+    with translated_errors():
+        settle_machine(vm, host)
     disks = disks_of(vm)
     close_gaps(disks)
     nics = plumbing.nic_specs(vm.id)
@@ -218,8 +230,6 @@ def define(vm: VM) -> None:
         # The seed lies beside the system disk, which is the first.
         seed = pool_of(disks[0]).write_seed(vm.id, contents)
         sources = [(disk, source_of(disk)) for disk in disks]
-        host = host_of(vm)
-        settle_machine(vm, host)
         spec = domain_spec(vm, sources, nics, seed, digest_of(contents))
         with placed(vm):
             keep_secrets(host, disks)

@@ -104,20 +104,29 @@ class Host:
             return self._traits
 
     def machine_types(self, arch: Architecture) -> MachineTypes:
-        """What the host offers to guests of that architecture; asked again once a minute."""
+        """What the host offers to guests of that architecture; asked again once a minute.
+
+        Raises the port's errors. A host that is slow to look at QEMU is not distrusted for it.
+        """
         with self._lock:
             kept = self._machines.get(arch)
         if kept is not None and time.monotonic() < kept[0]:
             return kept[1]
-        found = machine_types(
-            self._capabilities(), arch, alias=ALIASES[arch], family=FAMILIES[arch]
-        )
+        text = self._capabilities(giving_up_breaks=False)
+        try:
+            found = machine_types(text, arch, alias=ALIASES[arch], family=FAMILIES[arch])
+        except ElementTree.ParseError as error:
+            raise Refused(f"What the host says of itself cannot be read: {error}") from error
         with self._lock:
             self._machines[arch] = (time.monotonic() + MACHINES_FRESH_S, found)
         return found
 
-    def _capabilities(self) -> str:
-        return self.call(lambda conn: conn.getCapabilities(), timeout_s=CAPABILITIES_TIMEOUT_S)
+    def _capabilities(self, *, giving_up_breaks: bool = True) -> str:
+        return self.call(
+            lambda conn: conn.getCapabilities(),
+            timeout_s=CAPABILITIES_TIMEOUT_S,
+            giving_up_breaks=giving_up_breaks,
+        )
 
     def _accelerated(self) -> bool:
         """Whether guests can run on KVM.

@@ -30,12 +30,13 @@ from compute.tasks.base import (
     VmHandler,
     define,
     host_of,
+    keep_machine_of,
     pool_of,
     remember,
     system_disk_of,
     vm_of,
 )
-from compute.tasks.drivers import best_effort, storage_of, translated_errors
+from compute.tasks.drivers import best_effort, hypervisor_of, storage_of, translated_errors
 from compute.tasks.images import facts, fail_image, keep_facts
 from compute.tasks.vms.lifecycle import ensure_network, ensure_off
 from compute.transitions.disks import mark_damaged, mark_sound
@@ -149,14 +150,30 @@ class ModifyVm(SizeHandler):
         )
 
     def ensure_defined(self, context: Context) -> None:
-        """Make the definition equal the rows, which carry the new size already."""
-        define(vm_of(context.job))
+        """Make the definition equal the rows, which carry the new size already.
+
+        The host that the VM leaves is asked first which machine it had.
+        """
+        vm = vm_of(context.job)
+        former = self.former_host(context, vm)
+        if former is not None:
+            with translated_errors():
+                keep_machine_of(vm, hypervisor_of(former))
+        define(vm)
+
+    @staticmethod
+    def former_host(context: Context, vm: VM) -> Host | None:
+        """Return the host that the VM leaves for its size, unless that is off."""
+        former = Host.objects.filter(pk=context.payload["before"]["host"]).first()
+        if former is None or former.pk == vm.host_id or former.is_off:
+            return None
+        return former
 
     def ensure_left(self, context: Context) -> None:
         """Take the definition off the host that the VM left."""
         vm = vm_of(context.job)
-        former = Host.objects.filter(pk=context.payload["before"]["host"]).first()
-        if former is None or former.pk == vm.host_id or former.is_off:
+        former = self.former_host(context, vm)
+        if former is None:
             return
         vm.host = former
         with translated_errors():

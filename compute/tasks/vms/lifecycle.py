@@ -28,6 +28,7 @@ from compute.tasks.base import (
     host_of,
     is_on_host,
     keep_machine,
+    keep_machine_of,
     nics_of,
     observed,
     own_nics_of,
@@ -38,6 +39,7 @@ from compute.tasks.base import (
     renewed_meanwhile,
     require_found,
     runs_as_defined,
+    settle_machine,
     start_and_watch,
     system_disk_of,
     vm_of,
@@ -141,7 +143,7 @@ def ensure_shut_down(context: Context, *, asking: Callable[[], None] | None = No
 
 
 def ensure_undefined(context: Context) -> None:
-    """Take the domain off its host; the disks stay.
+    """Take the domain off its host; the disks stay, and the row says which machine it had.
 
     A host that is off has it removed when it comes back, before it is used.
     """
@@ -149,7 +151,9 @@ def ensure_undefined(context: Context) -> None:
     if not is_on_host(vm):
         return
     with translated_errors():
-        host_of(vm).undefine(str(vm.uuid))
+        host = host_of(vm)
+        keep_machine_of(vm, host)
+        host.undefine(str(vm.uuid))
 
 
 def ensure_no_network(context: Context) -> None:
@@ -513,11 +517,17 @@ class RestartVm(VmHandler):
     def ensure_went_down(self, context: Context) -> None:
         """Shut the guest down once per job; a retry after that point goes on to the start.
 
-        Raises Conflict (``disk_damaged``) where it could not start again.
+        Where it could not start again it is left on: raises Conflict (``disk_damaged``) and
+        ScloudError (``machine_type_missing``).
         """
         if context.result.get("went_down"):
             return
-        require_sound(disks_of(vm_of(context.job)))
+        vm = vm_of(context.job)
+        require_sound(disks_of(vm))
+        require_found(vm)
+        if is_on_host(vm):
+            with translated_errors():
+                settle_machine(vm, host_of(vm))
         ensure_shut_down(context)
         remember(context, "went_down", True)
 

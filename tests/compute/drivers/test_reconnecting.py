@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from compute.hypervisor.base import HostUnreachable, OperationTimeout
+from compute.hypervisor.base import HostRef, HostUnreachable, OperationTimeout, Refused
 from compute.hypervisor.libvirt import connection
+from compute.hypervisor.libvirt import host as libvirt_host
 from compute.hypervisor.libvirt.connection import LAST_RETRY_S, Connection
 from tests.compute.drivers.rig import eventually
 
@@ -211,3 +212,29 @@ def test_a_call_that_may_go_on_leaves_the_others_alone(closed: list[Numbered]) -
     go_on.set()
     eventually(lambda: len(set(map(id, at_once(host, 2)))) == 2, timeout_s=10, poll_s=0.01)
     assert closed == []
+
+
+def test_a_host_that_is_slow_to_look_at_qemu_keeps_its_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    breaks: list[bool] = []
+    text: list[str] = []
+
+    class Hosts:
+        """The connections to a host, as far as this needs them."""
+
+        def call(self, function: object, *, timeout_s: float, giving_up_breaks: bool = True) -> str:
+            breaks.append(giving_up_breaks)
+            if not text:
+                raise OperationTimeout("slow")
+            return text[0]
+
+    monkeypatch.setattr(libvirt_host, "connection_to", lambda uri: Hosts())
+    host = libvirt_host.Host(HostRef("h9", "qemu+tcp://192.0.2.9/system", "192.0.2.9"))
+    with pytest.raises(OperationTimeout):
+        host.machine_types("x86_64")
+    # What nobody can read is no answer, and no error that ends the round.
+    text.append("<capabilities><guest>")
+    with pytest.raises(Refused):
+        host.machine_types("x86_64")
+    assert breaks == [False, False]

@@ -23,12 +23,25 @@ from alarms.sweeps import balancing
 from compute.actions import balance as actions
 from compute.actions.balance import balance_cluster
 from compute.actions.hosts import lock_host
+from compute.actions.vms.lifecycle import delete_vm, fail_over_vm, restore_vm
 from compute.actions.vms.migrate import migrate_vm
-from compute.hosts.balance import Figures, HostLoad, VmLoad
-from compute.models import VM, BalanceProposal, Cluster, Disk, Host, PlacementGroup, Spec, VmMove
+from compute.actions.vms.vacate import evacuate_vm
+from compute.hosts.balance import Figures, HostLoad, Move, VmLoad
+from compute.models import (
+    VM,
+    BalanceProposal,
+    Cluster,
+    Disk,
+    Host,
+    HostTest,
+    PlacementGroup,
+    Spec,
+    VmMove,
+)
 from compute.queries import balance as queries
 from compute.states.balance import BalanceMode
 from compute.states.hosts import HostState
+from compute.states.maintenance import Way
 from compute.states.vms import PauseReason
 from compute.sweeps import balance as sweeps
 from scloud.audit.models import Event, Operation
@@ -304,6 +317,46 @@ def test_steal_does_not_count_where_vcpus_have_a_limit(loads: Loads) -> None:
     assert load.figures_of(loads.cluster).hosts[first.pk].steal is None
 
 
+def test_what_vms_waited_for_goes_along_with_them(hot: tuple[Loads, VM, VM]) -> None:
+    """Two VMs of 8 vCPUs spin on 8 CPUs: each would take all of another host."""
+    loads, busy, idle = hot
+    first, *others = loads.box.platform.hosts
+    Host.objects.update(vcpus=8)
+    VM.objects.filter(pk__in=[busy.pk, idle.pk]).update(vcpus=8)
+    loads.store.samples.clear()
+    loads.host(first, 1.0, steal=1.0)
+    for one in others:
+        loads.host(one, 0.1, steal=0.0)
+    for vm in (busy, idle):
+        loads.vm(vm, 0.5)
+    figures = load.figures_of(loads.cluster)
+    assert [used.cpus for used in figures.vms.values()] == pytest.approx([8.0, 8.0])
+    found = queries.look(loads.cluster, figures)
+    assert found.move is None
+    assert "no other host takes it and stays below the thresholds: 2" in found.reason
+    # What waits for its limit waits on any host.
+    loads.set(cpu_quota_percent=50)
+    figures = load.figures_of(loads.cluster)
+    assert [used.cpus for used in figures.vms.values()] == pytest.approx([4.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("cpu", "steal", "cpus"),
+    [
+        (0.5, None, 2.0),
+        (0.5, 0.25, 3.0),
+        # No VM wants more than its vCPUs.
+        (0.5, 2.0, 4.0),
+        (0.0, 0.5, 2.0),
+    ],
+)
+def test_a_vm_wants_its_part_of_what_its_host_lacks(
+    cpu: float, steal: float | None, cpus: float
+) -> None:
+    found = load.wanted_of(VmLoad(2.0, 1024), HostLoad(cpu, 0.3, steal), 4)
+    assert (found.cpus, found.memory_mib) == (cpus, 1024)
+
+
 def test_postgres_says_the_same(hot: tuple[Loads, VM, VM], monkeypatch: pytest.MonkeyPatch) -> None:
     loads, *_vms = hot
     at = datetime.now(UTC)
@@ -417,6 +470,27 @@ def test_a_host_that_is_off_and_empty_keeps_nobody_from_anything(
     assert loads.moving == [busy.pk]
 
 
+def test_a_host_that_waits_for_its_connection_test_keeps_nobody_from_anything(
+    hot: tuple[Loads, VM, VM],
+) -> None:
+    loads, busy, _idle = hot
+    added = Host.objects.create(
+        id="x86-h9",
+        cluster=loads.cluster,
+        name="x86-h9",
+        uri="fake:x86-h9",
+        address="192.0.2.9",
+        state=HostState.LOCKED,
+        unreachable_since=timezone.now(),
+    )
+    test = HostTest.objects.create(host=added, required=True, admitted_at=timezone.now())
+    assert loads.reason() == "x86-h9 does not answer."
+    test.admitted_at = None
+    test.save()
+    balancing.balance()
+    assert loads.moving == [busy.pk]
+
+
 def test_locked_hosts_are_neither_source_nor_destination(hot: tuple[Loads, VM, VM]) -> None:
     loads, busy, _idle = hot
     first, second, third = loads.box.platform.hosts
@@ -493,6 +567,90 @@ def test_a_move_that_failed_is_not_repeated_at_once(hot: tuple[Loads, VM, VM]) -
     assert "rests after a move" in loads.reason()
 
 
+def test_after_a_failed_attempt_the_rest_begins_at_its_end(hot: tuple[Loads, VM, VM]) -> None:
+    loads, busy, _idle = hot
+    loads.box.host_of(busy).faults.migration_fails = True
+    balancing.balance()
+    loads.box.run()
+    loads.box.host_of(busy).faults.migration_fails = False
+    # It took hours, as that of a large VM does.
+    long_ago = timezone.now() - timedelta(hours=5)
+    BalanceProposal.objects.update(at=long_ago, last_at=long_ago)
+    assert "rests after a move" in loads.reason()
+    jobs = Job.objects.filter(kind="vm.migrate")
+    jobs.update(finished_at=timezone.now() - timedelta(minutes=16))
+    assert "moved lately: 1" in loads.reason()
+    jobs.update(finished_at=long_ago)
+    balancing.balance()
+    assert loads.moving == [busy.pk]
+
+
+def test_a_vm_that_was_shut_down_for_maintenance_and_starts_elsewhere_has_moved(
+    hot: tuple[Loads, VM, VM], operator: Client
+) -> None:
+    loads, _busy, idle = hot
+    first, *_others = loads.box.platform.hosts
+    order, system = enter(first, Way.SHUT_DOWN), Actor.system(idle.tenant)
+    evacuate_vm(actor=system, vm=now(idle), maintenance=order, reason="test")
+    loads.box.run()
+    assert (now(idle).host, VmMove.objects.count()) == (None, 0)
+    fail_over_vm(actor=system, vm=now(idle))
+    loads.box.run()
+    there = home(idle)
+    (move,) = VmMove.objects.all()
+    assert (move.vm, move.source, move.destination) == (idle, None, there)
+    Host.objects.update(state=HostState.AVAILABLE)
+    loads.store.samples = {
+        key: one
+        for key, one in loads.store.samples.items()
+        if one.resource not in (first.pk, there.pk)
+    }
+    loads.host(first, 0.1)
+    loads.host(there, 0.9)
+    assert loads.reason().startswith(f"{there.name} is under load")
+    assert "rests after a move" in loads.reason()
+    VmMove.objects.update(at=timezone.now() - timedelta(minutes=16))
+    assert "moved lately: 1" in loads.reason()
+    url = reverse("admin:alarms_cluster_load", args=[loads.cluster.pk])
+    assert reverse("admin:compute_vm_change", args=[idle.pk]) in operator.get(url).content.decode()
+
+
+def test_what_is_restored_and_stays_stopped_has_not_moved(loads: Loads) -> None:
+    vm = loads.box.vm(stopped=True)
+    delete_vm(actor=loads.box.actor, vm=vm)
+    loads.box.run()
+    restore_vm(actor=loads.box.actor, vm=now(vm))
+    loads.box.run()
+    assert now(vm).status == "stopped"
+    assert now(vm).host is not None
+    assert not VmMove.objects.exists()
+
+
+def test_the_second_look_keeps_the_reserve_of_the_whole_cluster(
+    hot: tuple[Loads, VM, VM],
+) -> None:
+    loads, busy, idle = hot
+    first, second, third = loads.box.platform.hosts
+    size_mib = now(busy).memory_mib
+    VM.objects.filter(pk=idle.pk).update(memory_mib=4 * size_mib)
+    loads.set(reserve_hosts=1)
+    # More was sold of the first than it has; the second has room for the one that is busy, and the
+    # third is what is kept.
+    for host, memory_mib in ((first, 1024), (second, 2 * size_mib), (third, 16 * size_mib)):
+        Host.objects.filter(pk=host.pk).update(memory_mib=host.reserved_memory_mib + memory_mib)
+    figures = load.figures_of(loads.cluster)
+    found = queries.look(loads.cluster, figures)
+    assert found.move is None
+    assert "no other host takes it" in found.reason
+    move = Move(busy.pk, first.pk, second.pk, "planned before")
+    assert balance_cluster(actor=SYSTEM, cluster=loads.cluster, move=move, figures=figures) is None
+    assert loads.moving == []
+    # Without a reserve it is made.
+    loads.set(reserve_hosts=0)
+    assert balance_cluster(actor=SYSTEM, cluster=loads.cluster, move=move, figures=figures)
+    assert loads.moving == [busy.pk]
+
+
 def test_groups_tags_and_preferences_are_placements_own(hot: tuple[Loads, VM, VM]) -> None:
     loads, busy, _idle = hot
     _first, second, third = loads.box.platform.hosts
@@ -518,6 +676,21 @@ def test_groups_tags_and_preferences_are_placements_own(hot: tuple[Loads, VM, VM
     Host.objects.filter(pk=third.pk).update(tags="nvme")
     balancing.balance()
     assert now(busy).destination == third
+
+
+def test_vms_of_one_size_are_moved_by_their_own_machine_types(hot: tuple[Loads, VM, VM]) -> None:
+    loads, busy, idle = hot
+    first, *others = loads.box.platform.hosts
+    older, newer = "pc-q35-7.1", "pc-q35-7.2"
+    Host.objects.filter(pk__in=[one.pk for one in others]).update(machine_types=older)
+    size = {"vcpus": now(busy).vcpus, "memory_mib": now(busy).memory_mib}
+    VM.objects.filter(pk=idle.pk).update(machine_type=older, **size)
+    VM.objects.filter(pk=busy.pk).update(machine_type=newer)
+    found = queries.look(loads.cluster, load.figures_of(loads.cluster))
+    assert found.move is not None, found.reason
+    assert (found.move.vm, found.move.source) == (idle.pk, first.pk)
+    balancing.balance()
+    assert loads.moving == [idle.pk]
 
 
 # -- twice, and dying ----------------------------------------------------------------------------

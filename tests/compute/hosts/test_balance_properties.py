@@ -23,6 +23,7 @@ from tests.budget import WHOLE
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 STATES = [*[HostState.AVAILABLE] * 5, HostState.LOCKED, HostState.MAINTENANCE]
+OLD, NEW = "pc-q35-7.1", "pc-q35-7.2"
 POLICIES = [("spread", True), ("spread", False), ("together", True), ("together", False)]
 
 
@@ -54,6 +55,7 @@ def worlds(draw: st.DrawFn) -> World:
             memory_mib=32_768,
             state=draw(st.sampled_from(STATES)),
             tags=draw(st.sampled_from(["", "nvme"])),
+            machine_types=draw(st.sampled_from(["", OLD, f"{OLD} {NEW}"])),
             unreachable_since=draw(st.sampled_from([None, None, None, NOW])),
         )
         hosts.append(Candidate(host, 0, 0, 0, 0))
@@ -74,6 +76,7 @@ def worlds(draw: st.DrawFn) -> World:
             gpu_count=draw(st.sampled_from([0, 0, 0, 1])),
             status=draw(st.sampled_from(["running", "running", "running", "stopped"])),
             task=draw(st.sampled_from(["", "", "", "restarting"])),
+            machine_type=draw(st.sampled_from(["", OLD, NEW])),
         )
         member_of[vm.pk] = draw(st.sampled_from([None, None, *groups]))
         vm.placement_group = member_of[vm.pk]
@@ -92,7 +95,12 @@ def worlds(draw: st.DrawFn) -> World:
         )
         rules = () if group is None else (GroupRule(group, others, Counter(others)),)
         demands[vm.pk] = Demand(
-            vm.vcpus, vm.memory_mib, vm.gpu_count, placement.words_of(tags), rules
+            vm.vcpus,
+            vm.memory_mib,
+            vm.gpu_count,
+            placement.words_of(tags),
+            rules,
+            vm.machine_type,
         )
     loads = {
         one.host.pk: HostLoad(draw(share), draw(share), draw(st.one_of(st.none(), share)))

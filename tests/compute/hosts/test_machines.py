@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
+from compute.actions.vms.lifecycle import start_vm
 from compute.actions.vms.migrate import migrate_vm
 from compute.hosts import machines, placement
-from compute.hypervisor.base import MachineTypes
+from compute.hypervisor.base import MachineTypes, OperationTimeout, Refused
 from compute.hypervisor.fake import fake_host, forget_fake_hosts
-from compute.models import VM, Cluster, Drift, Host
+from compute.models import VM, Cluster, Drift, Host, HostTest
 from compute.states.hosts import HostState
+from compute.sweeps import hosts as hosts_sweep
 from compute.sweeps.hosts import ask_host, record_host
 from compute.sweeps.reconcile import reconcile_hosts
 from scloud.lib.errors import NoCapacity
@@ -89,16 +93,37 @@ def test_a_new_vm_gets_the_newest_that_all_hosts_offer(
 
 
 @pytest.mark.django_db
-def test_hosts_out_of_service_hold_nothing_back(platform: Platform) -> None:
+@pytest.mark.parametrize("state", HostState)
+def test_all_hosts_but_those_that_are_off_hold_types_back(
+    platform: Platform, state: HostState
+) -> None:
     first, second = platform.hosts
     offer(first, OLD, NEW)
     offer(second, OLD)
-    assert machines.next_type(platform.cluster, OLD) == ""
-    Host.objects.filter(pk=second.pk).update(state=HostState.MAINTENANCE)
+    Host.objects.filter(pk=second.pk).update(state=state)
+    if state not in (HostState.FENCED, HostState.DOWN):
+        # It is back soon, and a VM with the newer type could not move to it.
+        assert machines.common_of(platform.cluster) == {OLD}
+        assert machines.next_type(platform.cluster, OLD) == ""
+        return
+    assert machines.common_of(platform.cluster) == {OLD, NEW}
     assert machines.next_type(platform.cluster, OLD) == NEW
     assert machines.next_type(platform.cluster, NEW) == ""
     assert machines.next_type(platform.cluster, "") == ""
     assert machines.next_type(platform.cluster, "virt-7.1") == ""
+
+
+@pytest.mark.django_db
+def test_a_host_that_waits_for_its_connection_test_holds_no_type_back(platform: Platform) -> None:
+    first, second = platform.hosts
+    offer(first, OLD, NEW)
+    offer(second, "pc-q35-9.2")
+    Host.objects.filter(pk=second.pk).update(state=HostState.LOCKED)
+    test = HostTest.objects.create(host=second, required=True)
+    assert machines.common_of(platform.cluster) == {OLD, NEW}
+    test.admitted_at = timezone.now()
+    test.save()
+    assert machines.common_of(platform.cluster) == frozenset()
 
 
 @pytest.mark.django_db
@@ -117,6 +142,36 @@ def test_hosts_say_what_they_offer_in_the_ordinary_round(platform: Platform) -> 
     record_host(ask_host(host, {}))
     host.refresh_from_db()
     assert host.machine_types == NEW
+
+
+def test_a_host_that_does_not_name_its_machine_types_is_heard_all_the_same(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts_sweep, "_later", {})
+    vm = box.vm()
+    assert vm.host is not None
+    host = Host.objects.select_related("cluster").get(pk=vm.host.pk)
+    asked: list[str] = []
+    faults = box.host_of(vm).faults
+    monkeypatch.setattr(faults, "before", asked.append)
+    record_host(ask_host(host, {}))
+    # One that fails is asked again in the next round; one that is slow keeps the answer waiting.
+    for error, again in ((Refused("no XML"), True), (OperationTimeout("slow"), False)):
+        faults.fail_next["machine_types"] = error
+        answer = ask_host(host, {})
+        assert (answer.error, answer.machines) == ("", None)
+        assert [domain.uuid for domain in answer.domains] == [str(vm.uuid)]
+        record_host(answer)
+        host.refresh_from_db()
+        assert (host.unreachable_since, host.last_error) == (None, "")
+        assert host.machine_types == f"{OLD} {NEW}"
+        asked.clear()
+        assert (ask_host(host, {}).machines is not None) is again
+        assert ("machine_types" in asked) is again
+    backoff, _again_at = hosts_sweep._later[host.pk]
+    hosts_sweep._later[host.pk] = backoff, 0.0
+    assert ask_host(host, {}).machines is not None
+    assert hosts_sweep._later == {}
 
 
 @pytest.mark.django_db
@@ -173,9 +228,15 @@ def test_a_vm_moves_only_to_a_host_that_offers_its_machine_type(box: Box) -> Non
     fake_host(there.uri).machines = {"x86_64": (OLD,)}
     reconcile_hosts()
     operator = Actor.system(box.actor.tenant)
-    for wanted in (None, there):
+    # Its own host is no answer, nor is one that it is not asked to go to.
+    for wanted, words, field in (
+        (None, f"No host that is available offers the machine type {NEW}.", None),
+        (there, f"This host does not offer the machine type {NEW}.", "host"),
+    ):
         with pytest.raises(NoCapacity) as refused:
             migrate_vm(actor=operator, vm=vm, host=wanted)
+        assert refused.value.code == "machine_type_missing"
+        assert (refused.value.message, refused.value.field) == (words, field)
         assert "without the VM's machine type: 1 host" in refused.value.detail
     fake_host(there.uri).machines = {"x86_64": (OLD, NEW)}
     reconcile_hosts()
@@ -187,6 +248,34 @@ def test_a_vm_moves_only_to_a_host_that_offers_its_machine_type(box: Box) -> Non
     running = box.domain(vm).running
     assert running is not None
     assert running.machine_type == NEW
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"state": HostState.MAINTENANCE}, {"unreachable_since": datetime(2026, 11, 1, tzinfo=UTC)}],
+)
+def test_a_start_says_it_too_while_hosts_that_offer_it_are_away(
+    box: Box, columns: dict[str, object]
+) -> None:
+    vm = box.vm(stopped=True)
+    former = vm.host
+    assert former is not None
+    offer(next(host for host in box.platform.hosts if host != former), OLD)
+    VM.objects.filter(pk=vm.pk).update(host=None)
+    Host.objects.filter(pk=former.pk).update(**columns)
+    vm.refresh_from_db()
+    with pytest.raises(NoCapacity) as refused:
+        start_vm(actor=box.actor, vm=vm)
+    assert refused.value.code == "machine_type_missing"
+    assert refused.value.message == (f"No host that is available offers the machine type {NEW}.")
+    assert refused.value.remedy == (
+        "Try again later, or update the machine type of the VM while it is stopped."
+    )
+    # Where none of the others lacks it, it is not what is missing.
+    Host.objects.exclude(pk=former.pk).update(machine_types=NEW, memory_mib=1)
+    with pytest.raises(NoCapacity) as refused:
+        start_vm(actor=box.actor, vm=vm)
+    assert refused.value.code == "no_capacity"
 
 
 def test_a_host_that_has_not_said_yet_refuses_by_itself_and_the_vm_goes_on(box: Box) -> None:

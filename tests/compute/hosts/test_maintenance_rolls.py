@@ -17,6 +17,7 @@ from django.utils import timezone
 from alarms.queries import platform as figures
 from compute.actions import maintenance as orders
 from compute.fencing.fake import forget_fake_machines
+from compute.hosts import placement
 from compute.models import (
     VM,
     ClusterRoll,
@@ -26,7 +27,9 @@ from compute.models import (
     Host,
     HostMaintenance,
     HostSighting,
+    HostTest,
     HostTransition,
+    Spec,
 )
 from compute.queries.maintenance import counts, forecast, progress, standing, waiting_by_host
 from compute.states.hosts import HostState
@@ -176,6 +179,17 @@ def test_nobody_enters_while_a_host_is_silent_or_there_is_no_room(three: Yard) -
         orders.stop_roll(actor=SYSTEM, roll=roll)
 
 
+def test_a_host_that_waits_for_its_connection_test_takes_no_part(three: Yard) -> None:
+    first, second, third = three.hosts
+    three.fall_silent(third)
+    Host.objects.filter(pk=third.pk).update(state=HostState.LOCKED)
+    HostTest.objects.create(host=third, required=True)
+    roll = begin(three)
+    assert roll.hosts == [first.pk, second.pk]
+    look()
+    assert (fresh(roll).note, state(first)) == ("", HostState.ENTERING_MAINTENANCE)
+
+
 def test_a_group_that_stays_together_leaves_a_host_together(three: Yard) -> None:
     group = group_of(three.box.actor, three.box.platform, "together")
     host, vms = on_first(three, 2, placement_group=group)
@@ -204,6 +218,38 @@ def test_the_second_vm_of_a_group_is_foreseen_where_the_first_one_goes(three: Ya
     Host.objects.filter(pk=three.hosts[1].pk).update(memory_mib=room + row.memory_mib)
     Host.objects.filter(pk=third.pk).update(state=HostState.LOCKED)
     assert [one.homeless for one in forecast(host)] == [False, True]
+
+
+def test_a_vm_whose_machine_type_no_other_host_offers_holds_its_host_back(three: Yard) -> None:
+    first, (vm,) = on_first(three)
+    third = three.hosts[2]
+    newer = "pc-q35-9.2"
+    VM.objects.filter(pk=vm.pk).update(machine_type=newer)
+    three.behind(first).machines = {"x86_64": (vm.machine_type, newer)}
+    reconcile.reconcile_hosts()
+    roll = begin(three)
+    look()
+    assert states(three) == ["available"] * 3
+    assert fresh(roll).note.startswith("The other hosts have no room for 1 VMs of x86-h1: vm-0.")
+    host = three.hosts[0]
+    (seen,) = forecast(host)
+    assert seen.homeless
+    assert "without the VM's machine type: 2 hosts" in seen.problem
+    # With the last host upgraded there is a place for it.
+    three.behind(third).machines = {"x86_64": (newer,)}
+    reconcile.reconcile_hosts()
+    (seen,) = forecast(host)
+    assert (seen.homeless, seen.problem) == (False, "")
+
+
+def test_a_forecast_asks_for_what_a_move_asks_for(three: Yard) -> None:
+    host = three.hosts[0]
+    made = make_vm(three.box.platform, three.box.actor, columns={"host": host})
+    VM.objects.filter(pk=made.pk).update(machine_type="pc-q35-9.2")
+    Spec.objects.filter(vcpus=made.vcpus, memory_mib=made.memory_mib).update(required_tags="nvme")
+    vm = now(made)
+    with scopes_disabled():
+        assert placement.demands_off(host, [vm]) == {vm.pk: placement.demand_of(vm)}
 
 
 def test_a_forecast_asks_no_more_for_many_vms_than_for_few(three: Yard) -> None:

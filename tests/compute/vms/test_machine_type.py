@@ -6,12 +6,15 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from billing.models import Subscription
 from compute.actions.vms import changes, lifecycle
 from compute.actions.vms.vacate import rehome_vm
-from compute.hypervisor.fake import fake_host
+from compute.hypervisor.fake import FakeHypervisor, fake_host
 from compute.models import VM, Host, Image
 from compute.states.hosts import HostState
 from compute.sweeps.reconcile import reconcile_hosts
+from compute.tasks.vms import lifecycle as tasks
+from compute.transitions.vms import VMS
 from scloud.audit.models import Event, Operation
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
@@ -119,6 +122,58 @@ def test_it_keeps_it_on_the_host_where_it_starts_instead(box: Box) -> None:
     assert (vm.status, vm.machine_type, running(box, vm)) == ("running", NEW, NEW)
 
 
+def of_an_earlier_release(box: Box, vm: VM) -> VM:
+    """Forget which machine type a VM has, as before anybody asked; all hosts have newer ones."""
+    VM.objects.filter(pk=vm.pk).update(machine_type="")
+    for host in box.platform.hosts:
+        fake_host(host.uri).machines = {"x86_64": (OLD, NEW, NEXT)}
+    found: VM = fresh(vm)
+    return found
+
+
+def test_an_unpaid_vm_of_an_earlier_release_is_looked_at_too(box: Box) -> None:
+    vm = of_an_earlier_release(box, box.vm())
+    Subscription.objects.filter(resource_id=vm.pk).update(status="expired")
+    VMS.begin(vm, "expire_vm", actor=Actor.system(vm.tenant))
+    box.run()
+    vm = fresh(vm)
+    assert (vm.status, vm.machine_type) == ("expired", "")
+    reconcile_hosts()
+    vm = fresh(vm)
+    assert (vm.status, vm.machine_type) == ("expired", NEW)
+
+
+def test_a_vm_of_an_earlier_release_keeps_it_through_the_recycle_bin(box: Box) -> None:
+    vm = of_an_earlier_release(box, box.vm(stopped=True))
+    lifecycle.delete_vm(actor=box.actor, vm=vm)
+    box.run()
+    vm = fresh(vm)
+    assert (vm.status, box.places(vm), vm.machine_type) == ("binned", [], NEW)
+    lifecycle.restore_vm(actor=box.actor, vm=vm)
+    box.run()
+    vm = start(box, vm)
+    assert (vm.status, vm.machine_type, running(box, vm)) == ("running", NEW, NEW)
+
+
+@pytest.mark.parametrize("point", points_of("vm.modify"))
+def test_a_vm_of_an_earlier_release_keeps_it_with_a_size_that_takes_it_elsewhere(
+    box: Box, point: str
+) -> None:
+    vm = of_an_earlier_release(box, box.vm(stopped=True))
+    former = vm.host
+    assert former is not None
+    Host.objects.filter(pk=former.pk).update(memory_mib=4096)
+    larger = next(one for one in box.platform.specs if one.vcpus == 4)
+    quote = changes.quote_size(actor=box.actor, vm=vm, spec=larger)
+    changes.modify_vm(actor=box.actor, vm=vm, spec=larger, quote_token=quote.token)
+    box.run_dying(point)
+    vm = fresh(vm)
+    assert (vm.failure, vm.vcpus, vm.machine_type) == ("", 4, NEW)
+    assert vm.host != former
+    assert defined(box, vm) == NEW
+    box.assert_nothing_orphaned()
+
+
 def test_the_owner_moves_a_stopped_vm_up_from_its_next_start(box: Box) -> None:
     vm = box.vm(stopped=True)
     upgrade(box, OLD, NEW, NEXT)
@@ -170,6 +225,38 @@ def test_a_machine_type_that_its_host_has_no_more_is_said_in_words(box: Box) -> 
     changes.update_machine_type(actor=box.actor, vm=vm)
     vm = start(box, vm)
     assert (vm.status, running(box, vm)) == ("running", NEXT)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_restart_of_what_could_not_start_again_leaves_the_guest_on(
+    box: Box, ignored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = box.vm()
+    boots, starts = box.domain(vm).boots, box.domain(vm).starts
+    upgrade(box, NEXT)
+    if ignored:
+        # A guest that does not heed a reboot is shut down after a while.
+        monkeypatch.setattr(tasks, "REBOOT_LIMIT_S", 0.0)
+        monkeypatch.setattr(FakeHypervisor, "reboot", lambda *_args, **_named: None)
+    else:
+        monkeypatch.setattr(tasks, "runs_as_defined", lambda _vm: False)
+    lifecycle.restart_vm(actor=box.actor, vm=vm)
+    (job,) = box.run()
+    vm = fresh(vm)
+    assert (job.status, job.error_code) == ("failed", "machine_type_missing")
+    assert (vm.status, vm.failure_code) == ("running", "machine_type_missing")
+    assert (box.domain(vm).boots, box.domain(vm).starts) == (boots, starts)
+    assert running(box, vm) == NEW
+
+
+def test_what_cannot_be_defined_changes_nothing_on_the_way(box: Box) -> None:
+    vm = box.vm(stopped=True)
+    seed = box.storage.seeds[vm.pk]
+    VM.objects.filter(pk=vm.pk).update(seed_generation=7, hostname="another")
+    upgrade(box, NEXT)
+    vm = start(box, vm)
+    assert vm.failure_code == "machine_type_missing"
+    assert box.storage.seeds[vm.pk] == seed
 
 
 def test_the_dialog_says_from_what_to_what(box: Box, console: Client) -> None:
