@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from compute.hosts import gpu
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM
-from compute.states.vms import PowerState, VmStatus, WantedPower
+from compute.states.vms import PowerState, VmStatus
 from compute.tasks.base import (
     VmHandler,
     host_of,
@@ -24,7 +24,7 @@ from compute.tasks.base import (
 )
 from compute.tasks.drivers import translated_errors
 from compute.tasks.vms.lifecycle import ensure_shut_down
-from compute.transitions.maintenance import to_be_started
+from compute.transitions.maintenance import note_asked, to_be_started, waiting_columns
 from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, Step, register
 from scloud.lib.errors import ScloudError
@@ -103,27 +103,26 @@ class EvacuateVm(VmHandler):
     def on_failure(self, context: Context, error: ScloudError) -> None:
         vm = vm_of(context.job)
         status = context.result.get("true_status")
+        asked = context.result.get("guest_asked")
         columns: dict[str, Any] = {}
         if status == VmStatus.STOPPED:
             # Its guest is off by our order: it goes on from there, and not by its owner's hand.
             columns = self.to_start_again(context, vm)
-        elif status is None and context.result.get("guest_asked"):
+        elif status is None and asked:
             # Nobody knows, and it may be off by then. If it is found to run, it waits for nothing.
             waits = self.to_start_again(context, vm)
             columns = {name: waits[name] for name in ("wanted_power", "failover_since")}
-        VMS.fail(vm, context.job, self.verb, error, status, **columns)
+        landed = VMS.fail(vm, context.job, self.verb, error, status, **columns)
+        if landed and asked and status != VmStatus.STOPPED:
+            # After the VM itself, so that an order that comes first is the last word.
+            note_asked(context.payload["maintenance"], vm)
 
     @staticmethod
     def to_start_again(context: Context, vm: VM) -> dict[str, Any]:
         """Return what lets it be started again, and write it down in the maintenance too."""
         now = timezone.now()
         to_be_started(context.payload["maintenance"], vm, now)
-        return {
-            "wanted_power": WantedPower.ON,
-            "failover_since": now,
-            "failure_code": "host_maintenance",
-            "failure": _("Its host is under maintenance. It starts on another host."),
-        }
+        return waiting_columns(now)
 
 
 def register_all() -> None:
