@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.db.models import Count, Q
 
+from compute.hosts.admission import that_served
 from compute.hosts.fencing import Situation
 from compute.hosts.witnesses import Sighting
-from compute.models import FenceDevice, Host, HostSighting, HostTest
+from compute.models import FenceDevice, Host, HostSighting
 from compute.states.hosts import IN_MAINTENANCE, MAY_RUN, HostState, Witness
 
 _GONE = (HostState.SUSPECT, HostState.FENCED)
@@ -17,9 +18,7 @@ _SILENT = Q(state__in=MAY_RUN, unreachable_since__isnull=False)
 def situation_of(host: Host, *, others_alive: bool) -> Situation:
     """Return what decides whether a suspect host is fenced by itself."""
     # One that was never in service, such as with a wrong address, is no sign of a network cut off.
-    added = HostTest.objects.filter(required=True, admitted_at=None)
-    rows = Host.objects.filter(cluster=host.cluster_id).exclude(pk__in=added.values("host"))
-    found = rows.aggregate(
+    found = that_served(host.cluster_id).aggregate(
         hosts=Count("pk", filter=~Q(state__in=IN_MAINTENANCE)),
         gone=Count("pk", filter=Q(state__in=_GONE) | _SILENT),
     )
