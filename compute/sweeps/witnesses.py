@@ -182,12 +182,15 @@ def judge_hosts(now: datetime | None = None) -> None:
     """Let hosts become suspect of which there is no sign of life, and clear those that have one."""
     now = now or timezone.now()
     seen = sightings_of()
+    # Of one that was added nobody knows that it was ever alive, or the one that answered.
+    served = set(that_served().values_list("pk", flat=True))
 
     def judge(host: Host) -> None:
         limit = timedelta(seconds=host.cluster.suspect_after_s)
         found = verdict(seen.get(host.pk, ()), now, limit)
         try:
-            if found.word is Word.DEAD and host.state in MOVES[HostMove.SUSPECT].allowed_from:
+            may_become = host.pk in served and host.state in MOVES[HostMove.SUSPECT].allowed_from
+            if found.word is Word.DEAD and may_become:
                 move(host, HostMove.SUSPECT, reason=_words(found))
                 log.warning("%s is suspect: %s", host.name, host.state_reason)
             elif found.word is Word.ALIVE and host.state == HostState.SUSPECT:
