@@ -11,7 +11,7 @@ from compute.models import Cluster, Host, HostTest
 
 
 def that_served(cluster: Cluster | str | None = None) -> QuerySet[Host]:
-    """Return the hosts but those that were never in service; of a cluster, or of that id, or all."""
+    """Return the hosts, all or those of a cluster or of that id, that were ever in service."""
     added = HostTest.objects.filter(required=True, admitted_at=None)
     rows: QuerySet[Host] = Host.objects.all()
     if cluster is not None:

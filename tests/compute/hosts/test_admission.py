@@ -1,4 +1,4 @@
-"""Hosts that were added and were never in service: what they may do to others, and when they serve."""
+"""Hosts that were added and were never in service: what they do to others, and when they serve."""
 
 from __future__ import annotations
 
