@@ -88,41 +88,39 @@ class EvacuateVm(VmHandler):
         ensure_shut_down(context, asking=asking)
 
     def on_success(self, context: Context) -> None:
-        vm = vm_of(context.job)
+        vm, now = vm_of(context.job), timezone.now()
         gpu.release(vm)
-        VMS.complete(
+        landed = VMS.complete(
             vm,
             context.job,
             self.verb,
             VmStatus.STOPPED,
             host=None,
             power_state=PowerState.STOPPED,
-            **self.to_start_again(context, vm),
+            **waiting_columns(now),
         )
+        # After the VM itself, here and below, so that an order that comes first is the last word.
+        if landed:
+            to_be_started(context.payload["maintenance"], vm, now)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        vm = vm_of(context.job)
+        vm, now = vm_of(context.job), timezone.now()
+        maintenance = context.payload["maintenance"]
         status = context.result.get("true_status")
         asked = context.result.get("guest_asked")
+        waits = waiting_columns(now)
         columns: dict[str, Any] = {}
         if status == VmStatus.STOPPED:
             # Its guest is off by our order: it goes on from there, and not by its owner's hand.
-            columns = self.to_start_again(context, vm)
+            columns = waits
         elif status is None and asked:
             # Nobody knows, and it may be off by then. If it is found to run, it waits for nothing.
-            waits = self.to_start_again(context, vm)
             columns = {name: waits[name] for name in ("wanted_power", "failover_since")}
         landed = VMS.fail(vm, context.job, self.verb, error, status, **columns)
+        if landed and columns:
+            to_be_started(maintenance, vm, now)
         if landed and asked and status != VmStatus.STOPPED:
-            # After the VM itself, so that an order that comes first is the last word.
-            note_asked(context.payload["maintenance"], vm)
-
-    @staticmethod
-    def to_start_again(context: Context, vm: VM) -> dict[str, Any]:
-        """Return what lets it be started again, and write it down in the maintenance too."""
-        now = timezone.now()
-        to_be_started(context.payload["maintenance"], vm, now)
-        return waiting_columns(now)
+            note_asked(maintenance, vm)
 
 
 def register_all() -> None:
