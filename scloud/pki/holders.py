@@ -348,9 +348,9 @@ class Pki:
 
     def _spread_lists(self) -> None:
         """Write the present revocation lists into the files of every holder."""
-        for holder in self.holders():
-            place = self.directory(holder.kind, holder.name)
-            for name, authorities in _LISTS.get(holder.kind, {}).items():
+        for kind, holder in self._names():
+            place = self.directory(kind, holder)
+            for name, authorities in _LISTS.get(kind, {}).items():
                 store.write(place / name, self._trusted(*authorities))
 
     def _trusted(self, *parts: str) -> bytes:
