@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 
 from compute.hosts import gpu
 from compute.hypervisor.base import PowerState as Power
-from compute.models import VM
 from compute.states.vms import PowerState, VmStatus
 from compute.tasks.base import (
     VmHandler,
