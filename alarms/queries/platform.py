@@ -370,15 +370,23 @@ def is_somebody_told() -> bool:
 def _own_certificates() -> list[tuple[str, datetime]]:
     """Return when the certificates end that the platform issued on this machine.
 
-    Also those that were replaced, until somebody says that the new ones are installed.
+    Also those that were replaced, until somebody says that the new ones are installed. What cannot
+    be read is logged and left out.
     """
     root = settings.SCLOUD_PKI_DIR
+    problems: list[str] = []
+    ends: list[tuple[str, datetime]] = []
+    former: list[tuple[str, datetime]] = []
     try:
-        ends, former = Pki(root).ends(), Pki(root).former()
+        ends = Pki(root).ends(problems=problems)
+        former = Pki(root).former(problems=problems)
     except (OSError, ValueError, PkiError) as error:
-        said.say(str(root), repr(error)[:200], logging.ERROR, "certificates in %s: %s", root, error)
-        return []
-    said.over(str(root))
+        problems.append(str(error))
+    if problems:
+        words = "; ".join(dict.fromkeys(problems))
+        said.say(str(root), words[:2000], logging.ERROR, "certificates in %s: %s", root, words)
+    else:
+        said.over(str(root))
     words = gettext("The former certificate of %(holder)s, until the new one is installed")
     return [
         *((gettext("The certificate of %(holder)s") % {"holder": one}, at) for one, at in ends),

@@ -10,8 +10,10 @@ from django.db.models import QuerySet
 from compute.models import Cluster, Host, HostTest
 
 
-def that_served(cluster: Cluster | str) -> QuerySet[Host]:
-    """Return the hosts of a cluster, or of that id, but those that were never in service."""
+def that_served(cluster: Cluster | str | None = None) -> QuerySet[Host]:
+    """Return the hosts, all or those of a cluster or of that id, that were ever in service."""
     added = HostTest.objects.filter(required=True, admitted_at=None)
-    rows: QuerySet[Host] = Host.objects.filter(cluster=cluster)
+    rows: QuerySet[Host] = Host.objects.all()
+    if cluster is not None:
+        rows = rows.filter(cluster=cluster)
     return rows.exclude(pk__in=added.values("host"))

@@ -88,6 +88,8 @@ class Departure(models.Model):
     # Of one that was shut down: the VM's ``failover_since`` for which it is started again, whether
     # or not its cluster has failover.
     waits_since = models.DateTimeField(_("to be started since"), null=True)
+    # When its guest, which went on to run, was last asked to shut down: it may do so yet.
+    asked_at = models.DateTimeField(_("asked to shut down"), null=True)
     changed_at = models.DateTimeField(_("changed"), default=timezone.now)
 
     class Meta:

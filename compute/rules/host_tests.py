@@ -7,7 +7,7 @@ from typing import Final
 from django.utils.translation import gettext as _
 
 from compute.models import Host, HostTest
-from compute.states.hosts import FindingLevel
+from compute.states.hosts import IN_SERVICE, FindingLevel
 from scloud.lib.errors import Conflict
 
 # The job; compute/tasks/host_tests.py carries it out.
@@ -34,13 +34,21 @@ def check_admitted(host: Host) -> None:
 
 
 def acceptance_problem(host: Host, test: HostTest | None) -> str:
-    """Return why the warnings of a host's test cannot be accepted; empty when they can."""
+    """Return why the warnings of a host's test cannot be accepted; empty when they can.
+
+    It is in service at once then: not while it is silent, off or in maintenance.
+    """
     if test is None or not test.required or test.admitted_at is not None:
         return _("%(name)s does not wait for a connection test.") % {"name": host.name}
     if test.tested_at is None:
         return _("%(name)s has not been tested yet.") % {"name": host.name}
     if not test.is_of(host):
         return _("%(name)s was changed since it was tested.") % {"name": host.name}
+    if host.state not in IN_SERVICE:
+        return _("%(name)s is %(label)s: it has to be locked to be put into service.") % {
+            "name": host.name,
+            "label": host.get_state_display(),
+        }
     if test.worst is FindingLevel.ERROR:
         return _("The connection test of %(name)s found errors.") % {"name": host.name}
     return ""

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from compute.actions import fencing
 from compute.actions.vms.lifecycle import fail_over_vm
 from compute.hosts import placement
+from compute.hosts.admission import that_served
 from compute.hosts.fencing import refusal
 from compute.hosts.witnesses import FRESH, Sighting, Since, since_off
 from compute.models import VM, Disk, FenceDevice, Host, HostSighting
@@ -68,7 +69,7 @@ def look_after_failures(now: datetime | None = None) -> None:
 
 def fence_suspects(now: datetime) -> None:
     """Have suspect hosts of clusters with failover switched off, where the rules allow it."""
-    rows = Host.objects.filter(state=HostState.SUSPECT, cluster__failover=True)
+    rows = that_served().filter(state=HostState.SUSPECT, cluster__failover=True)
 
     def fence(host: Host) -> None:
         words = refusal(situation_of(host, others_alive=_hears_others(host, now)))
@@ -93,13 +94,14 @@ def fence_suspects(now: datetime) -> None:
 def _hears_others(host: Host, now: datetime) -> bool:
     """Whether another host of its region has just answered this very machine.
 
-    One of another region says nothing of the way to this one.
+    One of another region says nothing of the way to this one, nor does one that was never in
+    service: it may be anywhere.
     """
     rows = HostSighting.objects.filter(
         witness=Witness.LIBVIRT,
         observer=observer(),
         asked_at__gt=now - FRESH,
-        host__cluster__region=host.cluster.region_id,
+        host__in=that_served().filter(cluster__region=host.cluster.region_id),
     ).exclude(host=host)
     return any(row.alive_at is not None and row.alive_at >= row.asked_at for row in rows)
 

@@ -19,6 +19,7 @@ from compute.hosts import machines
 from compute.hypervisor.base import STARTING, DomainObservation, HypervisorError
 from compute.hypervisor.base import PowerState as Power
 from compute.models import VM, Disk, Host
+from compute.rules.host_tests import waits_for_test
 from compute.states.disks import DiskStatus, DiskTask
 from compute.states.hosts import CONFIRMED_OFF, HostMove, HostState, Witness
 from compute.states.vms import VmStatus
@@ -44,6 +45,7 @@ from scloud.tenancy.scoping import in_scope_of, scopes_disabled
 log = logging.getLogger(__name__)
 said = Said(log)
 MISSING_DISK = "missing_disk"
+ADDED = "the host was never in service"
 
 
 class Rounds:
@@ -477,8 +479,11 @@ def missing_disks(vm: VM, domain: DomainObservation) -> list[tuple[str, str, str
 def remove_leftover(host: Host, domain: DomainObservation, why: str) -> list[tuple[str, str, str]]:
     """Take a domain off a host where no row wants it any more.
 
-    Returns what stays different, because the sweeps are frozen.
+    Returns what stays different, because the sweeps are frozen or the host was never in service:
+    one that was added with another's address shows what is at home there.
     """
+    if waits_for_test(host):
+        return [drift("leftover_domain", host.name, domain.name, f"{why}; not removed: {ADDED}")]
     if freezing.is_frozen():
         return [drift("leftover_domain", host.name, domain.name, f"{why}; not removed: {FROZEN}")]
     try:

@@ -14,6 +14,7 @@ from typing import Final
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from compute.hosts.admission import that_served
 from compute.hosts.witnesses import FRESH, Verdict, Word, verdict
 from compute.models import Host, HostSighting, HostTransition, StoragePool
 from compute.queries.hosts import sightings_of
@@ -117,8 +118,9 @@ def hear_chassis(region: Region) -> None:
         # Nobody had the time to answer.
         return
     ids: dict[str, list[str]] = {}
-    hosts = Host.objects.filter(cluster__region=region).values_list("pk", "hostname")
-    for host_id, hostname in hosts:
+    # One that was added may have been given the address of another, and with it the name.
+    hosts = that_served().filter(cluster__region=region)
+    for host_id, hostname in hosts.values_list("pk", "hostname"):
         ids.setdefault(hostname, []).append(host_id)
     # A name that two hosts or two chassis have tells of neither. Who is slow is alive as well.
     alive = {
@@ -154,7 +156,7 @@ def look_at_heartbeats() -> None:
         said.over(pool.pk)
         before = _beats.get(pool.pk)
         _beats[pool.pk] = beats
-        hosts = Host.objects.filter(cluster__region=pool.region_id, hostname__in=list(beats))
+        hosts = that_served().filter(cluster__region=pool.region_id, hostname__in=list(beats))
         ids: dict[str, list[str]] = {}
         for host_id, hostname in hosts.values_list("pk", "hostname"):
             ids.setdefault(hostname, []).append(host_id)
@@ -180,12 +182,15 @@ def judge_hosts(now: datetime | None = None) -> None:
     """Let hosts become suspect of which there is no sign of life, and clear those that have one."""
     now = now or timezone.now()
     seen = sightings_of()
+    # Of one that was added nobody knows that it was ever alive, or the one that answered.
+    served = set(that_served().values_list("pk", flat=True))
 
     def judge(host: Host) -> None:
         limit = timedelta(seconds=host.cluster.suspect_after_s)
         found = verdict(seen.get(host.pk, ()), now, limit)
         try:
-            if found.word is Word.DEAD and host.state in MOVES[HostMove.SUSPECT].allowed_from:
+            may_become = host.pk in served and host.state in MOVES[HostMove.SUSPECT].allowed_from
+            if found.word is Word.DEAD and may_become:
                 move(host, HostMove.SUSPECT, reason=_words(found))
                 log.warning("%s is suspect: %s", host.name, host.state_reason)
             elif found.word is Word.ALIVE and host.state == HostState.SUSPECT:

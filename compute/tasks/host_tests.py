@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from compute.hypervisor.base import HostCpu, Hypervisor, HypervisorError
 from compute.models import Host, HostTest, StoragePool
-from compute.rules.host_tests import TEST
+from compute.rules.host_tests import TEST, acceptance_problem
 from compute.states.hosts import FindingLevel, HostState
 from compute.storage.base import StorageError
 from compute.tasks.drivers import hypervisor_of, storage_of
@@ -96,7 +96,10 @@ class TestHost(Handler):
 
 @action("platform.record_host_test")
 def record_host_test(*, actor: Actor, host: Host, result: dict[str, Any]) -> None:
-    """Write down what a test found; an added host without any trouble is put into service."""
+    """Write down what a test found; an added host without any trouble is put into service.
+
+    One that is not locked at the moment waits for an operator, or another test.
+    """
     # Nobody changes where it is reached, nor removes it, before the end of this.
     current = Host.objects.select_for_update().filter(pk=host.pk).first()
     if current is None:
@@ -109,12 +112,7 @@ def record_host_test(*, actor: Actor, host: Host, result: dict[str, Any]) -> Non
         update_fields=["tested_at", "tested_uri", "tested_address", "tested_cluster", "findings"]
     )
     audit.note(current, after=dict(Counter(one["level"] for one in test.findings)))
-    if (
-        test.required
-        and test.admitted_at is None
-        and test.is_of(current)
-        and test.worst is FindingLevel.OK
-    ):
+    if test.worst is FindingLevel.OK and not acceptance_problem(current, test):
         reason = _("It has passed its connection test.")
         transitions.admit(current, test, actor=actor, reason=reason)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -15,9 +15,13 @@ from compute.models import VM, Cluster, ClusterRoll, Departure, Host, HostMainte
 from compute.models.hosts import LONGEST_REASON
 from compute.states.hosts import HostMove, HostState
 from compute.states.maintenance import DepartureState, MaintenanceEnd, RollEnd
+from compute.states.vms import WantedPower
 from compute.transitions.hosts import move
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
+
+#: For so long after it was asked last a guest that goes off does so because it was asked.
+LATE: Final = timedelta(minutes=15)
 
 
 def open_of(host: Host) -> HostMaintenance | None:
@@ -138,14 +142,51 @@ def note_gone(maintenance: HostMaintenance, still_there: Sequence[str]) -> int:
 
 def to_be_started(maintenance_id: int, vm: VM, since: datetime) -> None:
     """Write down that a VM was shut down for maintenance, and is to be started again."""
-    now: dict[str, Any] = {"waits_since": since, "changed_at": timezone.now()}
-    if Departure.objects.filter(maintenance=maintenance_id, vm=vm).update(**now):
+    _write(maintenance_id, vm, waits_since=since, asked_at=None, changed_at=timezone.now())
+
+
+def waiting_columns(since: datetime) -> dict[str, Any]:
+    """Return the columns of a VM that :func:`to_be_started` tells of."""
+    return {
+        "wanted_power": WantedPower.ON,
+        "failover_since": since,
+        "failure_code": "host_maintenance",
+        "failure": _("Its host is under maintenance. It starts on another host."),
+    }
+
+
+def note_asked(maintenance_id: int, vm: VM) -> None:
+    """Write down that a guest was asked to shut down and was not seen to be off: it may be yet."""
+    _write(maintenance_id, vm, asked_at=timezone.now())
+
+
+def forget_asked(vm: VM) -> None:
+    """Forget that a guest was asked: what becomes of the VM from now on is by another order."""
+    Departure.objects.filter(vm=vm).exclude(asked_at=None).update(asked_at=None)
+
+
+def asked_by(vm: VM) -> int | None:
+    """Return by which maintenance a guest was asked to shut down, if it does so late.
+
+    It is asked again and again while the VM is on a host that enters maintenance. Otherwise what it
+    does long afterwards is its own doing.
+    """
+    recently = Q(asked_at__gt=timezone.now() - LATE)
+    still = Q(maintenance__ended_at=None, maintenance__host=vm.host_id)
+    rows = Departure.objects.filter(recently | still, vm=vm).exclude(asked_at=None)
+    found: int | None = rows.order_by("-asked_at").values_list("maintenance", flat=True).first()
+    return found
+
+
+def _write(maintenance_id: int, vm: VM, **columns: Any) -> None:
+    rows = Departure.objects.filter(maintenance=maintenance_id, vm=vm)
+    if rows.update(**columns):
         return
     # A process of an earlier release began it, and died before it wrote the row.
     maintenance = HostMaintenance.objects.filter(pk=maintenance_id).first()
     if maintenance is not None:
         depart(maintenance, vm, DepartureState.MOVING)
-        Departure.objects.filter(maintenance=maintenance, vm=vm).update(**now)
+        rows.update(**columns)
 
 
 def shut_down_for_it() -> Exists:

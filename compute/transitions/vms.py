@@ -10,7 +10,13 @@ from django.utils.translation import gettext as _
 from compute.models import VM, Host
 from compute.rules.refusals import vm_refusal
 from compute.states.vms import PauseReason, PowerState, VmStatus, WantedPower
-from compute.transitions.maintenance import shut_down_for_it
+from compute.transitions.maintenance import (
+    asked_by,
+    forget_asked,
+    shut_down_for_it,
+    to_be_started,
+    waiting_columns,
+)
 from compute.verbs import vms as verbs
 from scloud.audit import events
 from scloud.jobs.models import Job
@@ -28,6 +34,18 @@ _WANTED: Final[Mapping[str, WantedPower]] = {
     "power_off_vm": OFF,
     "expire_vm": OFF,
 }
+#: After these a guest that goes off does not do so because a maintenance has asked it before.
+_SETTLES: Final = frozenset(
+    {
+        "start_vm",
+        "restart_vm",
+        "shut_down_vm",
+        "power_off_vm",
+        "expire_vm",
+        "delete_vm",
+        "fail_over_vm",
+    }
+)
 #: The code of a failure that is its host's.
 HOST_FAILED: Final = "host_failed"
 
@@ -60,16 +78,20 @@ class VmMachine(Machine[VM]):
             # Of an earlier release. While it is in flight its host may fail, and then the status
             # tells no more.
             columns["wanted_power"] = ON
-        return super().begin(
-            row,
-            verb,
-            actor=actor,
-            payload=payload,
-            job=job,
-            deadline_s=deadline_s,
-            expected=expected,
-            **columns,
-        )
+        with transaction.atomic():
+            begun = super().begin(
+                row,
+                verb,
+                actor=actor,
+                payload=payload,
+                job=job,
+                deadline_s=deadline_s,
+                expected=expected,
+                **columns,
+            )
+            if verb in _SETTLES:
+                forget_asked(row)
+        return begun
 
     def complete(
         self, row: VM | str, job: Job, verb: str, status: str | None = None, **columns: Any
@@ -94,12 +116,31 @@ class VmMachine(Machine[VM]):
         /,
         **data: Any,
     ) -> bool:
-        """Land a VM; one that runs, or that is to run no more, waits for no failover."""
+        """Land a VM; one that runs, or that is to run no more, waits for no failover.
+
+        One whose guest went off meanwhile because a maintenance had asked it is started again.
+        """
         if landing == VmStatus.RUNNING:
             columns = {"wanted_power": ON, "failover_since": None, **columns}
         elif landing is not None and landing != VmStatus.STOPPED:
             columns = {"wanted_power": OFF, "failover_since": None, **columns}
+        elif landing is not None and "failover_since" not in columns:
+            return self._land_stopped(rows, event, columns, **data)
         return super()._land(rows, landing, event, columns, **data)
+
+    def _land_stopped(
+        self, rows: models.QuerySet[VM], event: str, columns: Mapping[str, Any], /, **data: Any
+    ) -> bool:
+        now = timezone.now()
+        with transaction.atomic():
+            vm = rows.filter(status=VmStatus.RUNNING, wanted_power=ON).first()
+            maintenance = None if vm is None else asked_by(vm)
+            if vm is not None and maintenance is not None:
+                columns = {**columns, **waiting_columns(now)}
+            landed = super()._land(rows, VmStatus.STOPPED, event, columns, **data)
+            if landed and vm is not None and maintenance is not None:
+                to_be_started(maintenance, vm, now)
+        return landed
 
 
 VMS = VmMachine(verbs.VMS, VM, vm_refusal)
@@ -147,7 +188,11 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str =
         return False
     kind = "vm.running" if status == VmStatus.RUNNING else "vm.stopped_itself"
     changes: dict[str, Any] = {"pause_reason": paused, "paused_at": now if paused else None}
-    if status != vm.status:
+    maintenance = _asked_and_off(vm, power)
+    if maintenance is not None:
+        changes.update(waiting_columns(now))
+        kind, reason = "vm.evacuated", changes["failure"]
+    elif status != vm.status:
         changes.update(_wanted_as_found(vm, power))
         changes["failure_code"] = "" if power != PowerState.CRASHED else "guest_crashed"
         changes["failure"] = "" if paused else reason[:500]
@@ -159,6 +204,8 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str =
         changed = rows.filter(status=vm.status, pause_reason=vm.pause_reason).update(
             status=status, power_state=power, observed_at=now, **changes
         )
+        if changed and maintenance is not None:
+            to_be_started(maintenance, vm, now)
         if changed:
             events.emit(
                 tenant_id=vm.tenant_id,
@@ -168,6 +215,15 @@ def observe(vm: VM, power: str, *, revision: int, reason: str = "", pause: str =
                 data={"power_state": power, "reason": reason, "pause_reason": paused},
             )
     return bool(changed)
+
+
+def _asked_and_off(vm: VM, power: str) -> int | None:
+    """Return the maintenance that asked a VM to shut down, of one that ran and is off by now."""
+    off = power in (PowerState.STOPPED, PowerState.CRASHED)
+    waits = vm.failover_since is not None
+    if not off or vm.status != VmStatus.RUNNING or waits or not vm.wants_power:
+        return None
+    return asked_by(vm)
 
 
 def _wanted_as_found(vm: VM, power: str) -> dict[str, Any]:

@@ -78,6 +78,14 @@ class Authority:
         """Its certificate revocation list. PkiError where it has none."""
         return self._read("crl.pem")
 
+    @property
+    def own(self) -> x509.Certificate:
+        """Its own certificate. PkiError where it has none, or one that cannot be read."""
+        try:
+            return x509.load_pem_x509_certificate(self.certificate)
+        except ValueError as error:
+            raise PkiError(f"{self.certificate_file} cannot be read: {error}") from error
+
     def _read(self, name: str) -> bytes:
         try:
             return (self._directory / name).read_bytes()
@@ -110,7 +118,7 @@ class Authority:
     ) -> Pair:
         """Return a new key with its certificate, which is on the books when this returns."""
         self.ensure()
-        own = x509.load_pem_x509_certificate(self.certificate)
+        own = self.own
         now = datetime.now(UTC).replace(microsecond=0)
         if own.not_valid_after_utc <= now:
             raise PkiError(f"the authority {self.name} has expired; see docs/operations.md")
@@ -142,13 +150,25 @@ class Authority:
         store.write(file, certificate)
         return Pair(certificate, _pem_of(key))
 
-    def issued(self, kind: str = "*", name: str = "*") -> list[Issued]:
-        """Return what is on the books, of everybody or of one holder."""
+    def issued(
+        self, kind: str = "*", name: str = "*", *, problems: list[str] | None = None
+    ) -> list[Issued]:
+        """Return what is on the books, of everybody or of one holder.
+
+        PkiError for what cannot be read; who gives ``problems`` gets that in words, and the rest.
+        """
         revoked = self._revoked()
         found = []
         for file in sorted((self._directory / "issued").glob(f"{kind}~{name}~*.pem")):
-            of_kind, of_name, _serial = file.stem.split("~")
-            one = x509.load_pem_x509_certificate(file.read_bytes())
+            try:
+                of_kind, of_name, _serial = file.stem.split("~")
+                one = x509.load_pem_x509_certificate(file.read_bytes())
+            except (OSError, ValueError) as error:
+                words = f"{file} cannot be read: {error}"
+                if problems is None:
+                    raise PkiError(words) from error
+                problems.append(words)
+                continue
             found.append(
                 Issued(
                     authority=self.name,
@@ -170,8 +190,8 @@ class Authority:
         revoked = self._revoked()
         found = [
             one.serial
-            for one in self.issued()
-            if (one.kind, one.name) == (kind, name) and one.ends_at > now and one.revoked_at is None
+            for one in self.issued(kind, name)
+            if one.ends_at > now and one.revoked_at is None
         ]
         revoked.update(dict.fromkeys(found, now))
         if found:
@@ -183,14 +203,17 @@ class Authority:
         return len(found)
 
     def _revoked(self) -> dict[int, datetime]:
+        file = self._directory / "revoked.json"
         try:
-            text = (self._directory / "revoked.json").read_text()
+            given = json.loads(file.read_text())
+            return {int(key, 16): datetime.fromisoformat(at) for key, at in given.items()}
         except FileNotFoundError:
             return {}
-        return {int(key, 16): datetime.fromisoformat(at) for key, at in json.loads(text).items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise PkiError(f"{file} cannot be read: {error}") from error
 
     def _write_list(self) -> None:
-        own = x509.load_pem_x509_certificate(self.certificate)
+        own = self.own
         now = datetime.now(UTC).replace(microsecond=0)
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -210,10 +233,13 @@ class Authority:
         store.write(self._directory / "crl.pem", made.public_bytes(serialization.Encoding.PEM))
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
-        text = store.read_key(self._directory / "ca.key")
-        return cast(
-            ec.EllipticCurvePrivateKey, serialization.load_pem_private_key(text, password=None)
-        )
+        file = self._directory / "ca.key"
+        text = store.read_key(file)
+        try:
+            key = serialization.load_pem_private_key(text, password=None)
+        except ValueError as error:
+            raise PkiError(f"{file} cannot be read") from error
+        return cast(ec.EllipticCurvePrivateKey, key)
 
     def _own_certificate(self, key: ec.EllipticCurvePrivateKey) -> bytes:
         name = _subject("authority", self.name)

@@ -19,7 +19,8 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -131,54 +132,87 @@ class Pki:
         about = self.directory(kind, name) / _ABOUT
         return _read_about(about) if about.exists() else None
 
-    def issued(self, kind: str = "*", name: str = "*") -> list[Issued]:
+    def issued(
+        self, kind: str = "*", name: str = "*", *, problems: list[str] | None = None
+    ) -> list[Issued]:
         """Return the certificates on the books of the authorities, also ended ones.
 
-        Of everybody, or of one holder.
+        Of everybody, or of one holder. PkiError for what cannot be read; who gives ``problems``
+        gets that in words, and the rest. So it is below.
         """
         return [
             one
             for authority in AUTHORITIES
             if self.authority(authority).certificate_file.exists()
-            for one in self.authority(authority).issued(kind, name)
+            for one in self._booked(authority, kind, name, problems)
         ]
 
-    def ends(self) -> list[tuple[str, datetime]]:
+    def _booked(
+        self, authority: str, kind: str, name: str, problems: list[str] | None
+    ) -> list[Issued]:
+        with _noted(problems):
+            return self.authority(authority).issued(kind, name, problems=problems)
+        return []
+
+    def ends(self, *, problems: list[str] | None = None) -> list[tuple[str, datetime]]:
         """Return when each authority and each holder's certificates end."""
         found = []
         for name in AUTHORITIES:
             if self.authority(name).certificate_file.exists():
-                own = x509.load_pem_x509_certificate(self.authority(name).certificate)
-                found.append((f"authority {name}", own.not_valid_after_utc))
-        found += [
-            (f"{holder.kind} {holder.name}", holder.ends_at)
-            for holder in self.holders()
-            if holder.ends_at is not None
-        ]
+                with _noted(problems):
+                    ends_at = self.authority(name).own.not_valid_after_utc
+                    found.append((f"authority {name}", ends_at))
+        for kind, name in self._names():
+            with _noted(problems):
+                holder = _read_about(self.directory(kind, name) / _ABOUT)
+                if holder.ends_at is not None:
+                    found.append((f"{kind} {name}", holder.ends_at))
         return found
 
-    def former(self) -> list[tuple[str, datetime]]:
+    def former(self, *, problems: list[str] | None = None) -> list[tuple[str, datetime]]:
         """Return for each holder when the first of its replaced certificates ends.
 
         They are what it uses until the present ones are installed. Left out are those of whom
         ``installed`` was said, what has ended, and what was revoked.
         """
         found = []
-        for holder in self.holders():
-            # Where the link leads to may be replaced meanwhile.
-            place = self.directory(holder.kind, holder.name).resolve()
-            if (place / _INSTALLED).exists():
-                continue
-            present = _serials(place)
-            now = datetime.now(UTC)
-            ends = [
-                one.ends_at
-                for one in self.issued(holder.kind, holder.name)
-                if one.serial not in present and one.revoked_at is None and one.ends_at > now
-            ]
-            if ends:
-                found.append((f"{holder.kind} {holder.name}", min(ends)))
+        # Read once: the books are long.
+        books: dict[tuple[str, str], list[Issued]] = {}
+        for one in self.issued(problems=problems):
+            books.setdefault((one.kind, one.name), []).append(one)
+        now = datetime.now(UTC)
+        for kind, name in self._names():
+            with _noted(problems):
+                present = self._present(kind, name)
+                if present is None:
+                    continue
+                ends = [
+                    one.ends_at
+                    for one in books.get((kind, name), [])
+                    if one.serial not in present and one.revoked_at is None and one.ends_at > now
+                ]
+                if ends:
+                    found.append((f"{kind} {name}", min(ends)))
         return found
+
+    def _present(self, kind: Kind, name: str) -> set[int] | None:
+        """Return the serial numbers of what a holder has here.
+
+        None of one that has nothing any more, or has these files where it is. PkiError.
+        """
+        link = self.directory(kind, name)
+        for _again in range(3):
+            # Where the link leads to may be replaced meanwhile.
+            place = link.resolve()
+            try:
+                serials = None if (place / _INSTALLED).exists() else _serials(place)
+            except FileNotFoundError:
+                continue
+            if not link.exists():
+                return None
+            if link.resolve() == place:
+                return serials
+        raise PkiError(f"the files of {kind} {name} are being replaced")
 
     def installed(self, kind: Kind, name: str) -> Holder:
         """Note that a holder's present files are where it is. PkiError where it has none."""
@@ -259,8 +293,7 @@ class Pki:
         nothing was ever issued to.
         """
         with store.locked(self.root):
-            known = any((one.kind, one.name) == (kind, name) for one in self.issued())
-            if not known:
+            if not self.issued(kind, name):
                 raise PkiError(f"nothing was ever issued to a {kind} {name}")
             count = 0
             for one in AUTHORITIES:
@@ -315,9 +348,9 @@ class Pki:
 
     def _spread_lists(self) -> None:
         """Write the present revocation lists into the files of every holder."""
-        for holder in self.holders():
-            place = self.directory(holder.kind, holder.name)
-            for name, authorities in _LISTS.get(holder.kind, {}).items():
+        for kind, holder in self._names():
+            place = self.directory(kind, holder)
+            for name, authorities in _LISTS.get(kind, {}).items():
                 store.write(place / name, self._trusted(*authorities))
 
     def _trusted(self, *parts: str) -> bytes:
@@ -336,13 +369,28 @@ def _check_lifetime(lifetime: timedelta) -> None:
 
 
 def _serials(place: Path) -> set[int]:
-    """The serial numbers of the certificates in a holder's directory."""
-    return {
-        one.serial_number
-        for file in place.rglob("*cert.pem")
-        if _is_own(file.name)
-        for one in x509.load_pem_x509_certificates(file.read_bytes())
-    }
+    """The serial numbers of the certificates in a holder's directory. PkiError, OSError."""
+    found = set()
+    for file in place.rglob("*cert.pem"):
+        if _is_own(file.name):
+            try:
+                certificates = x509.load_pem_x509_certificates(file.read_bytes())
+            except ValueError as error:
+                raise PkiError(f"{file} cannot be read: {error}") from error
+            found.update(one.serial_number for one in certificates)
+    return found
+
+
+@contextmanager
+def _noted(problems: list[str] | None) -> Iterator[None]:
+    """Note what cannot be read within the block, where somebody wants to know; else PkiError."""
+    try:
+        yield
+    except (PkiError, OSError) as error:
+        if problems is None:
+            raise
+        if str(error) not in problems:
+            problems.append(str(error))
 
 
 def _is_own(file: str) -> bool:

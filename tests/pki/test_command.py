@@ -147,6 +147,71 @@ def test_files_that_cannot_be_read_end_no_round(
     settings.SCLOUD_CERTIFICATES = []
     settings.SCLOUD_DATES = {}
     Pki(root).issue(Holder(Kind.WORKER, "worker"))
+    Pki(root).issue(Holder(Kind.GATEWAY, "gateway"))
     (root / "workers/worker/holder.json").write_text("{}")
-    assert figures.dates() == []
+    told = dict(figures.dates())
+    assert "The certificate of gateway gateway" in told
+    assert "The certificate of worker worker" not in told
     assert "cannot be read" in caplog.text
+
+
+DAMAGED = (
+    "hosts/h1/libvirt/servercert.pem", "authorities/chassis/ca.pem", "authorities/hosts/issued/*"
+)  # fmt: skip
+
+
+def damage(root: Path, what: str) -> None:
+    """Let nothing sensible be in a file, of several in the first one."""
+    min(root.glob(what)).write_bytes(b"x")
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_certificate_ends_no_warning_of_others(
+    settings: Any, root: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    settings.SCLOUD_CERTIFICATES = []
+    settings.SCLOUD_DATES = {}
+    for number in (1, 2):
+        pki("issue", "host", f"h{number}", "--address", f"192.0.2.1{number}", "--days", "20")
+        pki("renew", "host", f"h{number}")
+    before = dict(figures.dates())
+    damage(root, what)
+    told = dict(figures.dates())
+    former = "The former certificate of host h2, until the new one is installed"
+    assert told["The certificate of host h2"] == before["The certificate of host h2"]
+    assert told[former] == before[former]
+    assert "cannot be read" in caplog.text
+    # A name that only the damaged one has may be missing; nothing is invented.
+    assert before.items() >= told.items()
+    listed = pki("list")
+    assert "damaged: " in listed
+    assert "host h2" in listed
+
+
+def test_a_damaged_certificate_keeps_nobody_from_a_renewal(root: Path) -> None:
+    for number in (1, 2, 3):
+        pki("issue", "host", f"h{number}", "--address", f"192.0.2.1{number}", "--days", "20")
+    damage(root, "hosts/h1/libvirt/servercert.pem")
+    damage(root, "authorities/screens/issued/host~h2~*")
+    out = StringIO()
+    with pytest.raises(CommandError, match=r"Not renewed:\nhost h1: .*cannot be read") as refused:
+        call_command("pki", "renew", stdout=out)
+    assert "host h2: " in str(refused.value)
+    assert "host h3" in out.getvalue()
+    assert "damaged: " in pki("list")
+    # Others can still be taken back, whatever else is damaged.
+    (root / "hosts/h1/holder.json").write_text("{}")
+    lists = [root / "hosts" / name / "libvirt/cacrl.pem" for name in ("h1", "h2")]
+    before = [file.read_bytes() for file in lists]
+    assert "8 certificates revoked" in pki("revoke", "host", "h3")
+    assert all(file.read_bytes() != was for file, was in zip(lists, before, strict=True))
+    with pytest.raises(CommandError, match="cannot be read"):
+        pki("revoke", "host", "h2")
+
+
+@pytest.mark.parametrize("what", ["ca.pem", "ca.key", "revoked.json"])
+def test_a_damaged_authority_is_told(root: Path, what: str) -> None:
+    pki("issue", "worker")
+    (root / "authorities/hosts" / what).write_bytes(b"x")
+    with pytest.raises(CommandError, match="cannot be read"):
+        pki("renew", "worker")

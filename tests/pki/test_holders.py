@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from cryptography import x509
@@ -202,6 +202,50 @@ def test_what_was_replaced_counts_until_the_new_is_installed(pki: Pki) -> None:
     assert [name for name, _ends_at in pki.former()] == ["host h1"]
     with pytest.raises(PkiError, match="no host h2"):
         pki.installed(Kind.HOST, "h2")
+
+
+def test_the_books_are_read_once_however_many_holders_there_are(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    issued = authority.Authority.issued
+
+    def counting(self: authority.Authority, *given: str, **named: Any) -> list[authority.Issued]:
+        read.append(self.name)
+        return issued(self, *given, **named)
+
+    monkeypatch.setattr(authority.Authority, "issued", counting)
+    for number in range(5):
+        pki.issue(Holder(Kind.HOST, f"more-{number}", ("192.0.2.30",)))
+    pki.issue(HOST)
+    read.clear()
+    assert [name for name, _ends_at in pki.former()] == ["host h1"]
+    assert sorted(read) == sorted(holders.AUTHORITIES)
+
+
+@pytest.mark.parametrize("becomes", ["replaced", "revoked"])
+def test_who_is_replaced_while_they_are_read_is_read_again(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch, becomes: str
+) -> None:
+    serials, calls = holders._serials, []
+
+    def meanwhile(place: Path) -> set[int]:
+        calls.append(place)
+        if len(calls) == 1:
+            if becomes == "replaced":
+                pki.issue(Holder(Kind.CENTRE, "centre", ("192.0.2.1",)))
+            else:
+                pki.revoke(Kind.CENTRE, "centre")
+        return serials(place)
+
+    pki.renew(Kind.CENTRE, "centre")
+    before = dict(pki.former())
+    assert set(before) == {"centre centre"}
+    monkeypatch.setattr(holders, "_serials", meanwhile)
+    problems: list[str] = []
+    found = dict(pki.former(problems=problems))
+    assert problems == []
+    assert set(found) == ({"centre centre"} if becomes == "replaced" else set())
 
 
 def test_what_has_ended_or_was_revoked_is_not_waited_for(

@@ -36,10 +36,12 @@ def evacuate_vm(*, actor: Actor, vm: VM, maintenance: HostMaintenance, reason: s
     """
     VMS.guard(vm, "evacuate_vm")
     _require_entering(vm)
-    # With the job: by this row it is known afterwards that it has to be started again.
+    payload, expected = {"maintenance": maintenance.pk}, {"host": vm.host_id}
+    job = VMS.begin(vm, "evacuate_vm", actor=actor, payload=payload, expected=expected)
+    # With the job: by this row it is known afterwards that it has to be started again. The VM is
+    # locked first, as by its owner's orders.
     depart(maintenance, vm, DepartureState.MOVING, reason)
-    payload = {"maintenance": maintenance.pk}
-    return VMS.begin(vm, "evacuate_vm", actor=actor, payload=payload, expected={"host": vm.host_id})
+    return job
 
 
 def _require_entering(vm: VM) -> None:

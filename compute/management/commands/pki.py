@@ -115,10 +115,11 @@ class Command(BaseCommand):
     def show(self, pki: Pki, **options: Any) -> None:
         """Tell about every certificate on the books, and what of it is used now."""
         now = datetime.now(UTC)
-        for name, ends_at in pki.ends():
+        problems: list[str] = []
+        for name, ends_at in pki.ends(problems=problems):
             left = (ends_at - now).days
             self.stdout.write(f"{name:30} until {ends_at:%Y-%m-%d} ({left} days)")
-        for name, ends_at in pki.former():
+        for name, ends_at in pki.former(problems=problems):
             left = (ends_at - now).days
             self.stdout.write(
                 f"{name:30} until {ends_at:%Y-%m-%d} ({left} days) for a former certificate: "
@@ -128,7 +129,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Nothing was issued in {pki.root}.")
             return
         self.stdout.write("")
-        for one in pki.issued():
+        for one in pki.issued(problems=problems):
             if one.revoked_at is not None:
                 state = f"revoked {one.revoked_at:%Y-%m-%d}"
             elif one.ends_at <= now:
@@ -139,6 +140,10 @@ class Command(BaseCommand):
                 f"{one.authority:9} {one.kind:8} {one.name:20} "
                 f"until {one.ends_at:%Y-%m-%d}  {state:18} {one.serial:x}"
             )
+        if problems:
+            self.stdout.write("")
+        for words in dict.fromkeys(problems):
+            self.stdout.write(f"damaged: {words}")
 
     def renew(self, pki: Pki, **options: Any) -> None:
         """Issue anew: one holder whenever its certificates end, or all whose end is near.

@@ -316,9 +316,11 @@ class StartVm(VmHandler):
 def leave_former_host(context: Context, vm: VM) -> None:
     """Take the definition off the host that a stopped VM leaves for this start.
 
-    Nothing is started elsewhere before that host has said that the VM does not run there. Raises
-    its errors, and HostError (``runs_elsewhere``).
+    Nothing is started elsewhere before that host has said that the VM does not run there. A host
+    that has been left is not asked again. Raises its errors, and HostError (``runs_elsewhere``).
     """
+    if context.result.get("left"):
+        return
     former = Host.objects.filter(pk=context.payload.get("left")).first()
     if former is None or former.pk == vm.host_id:
         return

@@ -10,8 +10,7 @@ from django.utils.translation import gettext as _
 
 from compute.hosts import gpu
 from compute.hypervisor.base import PowerState as Power
-from compute.models import VM
-from compute.states.vms import PowerState, VmStatus, WantedPower
+from compute.states.vms import PowerState, VmStatus
 from compute.tasks.base import (
     VmHandler,
     host_of,
@@ -24,7 +23,7 @@ from compute.tasks.base import (
 )
 from compute.tasks.drivers import translated_errors
 from compute.tasks.vms.lifecycle import ensure_shut_down
-from compute.transitions.maintenance import to_be_started
+from compute.transitions.maintenance import note_asked, to_be_started, waiting_columns
 from compute.transitions.vms import VMS
 from scloud.jobs.handlers import Context, Step, register
 from scloud.lib.errors import ScloudError
@@ -88,42 +87,39 @@ class EvacuateVm(VmHandler):
         ensure_shut_down(context, asking=asking)
 
     def on_success(self, context: Context) -> None:
-        vm = vm_of(context.job)
+        vm, now = vm_of(context.job), timezone.now()
         gpu.release(vm)
-        VMS.complete(
+        landed = VMS.complete(
             vm,
             context.job,
             self.verb,
             VmStatus.STOPPED,
             host=None,
             power_state=PowerState.STOPPED,
-            **self.to_start_again(context, vm),
+            **waiting_columns(now),
         )
+        # After the VM itself, here and below, so that an order that comes first is the last word.
+        if landed:
+            to_be_started(context.payload["maintenance"], vm, now)
 
     def on_failure(self, context: Context, error: ScloudError) -> None:
-        vm = vm_of(context.job)
+        vm, now = vm_of(context.job), timezone.now()
+        maintenance = context.payload["maintenance"]
         status = context.result.get("true_status")
+        asked = context.result.get("guest_asked")
+        waits = waiting_columns(now)
         columns: dict[str, Any] = {}
         if status == VmStatus.STOPPED:
             # Its guest is off by our order: it goes on from there, and not by its owner's hand.
-            columns = self.to_start_again(context, vm)
-        elif status is None and context.result.get("guest_asked"):
+            columns = waits
+        elif status is None and asked:
             # Nobody knows, and it may be off by then. If it is found to run, it waits for nothing.
-            waits = self.to_start_again(context, vm)
             columns = {name: waits[name] for name in ("wanted_power", "failover_since")}
-        VMS.fail(vm, context.job, self.verb, error, status, **columns)
-
-    @staticmethod
-    def to_start_again(context: Context, vm: VM) -> dict[str, Any]:
-        """Return what lets it be started again, and write it down in the maintenance too."""
-        now = timezone.now()
-        to_be_started(context.payload["maintenance"], vm, now)
-        return {
-            "wanted_power": WantedPower.ON,
-            "failover_since": now,
-            "failure_code": "host_maintenance",
-            "failure": _("Its host is under maintenance. It starts on another host."),
-        }
+        landed = VMS.fail(vm, context.job, self.verb, error, status, **columns)
+        if landed and columns:
+            to_be_started(maintenance, vm, now)
+        if landed and asked and status != VmStatus.STOPPED:
+            note_asked(maintenance, vm)
 
 
 def register_all() -> None:

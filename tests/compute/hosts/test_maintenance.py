@@ -38,13 +38,16 @@ from compute.states.hosts import HostMove, HostState
 from compute.states.maintenance import Way
 from compute.sweeps import failover, maintenance, reconcile
 from compute.sweeps.hosts import ask_host
+from compute.tasks.vms import lifecycle as stopping
+from compute.tasks.vms.vacate import EvacuateVm
 from compute.transitions import hosts as moves
 from compute.transitions import maintenance as transitions
 from compute.transitions.hosts import move
 from compute.transitions.vms import forget_waiting
 from scloud.audit.models import Operation
+from scloud.jobs.handlers import Context
 from scloud.jobs.models import ACTIVE, Job
-from scloud.lib.errors import Conflict, InvalidInput
+from scloud.lib.errors import Conflict, InvalidInput, ScloudError
 from scloud.recovery import freezing
 from scloud.recovery.models import SweepFreeze
 from scloud.resources.models import Region
@@ -526,10 +529,126 @@ def test_a_guest_that_goes_on_to_run_waits_for_no_start(with_chips: Yard, at_onc
     row = now(vm)
     assert (row.status, row.failover_since, row.wanted_power) == ("running", None, "on")
     # Its owner's guest goes off later: it stays so.
-    FakeHypervisor(with_chips.behind(host))._stop(with_chips.box.domain(vm), "shut down")
+    long_ago()
+    goes_off(with_chips, vm)
     go_on(with_chips)
     order.refresh_from_db()
     assert (now(vm).status, now(vm).wanted_power, order.end) == ("stopped", "off", "aborted")
+
+
+def goes_off(yard: Yard, vm: VM) -> None:
+    """Let its guest shut down."""
+    FakeHypervisor(yard.behind(home(vm)))._stop(yard.box.domain(vm), "shut down")
+
+
+def long_ago() -> None:
+    """Let a while pass since guests were asked to shut down."""
+    for row in Departure.objects.exclude(asked_at=None):
+        Departure.objects.filter(pk=row.pk).update(asked_at=row.asked_at - transitions.LATE)
+
+
+@pytest.fixture
+def asked(with_chips: Yard, monkeypatch: pytest.MonkeyPatch) -> tuple[VM, HostMaintenance]:
+    """A VM whose guest was asked to shut down for maintenance, and went on to run so far."""
+    Cluster.objects.update(failover=False)
+    monkeypatch.setattr(stopping, "SHUTDOWN_LIMIT_S", 0.0)
+    vm = with_gpus(with_chips.box, 1)
+    with_chips.behind(home(vm)).faults.ignores_acpi = True
+    order = enter(home(vm), Way.SHUT_DOWN)
+    look()
+    with_chips.box.run()
+    row = now(vm)
+    assert (row.status, row.task, row.failure_code) == ("running", "", "shutdown_ignored")
+    assert (row.wanted_power, row.failover_since) == ("on", None)
+    return row, order
+
+
+@pytest.mark.parametrize("passes", [False, True])
+def test_a_guest_that_goes_off_late_for_maintenance_is_started_again(
+    with_chips: Yard, asked: tuple[VM, HostMaintenance], passes: bool
+) -> None:
+    vm, order = asked
+    host, before = home(vm), books()
+    if passes:
+        # As long as its host enters maintenance it is asked again: nothing else is waited for.
+        long_ago()
+    goes_off(with_chips, vm)
+    reconcile.reconcile_hosts()
+    row = now(vm)
+    assert (row.status, row.wanted_power, row.failure_code) == ("stopped", "on", "host_maintenance")
+    assert kinds(vm)[-1] == "vm.evacuated"
+    go_on(with_chips)
+    row = now(vm)
+    assert (row.status, home(vm)) == ("running", other_than(with_chips, host)), row.failure
+    assert (row.failover_since, len(with_chips.copies(vm))) == (None, 1)
+    assert (state(host), departures(order)[vm.name]) == (HostState.MAINTENANCE, ("moved", ""))
+    assert books() == before
+    # What its owner does inside it from now on is its own doing.
+    goes_off(with_chips, vm)
+    go_on(with_chips)
+    assert (now(vm).status, now(vm).wanted_power) == ("stopped", "off")
+
+
+@pytest.mark.parametrize("order", [lifecycle.shut_down_vm, lifecycle.restart_vm])
+def test_what_its_owner_orders_after_it_was_asked_is_the_last_word(
+    with_chips: Yard, asked: tuple[VM, HostMaintenance], order: Callable[..., Job]
+) -> None:
+    vm, _order = asked
+    order(actor=with_chips.box.actor, vm=vm)
+    Job.objects.filter(status__in=ACTIVE).update(max_attempts=0)
+    with_chips.box.run()
+    assert now(vm).status == "running"
+    goes_off(with_chips, vm)
+    go_on(with_chips)
+    assert (now(vm).status, now(vm).wanted_power, now(vm).host) == ("stopped", "off", None)
+
+
+def test_a_job_that_lands_after_its_owners_order_does_not_ask(
+    with_chips: Yard, asked: tuple[VM, HostMaintenance], at_once: None
+) -> None:
+    vm, order = asked
+    look()
+    (late,) = Job.objects.filter(kind="vm.evacuate", status__in=ACTIVE)
+    lifecycle.power_off_vm(actor=with_chips.box.actor, vm=now(vm))
+    assert not order.departures.exclude(asked_at=None).exists()
+    late.result["guest_asked"] = True
+    error = ScloudError("It came too late.", code="too_late")
+    EvacuateVm().on_failure(
+        Context(late, still_mine=lambda: True, report=lambda _fraction, _words: None), error
+    )
+    assert not order.departures.exclude(asked_at=None).exists()
+
+
+@pytest.mark.parametrize("soon", [True, False])
+def test_a_guest_that_goes_off_after_an_abort_is_started_if_it_was_asked_just_before(
+    with_chips: Yard, asked: tuple[VM, HostMaintenance], soon: bool
+) -> None:
+    vm, _order = asked
+    host = home(vm)
+    orders.abort_maintenance(actor=SYSTEM, host=Host.objects.get(pk=host.pk))
+    if not soon:
+        long_ago()
+    goes_off(with_chips, vm)
+    go_on(with_chips)
+    assert now(vm).status == ("running" if soon else "stopped")
+    assert now(vm).wanted_power == ("on" if soon else "off")
+
+
+def test_a_guest_that_goes_off_late_while_it_is_moved_is_started_again(
+    with_chips: Yard, asked: tuple[VM, HostMaintenance]
+) -> None:
+    vm, _order = asked
+    host = home(vm)
+    # It would be moved: a chip cannot be.
+    VM.objects.filter(pk=vm.pk).update(gpu_count=0)
+    migrate_vm(actor=SYSTEM, vm=now(vm))
+    goes_off(with_chips, vm)
+    with_chips.box.run()
+    row = now(vm)
+    assert (row.status, row.wanted_power, row.failure_code) == ("stopped", "on", "host_maintenance")
+    VM.objects.filter(pk=vm.pk).update(gpu_count=1)
+    go_on(with_chips)
+    assert (now(vm).status, home(vm)) == ("running", other_than(with_chips, host))
 
 
 def test_what_was_shut_down_for_it_is_not_forgotten_when_its_host_returns(yard: Yard) -> None:

@@ -23,6 +23,7 @@ from compute.states.hosts import HostState
 from compute.states.vms import FailoverPriority, VmStatus
 from compute.sweeps import failover
 from compute.tasks.base import host_of
+from compute.tasks.vms import lifecycle as starting
 from scloud.audit.models import Event, Operation
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict, InvalidInput, NoCapacity, NotFound, ScloudError
@@ -31,7 +32,7 @@ from scloud.tenancy.actor import Actor
 from scloud.tenancy.models import User
 from scloud.tenancy.scoping import scope, scopes_disabled
 from tests.api.client import Program
-from tests.compute.box import Box, points_of
+from tests.compute.box import Box, WorkerDied, points_of
 from tests.compute.factories import (
     PASSWORD,
     Platform,
@@ -295,6 +296,29 @@ def test_a_vm_whose_former_host_is_silent_stays_there(box: Box) -> None:
     assert (second.status, second.failure) == ("running", "")
     assert second.host != before
     assert len(box.places(second)) == 1
+
+
+def test_a_former_host_that_was_left_may_fall_silent(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _first, second = _shared(box)
+    before = second.host
+    assert before is not None
+    lifecycle.start_vm(actor=box.actor, vm=second)
+
+    def dies(_vm: VM) -> None:
+        raise WorkerDied("define")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(starting, "define", dies)
+        with pytest.raises(WorkerDied):
+            box.run()
+    assert box.places(second) == []
+    fake_host(before.uri).faults.unreachable = True
+    box.run()
+    second.refresh_from_db()
+    assert (second.status, second.failure) == ("running", "")
+    assert second.host != before
 
 
 def test_with_both_hosts_silent_it_stays_on_the_former_one(box: Box) -> None:

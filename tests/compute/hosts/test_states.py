@@ -14,7 +14,7 @@ from alarms.queries import platform as figures
 from compute.actions.hosts import lock_host
 from compute.hosts import placement
 from compute.hypervisor.fake import fake_host
-from compute.models import Host, HostSighting, HostTransition
+from compute.models import Host, HostSighting, HostTest, HostTransition
 from compute.states.hosts import HostMove, HostState, Witness
 from compute.sweeps import reconcile, witnesses
 from compute.transitions.hosts import move
@@ -128,6 +128,45 @@ def test_what_chassis_answer_is_noted_of_hosts_by_their_names(
     del fabric.chassis[other.name]
     witnesses.ask_chassis()
     assert seen() == {host.pk: True}
+
+
+def test_a_host_that_was_added_takes_no_witness_from_another(
+    box: Box, fabric: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, other = box.platform.hosts
+    Region.objects.filter(pk=host.cluster.region_id).update(ovn_sb="tcp:192.0.2.1:6642")
+    monkeypatch.setattr(witnesses, "ANSWER_S", 0)
+    # Its URI leads to a host in service, or to a copy of it with the same name.
+    added = Host.objects.create(
+        name="twin", cluster=host.cluster, uri=f"{host.uri}/", address="192.0.2.77", state="locked"
+    )
+    HostTest.objects.create(host=added, required=True)
+    reconcile.reconcile_hosts()
+    added.refresh_from_db()
+    host.refresh_from_db()
+    assert added.hostname == host.hostname == host.name
+    witnesses._asked.clear()
+    witnesses._beats.clear()
+    fabric.chassis = {host.name: 0, other.name: 0}
+
+    def seen() -> set[tuple[str, str]]:
+        rows = HostSighting.objects.exclude(witness=Witness.LIBVIRT)
+        return {(row.witness, row.host_id) for row in rows if row.alive_at == row.asked_at}
+
+    def look() -> None:
+        for number in ("1", "2"):
+            witnesses.ask_chassis()
+            box.storage.beats |= {host.name: number}
+            witnesses.look_at_heartbeats()
+
+    look()
+    assert seen() == {
+        ("chassis", host.pk), ("chassis", other.pk), ("heartbeat", host.pk)
+    }  # fmt: skip
+    # In service it would be one of two.
+    HostTest.objects.update(admitted_at=timezone.now())
+    look()
+    assert seen() == {("chassis", other.pk)}
 
 
 def test_heartbeats_that_change_are_signs_of_life(box: Box) -> None:
