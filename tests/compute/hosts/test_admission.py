@@ -18,7 +18,9 @@ from compute.tasks.host_tests import record_host_test
 from scloud.jobs.models import Job
 from scloud.lib.errors import Conflict
 from scloud.tenancy.actor import Actor
+from scloud.tenancy.scoping import scopes_disabled
 from tests.compute.hosts.test_failing_over import home, now
+from tests.compute.hosts.test_maintenance import on_first
 from tests.compute.hosts.test_states import time_passes
 from tests.compute.hosts.yard import Yard
 
@@ -42,6 +44,11 @@ def added(yard: Yard, uri: str = "fake:new") -> Host:
 
 def state(host: Host) -> str:
     return str(Host.objects.get(pk=host.pk).state)
+
+
+def fencings() -> int:
+    with scopes_disabled():
+        return int(Job.objects.filter(kind="host.fence").count())
 
 
 def passes(host: Host) -> HostTest:
@@ -69,11 +76,11 @@ def test_a_host_that_is_being_installed_is_not_suspect_and_not_switched_off(yard
     Host.objects.filter(pk=new.pk).update(state=HostState.SUSPECT)
     yard.look(rounds=2)
     assert state(new) == HostState.SUSPECT
-    assert not Job.objects.filter(kind="host.fence").exists()
+    assert fencings() == 0
     # Another one is.
     HostTest.objects.update(admitted_at=timezone.now())
     yard.look()
-    assert Job.objects.filter(kind="host.fence").exists()
+    assert fencings() == 1
 
 
 def test_it_is_cleared_by_a_sign_of_life_as_any_other(yard: Yard) -> None:
@@ -103,8 +110,7 @@ def test_who_hears_only_a_host_that_was_added_fences_none(yard: Yard) -> None:
 def test_nothing_is_taken_off_another_host_by_its_address(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    off, still = yard.box.vm(name="off", stopped=True), yard.box.vm(name="still")
-    assert home(off) == home(still)
+    _host, (off, still) = on_first(yard, 2, stopped=1)
     pause(yard.box.domain(still), Pause.NO_SPACE)
     # The URI that was entered leads to a host in service.
     uri = f"{home(off).uri}/"

@@ -136,15 +136,17 @@ def test_a_host_that_was_added_takes_no_witness_from_another(
     host, other = box.platform.hosts
     Region.objects.filter(pk=host.cluster.region_id).update(ovn_sb="tcp:192.0.2.1:6642")
     monkeypatch.setattr(witnesses, "ANSWER_S", 0)
-    # Its URI leads to a host in service, or to a copy of it with the same name.
+    reconcile.reconcile_hosts()
+    # Its URI leads to a host in service, or to a copy of it: it calls itself the same.
     added = Host.objects.create(
-        name="twin", cluster=host.cluster, uri=f"{host.uri}/", address="192.0.2.77", state="locked"
+        name="twin",
+        cluster=host.cluster,
+        uri="fake:twin",
+        address="192.0.2.77",
+        state="locked",
+        hostname=Host.objects.get(pk=host.pk).hostname,
     )
     HostTest.objects.create(host=added, required=True)
-    reconcile.reconcile_hosts()
-    added.refresh_from_db()
-    host.refresh_from_db()
-    assert added.hostname == host.hostname == host.name
     witnesses._asked.clear()
     witnesses._beats.clear()
     fabric.chassis = {host.name: 0, other.name: 0}
