@@ -154,7 +154,7 @@ def test_groups_are_replaced_together_and_removed(
 def test_a_provider_is_turned_off_while_its_groups_stay_as_they_are(
     desk: Client, service: Provider, tenant: Tenant, mapped: bool
 ) -> None:
-    crew = {"group": "crew", "tenant": tenant.pk, "role": "operator"}
+    crew: dict[str, Any] = {"group": "crew", "tenant": tenant.pk, "role": "operator"}
     groups = [crew] if mapped else []
     assert desk.post(f"{LIST}add/", sent(service, *groups)).status_code == 302
     row = IdentityProvider.objects.get()
@@ -399,7 +399,9 @@ def test_who_is_shut_out_comes_in_by_no_identity(
     shut_out(root, user, elsewhere)
     assert not Identity.objects.filter(user=user).exists()
     with scopes_disabled():
-        assert Operation.objects.latest("pk").after["unlinked"] == ["ID"]
+        written = Operation.objects.latest("pk").after
+    assert written is not None
+    assert written["unlinked"] == ["ID"]
     run_jobs()
     assert [one.subject for one in mail.outbox] == ["Identity unlinked"]
     browser = Client()
