@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import time
@@ -33,6 +34,7 @@ STALL_S = 900.0
 """For how long one that does may say nothing: a rollback says nothing until it is done."""
 
 _CLOSING_S = 5.0
+_ABORTED = (-signal.SIGABRT, -signal.SIGSEGV)
 _ANSWER_BYTES = 64 * 1024**2
 
 
@@ -60,8 +62,9 @@ class Cluster:
     ) -> Any:
         """Make a call of `compute.storage.rbd.child`, of the pool with that marker.
 
-        One that copies may take as long as it moves. Raises what the call raises, StorageHanging
-        when it says nothing in time; its process is dead by then.
+        One that copies may take as long as it moves. One in which Ceph's library aborts before
+        anything was published is made once more. Raises what the call raises, StorageHanging when
+        it says nothing in time; its process is dead by then.
         """
         asked = {
             "monitors": self.monitors,
@@ -72,41 +75,73 @@ class Cluster:
             "call": call,
             "words": words,
         }
-        with tempfile.TemporaryFile() as errors:
-            child = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", PYTHON, "-s", "-m", MODULE],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd="/",
-                env={
-                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                    "LC_ALL": "C.UTF-8",
-                    "PYTHONPATH": str(Path(__file__).parents[3]),
-                    "PYTHONDONTWRITEBYTECODE": "1",
-                },
-                # The command that it may run ends with it.
-                start_new_session=True,
-            )
+        for is_last in (False, True):
             try:
-                return _answer(child, call, asked, STALL_S if copies else QUICK_S)
+                return _ask(call, asked, STALL_S if copies else QUICK_S)
             except _Silent as error:
-                errors.seek(0)
-                said = errors.read()[-500:].decode("utf-8", "replace").strip()
-                raise StorageUnavailable(
-                    f"The process that asks Ceph ended without an answer: {said}"
-                ) from error
-            finally:
-                _end(child)
+                if is_last or not error.aborted:
+                    raise StorageUnavailable(
+                        f"The process that asks Ceph ended without an answer: {error}"
+                    ) from error
+        raise AssertionError("the loop returns or raises")
 
 
 class _Silent(Exception):
-    """The process ended before it had answered."""
+    """The process ended before it had answered.
+
+    ``aborted`` tells that the library ended it, and that nothing was published by then: seen on a
+    busy machine while it connected (``std::system_error``).
+    """
+
+    def __init__(self, said: str, *, aborted: bool) -> None:
+        super().__init__(said)
+        self.aborted = aborted
+
+
+def _ask(call: str, asked: Mapping[str, Any], stall_s: float) -> Any:
+    """Make a call once. Raises _Silent when its process ends without an answer."""
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", PYTHON, "-s", "-m", MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd="/",
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                "LC_ALL": "C.UTF-8",
+                "PYTHONPATH": str(Path(__file__).parents[3]),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            # The command that it may run ends with it.
+            start_new_session=True,
+        )
+        published: list[bool] = []
+        try:
+            return _answer(child, call, asked, stall_s, published)
+        except _Ended as error:
+            errors.seek(0)
+            said = errors.read()[-500:].decode("utf-8", "replace").strip()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_CLOSING_S)
+            aborted = child.returncode in _ABORTED and not published
+            raise _Silent(said, aborted=aborted) from error
+        finally:
+            _end(child)
+
+
+class _Ended(Exception):
+    """The process says no more."""
 
 
 def _answer(
-    child: subprocess.Popen[bytes], call: str, asked: Mapping[str, Any], stall_s: float
+    child: subprocess.Popen[bytes],
+    call: str,
+    asked: Mapping[str, Any],
+    stall_s: float,
+    published: list[bool],
 ) -> Any:
+    """Return what a child answers; ``published`` gets an entry before it publishes anything."""
     assert child.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         child.stdin.write(json.dumps(asked).encode() + b"\n")
@@ -122,6 +157,7 @@ def _answer(
             except BaseException:
                 _let_go(child)
                 raise
+            published.append(True)
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.write(b"\n")
                 child.stdin.flush()
@@ -129,7 +165,7 @@ def _answer(
             raise _ERRORS.get(said["error"], StorageError)(said["message"])
         else:
             return said["ok"]
-    raise _Silent
+    raise _Ended
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> None:
