@@ -140,19 +140,12 @@ class Pki:
         Of everybody, or of one holder. PkiError for what cannot be read; who gives ``problems``
         gets that in words, and the rest. So it is below.
         """
-        return [
-            one
-            for authority in AUTHORITIES
-            if self.authority(authority).certificate_file.exists()
-            for one in self._booked(authority, kind, name, problems)
-        ]
-
-    def _booked(
-        self, authority: str, kind: str, name: str, problems: list[str] | None
-    ) -> list[Issued]:
-        with _noted(problems):
-            return self.authority(authority).issued(kind, name, problems=problems)
-        return []
+        found: list[Issued] = []
+        for authority in AUTHORITIES:
+            if self.authority(authority).certificate_file.exists():
+                with _noted(problems):
+                    found += self.authority(authority).issued(kind, name, problems=problems)
+        return found
 
     def ends(self, *, problems: list[str] | None = None) -> list[tuple[str, datetime]]:
         """Return when each authority and each holder's certificates end."""
@@ -370,7 +363,7 @@ def _check_lifetime(lifetime: timedelta) -> None:
 
 def _serials(place: Path) -> set[int]:
     """The serial numbers of the certificates in a holder's directory. PkiError, OSError."""
-    found = set()
+    found: set[int] = set()
     for file in place.rglob("*cert.pem"):
         if _is_own(file.name):
             try:
