@@ -83,6 +83,8 @@ bluestore_cache_size = 67108864
 osd_memory_target = 1073741824
 osd_op_num_shards = 2
 osd_mclock_skip_benchmark = true
+# On what calls itself a hard disk it rests 5 s after each object of a deleted snapshot.
+osd_snap_trim_sleep_hdd = 0
 [mgr]
 mgr_data = {root}/mgr.x
 keyring = {root}/mgr.x/keyring
