@@ -125,6 +125,13 @@ class CephWorld:
         self.rados("put", self.object_map(source.image), map_file)
         self.rbd("rm", "--no-progress", "empty")
 
+    def renew(self) -> None:
+        """Make the pool anew: what is purged keeps the bytes of its snapshots, without a name."""
+        self.cluster.ceph("config", "set", "mon", "mon_allow_pool_delete", "true")
+        self.cluster.ceph("osd", "pool", "rm", POOL, POOL, "--yes-i-really-really-mean-it")
+        self.cluster.ceph("osd", "pool", "create", POOL, "8", "8")
+        run("rbd", "--conf", self.cluster.configuration, "pool", "init", "--force", POOL)
+
     def images(self) -> list[str]:
         """The RBD images that are there."""
         return sorted(self.rbd("ls").split())
