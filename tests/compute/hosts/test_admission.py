@@ -155,3 +155,11 @@ def test_one_that_is_back_is_put_into_service_by_its_next_test(yard: Yard) -> No
     Host.objects.filter(pk=new.pk).update(state=HostState.LOCKED)
     assert passes(new).admitted_at is not None
     assert state(new) == HostState.AVAILABLE
+
+
+def test_one_that_is_available_already_stays_so(yard: Yard) -> None:
+    """As when an earlier release unlocked it, which knows of no test."""
+    new = added(yard)
+    Host.objects.filter(pk=new.pk).update(state=HostState.AVAILABLE)
+    test = passes(new)
+    assert (state(new), test.admitted_at is None) == (HostState.AVAILABLE, False)

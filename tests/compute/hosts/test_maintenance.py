@@ -44,7 +44,7 @@ from compute.tasks.vms.vacate import EvacuateVm
 from compute.transitions import hosts as moves
 from compute.transitions import maintenance as transitions
 from compute.transitions.hosts import move
-from compute.transitions.vms import forget_waiting
+from compute.transitions.vms import forget_waiting, observe
 from scloud.audit.models import Operation
 from scloud.jobs.handlers import Context
 from scloud.jobs.models import ACTIVE, Job
@@ -1013,3 +1013,22 @@ def test_old_maintenances_are_forgotten(yard: Yard) -> None:
     HostMaintenance.objects.filter(pk=order.pk).update(ended_at=long_ago)
     maintenance.forget_old()
     assert not HostMaintenance.objects.exists()
+
+
+def test_a_stopped_vm_has_no_reason_to_be_paused(with_chips: Yard) -> None:
+    """What an earlier process left of it goes with the next look; what it waits for stays."""
+    vm = with_gpus(with_chips.box, 1)
+    waits = timezone.now()
+    VM.objects.filter(pk=vm.pk).update(
+        status="stopped", pause_reason="no_space", failover_since=waits, wanted_power="on"
+    )
+    row = now(vm)
+    assert observe(row, "stopped", revision=row.revision)
+    row = now(vm)
+    assert (row.status, row.pause_reason, row.failover_since) == ("stopped", "", waits)
+
+
+def test_what_is_noted_of_a_maintenance_that_is_gone_is_written_nowhere(with_chips: Yard) -> None:
+    vm = with_gpus(with_chips.box, 1)
+    transitions.note_asked(0, now(vm))
+    assert not Departure.objects.filter(vm=vm).exists()
