@@ -116,33 +116,33 @@ def _ask(call: str, asked: Mapping[str, Any], stall_s: float) -> Any:
             # The command that it may run ends with it.
             start_new_session=True,
         )
-        published: list[bool] = []
         try:
-            return _answer(child, call, asked, stall_s, published)
+            return _answer(child, call, asked, stall_s)
         except _Ended as error:
             errors.seek(0)
             said = errors.read()[-500:].decode("utf-8", "replace").strip()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_CLOSING_S)
-            aborted = child.returncode in _ABORTED and not published
+            aborted = child.returncode in _ABORTED and not error.published
             raise _Silent(said, aborted=aborted) from error
         finally:
             _end(child)
 
 
 class _Ended(Exception):
-    """The process says no more."""
+    """The process says no more; ``published`` when it had leave to publish something."""
+
+    def __init__(self, *, published: bool) -> None:
+        super().__init__()
+        self.published = published
 
 
 def _answer(
-    child: subprocess.Popen[bytes],
-    call: str,
-    asked: Mapping[str, Any],
-    stall_s: float,
-    published: list[bool],
+    child: subprocess.Popen[bytes], call: str, asked: Mapping[str, Any], stall_s: float
 ) -> Any:
-    """Return what a child answers; ``published`` gets an entry before it publishes anything."""
+    """Return what a child answers. Raises what it raises, and _Ended."""
     assert child.stdin is not None
+    published = False
     with contextlib.suppress(BrokenPipeError):
         child.stdin.write(json.dumps(asked).encode() + b"\n")
         child.stdin.flush()
@@ -157,7 +157,7 @@ def _answer(
             except BaseException:
                 _let_go(child)
                 raise
-            published.append(True)
+            published = True
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.write(b"\n")
                 child.stdin.flush()
@@ -165,7 +165,7 @@ def _answer(
             raise _ERRORS.get(said["error"], StorageError)(said["message"])
         else:
             return said["ok"]
-    raise _Ended
+    raise _Ended(published=published)
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> None:
